@@ -1,0 +1,18 @@
+package fsm
+
+// Observer hears of every committed change in commit order. All methods are
+// called by the one goroutine that applies entries, so they must not block and
+// must not call back into State.
+type Observer interface {
+	// Appended reports the messages of one commit batch, one element per
+	// channel. Neither the slice nor the messages may be changed.
+	Appended(batch []Appended)
+	// KeyEnded reports a key that was revoked, expired or lost its project.
+	KeyEnded(key Key)
+	// ProjectChanged reports that origins or rules of a project are new, or
+	// that the project is gone.
+	ProjectChanged(id string)
+	// Reset reports that the whole state was replaced by a snapshot: heads may
+	// have moved without Appended, keys may have ended without KeyEnded.
+	Reset()
+}

@@ -1,0 +1,50 @@
+package fsm
+
+import (
+	"strings"
+	"time"
+)
+
+// Durability says what must have happened before a publish is acknowledged.
+type Durability string
+
+// DurabilityQuorum keeps a message in the log of a majority, synced, before it
+// is acknowledged. DurabilityMemory never logs it: such messages have offset 0
+// and reach whoever is subscribed at that moment.
+const (
+	DurabilityQuorum Durability = "quorum"
+	DurabilityMemory Durability = "memory"
+)
+
+// Initial says what a subscriber gets that brings no offset.
+type Initial struct {
+	All  bool // everything retained
+	Last int  // otherwise the last so many messages; 0 follows live only
+}
+
+// Rule says how the channels whose name matches Pattern are kept.
+type Rule struct {
+	Pattern      string        // exact name, or a prefix followed by one "*"
+	KeepMessages int           // retained messages per channel
+	KeepFor      time.Duration // retained age by the cluster's stamp
+	KeepBytes    int64         // retained payload bytes per channel; 0 means no bound
+	Initial      Initial
+	Durability   Durability
+}
+
+// DefaultRule governs every channel that no rule of its project matches.
+var DefaultRule = Rule{
+	Pattern:      "*",
+	KeepMessages: 1000,
+	KeepFor:      24 * time.Hour,
+	Initial:      Initial{All: true},
+	Durability:   DurabilityQuorum,
+}
+
+// Matches reports whether the rule governs the channel name.
+func (r Rule) Matches(channel string) bool {
+	if prefix, ok := strings.CutSuffix(r.Pattern, "*"); ok {
+		return strings.HasPrefix(channel, prefix)
+	}
+	return channel == r.Pattern
+}

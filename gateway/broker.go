@@ -1,0 +1,126 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// Broker is what a gateway needs of the node it belongs to. Methods that take a
+// context may block and are never called on an event loop; the others answer
+// from memory. Errors that a client may see are *Refusal.
+type Broker interface {
+	NodeName() string
+	// Epoch names the numbering that offsets belong to.
+	Epoch() string
+
+	// Key returns the live key with this text.
+	Key(text string) (fsm.Key, bool)
+	// Project returns a project of the cluster. The result must not be changed.
+	Project(id string) (*fsm.Project, bool)
+	// Staleness is the age of the last proof that this node was up to date.
+	Staleness() time.Duration
+	// CatchUp returns once this node has applied everything that the cluster had
+	// committed when it was called. All who wait share one round to the leader.
+	CatchUp(ctx context.Context) error
+
+	// Publish takes a message, in call order, without blocking. done is called
+	// exactly once, from another goroutine, at the latest when the publish
+	// timeout has passed; until then p.Data must not change.
+	Publish(p fsm.Publish, done func(fsm.Receipt, error))
+
+	// Channel returns the bounds of a channel; one that was never published to
+	// has head 0. It may read from disk.
+	Channel(ctx context.Context, key fsm.ChannelKey) (fsm.ChannelInfo, error)
+	// Read returns retained messages with an offset above after, oldest first, at
+	// most maxMessages and, but for the first, maxBytes of payload. It may read
+	// from disk.
+	Read(ctx context.Context, key fsm.ChannelKey, after uint64, maxMessages, maxBytes int) (fsm.Page, error)
+	// OffsetAt returns the offset of the first retained message stamped at or
+	// after t (Unix ms), or head+1.
+	OffsetAt(ctx context.Context, key fsm.ChannelKey, t int64) (uint64, error)
+
+	Operator
+}
+
+// Operator is the part of a Broker that serves the admin API. A write returns
+// once every node that is fresh has applied it, or after one second.
+type Operator interface {
+	// Admin reports whether token is the cluster's admin token.
+	Admin(token string) bool
+
+	CreateProject(ctx context.Context, spec ProjectSpec) (*fsm.Project, []IssuedKey, error)
+	// Projects lists projects by id, those after cursor.
+	Projects(cursor string, limit int) []*fsm.Project
+	UpdateProject(ctx context.Context, change fsm.UpdateProject) (*fsm.Project, error)
+	DeleteProject(ctx context.Context, id string) error
+
+	Keys(project string) []fsm.Key
+	CreateKey(ctx context.Context, project string, kind fsm.KeyKind, name string) (IssuedKey, error)
+	// RotateKey issues a successor and lets the old key live for overlap.
+	RotateKey(ctx context.Context, id string, overlap time.Duration) (issued IssuedKey, old fsm.Key, err error)
+	RevokeKey(ctx context.Context, id string) error
+
+	// Channels lists a project's channels by name, those after cursor, with the
+	// subscribers of the whole cluster.
+	Channels(ctx context.Context, project, cursor string, limit int) ([]ChannelStatus, error)
+	// Connections lists who uses a key, over the whole cluster, by connection id.
+	Connections(ctx context.Context, keyID, cursor string, limit int) ([]ConnectionStatus, error)
+	Status(ctx context.Context) (Status, error)
+}
+
+// ProjectSpec is what an operator says of a new project.
+type ProjectSpec struct {
+	Name               string
+	AllowedOrigins     []string
+	AllowNativeClients bool
+}
+
+// IssuedKey is a key at the only moment its text is known.
+type IssuedKey struct {
+	fsm.Key
+	Secret string // full text, "pk_…" or "sk_…"
+}
+
+// ChannelStatus is one channel as the admin API shows it.
+type ChannelStatus struct {
+	fsm.ChannelInfo
+	Subscribers int
+}
+
+// ConnectionStatus is one client connection as the admin API shows it.
+type ConnectionStatus struct {
+	ID       string   `json:"id"`
+	Node     string   `json:"node"`
+	Address  string   `json:"address"`
+	Origin   string   `json:"origin"`
+	KeyID    string   `json:"keyId"`
+	Since    int64    `json:"since"` // Unix ms
+	Channels []string `json:"channels"`
+	State    string   `json:"state"`  // "live" or "catching_up"
+	Behind   uint64   `json:"behind"` // messages between its cursors and the heads
+}
+
+// Status is the cluster as one node sees it.
+type Status struct {
+	Node    string         `json:"node"`
+	Version string         `json:"version"`
+	Leader  string         `json:"leader"` // node name, "" when there is none
+	Term    uint64         `json:"term"`
+	Members []MemberStatus `json:"members"`
+}
+
+// MemberStatus is one node of the cluster.
+type MemberStatus struct {
+	Name         string `json:"name"`
+	ID           string `json:"id"`
+	State        string `json:"state"` // "alive", "unreachable"
+	Voter        bool   `json:"voter"`
+	Leader       bool   `json:"leader"`
+	PeerAddr     string `json:"peerAddr"`
+	GossipAddr   string `json:"gossipAddr"`
+	AppliedIndex uint64 `json:"appliedIndex"`
+	Connections  int    `json:"connections"`
+	Version      string `json:"version"`
+}

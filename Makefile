@@ -1,0 +1,55 @@
+# aptlyd: every target says in one line what it is for.
+GO       ?= go
+BIN      := bin
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X github.com/aptlyd/aptlyd/node.Version=$(VERSION)
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+FUZZTIME ?= 20s
+
+.PHONY: build run cluster test race fuzz lint bench check sdk clean
+
+## build: compile bin/aptlyd and bin/aptly-bench
+build:
+	@mkdir -p $(BIN)
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/aptlyd ./bench/aptly-bench
+
+## run: start a single node that is ready to use (data in ./aptly-data)
+run: build
+	$(BIN)/aptlyd serve
+
+## cluster: start three nodes on loopback (data in ./.cluster); one Ctrl-C stops all
+cluster: build
+	@./hack/cluster.sh
+
+## test: everything that shows aptlyd works; what needs Node.js says so when it is missing
+test: build sdk
+	$(GO) vet ./...
+	$(GO) test -timeout 10m ./...
+
+## race: the same tests under the race detector
+race: build sdk
+	$(GO) test -race -timeout 20m ./...
+
+## fuzz: each fuzz target for FUZZTIME
+fuzz:
+	@FUZZTIME=$(FUZZTIME) ./hack/fuzz.sh
+
+## lint: go vet and golangci-lint
+lint:
+	$(GO) vet ./...
+	$(GO) run $(GOLANGCI) run ./...
+
+## bench: load a throw-away cluster of three nodes
+bench: build
+	$(BIN)/aptly-bench --spawn 3 --duration 10s --rate 500 --channels 10 --subscribers 30
+
+## check: what a change must pass before it is merged
+check: lint test race
+
+## sdk: fetch the published JavaScript SDK for the tests
+sdk:
+	@./hack/sdk.sh
+
+## clean: remove what was built
+clean:
+	rm -rf $(BIN)

@@ -1,0 +1,121 @@
+// Command aptlyd is a self-hosted realtime broker: one binary, three nodes, no
+// other system. "aptlyd serve" runs a node; the other commands are its clients.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/aptlyd/aptlyd/cluster"
+	"github.com/aptlyd/aptlyd/node"
+)
+
+// Exit codes.
+const (
+	exitDone   = 0
+	exitFailed = 1 // refused or failed; the reason is on stderr
+	exitMisuse = 2 // a bad flag, file or argument
+)
+
+// misuse is an error in how the command was called.
+type misuse struct{ err error }
+
+func (m misuse) Error() string { return m.err.Error() }
+func (m misuse) Unwrap() error { return m.err }
+
+func main() {
+	// Raft and bbolt make files with the usual modes; what they hold is not for
+	// other users.
+	syscall.Umask(0o077)
+	os.Exit(run(os.Args[1:]))
+}
+
+// run executes one command line and returns its exit code.
+func run(args []string) int {
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.Execute()
+	if err == nil {
+		return exitDone
+	}
+	fmt.Fprintln(os.Stderr, "aptlyd:", err)
+	if isMisuse(err) {
+		return exitMisuse
+	}
+	return exitFailed
+}
+
+func isMisuse(err error) bool {
+	var wrong misuse
+	var setting *node.ConfigError
+	return errors.As(err, &wrong) || errors.As(err, &setting) ||
+		errors.Is(err, node.ErrAdminToken) || errors.Is(err, cluster.ErrNameTaken)
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "aptlyd",
+		Short:         "A self-hosted realtime broker that serves the Aptly SDKs",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.Help(); err != nil {
+				return err
+			}
+			return misuse{errors.New("name a command")}
+		},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{err} })
+	root.AddCommand(
+		newServe(),
+		newProject(),
+		newKey(),
+		newCluster(),
+		newPublish(),
+		newSubscribe(),
+		newVersion(),
+	)
+	markArgErrors(root)
+	return root
+}
+
+// markArgErrors makes a wrong number of arguments, and an unknown command below
+// a group, count as misuse.
+func markArgErrors(cmd *cobra.Command) {
+	check := cmd.Args
+	if check == nil {
+		check = cobra.NoArgs
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return misuse{err}
+		}
+		return nil
+	}
+	for _, sub := range cmd.Commands() {
+		markArgErrors(sub)
+	}
+}
+
+// group makes a command that only holds others.
+func group(use, short string, subs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			names := make([]string, 0, len(subs))
+			for _, s := range subs {
+				names = append(names, s.Name())
+			}
+			return misuse{fmt.Errorf("%s needs one of: %s", cmd.Name(), strings.Join(names, ", "))}
+		},
+	}
+	cmd.AddCommand(subs...)
+	return cmd
+}

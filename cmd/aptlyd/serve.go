@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"github.com/aptlyd/aptlyd/node"
+)
+
+// stopTimeout is when a node that was told to stop ends, drained or not.
+const stopTimeout = 15 * time.Second
+
+func newServe() *cobra.Command {
+	cfg := node.DefaultConfig()
+	var configPath, logLevel string
+	var proxies []string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a node",
+		Long: `Run a node. With no flag at all it is a complete single node: on its first start it
+makes a project "default" and prints its keys, the admin token and the console's
+address, once.
+
+Each flag is also an environment variable (--peer-listen is APTLYD_PEER_LISTEN) and a
+key in the YAML file of --config. A flag wins over the environment, the environment
+over the file.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("config") {
+				configPath = os.Getenv(envName("config"))
+			}
+			if err := fillFlags(cmd.Flags(), configPath); err != nil {
+				return err
+			}
+			logger, err := newLogger(os.Stderr, logLevel)
+			if err != nil {
+				return misuse{err}
+			}
+			cfg.Logger = logger
+			for _, text := range proxies {
+				prefix, err := netip.ParsePrefix(text)
+				if err != nil {
+					return misuse{fmt.Errorf("trusted-proxies: %w", err)}
+				}
+				cfg.TrustedProxies = append(cfg.TrustedProxies, prefix)
+			}
+			return serve(cmd.Context(), cfg, cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&configPath, "config", "", "YAML file of these settings")
+	f.StringVar(&cfg.NodeName, "node-name", cfg.NodeName, "what people call the node")
+	f.StringVar(&cfg.DataDir, "data-dir", cfg.DataDir, "where the node keeps everything")
+	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "clients: WebSocket, REST, console, admin API, metrics")
+	f.StringVar(&cfg.PeerListen, "peer-listen", cfg.PeerListen, "Raft and forwarding between nodes; loopback only without --cluster-secret")
+	f.StringVar(&cfg.GossipListen, "gossip-listen", cfg.GossipListen, "membership gossip, TCP and UDP; loopback only without --cluster-secret")
+	f.StringVar(&cfg.Advertise, "advertise", cfg.Advertise, "host at which the other nodes reach this one (default: first private address)")
+	f.StringSliceVar(&cfg.Join, "join", cfg.Join, "gossip addresses of any nodes; may name the node itself")
+	f.IntVar(&cfg.BootstrapExpect, "bootstrap-expect", cfg.BootstrapExpect, "how many nodes form the cluster the first time; ignored ever after")
+	f.StringVar(&cfg.ClusterSecret, "cluster-secret", cfg.ClusterSecret, "shared secret of the nodes")
+	f.StringVar(&cfg.AdminToken, "admin-token", cfg.AdminToken, "the cluster's admin token (default: made by the node that bootstraps, printed once)")
+	f.StringVar(&cfg.BootstrapPublicKey, "bootstrap-public-key", cfg.BootstrapPublicKey, `preset public key of project "default"`)
+	f.StringVar(&cfg.BootstrapServerKey, "bootstrap-server-key", cfg.BootstrapServerKey, `preset server key of project "default"`)
+	f.StringSliceVar(&proxies, "trusted-proxies", nil, "CIDRs whose X-Forwarded-For says the client's address")
+	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
+	f.DurationVar(&cfg.PublishTimeout, "publish-timeout", cfg.PublishTimeout, "an unanswered publish is given up after it")
+	f.DurationVar(&cfg.DrainTimeout, "drain-timeout", cfg.DrainTimeout, "for closing clients when told to stop")
+	addLimitFlags(f, &cfg)
+	return cmd
+}
+
+// addLimitFlags makes a flag of every limit that clients can meet.
+func addLimitFlags(f *pflag.FlagSet, cfg *node.Config) {
+	l := &cfg.Limits
+	f.StringVar(&cfg.Poller, "poller", cfg.Poller, `how sockets are watched: "epoll" (Linux) or "portable"`)
+	f.IntVar(&l.MaxMessageBytes, "max-message-bytes", l.MaxMessageBytes, "payload of one message, at most 1 MiB")
+	f.IntVar(&l.MaxChannels, "max-channels", l.MaxChannels, "channels per connection")
+	f.IntVar(&l.MaxConnections, "max-connections", l.MaxConnections, "client connections (0: descriptor limit less what the node itself needs)")
+	f.IntVar(&l.MaxDepth, "max-json-depth", l.MaxDepth, "nesting of JSON in frames and bodies")
+	f.DurationVar(&l.AuthTimeout, "auth-timeout", l.AuthTimeout, "from connect to a complete auth frame")
+	f.DurationVar(&l.HandshakeTimeout, "handshake-timeout", l.HandshakeTimeout, "for the HTTP header of a request")
+	f.DurationVar(&l.FrameTimeout, "frame-timeout", l.FrameTimeout, "for the rest of a frame once it has begun")
+	f.DurationVar(&l.Heartbeat, "heartbeat", l.Heartbeat, "between heartbeat frames to a client")
+	f.DurationVar(&l.StallTimeout, "stall-timeout", l.StallTimeout, "a socket that takes no byte for so long is closed")
+}
+
+// newLogger writes text to a terminal and JSON to anything else.
+func newLogger(w *os.File, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("log-level: %q is none of debug, info, warn, error", level)
+	}
+	options := &slog.HandlerOptions{Level: l}
+	if term.IsTerminal(int(w.Fd())) {
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	}
+	return slog.New(slog.NewJSONHandler(w, options)), nil
+}
+
+// serve runs a node until it is told to stop. The first SIGTERM or SIGINT
+// drains, a second one ends the process at once.
+func serve(ctx context.Context, cfg node.Config, out io.Writer) error {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+
+	n, err := node.Start(cfg)
+	if err != nil {
+		return err
+	}
+	ready := make(chan error, 1)
+	go func() { ready <- n.Ready(ctx) }()
+	for {
+		select {
+		case err := <-ready:
+			if err != nil {
+				return errors.Join(err, n.Close())
+			}
+			if creds, first := n.Credentials(); first {
+				printWelcome(out, creds, consoleURL(n.Addr()))
+			}
+			ready = nil
+		case s := <-signals:
+			cfg.Logger.Info("stopping", "signal", s.String())
+			go func() {
+				select {
+				case <-signals:
+				case <-time.After(stopTimeout):
+					cfg.Logger.Warn("stopping took too long")
+				}
+				os.Exit(exitFailed)
+			}()
+			if err := n.Drain(ctx); err != nil {
+				cfg.Logger.Warn("not everything could be drained", "err", err)
+			}
+			return n.Close()
+		}
+	}
+}
+
+// consoleURL returns the address under which this machine reaches the console.
+func consoleURL(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return "http://" + addr.String() + "/console/"
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port) + "/console/"
+}
+
+// printWelcome shows what will never be shown again.
+func printWelcome(w io.Writer, c node.Credentials, console string) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nA new cluster. These secrets are shown once, so keep them:\n\n")
+	fmt.Fprintf(&b, "  public key   %s\n", c.PublicKey)
+	fmt.Fprintf(&b, "  server key   %s\n", c.ServerKey)
+	if c.AdminToken != "" {
+		fmt.Fprintf(&b, "  admin token  %s\n", c.AdminToken)
+	}
+	fmt.Fprintf(&b, "  console      %s\n\n", console)
+	io.WriteString(w, b.String()) //nolint:errcheck // standard output is gone: nobody is left to tell
+}

@@ -1,0 +1,94 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/aptlyd/aptlyd/cluster"
+	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway"
+)
+
+var _ gateway.Broker = (*Node)(nil)
+
+// Epoch implements gateway.Broker.
+func (n *Node) Epoch() string { return n.state.Epoch() }
+
+// Key implements gateway.Broker.
+func (n *Node) Key(text string) (fsm.Key, bool) { return n.state.KeyByText(text) }
+
+// Project implements gateway.Broker.
+func (n *Node) Project(id string) (*fsm.Project, bool) { return n.state.Project(id) }
+
+// Staleness implements gateway.Broker.
+func (n *Node) Staleness() time.Duration { return n.cluster.Staleness() }
+
+// CatchUp implements gateway.Broker.
+func (n *Node) CatchUp(ctx context.Context) error { return refusal(n.cluster.CatchUp(ctx)) }
+
+// Publish implements gateway.Broker.
+func (n *Node) Publish(p fsm.Publish, done func(fsm.Receipt, error)) {
+	project, ok := n.state.Project(p.Channel.Project)
+	if !ok {
+		go done(fsm.Receipt{}, gateway.Refuse(gateway.CodeNotFound, "the project was deleted"))
+		return
+	}
+	if project.Rule(p.Channel.Name).Durability == fsm.DurabilityMemory {
+		n.publishTransient(p, done)
+		return
+	}
+	n.cluster.Submit(p.Append(nil), func(r cluster.Result) {
+		if r.Err != nil {
+			done(fsm.Receipt{}, refusal(r.Err))
+			return
+		}
+		receipt, err := fsm.DecodeReceipt(r.Data)
+		done(receipt, refusal(err))
+	})
+}
+
+// Channel implements gateway.Broker.
+func (n *Node) Channel(_ context.Context, key fsm.ChannelKey) (fsm.ChannelInfo, error) {
+	return n.state.Channel(key)
+}
+
+// Read implements gateway.Broker.
+func (n *Node) Read(_ context.Context, key fsm.ChannelKey, after uint64, maxMessages, maxBytes int) (fsm.Page, error) {
+	return n.state.Read(key, after, maxMessages, maxBytes)
+}
+
+// OffsetAt implements gateway.Broker.
+func (n *Node) OffsetAt(_ context.Context, key fsm.ChannelKey, t int64) (uint64, error) {
+	return n.state.OffsetAt(key, t)
+}
+
+// retryAfter is what a client is told to wait when the cluster cannot take a
+// write right now: about one election.
+const retryAfter = time.Second
+
+// refusal puts an error of the state or the cluster into words for a client.
+func refusal(err error) error {
+	var known *gateway.Refusal
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &known):
+		return err
+	case errors.Is(err, fsm.ErrNotFound):
+		return gateway.Refuse(gateway.CodeNotFound, err.Error())
+	case errors.Is(err, fsm.ErrConflict):
+		return gateway.Refuse(gateway.CodeConflict, err.Error())
+	case errors.Is(err, fsm.ErrInvalid):
+		return gateway.Refuse(gateway.CodeInvalidMessage, err.Error())
+	case errors.Is(err, fsm.ErrRateLimited), errors.Is(err, cluster.ErrOverloaded):
+		return &gateway.Refusal{Code: gateway.CodeRateLimited, Reason: err.Error(), RetryAfter: retryAfter}
+	case errors.Is(err, cluster.ErrOutcomeUnknown):
+		return gateway.Refuse(gateway.CodeOutcomeUnknown, "the write may or may not have happened")
+	case errors.Is(err, cluster.ErrUnavailable),
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return &gateway.Refusal{Code: gateway.CodeUnavailable, Reason: "the cluster cannot answer right now", RetryAfter: retryAfter}
+	default:
+		return err
+	}
+}

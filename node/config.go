@@ -1,0 +1,190 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/aptlyd/aptlyd/gateway"
+)
+
+// Config is what an operator says of one node. The zero value of a field means
+// its default; DefaultConfig spells them out.
+type Config struct {
+	NodeName     string // what people call the node; default: host name
+	DataDir      string // created 0700
+	Listen       string // clients: WebSocket, REST, console, admin API, metrics
+	PeerListen   string // Raft and forwarding between nodes, TCP
+	GossipListen string // memberlist, TCP and UDP
+
+	Advertise       string   // host at which the other nodes reach this one
+	Join            []string // gossip addresses of any nodes, "host:port"
+	BootstrapExpect int      // how many nodes form the cluster the first time
+	ClusterSecret   string   // shared by the nodes of a cluster
+
+	AdminToken         string // the cluster's; made by the node that bootstraps when empty
+	BootstrapPublicKey string // preset keys of project "default"
+	BootstrapServerKey string
+
+	Poller         string // "epoll" or "portable"
+	TrustedProxies []netip.Prefix
+	Limits         gateway.Limits
+	PublishTimeout time.Duration // an unanswered publish is given up after it
+	DrainTimeout   time.Duration // from the request to stop to the last client closed
+
+	Logger *slog.Logger
+	// Exit ends the process when the node must not go on; default os.Exit.
+	Exit func(code int)
+}
+
+// DefaultConfig returns the configuration of a complete single node.
+func DefaultConfig() Config {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "aptlyd"
+	}
+	return Config{
+		NodeName:        name,
+		DataDir:         "./aptly-data",
+		Listen:          ":8080",
+		PeerListen:      ":7400",
+		GossipListen:    ":7401",
+		BootstrapExpect: 1,
+		Limits:          gateway.DefaultLimits(),
+		PublishTimeout:  10 * time.Second,
+		DrainTimeout:    10 * time.Second,
+		Logger:          slog.Default(),
+		Exit:            os.Exit,
+	}
+}
+
+// ConfigError names the setting that keeps a node from starting.
+type ConfigError struct {
+	Setting string // as on the command line, without dashes
+	Reason  string
+}
+
+func (e *ConfigError) Error() string { return e.Setting + ": " + e.Reason }
+
+// Validate checks the settings against each other and narrows the ports between
+// nodes to loopback where there is no secret to defend them. Its errors are
+// *ConfigError.
+func (c *Config) Validate() error {
+	if c.NodeName == "" || len(c.NodeName) > 64 {
+		return &ConfigError{"node-name", "must have 1 to 64 bytes"}
+	}
+	if strings.ContainsFunc(c.NodeName, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return &ConfigError{"node-name", "must not contain spaces or control characters"}
+	}
+	if c.DataDir == "" {
+		return &ConfigError{"data-dir", "must not be empty"}
+	}
+	if c.BootstrapExpect < 1 {
+		return &ConfigError{"bootstrap-expect", "must be at least 1"}
+	}
+	if c.ClusterSecret != "" && len(c.ClusterSecret) < 16 {
+		return &ConfigError{"cluster-secret", "must have at least 16 characters"}
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		return &ConfigError{"listen", err.Error()}
+	}
+	for _, peer := range []struct {
+		setting string
+		addr    *string
+	}{{"peer-listen", &c.PeerListen}, {"gossip-listen", &c.GossipListen}} {
+		host, port, err := net.SplitHostPort(*peer.addr)
+		if err != nil {
+			return &ConfigError{peer.setting, err.Error()}
+		}
+		if c.ClusterSecret != "" {
+			continue
+		}
+		if host == "" {
+			*peer.addr = net.JoinHostPort("127.0.0.1", port)
+		} else if !isLoopback(host) {
+			return &ConfigError{peer.setting, "an address other than loopback needs --cluster-secret"}
+		}
+	}
+	for _, addr := range c.Join {
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			return &ConfigError{"join", fmt.Sprintf("%q: %v", addr, err)}
+		}
+		if c.ClusterSecret == "" && !isLoopback(host) {
+			return &ConfigError{"join", fmt.Sprintf("%s is not loopback: nodes on different hosts need --cluster-secret", addr)}
+		}
+	}
+	if c.Advertise == "" {
+		c.Advertise = defaultAdvertise(c.PeerListen)
+	} else if c.ClusterSecret == "" && !isLoopback(c.Advertise) {
+		return &ConfigError{"advertise", "an address other than loopback needs --cluster-secret"}
+	}
+	for _, preset := range []struct{ setting, text, prefix string }{
+		{"bootstrap-public-key", c.BootstrapPublicKey, "pk_"},
+		{"bootstrap-server-key", c.BootstrapServerKey, "sk_"},
+	} {
+		if preset.text == "" {
+			continue
+		}
+		if !strings.HasPrefix(preset.text, preset.prefix) || gateway.CheckKeyText(preset.text) != nil {
+			return &ConfigError{preset.setting, "is not a well-formed " + preset.prefix + " key (is the checksum right?)"}
+		}
+	}
+	if c.AdminToken != "" && len(c.AdminToken) < 16 {
+		return &ConfigError{"admin-token", "must have at least 16 characters"}
+	}
+	if err := c.Limits.Validate(); err != nil {
+		return fmt.Errorf("check limits: %w", err)
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// defaultAdvertise returns the host of the listen address, or where that names
+// every address the first private one of this machine.
+func defaultAdvertise(listen string) string {
+	host, _, err := net.SplitHostPort(listen)
+	if ip := net.ParseIP(host); err == nil && host != "" && (ip == nil || !ip.IsUnspecified()) {
+		return host
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "127.0.0.1"
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsPrivate() && n.IP.To4() != nil {
+			return n.IP.String()
+		}
+	}
+	return "127.0.0.1"
+}
+
+// prepareDataDir makes the data folder and refuses one that others can read.
+func prepareDataDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make data folder: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("look at data folder: %w", err)
+	}
+	if !info.IsDir() {
+		return errors.New("data folder is not a directory")
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return &ConfigError{"data-dir", fmt.Sprintf("%s is open to other users (mode %o); run chmod 700 on it", dir, info.Mode().Perm())}
+	}
+	return nil
+}

@@ -1,0 +1,121 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway"
+)
+
+// Credentials are what the node that forms a cluster tells its operator, once.
+type Credentials struct {
+	AdminToken string // empty when it was given
+	PublicKey  string
+	ServerKey  string
+}
+
+// DefaultProject is the name of the project a new cluster begins with.
+const DefaultProject = "default"
+
+// Credentials returns the first credentials of the cluster, if it was this node,
+// in this run, that made them. It is valid once Ready has returned.
+func (n *Node) Credentials() (Credentials, bool) {
+	if n.credentials == nil {
+		return Credentials{}, false
+	}
+	return *n.credentials, true
+}
+
+// initialise gives a new cluster its first state. The node that formed the
+// cluster does it; the others wait until it has.
+func (n *Node) initialise(ctx context.Context) error {
+	const poll = 20 * time.Millisecond
+	for {
+		if _, done := n.state.AdminTokenHash(); done {
+			return nil
+		}
+		if n.cluster.Bootstrapped() {
+			if err := n.makeFirstState(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(poll):
+		}
+	}
+}
+
+func (n *Node) makeFirstState(ctx context.Context) error {
+	_, clusterID := n.cluster.ID()
+	token := n.cfg.AdminToken
+	creds := Credentials{PublicKey: n.cfg.BootstrapPublicKey, ServerKey: n.cfg.BootstrapServerKey}
+	if token == "" {
+		token = newAdminToken()
+		creds.AdminToken = token
+	}
+	project := fsm.Project{
+		ID:                 newID("prj"),
+		Name:               DefaultProject,
+		AllowedOrigins:     []string{"http://localhost:*"},
+		AllowNativeClients: true,
+	}
+	public := presetKey(project.ID, fsm.PublicKey, creds.PublicKey)
+	server := presetKey(project.ID, fsm.ServerKey, creds.ServerKey)
+	creds.PublicKey, creds.ServerKey = public.Secret, server.Secret
+
+	init := fsm.Init{
+		ClusterID:      clusterID,
+		Epoch:          uuid.NewString(),
+		AdminTokenHash: fsm.HashKey(token),
+		Project:        project,
+		Keys:           []fsm.Key{public.Key, server.Key},
+	}
+	if err := n.change(ctx, init.Encode()); err != nil {
+		return fmt.Errorf("make first state: %w", err)
+	}
+	if n.Admin(token) {
+		n.credentials = &creds
+	}
+	return nil
+}
+
+func presetKey(project string, kind fsm.KeyKind, text string) gateway.IssuedKey {
+	if text == "" {
+		return newKey(project, kind, "default")
+	}
+	return issueKey(project, kind, "default", text)
+}
+
+// newKey makes a key with a fresh random text.
+func newKey(project string, kind fsm.KeyKind, name string) gateway.IssuedKey {
+	return issueKey(project, kind, name, gateway.NewKeyText(kind))
+}
+
+func issueKey(project string, kind fsm.KeyKind, name, text string) gateway.IssuedKey {
+	key := fsm.Key{
+		ID:      newID("key"),
+		Project: project,
+		Kind:    kind,
+		Name:    name,
+		Prefix:  text[:8],
+		Hash:    fsm.HashKey(text),
+	}
+	if kind == fsm.PublicKey {
+		key.Text = text
+	}
+	return gateway.IssuedKey{Key: key, Secret: text}
+}
+
+// newID returns an id such as "key_5XK2…": a kind and 130 random bits.
+func newID(kind string) string { return kind + "_" + rand.Text() }
+
+// newAdminToken returns a token of 260 random bits.
+func newAdminToken() string { return "adm_" + rand.Text() + rand.Text() }

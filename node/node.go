@@ -1,0 +1,278 @@
+// Package node is one running aptlyd. It builds the state, the cluster and the
+// gateway in order, offers the gateway the operations of a broker in an
+// operator's words, and closes everything in reverse. It knows nothing of flags,
+// frames or Raft.
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/aptlyd/aptlyd/cluster"
+	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway"
+)
+
+// Node is one member of a cluster, from Start to Close. It is the
+// gateway.Broker of its own gateway.
+type Node struct {
+	cfg     Config
+	log     *slog.Logger
+	state   *fsm.State
+	cluster *cluster.Cluster
+	gateway *gateway.Server
+	relay   *relay
+
+	clientAddr net.Addr
+	listeners  []net.Listener // closed first when the node must not go on
+
+	built    teardown
+	cancel   context.CancelCauseFunc
+	serving  sync.WaitGroup
+	ready    chan struct{} // closed when the node serves clients
+	failed   chan struct{} // closed when it never will; failure says why
+	failure  error
+	stopOnce sync.Once
+	stopErr  error
+	failOnce sync.Once
+
+	credentials *Credentials // written before ready closes
+}
+
+// ErrAdminToken says that the node was started with an admin token that is not
+// the cluster's.
+var ErrAdminToken = errors.New("the admin token is not that of this cluster")
+
+// Start builds a node and begins to serve it. It returns once all ports are
+// bound; Ready tells when the node has joined, caught up and serves clients.
+func Start(cfg Config) (_ *Node, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if err := prepareDataDir(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	n := &Node{
+		cfg:    cfg,
+		log:    cfg.Logger.With("node", cfg.NodeName),
+		cancel: cancel,
+		ready:  make(chan struct{}),
+		failed: make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			cancel(err)
+			err = errors.Join(err, n.built.run())
+		}
+	}()
+
+	clients, err := n.listen("listen", cfg.Listen)
+	if err != nil {
+		return nil, err
+	}
+	n.clientAddr = clients.Addr()
+	peers, err := n.listen("peer-listen", cfg.PeerListen)
+	if err != nil {
+		return nil, err
+	}
+
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	n.gateway, err = gateway.New(gateway.Config{
+		Listener:       clients,
+		Broker:         n,
+		Poller:         cfg.Poller,
+		TrustedProxies: cfg.TrustedProxies,
+		Limits:         cfg.Limits,
+		Version:        Version,
+		Registry:       registry,
+		Logger:         n.log.With("component", "gateway"),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("build gateway: %w", err)
+	}
+	n.built.push("gateway", n.gateway.Close)
+
+	n.state, err = fsm.Open(fsm.Config{
+		Dir:      filepath.Join(cfg.DataDir, "state"),
+		Observer: n.gateway,
+		Fatal:    n.failStop,
+		Logger:   n.log.With("component", "fsm"),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	n.built.push("state", n.state.Close)
+
+	n.cluster, err = cluster.Open(cluster.Config{
+		Dir:             cfg.DataDir,
+		NodeName:        cfg.NodeName,
+		PeerListener:    peers,
+		GossipAddr:      cfg.GossipListen,
+		Advertise:       cfg.Advertise,
+		Join:            cfg.Join,
+		BootstrapExpect: cfg.BootstrapExpect,
+		Secret:          cfg.ClusterSecret,
+		Version:         Version,
+		SubmitTimeout:   cfg.PublishTimeout,
+		Fatal:           n.failStop,
+		Handle:          n.answerPeer,
+		Extra:           n.vitals,
+		Logger:          n.log.With("component", "cluster"),
+	}, n.state)
+	if err != nil {
+		return nil, fmt.Errorf("open cluster: %w", err)
+	}
+	n.built.push("cluster", n.cluster.Close)
+	transientDropped := n.registerMetrics(registry)
+	n.relay = newRelay(n.relayTo, func(count int) { transientDropped.Add(float64(count)) })
+	n.built.push("relay", n.relay.close)
+
+	n.serving.Go(func() { n.serve(ctx) })
+	return n, nil
+}
+
+// listen binds an address and remembers the listener for failStop.
+func (n *Node) listen(setting, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, &ConfigError{setting, err.Error()}
+	}
+	n.listeners = append(n.listeners, l)
+	n.built.push(setting, func() error {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return l, nil
+}
+
+// serve takes the node from bound ports to serving clients.
+func (n *Node) serve(ctx context.Context) {
+	if err := n.join(ctx); err != nil {
+		if ctx.Err() == nil {
+			n.log.Error("cannot serve", "err", err)
+		}
+		n.failure = err
+		close(n.failed)
+		return
+	}
+	n.gateway.Open()
+	n.log.Info("serving clients", "addr", n.clientAddr.String())
+	close(n.ready)
+}
+
+func (n *Node) join(ctx context.Context) error {
+	if err := n.cluster.Ready(ctx); err != nil {
+		return fmt.Errorf("join cluster: %w", err)
+	}
+	if err := n.initialise(ctx); err != nil {
+		return fmt.Errorf("initialise cluster: %w", err)
+	}
+	if n.cfg.AdminToken != "" && !n.Admin(n.cfg.AdminToken) {
+		return ErrAdminToken
+	}
+	return nil
+}
+
+// Ready waits until the node serves clients, or returns why it never will.
+func (n *Node) Ready(ctx context.Context) error {
+	select {
+	case <-n.ready:
+		return nil
+	case <-n.failed:
+		return n.failure
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Failed is closed when the node will never serve; Ready then says why.
+func (n *Node) Failed() <-chan struct{} { return n.failed }
+
+// Addr is the address clients are served on.
+func (n *Node) Addr() net.Addr { return n.clientAddr }
+
+// Drain makes way for a planned stop: the node turns not ready, hands over
+// leadership, and closes its clients at a spread pace so that they come back
+// elsewhere. Close follows.
+func (n *Node) Drain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout)
+	defer cancel()
+	n.gateway.Unready()
+	var errs []error
+	if leader, ok := n.cluster.Leader(); ok && leader.Name == n.cfg.NodeName && len(n.cluster.Members()) > 1 {
+		if err := n.cluster.TransferLeadership(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("hand over leadership: %w", err))
+		}
+	}
+	if err := n.gateway.Drain(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("drain clients: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// Close stops the node at once and releases everything it holds.
+func (n *Node) Close() error {
+	n.stopOnce.Do(func() {
+		n.cancel(errors.New("node is closing"))
+		n.stopErr = n.built.run()
+		n.serving.Wait()
+	})
+	return n.stopErr
+}
+
+// failGrace is how long failStop waits for sockets to close: with a thread stuck
+// on the disk, closing must not wait for it.
+const failGrace = 500 * time.Millisecond
+
+// failStop ends the process because going on could lose or falsify data. Sockets
+// go first: a process with a thread stuck on the disk can linger after exit, and
+// its open ports would keep clients hanging.
+func (n *Node) failStop(cause error) {
+	n.failOnce.Do(func() { n.abort(cause) })
+	select {} // whoever came second waits for the end of the process
+}
+
+func (n *Node) abort(cause error) {
+	n.log.Error("stopping: this node cannot go on", "err", cause)
+	for _, l := range n.listeners {
+		_ = l.Close() // the process ends; there is no one left to tell
+	}
+	if n.gateway != nil {
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			n.gateway.Abort()
+		}()
+		select {
+		case <-closed:
+		case <-time.After(failGrace):
+		}
+	}
+	n.cfg.Exit(1)
+}
+
+// NodeName implements gateway.Broker.
+func (n *Node) NodeName() string { return n.cfg.NodeName }
+
+// Admin implements gateway.Operator.
+func (n *Node) Admin(token string) bool {
+	want, initialised := n.state.AdminTokenHash()
+	got := sha256.Sum256([]byte(token))
+	return initialised && subtle.ConstantTimeCompare(got[:], want[:]) == 1
+}

@@ -1,0 +1,155 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway"
+)
+
+// settleTimeout bounds how long a write waits for all fresh nodes to apply it. A
+// node that takes longer is covered by failing closed.
+const settleTimeout = time.Second
+
+// change commits a control command and returns when this node and every fresh
+// one has applied it, or settleTimeout after the commit.
+func (n *Node) change(ctx context.Context, command []byte) error {
+	result := n.cluster.Apply(ctx, command)
+	if result.Err != nil {
+		return refusal(result.Err)
+	}
+	if err := fsm.DecodeResult(result.Data); err != nil {
+		return refusal(err)
+	}
+	if err := n.cluster.WaitApplied(ctx, result.Index); err != nil {
+		return refusal(err)
+	}
+	settle, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	if err := n.cluster.WaitEverywhere(settle, result.Index); err != nil && settle.Err() == nil {
+		return refusal(err)
+	}
+	return nil
+}
+
+// CreateProject implements gateway.Operator.
+func (n *Node) CreateProject(ctx context.Context, spec gateway.ProjectSpec) (*fsm.Project, []gateway.IssuedKey, error) {
+	id := newID("prj")
+	keys := []gateway.IssuedKey{
+		newKey(id, fsm.PublicKey, "default"),
+		newKey(id, fsm.ServerKey, "default"),
+	}
+	command := fsm.CreateProject{
+		Project: fsm.Project{
+			ID:                 id,
+			Name:               spec.Name,
+			AllowedOrigins:     spec.AllowedOrigins,
+			AllowNativeClients: spec.AllowNativeClients,
+		},
+		Keys: []fsm.Key{keys[0].Key, keys[1].Key},
+	}
+	if err := n.change(ctx, command.Encode()); err != nil {
+		return nil, nil, err
+	}
+	project, err := n.project(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range keys {
+		if keys[i], err = n.issued(keys[i]); err != nil {
+			return nil, nil, err
+		}
+	}
+	return project, keys, nil
+}
+
+// Projects implements gateway.Operator.
+func (n *Node) Projects(cursor string, limit int) []*fsm.Project {
+	return n.state.Projects(cursor, limit)
+}
+
+// UpdateProject implements gateway.Operator.
+func (n *Node) UpdateProject(ctx context.Context, change fsm.UpdateProject) (*fsm.Project, error) {
+	if err := n.change(ctx, change.Encode()); err != nil {
+		return nil, err
+	}
+	return n.project(change.ID)
+}
+
+// DeleteProject implements gateway.Operator.
+func (n *Node) DeleteProject(ctx context.Context, id string) error {
+	return n.change(ctx, fsm.DeleteProject{ID: id}.Encode())
+}
+
+// Keys implements gateway.Operator.
+func (n *Node) Keys(project string) []fsm.Key { return n.state.Keys(project) }
+
+// CreateKey implements gateway.Operator.
+func (n *Node) CreateKey(ctx context.Context, project string, kind fsm.KeyKind, name string) (gateway.IssuedKey, error) {
+	key := newKey(project, kind, name)
+	if err := n.change(ctx, fsm.CreateKey{Key: key.Key}.Encode()); err != nil {
+		return gateway.IssuedKey{}, err
+	}
+	return n.issued(key)
+}
+
+// RotateKey implements gateway.Operator.
+func (n *Node) RotateKey(ctx context.Context, id string, overlap time.Duration) (gateway.IssuedKey, fsm.Key, error) {
+	if err := n.catchUpForKey(ctx, id); err != nil {
+		return gateway.IssuedKey{}, fsm.Key{}, err
+	}
+	old, ok := n.state.Key(id)
+	if !ok {
+		return gateway.IssuedKey{}, fsm.Key{}, gateway.Refuse(gateway.CodeNotFound, "no key has this id")
+	}
+	key := newKey(old.Project, old.Kind, old.Name)
+	key.Replaces = id
+	command := fsm.RotateKey{Key: key.Key, Overlap: overlap.Milliseconds()}
+	if err := n.change(ctx, command.Encode()); err != nil {
+		return gateway.IssuedKey{}, fsm.Key{}, err
+	}
+	key, err := n.issued(key)
+	if err != nil {
+		return gateway.IssuedKey{}, fsm.Key{}, err
+	}
+	// With no overlap the old key is gone by now: it ended with the command.
+	if current, ok := n.state.Key(id); ok {
+		old = current
+	} else {
+		old.ExpiresAt = key.CreatedAt
+	}
+	return key, old, nil
+}
+
+// RevokeKey implements gateway.Operator.
+func (n *Node) RevokeKey(ctx context.Context, id string) error {
+	return n.change(ctx, fsm.RevokeKey{ID: id}.Encode())
+}
+
+// catchUpForKey lets a key that another node made a moment ago be found here.
+func (n *Node) catchUpForKey(ctx context.Context, id string) error {
+	if _, ok := n.state.Key(id); ok {
+		return nil
+	}
+	return n.CatchUp(ctx)
+}
+
+// issued completes a new key with what the state gave it, the time of creation.
+func (n *Node) issued(key gateway.IssuedKey) (gateway.IssuedKey, error) {
+	stored, ok := n.state.Key(key.ID)
+	if !ok {
+		return gateway.IssuedKey{}, gateway.Refuse(gateway.CodeConflict, fmt.Sprintf("key %s ended while it was made", key.ID))
+	}
+	key.Key = stored
+	return key, nil
+}
+
+func (n *Node) project(id string) (*fsm.Project, error) {
+	project, ok := n.state.Project(id)
+	if !ok {
+		return nil, gateway.Refuse(gateway.CodeNotFound, "no project has this id")
+	}
+	return project, nil
+}

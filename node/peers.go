@@ -1,0 +1,166 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/aptlyd/aptlyd/cluster"
+	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway"
+)
+
+// question is what one node asks another. Exactly one field is set. Transient is
+// for the subscribers of the asked node; it is answered with null.
+type question struct {
+	Connections *connectionsQuestion `json:"connections,omitempty"`
+	Subscribers *subscribersQuestion `json:"subscribers,omitempty"`
+	Transient   []transientMessage   `json:"transient,omitempty"`
+}
+
+// connectionsQuestion asks for the connections of a key; the answer is a list of
+// gateway.ConnectionStatus by id.
+type connectionsQuestion struct {
+	KeyID  string `json:"keyId"`
+	Cursor string `json:"cursor"`
+	Limit  int    `json:"limit"`
+}
+
+// subscribersQuestion asks how many subscribers each channel of a project has;
+// the answer is an object, channel name to number.
+type subscribersQuestion struct {
+	Project string `json:"project"`
+}
+
+// answerPeer answers another node of the cluster.
+func (n *Node) answerPeer(_ context.Context, _ string, request []byte) ([]byte, error) {
+	var q question
+	if err := json.Unmarshal(request, &q); err != nil {
+		return nil, fmt.Errorf("decode question of a peer: %w", err)
+	}
+	switch {
+	case q.Connections != nil:
+		return json.Marshal(n.gateway.Connections(q.Connections.KeyID, q.Connections.Cursor, q.Connections.Limit))
+	case q.Subscribers != nil:
+		return json.Marshal(n.gateway.Subscribers(q.Subscribers.Project))
+	case q.Transient != nil:
+		for _, t := range q.Transient {
+			n.gateway.Transient(fsm.ChannelKey{Project: t.Project, Name: t.Channel}, t.Timestamp, t.Data)
+		}
+		return []byte("null"), nil
+	}
+	return nil, errors.New("a peer asks what this version does not know")
+}
+
+// askPeers puts a question to every other reachable member at once and returns
+// the answers of those who gave one. A member that does not answer has no
+// clients that could be told of: it is down, or it fails closed.
+func askPeers[Answer any](ctx context.Context, n *Node, q question) ([]Answer, error) {
+	request, err := json.Marshal(q)
+	if err != nil {
+		return nil, fmt.Errorf("encode question to peers: %w", err)
+	}
+	self, _ := n.cluster.ID()
+	members := slices.DeleteFunc(n.cluster.Members(), func(m cluster.Member) bool { return m.ID == self || !m.Alive })
+	answers := make([]Answer, len(members))
+	answered := make([]bool, len(members))
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	var group errgroup.Group
+	for i, m := range members {
+		group.Go(func() error {
+			reply, err := n.cluster.Query(ctx, m.ID, request)
+			if err != nil {
+				n.log.Warn("a peer did not answer", "peer", m.Name, "err", err)
+				return nil
+			}
+			if err := json.Unmarshal(reply, &answers[i]); err != nil {
+				return fmt.Errorf("decode answer of %s: %w", m.Name, err)
+			}
+			answered[i] = true
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	kept := answers[:0]
+	for i, a := range answers {
+		if answered[i] {
+			kept = append(kept, a)
+		}
+	}
+	return kept, nil
+}
+
+// Connections implements gateway.Operator.
+func (n *Node) Connections(ctx context.Context, keyID, cursor string, limit int) ([]gateway.ConnectionStatus, error) {
+	all := n.gateway.Connections(keyID, cursor, limit)
+	others, err := askPeers[[]gateway.ConnectionStatus](ctx, n, question{Connections: &connectionsQuestion{keyID, cursor, limit}})
+	if err != nil {
+		return nil, err
+	}
+	for _, list := range others {
+		all = append(all, list...)
+	}
+	slices.SortFunc(all, func(a, b gateway.ConnectionStatus) int { return cmp.Compare(a.ID, b.ID) })
+	return all[:min(limit, len(all))], nil
+}
+
+// Channels implements gateway.Operator.
+func (n *Node) Channels(ctx context.Context, project, cursor string, limit int) ([]gateway.ChannelStatus, error) {
+	infos, err := n.state.Channels(project, cursor, limit)
+	if err != nil {
+		return nil, err
+	}
+	counts := []map[string]int{n.gateway.Subscribers(project)}
+	others, err := askPeers[map[string]int](ctx, n, question{Subscribers: &subscribersQuestion{project}})
+	if err != nil {
+		return nil, err
+	}
+	counts = append(counts, others...)
+	channels := make([]gateway.ChannelStatus, len(infos))
+	for i, info := range infos {
+		channels[i] = gateway.ChannelStatus{ChannelInfo: info}
+		for _, count := range counts {
+			channels[i].Subscribers += count[info.Name]
+		}
+	}
+	return channels, nil
+}
+
+// vitals is what this node tells its peers with every sign of life.
+func (n *Node) vitals() []byte {
+	return strconv.AppendInt(nil, int64(n.gateway.ConnectionCount()), 10)
+}
+
+// Status implements gateway.Operator.
+func (n *Node) Status(context.Context) (gateway.Status, error) {
+	status := gateway.Status{Node: n.cfg.NodeName, Version: Version, Term: n.cluster.Term()}
+	if leader, ok := n.cluster.Leader(); ok {
+		status.Leader = leader.Name
+	}
+	for _, m := range n.cluster.Members() {
+		connections, err := strconv.Atoi(string(m.Extra))
+		if err != nil {
+			connections = 0 // not heard yet
+		}
+		state := "unreachable"
+		if m.Alive {
+			state = "alive"
+		}
+		status.Members = append(status.Members, gateway.MemberStatus{
+			Name: m.Name, ID: m.ID, State: state,
+			Voter: m.Voter, Leader: m.Name == status.Leader,
+			PeerAddr: m.PeerAddr, GossipAddr: m.GossipAddr,
+			AppliedIndex: m.AppliedIndex, Connections: connections, Version: m.Version,
+		})
+	}
+	return status, nil
+}

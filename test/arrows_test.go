@@ -1,0 +1,61 @@
+package test
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/aptlyd/aptlyd"
+
+// arrows is the architecture: what each package may import of ours, directly,
+// and which engine it alone holds. To change the architecture is to change this
+// table; docs/design.md has the picture.
+var arrows = map[string]struct {
+	imports []string
+	engines []string
+}{
+	"fsm":               {engines: []string{"go.etcd.io/bbolt"}},
+	"cluster":           {engines: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal", "github.com/hashicorp/memberlist"}},
+	"gateway":           {imports: []string{"fsm"}, engines: []string{"github.com/gobwas/ws"}},
+	"node":              {imports: []string{"gateway", "fsm", "cluster", "console"}},
+	"client":            {engines: []string{"github.com/gobwas/ws"}},
+	"console":           {},
+	"cmd/aptlyd":        {imports: []string{"node", "client", "cluster"}},
+	"bench":             {imports: []string{"client", "gateway", "fsm"}},
+	"bench/aptly-bench": {imports: []string{"bench"}},
+	"test":              {},
+}
+
+func TestImportArrows(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	owner := make(map[string][]string)
+	for pkg, a := range arrows {
+		for _, e := range a.engines {
+			owner[e] = append(owner[e], pkg)
+		}
+	}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		pkg := strings.TrimPrefix(strings.TrimPrefix(fields[0], module), "/")
+		allowed, known := arrows[pkg]
+		if !known {
+			t.Errorf("package %s has no place in the architecture", pkg)
+			continue
+		}
+		for _, imported := range fields[1:] {
+			if ours, ok := strings.CutPrefix(imported, module+"/"); ok && !slices.Contains(allowed.imports, ours) {
+				t.Errorf("%s must not import %s", pkg, ours)
+			}
+			for engine, owners := range owner {
+				if (imported == engine || strings.HasPrefix(imported, engine+"/")) && !slices.Contains(owners, pkg) {
+					t.Errorf("%s must not import %s: it belongs to %s", pkg, imported, strings.Join(owners, ", "))
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/aptlyd/aptlyd/client"
+)
+
+func newCluster() *cobra.Command {
+	return group("cluster", "Look after the cluster", newClusterStatus())
+}
+
+func newClusterStatus() *cobra.Command {
+	var r remote
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show the nodes, who leads, and how far each one is",
+		Args:  cobra.NoArgs,
+		RunE: r.withAdmin(func(ctx context.Context, cmd *cobra.Command, admin *client.Admin, _ []string) error {
+			status, err := admin.Status(ctx)
+			if err != nil {
+				return err
+			}
+			return show(cmd, r.json, status, func(p *printer) {
+				p.line("NODE\tSTATE\tROLE\tAPPLIED\tCONNECTIONS\tVERSION\tPEER ADDRESS")
+				for _, m := range status.Members {
+					role := "non-voter"
+					switch {
+					case m.Leader:
+						role = "leader"
+					case m.Voter:
+						role = "voter"
+					}
+					p.line("%s\t%s\t%s\t%d\t%d\t%s\t%s", m.Name, m.State, role, m.AppliedIndex, m.Connections, m.Version, m.PeerAddr)
+				}
+			})
+		}),
+	}
+	r.addAdminFlags(cmd)
+	return cmd
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/aptlyd/aptlyd/client"
+)
+
+func newKey() *cobra.Command {
+	return group("key", "Manage keys", newKeyCreate(), newKeyList(), newKeyRotate(), newKeyRevoke())
+}
+
+func newKeyCreate() *cobra.Command {
+	var r remote
+	var kind, name string
+	cmd := &cobra.Command{
+		Use:   "create PROJECT",
+		Short: "Create a key in a project (by id or name)",
+		Args:  cobra.ExactArgs(1),
+		RunE: r.withAdmin(func(ctx context.Context, cmd *cobra.Command, admin *client.Admin, args []string) error {
+			project, err := findProject(ctx, admin, args[0])
+			if err != nil {
+				return err
+			}
+			key, err := admin.CreateKey(ctx, project.ID, kind, name)
+			if err != nil {
+				return err
+			}
+			return show(cmd, r.json, key, func(p *printer) {
+				p.line("id\t%s", key.ID)
+				p.line("%s key\t%s", key.Kind, key.Text)
+			})
+		}),
+	}
+	r.addAdminFlags(cmd)
+	cmd.Flags().StringVar(&kind, "kind", "public", `"public" (subscribe only) or "server" (full rights, secret)`)
+	cmd.Flags().StringVar(&name, "name", "", "what people call the key")
+	return cmd
+}
+
+func newKeyList() *cobra.Command {
+	var r remote
+	cmd := &cobra.Command{
+		Use:   "list PROJECT",
+		Short: "List the keys of a project (by id or name)",
+		Args:  cobra.ExactArgs(1),
+		RunE: r.withAdmin(func(ctx context.Context, cmd *cobra.Command, admin *client.Admin, args []string) error {
+			project, err := findProject(ctx, admin, args[0])
+			if err != nil {
+				return err
+			}
+			return show(cmd, r.json, project.Keys, func(p *printer) {
+				p.line("ID\tKIND\tNAME\tKEY\tCREATED\tENDS")
+				for _, k := range project.Keys {
+					text := k.Text
+					if text == "" {
+						text = k.Prefix + "…"
+					}
+					p.line("%s\t%s\t%s\t%s\t%s\t%s", k.ID, k.Kind, k.Name, text, moment(k.CreatedAt), moment(k.ExpiresAt))
+				}
+			})
+		}),
+	}
+	r.addAdminFlags(cmd)
+	return cmd
+}
+
+func newKeyRotate() *cobra.Command {
+	var r remote
+	var overlap time.Duration
+	cmd := &cobra.Command{
+		Use:   "rotate KEY-ID",
+		Short: "Make a key's successor and let the old one live for a while",
+		Args:  cobra.ExactArgs(1),
+		RunE: r.withAdmin(func(ctx context.Context, cmd *cobra.Command, admin *client.Admin, args []string) error {
+			key, err := admin.RotateKey(ctx, args[0], overlap)
+			if err != nil {
+				return err
+			}
+			return show(cmd, r.json, key, func(p *printer) {
+				p.line("id\t%s", key.ID)
+				p.line("%s key\t%s", key.Kind, key.Text)
+				if key.Replaces != nil {
+					p.line("old key ends\t%s", moment(key.Replaces.ExpiresAt))
+				}
+			})
+		}),
+	}
+	r.addAdminFlags(cmd)
+	cmd.Flags().DurationVar(&overlap, "overlap", 24*time.Hour, "how long the old key lives on; 0 ends it now")
+	return cmd
+}
+
+func newKeyRevoke() *cobra.Command {
+	var r remote
+	cmd := &cobra.Command{
+		Use:   "revoke KEY-ID",
+		Short: "End a key now, on every node and every live connection",
+		Args:  cobra.ExactArgs(1),
+		RunE: r.withAdmin(func(ctx context.Context, cmd *cobra.Command, admin *client.Admin, args []string) error {
+			if err := admin.RevokeKey(ctx, args[0]); err != nil {
+				return err
+			}
+			return show(cmd, r.json, map[string]string{"revoked": args[0]}, func(p *printer) {
+				p.line("%s is revoked", args[0])
+			})
+		}),
+	}
+	r.addAdminFlags(cmd)
+	return cmd
+}

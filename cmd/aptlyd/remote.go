@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/aptlyd/aptlyd/client"
+)
+
+// callTimeout bounds one call to a node.
+const callTimeout = 30 * time.Second
+
+// remote is how a client command reaches a cluster: its common flags.
+type remote struct {
+	server     string
+	adminToken string
+	key        string
+	json       bool
+}
+
+func (r *remote) addServerFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&r.server, "server", "http://localhost:8080", "any node of the cluster; env APTLYD_SERVER")
+	cmd.Flags().BoolVar(&r.json, "json", false, "print JSON")
+}
+
+// addAdminFlags makes a command that talks to the admin API.
+func (r *remote) addAdminFlags(cmd *cobra.Command) {
+	r.addServerFlags(cmd)
+	cmd.Flags().StringVar(&r.adminToken, "admin-token", "", "the cluster's admin token; env APTLYD_ADMIN_TOKEN")
+}
+
+// addKeyFlags makes a command that is a client with a key.
+func (r *remote) addKeyFlags(cmd *cobra.Command) {
+	r.addServerFlags(cmd)
+	cmd.Flags().StringVar(&r.key, "key", "", "a pk_ or sk_ key; env APTLYD_KEY")
+}
+
+// withAdmin makes the body of a command that calls the admin API: what the flags
+// leave out is taken from the environment, and the call is bounded in time.
+func (r *remote) withAdmin(run func(context.Context, *cobra.Command, *client.Admin, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := fillFlags(cmd.Flags(), ""); err != nil {
+			return err
+		}
+		if r.adminToken == "" {
+			return misuse{errors.New("--admin-token (or APTLYD_ADMIN_TOKEN) is needed")}
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), callTimeout)
+		defer cancel()
+		return run(ctx, cmd, &client.Admin{BaseURL: r.server, Token: r.adminToken}, args)
+	}
+}
+
+// connect returns a connected client.
+func (r *remote) connect(ctx context.Context, cmd *cobra.Command) (*client.Client, error) {
+	if err := fillFlags(cmd.Flags(), ""); err != nil {
+		return nil, err
+	}
+	if r.key == "" {
+		return nil, misuse{errors.New("--key (or APTLYD_KEY) is needed")}
+	}
+	c, err := client.New(client.Options{Endpoints: []string{r.server}, APIKey: r.key})
+	if err != nil {
+		return nil, misuse{err}
+	}
+	if err := c.Connect(ctx); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("connect to %s: %w", r.server, err)
+	}
+	return c, nil
+}
+
+// printer writes for people, in columns where lines have tabs.
+type printer struct{ w *tabwriter.Writer }
+
+func (p *printer) line(format string, args ...any) { fmt.Fprintf(p.w, format+"\n", args...) }
+
+// show prints a result: as one JSON value, or as text says it.
+func show(cmd *cobra.Command, asJSON bool, value any, text func(*printer)) error {
+	out := cmd.OutOrStdout()
+	if asJSON {
+		return writeJSON(out, value)
+	}
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	text(&printer{w})
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+// writeJSON writes a value on one line.
+func writeJSON(w io.Writer, value any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+// moment renders Unix milliseconds for people.
+func moment(ms int64) string {
+	if ms == 0 {
+		return "-"
+	}
+	return time.UnixMilli(ms).Format(time.DateTime)
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestExitCodes(t *testing.T) {
+	silence(t)
+	open := filepath.Join(t.TempDir(), "open")
+	if err := os.Mkdir(open, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		args []string
+		want int
+	}{
+		{"version", []string{"version"}, exitDone},
+		{"help", []string{"serve", "--help"}, exitDone},
+		{"no command", nil, exitMisuse},
+		{"unknown command", []string{"frobnicate"}, exitMisuse},
+		{"unknown flag", []string{"serve", "--frobnicate"}, exitMisuse},
+		{"bad flag value", []string{"serve", "--bootstrap-expect", "x"}, exitMisuse},
+		{"group without command", []string{"project"}, exitMisuse},
+		{"unknown command in a group", []string{"key", "frobnicate"}, exitMisuse},
+		{"argument missing", []string{"publish", "news"}, exitMisuse},
+		{"message is no JSON", []string{"publish", "news", "{", "--key", "x"}, exitMisuse},
+		{"key missing", []string{"publish", "news", "1"}, exitMisuse},
+		{"admin token missing", []string{"project", "list"}, exitMisuse},
+		{"no server there", []string{"project", "list", "--admin-token", "x", "--server", "http://127.0.0.1:1"}, exitFailed},
+		{"peers without a secret", []string{"serve", "--join", "10.0.0.1:7401"}, exitMisuse},
+		{"peer port open without a secret", []string{"serve", "--peer-listen", "0.0.0.0:0"}, exitMisuse},
+		{"key with a typo", []string{"serve", "--bootstrap-server-key", "sk_0000000000000000000000000000000000000000"}, exitMisuse},
+		{"data folder open to others", []string{"serve", "--data-dir", open, "--listen", "127.0.0.1:0"}, exitMisuse},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := run(c.args); got != c.want {
+				t.Errorf("aptlyd %v: exit code %d, want %d", c.args, got, c.want)
+			}
+		})
+	}
+}
+
+// silence keeps what the commands print out of the test's output.
+func silence(t *testing.T) {
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr := os.Stdout, os.Stderr
+	os.Stdout, os.Stderr = null, null
+	t.Cleanup(func() {
+		os.Stdout, os.Stderr = stdout, stderr
+		null.Close()
+	})
+}

@@ -1,0 +1,236 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Admin operates a cluster through the admin API of any of its nodes. Every
+// error that a node answered with is an *Error.
+type Admin struct {
+	BaseURL string
+	Token   string
+	HTTP    *http.Client // nil means http.DefaultClient
+}
+
+// Project owns keys and channels.
+type Project struct {
+	ID                 string   `json:"id"`
+	Name               string   `json:"name"`
+	AllowedOrigins     []string `json:"allowedOrigins"`
+	AllowNativeClients bool     `json:"allowNativeClients"`
+	Rules              []Rule   `json:"rules,omitempty"`
+	CreatedAt          int64    `json:"createdAt"` // Unix ms
+	Keys               []Key    `json:"keys,omitempty"`
+}
+
+// Key is a credential of a project. The text of a server key is there only in
+// the answer that created it.
+type Key struct {
+	ID        string    `json:"id"`
+	Kind      string    `json:"kind"` // "public" or "server"
+	Name      string    `json:"name"`
+	Text      string    `json:"key,omitempty"`
+	Prefix    string    `json:"prefix,omitempty"`
+	CreatedAt int64     `json:"createdAt"`           // Unix ms
+	ExpiresAt int64     `json:"expiresAt,omitempty"` // Unix ms; 0 means never
+	Replaces  *Replaced `json:"replaces,omitempty"`
+}
+
+// Replaced is the key that a rotation took over from.
+type Replaced struct {
+	ID        string `json:"id"`
+	ExpiresAt int64  `json:"expiresAt"` // Unix ms
+}
+
+// ProjectSpec describes a project to be created.
+type ProjectSpec struct {
+	Name               string   `json:"name"`
+	AllowedOrigins     []string `json:"allowedOrigins"`
+	AllowNativeClients bool     `json:"allowNativeClients"`
+}
+
+// ProjectChange changes those fields of a project that are not nil.
+type ProjectChange struct {
+	Name               *string   `json:"name,omitempty"`
+	AllowedOrigins     *[]string `json:"allowedOrigins,omitempty"`
+	AllowNativeClients *bool     `json:"allowNativeClients,omitempty"`
+	Rules              *[]Rule   `json:"rules,omitempty"`
+}
+
+// Channel is a channel that was published to.
+type Channel struct {
+	Name        string `json:"name"`
+	Offset      uint64 `json:"offset"`   // newest
+	Earliest    uint64 `json:"earliest"` // oldest retained; Offset+1 when there is none
+	Bytes       int64  `json:"bytes"`    // payload retained
+	Subscribers int    `json:"subscribers"`
+}
+
+// Connection is a client that is connected to some node.
+type Connection struct {
+	ID       string   `json:"id"`
+	Node     string   `json:"node"`
+	Address  string   `json:"address"`
+	Origin   string   `json:"origin"`
+	KeyID    string   `json:"keyId"`
+	Since    int64    `json:"since"` // Unix ms
+	Channels []string `json:"channels"`
+	State    string   `json:"state"`  // "live" or "catching_up"
+	Behind   uint64   `json:"behind"` // messages
+}
+
+// Status is the cluster as the node that answered sees it.
+type Status struct {
+	Node    string   `json:"node"`
+	Version string   `json:"version"`
+	Leader  string   `json:"leader"` // node name; empty when there is none
+	Term    uint64   `json:"term"`
+	Members []Member `json:"members"`
+}
+
+// Member is a node of the cluster.
+type Member struct {
+	Name         string `json:"name"`
+	ID           string `json:"id"`
+	State        string `json:"state"`
+	Voter        bool   `json:"voter"`
+	Leader       bool   `json:"leader"`
+	PeerAddr     string `json:"peerAddr"`
+	GossipAddr   string `json:"gossipAddr"`
+	AppliedIndex uint64 `json:"appliedIndex"`
+	Connections  int    `json:"connections"`
+	Version      string `json:"version,omitempty"`
+}
+
+// CreateProject makes a project with a public and a server key, whose texts are
+// in the answer.
+func (a *Admin) CreateProject(ctx context.Context, spec ProjectSpec) (Project, error) {
+	if spec.AllowedOrigins == nil {
+		spec.AllowedOrigins = []string{}
+	}
+	return request[Project](ctx, a, http.MethodPost, "/projects", nil, spec)
+}
+
+// Projects lists all projects.
+func (a *Admin) Projects(ctx context.Context) iter.Seq2[Project, error] {
+	return list(ctx, a, "/projects", func(page *listPage) []Project { return page.Projects })
+}
+
+// Project returns one project with its keys.
+func (a *Admin) Project(ctx context.Context, id string) (Project, error) {
+	return request[Project](ctx, a, http.MethodGet, "/projects/"+url.PathEscape(id), nil, nil)
+}
+
+// UpdateProject changes a project and returns it as it is then.
+func (a *Admin) UpdateProject(ctx context.Context, id string, change ProjectChange) (Project, error) {
+	return request[Project](ctx, a, http.MethodPatch, "/projects/"+url.PathEscape(id), nil, change)
+}
+
+// DeleteProject ends a project's keys and removes its channels.
+func (a *Admin) DeleteProject(ctx context.Context, id string) error {
+	return a.do(ctx, call{method: http.MethodDelete, path: "/projects/" + url.PathEscape(id)}, nil)
+}
+
+// CreateKey adds a key of kind "public" or "server" to a project.
+func (a *Admin) CreateKey(ctx context.Context, project, kind, name string) (Key, error) {
+	body := struct {
+		Kind string `json:"kind"`
+		Name string `json:"name"`
+	}{kind, name}
+	return request[Key](ctx, a, http.MethodPost, "/projects/"+url.PathEscape(project)+"/keys", nil, body)
+}
+
+// RotateKey makes a successor of a key, which lives on for overlap; 0 ends it at
+// once.
+func (a *Admin) RotateKey(ctx context.Context, id string, overlap time.Duration) (Key, error) {
+	body := struct {
+		Overlap Duration `json:"overlap"`
+	}{Duration(overlap)}
+	return request[Key](ctx, a, http.MethodPost, "/keys/"+url.PathEscape(id)+"/rotate", nil, body)
+}
+
+// RevokeKey ends a key now.
+func (a *Admin) RevokeKey(ctx context.Context, id string) error {
+	return a.do(ctx, call{method: http.MethodDelete, path: "/keys/" + url.PathEscape(id)}, nil)
+}
+
+// Connections lists who uses a key, on all nodes.
+func (a *Admin) Connections(ctx context.Context, keyID string) iter.Seq2[Connection, error] {
+	path := "/keys/" + url.PathEscape(keyID) + "/connections"
+	return list(ctx, a, path, func(page *listPage) []Connection { return page.Connections })
+}
+
+// Channels lists the channels of a project.
+func (a *Admin) Channels(ctx context.Context, project string) iter.Seq2[Channel, error] {
+	path := "/projects/" + url.PathEscape(project) + "/channels"
+	return list(ctx, a, path, func(page *listPage) []Channel { return page.Channels })
+}
+
+// Messages returns up to limit messages of a channel whose offsets are above
+// after. A limit of 0 leaves it to the node.
+func (a *Admin) Messages(ctx context.Context, project, channel string, after uint64, limit int) (History, error) {
+	values := url.Values{"after": {strconv.FormatUint(after, 10)}}
+	if limit > 0 {
+		values.Set("limit", strconv.Itoa(limit))
+	}
+	path := "/projects/" + url.PathEscape(project) + "/channels/" + url.PathEscape(channel) + "/messages"
+	return request[History](ctx, a, http.MethodGet, path, values, nil)
+}
+
+// Status returns the state of the cluster.
+func (a *Admin) Status(ctx context.Context) (Status, error) {
+	return request[Status](ctx, a, http.MethodGet, "/status", nil, nil)
+}
+
+// listPage is a page of any list: Next is empty on the last one.
+type listPage struct {
+	Projects    []Project    `json:"projects"`
+	Connections []Connection `json:"connections"`
+	Channels    []Channel    `json:"channels"`
+	Next        string       `json:"next"`
+}
+
+// list walks through the pages of a list and ends with the first error.
+func list[T any](ctx context.Context, a *Admin, path string, items func(*listPage) []T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		cursor := url.Values{}
+		for {
+			page, err := request[listPage](ctx, a, http.MethodGet, path, cursor, nil)
+			if err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+			for _, item := range items(&page) {
+				if !yield(item, nil) {
+					return
+				}
+			}
+			if page.Next == "" {
+				return
+			}
+			cursor.Set("cursor", page.Next)
+		}
+	}
+}
+
+func request[T any](ctx context.Context, a *Admin, method, path string, query url.Values, body any) (T, error) {
+	var result T
+	err := a.do(ctx, call{method: method, path: path, query: query, body: body}, &result)
+	return result, err
+}
+
+func (a *Admin) do(ctx context.Context, c call, result any) error {
+	c.path = "/admin/v1" + c.path
+	c.header = http.Header{"Authorization": {"Bearer " + a.Token}}
+	if err := do(ctx, a.HTTP, a.BaseURL, c, result); err != nil {
+		return fmt.Errorf("admin: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxAnswer bounds the body of one HTTP answer.
+const maxAnswer = 64 << 20
+
+// call is one HTTP request to a node.
+type call struct {
+	method, path string
+	query        url.Values
+	body         any // encoded as JSON unless nil
+	header       http.Header
+}
+
+// do makes the call and decodes a successful answer into result, unless that is
+// nil. A refusal comes back as *Error.
+func do(ctx context.Context, httpClient *http.Client, baseURL string, c call, result any) error {
+	target, err := apiURL(baseURL, c)
+	if err != nil {
+		return err
+	}
+	var body io.Reader
+	if c.body != nil {
+		encoded, err := encodeBody(c.body)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(encoded)
+	}
+	request, err := http.NewRequestWithContext(ctx, c.method, target, body)
+	if err != nil {
+		return fmt.Errorf("make request: %w", err)
+	}
+	for name, values := range c.header {
+		request.Header[name] = values
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if httpClient == nil {
+		httpClient = http.DefaultClient
+	}
+	response, err := httpClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("call %s %s: %w", c.method, c.path, err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read answer to %s %s: %w", c.method, c.path, err)
+	}
+	if response.StatusCode/100 != 2 {
+		return refusalOf(response, answer)
+	}
+	if result == nil {
+		return nil
+	}
+	if err := json.Unmarshal(answer, result); err != nil {
+		return fmt.Errorf("decode answer to %s %s: %w", c.method, c.path, err)
+	}
+	return nil
+}
+
+func encodeBody(body any) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(body); err != nil {
+		return nil, fmt.Errorf("encode request: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// apiURL accepts the same ways to write a node as Options.Endpoints.
+func apiURL(baseURL string, c call) (string, error) {
+	socket, err := socketURL(baseURL)
+	if err != nil {
+		return "", err
+	}
+	u, err := url.Parse(socket)
+	if err != nil {
+		return "", fmt.Errorf("parse %q: %w", baseURL, err)
+	}
+	u.Scheme = strings.Replace(u.Scheme, "ws", "http", 1)
+	u.Path = ""
+	return u.String() + c.path + query(c.query), nil
+}
+
+func query(values url.Values) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return "?" + values.Encode()
+}
+
+// refusalOf reads the error that a node answered with; where something between
+// answered in its stead, the status is the reason.
+func refusalOf(response *http.Response, answer []byte) *Error {
+	var body struct {
+		Error string `json:"error"`
+		Code  Code   `json:"code"`
+	}
+	if err := json.Unmarshal(answer, &body); err != nil || body.Error == "" {
+		body.Error = "HTTP status " + response.Status
+	}
+	refusal := &Error{Code: body.Code, Reason: body.Error}
+	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil {
+		refusal.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	return refusal
+}

@@ -1,0 +1,367 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// Client is a connection to a cluster that renews itself: when one node goes
+// away it connects to the next, subscribes again where it was and repeats what
+// was not acknowledged. It ends for good only when it is closed or refused in a
+// way that trying again cannot mend.
+type Client struct {
+	options   Options
+	endpoints []string
+	timing    timing
+	log       *slog.Logger
+
+	cancel context.CancelFunc
+	done   chan struct{} // closed when everything has ended
+	window chan struct{} // one element per publish under way
+
+	mu            sync.Mutex
+	conn          *conn // authenticated; nil while there is none
+	session       Session
+	connected     chan struct{} // closed while conn is set
+	err           error         // why the client ended
+	subscriptions map[string]*Subscription
+	leaving       map[string]int // unsubscribes on conn without an answer, by channel
+	publishes     map[publishKey]*publish
+	turn          uint64 // numbers publishes
+	idPrefix      string
+}
+
+// Session describes one authenticated connection, as the server introduced
+// itself.
+type Session struct {
+	Endpoint        string // URL of the node
+	Node            string // its name
+	ConnectionID    string
+	Epoch           string // names the numbering that offsets belong to
+	MaxMessageBytes int    // 0 when the server did not say
+}
+
+// New returns a client that starts to connect at once. Subscribe and Publish
+// may be called right away. The caller must Close it.
+func New(options Options) (*Client, error) {
+	return newClient(options, defaultTiming)
+}
+
+func newClient(options Options, timing timing) (*Client, error) {
+	if err := options.Validate(); err != nil {
+		return nil, fmt.Errorf("client options: %w", err)
+	}
+	c := &Client{
+		options:       options,
+		timing:        timing,
+		log:           options.Logger,
+		done:          make(chan struct{}),
+		window:        make(chan struct{}, DefaultMaxInFlight),
+		connected:     make(chan struct{}),
+		subscriptions: make(map[string]*Subscription),
+		publishes:     make(map[publishKey]*publish),
+		idPrefix:      rand.Text() + "-",
+	}
+	if options.MaxInFlight > 0 {
+		c.window = make(chan struct{}, options.MaxInFlight)
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	for _, endpoint := range options.Endpoints {
+		url, err := socketURL(endpoint)
+		if err != nil {
+			return nil, fmt.Errorf("client options: %w", err)
+		}
+		c.endpoints = append(c.endpoints, url)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c.cancel = cancel
+	go c.run(ctx)
+	return c, nil
+}
+
+// Connect waits until the client is connected. The error is an *Error when the
+// server refused the client for good.
+func (c *Client) Connect(ctx context.Context) error {
+	c.mu.Lock()
+	connected := c.connected
+	c.mu.Unlock()
+	select {
+	case <-connected:
+		return nil
+	case <-c.done:
+		return c.Err()
+	case <-ctx.Done():
+		return fmt.Errorf("connect: %w", ctx.Err())
+	}
+}
+
+// Session describes the present connection; without one ok is false.
+func (c *Client) Session() (session Session, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session, c.conn != nil
+}
+
+// Done is closed when the client has ended; Err then says why.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err returns nil while the client lives, then ErrClosed or the *Error it was
+// refused with.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Close ends subscriptions, publishes without an outcome and the connection,
+// and returns when all have ended. It may be called more than once, but not
+// from a function that the client calls.
+func (c *Client) Close() {
+	c.cancel()
+	<-c.done
+}
+
+// run connects again and again until ctx ends or the server refuses for good.
+func (c *Client) run(ctx context.Context) {
+	retry := 0
+	for turn := 0; ; turn++ {
+		endpoint := c.endpoints[turn%len(c.endpoints)]
+		began := time.Now()
+		err := c.serve(ctx, endpoint)
+		var refusal *Error
+		switch {
+		case ctx.Err() != nil:
+			c.end(ErrClosed)
+			return
+		case errors.As(err, &refusal):
+			c.end(refusal)
+			return
+		}
+		if time.Since(began) > c.timing.stable {
+			retry = 0
+		}
+		wait := c.timing.backoff.delay(retry)
+		retry++
+		c.log.Warn("connection lost", "endpoint", endpoint, "error", err, "retry_in", wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// end settles everything that waits.
+func (c *Client) end(err error) {
+	c.mu.Lock()
+	c.err = err
+	for _, s := range c.subscriptions {
+		s.endLocked(err)
+	}
+	var waiting []*publish
+	for _, p := range c.publishes {
+		waiting = append(waiting, p)
+	}
+	c.mu.Unlock()
+	for _, p := range waiting {
+		c.settle(p, nil, err)
+	}
+	c.cancel()
+	close(c.done)
+}
+
+// serve lives through one connection. It returns an *Error, and only then, when
+// the server wants the client not to come back.
+func (c *Client) serve(ctx context.Context, endpoint string) error {
+	handshake, cancel := context.WithTimeout(ctx, c.timing.handshake)
+	defer cancel()
+	conn, err := dial(handshake, endpoint, &c.options, &c.timing)
+	if err != nil {
+		return err
+	}
+	writer := make(chan struct{})
+	go func() {
+		defer close(writer)
+		conn.write()
+	}()
+	defer func() {
+		conn.close()
+		<-writer
+	}()
+	defer context.AfterFunc(ctx, conn.goodbye)()
+
+	inTime := context.AfterFunc(handshake, conn.close)
+	defer inTime()
+	conn.send(encodeAuth(c.options.APIKey, time.Now()))
+	reader := &reading{conn: conn}
+	session, err := reader.handshake()
+	if err != nil {
+		if handshake.Err() != nil && ctx.Err() == nil {
+			return fmt.Errorf("authenticate: no answer within %v", c.timing.handshake)
+		}
+		return err
+	}
+	inTime()
+	session.Endpoint = endpoint
+	if c.options.OnConnect != nil {
+		c.options.OnConnect(session)
+	}
+	c.attach(conn, session)
+	err = c.dispatch(reader)
+	c.detach()
+	if c.options.OnDisconnect != nil {
+		c.options.OnDisconnect(err)
+	}
+	return err
+}
+
+// attach makes conn the present connection and hands it all that is open.
+func (c *Client) attach(conn *conn, session Session) {
+	c.mu.Lock()
+	c.conn, c.session = conn, session
+	c.leaving = make(map[string]int)
+	for _, s := range c.subscriptions {
+		s.askLocked()
+	}
+	hopeless := c.resendLocked()
+	close(c.connected)
+	c.mu.Unlock()
+	for p, err := range hopeless {
+		c.settle(p, nil, err)
+	}
+}
+
+func (c *Client) detach() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conn = nil
+	c.connected = make(chan struct{})
+	for _, s := range c.subscriptions {
+		s.live = false
+	}
+	for _, p := range c.publishes {
+		p.unclear = p.unclear || p.sent
+		p.sent = false
+	}
+}
+
+// dispatch hands each frame to whom it concerns until the connection ends.
+func (c *Client) dispatch(r *reading) error {
+	for {
+		f, err := r.next()
+		if err != nil {
+			return err
+		}
+		switch f.Type {
+		case "message":
+			if s := c.subscription(f.Channel); s != nil {
+				if err := s.received(&f); err != nil {
+					return err
+				}
+			}
+		case "published":
+			c.published(&f)
+		case "subscribed":
+			if s := c.subscription(f.Channel); s != nil {
+				s.confirmed(&f)
+			}
+		case "unsubscribed":
+			c.left(f.Channel)
+		case "gap":
+			if s := c.subscription(f.Channel); s != nil {
+				s.missed(&f)
+			}
+		case "error":
+			c.refused(r, &f)
+		}
+		// A heartbeat needs no answer: that it came is the message. Frames of a
+		// type that is not known are those of a newer server.
+	}
+}
+
+func (c *Client) refused(r *reading, f *frame) {
+	switch s := c.subscription(f.Channel); {
+	case f.ID != "":
+		c.publishRefused(f)
+	case s != nil:
+		s.refused(r.conn, f.refusal())
+	default:
+		c.log.Warn("refused by server", "code", f.Code, "reason", f.Reason, "channel", f.Channel)
+	}
+}
+
+// subscription returns who follows a channel. While an unsubscribe of an
+// earlier subscription is unanswered, frames are still that one's.
+func (c *Client) subscription(channel string) *Subscription {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.leaving[channel] > 0 {
+		return nil
+	}
+	return c.subscriptions[channel]
+}
+
+// left takes an "unsubscribed" frame.
+func (c *Client) left(channel string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.leaving[channel]--; c.leaving[channel] <= 0 {
+		delete(c.leaving, channel)
+	}
+}
+
+// reading turns what a connection receives into frames, and its end into an
+// error that says whether to come back.
+type reading struct {
+	conn    *conn
+	refusal *Error // the last refusal of the connection as a whole
+}
+
+func (r *reading) next() (frame, error) {
+	text, err := r.conn.next()
+	if err != nil {
+		var closed *closeError
+		if !errors.As(err, &closed) || closed.status != ws.StatusNormalClosure {
+			return frame{}, err
+		}
+		// 1000 is "do not come back", and the refusal before it says why.
+		if r.refusal == nil {
+			r.refusal = &Error{Reason: err.Error()}
+		}
+		return frame{}, r.refusal
+	}
+	f, err := decodeFrame(text)
+	if err != nil {
+		return frame{}, err
+	}
+	if f.Type == "error" && f.ID == "" && f.Channel == "" {
+		r.refusal = f.refusal()
+	}
+	return f, nil
+}
+
+// handshake reads until the server counts the client as connected.
+func (r *reading) handshake() (Session, error) {
+	for {
+		f, err := r.next()
+		if err != nil {
+			return Session{}, fmt.Errorf("authenticate: %w", err)
+		}
+		if f.Type == "connected" {
+			return Session{
+				Node:            f.Node,
+				ConnectionID:    f.ConnectionID,
+				Epoch:           f.Epoch,
+				MaxMessageBytes: f.MaxMessageBytes,
+			}, nil
+		}
+	}
+}

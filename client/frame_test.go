@@ -1,0 +1,83 @@
+package client
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+	"time"
+)
+
+func TestFramesOfTheClient(t *testing.T) {
+	now := time.UnixMilli(1764000000000)
+	for want, got := range map[string][]byte{
+		`{"type":"auth","apiKey":"sk_1","timestamp":1764000000000}`:                 encodeAuth("sk_1", now),
+		`{"type":"heartbeat","timestamp":1764000000000}`:                            encodeHeartbeat(now),
+		`{"type":"subscribe","channel":"a"}`:                                        encodeSubscribe("a", Position{}, ""),
+		`{"type":"subscribe","channel":"a","from":"live"}`:                          encodeSubscribe("a", Live(), ""),
+		`{"type":"subscribe","channel":"a","from":"all"}`:                           encodeSubscribe("a", After(0), ""),
+		`{"type":"subscribe","channel":"a","from":{"last":5}}`:                      encodeSubscribe("a", Last(5), ""),
+		`{"type":"subscribe","channel":"a","from":{"time":1764000000000}}`:          encodeSubscribe("a", Since(now), ""),
+		`{"type":"subscribe","channel":"ä\"\u0001","fromOffset":42,"epoch":"e"}`:    encodeSubscribe("ä\"\x01", After(42), "e"),
+		`{"type":"unsubscribe","channel":"a"}`:                                      encodeUnsubscribe("a"),
+		`{"type":"publish","channel":"a","id":"i\"","message":{"x":"<b>"}}`:         encodePublish("a", `i"`, []byte(`{"x":"<b>"}`)),
+		`{"type":"publish","channel":"a b","id":"1","message":null}`:                encodePublish("a b", "1", []byte(`null`)),
+		`{"type":"publish","channel":"\\","id":"1","message":12345678901234567890}`: encodePublish(`\`, "1", []byte(`12345678901234567890`)),
+	} {
+		if string(got) != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+}
+
+func TestDecodeFrameRefusesWhatIsNone(t *testing.T) {
+	for _, text := range []string{``, `null`, `[]`, `{}`, `{"type":1}`, `{"type":"error","error":{}}`, `{"type":"message","offset":"1"}`, `{"type":"message","offset":-1}`} {
+		if f, err := decodeFrame([]byte(text)); err == nil {
+			t.Errorf("%s was taken for %+v", text, f)
+		}
+	}
+}
+
+func FuzzDecodeFrame(f *testing.F) {
+	f.Add([]byte(`{"type":"message","channel":"a","data":{"x":[1]},"offset":1,"timestamp":2,"replay":true}`))
+	f.Add([]byte(`{"type":"error","error":"no","code":"forbidden","id":"1","retryAfter":5}`))
+	f.Add([]byte(`{"type":"gap","channel":"a","from":1,"to":2}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		got, err := decodeFrame(text)
+		if err != nil {
+			return
+		}
+		if got.Data != nil && !json.Valid(got.Data) {
+			t.Fatalf("data %q is not JSON", got.Data)
+		}
+		again, err := json.Marshal(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same, err := decodeFrame(again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Data, same.Data = nil, nil // spelled differently
+		if !reflect.DeepEqual(got, same) {
+			t.Fatalf("%+v became %+v", got, same)
+		}
+	})
+}
+
+func FuzzQuote(f *testing.F) {
+	f.Add("plain")
+	f.Add("q\"\\\x00é\u2028")
+	f.Fuzz(func(t *testing.T, s string) {
+		var back, want string
+		if err := json.Unmarshal(quote(s), &back); err != nil {
+			t.Fatalf("%q: %v", quote(s), err)
+		}
+		encoded, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(encoded, &want); err != nil || back != want {
+			t.Fatalf("%q came back as %q, want %q", s, back, want)
+		}
+	})
+}

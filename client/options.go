@@ -1,0 +1,114 @@
+package client
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// DefaultMaxInFlight is how many publishes may be under way where Options does
+// not say.
+const DefaultMaxInFlight = 1024
+
+// Options say where and as whom a Client connects.
+type Options struct {
+	// Endpoints are the nodes' addresses: ws, wss, http or https URLs, or a bare
+	// host:port. The first is preferred at the start; whenever a connection
+	// fails, the next one is tried.
+	Endpoints []string
+	// APIKey is a "pk_…" or "sk_…" key.
+	APIKey string
+	// Origin is sent as the Origin header, which public keys are bound to. A
+	// program that is no browser may leave it empty.
+	Origin string
+	// TLSConfig is used for wss endpoints. Nil means the system's defaults.
+	TLSConfig *tls.Config
+	// MaxInFlight bounds the publishes that have no outcome yet; more of them
+	// wait. 0 means DefaultMaxInFlight.
+	MaxInFlight int
+	// Logger hears of lost connections and broken promises. Nil discards.
+	Logger *slog.Logger
+	// OnConnect, if set, is called for every connection once it is
+	// authenticated, before any message of it; OnDisconnect when it was lost, with
+	// the reason. Neither may block.
+	OnConnect    func(Session)
+	OnDisconnect func(error)
+}
+
+// Validate reports the first field that cannot be used.
+func (o Options) Validate() error {
+	if len(o.Endpoints) == 0 {
+		return errors.New("Endpoints: at least one is needed")
+	}
+	for _, endpoint := range o.Endpoints {
+		if _, err := socketURL(endpoint); err != nil {
+			return fmt.Errorf("Endpoints: %w", err)
+		}
+	}
+	if o.APIKey == "" {
+		return errors.New("APIKey: must not be empty")
+	}
+	if o.MaxInFlight < 0 {
+		return errors.New("MaxInFlight: must not be negative")
+	}
+	return nil
+}
+
+// socketURL turns what people write for a node into the URL of its WebSocket.
+func socketURL(endpoint string) (string, error) {
+	if !strings.Contains(endpoint, "://") {
+		endpoint = "ws://" + endpoint
+	}
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return "", fmt.Errorf("parse endpoint: %w", err)
+	}
+	switch u.Scheme {
+	case "ws", "wss":
+	case "http":
+		u.Scheme = "ws"
+	case "https":
+		u.Scheme = "wss"
+	default:
+		return "", fmt.Errorf("endpoint %q: the scheme must be ws, wss, http or https", endpoint)
+	}
+	if u.Hostname() == "" {
+		return "", fmt.Errorf("endpoint %q has no host", endpoint)
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("endpoint %q: only scheme, host, port and path may be given", endpoint)
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = "/realtime"
+	}
+	return u.String(), nil
+}
+
+// timing holds the client's clocks, so that tests need not wait for them.
+type timing struct {
+	heartbeat time.Duration // between our signs of life
+	silence   time.Duration // without a byte from the server, after which it counts as dead
+	handshake time.Duration // from dialling to "connected"
+	write     time.Duration // for the server to take what we send
+	farewell  time.Duration // for the server to take our last frames, and again to close
+	stable    time.Duration // a connection that lasted so long starts the backoff anew
+	backoff   backoff
+	// repeat is how long after its first sending a publish of unknown outcome is
+	// still repeated: less than the ten minutes for which the broker knows its id.
+	repeat time.Duration
+}
+
+var defaultTiming = timing{
+	heartbeat: 25 * time.Second,
+	silence:   60 * time.Second,
+	handshake: 15 * time.Second,
+	write:     30 * time.Second,
+	farewell:  time.Second,
+	stable:    5 * time.Second,
+	backoff:   backoff{base: 100 * time.Millisecond, limit: 10 * time.Second},
+	repeat:    9 * time.Minute,
+}

@@ -1,0 +1,176 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/hashicorp/raft"
+)
+
+// applier hands committed entries to the machine. Raft runs it on one goroutine.
+// It takes batches and must stay a raft.BatchingFSM itself: a wrapper that
+// embeds raft.FSM would silently lose ApplyBatch.
+type applier struct {
+	machine   Machine
+	snapshots *snapshotStore
+	configs   *configHistory
+	fatal     func(error)
+
+	mu       sync.Mutex
+	consumed uint64
+	term     uint64
+	waiters  map[*waiter]struct{}
+}
+
+var _ raft.BatchingFSM = (*applier)(nil)
+
+type waiter struct {
+	index uint64
+	done  chan struct{}
+}
+
+// applied is what Raft's future returns for an entry.
+type applied struct {
+	term     uint64
+	outcomes []outcome // one per batch
+}
+
+func newApplier(machine Machine, snapshots *snapshotStore, configs *configHistory, fatal func(error)) *applier {
+	a := &applier{machine: machine, snapshots: snapshots, configs: configs, fatal: fatal, waiters: make(map[*waiter]struct{})}
+	a.consumed, a.term = machine.Applied()
+	return a
+}
+
+// Apply takes one entry.
+func (a *applier) Apply(log *raft.Log) any { return a.ApplyBatch([]*raft.Log{log})[0] }
+
+// ApplyBatch takes entries in log order, configurations among them.
+func (a *applier) ApplyBatch(logs []*raft.Log) []any {
+	answers := make([]any, len(logs))
+	last, _ := a.progress()
+	begin := last
+	var term uint64
+	for i, log := range logs {
+		if log.Type == raft.LogConfiguration {
+			a.configs.add(log.Index, raft.DecodeConfiguration(log.Data))
+		}
+		// After a restart Raft replays from its last snapshot, the machine may
+		// be ahead of that.
+		if log.Index <= last {
+			continue
+		}
+		answers[i] = a.apply(log)
+		last, term = log.Index, log.Term
+	}
+	if last > begin {
+		a.machine.Settle()
+		a.advance(last, term)
+	}
+	return answers
+}
+
+func (a *applier) apply(log *raft.Log) *applied {
+	answer := &applied{term: log.Term}
+	if log.Type != raft.LogCommand {
+		a.machine.Entry(log.Index, log.Term, 0)
+		return answer
+	}
+	e, err := decodeEntry(log.Data)
+	if err != nil {
+		a.fatal(fmt.Errorf("decode entry %d: %w", log.Index, err))
+		return answer
+	}
+	a.machine.Entry(log.Index, log.Term, e.stamp)
+	answer.outcomes = make([]outcome, len(e.batches))
+	for i, b := range e.batches {
+		results, next := a.machine.Batch(b.session, b.seq, b.acked, b.commands)
+		answer.outcomes[i] = outcome{index: log.Index, next: next, results: results}
+	}
+	return answer
+}
+
+// progress returns index and term of the last entry that the machine consumed.
+// Raft's own notion of applied is no substitute: it means handed over.
+func (a *applier) progress() (index, term uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.consumed, a.term
+}
+
+func (a *applier) advance(index, term uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.consumed, a.term = index, term
+	for w := range a.waiters {
+		if w.index <= index {
+			close(w.done)
+			delete(a.waiters, w)
+		}
+	}
+}
+
+// wait returns once the machine has consumed index.
+func (a *applier) wait(ctx context.Context, index uint64) error {
+	a.mu.Lock()
+	if a.consumed >= index {
+		a.mu.Unlock()
+		return nil
+	}
+	w := &waiter{index: index, done: make(chan struct{})}
+	a.waiters[w] = struct{}{}
+	a.mu.Unlock()
+	select {
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		a.mu.Lock()
+		delete(a.waiters, w)
+		a.mu.Unlock()
+		return fmt.Errorf("wait for entry %d: %w", index, ctx.Err())
+	}
+}
+
+// Snapshot only notes where the machine is: its state is the snapshot.
+func (a *applier) Snapshot() (raft.FSMSnapshot, error) {
+	index, _ := a.progress()
+	return &stateSnapshot{machine: a.machine, state: index}, nil
+}
+
+// Restore replaces the machine's state by a received one.
+func (a *applier) Restore(r io.ReadCloser) error {
+	if err := a.machine.Restore(r); err != nil {
+		err = fmt.Errorf("restore snapshot: %w", err)
+		a.fatal(err)
+		return err
+	}
+	if err := a.snapshots.settle(); err != nil {
+		return err
+	}
+	a.advance(a.machine.Applied())
+	return nil
+}
+
+// stateSnapshot is the promise that the machine's state is durable up to an
+// entry.
+type stateSnapshot struct {
+	machine Machine
+	state   uint64
+}
+
+func (s *stateSnapshot) Persist(sink raft.SnapshotSink) error {
+	k, ok := sink.(*snapshotSink)
+	if !ok {
+		return errors.New("snapshot goes to a foreign store")
+	}
+	if err := s.machine.Flush(); err != nil {
+		k.store.fatal(fmt.Errorf("flush state: %w", err))
+		return fmt.Errorf("flush state: %w", err)
+	}
+	k.taken, k.record.State = true, s.state
+	return k.Close()
+}
+
+func (s *stateSnapshot) Release() {}

@@ -1,0 +1,55 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// maxClockSkew is how far a leader's clock may be off the median of the others.
+// Time is what messages and keys expire by, and stamps never go back: a leader a
+// day ahead would expire everything for good.
+const maxClockSkew = 5 * time.Second
+
+// trustClock hands leadership over when this node's clock is off. At least two
+// others have to be heard of: of two nodes neither can say which one is wrong.
+func (c *Cluster) trustClock(ctx context.Context) error {
+	nodes, now := c.roster.view(time.Now()), time.Now()
+	if len(nodes) <= 2 {
+		last, at := c.fresh.lastView()
+		if time.Since(at) > 10*time.Second {
+			return nil
+		}
+		nodes, now = last.Nodes, at
+	}
+	skew, ok := clockSkew(nodes, c.id, now)
+	if !ok || skew.Abs() <= maxClockSkew {
+		return nil
+	}
+	err := fmt.Errorf("its clock is %s off the other nodes' median", skew.Round(time.Millisecond))
+	if transfer := c.TransferLeadership(ctx); transfer != nil {
+		return fmt.Errorf("%w, and leadership could not be handed over: %w", err, transfer)
+	}
+	return err
+}
+
+// clockSkew is how far this node's clock is ahead of the median of the others.
+func clockSkew(nodes map[string]leaderHeard, self string, now time.Time) (time.Duration, bool) {
+	var offsets []int64
+	for node, h := range nodes {
+		if node == self || time.Duration(h.Age)*time.Millisecond > reachableFor {
+			continue
+		}
+		offsets = append(offsets, now.UnixMilli()-(h.Clock+h.Age))
+	}
+	if len(offsets) < 2 {
+		return 0, false
+	}
+	slices.Sort(offsets)
+	middle := offsets[len(offsets)/2]
+	if len(offsets)%2 == 0 {
+		middle = (middle + offsets[len(offsets)/2-1]) / 2
+	}
+	return time.Duration(middle) * time.Millisecond, true
+}

@@ -1,0 +1,352 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hashicorp/raft"
+)
+
+// Cluster is this node's part in the cluster.
+type Cluster struct {
+	cfg         Config
+	log         *slog.Logger
+	id          string
+	peerAddress string // host:port at which others reach the peer port
+
+	identity  *identity
+	directory *directory
+	gossip    *gossip
+	pool      *rpcPool
+	raft      *raft.Raft
+	applier   *applier
+	stage     *stage
+	forwarder *forwarder
+	fresh     *freshness
+	roster    roster
+	standings rounds[uint64]
+	promise   promise
+
+	// sure: this node leads and has applied everything committed before its term.
+	sure     atomic.Bool
+	changing sync.Mutex // held while the configuration is changed
+	forming  sync.Mutex // held while a first configuration is taken on
+
+	ready    chan struct{} // closed when the node is a member and caught up, or never will be
+	readyErr error
+
+	ctx      context.Context
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+	teardown teardown
+	closing  sync.Once
+	leave    bool // tell gossip at close
+}
+
+// Open starts the node and returns before it is in a cluster. The caller's
+// machine is driven from here on; it is not closed by Close.
+func Open(cfg Config, machine Machine) (*Cluster, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	c := &Cluster{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leave: true}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if err := c.open(machine); err != nil {
+		c.cancel()
+		return nil, errors.Join(err, c.teardown.run())
+	}
+	return c, nil
+}
+
+// open builds the parts in the order in which they need each other.
+func (c *Cluster) open(machine Machine) error {
+	cfg := c.cfg
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return fmt.Errorf("make data folder: %w", err)
+	}
+	lock, err := lockDir(cfg.Dir)
+	if err != nil {
+		return err
+	}
+	c.teardown.push("lock", lock.Close)
+	if c.identity, err = openIdentity(cfg.Dir); err != nil {
+		return err
+	}
+	who := c.identity.read()
+	c.id = who.NodeID
+
+	logDir := filepath.Join(cfg.Dir, "raft")
+	logs, err := openLogStore(cfg, logDir, c.log)
+	if err != nil {
+		return err
+	}
+	c.teardown.push("log", logs.close)
+	logs.written.Store(max(logBytes(logDir, cfg.LogSegmentBytes)-cfg.TrailingBytes, 0))
+	configs := &configHistory{}
+	snapshots, err := openSnapshotStore(filepath.Join(cfg.Dir, "snapshots"), machine, configs, cfg.Fatal)
+	if err != nil {
+		return err
+	}
+	if err := settleStart(logs, snapshots, machine, who.Member); err != nil {
+		return err
+	}
+	c.applier = newApplier(machine, snapshots, configs, cfg.Fatal)
+
+	port, err := c.openPort()
+	if err != nil {
+		return err
+	}
+	c.teardown.push("peer port", port.close)
+	if c.gossip, err = startGossip(cfg, c.id, c.rumour()); err != nil {
+		return err
+	}
+	c.teardown.push("gossip", func() error { return c.gossip.close(c.leave) })
+	c.directory = &directory{self: c.id, identity: c.identity, gossip: c.gossip}
+	port.resolve = c.directory.resolve
+	c.pool = newRPCPool(port)
+
+	transport := newTransport(port, cfg)
+	notify := make(chan bool, 16)
+	if c.raft, err = startRaft(cfg, c.id, logs, snapshots, c.applier, transport, notify); err != nil {
+		return errors.Join(err, transport.Close())
+	}
+	nudges := newNudger(transport, raft.ServerID(c.id), c.others)
+	c.teardown.push("raft", func() error {
+		stopped := c.raft.Shutdown()
+		// Raft waits for the calls it has begun, so they are cut first.
+		err := errors.Join(transport.Close(), port.close())
+		c.pool.close()
+		nudges.close()
+		return errors.Join(err, stopped.Error())
+	})
+
+	c.stage = newStage(cfg, c.raft, machine, func(index, term uint64, more bool) {
+		// The next entry tells the followers by itself.
+		if !more && !cfg.WithoutNudge {
+			nudges.nudge(index, term)
+		}
+	})
+	c.standings.run = c.standing
+	c.fresh = newFreshness(c.applier, c.askReadIndex)
+	server := &rpcServer{submit: c.stage.submit, call: c.answer}
+	port.onRPC = server.serve
+	port.serve()
+
+	keeper := &snapshotter{cfg: cfg, raft: c.raft, logs: logs, snapshots: snapshots}
+	c.teardown.push("loops", func() error {
+		c.cancel()
+		c.running.Wait()
+		c.standings.wait()
+		return nil
+	})
+	c.running.Go(func() { c.watchLeadership(c.ctx, notify) })
+	c.running.Go(func() { c.mingle(c.ctx) })
+	c.running.Go(func() { c.fresh.run(c.ctx) })
+	c.running.Go(func() { keeper.run(c.ctx) })
+	c.running.Go(c.enter)
+	c.forwarder = newForwarder(cfg, c.leaderLink)
+	c.teardown.push("forwarder", func() error {
+		c.forwarder.close()
+		return nil
+	})
+	return nil
+}
+
+// openPort prepares the peer port; it serves once serve is called.
+func (c *Cluster) openPort() (*peerPort, error) {
+	self, err := uuid.Parse(c.id)
+	if err != nil {
+		return nil, fmt.Errorf("parse node id: %w", err)
+	}
+	address, ok := c.cfg.PeerListener.Addr().(*net.TCPAddr)
+	if !ok {
+		return nil, fmt.Errorf("peer listener is not TCP but %T", c.cfg.PeerListener)
+	}
+	c.peerAddress = net.JoinHostPort(c.cfg.Advertise, strconv.Itoa(address.Port))
+	port := newPeerPort(c.cfg.PeerListener, nil, self, c.log)
+	if c.cfg.Secret != "" {
+		if port.tls, err = peerTLS(c.cfg.Secret); err != nil {
+			return nil, err
+		}
+	}
+	port.cluster = func() uuid.UUID {
+		cluster, err := uuid.Parse(c.identity.read().ClusterID)
+		if err != nil {
+			return uuid.Nil // none yet: openIdentity has checked it
+		}
+		return cluster
+	}
+	return port, nil
+}
+
+// rumour is what gossip tells of this node.
+func (c *Cluster) rumour() rumour {
+	return rumour{
+		Name:    c.cfg.NodeName,
+		Peer:    c.peerAddress,
+		Cluster: c.identity.read().ClusterID,
+		Version: c.cfg.Version,
+		Feature: c.cfg.FeatureLevel,
+	}
+}
+
+// enter brings the node into its cluster and declares it ready.
+func (c *Cluster) enter() {
+	defer close(c.ready)
+	if c.readyErr = c.bootstrap(); c.readyErr != nil {
+		return
+	}
+	if c.readyErr = c.formOrJoin(c.ctx); c.readyErr != nil {
+		return
+	}
+	for !c.isMember(c.id) || c.fresh.catchUp(c.ctx) != nil {
+		select {
+		case <-time.After(catchUpPause):
+		case <-c.ctx.Done():
+			c.readyErr = ErrClosed
+			return
+		}
+	}
+	if !c.identity.read().Member {
+		c.readyErr = c.identity.update(func(f *identityFile) { f.Member = true })
+	}
+	if c.readyErr == nil {
+		c.readyErr = c.rememberMembers()
+	}
+}
+
+// leaderLink connects the forwarder to whoever leads now.
+func (c *Cluster) leaderLink(ctx context.Context) (leaderLink, error) {
+	_, leader := c.raft.LeaderWithID()
+	switch string(leader) {
+	case "":
+		return nil, fmt.Errorf("%w: no leader is known", ErrUnavailable)
+	case c.id:
+		return localLink{c.stage}, nil
+	}
+	client, err := c.pool.client(ctx, string(leader), laneSubmit)
+	if err != nil {
+		return nil, err
+	}
+	return remoteLink{client}, nil
+}
+
+// Ready returns once the node is a member of a cluster and has caught up, or with
+// the reason why it will not be: ErrNameTaken, ErrWrongCluster.
+func (c *Cluster) Ready(ctx context.Context) error {
+	select {
+	case <-c.ready:
+		return c.readyErr
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the cluster: %w", ctx.Err())
+	}
+}
+
+// ID returns this node's id and the cluster's, "" while there is none.
+func (c *Cluster) ID() (node, cluster string) {
+	who := c.identity.read()
+	return who.NodeID, who.ClusterID
+}
+
+// Bootstrapped reports whether this node is the one that proposed the cluster.
+func (c *Cluster) Bootstrapped() bool { return c.identity.read().Bootstrapped }
+
+// PeerAddr returns host and port at which others reach the peer port.
+func (c *Cluster) PeerAddr() string { return c.peerAddress }
+
+// GossipAddr returns host and port of this node's gossip.
+func (c *Cluster) GossipAddr() string { return c.gossip.address() }
+
+// Submit has a command applied, after all those submitted before it on this
+// node. It never blocks. done is called exactly once, from another goroutine,
+// within Config.SubmitTimeout; until then command must not change.
+func (c *Cluster) Submit(command []byte, done func(Result)) { c.forwarder.submit(command, done) }
+
+// Apply is Submit for a caller that waits. When ctx ends first, the outcome is
+// unknown.
+func (c *Cluster) Apply(ctx context.Context, command []byte) Result {
+	result := make(chan Result, 1)
+	c.Submit(command, func(r Result) { result <- r })
+	select {
+	case r := <-result:
+		return r
+	case <-ctx.Done():
+		return Result{Err: fmt.Errorf("%w: %w", ErrOutcomeUnknown, ctx.Err())}
+	}
+}
+
+// CatchUp returns once this node has applied everything that was committed when
+// it was called. Callers share rounds to the leader.
+func (c *Cluster) CatchUp(ctx context.Context) error { return c.fresh.catchUp(ctx) }
+
+// WaitApplied returns once this node has applied the entry at index.
+func (c *Cluster) WaitApplied(ctx context.Context, index uint64) error {
+	return c.applier.wait(ctx, index)
+}
+
+// WaitEverywhere returns once every member that the leader has heard of lately
+// has applied the entry at index.
+func (c *Cluster) WaitEverywhere(ctx context.Context, index uint64) error {
+	var members []Member
+	for _, m := range c.Members() {
+		if m.Alive && m.ID != c.id {
+			members = append(members, m)
+		}
+	}
+	errs := make(chan error, len(members)+1)
+	go func() { errs <- c.applier.wait(ctx, index) }()
+	for _, m := range members {
+		go func() { errs <- c.waitAt(ctx, m.ID, index) }()
+	}
+	var all error
+	for range len(members) + 1 {
+		all = errors.Join(all, <-errs)
+	}
+	return all
+}
+
+// waitAt waits for one member, over any number of connections.
+func (c *Cluster) waitAt(ctx context.Context, node string, index uint64) error {
+	for {
+		_, err := request[struct{}](ctx, c.pool, node, methodApplied, appliedRequest{Index: index})
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(catchUpPause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// Staleness is the age of the last proof that this node was up to date; huge
+// when there was none.
+func (c *Cluster) Staleness() time.Duration { return c.fresh.staleness() }
+
+// Query sends a request to a node's Config.Handle, this node's included.
+func (c *Cluster) Query(ctx context.Context, node string, request []byte) ([]byte, error) {
+	if node == c.id {
+		return c.cfg.Handle(ctx, c.id, request)
+	}
+	return c.pool.call(ctx, node, methodQuery, request)
+}
+
+// Close stops the node. It does not hand over leadership; see
+// TransferLeadership.
+func (c *Cluster) Close() error {
+	var err error
+	c.closing.Do(func() { err = c.teardown.run() })
+	return err
+}

@@ -1,0 +1,65 @@
+package cluster
+
+import (
+	"fmt"
+	"maps"
+)
+
+// directory knows where a node is reached: by gossip, else where it was last.
+type directory struct {
+	self     string
+	identity *identity
+	gossip   *gossip
+}
+
+// resolve returns host and port of a node's peer port.
+func (d *directory) resolve(node string) (string, error) {
+	if n, ok := d.gossip.find(node); ok && n.Peer != "" {
+		return n.Peer, nil
+	}
+	if record, ok := d.identity.read().Peers[node]; ok {
+		return record.Peer, nil
+	}
+	return "", fmt.Errorf("no address is known for node %s", node)
+}
+
+// name returns a node's name, or its id where no name is known.
+func (d *directory) name(node string) string {
+	if n, ok := d.gossip.find(node); ok {
+		return n.Name
+	}
+	if record, ok := d.identity.read().Peers[node]; ok {
+		return record.Name
+	}
+	return node
+}
+
+// remember writes down where the members are, for a start at which nobody
+// answers at the configured addresses. Members that are gone are forgotten.
+func (d *directory) remember(members map[string]bool) error {
+	known := d.identity.read().Peers
+	next := make(map[string]peerRecord)
+	for id := range members {
+		if record, ok := known[id]; ok {
+			next[id] = record
+		}
+		if n, ok := d.gossip.find(id); ok {
+			next[id] = peerRecord{Name: n.Name, Peer: n.Peer, Gossip: n.gossip}
+		}
+	}
+	if maps.Equal(known, next) {
+		return nil
+	}
+	return d.identity.update(func(f *identityFile) { f.Peers = next })
+}
+
+// seeds returns addresses to gossip with: the configured ones and the remembered.
+func (d *directory) seeds(configured []string) []string {
+	seeds := append([]string(nil), configured...)
+	for id, record := range d.identity.read().Peers {
+		if id != d.self && record.Gossip != "" {
+			seeds = append(seeds, record.Gossip)
+		}
+	}
+	return seeds
+}

@@ -1,0 +1,83 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors that a caller decides on. Those a peer answers with cross the wire as a
+// code and come back as the same value.
+var (
+	// ErrUnavailable: the command was not applied and will not be.
+	ErrUnavailable = errors.New("no leader could be reached in time")
+	// ErrOutcomeUnknown: the command was sent; it may have been applied or may
+	// still be.
+	ErrOutcomeUnknown = errors.New("the command was sent but its outcome is unknown")
+	// ErrOverloaded: too many bytes wait already; the command was not taken.
+	ErrOverloaded = errors.New("too many commands are waiting")
+	// ErrTooLarge: the command exceeds Config.MaxCommandBytes.
+	ErrTooLarge = errors.New("command is too large")
+	// ErrNotLeader: the node that was asked does not lead, or not yet.
+	ErrNotLeader = errors.New("node is not the leader")
+	// ErrNameTaken: a live member already has the name of the node that joins.
+	ErrNameTaken = errors.New("a live member of the cluster has the same node name")
+	// ErrWrongCluster: the two nodes belong to different clusters.
+	ErrWrongCluster = errors.New("peer belongs to another cluster")
+	// ErrNotMember: the node that asks is not in the cluster's configuration.
+	ErrNotMember = errors.New("node is not a member of the cluster")
+	// ErrUnknownMember: no member has that name.
+	ErrUnknownMember = errors.New("no member has that name")
+	// ErrConflict: a proposal does not fit what the peer sees; try again.
+	ErrConflict = errors.New("peer does not agree with the proposal")
+	// ErrClosed: the cluster was closed.
+	ErrClosed = errors.New("cluster is closed")
+
+	// errUncertain answers a batch that a leader took and then lost sight of:
+	// it is to be sent again under the same number.
+	errUncertain = errors.New("leadership was lost while the batch was on its way")
+	// errWrongNode: the address belongs to another node by now.
+	errWrongNode = errors.New("another node answers at this address")
+)
+
+// wireErrors gives each sentinel its code on the wire. Codes are never reused.
+var wireErrors = map[byte]error{
+	1:  ErrUnavailable,
+	2:  ErrOutcomeUnknown,
+	3:  ErrOverloaded,
+	4:  ErrTooLarge,
+	5:  ErrNotLeader,
+	6:  ErrNameTaken,
+	7:  ErrWrongCluster,
+	8:  ErrNotMember,
+	9:  ErrUnknownMember,
+	10: ErrConflict,
+	11: ErrClosed,
+	12: errUncertain,
+	13: errWrongNode,
+}
+
+// codeOther marks an error that has a text and no code.
+const codeOther byte = 255
+
+// encodeError returns the code of err's sentinel and err's text.
+func encodeError(err error) (code byte, text string) {
+	for code, sentinel := range wireErrors {
+		if errors.Is(err, sentinel) {
+			return code, err.Error()
+		}
+	}
+	return codeOther, err.Error()
+}
+
+// decodeError is the reverse of encodeError.
+func decodeError(code byte, text string) error {
+	sentinel, ok := wireErrors[code]
+	switch {
+	case !ok:
+		return fmt.Errorf("peer answered: %s", text)
+	case text == "" || text == sentinel.Error():
+		return sentinel
+	default:
+		return fmt.Errorf("%w: peer answered: %s", sentinel, text)
+	}
+}

@@ -1,0 +1,358 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hashicorp/raft"
+)
+
+// A node without a cluster either joins one, by asking any member, or forms one.
+// Alone it forms one only if it was told to join nobody else. Otherwise the node
+// with the lowest id proposes once as many nodes as expected have no cluster:
+//
+//	propose   to each of the set; it agrees when it sees things alike, and then
+//	          agrees to nothing else for a while
+//	form      when all have agreed: each notes the cluster id and starts Raft
+//	          with the identical configuration
+//
+// A node that misses the second step finds a cluster and joins it.
+
+// proposal is the first configuration of a cluster.
+type proposal struct {
+	Cluster string   `json:"cluster"`
+	Servers []server `json:"servers"` // ascending by id; the first one proposes
+}
+
+const (
+	formInterval = 250 * time.Millisecond
+	// mingleInterval is how often a node that is alone looks for others.
+	mingleInterval = 2 * time.Second
+	formTimeout    = 2 * time.Second
+	joinTimeout    = 15 * time.Second
+	// promiseTime is longer than a proposer takes between its two steps.
+	promiseTime = 10 * time.Second
+)
+
+// promise is the proposal that this node has agreed to.
+type promise struct {
+	mu       sync.Mutex
+	proposal proposal
+	until    time.Time
+}
+
+// formOrJoin returns once this node belongs to a cluster, or with the reason why
+// it never will.
+func (c *Cluster) formOrJoin(ctx context.Context) error {
+	for alone := c.alone(); ; {
+		if c.identity.read().ClusterID != "" {
+			return nil
+		}
+		if alone && c.cfg.BootstrapExpect == 1 {
+			return c.found(proposal{Cluster: uuid.NewString(), Servers: []server{c.self()}})
+		}
+		joined, err := c.tryJoin(ctx)
+		if joined || err != nil {
+			return err
+		}
+		if c.cfg.BootstrapExpect > 1 {
+			if err := c.tryForm(ctx); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-c.gossip.changed:
+		case <-time.After(formInterval):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// alone reports whether this node was told to join nobody but itself.
+func (c *Cluster) alone() bool {
+	_, own, err := net.SplitHostPort(c.gossip.address())
+	if err != nil {
+		return false
+	}
+	for _, join := range c.cfg.Join {
+		host, port, err := net.SplitHostPort(join)
+		if err != nil || port != own || !c.ownHost(host) {
+			return false
+		}
+	}
+	return true
+}
+
+// ownHost reports whether a host is this machine.
+func (c *Cluster) ownHost(host string) bool {
+	if host == c.cfg.Advertise {
+		return true
+	}
+	ips, err := net.LookupIP(host)
+	if err != nil {
+		return false
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(ips, func(ip net.IP) bool {
+		return slices.ContainsFunc(addresses, func(a net.Addr) bool {
+			network, ok := a.(*net.IPNet)
+			return ok && network.IP.Equal(ip)
+		})
+	})
+}
+
+// self is this node as a proposal names it.
+func (c *Cluster) self() server {
+	return server{ID: c.id, Name: c.cfg.NodeName, Peer: c.peerAddress}
+}
+
+// tryJoin asks every member that gossip knows. An error is final.
+func (c *Cluster) tryJoin(ctx context.Context) (joined bool, err error) {
+	for _, n := range c.gossip.all() {
+		if n.Cluster == "" {
+			continue
+		}
+		answer, err := c.askToJoin(ctx, n.id)
+		switch {
+		case err == nil:
+			return true, c.adopt(answer.Cluster)
+		case errors.Is(err, ErrNameTaken), errors.Is(err, ErrWrongCluster):
+			return false, fmt.Errorf("join the cluster: %w", err)
+		default:
+			c.log.Debug("a member could not let this node join", "member", n.Name, "err", err)
+		}
+	}
+	return false, nil
+}
+
+func (c *Cluster) askToJoin(ctx context.Context, member string) (joinAnswer, error) {
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	return request[joinAnswer](ctx, c.pool, member, methodJoin, joinRequest{ID: c.id, Name: c.cfg.NodeName})
+}
+
+// adopt makes this node one of a cluster.
+func (c *Cluster) adopt(cluster string) error {
+	if _, err := uuid.Parse(cluster); err != nil {
+		return fmt.Errorf("join the cluster: its id %q: %w", cluster, err)
+	}
+	if err := c.identity.update(func(f *identityFile) { f.ClusterID = cluster }); err != nil {
+		return err
+	}
+	c.pool.reset() // those connections began as an outsider's
+	return c.gossip.tell(c.rumour())
+}
+
+// tryForm proposes a cluster if that is this node's part. An error is final.
+func (c *Cluster) tryForm(ctx context.Context) error {
+	p := proposal{Cluster: uuid.NewString(), Servers: []server{c.self()}}
+	for _, n := range c.gossip.all() {
+		if n.Cluster != "" {
+			return nil // there is one to join
+		}
+		if n.id != c.id {
+			p.Servers = append(p.Servers, server{ID: n.id, Name: n.Name, Peer: n.Peer})
+		}
+	}
+	if len(p.Servers) < c.cfg.BootstrapExpect {
+		return nil
+	}
+	slices.SortFunc(p.Servers, compareServers)
+	p.Servers = p.Servers[:c.cfg.BootstrapExpect]
+	if p.Servers[0].ID != c.id {
+		return nil
+	}
+	if err := c.agree(p); err != nil {
+		c.log.Debug("cannot propose a cluster yet", "err", err)
+		return nil
+	}
+	if err := c.ask(ctx, methodPropose, p); err != nil {
+		c.log.Debug("not every node agrees to form a cluster yet", "err", err)
+		return nil
+	}
+	if err := c.note(p, true); err != nil {
+		return err
+	}
+	if err := c.ask(ctx, methodForm, p); err != nil {
+		c.log.Warn("a node missed the forming of the cluster and will join it", "err", err)
+	}
+	return c.found(p)
+}
+
+// ask sends a proposal to every other server of it.
+func (c *Cluster) ask(ctx context.Context, m method, p proposal) error {
+	ctx, cancel := context.WithTimeout(ctx, formTimeout)
+	defer cancel()
+	errs := make(chan error, len(p.Servers))
+	for _, s := range p.Servers[1:] {
+		go func() {
+			_, err := request[struct{}](ctx, c.pool, s.ID, m, p)
+			errs <- err
+		}()
+	}
+	var all error
+	for range p.Servers[1:] {
+		all = errors.Join(all, <-errs)
+	}
+	return all
+}
+
+func compareServers(a, b server) int {
+	if a.ID < b.ID {
+		return -1
+	}
+	if a.ID > b.ID {
+		return 1
+	}
+	return 0
+}
+
+// agree promises to form this cluster and no other for a while.
+func (c *Cluster) agree(p proposal) error {
+	if err := c.judge(p); err != nil {
+		return err
+	}
+	c.promise.mu.Lock()
+	defer c.promise.mu.Unlock()
+	now := time.Now()
+	held := c.promise.proposal
+	if now.Before(c.promise.until) && held.Cluster != p.Cluster && held.Servers[0].ID != p.Servers[0].ID {
+		return fmt.Errorf("%w: another proposal is under way", ErrConflict)
+	}
+	c.promise.proposal, c.promise.until = p, now.Add(promiseTime)
+	return nil
+}
+
+// judge says whether a proposal fits what this node knows.
+func (c *Cluster) judge(p proposal) error {
+	names := make(map[string]bool)
+	for _, s := range p.Servers {
+		if names[s.Name] {
+			return fmt.Errorf("%w: two nodes are called %s", ErrConflict, s.Name)
+		}
+		names[s.Name] = true
+	}
+	switch {
+	case c.identity.read().ClusterID != "":
+		return fmt.Errorf("%w: this node has a cluster", ErrConflict)
+	case len(p.Servers) != c.cfg.BootstrapExpect:
+		return fmt.Errorf("%w: %d nodes were proposed, %d are expected", ErrConflict, len(p.Servers), c.cfg.BootstrapExpect)
+	case !slices.IsSortedFunc(p.Servers, compareServers):
+		return fmt.Errorf("%w: the proposal is not in order", ErrConflict)
+	case !slices.Contains(p.Servers, c.self()):
+		return fmt.Errorf("%w: this node is not proposed as it is", ErrConflict)
+	}
+	for _, n := range c.gossip.all() {
+		if n.Cluster != "" {
+			return fmt.Errorf("%w: there is a cluster already", ErrConflict)
+		}
+	}
+	return nil
+}
+
+// answerPropose is the first step at a node that does not propose.
+func (c *Cluster) answerPropose(from string, p proposal) error {
+	if len(p.Servers) == 0 || p.Servers[0].ID != from {
+		return fmt.Errorf("%w: only the lowest node proposes", ErrConflict)
+	}
+	return c.agree(p)
+}
+
+// answerForm is the second step at a node that does not propose.
+func (c *Cluster) answerForm(from string, p proposal) error {
+	c.promise.mu.Lock()
+	held, until := c.promise.proposal, c.promise.until
+	c.promise.mu.Unlock()
+	if len(p.Servers) == 0 || p.Servers[0].ID != from || held.Cluster != p.Cluster ||
+		!slices.Equal(held.Servers, p.Servers) || !time.Now().Before(until) {
+		return fmt.Errorf("%w: this node did not agree to that", ErrConflict)
+	}
+	return c.found(p)
+}
+
+// note writes the agreed configuration down, so that a crash on the way to Raft
+// changes nothing of it.
+func (c *Cluster) note(p proposal, proposer bool) error {
+	return c.identity.update(func(f *identityFile) {
+		f.ClusterID, f.Forming, f.Bootstrapped = p.Cluster, p.Servers, proposer
+		f.Peers = make(map[string]peerRecord)
+		for _, s := range p.Servers {
+			f.Peers[s.ID] = peerRecord{Name: s.Name, Peer: s.Peer}
+		}
+	})
+}
+
+// found makes this node one of the new cluster.
+func (c *Cluster) found(p proposal) error {
+	c.forming.Lock()
+	defer c.forming.Unlock()
+	if known := c.identity.read(); known.ClusterID == "" {
+		if err := c.note(p, p.Servers[0].ID == c.id); err != nil {
+			return err
+		}
+	} else if known.ClusterID != p.Cluster {
+		return ErrWrongCluster
+	}
+	if err := c.bootstrap(); err != nil {
+		return err
+	}
+	c.pool.reset()
+	return c.gossip.tell(c.rumour())
+}
+
+// bootstrap gives Raft the configuration that was agreed upon.
+func (c *Cluster) bootstrap() error {
+	forming := c.identity.read().Forming
+	if len(forming) == 0 {
+		return nil
+	}
+	var config raft.Configuration
+	for _, s := range forming {
+		config.Servers = append(config.Servers, raft.Server{
+			Suffrage: raft.Voter,
+			ID:       raft.ServerID(s.ID),
+			Address:  raft.ServerAddress(s.ID),
+		})
+	}
+	err := c.raft.BootstrapCluster(config).Error()
+	if err != nil && !errors.Is(err, raft.ErrCantBootstrap) {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	return c.identity.update(func(f *identityFile) { f.Forming, f.Member = nil, true })
+}
+
+// company is how many nodes, this one included, gossip should know of.
+func (c *Cluster) company() int {
+	expected := 2
+	if c.identity.read().ClusterID == "" {
+		expected = max(expected, c.cfg.BootstrapExpect)
+	}
+	return max(expected, len(c.others())+1)
+}
+
+// mingle keeps this node in gossip with others until ctx ends: someone who is
+// alone, because all were restarted at once, knocks again.
+func (c *Cluster) mingle(ctx context.Context) {
+	for {
+		if len(c.gossip.all()) < c.company() {
+			if seeds := c.directory.seeds(c.cfg.Join); len(seeds) > 0 {
+				c.gossip.join(seeds)
+			}
+		}
+		select {
+		case <-time.After(mingleInterval):
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,422 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Result is the fate of one command.
+type Result struct {
+	// Data is what the machine answered.
+	Data []byte
+	// Index is that of the log entry with the command.
+	Index uint64
+	// Err is ErrUnavailable, ErrOutcomeUnknown, ErrOverloaded, ErrTooLarge or
+	// ErrClosed.
+	Err error
+}
+
+// submission is one command that waits for its result.
+type submission struct {
+	command  []byte
+	deadline time.Time
+	done     func(Result) // nil once called
+}
+
+// settled is a result that is to be told once the lock is released.
+type settled struct {
+	done   func(Result)
+	result Result
+}
+
+func tell(all []settled) {
+	for _, s := range all {
+		s.done(s.result)
+	}
+}
+
+// parcel is a numbered batch on its way.
+type parcel struct {
+	seq         uint64
+	raw         []byte
+	submissions []*submission
+	// open is how many of its sends may still take effect. Only a leader that
+	// says it did nothing takes one back.
+	open int
+	// round in which it was sent last; 0 when it is to be sent.
+	round uint64
+}
+
+// leaderLink sends batches to the leader, in order.
+type leaderLink interface {
+	// send takes a batch without blocking and calls done exactly once, from
+	// another goroutine, unless it returns an error: then nothing was sent.
+	send(raw []byte, done func(outcome, error)) error
+}
+
+// forwarder brings this node's commands to the leader, whichever node that is,
+// in order and each exactly once. It numbers batches; what a lost connection or
+// a lost leader leaves open is sent again under the same numbers, and the state
+// knows which it has seen.
+type forwarder struct {
+	cfg Config
+	// connect returns a link to the present leader. It may block for a dial.
+	connect func(ctx context.Context) (leaderLink, error)
+
+	wake    chan struct{}
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	mu      sync.Mutex
+	closed  bool
+	queue   []*submission
+	bytes   int // of commands queued and on their way
+	session Session
+	seq     uint64    // last number given
+	parcels []*parcel // on their way, ascending
+	// round counts the times that everything was to be sent again. An error of an
+	// earlier round says nothing about the present one.
+	round   uint64
+	link    leaderLink
+	linking bool
+	// stumbled: the last link failed, so the next one is not hurried.
+	stumbled bool
+}
+
+// reconnectPause is how long to wait before a leader is looked for again.
+const reconnectPause = 20 * time.Millisecond
+
+func newForwarder(cfg Config, connect func(context.Context) (leaderLink, error)) *forwarder {
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &forwarder{cfg: cfg, connect: connect, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, round: 1}
+	f.renewSession()
+	f.running.Go(f.run)
+	f.running.Go(f.expireLoop)
+	return f
+}
+
+func (f *forwarder) renewSession() {
+	rand.Read(f.session[:])
+	f.seq = 0
+}
+
+// submit takes a command; see Cluster.Submit.
+func (f *forwarder) submit(command []byte, done func(Result)) {
+	refuse := func(err error) { f.running.Go(func() { done(Result{Err: err}) }) }
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.closed:
+		go done(Result{Err: ErrClosed})
+	case len(command) > f.cfg.MaxCommandBytes:
+		refuse(ErrTooLarge)
+	case f.bytes+len(command) > f.cfg.QueueBytes:
+		refuse(ErrOverloaded)
+	default:
+		f.bytes += len(command)
+		f.queue = append(f.queue, &submission{
+			command:  command,
+			deadline: time.Now().Add(f.cfg.SubmitTimeout - f.tick()),
+			done:     done,
+		})
+		f.rouse()
+	}
+}
+
+// rouse makes run look again.
+func (f *forwarder) rouse() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run sends whatever there is whenever something changes.
+func (f *forwarder) run() {
+	for {
+		select {
+		case <-f.wake:
+			f.mu.Lock()
+			f.advance()
+			f.mu.Unlock()
+		case <-f.ctx.Done():
+			return
+		}
+	}
+}
+
+// advance sends parcels that are to be sent, then new ones while the window has
+// room. f.mu is held.
+func (f *forwarder) advance() {
+	if len(f.parcels) == 0 && len(f.queue) == 0 {
+		return
+	}
+	if f.link == nil {
+		if !f.linking {
+			f.linking = true
+			f.running.Go(f.relink)
+		}
+		return
+	}
+	for _, p := range f.parcels {
+		if p.round == 0 && !f.dispatch(p) {
+			return
+		}
+	}
+	for len(f.parcels) < f.cfg.ForwardWindow && len(f.queue) > 0 {
+		p := f.pack()
+		f.parcels = append(f.parcels, p)
+		if !f.dispatch(p) {
+			return
+		}
+	}
+}
+
+// pack numbers as many commands as fit one batch. f.mu is held.
+func (f *forwarder) pack() *parcel {
+	size, n := 0, 0
+	for n < len(f.queue) && (n == 0 || size+len(f.queue[n].command) <= f.cfg.BatchBytes) {
+		size += len(f.queue[n].command)
+		n++
+	}
+	p := &parcel{submissions: make([]*submission, n)}
+	copy(p.submissions, f.queue)
+	clear(f.queue[:n])
+	f.queue = f.queue[n:]
+	if len(f.queue) == 0 {
+		f.queue = nil
+	}
+	f.seq++
+	p.seq = f.seq
+	commands := make([][]byte, n)
+	for i, s := range p.submissions {
+		commands[i] = s.command
+	}
+	p.raw = encodeBatch(batch{session: f.session, seq: p.seq, acked: f.lowest() - 1, commands: commands})
+	return p
+}
+
+// lowest is the first number without a result. f.mu is held.
+func (f *forwarder) lowest() uint64 {
+	if len(f.parcels) > 0 {
+		return f.parcels[0].seq
+	}
+	return f.seq
+}
+
+// dispatch sends one parcel; false means that the link is gone. f.mu is held.
+func (f *forwarder) dispatch(p *parcel) bool {
+	round, session := f.round, f.session
+	p.open++
+	p.round = round
+	err := f.link.send(p.raw, func(o outcome, err error) { f.resolve(session, p, round, o, err) })
+	if err != nil {
+		p.open--
+		f.startOver()
+		return false
+	}
+	return true
+}
+
+// resolve takes the leader's answer to one send.
+func (f *forwarder) resolve(session Session, p *parcel, round uint64, o outcome, err error) {
+	f.mu.Lock()
+	if definite(err) {
+		p.open--
+	}
+	var finished []settled
+	switch {
+	case session != f.session || f.closed:
+	case err == nil && o.results != nil:
+		finished = f.deliver(p, o)
+	case round != f.round:
+	case err == nil && len(f.parcels) > 0 && o.next < f.parcels[0].seq:
+		// The state asks for a number whose result is here already, so it has
+		// forgotten the session.
+		finished = f.abandon(fmt.Errorf("%w: the forwarder's session ended", ErrOutcomeUnknown))
+	case err == nil:
+		f.resend()
+	default:
+		f.startOver()
+	}
+	f.rouse()
+	f.mu.Unlock()
+	tell(finished)
+}
+
+// definite reports whether an answer says that the batch had no effect and will
+// have none.
+func definite(err error) bool { return errors.Is(err, ErrNotLeader) || errors.Is(err, ErrOverloaded) }
+
+// deliver removes a parcel and returns what to tell its submitters.
+// f.mu is held.
+func (f *forwarder) deliver(p *parcel, o outcome) (finished []settled) {
+	at := -1
+	for i := range f.parcels {
+		if f.parcels[i] == p {
+			at = i
+		}
+	}
+	if at < 0 {
+		return nil // an earlier send of it was answered already
+	}
+	f.parcels = append(f.parcels[:at], f.parcels[at+1:]...)
+	for i, s := range p.submissions {
+		if i < len(o.results) {
+			finished = f.finish(finished, s, Result{Data: o.results[i], Index: o.index})
+		} else {
+			finished = f.finish(finished, s, Result{Err: fmt.Errorf("%w: the leader's answer is short", ErrOutcomeUnknown)})
+		}
+	}
+	return finished
+}
+
+// finish settles one submission. f.mu is held.
+func (f *forwarder) finish(finished []settled, s *submission, r Result) []settled {
+	if s.done == nil {
+		return finished
+	}
+	finished = append(finished, settled{s.done, r})
+	f.bytes -= len(s.command)
+	s.done, s.command = nil, nil
+	return finished
+}
+
+// startOver drops the link; everything is sent again over the next one.
+// f.mu is held.
+func (f *forwarder) startOver() {
+	f.link, f.stumbled = nil, true
+	f.resend()
+	f.rouse()
+}
+
+// resend has every parcel sent again, in order. f.mu is held.
+func (f *forwarder) resend() {
+	f.round++
+	for _, p := range f.parcels {
+		p.round = 0
+	}
+}
+
+// abandon gives up the session and all that is on its way in it. f.mu is held.
+func (f *forwarder) abandon(err error) (finished []settled) {
+	for _, p := range f.parcels {
+		for _, s := range p.submissions {
+			finished = f.finish(finished, s, Result{Err: err})
+		}
+	}
+	f.parcels = nil
+	f.round++
+	f.renewSession()
+	return finished
+}
+
+// relink looks for the leader until there is one.
+func (f *forwarder) relink() {
+	f.mu.Lock()
+	pause := f.stumbled
+	f.stumbled = false
+	f.mu.Unlock()
+	for f.ctx.Err() == nil {
+		if pause {
+			select {
+			case <-time.After(reconnectPause):
+			case <-f.ctx.Done():
+			}
+		}
+		link, err := f.connect(f.ctx)
+		f.mu.Lock()
+		idle := len(f.parcels) == 0 && len(f.queue) == 0
+		if err == nil || idle {
+			f.link, f.linking = link, false
+			f.rouse()
+			f.mu.Unlock()
+			return
+		}
+		f.mu.Unlock()
+		pause = true
+	}
+}
+
+// tick is how often deadlines are looked at.
+func (f *forwarder) tick() time.Duration { return max(f.cfg.SubmitTimeout/50, time.Millisecond) }
+
+func (f *forwarder) expireLoop() {
+	ticker := time.NewTicker(f.tick())
+	defer ticker.Stop()
+	for {
+		select {
+		case now := <-ticker.C:
+			f.expire(now)
+		case <-f.ctx.Done():
+			return
+		}
+	}
+}
+
+// expire settles the commands whose time is over. A parcel stays on its way all
+// the same: the numbers behind it depend on it.
+func (f *forwarder) expire(now time.Time) {
+	f.mu.Lock()
+	if f.link == nil {
+		f.unpack()
+	}
+	var finished []settled
+	for _, p := range f.parcels {
+		for _, s := range p.submissions {
+			if now.After(s.deadline) {
+				finished = f.finish(finished, s, Result{Err: ErrOutcomeUnknown})
+			}
+		}
+	}
+	n := 0
+	for n < len(f.queue) && now.After(f.queue[n].deadline) {
+		finished = f.finish(finished, f.queue[n], Result{Err: ErrUnavailable})
+		n++
+	}
+	f.queue = f.queue[n:]
+	f.mu.Unlock()
+	tell(finished)
+}
+
+// unpack takes back the newest numbers as far as they surely had no effect; their
+// commands wait again as if they had never left. f.mu is held.
+func (f *forwarder) unpack() {
+	for n := len(f.parcels); n > 0 && f.parcels[n-1].open == 0; n-- {
+		p := f.parcels[n-1]
+		var back []*submission
+		for _, s := range p.submissions {
+			if s.done != nil {
+				back = append(back, s)
+			}
+		}
+		f.queue = append(back, f.queue...)
+		f.parcels = f.parcels[:n-1]
+		f.seq--
+	}
+}
+
+// close settles everything that waits.
+func (f *forwarder) close() {
+	f.cancel()
+	f.mu.Lock()
+	f.closed = true
+	var finished []settled
+	for _, p := range f.parcels {
+		for _, s := range p.submissions {
+			finished = f.finish(finished, s, Result{Err: fmt.Errorf("%w: %w", ErrOutcomeUnknown, ErrClosed)})
+		}
+	}
+	for _, s := range f.queue {
+		finished = f.finish(finished, s, Result{Err: fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)})
+	}
+	f.parcels, f.queue = nil, nil
+	f.mu.Unlock()
+	tell(finished)
+	f.running.Wait()
+}

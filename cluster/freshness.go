@@ -1,0 +1,146 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// report is what a node tells the leader of itself whenever it asks where the
+// log stands.
+type report struct {
+	Applied uint64 `json:"applied"`
+	Extra   []byte `json:"extra,omitempty"`
+	Clock   int64  `json:"clock"` // Unix ms
+}
+
+// view is the leader's answer: everything committed when it was asked lies at or
+// below Index.
+type view struct {
+	Index uint64                 `json:"index"`
+	Nodes map[string]leaderHeard `json:"nodes"`
+}
+
+// leaderHeard is what the leader last heard of a node.
+type leaderHeard struct {
+	report
+	Age int64 `json:"age"` // ms
+}
+
+const (
+	freshnessInterval = 500 * time.Millisecond
+	freshnessTimeout  = 2 * time.Second
+	// catchUpPause is how long to wait before another leader is asked.
+	catchUpPause = 20 * time.Millisecond
+)
+
+// freshness is the proof that this node was up to date: the time at which it
+// asked a question that a verified leader answered with an index which this node
+// has since applied. Two nodes' clocks are never compared.
+type freshness struct {
+	ask     func(ctx context.Context) (view, error)
+	applier *applier
+	rounds  rounds[struct{}]
+
+	mu    sync.Mutex
+	since time.Duration // boot time of the question; 0: never
+	view  view
+	at    time.Time // when view came
+}
+
+func newFreshness(a *applier, ask func(context.Context) (view, error)) *freshness {
+	f := &freshness{ask: ask, applier: a}
+	f.rounds.run = f.round
+	return f
+}
+
+// round asks the leader once and waits for the log up to its answer.
+func (f *freshness) round() (struct{}, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), freshnessTimeout)
+	defer cancel()
+	asked := bootTime()
+	v, err := f.ask(ctx)
+	if err != nil {
+		return struct{}{}, err
+	}
+	if err := f.applier.wait(ctx, v.Index); err != nil {
+		return struct{}{}, err
+	}
+	f.mu.Lock()
+	f.since, f.view, f.at = asked, v, time.Now()
+	f.mu.Unlock()
+	return struct{}{}, nil
+}
+
+// catchUp returns once everything that was committed at the time of the call is
+// applied here.
+func (f *freshness) catchUp(ctx context.Context) error {
+	for {
+		_, err := f.rounds.do(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(catchUpPause):
+		case <-ctx.Done():
+			return fmt.Errorf("%w: catch up with the leader: %w", ErrUnavailable, err)
+		}
+	}
+}
+
+// staleness is the age of the last proof.
+func (f *freshness) staleness() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.since == 0 {
+		return math.MaxInt64
+	}
+	return bootTime() - f.since
+}
+
+// lastView returns the leader's last answer and when it came.
+func (f *freshness) lastView() (view, time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.view, f.at
+}
+
+// run renews the proof until ctx ends.
+func (f *freshness) run(ctx context.Context) {
+	ticker := time.NewTicker(freshnessInterval)
+	defer ticker.Stop()
+	for {
+		// A round that fails leaves the last proof to grow old, which is what
+		// everyone looks at.
+		f.rounds.do(ctx)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			f.rounds.wait()
+			return
+		}
+	}
+}
+
+// bootTime is the time since the machine started, sleep included: a machine that
+// slept must not take itself for fresh.
+func bootTime() time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		panic(fmt.Sprintf("read CLOCK_BOOTTIME: %v", err)) // Linux has it since 2.6.39
+	}
+	return time.Duration(now.Nano())
+}
+
+func decodeJSON[T any](raw []byte) (T, error) {
+	var value T
+	if err := json.Unmarshal(raw, &value); err != nil {
+		return value, fmt.Errorf("parse message of peer: %w", err)
+	}
+	return value, nil
+}

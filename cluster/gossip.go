@@ -1,0 +1,188 @@
+package cluster
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// rumour is what a node tells of itself by gossip. It is a hint and nothing
+// more: whoever matters proves itself on the peer port.
+type rumour struct {
+	Name    string `json:"n"`
+	Peer    string `json:"p"` // host:port of the peer port
+	Cluster string `json:"c,omitempty"`
+	Version string `json:"v,omitempty"`
+	Feature uint32 `json:"f,omitempty"`
+}
+
+// neighbour is a node heard of by gossip.
+type neighbour struct {
+	rumour
+	id     string
+	gossip string // host:port
+}
+
+// gossip is this node's memberlist.
+type gossip struct {
+	list   *memberlist.Memberlist
+	logger *slog.Logger
+	// changed is told, without blocking, that the neighbours are others now.
+	changed chan struct{}
+
+	mu         sync.Mutex
+	self       rumour
+	neighbours map[string]neighbour
+}
+
+const leaveTimeout = time.Second
+
+// startGossip binds the gossip port. It joins nobody yet.
+func startGossip(cfg Config, id string, self rumour) (*gossip, error) {
+	g := &gossip{
+		logger:     cfg.Logger,
+		changed:    make(chan struct{}, 1),
+		self:       self,
+		neighbours: make(map[string]neighbour),
+	}
+	host, portText, err := net.SplitHostPort(cfg.GossipAddr)
+	if err != nil {
+		return nil, fmt.Errorf("start gossip: %w", err)
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil {
+		return nil, fmt.Errorf("start gossip: %w", err)
+	}
+	if host == "" {
+		host = "0.0.0.0"
+	}
+	advertise, err := net.ResolveIPAddr("ip", cfg.Advertise)
+	if err != nil {
+		return nil, fmt.Errorf("start gossip: resolve advertised host: %w", err)
+	}
+	lan := memberlist.DefaultLANConfig()
+	lan.Name = id
+	lan.BindAddr, lan.BindPort = host, port
+	lan.AdvertiseAddr, lan.AdvertisePort = advertise.IP.String(), port
+	lan.DeadNodeReclaimTime = 30 * time.Second
+	lan.Delegate = gossipDelegate{g}
+	lan.Events = gossipDelegate{g}
+	lan.Logger = bridgeStandard(cfg.Logger, "gossip")
+	if cfg.Secret != "" {
+		if lan.SecretKey, err = deriveKey(cfg.Secret, "gossip key"); err != nil {
+			return nil, err
+		}
+	}
+	if g.list, err = memberlist.Create(lan); err != nil {
+		return nil, fmt.Errorf("start gossip: %w", err)
+	}
+	return g, nil
+}
+
+// address returns host and port of this node's gossip.
+func (g *gossip) address() string { return g.list.LocalNode().Address() }
+
+// tell changes what this node says of itself.
+func (g *gossip) tell(self rumour) error {
+	g.mu.Lock()
+	g.self = self
+	g.mu.Unlock()
+	if err := g.list.UpdateNode(0); err != nil {
+		return fmt.Errorf("update gossip: %w", err)
+	}
+	return nil
+}
+
+// join says hello to these addresses and reports whether any answered.
+func (g *gossip) join(addresses []string) bool {
+	n, err := g.list.Join(addresses)
+	if err != nil {
+		g.logger.Debug("some nodes did not answer gossip", "err", err)
+	}
+	return n > 0
+}
+
+// all returns the neighbours that seem alive, by id.
+func (g *gossip) all() []neighbour {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.SortedFunc(maps.Values(g.neighbours), func(a, b neighbour) int { return cmp.Compare(a.id, b.id) })
+}
+
+// find returns the neighbour with an id.
+func (g *gossip) find(id string) (neighbour, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n, ok := g.neighbours[id]
+	return n, ok
+}
+
+// close leaves, if leave is set, and stops.
+func (g *gossip) close(leave bool) error {
+	var left error
+	if leave {
+		left = g.list.Leave(leaveTimeout)
+	}
+	if err := errors.Join(left, g.list.Shutdown()); err != nil {
+		return fmt.Errorf("close gossip: %w", err)
+	}
+	return nil
+}
+
+// gossipDelegate is called by memberlist under its locks, so it calls nothing of
+// memberlist and never waits.
+type gossipDelegate struct{ g *gossip }
+
+func (d gossipDelegate) NodeMeta(limit int) []byte {
+	d.g.mu.Lock()
+	defer d.g.mu.Unlock()
+	meta, err := json.Marshal(d.g.self)
+	if err != nil || len(meta) > limit {
+		// Config.Validate bounds every field, so this cannot be; memberlist would
+		// panic.
+		return nil
+	}
+	return meta
+}
+
+func (d gossipDelegate) NotifyMsg([]byte)                {}
+func (d gossipDelegate) GetBroadcasts(int, int) [][]byte { return nil }
+func (d gossipDelegate) LocalState(bool) []byte          { return nil }
+func (d gossipDelegate) MergeRemoteState([]byte, bool)   {}
+func (d gossipDelegate) NotifyJoin(n *memberlist.Node)   { d.note(n) }
+func (d gossipDelegate) NotifyUpdate(n *memberlist.Node) { d.note(n) }
+
+func (d gossipDelegate) NotifyLeave(n *memberlist.Node) {
+	d.g.mu.Lock()
+	delete(d.g.neighbours, n.Name)
+	d.g.mu.Unlock()
+	d.rouse()
+}
+
+func (d gossipDelegate) note(n *memberlist.Node) {
+	next := neighbour{id: n.Name, gossip: n.Address()}
+	if json.Unmarshal(n.Meta, &next.rumour) != nil {
+		return // not one of ours
+	}
+	d.g.mu.Lock()
+	d.g.neighbours[n.Name] = next
+	d.g.mu.Unlock()
+	d.rouse()
+}
+
+func (d gossipDelegate) rouse() {
+	select {
+	case d.g.changed <- struct{}{}:
+	default:
+	}
+}

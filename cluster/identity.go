@@ -1,0 +1,144 @@
+package cluster
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/google/uuid"
+)
+
+// server is a node as a forming cluster names it.
+type server struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	Peer string `json:"peer"`
+}
+
+// peerRecord is what a node last knew of another one.
+type peerRecord struct {
+	Name   string `json:"name"`
+	Peer   string `json:"peer"`
+	Gossip string `json:"gossip"`
+}
+
+// identityFile is node.json.
+type identityFile struct {
+	NodeID    string `json:"nodeId"`
+	ClusterID string `json:"clusterId,omitempty"`
+	// Forming is the agreed first configuration, from its agreement until Raft
+	// has stored it.
+	Forming []server `json:"forming,omitempty"`
+	// Bootstrapped says that this node proposed the cluster.
+	Bootstrapped bool `json:"bootstrapped,omitempty"`
+	// Member says that Raft has state here: from now on it must never be missing.
+	Member bool                  `json:"member,omitempty"`
+	Peers  map[string]peerRecord `json:"peers,omitempty"`
+}
+
+// identity is who this node is, for ever. It is made together with the data
+// folder: a node whose folder is wiped comes back as another one, because one
+// that forgot its votes must not vote again under the same name.
+type identity struct {
+	path string
+
+	mu   sync.Mutex
+	file identityFile
+}
+
+// openIdentity reads node.json in dir, or makes it when there is none.
+func openIdentity(dir string) (*identity, error) {
+	id := &identity{path: filepath.Join(dir, "node.json")}
+	raw, err := os.ReadFile(id.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if entries, err := os.ReadDir(filepath.Join(dir, "raft")); err == nil && len(entries) > 0 {
+			return nil, fmt.Errorf("open identity: %s is missing but the folder holds a Raft log; restore it or empty the data folder", id.path)
+		}
+		id.file.NodeID = uuid.NewString()
+		return id, id.write(id.file)
+	case err != nil:
+		return nil, fmt.Errorf("read identity: %w", err)
+	}
+	if err := json.Unmarshal(raw, &id.file); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", id.path, err)
+	}
+	for _, text := range []string{id.file.NodeID, id.file.ClusterID} {
+		if text == "" && text != id.file.NodeID {
+			continue
+		}
+		if _, err := uuid.Parse(text); err != nil {
+			return nil, fmt.Errorf("parse %s: %q: %w", id.path, text, err)
+		}
+	}
+	return id, nil
+}
+
+// read returns a copy.
+func (id *identity) read() identityFile {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	file := id.file
+	file.Peers = maps.Clone(file.Peers)
+	return file
+}
+
+// update changes the identity, durably, before it returns.
+func (id *identity) update(change func(*identityFile)) error {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	next := id.file
+	next.Peers = maps.Clone(next.Peers)
+	change(&next)
+	if err := id.write(next); err != nil {
+		return err
+	}
+	id.file = next
+	return nil
+}
+
+func (id *identity) write(file identityFile) error {
+	raw, err := json.MarshalIndent(file, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode identity: %w", err)
+	}
+	if err := writeFileAtomically(id.path, append(raw, '\n')); err != nil {
+		return fmt.Errorf("write identity: %w", err)
+	}
+	return nil
+}
+
+// writeFileAtomically leaves either the old content or the new one, durably,
+// whatever happens meanwhile.
+func writeFileAtomically(path string, content []byte) error {
+	temporary := path + ".tmp"
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(temporary, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the names in a folder durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,164 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	barrierTimeout = 5 * time.Second
+	verifyTimeout  = 2 * time.Second
+	officeInterval = 500 * time.Millisecond
+)
+
+// watchLeadership leads while Raft says that this node does.
+func (c *Cluster) watchLeadership(ctx context.Context, notify <-chan bool) {
+	stop := func() {}
+	defer func() { stop() }()
+	for {
+		select {
+		case leading := <-notify:
+			stop()
+			stop = func() {}
+			if leading {
+				term, cancel := context.WithCancel(ctx)
+				var running sync.WaitGroup
+				running.Go(func() { c.lead(term) })
+				stop = func() {
+					cancel()
+					running.Wait()
+				}
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// lead is being the leader: it returns when ctx ends.
+func (c *Cluster) lead(ctx context.Context) {
+	c.roster.begin(time.Now())
+	defer c.roster.end()
+	defer c.sure.Store(false)
+	c.log.Info("leading the cluster", "term", c.raft.CurrentTerm())
+	var running sync.WaitGroup
+	running.Go(func() { c.stage.lead(ctx, c.becomeSure) })
+	c.holdOffice(ctx)
+	running.Wait()
+	c.log.Info("no longer leading the cluster")
+}
+
+// becomeSure returns once everything that was committed before this term is
+// applied here. Until then this node knows neither where the log stands nor what
+// its last stamp is.
+func (c *Cluster) becomeSure(ctx context.Context) error {
+	for {
+		err := await(ctx, c.raft.Barrier(barrierTimeout))
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil || errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipLost) {
+			return err
+		}
+		select {
+		case <-time.After(reconnectPause):
+		case <-ctx.Done():
+		}
+	}
+	if err := c.trustClock(ctx); err != nil {
+		return err
+	}
+	c.sure.Store(true)
+	return nil
+}
+
+// holdOffice does what a leader does now and then.
+func (c *Cluster) holdOffice(ctx context.Context) {
+	ticker := time.NewTicker(officeInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		if !c.sure.Load() {
+			continue
+		}
+		c.roster.note(c.id, c.report(), time.Now())
+		if err := c.tendMembers(ctx); err != nil && ctx.Err() == nil {
+			c.log.Warn("members could not be tended", "err", err)
+		}
+		if err := c.trustClock(ctx); err != nil && ctx.Err() == nil {
+			c.log.Error("this node should not lead", "err", err)
+		}
+	}
+}
+
+// standing returns an index at or above everything committed so far, provided
+// that this node still leads. All who ask at a time share one proof.
+func (c *Cluster) standing() (uint64, error) {
+	if !c.sure.Load() {
+		return 0, ErrNotLeader
+	}
+	index, _ := c.applier.progress()
+	ctx, cancel := context.WithTimeout(c.ctx, verifyTimeout)
+	defer cancel()
+	if err := await(ctx, c.raft.VerifyLeader()); err != nil {
+		return 0, fmt.Errorf("%w: verify leadership: %w", ErrNotLeader, err)
+	}
+	return index, nil
+}
+
+// report is what this node tells of itself.
+func (c *Cluster) report() report {
+	index, _ := c.applier.progress()
+	extra := c.cfg.Extra()
+	if len(extra) > maxExtraBytes {
+		extra = extra[:maxExtraBytes]
+	}
+	return report{Applied: index, Extra: extra, Clock: time.Now().UnixMilli()}
+}
+
+// answerReadIndex tells a member where the log stands.
+func (c *Cluster) answerReadIndex(ctx context.Context, from string, what report) (view, error) {
+	if !c.isMember(from) {
+		return view{}, ErrNotMember
+	}
+	c.roster.note(from, what, time.Now())
+	index, err := c.standings.do(ctx)
+	if err != nil {
+		return view{}, err
+	}
+	return view{Index: index, Nodes: c.roster.view(time.Now())}, nil
+}
+
+// askReadIndex asks the leader, which may be this node.
+func (c *Cluster) askReadIndex(ctx context.Context) (view, error) {
+	_, leader := c.raft.LeaderWithID()
+	switch string(leader) {
+	case "":
+		return view{}, fmt.Errorf("%w: no leader is known", ErrUnavailable)
+	case c.id:
+		return c.answerReadIndex(ctx, c.id, c.report())
+	}
+	return request[view](ctx, c.pool, string(leader), methodReadIndex, c.report())
+}
+
+// await waits for one of Raft's futures. One that is left in Raft's queue at
+// shutdown never resolves, which is why its waiter may stay behind.
+func await(ctx context.Context, future raft.Future) error {
+	resolved := make(chan error, 1)
+	go func() { resolved <- future.Error() }()
+	select {
+	case err := <-resolved:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,122 @@
+package cluster
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"strings"
+)
+
+// A segment file of raft-wal holds frames, each padded to 8 bytes:
+//
+//	0      1             4            8
+//	+------+-------------+------------+- - - - -+
+//	| type | zero        | length/CRC | payload |
+//	+------+-------------+------------+- - - - -+
+//
+// A commit frame's CRC covers everything since the commit frame before it. When
+// a frame header in the middle is damaged, raft-wal takes what follows for a
+// torn write and opens the log short, without an error. An intact commit behind
+// that end says otherwise: it was written after everything before it had been
+// synced.
+const (
+	segmentHeaderBytes = 32
+	frameAlign         = 8
+	frameEntry         = 1
+	frameIndex         = 2
+	frameCommit        = 3
+)
+
+// tailSegment names the newest segment file in dir, the only one that raft-wal
+// reads through at open.
+func tailSegment(dir string) (string, error) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return "", fmt.Errorf("list log segments: %w", err)
+	}
+	var newest string
+	var newestID uint64
+	for _, file := range files {
+		if !strings.HasSuffix(file.Name(), ".wal") {
+			continue
+		}
+		var base, id uint64
+		if _, err := fmt.Sscanf(file.Name(), "%020d-%016x.wal", &base, &id); err != nil {
+			return "", fmt.Errorf("list log segments: %s: %w", file.Name(), err)
+		}
+		if newest == "" || id > newestID {
+			newest, newestID = file.Name(), id
+		}
+	}
+	if newest == "" {
+		return "", errors.New("list log segments: there is none")
+	}
+	return newest, nil
+}
+
+// scanSegment returns the index of an entry above last that an intact commit
+// covers, or 0.
+func scanSegment(path string, last uint64) (uint64, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, fmt.Errorf("scan log segment: %w", err)
+	}
+	return scanCommits(b, last), nil
+}
+
+func scanCommits(b []byte, last uint64) uint64 {
+	// What is intact from the start on is what raft-wal sees. Looking for a lost
+	// commit begins behind it, so that nothing inside a payload is ever mistaken
+	// for one.
+	end := 0
+	for skip := segmentHeaderBytes; ; skip = 0 {
+		_, size := nextCommit(b[end:], skip)
+		if size == 0 {
+			break
+		}
+		end += size
+	}
+	for at := max(end, segmentHeaderBytes); at+frameAlign <= len(b); at += frameAlign {
+		if b[at] != frameCommit || b[at+1]|b[at+2]|b[at+3] != 0 {
+			continue
+		}
+		if index, _ := nextCommit(b[at+frameAlign:], 0); index > last {
+			return index
+		}
+	}
+	return 0
+}
+
+// nextCommit walks the frames of one commit, the first one skip bytes into b. It
+// returns the index of its last entry and its size, or zeros when it is not
+// intact.
+func nextCommit(b []byte, skip int) (index uint64, size int) {
+	for at := skip; at+frameAlign <= len(b); {
+		value := binary.LittleEndian.Uint32(b[at+4:])
+		switch b[at] {
+		case frameCommit:
+			if crc32.Checksum(b[:at], castagnoli) != value {
+				return 0, 0
+			}
+			return index, at + frameAlign
+		case frameEntry, frameIndex:
+			length := int(value)
+			end := at + frameAlign + (length+frameAlign-1)/frameAlign*frameAlign
+			if end > len(b) {
+				return 0, 0
+			}
+			if b[at] == frameEntry {
+				// A log's binary form begins with its index.
+				if index, _ = binary.Uvarint(b[at+frameAlign : at+frameAlign+length]); index == 0 {
+					return 0, 0
+				}
+			}
+			at = end
+		default:
+			return 0, 0
+		}
+	}
+	return 0, 0
+}

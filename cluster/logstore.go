@@ -1,0 +1,206 @@
+package cluster
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
+)
+
+// logStore is Raft's log and stable store over raft-wal. To it, it adds a
+// checksum per entry, verified at every read; a memory for the newest entries;
+// a watchdog; and that no storage error is survived: a write that failed may
+// be there after all, so only a restart tells.
+type logStore struct {
+	wal   *wal.WAL
+	meta  *metadb.BoltMetaDB
+	cache tailCache
+	dog   *watchdog
+	fatal func(error)
+
+	written atomic.Int64 // bytes stored since the last snapshot
+}
+
+var (
+	_ raft.LogStore          = (*logStore)(nil)
+	_ raft.StableStore       = (*logStore)(nil)
+	_ raft.MonotonicLogStore = (*logStore)(nil)
+)
+
+// openLogStore opens the log in dir. The data folder must be locked by then: a
+// second opener would hang.
+func openLogStore(cfg Config, dir string, logger *slog.Logger) (*logStore, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make log folder: %w", err)
+	}
+	meta := &metadb.BoltMetaDB{}
+	log, err := wal.Open(dir,
+		wal.WithMetaStore(meta),
+		wal.WithSegmentSize(cfg.LogSegmentBytes),
+		wal.WithLogger(bridge(logger, "wal")))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open log: %w", err), meta.Close())
+	}
+	s := &logStore{
+		wal:   log,
+		meta:  meta,
+		cache: tailCache{limit: cfg.LogCacheBytes},
+		fatal: cfg.Fatal,
+	}
+	if err := s.verifyEnd(dir); err != nil {
+		return nil, errors.Join(err, log.Close(), meta.Close())
+	}
+	s.dog = newWatchdog(cfg.WriteStall, cfg.Fatal)
+	return s, nil
+}
+
+// verifyEnd looks for entries that raft-wal does not see any more.
+func (s *logStore) verifyEnd(dir string) error {
+	last, err := s.wal.LastIndex()
+	if err != nil {
+		return fmt.Errorf("read end of log: %w", err)
+	}
+	segment, err := tailSegment(dir)
+	if err != nil {
+		return err
+	}
+	lost, err := scanSegment(filepath.Join(dir, segment), last)
+	if err != nil {
+		return err
+	}
+	if lost != 0 {
+		return fmt.Errorf("open log: %s is damaged: it ends at entry %d although entry %d was stored; "+
+			"empty the data folder to let the node come back as a new one", segment, last, lost)
+	}
+	return nil
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checksum covers everything of an entry that Raft relies on.
+func checksum(log *raft.Log) uint32 {
+	var head [17]byte
+	binary.BigEndian.PutUint64(head[:], log.Index)
+	binary.BigEndian.PutUint64(head[8:], log.Term)
+	head[16] = byte(log.Type)
+	return crc32.Update(crc32.Checksum(head[:], castagnoli), castagnoli, log.Data)
+}
+
+// IsMonotonic tells Raft that the log takes no holes.
+func (s *logStore) IsMonotonic() bool { return s.wal.IsMonotonic() }
+
+// FirstIndex returns 0 for an empty log.
+func (s *logStore) FirstIndex() (uint64, error) { return s.wal.FirstIndex() }
+
+// LastIndex returns 0 for an empty log.
+func (s *logStore) LastIndex() (uint64, error) { return s.wal.LastIndex() }
+
+// GetLog returns raft.ErrLogNotFound, bare, where there is no entry: Raft
+// compares with ==.
+func (s *logStore) GetLog(index uint64, log *raft.Log) error {
+	if s.cache.get(index, log) {
+		return nil
+	}
+	switch err := s.wal.GetLog(index, log); {
+	case errors.Is(err, wal.ErrNotFound), errors.Is(err, raft.ErrLogNotFound):
+		return raft.ErrLogNotFound
+	case errors.Is(err, wal.ErrClosed):
+		return err
+	case err != nil:
+		return s.failed(fmt.Errorf("read log entry %d: %w", index, err))
+	}
+	if len(log.Extensions) != crc32.Size || binary.BigEndian.Uint32(log.Extensions) != checksum(log) || log.Index != index {
+		return s.failed(fmt.Errorf("read log entry %d: it is damaged (checksum mismatch)", index))
+	}
+	log.Extensions = nil
+	return nil
+}
+
+// StoreLog stores one entry.
+func (s *logStore) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
+
+// StoreLogs returns when the entries are on the disk.
+func (s *logStore) StoreLogs(logs []*raft.Log) error {
+	if len(logs) == 0 {
+		return nil
+	}
+	var bytes int64
+	sealed := make([]*raft.Log, len(logs))
+	kept := make([]*raft.Log, len(logs))
+	copies := make([]raft.Log, 2*len(logs))
+	sums := make([]byte, 0, crc32.Size*len(logs))
+	for i, log := range logs {
+		kept[i], sealed[i] = &copies[2*i], &copies[2*i+1]
+		*kept[i], *sealed[i] = *log, *log
+		kept[i].Extensions = nil
+		sums = binary.BigEndian.AppendUint32(sums, checksum(log))
+		sealed[i].Extensions = sums[crc32.Size*i : crc32.Size*(i+1)]
+		bytes += int64(len(log.Data) + logOverhead)
+	}
+	err := s.guard("append to log", func() error { return s.wal.StoreLogs(sealed) })
+	if err != nil {
+		return err
+	}
+	s.cache.add(kept)
+	s.written.Add(bytes)
+	return nil
+}
+
+// DeleteRange deletes from one end of the log.
+func (s *logStore) DeleteRange(first, last uint64) error {
+	s.cache.reset()
+	return s.guard("truncate log", func() error { return s.wal.DeleteRange(first, last) })
+}
+
+// Set stores a value durably.
+func (s *logStore) Set(key, value []byte) error {
+	return s.guard("store vote", func() error { return s.wal.Set(key, value) })
+}
+
+// SetUint64 stores a number durably.
+func (s *logStore) SetUint64(key []byte, value uint64) error {
+	return s.guard("store term", func() error { return s.wal.SetUint64(key, value) })
+}
+
+// Get returns nothing where nothing is stored.
+func (s *logStore) Get(key []byte) ([]byte, error) { return s.wal.Get(key) }
+
+// GetUint64 returns 0 where nothing is stored.
+func (s *logStore) GetUint64(key []byte) (uint64, error) { return s.wal.GetUint64(key) }
+
+// guard runs a write under the watchdog; an error of it is fatal.
+func (s *logStore) guard(what string, run func() error) error {
+	done := s.dog.watch(what)
+	err := run()
+	done()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, wal.ErrClosed):
+		return err
+	default:
+		return s.failed(fmt.Errorf("%s: %w", what, err))
+	}
+}
+
+func (s *logStore) failed(err error) error {
+	s.fatal(err)
+	return err
+}
+
+// close closes the log and its meta store, which raft-wal leaves open.
+func (s *logStore) close() error {
+	s.dog.close()
+	if err := errors.Join(s.wal.Close(), s.meta.Close()); err != nil {
+		return fmt.Errorf("close log: %w", err)
+	}
+	return nil
+}

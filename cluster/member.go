@@ -1,0 +1,119 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Member is one node of the cluster as this node sees it.
+type Member struct {
+	ID         string // UUID, made with the data folder
+	Name       string
+	PeerAddr   string // host:port, "" when unknown
+	GossipAddr string // host:port, "" when unknown
+	Version    string // "" when unknown
+	Feature    uint32 // Config.FeatureLevel of the member
+	Voter      bool
+	Leader     bool
+	Alive      bool   // the leader, or else gossip, has heard of it lately
+	Applied    uint64 // index of the last entry it was known to have consumed
+	Extra      []byte // Config.Extra of the member, at most half a second old
+}
+
+// Members lists the configuration, by name.
+func (c *Cluster) Members() []Member {
+	config, _, err := c.configuration()
+	if err != nil {
+		return nil
+	}
+	_, leader := c.raft.LeaderWithID()
+	nodes, known := c.heardOf()
+	members := make([]Member, 0, len(config.Servers))
+	for _, s := range config.Servers {
+		m := Member{
+			ID:     string(s.ID),
+			Name:   c.directory.name(string(s.ID)),
+			Voter:  s.Suffrage == raft.Voter,
+			Leader: s.ID == leader,
+		}
+		if record, ok := c.identity.read().Peers[m.ID]; ok {
+			m.PeerAddr, m.GossipAddr = record.Peer, record.Gossip
+		}
+		n, gossiping := c.gossip.find(m.ID)
+		if gossiping {
+			m.PeerAddr, m.GossipAddr, m.Version, m.Feature = n.Peer, n.gossip, n.Version, n.Feature
+		}
+		h, heard := nodes[m.ID]
+		m.Applied, m.Extra = h.Applied, h.Extra
+		if known {
+			m.Alive = heard && time.Duration(h.Age)*time.Millisecond < reachableFor
+		} else {
+			m.Alive = gossiping
+		}
+		if m.ID == c.id {
+			own := c.report()
+			m.Alive, m.Applied, m.Extra = true, own.Applied, own.Extra
+		}
+		members = append(members, m)
+	}
+	slices.SortFunc(members, func(a, b Member) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	return members
+}
+
+// heardOf returns what the leader has heard of each node; known is false when
+// this node has no recent answer of a leader.
+func (c *Cluster) heardOf() (nodes map[string]leaderHeard, known bool) {
+	last, at := c.fresh.lastView()
+	age := time.Since(at)
+	nodes = make(map[string]leaderHeard, len(last.Nodes))
+	for node, h := range last.Nodes {
+		h.Age += age.Milliseconds()
+		nodes[node] = h
+	}
+	return nodes, age < reachableFor
+}
+
+// Leader returns the member that leads, as far as this node knows.
+func (c *Cluster) Leader() (Member, bool) {
+	for _, m := range c.Members() {
+		if m.Leader {
+			return m, true
+		}
+	}
+	return Member{}, false
+}
+
+// Term returns Raft's current term.
+func (c *Cluster) Term() uint64 { return c.raft.CurrentTerm() }
+
+// TransferLeadership hands leadership to another voter that has caught up and can
+// be reached. It does nothing on a node that does not lead.
+func (c *Cluster) TransferLeadership(ctx context.Context) error {
+	if c.raft.State() != raft.Leader {
+		return nil
+	}
+	type candidate struct {
+		id      raft.ServerID
+		applied uint64
+	}
+	var candidates []candidate
+	for _, s := range c.others() {
+		if report, ok := c.roster.reachable(string(s.ID), time.Now()); ok && s.Suffrage == raft.Voter {
+			candidates = append(candidates, candidate{s.ID, report.Applied})
+		}
+	}
+	slices.SortFunc(candidates, func(a, b candidate) int { return cmp.Compare(b.applied, a.applied) })
+	err := fmt.Errorf("%w: no other voter can be reached", ErrUnavailable)
+	for _, to := range candidates {
+		err = await(ctx, c.raft.LeadershipTransferToServer(to.id, raft.ServerAddress(to.id)))
+		if err == nil || c.raft.State() != raft.Leader {
+			return nil
+		}
+	}
+	return fmt.Errorf("transfer leadership: %w", err)
+}

@@ -1,0 +1,62 @@
+package cluster
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	// transportTimeout bounds one of Raft's calls to a peer.
+	transportTimeout = 10 * time.Second
+	// transportPool is how many idle connections to a peer are kept: replication,
+	// heartbeats and nudges each need their own.
+	transportPool = 5
+	// maxAppendEntries bounds one AppendEntries. Raft counts entries only, and
+	// one may be as large as a full batch.
+	maxAppendEntries = 16
+)
+
+// newTransport runs Raft's messages over the peer port.
+func newTransport(port *peerPort, cfg Config) *raft.NetworkTransport {
+	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:  &raftStream{port},
+		MaxPool: transportPool,
+		// With more than one, two failed appends on a follower stop replication
+		// to it for good.
+		MaxRPCsInFlight: 1,
+		Timeout:         transportTimeout,
+		Logger:          bridge(cfg.Logger, "raft-net"),
+	})
+}
+
+// raftConfig is Raft's configuration for this node.
+func raftConfig(cfg Config, id string, notify chan<- bool) *raft.Config {
+	config := raft.DefaultConfig()
+	config.LocalID = raft.ServerID(id)
+	config.HeartbeatTimeout = cfg.ElectionTimeout
+	config.ElectionTimeout = cfg.ElectionTimeout
+	config.LeaderLeaseTimeout = cfg.LeaderLease
+	config.MaxAppendEntries = maxAppendEntries
+	config.BatchApplyCh = true
+	config.ShutdownOnRemove = false
+	config.NoSnapshotRestoreOnStart = true
+	config.NoLegacyTelemetry = true
+	// The snapshotter decides when, by bytes.
+	config.SnapshotInterval = 24 * time.Hour
+	config.SnapshotThreshold = math.MaxUint64
+	config.NotifyCh = notify
+	config.Logger = bridge(cfg.Logger, "raft")
+	return config
+}
+
+// startRaft starts Raft; settleStart comes before it.
+func startRaft(cfg Config, id string, logs *logStore, snapshots *snapshotStore, a *applier, transport raft.Transport, notify chan<- bool) (*raft.Raft, error) {
+	node, err := raft.NewRaft(raftConfig(cfg, id, notify), a, logs, logs, snapshots, transport)
+	if err != nil {
+		return nil, fmt.Errorf("start raft: %w", err)
+	}
+	return node, nil
+}

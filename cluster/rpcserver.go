@@ -1,0 +1,106 @@
+package cluster
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// A method is what a request between nodes asks for. Numbers are never reused.
+type method byte
+
+const (
+	methodSubmit    method = 1 // a batch → outcome
+	methodReadIndex method = 2 // report → view
+	methodApplied   method = 3 // index → nothing, once applied
+	methodQuery     method = 4 // the node's own
+	methodPropose   method = 5 // forming a cluster: agree?
+	methodForm      method = 6 // forming a cluster: do
+	methodJoin      method = 7
+	methodRemove    method = 8
+)
+
+// openToOutsiders are the methods that a node without a cluster may call.
+func (m method) openToOutsiders() bool {
+	return m == methodPropose || m == methodForm || m == methodJoin
+}
+
+const (
+	// maxCalls is how many requests of one connection are worked on at a time.
+	maxCalls = 64
+	// maxSubmits is how many batches of one connection may be unanswered.
+	maxSubmits = 64
+)
+
+// rpcServer answers the requests of peers.
+type rpcServer struct {
+	// submit takes a batch without blocking and answers exactly once.
+	submit func(raw []byte, reply func(outcome, error))
+	// call answers every other request; it may block until ctx ends.
+	call func(ctx context.Context, from string, m method, request []byte) ([]byte, error)
+}
+
+// serve answers requests until the connection ends, then waits for those it
+// began.
+func (s *rpcServer) serve(conn *peerConn) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	w := newFrameWriter(conn)
+	running.Go(w.run)
+	defer w.close(errors.New("connection ended"))
+
+	calls := make(chan struct{}, maxCalls)
+	submits := make(chan struct{}, maxSubmits)
+	r := bufio.NewReaderSize(conn, 64<<10)
+	for {
+		f, err := readFrame(r)
+		if err != nil {
+			return
+		}
+		m := method(f.kind)
+		if conn.outsider && !m.openToOutsiders() {
+			s.answer(w, f.number, nil, ErrNotMember)
+			continue
+		}
+		if m == methodSubmit {
+			select {
+			case submits <- struct{}{}:
+			default:
+				return // no forwarder of ours has that many on their way
+			}
+			s.submit(f.payload, func(o outcome, err error) {
+				<-submits
+				if err != nil {
+					s.answer(w, f.number, nil, err)
+					return
+				}
+				s.answer(w, f.number, encodeOutcome(o), nil)
+			})
+			continue
+		}
+		calls <- struct{}{}
+		running.Go(func() {
+			defer func() { <-calls }()
+			response, err := s.call(ctx, conn.peer, m, f.payload)
+			s.answer(w, f.number, response, err)
+		})
+	}
+}
+
+// answer sends a response. A connection that failed needs no answer: its other
+// end knows.
+func (s *rpcServer) answer(w *frameWriter, number uint64, response []byte, err error) {
+	f := frame{number: number, payload: response}
+	if err != nil {
+		code, text := encodeError(err)
+		f.kind, f.payload = code, []byte(text)
+	}
+	if err := w.give(f); errors.Is(err, ErrTooLarge) {
+		code, text := encodeError(fmt.Errorf("%w: an answer of %d bytes", ErrTooLarge, len(response)))
+		w.give(frame{number: number, kind: code, payload: []byte(text)})
+	}
+}

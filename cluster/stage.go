@@ -1,0 +1,266 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// proposer is what the stage needs of Raft.
+type proposer interface {
+	Apply(command []byte, timeout time.Duration) raft.ApplyFuture
+}
+
+// stage is the leader's side of submitting: it joins what the forwarders of all
+// nodes send into entries. While some entries are on their way the next gathers.
+type stage struct {
+	cfg     Config
+	raft    proposer
+	machine Machine
+	// committed is told each entry that this leader saw applied, and whether
+	// another is on its way behind it.
+	committed func(index, term uint64, more bool)
+	now       func() time.Time
+
+	wake chan struct{}
+
+	mu    sync.Mutex
+	state stageState
+	queue []queued
+	bytes int
+}
+
+type stageState int
+
+const (
+	stageClosed    stageState = iota // not the leader: refuse
+	stageGathering                   // elected, not sure of its state yet: hold
+	stageOpen
+)
+
+// queued is a batch that waits for its entry.
+type queued struct {
+	raw   []byte
+	reply func(outcome, error)
+}
+
+// flight is an entry on its way.
+type flight struct {
+	batches []queued
+	answer  *applied
+	index   uint64
+	err     error
+}
+
+const (
+	// stageBytes bounds what waits on the leader.
+	stageBytes = 64 << 20
+	// enqueueTimeout is how long Raft may take to accept an entry into its queue.
+	enqueueTimeout = 10 * time.Second
+	// tickInterval is the longest time between two stamps.
+	tickInterval = time.Second
+)
+
+func newStage(cfg Config, raft proposer, machine Machine, committed func(index, term uint64, more bool)) *stage {
+	return &stage{cfg: cfg, raft: raft, machine: machine, committed: committed, now: time.Now, wake: make(chan struct{}, 1)}
+}
+
+// submit takes an encoded batch. It never blocks; reply is called exactly once,
+// from another goroutine.
+func (s *stage) submit(raw []byte, reply func(outcome, error)) {
+	if _, err := decodeBatch(raw); err != nil {
+		go reply(outcome{}, err)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.state == stageClosed:
+		go reply(outcome{}, ErrNotLeader)
+	case s.bytes+len(raw) > stageBytes:
+		go reply(outcome{}, ErrOverloaded)
+	default:
+		s.queue = append(s.queue, queued{raw, reply})
+		s.bytes += len(raw)
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *stage) set(state stageState) {
+	s.mu.Lock()
+	s.state = state
+	s.mu.Unlock()
+}
+
+// gather takes as many batches as fit an entry.
+func (s *stage) gather() []queued {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	size, n := 0, 0
+	for n < len(s.queue) && (n == 0 || size+len(s.queue[n].raw) <= s.cfg.BatchBytes) {
+		size += len(s.queue[n].raw)
+		n++
+	}
+	batches := s.queue[:n:n]
+	s.queue = s.queue[n:]
+	if len(s.queue) == 0 {
+		s.queue = nil
+	}
+	s.bytes -= size
+	return batches
+}
+
+// waiting reports whether a batch waits for an entry.
+func (s *stage) waiting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue) > 0
+}
+
+// lead proposes entries until ctx ends. ready returns once everything that was
+// committed before is applied here: only then is the last stamp known.
+func (s *stage) lead(ctx context.Context, ready func(context.Context) error) {
+	s.set(stageGathering)
+	defer s.refuse()
+	if ready(ctx) != nil {
+		return
+	}
+	s.set(stageOpen)
+
+	landed := make(chan *flight, s.cfg.EntryWindow)
+	inFlight := 0
+	stamp := s.machine.Stamp()
+	lastProposed := s.now()
+	timer := time.NewTimer(tickInterval)
+	defer timer.Stop()
+	for {
+		now := s.now()
+		for inFlight < s.cfg.EntryWindow {
+			batches := s.gather()
+			if len(batches) == 0 && !s.tickDue(now, lastProposed, stamp) {
+				break
+			}
+			stamp = max(stamp, now.UnixMilli())
+			lastProposed = now
+			inFlight++
+			s.propose(ctx, batches, stamp, landed)
+		}
+		timer.Reset(s.untilTick(now, lastProposed, stamp))
+		select {
+		case <-s.wake:
+		case <-timer.C:
+		case f := <-landed:
+			inFlight--
+			s.land(f, inFlight > 0 || s.waiting())
+		case <-ctx.Done():
+			// What is on its way is answered by whoever waits for its future.
+			return
+		}
+	}
+}
+
+// tickDue reports whether an entry is wanted for its stamp alone.
+func (s *stage) tickDue(now, lastProposed time.Time, stamp int64) bool {
+	if now.Sub(lastProposed) >= tickInterval {
+		return true
+	}
+	deadline := s.machine.Deadline()
+	return deadline != 0 && deadline > stamp && now.UnixMilli() >= deadline
+}
+
+func (s *stage) untilTick(now, lastProposed time.Time, stamp int64) time.Duration {
+	wait := tickInterval - now.Sub(lastProposed)
+	if deadline := s.machine.Deadline(); deadline > stamp {
+		wait = min(wait, time.UnixMilli(deadline).Sub(now))
+	}
+	return max(wait, time.Millisecond)
+}
+
+// propose puts one entry into Raft's queue and has its future waited for.
+func (s *stage) propose(ctx context.Context, batches []queued, stamp int64, landed chan<- *flight) {
+	raws := make([][]byte, len(batches))
+	for i, b := range batches {
+		raws[i] = b.raw
+	}
+	future := s.raft.Apply(encodeEntry(stamp, raws), enqueueTimeout)
+	go func() {
+		f := &flight{batches: batches}
+		if f.err = future.Error(); f.err == nil {
+			f.index = future.Index()
+			f.answer, _ = future.Response().(*applied)
+		}
+		select {
+		case landed <- f:
+		case <-ctx.Done():
+			s.land(f, false)
+		}
+	}()
+}
+
+// land answers the batches of an entry.
+func (s *stage) land(f *flight, more bool) {
+	if f.err == nil && f.answer != nil {
+		s.committed(f.index, f.answer.term, more)
+	}
+	for i, b := range f.batches {
+		switch {
+		case f.err != nil:
+			b.reply(outcome{}, proposalError(f.err))
+		case f.answer == nil || i >= len(f.answer.outcomes):
+			b.reply(outcome{}, errUncertain)
+		default:
+			b.reply(f.answer.outcomes[i], nil)
+		}
+	}
+}
+
+// proposalError says what an error of Raft means to a forwarder. Unless Raft is
+// sure that it did nothing, nothing is sure.
+func proposalError(err error) error {
+	switch {
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return ErrNotLeader
+	default:
+		return errUncertain
+	}
+}
+
+// refuse answers everything that has not been proposed.
+func (s *stage) refuse() {
+	s.mu.Lock()
+	s.state = stageClosed
+	queue := s.queue
+	s.queue, s.bytes = nil, 0
+	s.mu.Unlock()
+	for _, b := range queue {
+		b.reply(outcome{}, ErrNotLeader)
+	}
+}
+
+// localLink is the link of the forwarder on the leader itself.
+type localLink struct{ stage *stage }
+
+func (l localLink) send(raw []byte, done func(outcome, error)) error {
+	l.stage.submit(raw, done)
+	return nil
+}
+
+// remoteLink is the link of a forwarder to a leader elsewhere.
+type remoteLink struct{ client *rpcClient }
+
+func (l remoteLink) send(raw []byte, done func(outcome, error)) error {
+	_, err := l.client.send(methodSubmit, raw, func(b []byte, err error) {
+		if err != nil {
+			done(outcome{}, err)
+			return
+		}
+		done(decodeOutcome(b))
+	})
+	return err
+}

@@ -1,0 +1,46 @@
+package cluster
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// raftStream is the peer port as Raft's transport sees it. A Raft address is a
+// node id: where that node is reached is looked up at every dial, and who
+// answers is checked.
+type raftStream struct{ port *peerPort }
+
+var _ raft.StreamLayer = (*raftStream)(nil)
+
+func (s *raftStream) Accept() (net.Conn, error) {
+	select {
+	case conn := <-s.port.raft:
+		return conn, nil
+	case <-s.port.stopped.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+func (s *raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	conn, err := s.port.dial(ctx, string(address), purposeRaft)
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+// Close leaves the port open: it belongs to the Cluster.
+func (s *raftStream) Close() error { return nil }
+
+func (s *raftStream) Addr() net.Addr { return nodeAddr(s.port.self.String()) }
+
+// nodeAddr is a node id where an address is wanted.
+type nodeAddr string
+
+func (nodeAddr) Network() string  { return "aptlyd" }
+func (a nodeAddr) String() string { return string(a) }

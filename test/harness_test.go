@@ -1,0 +1,189 @@
+// Package test breaks real nodes: clusters of aptlyd processes, the published
+// JavaScript SDK, and the architecture itself.
+package test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/aptlyd/aptlyd/bench"
+	"github.com/aptlyd/aptlyd/client"
+)
+
+// deadline bounds every wait of a test; it is generous because CI is slow, and
+// no promise of aptlyd is measured with it.
+const deadline = 60 * time.Second
+
+// binary is the aptlyd that the tests run, built by TestMain from this tree.
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "aptlyd-test-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		binary = filepath.Join(dir, "aptlyd")
+		args := []string{"build", "-o", binary}
+		if raceEnabled {
+			args = append(args, "-race")
+		}
+		build := exec.Command("go", append(args, module+"/cmd/aptlyd")...)
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "build aptlyd:", err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// startCluster starts n nodes and waits until all are ready. They end with the
+// test; if it failed, their logs are printed.
+func startCluster(t *testing.T, n int, args ...string) *bench.Cluster {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	dir := t.TempDir()
+	c, err := bench.Spawn(ctx, bench.SpawnOptions{Nodes: n, Binary: binary, Dir: dir, Args: args})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("end the cluster: %v", err)
+		}
+		if t.Failed() {
+			for i := range n {
+				log, err := os.ReadFile(c.Dir(i) + ".log")
+				t.Logf("log of %s (%v):\n%s", c.Name(i), err, log)
+			}
+		}
+	})
+	return c
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// eventually waits until check returns nil and fails with its last reason.
+func eventually(t *testing.T, within time.Duration, check func() error) {
+	t.Helper()
+	end := time.Now().Add(within)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %v", within, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func url(c *bench.Cluster, i int) string { return "http://" + c.Addr(i) }
+
+func admin(c *bench.Cluster, i int) *client.Admin {
+	return &client.Admin{BaseURL: url(c, i), Token: c.AdminToken}
+}
+
+func rest(c *bench.Cluster, i int) *client.REST {
+	return &client.REST{BaseURL: url(c, i), APIKey: c.ServerKey}
+}
+
+// connect returns a client of the given nodes with a key, connected.
+func connect(t *testing.T, c *bench.Cluster, key string, nodes ...int) *client.Client {
+	t.Helper()
+	var endpoints []string
+	for _, i := range nodes {
+		endpoints = append(endpoints, c.Servers()[i])
+	}
+	cl, err := client.New(client.Options{Endpoints: endpoints, APIKey: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	if err := cl.Connect(within(t, deadline)); err != nil {
+		t.Fatalf("connect to %v: %v", endpoints, err)
+	}
+	return cl
+}
+
+// leader returns which node leads, as any ready node sees it.
+func leader(t *testing.T, c *bench.Cluster) int {
+	t.Helper()
+	found := -1
+	eventually(t, deadline, func() error {
+		for i := range c.Len() {
+			status, err := admin(c, i).Status(within(t, 2*time.Second))
+			if err != nil {
+				continue
+			}
+			for j := range c.Len() {
+				if c.Name(j) == status.Leader {
+					found = j
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("no node knows a leader")
+	})
+	return found
+}
+
+// defaultProject returns the project that a new cluster begins with.
+func defaultProject(t *testing.T, c *bench.Cluster) client.Project {
+	t.Helper()
+	for project, err := range admin(c, 0).Projects(within(t, deadline)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return project
+	}
+	t.Fatal("the cluster has no project")
+	return client.Project{}
+}
+
+// history reads everything that node i retains of a channel.
+func history(ctx context.Context, c *bench.Cluster, i int, channel string) ([]client.Message, error) {
+	var all []client.Message
+	after := uint64(0)
+	for {
+		page, err := rest(c, i).History(ctx, channel, after, 1000)
+		if err != nil {
+			return nil, fmt.Errorf("read %s on %s: %w", channel, c.Name(i), err)
+		}
+		all = append(all, page.Messages...)
+		if len(page.Messages) == 0 || page.Messages[len(page.Messages)-1].Offset >= page.Offset {
+			return all, nil
+		}
+		after = page.Messages[len(page.Messages)-1].Offset
+	}
+}
+
+// status fetches a path of node i and returns the HTTP status, 0 on no answer.
+func status(ctx context.Context, c *bench.Cluster, i int, path string) int {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url(c, i)+path, nil)
+	if err != nil {
+		return 0
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package test
+
+// raceEnabled makes the nodes of the tests run under the race detector too.
+const raceEnabled = true

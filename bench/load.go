@@ -20,8 +20,6 @@ import (
 // Load publishes to every server and subscribes on every server: the ordinary
 // life of a cluster, with every message accounted for.
 type Load struct {
-	Servers     []string      // as client.Options.Endpoints takes them
-	Key         string        // a server key
 	Subscribers int           // connections, spread over servers and channels
 	Channels    int           // new ones, made for this run
 	Rate        float64       // messages per second over all servers; 0 publishes as fast as Window allows
@@ -39,12 +37,6 @@ const maxChannels = 1000
 // Validate reports the first field that cannot be used.
 func (l Load) Validate() error {
 	switch {
-	case len(l.Servers) == 0:
-		return errors.New("servers: at least one is needed")
-	case len(l.Servers) > 1<<16:
-		return errors.New("servers: too many")
-	case l.Key == "":
-		return errors.New("key: must not be empty")
 	case l.Subscribers < 1:
 		return errors.New("subscribers: at least one is needed")
 	case l.Channels < 1:
@@ -66,6 +58,7 @@ func (l Load) Validate() error {
 // loadRun is one run of a Load.
 type loadRun struct {
 	Load
+	Target
 	id       uint32
 	began    time.Time // what the payloads' times count from
 	checker  *Checker
@@ -86,15 +79,16 @@ type loadRun struct {
 // Run connects, publishes for Duration or until ctx ends, waits for what is
 // under way and reports. An error means that there is nothing to report; broken
 // promises are in the report.
-func (l Load) Run(ctx context.Context) (Report, error) {
-	if err := l.Validate(); err != nil {
+func (l Load) Run(ctx context.Context, target Target) (Report, error) {
+	if err := errors.Join(l.Validate(), target.Validate()); err != nil {
 		return Report{}, err
 	}
 	r := &loadRun{
 		Load:    l,
+		Target:  target,
 		id:      rand.Uint32(),
 		began:   time.Now(),
-		checker: NewChecker(l.Channels, len(l.Servers)),
+		checker: NewChecker(l.Channels, len(target.Servers)),
 		ack:     newStopwatch(),
 		deliver: newStopwatch(),
 		ended:   make(chan struct{}),

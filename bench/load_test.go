@@ -9,10 +9,16 @@ import (
 	"time"
 )
 
-func testLoad(servers []string) Load {
-	return Load{
-		Servers:     servers,
-		Key:         "sk_test",
+// testRun is a load together with what it is put on.
+type testRun struct {
+	Load
+	Target
+}
+
+func (r testRun) Run(ctx context.Context) (Report, error) { return r.Load.Run(ctx, r.Target) }
+
+func testLoad(servers []string) *testRun {
+	load := Load{
 		Subscribers: 5,
 		Channels:    2,
 		Rate:        500,
@@ -21,6 +27,7 @@ func testLoad(servers []string) Load {
 		Window:      16,
 		Settle:      patience,
 	}
+	return &testRun{load, Target{servers, "sk_test"}}
 }
 
 // once makes a broker lie a single time, at an offset.
@@ -82,11 +89,11 @@ func TestLoadCatchesABrokerThatLies(t *testing.T) {
 		lie   lie
 		wrong func(Verdict) uint64
 	}{
-		"forgets":           {forget, func(v Verdict) uint64 { return v.OutOfOrder }},
-		"delivers twice":    {repeat, func(v Verdict) uint64 { return v.Duplicated }},
-		"skips an offset":   {skip, func(v Verdict) uint64 { return v.OutOfOrder }},
-		"stores one twice":  {double, func(v Verdict) uint64 { return v.Duplicated }},
-		"tells the truth":   {honest, func(v Verdict) uint64 { return 1 }},
+		"forgets":          {forget, func(v Verdict) uint64 { return v.OutOfOrder }},
+		"delivers twice":   {repeat, func(v Verdict) uint64 { return v.Duplicated }},
+		"skips an offset":  {skip, func(v Verdict) uint64 { return v.OutOfOrder }},
+		"stores one twice": {double, func(v Verdict) uint64 { return v.Duplicated }},
+		"tells the truth":  {honest, func(v Verdict) uint64 { return 1 }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := testLoad(startBroker(t, once(10, test.lie))).Run(t.Context())
@@ -176,18 +183,18 @@ func TestLoadEndsEarlyWithItsContext(t *testing.T) {
 }
 
 func TestLoadNamesTheFieldAtFault(t *testing.T) {
-	for field, spoil := range map[string]func(*Load){
-		"servers":     func(l *Load) { l.Servers = nil },
-		"key":         func(l *Load) { l.Key = "" },
-		"subscribers": func(l *Load) { l.Subscribers = 0 },
-		"channels":    func(l *Load) { l.Channels = 5001 },
-		"rate":        func(l *Load) { l.Rate = -1 },
-		"size":        func(l *Load) { l.Size = MinSize - 1 },
-		"duration":    func(l *Load) { l.Duration = 0 },
-		"window":      func(l *Load) { l.Window = 0 },
+	for field, spoil := range map[string]func(*testRun){
+		"servers":     func(l *testRun) { l.Servers = nil },
+		"key":         func(l *testRun) { l.Key = "" },
+		"subscribers": func(l *testRun) { l.Subscribers = 0 },
+		"channels":    func(l *testRun) { l.Channels = 5001 },
+		"rate":        func(l *testRun) { l.Rate = -1 },
+		"size":        func(l *testRun) { l.Size = MinSize - 1 },
+		"duration":    func(l *testRun) { l.Duration = 0 },
+		"window":      func(l *testRun) { l.Window = 0 },
 	} {
 		l := testLoad([]string{"127.0.0.1:1"})
-		spoil(&l)
+		spoil(l)
 		if _, err := l.Run(t.Context()); err == nil || !strings.HasPrefix(err.Error(), field+":") {
 			t.Errorf("%s: got %v", field, err)
 		}

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"testing"
+)
+
+func TestMisuseExitsWith2(t *testing.T) {
+	for _, args := range [][]string{
+		{},
+		{"--server", "ws://127.0.0.1:1"},
+		{"--spawn", "3", "--key", "sk_1"},
+		{"--spawn", "-1"},
+		{"--server", "ws://127.0.0.1:1", "--key", "sk_1", "--aptlyd", "x"},
+		{"--spawn", "3", "--size", "10"},
+		{"--spawn", "3", "--rate", "fast"},
+		{"--spawn", "3", "--no-such-flag"},
+		{"--spawn", "3", "argument"},
+	} {
+		if code := run(t.Context(), args); code != exitMisuse {
+			t.Errorf("%q: exit code %d", args, code)
+		}
+	}
+}
+
+func TestFailureExitsWith1(t *testing.T) {
+	if code := run(t.Context(), []string{"--spawn", "1", "--aptlyd", "/nowhere/aptlyd"}); code != exitBroken {
+		t.Errorf("exit code %d", code)
+	}
+}

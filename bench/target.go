@@ -1,0 +1,22 @@
+package bench
+
+import "errors"
+
+// Target is the cluster that a load is put on.
+type Target struct {
+	Servers []string // as client.Options.Endpoints takes them
+	Key     string   // a server key
+}
+
+// Validate reports the first field that cannot be used.
+func (t Target) Validate() error {
+	switch {
+	case len(t.Servers) == 0:
+		return errors.New("servers: at least one is needed")
+	case len(t.Servers) > 1<<16:
+		return errors.New("servers: too many")
+	case t.Key == "":
+		return errors.New("key: must not be empty")
+	}
+	return nil
+}

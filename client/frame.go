@@ -36,7 +36,15 @@ type frame struct {
 	MaxMessageBytes int    `json:"maxMessageBytes"`
 }
 
+// decodeFrame decodes a frame, which keeps nothing of text.
 func decodeFrame(text []byte) (frame, error) {
+	if f, ok := scanFrame(text); ok {
+		return f, nil
+	}
+	return unmarshalFrame(text)
+}
+
+func unmarshalFrame(text []byte) (frame, error) {
 	var f frame
 	if err := json.Unmarshal(text, &f); err != nil {
 		return frame{}, fmt.Errorf("decode frame: %w", err)

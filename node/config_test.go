@@ -1,0 +1,72 @@
+package node
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestValidateNamesTheSetting(t *testing.T) {
+	for _, c := range []struct {
+		setting string
+		change  func(*Config)
+	}{
+		{"node-name", func(c *Config) { c.NodeName = "" }},
+		{"node-name", func(c *Config) { c.NodeName = "a b" }},
+		{"data-dir", func(c *Config) { c.DataDir = "" }},
+		{"bootstrap-expect", func(c *Config) { c.BootstrapExpect = 0 }},
+		{"cluster-secret", func(c *Config) { c.ClusterSecret = "short" }},
+		{"listen", func(c *Config) { c.Listen = "8080" }},
+		{"peer-listen", func(c *Config) { c.PeerListen = "0.0.0.0:7400" }},
+		{"gossip-listen", func(c *Config) { c.GossipListen = "192.0.2.1:7401" }},
+		{"join", func(c *Config) { c.Join = []string{"192.0.2.1:7401"} }},
+		{"join", func(c *Config) { c.Join = []string{"localhost"} }},
+		{"advertise", func(c *Config) { c.Advertise = "192.0.2.1" }},
+		{"bootstrap-public-key", func(c *Config) { c.BootstrapPublicKey = "pk_short" }},
+		{"bootstrap-server-key", func(c *Config) { c.BootstrapServerKey = newKey("p", "public", "").Secret }},
+		{"admin-token", func(c *Config) { c.AdminToken = "guess" }},
+	} {
+		cfg := DefaultConfig()
+		c.change(&cfg)
+		var wrong *ConfigError
+		if err := cfg.Validate(); !errors.As(err, &wrong) || wrong.Setting != c.setting {
+			t.Errorf("%s: got %v", c.setting, err)
+		}
+	}
+}
+
+func TestWithoutSecretPeerPortsAreLoopback(t *testing.T) {
+	cfg := DefaultConfig()
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if cfg.PeerListen != "127.0.0.1:7400" || cfg.GossipListen != "127.0.0.1:7401" || cfg.Advertise != "127.0.0.1" {
+		t.Errorf("peer %s, gossip %s, advertise %s", cfg.PeerListen, cfg.GossipListen, cfg.Advertise)
+	}
+	cfg = DefaultConfig()
+	cfg.ClusterSecret = "a secret of enough length"
+	cfg.Join = []string{"192.0.2.1:7401"}
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if cfg.PeerListen != ":7400" {
+		t.Errorf("with a secret the peer port must stay as it was given: %s", cfg.PeerListen)
+	}
+}
+
+func TestDataDirOthersCanReadIsRefused(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := prepareDataDir(dir); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("a new data folder must be 0700: %v, %v", info.Mode(), err)
+	}
+	if err := os.Chmod(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := prepareDataDir(dir); err == nil {
+		t.Error("a data folder that the group can read was taken")
+	}
+}

@@ -1,0 +1,182 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+const testDeadline = 20 * time.Second
+
+// testConfig is a single node on free loopback ports.
+func testConfig(t *testing.T, dir string) Config {
+	t.Helper()
+	cfg := DefaultConfig()
+	cfg.NodeName = "one"
+	cfg.DataDir = dir
+	cfg.Listen, cfg.PeerListen, cfg.GossipListen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	cfg.Exit = func(code int) { panic(fmt.Sprintf("the node exits with %d", code)) }
+	return cfg
+}
+
+// start starts a node and waits until it serves.
+func start(t *testing.T, cfg Config) *Node {
+	t.Helper()
+	n, err := Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), testDeadline)
+	defer cancel()
+	if err := n.Ready(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// call does one HTTP request and decodes the answer.
+func call(t *testing.T, n *Node, method, path, header, value string, body any, want int) map[string]any {
+	t.Helper()
+	var payload io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		payload = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+n.Addr().String()+path, payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set(header, value)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != want {
+		t.Fatalf("%s %s: %s, want %d: %s", method, path, resp.Status, want, text)
+	}
+	answer := make(map[string]any)
+	if len(text) > 0 {
+		if err := json.Unmarshal(text, &answer); err != nil {
+			t.Fatalf("%s %s: %v in %q", method, path, err, text)
+		}
+	}
+	return answer
+}
+
+func TestFirstStartMakesCredentialsOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	n := start(t, testConfig(t, dir))
+	creds, first := n.Credentials()
+	if !first || creds.AdminToken == "" || creds.PublicKey == "" || creds.ServerKey == "" {
+		t.Fatalf("first start: %+v, %v", creds, first)
+	}
+	publish := map[string]any{"channel": "news", "message": map[string]any{"n": 1}}
+	answer := call(t, n, http.MethodPost, "/realtime", "x-api-key", creds.ServerKey, publish, 200)
+	if answer["offset"] != 1.0 {
+		t.Errorf("first publish: %v", answer)
+	}
+	epoch := n.Epoch()
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	n = start(t, testConfig(t, dir))
+	if creds, again := n.Credentials(); again {
+		t.Errorf("a restart shows credentials: %+v", creds)
+	}
+	if n.Epoch() != epoch {
+		t.Error("the epoch changed with a restart")
+	}
+	answer = call(t, n, http.MethodPost, "/realtime", "x-api-key", creds.ServerKey, publish, 200)
+	if answer["offset"] != 2.0 {
+		t.Errorf("publish after a restart: %v", answer)
+	}
+	call(t, n, http.MethodGet, "/admin/v1/projects", "Authorization", "Bearer "+creds.AdminToken, nil, 200)
+}
+
+func TestAnotherAdminTokenIsRefused(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	cfg := testConfig(t, dir)
+	cfg.AdminToken = "the token of this cluster"
+	n := start(t, cfg)
+	if !n.Admin(cfg.AdminToken) || n.Admin("the token of another") || n.Admin("") {
+		t.Error("the admin token is not judged rightly")
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	cfg = testConfig(t, dir)
+	cfg.AdminToken = "the token of another cluster"
+	n, err := Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), testDeadline)
+	defer cancel()
+	if err := n.Ready(ctx); !errors.Is(err, ErrAdminToken) {
+		t.Errorf("got %v, want ErrAdminToken", err)
+	}
+}
+
+func TestKeyLifeOverTheAdminAPI(t *testing.T) {
+	n := start(t, testConfig(t, filepath.Join(t.TempDir(), "data")))
+	creds, _ := n.Credentials()
+	admin := func(method, path string, body any, want int) map[string]any {
+		t.Helper()
+		return call(t, n, method, "/admin/v1"+path, "Authorization", "Bearer "+creds.AdminToken, body, want)
+	}
+	publish := func(key any, want int) map[string]any {
+		t.Helper()
+		return call(t, n, http.MethodPost, "/realtime", "x-api-key", key.(string), map[string]any{"channel": "c", "message": 0}, want)
+	}
+	project := admin(http.MethodPost, "/projects", map[string]any{"name": "shop", "allowedOrigins": []string{"https://shop.example"}}, 201)
+	var server map[string]any
+	for _, k := range project["keys"].([]any) {
+		if key := k.(map[string]any); key["kind"] == "server" {
+			server = key
+		}
+	}
+	publish(server["key"], 200)
+
+	successor := admin(http.MethodPost, "/keys/"+server["id"].(string)+"/rotate", map[string]any{"overlap": "1h"}, 201)
+	publish(server["key"], 200)
+	publish(successor["key"], 200)
+
+	final := admin(http.MethodPost, "/keys/"+successor["id"].(string)+"/rotate", map[string]any{"overlap": "0"}, 201)
+	if refused := publish(successor["key"], 401); refused["code"] != "invalid_key" {
+		t.Errorf("a rotated key without overlap: %v", refused)
+	}
+	publish(final["key"], 200)
+
+	admin(http.MethodDelete, "/keys/"+server["id"].(string), nil, 204)
+	publish(server["key"], 401)
+	admin(http.MethodDelete, "/keys/"+server["id"].(string), nil, 404)
+
+	admin(http.MethodDelete, "/projects/"+project["id"].(string), nil, 204)
+	publish(final["key"], 401)
+}

@@ -1,0 +1,314 @@
+package fsm
+
+import (
+	"fmt"
+	"unsafe"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Entry begins the next entry. A stamp of 0 means that the entry brings none.
+// It waits when too much is waiting to be flushed, and nothing else here does.
+func (s *State) Entry(index, term uint64, stamp int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endEntry()
+	for s.pending() > s.cfg.PendingBytes && s.failed == nil {
+		s.flusher.hurry()
+		s.settled.Wait()
+	}
+	if s.skipping = index <= s.applied.index; s.skipping {
+		return
+	}
+	s.inEntry = true
+	s.position = position{index, term, max(s.stamp, stamp)}
+	for {
+		k, ok := s.directory.expired(s.stamp)
+		if !ok {
+			break
+		}
+		s.endKey(k)
+	}
+	s.ids.expire(s.stamp)
+	for gone := s.sessions.expire(s.stamp); gone != nil; gone = s.sessions.expire(s.stamp) {
+		s.changes.forgetSession(gone)
+	}
+	s.flusher.note(s.pending() > s.cfg.FlushBytes)
+}
+
+// endEntry makes the entry before a whole one, at which a freeze may cut.
+func (s *State) endEntry() {
+	s.inEntry = false
+	s.applied = s.position
+	if s.flusher.wanted {
+		s.flusher.wanted = false
+		s.flusher.frozen <- s.freeze()
+	}
+}
+
+// pending is about what waits in memory to be flushed, in bytes.
+func (s *State) pending() int64 {
+	n := s.changes.bytes
+	if s.frozen != nil {
+		n += s.frozen.bytes
+	}
+	return n
+}
+
+// Batch applies the next commands of the entry, the forwarder's batch seq; it
+// will not ask again for results up to acked. A batch that was applied before is
+// not applied again, its first results are returned. When seq is not the one that
+// follows, or the forwarder has acked it, results is nil and next is the sequence
+// number that the state expects, 1 for a session it does not know. An entry that
+// was applied before a restart gives no results and next 0.
+//
+// The commands are kept: they must not change afterwards.
+func (s *State) Batch(id [16]byte, seq, acked uint64, commands [][]byte) (results [][]byte, next uint64) {
+	results, next, err := s.batch(id, seq, acked, commands)
+	if err != nil {
+		s.fail(err)
+	}
+	return results, next
+}
+
+func (s *State) batch(id [16]byte, seq, acked uint64, commands [][]byte) (results [][]byte, next uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.skipping {
+		return nil, 0, nil
+	}
+	from := s.sessions.byID[id]
+	if from == nil {
+		if seq != 1 {
+			return nil, 1, nil
+		}
+		from = &session{id: id}
+		s.sessions.add(from)
+	}
+	s.sessions.use(from, s.stamp)
+	s.changes.setSession(from)
+	from.acknowledge(acked)
+	if seq <= from.last {
+		return from.repeated(seq), from.last + 1, nil
+	}
+	if seq != from.last+1 {
+		return nil, from.last + 1, nil
+	}
+	results, err = s.applyAll(commands)
+	if err != nil {
+		s.failed = err
+		return nil, 0, err
+	}
+	from.last = seq
+	from.results = append(from.results, results)
+	return results, seq + 1, nil
+}
+
+// receiptSize is what most receipts take.
+const receiptSize = 12
+
+func (s *State) applyAll(commands [][]byte) (results [][]byte, err error) {
+	a := application{State: s}
+	defer a.end()
+	// Results lie one behind the other in one buffer, and are cut out of it when
+	// it is complete, since it moves as it grows.
+	buffer := make([]byte, 0, receiptSize*len(commands))
+	ends := make([]int, len(commands))
+	for i, c := range commands {
+		if buffer, err = a.apply(buffer, c); err != nil {
+			return nil, fmt.Errorf("apply command %d of a batch in entry %d: %w", i, s.index, err)
+		}
+		ends[i] = len(buffer)
+	}
+	results = make([][]byte, len(commands))
+	begin := 0
+	for i, end := range ends {
+		results[i] = buffer[begin:end:end]
+		begin = end
+	}
+	return results, nil
+}
+
+// application applies the commands of one batch. Its transaction is begun when a
+// channel has to be read that is not resident.
+type application struct {
+	*State
+	tx *bolt.Tx
+}
+
+func (a *application) end() {
+	if a.tx != nil {
+		rollback(a.tx)
+	}
+}
+
+func (a *application) begin() (*bolt.Tx, error) {
+	if a.tx == nil {
+		if a.db == nil {
+			return nil, ErrClosed
+		}
+		tx, err := a.db.Begin(false)
+		if err != nil {
+			return nil, fmt.Errorf("begin read: %w", err)
+		}
+		a.tx = tx
+	}
+	return a.tx, nil
+}
+
+// apply applies one command and appends its result to dst. An error means that
+// the state cannot go on; what is wrong with the command itself is in the result.
+func (a *application) apply(dst, command []byte) ([]byte, error) {
+	p, ok, err := decodePublish(command)
+	if ok {
+		if err != nil {
+			return nil, fmt.Errorf("decode op %d: %w", opPublish, err)
+		}
+		return a.publish(dst, p)
+	}
+	c, err := decodeCommand(command)
+	if err != nil {
+		return nil, fmt.Errorf("decode op %d: %w", first(command), err)
+	}
+	if r := a.control(c); r != nil {
+		return appendRefusal(dst, r), nil
+	}
+	return append(dst, codeOK), nil
+}
+
+func first(command []byte) byte {
+	if len(command) == 0 {
+		return 0
+	}
+	return command[0]
+}
+
+func (a *application) publish(dst []byte, p publication) ([]byte, error) {
+	project, ok := a.directory.project(text(p.project))
+	if !ok {
+		return appendRefusal(dst, refuse(codeNotFound, "project %q", p.project)), nil
+	}
+	if !namable(p.channel, maxChannelName) {
+		return appendRefusal(dst, refuse(codeInvalid, "channel name of %d bytes", len(p.channel))), nil
+	}
+	if len(p.id) > maxMessageID {
+		return appendRefusal(dst, refuse(codeInvalid, "message id of %d bytes", len(p.id))), nil
+	}
+	var hash idHash
+	if len(p.id) > 0 {
+		hash = hashID(p)
+		if seen, ok := a.ids.find(hash); ok {
+			return appendReceipt(dst, Receipt{seen.offset, seen.stamp, true}), nil
+		}
+		if a.ids.full() {
+			return appendRefusal(dst, refuse(codeRateLimited, "%d message ids", maxIDs)), nil
+		}
+	}
+	ch, err := a.channel(project, p.channel)
+	if err != nil {
+		return nil, err
+	}
+	if !ch.touched && a.cfg.Observer != nil {
+		ch.touched, ch.settled = true, ch.offset
+		a.touched = append(a.touched, ch)
+	}
+	m := ch.append(a.stamp, p.data)
+	a.changes.setChannel(ch)
+	a.changes.bytes += messageCost + int64(len(p.data))
+	if len(p.id) > 0 {
+		a.ids.add(seenID{hash, m.Offset, m.Timestamp})
+		a.changes.bytes += int64(unsafe.Sizeof(seenID{}))
+	}
+	return appendReceipt(dst, Receipt{m.Offset, m.Timestamp, false}), nil
+}
+
+// text is b as a string that shares its bytes, which do not change.
+func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// channel returns a channel ready to be appended to.
+func (a *application) channel(p *project, name []byte) (*channel, error) {
+	ch, ok := a.channels[ChannelKey{p.ID, text(name)}]
+	if !ok {
+		ch = &channel{key: ChannelKey{p.ID, string(name)}}
+		stored, err := a.load(ch)
+		if err != nil {
+			return nil, err
+		}
+		if !stored {
+			ch.head = head{floor: 1, version: p.version}
+			a.unborn[ch.key] = ch
+		}
+		a.channels[ch.key] = ch
+		a.cache.add(ch)
+	}
+	ch.used.Store(true)
+	if ch.version == p.version {
+		return ch, nil
+	}
+	tx, err := a.begin()
+	if err != nil {
+		return nil, err
+	}
+	v := view{key: ch.key, project: p, stamp: a.stamp, head: ch.head, memory: ch.memory}
+	v.readFrom(tx)
+	if ch.floor, err = v.settle(); err != nil {
+		return nil, err
+	}
+	ch.version = p.version
+	return ch, nil
+}
+
+// load reads a channel's head from the state file, if it is there.
+func (a *application) load(ch *channel) (stored bool, err error) {
+	tx, err := a.begin()
+	if err != nil {
+		return false, err
+	}
+	ch.head, stored, err = readHead(tx, ch.key)
+	return stored, err
+}
+
+// readHead reads the head of a channel, if it is stored.
+func readHead(tx *bolt.Tx, channel ChannelKey) (h head, stored bool, err error) {
+	var buf [maxProjectID + maxChannelName + 2]byte
+	key := appendChannelKey(buf[:0], channel)
+	value := tx.Bucket(bucketChannels).Get(key)
+	if value == nil {
+		return head{}, false, nil
+	}
+	err = open(bucketChannels, key, value, func(d *decoder) { h = d.head() })
+	return h, true, err
+}
+
+// rollback ends a read transaction.
+func rollback(tx *bolt.Tx) {
+	// The only error there is says that it has ended before.
+	_ = tx.Rollback()
+}
+
+// Settle ends a run of entries: the observer hears what they did.
+func (s *State) Settle() {
+	s.mu.Lock()
+	s.endEntry()
+	var appended []Appended
+	for _, ch := range s.touched {
+		ch.touched = false
+		if !ch.dropped {
+			appended = append(appended, Appended{ch.key, ch.between(ch.settled, ch.offset)})
+		}
+	}
+	events := s.events
+	s.touched, s.events = s.touched[:0], nil
+	s.mu.Unlock()
+
+	if s.cfg.Observer == nil {
+		return
+	}
+	// A key that ended is told first, so that its connections get no more.
+	for _, tell := range events {
+		tell(s.cfg.Observer)
+	}
+	if len(appended) > 0 {
+		s.cfg.Observer.Appended(appended)
+	}
+}

@@ -1,0 +1,89 @@
+package fsm
+
+import "slices"
+
+// What resident things take in memory, about: a channel with its place in the
+// maps, a cached segment, a message without its payload.
+const (
+	channelCost = 512
+	segmentCost = 96
+	messageCost = 48
+)
+
+// cache decides which channels stay in memory when nothing of them waits to be
+// flushed: those used lately, found by a hand that goes round (CLOCK). Channels
+// that wait are in it too but passed over.
+type cache struct {
+	limit int64
+	bytes int64
+	hand  *channel // ring of resident channels, nil when there are none
+	count int
+}
+
+func (c *cache) add(ch *channel) {
+	ch.cost = channelCost + int64(len(ch.key.Name))
+	c.bytes += ch.cost
+	c.count++
+	if c.hand == nil {
+		ch.next, ch.prev = ch, ch
+		c.hand = ch
+		return
+	}
+	ch.next, ch.prev = c.hand, c.hand.prev
+	ch.prev.next, ch.next.prev = ch, ch
+}
+
+func (c *cache) remove(ch *channel) {
+	c.bytes -= ch.cost
+	c.count--
+	if c.count == 0 {
+		c.hand = nil
+	} else {
+		if c.hand == ch {
+			c.hand = ch.next
+		}
+		ch.prev.next, ch.next.prev = ch.next, ch.prev
+	}
+	ch.next, ch.prev = nil, nil
+}
+
+// keep adds a durable segment to a channel's cached ones. A channel may not take
+// more than an eighth of the cache; its oldest segments go first, but none that
+// the observer has yet to hear of.
+func (c *cache) keep(ch *channel, s segment) {
+	ch.cached = append(ch.cached, s)
+	c.grow(ch, s.cost())
+	for ch.cost > c.limit/8 && len(ch.cached) > 0 && !(ch.touched && ch.cached[0].last() > ch.settled) {
+		c.grow(ch, -ch.cached[0].cost())
+		ch.cached = ch.cached[1:]
+		ch.stale++
+	}
+	if ch.stale > len(ch.cached) {
+		ch.cached = slices.Clone(ch.cached)
+		ch.stale = 0
+	}
+}
+
+func (c *cache) grow(ch *channel, by int64) {
+	ch.cost += by
+	c.bytes += by
+}
+
+func (s *segment) cost() int64 { return segmentCost + s.bytes + messageCost*int64(len(s.messages)) }
+
+// idle reports whether nothing but the cache needs the channel in memory.
+func (ch *channel) idle() bool { return !ch.dirty && !ch.writing && !ch.touched }
+
+// evict lets go of channels, least recently used ones first, until the cache is
+// within its limit. forget is told which.
+func (c *cache) evict(forget func(*channel)) {
+	// Twice round: the first may only take marks of use away.
+	for left := 2 * c.count; left > 0 && c.bytes > c.limit; left-- {
+		ch := c.hand
+		c.hand = ch.next
+		if ch.idle() && !ch.used.Swap(false) {
+			c.remove(ch)
+			forget(ch)
+		}
+	}
+}

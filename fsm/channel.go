@@ -1,0 +1,242 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sort"
+	"sync/atomic"
+)
+
+// head is what is stored of a channel besides its messages. It outlives them.
+type head struct {
+	offset  uint64 // newest message, 0 when there was none
+	total   int64  // payload bytes ever appended
+	stamp   int64  // of the newest message
+	floor   uint64 // nothing below is retained, whatever the rule
+	version uint64 // rules of the project that floor already accounts for
+}
+
+func (h *head) append(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, h.offset)
+	dst = binary.AppendVarint(dst, h.total)
+	dst = binary.AppendVarint(dst, h.stamp)
+	dst = binary.AppendUvarint(dst, h.floor)
+	return binary.AppendUvarint(dst, h.version)
+}
+
+func (d *decoder) head() head {
+	return head{d.uvarint(), d.varint(), d.varint(), d.uvarint(), d.uvarint()}
+}
+
+// segment is a run of consecutive messages of one channel. Its elements never
+// change; appending beyond len leaves copies of the struct intact.
+type segment struct {
+	before   int64 // payload bytes of the channel before the first message
+	bytes    int64 // payload bytes
+	messages []Message
+}
+
+func (s *segment) empty() bool   { return len(s.messages) == 0 }
+func (s *segment) first() uint64 { return s.messages[0].Offset }
+func (s *segment) last() uint64  { return s.messages[len(s.messages)-1].Offset }
+
+// at returns the edge at offset, which lies in the segment.
+func (s *segment) at(offset uint64) edge {
+	i := int(offset - s.first())
+	before := s.before
+	if i <= len(s.messages)/2 {
+		for _, m := range s.messages[:i] {
+			before += int64(len(m.Data))
+		}
+	} else {
+		before += s.bytes
+		for _, m := range s.messages[i:] {
+			before -= int64(len(m.Data))
+		}
+	}
+	return edge{offset, s.messages[i].Timestamp, before}
+}
+
+// next returns the edge after the message behind at.
+func (s *segment) next(at edge) edge {
+	i := at.offset - s.first()
+	return edge{at.offset + 1, s.messages[i+1].Timestamp, at.before + int64(len(s.messages[i].Data))}
+}
+
+// edge is a place between two messages of a channel: before the message at
+// offset, which has this stamp, lie so many payload bytes.
+type edge struct {
+	offset uint64
+	stamp  int64
+	before int64
+}
+
+// Chunks are bounded so that a page of history need not read much more than it
+// returns. A chunk has at least one message, which may be larger.
+const (
+	chunkMessages = 256
+	chunkBytes    = 64 << 10
+)
+
+// chunk returns the value under which a segment is stored at key, and the same
+// segment with its messages aliasing that value. Its body is:
+//
+//	varint payload bytes before it | uvarint count |
+//	count × ( varint stamp, minus that of the one before | uvarint length | payload )
+func (s *segment) chunk(key []byte) (value []byte, copied segment) {
+	body := make([]byte, 0, int(s.bytes)+2*binary.MaxVarintLen64+len(s.messages)*2*binary.MaxVarintLen32+binary.MaxVarintLen64+4)
+	body = binary.AppendVarint(body, s.before)
+	body = binary.AppendUvarint(body, uint64(len(s.messages)))
+	copied = segment{s.before, s.bytes, make([]Message, len(s.messages))}
+	var stamp int64
+	for i, m := range s.messages {
+		body = binary.AppendVarint(body, m.Timestamp-stamp)
+		body = appendBytes(body, m.Data)
+		n := len(body)
+		copied.messages[i] = Message{m.Offset, m.Timestamp, body[n-len(m.Data) : n : n]}
+		stamp = m.Timestamp
+	}
+	return seal(bucketChunks, key, body), copied
+}
+
+// decodeChunk returns the messages of a stored chunk. Their Data aliases value.
+func decodeChunk(key, value []byte) (segment, error) {
+	_, _, rest, err := splitChannelKey(key)
+	if err != nil {
+		return segment{}, err
+	}
+	if len(rest) != 8 {
+		return segment{}, fmt.Errorf("split key %q: %w", key, errCorrupt)
+	}
+	offset := binary.BigEndian.Uint64(rest)
+	var s segment
+	err = open(bucketChunks, key, value, func(d *decoder) {
+		s.before = d.varint()
+		n := d.count()
+		if n == 0 {
+			d.fail(errTruncated)
+			return
+		}
+		s.messages = make([]Message, n)
+		var stamp int64
+		for i := range s.messages {
+			stamp += d.varint()
+			data := d.bytes()
+			s.bytes += int64(len(data))
+			s.messages[i] = Message{offset + uint64(i), stamp, data}
+		}
+	})
+	return s, err
+}
+
+// split cuts a segment into segments of the size of a chunk.
+func (s segment) split() []segment {
+	var parts []segment
+	for !s.empty() {
+		part := segment{before: s.before}
+		n := 0
+		for n < len(s.messages) && n < chunkMessages {
+			size := int64(len(s.messages[n].Data))
+			if n > 0 && part.bytes+size > chunkBytes {
+				break
+			}
+			part.bytes += size
+			n++
+		}
+		part.messages = s.messages[:n:n]
+		parts = append(parts, part)
+		s = segment{s.before + part.bytes, s.bytes - part.bytes, s.messages[n:]}
+	}
+	return parts
+}
+
+// memory is the newest messages of a channel, without a hole between its parts.
+// A copy of it stays what it was while the channel goes on.
+type memory struct {
+	cached []segment // durable, one per chunk; the elements never change
+	frozen segment   // being written
+	fresh  segment   // not yet durable
+}
+
+// first returns the oldest offset in memory.
+func (m *memory) first() (offset uint64, ok bool) {
+	switch {
+	case len(m.cached) > 0:
+		return m.cached[0].first(), true
+	case !m.frozen.empty():
+		return m.frozen.first(), true
+	case !m.fresh.empty():
+		return m.fresh.first(), true
+	}
+	return 0, false
+}
+
+// segment returns the segment that holds offset or, when offset is below all,
+// the oldest.
+func (m *memory) segment(offset uint64) (s *segment, ok bool) {
+	i := sort.Search(len(m.cached), func(i int) bool { return m.cached[i].last() >= offset })
+	switch {
+	case i < len(m.cached):
+		return &m.cached[i], true
+	case !m.frozen.empty() && m.frozen.last() >= offset:
+		return &m.frozen, true
+	case !m.fresh.empty() && m.fresh.last() >= offset:
+		return &m.fresh, true
+	}
+	return nil, false
+}
+
+// between returns the messages after one offset up to another, all of which are
+// in memory. Nothing is copied when one segment holds them all.
+func (m *memory) between(after, to uint64) []Message {
+	var messages []Message
+	for after < to {
+		s, _ := m.segment(after + 1)
+		part := s.messages[after+1-s.first():]
+		part = part[:min(uint64(len(part)), to-after)]
+		if messages == nil {
+			messages = slices.Clip(part)
+		} else {
+			messages = append(messages, part...)
+		}
+		after += uint64(len(part))
+	}
+	return messages
+}
+
+// channel is a channel that is resident in memory because it was published to
+// not long ago. Its fields belong to State.mu but for those said otherwise.
+type channel struct {
+	key ChannelKey
+	head
+	memory
+
+	dirty   bool   // in State.changes
+	writing bool   // in State.frozen
+	dropped bool   // its project is gone
+	touched bool   // in State.touched
+	settled uint64 // newest offset the observer knows of, while touched
+
+	next, prev *channel // in State.cache
+	cost       int64    // as counted there
+	stale      int      // segments gone from cached whose memory it still holds
+
+	trimmed uint64 // for the flusher: no chunk lies entirely below this offset
+
+	used     atomic.Bool          // set by readers, since the cache's hand last came by
+	earliest atomic.Pointer[edge] // set by readers, as last computed
+}
+
+// append adds a message after the newest one.
+func (c *channel) append(stamp int64, data []byte) Message {
+	m := Message{c.offset + 1, stamp, data}
+	if c.fresh.empty() {
+		c.fresh.before = c.total
+	}
+	c.fresh.messages = append(c.fresh.messages, m)
+	c.fresh.bytes += int64(len(data))
+	c.offset, c.stamp = m.Offset, stamp
+	c.total += int64(len(data))
+	return m
+}

@@ -1,0 +1,222 @@
+package fsm
+
+import (
+	"container/heap"
+	"crypto/subtle"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// project is a Project and what its channels must know of its past. It never
+// changes; a change of the project makes another one.
+type project struct {
+	Project
+	version uint64 // counts changes of the rules, from 1
+	past    []pastRules
+}
+
+func ruleOf(rules []Rule, channel string) Rule {
+	p := Project{Rules: rules}
+	return p.Rule(channel)
+}
+
+func (p *project) append(dst []byte) []byte {
+	dst = appendProject(dst, &p.Project)
+	dst = binary.AppendUvarint(dst, p.version)
+	dst = binary.AppendUvarint(dst, uint64(len(p.past)))
+	for _, past := range p.past {
+		dst = binary.AppendUvarint(dst, past.version)
+		dst = binary.AppendVarint(dst, past.until)
+		dst = appendRules(dst, past.rules)
+	}
+	return dst
+}
+
+func (d *decoder) storedProject() *project {
+	p := &project{Project: d.project(), version: d.uvarint()}
+	for n := d.count(); n > 0 && d.err == nil; n-- {
+		p.past = append(p.past, pastRules{d.uvarint(), d.varint(), d.rules()})
+	}
+	return p
+}
+
+// withRules returns the project under other rules from the stamp on. Past rules
+// are dropped when all that they could speak of has outlived a later rule too;
+// when too many are left, ok is false.
+func (p *project) withRules(rules []Rule, stamp int64) (next *project, ok bool) {
+	next = &project{Project: p.Project, version: p.version + 1}
+	next.Rules = rules
+	past := append(slices.Clip(p.past), pastRules{p.version, stamp, p.Rules})
+	for i, old := range past {
+		moot := slices.ContainsFunc(past[i+1:], func(later pastRules) bool {
+			return old.until+longestKeep(later.rules) <= later.until
+		})
+		if !moot {
+			next.past = append(next.past, old)
+		}
+	}
+	return next, len(next.past) <= maxPastRules
+}
+
+// longestKeep returns the longest time, in ms, that any channel's messages are
+// kept for.
+func longestKeep(rules []Rule) int64 {
+	longest := DefaultRule.KeepFor
+	for _, r := range rules {
+		longest = max(longest, r.KeepFor)
+	}
+	return longest.Milliseconds()
+}
+
+// directory is the part of the state that every authentication asks: projects
+// and keys. The goroutine that applies entries writes, anyone reads.
+type directory struct {
+	projects atomic.Pointer[map[string]*project] // the map is never changed
+	gone     map[string]bool                     // ids of deleted projects; true when nothing is left of them. For State.mu.
+
+	mu     sync.RWMutex
+	byID   map[string]*Key // the keys are never changed
+	byHash map[KeyHash]*Key
+
+	expiries expiryHeap // for the goroutine that applies entries
+	deadline atomic.Int64
+}
+
+func newDirectory() *directory {
+	d := &directory{
+		gone:   make(map[string]bool),
+		byID:   make(map[string]*Key),
+		byHash: make(map[KeyHash]*Key),
+	}
+	d.projects.Store(new(map[string]*project))
+	return d
+}
+
+func (d *directory) project(id string) (*project, bool) {
+	p, ok := (*d.projects.Load())[id]
+	return p, ok
+}
+
+// setProject adds or replaces a project.
+func (d *directory) setProject(p *project) {
+	projects := maps.Clone(*d.projects.Load())
+	if projects == nil {
+		projects = make(map[string]*project)
+	}
+	projects[p.ID] = p
+	d.projects.Store(&projects)
+}
+
+func (d *directory) removeProject(id string) {
+	projects := maps.Clone(*d.projects.Load())
+	delete(projects, id)
+	d.projects.Store(&projects)
+	d.gone[id] = false
+}
+
+// key returns the key with an id.
+func (d *directory) key(id string) (*Key, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	k, ok := d.byID[id]
+	return k, ok
+}
+
+// keyByHash returns the key with a hash. The map finds the candidate; the
+// comparison that decides takes the same time wherever the hashes differ.
+func (d *directory) keyByHash(hash KeyHash) (*Key, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	k, ok := d.byHash[hash]
+	if !ok || subtle.ConstantTimeCompare(k.Hash[:], hash[:]) != 1 {
+		return nil, false
+	}
+	return k, true
+}
+
+// keys returns the keys of a project, or all when project is empty, in the order
+// they were made.
+func (d *directory) keys(project string) []*Key {
+	d.mu.RLock()
+	var list []*Key
+	for _, k := range d.byID {
+		if project == "" || k.Project == project {
+			list = append(list, k)
+		}
+	}
+	d.mu.RUnlock()
+	slices.SortFunc(list, func(a, b *Key) int {
+		if a.CreatedAt != b.CreatedAt {
+			return int(min(max(a.CreatedAt-b.CreatedAt, -1), 1))
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return list
+}
+
+// setKey adds or replaces a key.
+func (d *directory) setKey(k *Key) {
+	d.mu.Lock()
+	d.byID[k.ID] = k
+	d.byHash[k.Hash] = k
+	d.mu.Unlock()
+	if k.ExpiresAt != 0 {
+		heap.Push(&d.expiries, expiry{k.ExpiresAt, k.ID})
+	}
+	d.setDeadline()
+}
+
+func (d *directory) removeKey(k *Key) {
+	d.mu.Lock()
+	delete(d.byID, k.ID)
+	delete(d.byHash, k.Hash)
+	d.mu.Unlock()
+	d.setDeadline()
+}
+
+// expired returns a key that ends at the stamp or before, the one due first.
+func (d *directory) expired(stamp int64) (*Key, bool) {
+	if at := d.deadline.Load(); at == 0 || at > stamp {
+		return nil, false
+	}
+	return d.key(d.expiries[0].key)
+}
+
+// setDeadline drops expiries that no longer hold and publishes the next.
+func (d *directory) setDeadline() {
+	for len(d.expiries) > 0 {
+		next := d.expiries[0]
+		if k, ok := d.key(next.key); ok && k.ExpiresAt == next.at {
+			d.deadline.Store(next.at)
+			return
+		}
+		heap.Pop(&d.expiries)
+	}
+	d.deadline.Store(0)
+}
+
+// expiry says when a key ends, unless its ExpiresAt says otherwise by now.
+type expiry struct {
+	at  int64
+	key string
+}
+
+// expiryHeap is a container/heap, the one due first on top, by id among equals.
+type expiryHeap []expiry
+
+func (h expiryHeap) Len() int { return len(h) }
+func (h expiryHeap) Less(i, j int) bool {
+	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].key < h[j].key
+}
+func (h expiryHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *expiryHeap) Push(x any)   { *h = append(*h, x.(expiry)) }
+func (h *expiryHeap) Pop() any {
+	old := *h
+	x := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return x
+}

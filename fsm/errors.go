@@ -1,0 +1,56 @@
+package fsm
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Why a committed command had no effect. They survive the wire: DecodeResult
+// and DecodeReceipt return errors that wrap the same sentinel.
+var (
+	// ErrNotFound means that the project or key does not exist.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict means that an id or a key is taken already.
+	ErrConflict = errors.New("already exists")
+	// ErrRateLimited means that a bounded table is full for the moment: the
+	// message ids of the last ten minutes, or the past rules of a project.
+	ErrRateLimited = errors.New("too many")
+	// ErrInvalid means that a field is out of bounds.
+	ErrInvalid = errors.New("invalid")
+)
+
+// ErrClosed is returned by a State that was closed, or that has stopped after
+// an error of its storage.
+var ErrClosed = errors.New("state closed")
+
+// errCorrupt marks stored bytes that are not what was written.
+var errCorrupt = errors.New("corrupt record")
+
+// Result codes, part of the stored format of sessions.
+const (
+	codeOK byte = iota
+	codeNotFound
+	codeConflict
+	codeRateLimited
+	codeInvalid
+)
+
+var sentinels = [...]error{
+	codeNotFound:    ErrNotFound,
+	codeConflict:    ErrConflict,
+	codeRateLimited: ErrRateLimited,
+	codeInvalid:     ErrInvalid,
+}
+
+// refusal is a command's deterministic failure: a sentinel and what it is about.
+type refusal struct {
+	code   byte
+	reason string
+}
+
+func (r *refusal) Error() string { return r.reason + ": " + sentinels[r.code].Error() }
+func (r *refusal) Unwrap() error { return sentinels[r.code] }
+
+func refuse(code byte, format string, args ...any) *refusal {
+	return &refusal{code, fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,206 @@
+package fsm
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// An export is the state file as of one transaction, followed by
+//
+//	"aptlyd state 1\n" (16) | size of the file (8, BE) | SHA-256 of the file (32)
+//
+// so that whoever restores it knows that all of it arrived as it was sent.
+const (
+	exportMagic  = "aptlyd state 1\n\x00"
+	exportFooter = len(exportMagic) + 8 + sha256.Size
+)
+
+var errReplaced = errors.New("the state was replaced by a snapshot")
+
+// export streams one transaction to its reader.
+type export struct {
+	*io.PipeReader
+	state *State
+	done  chan struct{}
+}
+
+// Close ends the export. It may be called more than once.
+func (e *export) Close() error {
+	e.cancel(io.ErrClosedPipe)
+	e.state.mu.Lock()
+	delete(e.state.exports, e)
+	e.state.mu.Unlock()
+	return nil
+}
+
+// cancel makes reads fail and returns once the transaction has ended.
+func (e *export) cancel(err error) {
+	_ = e.CloseWithError(err) // never fails
+	<-e.done
+}
+
+// cancelExports ends all exports, whoever reads them. It is called with mu held.
+func (s *State) cancelExports(err error) {
+	for e := range s.exports {
+		e.cancel(err)
+		delete(s.exports, e)
+	}
+}
+
+// Export flushes and opens the state file for reading as it then is: size bytes,
+// the state as of the entry index of that term. Applying goes on meanwhile, but
+// the file grows for what is overwritten until the reader is closed. A Restore or
+// Close ends the export with an error.
+func (s *State) Export() (r io.ReadCloser, size int64, index, term uint64, err error) {
+	if err := s.Flush(); err != nil {
+		return nil, 0, 0, 0, fmt.Errorf("export: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db == nil {
+		return nil, 0, 0, 0, fmt.Errorf("export: %w", ErrClosed)
+	}
+	tx, err := s.db.Begin(false)
+	if err != nil {
+		return nil, 0, 0, 0, fmt.Errorf("export: begin read: %w", err)
+	}
+	var at position
+	if err := get(tx, bucketMeta, metaApplied, func(d *decoder) { at = d.position() }); err != nil {
+		rollback(tx)
+		return nil, 0, 0, 0, fmt.Errorf("export: %w", err)
+	}
+	pr, pw := io.Pipe()
+	e := &export{PipeReader: pr, state: s, done: make(chan struct{})}
+	s.exports[e] = struct{}{}
+	go func() {
+		defer close(e.done)
+		_ = pw.CloseWithError(writeExport(pw, tx)) // never fails
+		rollback(tx)
+	}()
+	return e, tx.Size() + int64(exportFooter), at.index, at.term, nil
+}
+
+func writeExport(w io.Writer, tx *bolt.Tx) error {
+	sum := sha256.New()
+	size, err := tx.WriteTo(io.MultiWriter(w, sum))
+	if err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	_, err = w.Write(appendFooter(nil, size, sum))
+	return err
+}
+
+func appendFooter(dst []byte, size int64, sum hash.Hash) []byte {
+	dst = append(dst, exportMagic...)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(size))
+	return sum.Sum(dst)
+}
+
+// Restore replaces the whole state by an exported one. The new state is complete,
+// verified and durable before it takes the place of the old; on error or crash the
+// old one is still there. It is for the goroutine that applies, after Settle.
+func (s *State) Restore(r io.Reader) error {
+	s.flusher.running.Lock()
+	defer s.flusher.running.Unlock()
+	s.mu.RLock()
+	closed := s.db == nil
+	s.mu.RUnlock()
+	if closed {
+		return fmt.Errorf("restore state: %w", ErrClosed)
+	}
+	path := filepath.Join(s.cfg.Dir, restoringState)
+	db, im, err := receive(r, path)
+	if err != nil {
+		return fmt.Errorf("restore state: %w", errors.Join(err, removeIfExists(path)))
+	}
+	if err := install(path, filepath.Join(s.cfg.Dir, stateFile)); err != nil {
+		// Which of the two a restart would find is not known any more.
+		s.fail(err)
+		return fmt.Errorf("restore state: %w", errors.Join(err, db.Close()))
+	}
+	s.mu.Lock()
+	old := s.db
+	s.cancelExports(errReplaced)
+	s.adopt(db, im)
+	s.flusher.sweep = sweep{}
+	s.swaps++
+	s.settled.Broadcast()
+	s.mu.Unlock()
+	// Readers that hold a transaction of the old file are waited for.
+	if err := old.Close(); err != nil {
+		return fmt.Errorf("restore state: close the old one: %w", err)
+	}
+	s.cfg.Logger.Info("state restored", "index", im.index)
+	if s.cfg.Observer != nil {
+		s.cfg.Observer.Reset()
+	}
+	return nil
+}
+
+// receive writes an export to path, and opens and verifies it.
+func receive(r io.Reader, path string) (*bolt.DB, *image, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make file: %w", err)
+	}
+	if err = errors.Join(copyExport(f, r), f.Close()); err != nil {
+		return nil, nil, fmt.Errorf("receive: %w", err)
+	}
+	db, err := openStore(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	im, err := loadImage(db)
+	if err == nil {
+		err = db.View(verify)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, db.Close())
+	}
+	return db, im, nil
+}
+
+// copyExport writes the file that is in an export to f.
+func copyExport(f *os.File, r io.Reader) error {
+	total, err := io.Copy(f, r)
+	if err != nil {
+		return err
+	}
+	size := total - int64(exportFooter)
+	if size <= 0 {
+		return fmt.Errorf("%d bytes are no export: %w", total, io.ErrUnexpectedEOF)
+	}
+	footer := make([]byte, exportFooter)
+	if _, err := f.ReadAt(footer, size); err != nil {
+		return err
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, size)); err != nil {
+		return err
+	}
+	if !bytes.Equal(footer, appendFooter(nil, size, sum)) {
+		return fmt.Errorf("the export is not what was sent: %w", errCorrupt)
+	}
+	return f.Truncate(size)
+}
+
+// verify reads the records that loadImage does not.
+func verify(tx *bolt.Tx) error {
+	err := each(tx, bucketChannels, func(d *decoder, _ []byte) { d.head() })
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(bucketChunks).ForEach(func(key, value []byte) error {
+		_, err := decodeChunk(key, value)
+		return err
+	})
+}

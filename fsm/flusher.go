@@ -1,0 +1,268 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// flusher is the goroutine that writes what was applied to the state file.
+type flusher struct {
+	wake   chan struct{} // something was applied
+	urgent chan struct{} // and should not wait
+	quit   chan struct{}
+	done   chan struct{}
+
+	// running is held for the length of a flush. The state file is not swapped
+	// meanwhile.
+	running sync.Mutex
+	sweep   sweep // belongs to who holds running
+
+	// A freeze needs a whole entry. In the middle of one the flusher says that
+	// it wants a freeze, for State.mu, and the goroutine that applies sends it.
+	wanted bool
+	frozen chan *changes
+}
+
+func (f *flusher) start(s *State) {
+	f.wake, f.urgent = make(chan struct{}, 1), make(chan struct{}, 1)
+	f.quit, f.done = make(chan struct{}), make(chan struct{})
+	f.frozen = make(chan *changes, 1)
+	go func() {
+		defer close(f.done)
+		f.run(s)
+	}()
+}
+
+// stop ends the goroutine after a last flush.
+func (f *flusher) stop() {
+	select {
+	case <-f.quit:
+	default:
+		close(f.quit)
+	}
+	<-f.done
+}
+
+func (f *flusher) run(s *State) {
+	timer := time.NewTimer(s.cfg.FlushEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-f.wake:
+		case <-f.quit:
+			s.flush()
+			return
+		}
+		timer.Reset(s.cfg.FlushEvery)
+		select {
+		case <-timer.C:
+		case <-f.urgent:
+		case <-f.quit:
+		}
+		s.flush()
+	}
+}
+
+// note says that something was applied.
+func (f *flusher) note(urgent bool) {
+	signal(f.wake)
+	if urgent {
+		signal(f.urgent)
+	}
+}
+
+// hurry asks for a flush now.
+func (f *flusher) hurry() { f.note(true) }
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Flush returns once every entry begun before is durable. The goroutine that
+// applies may call it only after Settle.
+func (s *State) Flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	target, swaps := s.index, s.swaps
+	for s.durable < target && s.swaps == swaps {
+		if s.failed != nil {
+			return fmt.Errorf("flush state: %w", s.failed)
+		}
+		s.flusher.hurry()
+		s.settled.Wait()
+	}
+	return nil
+}
+
+// flush writes what was applied, if anything.
+func (s *State) flush() {
+	f := &s.flusher
+	f.running.Lock()
+	defer f.running.Unlock()
+	db, c := s.takeChanges()
+	if c == nil {
+		return
+	}
+	if err := s.write(db, c); err != nil {
+		s.fail(fmt.Errorf("flush state: %w", err))
+		return
+	}
+	s.written(c)
+}
+
+// takeChanges freezes what was applied. It returns nil when there is nothing.
+func (s *State) takeChanges() (*bolt.DB, *changes) {
+	f := &s.flusher
+	s.mu.Lock()
+	db := s.db
+	if s.failed != nil || s.index == s.durable {
+		s.mu.Unlock()
+		return nil, nil
+	}
+	if !s.inEntry {
+		defer s.mu.Unlock()
+		return db, s.freeze()
+	}
+	f.wanted = true
+	s.mu.Unlock()
+	select {
+	case c := <-f.frozen:
+		return db, c
+	case <-f.quit:
+		// Nobody applies any more, so the entry stays half applied. The log has
+		// it; what is whole in front of it comes from there, too.
+		return nil, nil
+	}
+}
+
+// write puts a frozen set of changes into the state file, in one transaction.
+func (s *State) write(db *bolt.DB, c *changes) error {
+	slices.SortFunc(c.heads, func(a, b frozenHead) int { return a.channel.key.compare(b.channel.key) })
+	deadline := time.Now().Add(trimTime)
+	return db.Update(func(tx *bolt.Tx) error {
+		for _, r := range c.records {
+			b := tx.Bucket(r.bucket)
+			if r.body == nil {
+				if err := remove(b, r.bucket, r.key); err != nil {
+					return err
+				}
+			} else if err := put(b, r.bucket, r.key, r.body); err != nil {
+				return err
+			}
+		}
+		for i := range c.heads {
+			if err := c.heads[i].write(tx, c.projects, deadline); err != nil {
+				return err
+			}
+		}
+		if err := c.writeIDs(tx.Bucket(bucketIDs)); err != nil {
+			return err
+		}
+		if err := s.flusher.sweep.run(tx, c); err != nil {
+			return err
+		}
+		return put(tx.Bucket(bucketMeta), bucketMeta, metaApplied, c.position.append(nil))
+	})
+}
+
+// trimEvery is by how many messages the count of a rule must have moved on
+// before a flush deletes chunks of the channel. It does so for at most trimTime
+// in all; what is left the sweep takes.
+const (
+	trimEvery = 64
+	trimTime  = 50 * time.Millisecond
+)
+
+// write stores a channel's head and its new messages, and deletes chunks that
+// its rule's count lets go.
+func (h *frozenHead) write(tx *bolt.Tx, projects map[string]*project, deadline time.Time) error {
+	ch := h.channel
+	key := appendChannelKey(nil, ch.key)
+	if err := put(tx.Bucket(bucketChannels), bucketChannels, key, h.head.append(nil)); err != nil {
+		return err
+	}
+	chunks := tx.Bucket(bucketChunks)
+	h.chunks = h.fresh.split()
+	for i := range h.chunks {
+		k := appendChunkKey(nil, key, h.chunks[i].first())
+		var value []byte
+		value, h.chunks[i] = h.chunks[i].chunk(k)
+		if err := chunks.Put(k, value); err != nil {
+			return fmt.Errorf("write chunk: %w", err)
+		}
+	}
+	v := view{key: ch.key, project: projects[ch.key.Project], head: h.head}
+	low := v.lowest(v.project.Rule(ch.key.Name), h.floor)
+	if low < ch.trimmed+trimEvery {
+		return nil
+	}
+	done, err := deleteChunks(chunks, key, low, deadline)
+	if done {
+		ch.trimmed = low
+	}
+	return err
+}
+
+// writeIDs stores the new ids and deletes the records of forgotten ones.
+func (c *changes) writeIDs(b *bolt.Bucket) error {
+	b.FillPercent = 1 // keys only ever grow
+	next := c.firstID
+	for part := range slices.Chunk(c.ids, idsPerRecord) {
+		key := binary.BigEndian.AppendUint64(nil, next)
+		if err := put(b, bucketIDs, key, appendIDs(nil, part)); err != nil {
+			return err
+		}
+		next += uint64(len(part))
+	}
+	cursor := b.Cursor()
+	for {
+		key, _ := cursor.First()
+		if key == nil {
+			return nil
+		}
+		key = slices.Clone(key)
+		end := next
+		if following, _ := cursor.Next(); following != nil {
+			end = binary.BigEndian.Uint64(following)
+		}
+		if end > c.idsFrom {
+			return nil
+		}
+		if err := remove(b, bucketIDs, key); err != nil {
+			return err
+		}
+	}
+}
+
+// written takes note that a frozen set is durable.
+func (s *State) written(c *changes) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range c.heads {
+		h := &c.heads[i]
+		ch := h.channel
+		ch.writing = false
+		ch.frozen = segment{}
+		if ch.dropped {
+			continue
+		}
+		delete(s.unborn, ch.key)
+		for _, chunk := range h.chunks {
+			s.cache.keep(ch, chunk)
+		}
+	}
+	for _, id := range c.purged {
+		s.directory.gone[id] = true
+	}
+	s.cache.evict(func(ch *channel) { delete(s.channels, ch.key) })
+	s.frozen, s.durable = nil, c.index
+	s.settled.Broadcast()
+}

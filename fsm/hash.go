@@ -1,0 +1,80 @@
+package fsm
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash"
+	"maps"
+	"math"
+	"slices"
+)
+
+// Hash returns a hash over all that the state means: two nodes that have applied
+// the same entries have the same, whatever they have flushed, cached or deleted
+// of what is not retained. It reads everything, and nothing is applied meanwhile.
+func (s *State) Hash() (sum [sha256.Size]byte, err error) {
+	h := sha256.New()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.hashContent(h); err != nil {
+		return sum, fmt.Errorf("hash state: %w", err)
+	}
+	for _, session := range s.sessions.sorted() {
+		h.Write(session.append(slices.Clone(session.id[:])))
+	}
+	return [sha256.Size]byte(h.Sum(nil)), nil
+}
+
+// hashContent hashes all but the sessions, which depend on how the commands were
+// divided into batches.
+func (s *State) hashContent(h hash.Hash) error {
+	if s.db == nil {
+		return ErrClosed
+	}
+	h.Write(s.cluster.append(binary.AppendVarint(nil, s.stamp)))
+	h.Write(appendStrings(nil, slices.Sorted(maps.Keys(s.directory.gone))))
+	for _, k := range s.directory.keys("") {
+		h.Write(appendKey(nil, k))
+	}
+	h.Write(appendIDs(nil, s.ids.queue))
+	projects := *s.directory.projects.Load()
+	for _, id := range slices.Sorted(maps.Keys(projects)) {
+		h.Write(appendProject(nil, &projects[id].Project))
+		if err := s.hashChannels(h, projects[id]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hashChannels hashes what is retained of a project's channels.
+func (s *State) hashChannels(h hash.Hash, p *project) error {
+	tx, err := s.db.Begin(false)
+	if err != nil {
+		return fmt.Errorf("begin read: %w", err)
+	}
+	defer rollback(tx)
+	names, err := s.names(tx, p.ID, "", math.MaxInt)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		v := s.view(tx, p, name)
+		err := v.read(func(v *snapshot, earliest edge) error {
+			h.Write(appendString(nil, name))
+			h.Write(binary.AppendUvarint(nil, v.offset))
+			h.Write(binary.AppendVarint(nil, v.total))
+			messages, err := v.messages(earliest.offset, int(v.offset+1-earliest.offset), int(v.total))
+			for _, m := range messages {
+				h.Write(binary.AppendVarint(binary.AppendUvarint(nil, m.Offset), m.Timestamp))
+				h.Write(appendBytes(nil, m.Data))
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package fsm
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+)
+
+// The ids of messages are remembered for idWindow by the cluster's stamp, so a
+// publish that is repeated in that time is answered as it was the first time. An
+// id is never forgotten early: a full table refuses new ids. These bounds are
+// the same on every node, for what they decide is replicated state.
+const (
+	idWindow = 10 * 60 * 1000 // ms
+	maxIDs   = 1 << 20
+)
+
+// idHash stands for project, channel and id. It is half a SHA-256, so that two
+// ids share one only when someone can break that.
+type idHash [16]byte
+
+func hashID(p publication) idHash {
+	var buf [3*binary.MaxVarintLen64 + maxProjectID + maxChannelName + maxMessageID]byte
+	b := appendBytes(buf[:0], p.project)
+	b = appendBytes(b, p.channel)
+	b = appendBytes(b, p.id)
+	sum := sha256.Sum256(b)
+	return idHash(sum[:16])
+}
+
+// seenID is an id and what its message got the first time.
+type seenID struct {
+	hash   idHash
+	offset uint64
+	stamp  int64
+}
+
+// idTable is a queue of ids, oldest first, with an index. Stamps never go back,
+// so the oldest expires first. Sequence numbers count ids since the beginning.
+type idTable struct {
+	queue []seenID
+	first uint64 // sequence number of queue[0]
+	index map[idHash]uint64
+}
+
+func newIDTable() *idTable { return &idTable{index: make(map[idHash]uint64)} }
+
+func (t *idTable) next() uint64 { return t.first + uint64(len(t.queue)) }
+
+// expire forgets the ids that are idWindow old.
+func (t *idTable) expire(stamp int64) {
+	n := 0
+	for n < len(t.queue) && t.queue[n].stamp+idWindow <= stamp {
+		delete(t.index, t.queue[n].hash)
+		n++
+	}
+	t.queue = t.queue[n:]
+	t.first += uint64(n)
+}
+
+func (t *idTable) find(h idHash) (seenID, bool) {
+	seq, ok := t.index[h]
+	if !ok {
+		return seenID{}, false
+	}
+	return t.queue[seq-t.first], true
+}
+
+func (t *idTable) full() bool { return len(t.queue) >= maxIDs }
+
+func (t *idTable) add(id seenID) {
+	t.index[id.hash] = t.next()
+	t.queue = append(t.queue, id)
+}
+
+// idsPerRecord bounds the ids stored in one record.
+const idsPerRecord = 1024
+
+// appendIDs appends the body of a record of ids:
+//
+//	uvarint count | count × ( hash (16) | uvarint offset | varint stamp )
+func appendIDs(dst []byte, ids []seenID) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(ids)))
+	for _, id := range ids {
+		dst = append(dst, id.hash[:]...)
+		dst = binary.AppendUvarint(dst, id.offset)
+		dst = binary.AppendVarint(dst, id.stamp)
+	}
+	return dst
+}
+
+func (d *decoder) ids() []seenID {
+	n := d.count()
+	ids := make([]seenID, 0, min(n, idsPerRecord))
+	for i := 0; i < n && d.err == nil; i++ {
+		var id seenID
+		copy(id.hash[:], d.fixed(uint64(len(id.hash))))
+		id.offset, id.stamp = d.uvarint(), d.varint()
+		ids = append(ids, id)
+	}
+	return ids
+}

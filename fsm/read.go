@@ -1,0 +1,343 @@
+package fsm
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// snapshot is a view of a channel that readers take, with the transaction it may
+// need. It must be closed soon: a transaction keeps the file from reusing space.
+type snapshot struct {
+	view
+	channel *channel // nil when not resident
+	tx      *bolt.Tx // nil when nothing is needed of the disk
+}
+
+func (v *snapshot) close() {
+	if v.tx != nil {
+		rollback(v.tx)
+	}
+}
+
+// snapshot returns a channel as it is now, for reading from an offset on.
+func (s *State) snapshot(key ChannelKey, from uint64) (*snapshot, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.db == nil {
+		return nil, ErrClosed
+	}
+	p, ok := s.directory.project(key.Project)
+	if !ok {
+		return nil, fmt.Errorf("project %q: %w", key.Project, ErrNotFound)
+	}
+	if !namable(key.Name, maxChannelName) {
+		return nil, fmt.Errorf("channel name of %d bytes: %w", len(key.Name), ErrInvalid)
+	}
+	v := &snapshot{view: view{key: key, project: p, stamp: s.stamp}}
+	if ch, ok := s.channels[key]; ok {
+		v.reside(ch)
+		ch.used.Store(true)
+		if !v.needsDisk(from) {
+			return v, nil
+		}
+	}
+	// Begun under the lock, the transaction holds all that is not in memory.
+	tx, err := s.db.Begin(false)
+	if err != nil {
+		return nil, fmt.Errorf("begin read: %w", err)
+	}
+	v.tx = tx
+	v.readFrom(tx)
+	return v, nil
+}
+
+// read runs fn on a channel as it is now and on the edge before its oldest
+// retained message. What is not as it was written stops the node.
+func (s *State) read(key ChannelKey, from uint64, fn func(v *snapshot, earliest edge) error) error {
+	v, err := s.snapshot(key, from)
+	if err != nil {
+		return err
+	}
+	err = v.read(fn)
+	v.close()
+	if err != nil {
+		err = fmt.Errorf("read channel: %w", err)
+		s.fail(err)
+	}
+	return err
+}
+
+func (v *snapshot) read(fn func(v *snapshot, earliest edge) error) error {
+	if v.channel == nil {
+		var err error
+		var stored bool
+		if v.head, stored, err = readHead(v.tx, v.key); err != nil {
+			return err
+		}
+		if !stored {
+			v.head = head{floor: 1, version: v.project.version}
+		}
+	}
+	at, err := v.earliest()
+	if err != nil {
+		return err
+	}
+	if v.channel != nil && at.offset <= v.offset && (v.known == nil || v.known.offset < at.offset) {
+		known := at
+		v.channel.earliest.CompareAndSwap(v.known, &known)
+	}
+	return fn(v, at)
+}
+
+func (v *view) info(earliest edge) ChannelInfo {
+	return ChannelInfo{
+		Name:     v.key.Name,
+		Head:     v.offset,
+		Earliest: earliest.offset,
+		Bytes:    v.total - earliest.before,
+	}
+}
+
+// Channel returns the bounds of a channel. Of one that was never published to
+// Head is 0 and Earliest 1. The error is ErrNotFound when there is no such
+// project, ErrInvalid when there can be no such channel, or ErrClosed.
+func (s *State) Channel(key ChannelKey) (ChannelInfo, error) {
+	info := ChannelInfo{Name: key.Name}
+	err := s.read(key, noOffset, func(v *snapshot, earliest edge) error {
+		info = v.info(earliest)
+		return nil
+	})
+	return info, err
+}
+
+// noOffset is above every offset: nothing is read from there.
+const noOffset = 1<<64 - 1
+
+// Read returns retained messages with an offset above after, oldest first. It
+// stops at maxMessages, and before the payloads exceed maxBytes, but returns at
+// least one message when there is one. Errors are those of Channel.
+func (s *State) Read(key ChannelKey, after uint64, maxMessages, maxBytes int) (Page, error) {
+	var page Page
+	from := after + 1
+	if after == noOffset {
+		from = after
+	}
+	err := s.read(key, from, func(v *snapshot, earliest edge) error {
+		page = Page{Head: v.offset, Earliest: earliest.offset}
+		var err error
+		page.Messages, err = v.messages(max(from, earliest.offset), max(maxMessages, 1), maxBytes)
+		return err
+	})
+	return page, err
+}
+
+// messages returns messages from an offset on.
+func (v *snapshot) messages(from uint64, limit, maxBytes int) ([]Message, error) {
+	var messages []Message
+	size := 0
+	for from <= v.offset && len(messages) < limit {
+		part, stored, err := v.part(from)
+		if err != nil {
+			return nil, err
+		}
+		n := 0
+		for n < len(part) && len(messages)+n < limit && (len(messages)+n == 0 || size+len(part[n].Data) <= maxBytes) {
+			size += len(part[n].Data)
+			n++
+		}
+		if stored {
+			messages = append(messages, detach(part[:n])...)
+		} else {
+			messages = append(messages, part[:n]...)
+		}
+		from += uint64(n)
+		if n < len(part) {
+			break
+		}
+	}
+	return messages, nil
+}
+
+// part returns messages from an offset on, at least that one. If they are
+// stored they alias the transaction.
+func (v *snapshot) part(from uint64) (part []Message, stored bool, err error) {
+	first, ok := v.first()
+	stored = !ok || from < first
+	s, err := v.segment(from)
+	if err != nil {
+		return nil, false, err
+	}
+	if s.first() > from {
+		return nil, false, v.missing(from)
+	}
+	return s.messages[from-s.first():], stored, nil
+}
+
+// detach returns a copy of messages that aliases nothing.
+func detach(messages []Message) []Message {
+	size := 0
+	for _, m := range messages {
+		size += len(m.Data)
+	}
+	buffer := make([]byte, 0, size)
+	copied := make([]Message, len(messages))
+	for i, m := range messages {
+		n := len(buffer)
+		buffer = append(buffer, m.Data...)
+		copied[i] = Message{m.Offset, m.Timestamp, buffer[n:len(buffer):len(buffer)]}
+	}
+	return copied
+}
+
+// OffsetAt returns the offset of the first retained message stamped at or after
+// t (Unix ms), or that of the next message to come. Errors are those of Channel.
+func (s *State) OffsetAt(key ChannelKey, t int64) (uint64, error) {
+	var offset uint64
+	err := s.read(key, 0, func(v *snapshot, earliest edge) error {
+		at, err := v.boundary(earliest.offset, func(at edge) bool { return at.stamp >= t })
+		offset = at.offset
+		return err
+	})
+	return offset, err
+}
+
+// Channels lists the channels of a project by name, those after a name, at most
+// limit. Errors are those of Channel.
+func (s *State) Channels(project, after string, limit int) ([]ChannelInfo, error) {
+	s.mu.RLock()
+	if s.db == nil {
+		s.mu.RUnlock()
+		return nil, ErrClosed
+	}
+	p, ok := s.directory.project(project)
+	if !ok {
+		s.mu.RUnlock()
+		return nil, fmt.Errorf("project %q: %w", project, ErrNotFound)
+	}
+	tx, err := s.db.Begin(false)
+	if err != nil {
+		s.mu.RUnlock()
+		return nil, fmt.Errorf("begin read: %w", err)
+	}
+	defer rollback(tx)
+	names, err := s.names(tx, project, after, max(limit, 0))
+	// All snapshots are of the same moment as the transaction.
+	views := make([]*snapshot, len(names))
+	for i, name := range names {
+		views[i] = s.view(tx, p, name)
+	}
+	s.mu.RUnlock()
+
+	infos := make([]ChannelInfo, 0, len(views))
+	for i := 0; i < len(views) && err == nil; i++ {
+		err = views[i].read(func(v *snapshot, earliest edge) error {
+			infos = append(infos, v.info(earliest))
+			return nil
+		})
+	}
+	if err != nil {
+		err = fmt.Errorf("list channels: %w", err)
+		s.fail(err)
+		return nil, err
+	}
+	return infos, nil
+}
+
+// view returns a channel as it is now, with a transaction begun now. It is called
+// with mu held.
+func (s *State) view(tx *bolt.Tx, p *project, name string) *snapshot {
+	v := &snapshot{view: view{key: ChannelKey{p.ID, name}, project: p, stamp: s.stamp}, tx: tx}
+	v.readFrom(tx)
+	v.reside(s.channels[v.key])
+	return v
+}
+
+// reside takes from a resident channel what is in memory.
+func (v *snapshot) reside(ch *channel) {
+	if ch != nil {
+		v.channel, v.head, v.memory, v.known = ch, ch.head, ch.memory, ch.earliest.Load()
+	}
+}
+
+// names lists channels of a project by name, those after a name, at most limit.
+// It is called with mu held and a transaction begun since.
+func (s *State) names(tx *bolt.Tx, project, after string, limit int) ([]string, error) {
+	prefix := appendProjectPrefix(nil, project)
+	c := tx.Bucket(bucketChannels).Cursor()
+	key, _ := c.Seek(append(slices.Clone(prefix), after...))
+	var names []string
+	for ; bytes.HasPrefix(key, prefix) && len(names) < limit; key, _ = c.Next() {
+		_, name, _, err := splitChannelKey(key)
+		if err != nil {
+			return nil, err
+		}
+		if string(name) > after {
+			names = append(names, string(name))
+		}
+	}
+	for key := range s.unborn {
+		if key.Project == project && key.Name > after {
+			names = append(names, key.Name)
+		}
+	}
+	slices.Sort(names)
+	// One that is just being written may be found in both places.
+	names = slices.Compact(names)
+	return names[:min(len(names), limit)], nil
+}
+
+// KeyByText returns the live key with this text. It never waits for the disk.
+func (s *State) KeyByText(text string) (Key, bool) {
+	k, ok := s.current.Load().keyByHash(HashKey(text))
+	if !ok {
+		return Key{}, false
+	}
+	return *k, true
+}
+
+// Key returns the live key with this id.
+func (s *State) Key(id string) (Key, bool) {
+	k, ok := s.current.Load().key(id)
+	if !ok {
+		return Key{}, false
+	}
+	return *k, true
+}
+
+// Keys returns the live keys of a project in the order they were made.
+func (s *State) Keys(project string) []Key {
+	var keys []Key
+	if project == "" {
+		return nil
+	}
+	for _, k := range s.current.Load().keys(project) {
+		keys = append(keys, *k)
+	}
+	return keys
+}
+
+// Project returns a project. The result must not be changed.
+func (s *State) Project(id string) (*Project, bool) {
+	p, ok := s.current.Load().project(id)
+	if !ok {
+		return nil, false
+	}
+	return &p.Project, true
+}
+
+// Projects lists projects by id, those after an id, at most limit. They must not
+// be changed.
+func (s *State) Projects(after string, limit int) []*Project {
+	var list []*Project
+	for id, p := range *s.current.Load().projects.Load() {
+		if id > after {
+			list = append(list, &p.Project)
+		}
+	}
+	slices.SortFunc(list, func(a, b *Project) int { return strings.Compare(a.ID, b.ID) })
+	return list[:min(len(list), max(limit, 0))]
+}

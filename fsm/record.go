@@ -1,0 +1,161 @@
+package fsm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+)
+
+// What state.db holds. Every value ends in a CRC-32C (Castagnoli, little endian)
+// over bucket, key and body, so that neither a flipped bit nor a record under
+// the wrong key goes unseen: bbolt itself checks nothing but its meta pages.
+//
+//	meta      "format"                         uvarint format
+//	          "applied"                        uvarint index, term; varint stamp
+//	          "cluster"                        cluster id, epoch, hash of the admin token
+//	projects  project id                       project
+//	gone      id of a deleted project          bool: nothing of it is left
+//	keys      key id                           key
+//	channels  channel                          channel head
+//	chunks    channel, first offset (8, BE)    consecutive messages of the channel
+//	sessions  session (16)                     forwarder session
+//	ids       first sequence (8, BE)           consecutive message ids
+//
+// where channel is the project id and the name, each closed by a zero byte, which
+// neither may contain: the channels of a project are neighbours in the order of
+// their names, the chunks of a channel in the order of their offsets.
+var (
+	bucketMeta     = []byte("meta")
+	bucketProjects = []byte("projects")
+	bucketGone     = []byte("gone")
+	bucketKeys     = []byte("keys")
+	bucketChannels = []byte("channels")
+	bucketChunks   = []byte("chunks")
+	bucketSessions = []byte("sessions")
+	bucketIDs      = []byte("ids")
+
+	buckets = [][]byte{bucketMeta, bucketProjects, bucketGone, bucketKeys,
+		bucketChannels, bucketChunks, bucketSessions, bucketIDs}
+
+	metaFormat  = []byte("format")
+	metaApplied = []byte("applied")
+	metaCluster = []byte("cluster")
+)
+
+// format is the version of all the above.
+const format = 1
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func checksum(bucket, key, body []byte) uint32 {
+	sum := crc32.Update(0, castagnoli, bucket)
+	sum = crc32.Update(sum, castagnoli, key)
+	return crc32.Update(sum, castagnoli, body)
+}
+
+// seal appends the checksum of body, which is then a value to be stored.
+func seal(bucket, key, body []byte) []byte {
+	return binary.LittleEndian.AppendUint32(body, checksum(bucket, key, body))
+}
+
+// unseal returns the body of a stored value.
+func unseal(bucket, key, value []byte) ([]byte, error) {
+	n := len(value) - 4
+	if n < 0 || checksum(bucket, key, value[:n]) != binary.LittleEndian.Uint32(value[n:]) {
+		return nil, fmt.Errorf("read %s %q: %w", bucket, key, errCorrupt)
+	}
+	return value[:n:n], nil
+}
+
+// open unseals a value and hands its body to decode.
+func open(bucket, key, value []byte, decode func(*decoder)) error {
+	body, err := unseal(bucket, key, value)
+	if err != nil {
+		return err
+	}
+	d := decoder{rest: body}
+	decode(&d)
+	if err := d.finish(); err != nil {
+		return fmt.Errorf("decode %s %q: %w: %w", bucket, key, errCorrupt, err)
+	}
+	return nil
+}
+
+// position is how far the state has come.
+type position struct {
+	index, term uint64
+	stamp       int64 // Unix ms
+}
+
+func (p position) append(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, p.index)
+	dst = binary.AppendUvarint(dst, p.term)
+	return binary.AppendVarint(dst, p.stamp)
+}
+
+func (d *decoder) position() position {
+	return position{d.uvarint(), d.uvarint(), d.varint()}
+}
+
+// cluster is what Init sets.
+type cluster struct {
+	id, epoch      string
+	adminTokenHash KeyHash
+	initialised    bool
+}
+
+func (c *cluster) append(dst []byte) []byte {
+	dst = appendString(dst, c.id)
+	dst = appendString(dst, c.epoch)
+	return append(dst, c.adminTokenHash[:]...)
+}
+
+func (d *decoder) cluster() cluster {
+	return cluster{d.string(), d.string(), d.hash(), true}
+}
+
+// Bounds of the parts of a channel's key and of a message id, in bytes.
+const (
+	maxProjectID   = 255
+	maxChannelName = 255
+	maxMessageID   = 128
+)
+
+// namable reports whether b can be a part of a channel's key.
+func namable[T string | []byte](b T, limit int) bool {
+	if len(b) == 0 || len(b) > limit {
+		return false
+	}
+	for i := range len(b) {
+		if b[i] == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func appendProjectPrefix(dst []byte, project string) []byte {
+	return append(append(dst, project...), 0)
+}
+
+func appendChannelKey(dst []byte, key ChannelKey) []byte {
+	return append(append(appendProjectPrefix(dst, key.Project), key.Name...), 0)
+}
+
+func appendChunkKey(dst, channel []byte, first uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, channel...), first)
+}
+
+// splitChannelKey takes a channel's key apart; rest is what follows it, the
+// first offset in the key of a chunk. All alias key.
+func splitChannelKey(key []byte) (project, name, rest []byte, err error) {
+	project, rest, ok := bytes.Cut(key, []byte{0})
+	if ok {
+		name, rest, ok = bytes.Cut(rest, []byte{0})
+	}
+	if !ok {
+		return nil, nil, nil, fmt.Errorf("split key %q: %w", key, errCorrupt)
+	}
+	return project, name, rest, nil
+}

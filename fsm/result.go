@@ -1,0 +1,73 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// A result is what a command answers:
+//
+//	byte code | uvarint length and text of the reason          a refusal
+//	byte code | byte duplicate | uvarint offset | varint stamp  a Publish
+//	byte code                                                   any other
+
+// Receipt answers a Publish.
+type Receipt struct {
+	Offset    uint64
+	Timestamp int64 // Unix ms
+	Duplicate bool  // the id was seen before; Offset is that of the first time
+}
+
+func appendReceipt(dst []byte, r Receipt) []byte {
+	dst = appendBool(append(dst, codeOK), r.Duplicate)
+	dst = binary.AppendUvarint(dst, r.Offset)
+	return binary.AppendVarint(dst, r.Timestamp)
+}
+
+func appendRefusal(dst []byte, r *refusal) []byte {
+	return appendString(append(dst, r.code), r.reason)
+}
+
+// DecodeReceipt decodes the result of a Publish. A refusal comes back as an
+// error that wraps ErrNotFound, ErrConflict, ErrRateLimited or ErrInvalid.
+func DecodeReceipt(result []byte) (Receipt, error) {
+	d := decoder{rest: result}
+	if err := d.refusal(); err != nil {
+		return Receipt{}, err
+	}
+	r := Receipt{Duplicate: d.bool(), Offset: d.uvarint(), Timestamp: d.varint()}
+	if err := d.finish(); err != nil {
+		return Receipt{}, fmt.Errorf("decode receipt: %w", err)
+	}
+	return r, nil
+}
+
+// DecodeResult decodes the result of any command but Publish. Its errors are
+// those of DecodeReceipt.
+func DecodeResult(result []byte) error {
+	d := decoder{rest: result}
+	if err := d.refusal(); err != nil {
+		return err
+	}
+	if err := d.finish(); err != nil {
+		return fmt.Errorf("decode result: %w", err)
+	}
+	return nil
+}
+
+// refusal reads the code and, unless it says that all went well, the reason.
+func (d *decoder) refusal() error {
+	code := d.byte()
+	if d.err == nil && code == codeOK {
+		return nil
+	}
+	if int(code) >= len(sentinels) {
+		d.fail(errors.New("unknown code"))
+	}
+	reason := d.string()
+	if err := d.finish(); err != nil {
+		return fmt.Errorf("decode result: %w", err)
+	}
+	return &refusal{code, reason}
+}

@@ -1,0 +1,211 @@
+package fsm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// What is retained of a channel is a function of what was committed and of the
+// stamp, so it is the same on every node at the same index and exact at any
+// moment. When the bytes of what is no longer retained leave the disk is another
+// matter, decided by each node's flusher.
+
+// pastRules are the rules that a project had until a stamp. They are kept for
+// channels that nobody has published to since: what those rules let go must not
+// come back under wider ones.
+type pastRules struct {
+	version uint64
+	until   int64 // Unix ms
+	rules   []Rule
+}
+
+// maxPastRules bounds how often the rules of a project change within the longest
+// time that they keep messages for.
+const maxPastRules = 1000
+
+// view is one channel as of one moment: its head, its newest messages in memory
+// and a transaction's sight of the others. A view is for one goroutine.
+type view struct {
+	key     ChannelKey
+	project *project
+	stamp   int64 // of the state
+	head
+	memory              // together with the chunks it leaves no hole
+	chunks *bolt.Bucket // nil when nothing is needed of the disk
+	prefix []byte       // of the keys in chunks
+	known  *edge        // before a message that was once the oldest retained, or nil
+}
+
+// readFrom lets the view see what a transaction holds of the channel.
+func (v *view) readFrom(tx *bolt.Tx) {
+	v.chunks = tx.Bucket(bucketChunks)
+	v.prefix = appendChannelKey(nil, v.key)
+}
+
+// retained is what a rule demands of the message behind an edge. When it holds
+// for a message it holds for all newer ones.
+type retained func(at edge) bool
+
+// retained returns the rule's demands of age and bytes as of a stamp.
+func (v *view) retained(rule Rule, stamp int64) retained {
+	oldest := stamp - rule.KeepFor.Milliseconds()
+	return func(at edge) bool {
+		return at.stamp > oldest && (rule.KeepBytes <= 0 || v.total-at.before <= rule.KeepBytes)
+	}
+}
+
+// lowest returns the lowest offset that floor and the rule's count allow.
+func (v *view) lowest(rule Rule, floor uint64) uint64 {
+	keep := uint64(max(rule.KeepMessages, 0))
+	if v.offset <= keep {
+		return max(floor, 1)
+	}
+	return max(floor, v.offset-keep+1)
+}
+
+// needsDisk reports whether the chunks are needed to know earliest, or to read
+// what is retained from an offset on.
+func (v *view) needsDisk(from uint64) bool {
+	memory, ok := v.first()
+	if !ok {
+		memory = v.offset + 1
+	}
+	rule := v.project.Rule(v.key.Name)
+	low := v.lowest(rule, v.floor)
+	if low >= memory {
+		return false
+	}
+	if v.version != v.project.version {
+		return true
+	}
+	keep := v.retained(rule, v.stamp)
+	if !keep(v.newest()) {
+		return false
+	}
+	return from < memory || v.known == nil || v.known.offset < low || !keep(*v.known)
+}
+
+// newest returns an edge that is retained for its age when the newest message is.
+func (v *view) newest() edge { return edge{v.offset, v.head.stamp, v.total} }
+
+// earliest returns the edge before the oldest retained message, which is the end
+// of the channel when nothing is retained.
+func (v *view) earliest() (edge, error) {
+	floor, err := v.settle()
+	if err != nil {
+		return edge{}, err
+	}
+	rule := v.project.Rule(v.key.Name)
+	low := v.lowest(rule, floor)
+	keep := v.retained(rule, v.stamp)
+	if v.known != nil {
+		if v.known.offset >= low && keep(*v.known) {
+			return *v.known, nil
+		}
+		low = max(low, v.known.offset)
+	}
+	return v.boundary(low, keep)
+}
+
+// settle returns the channel's floor with those past rules accounted for that
+// the stored floor does not know. Nobody published to the channel since the
+// first of them ended, so its head is what it was then.
+func (v *view) settle() (uint64, error) {
+	floor := v.floor
+	for _, past := range v.project.past {
+		if past.version < v.version {
+			continue
+		}
+		rule := ruleOf(past.rules, v.key.Name)
+		at, err := v.boundary(v.lowest(rule, floor), v.retained(rule, past.until))
+		if err != nil {
+			return 0, err
+		}
+		floor = max(floor, at.offset)
+	}
+	return floor, nil
+}
+
+// boundary returns the edge before the first message from low on that is
+// retained, or the end of the channel.
+func (v *view) boundary(low uint64, keep retained) (edge, error) {
+	found := edge{v.offset + 1, v.head.stamp, v.total}
+	if low > v.offset || !keep(v.newest()) {
+		return found, nil
+	}
+	// Nothing below low is retained, everything from found on is. Most often the
+	// message at low is retained, so it is asked before the halving begins.
+	for probe := low; low < found.offset; probe = low + (found.offset-low)/2 {
+		s, err := v.segment(probe)
+		if err != nil {
+			return edge{}, err
+		}
+		if s.first() > probe {
+			// The chunks before this one are deleted, so none was retained.
+			low = s.first()
+			if low >= found.offset {
+				break
+			}
+		}
+		at := s.at(max(s.first(), low))
+		if keep(at) {
+			found = at
+			continue
+		}
+		for at.offset < s.last() && !keep(at) {
+			at = s.next(at)
+		}
+		if keep(at) {
+			return at, nil
+		}
+		low = at.offset + 1
+	}
+	return found, nil
+}
+
+// segment returns the segment that holds offset, or the oldest after it. Its
+// messages may alias the transaction.
+func (v *view) segment(offset uint64) (segment, error) {
+	if first, ok := v.first(); v.chunks != nil && (!ok || offset < first) {
+		s, ok, err := v.chunk(offset)
+		if ok || err != nil {
+			return s, err
+		}
+	}
+	if s, ok := v.memory.segment(offset); ok {
+		return *s, nil
+	}
+	return segment{}, v.missing(offset)
+}
+
+func (v *view) missing(offset uint64) error {
+	return fmt.Errorf("channel %q of project %q: message %d is missing: %w", v.key.Name, v.key.Project, offset, errCorrupt)
+}
+
+// chunk is segment for the messages on disk.
+func (v *view) chunk(offset uint64) (s segment, ok bool, err error) {
+	c := v.chunks.Cursor()
+	key, value := c.Seek(appendChunkKey(nil, v.prefix, offset))
+	if key == nil || !bytes.HasPrefix(key, v.prefix) || binary.BigEndian.Uint64(key[len(v.prefix):]) > offset {
+		var before, content []byte
+		if key == nil {
+			before, content = c.Last()
+		} else {
+			before, content = c.Prev()
+		}
+		if bytes.HasPrefix(before, v.prefix) {
+			s, err = decodeChunk(before, content)
+			if err != nil || s.last() >= offset {
+				return s, true, err
+			}
+		}
+	}
+	if !bytes.HasPrefix(key, v.prefix) {
+		return segment{}, false, nil
+	}
+	s, err = decodeChunk(key, value)
+	return s, true, err
+}

@@ -1,0 +1,130 @@
+package fsm
+
+import (
+	"cmp"
+	"container/list"
+	"encoding/binary"
+	"slices"
+)
+
+// sessionWindow is how long, by the stamp, a forwarder may be silent before its
+// session is forgotten.
+const sessionWindow = 60 * 60 * 1000 // ms
+
+type sessionID [16]byte
+
+// session makes the batches of one forwarder apply once and in order, however
+// often and through whatever leader they arrive. It holds the results that the
+// forwarder may still ask for.
+type session struct {
+	id      sessionID
+	last    uint64     // newest batch applied
+	acked   uint64     // results up to here are dropped
+	results [][][]byte // of the batches acked+1 to last
+	used    int64      // stamp of the last batch that arrived
+	place   *list.Element
+}
+
+// acknowledge drops the results that will not be asked for again.
+func (s *session) acknowledge(acked uint64) {
+	acked = min(acked, s.last)
+	if acked > s.acked {
+		s.results = slices.Clone(s.results[acked-s.acked:])
+		s.acked = acked
+	}
+}
+
+// repeated returns the results of a batch applied before, or nil when the
+// forwarder had said that it has them.
+func (s *session) repeated(seq uint64) [][]byte {
+	if seq <= s.acked {
+		return nil
+	}
+	return s.results[seq-s.acked-1]
+}
+
+func (s *session) append(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, s.last)
+	dst = binary.AppendUvarint(dst, s.acked)
+	dst = binary.AppendVarint(dst, s.used)
+	dst = binary.AppendUvarint(dst, uint64(len(s.results)))
+	for _, results := range s.results {
+		dst = binary.AppendUvarint(dst, uint64(len(results)))
+		for _, r := range results {
+			dst = appendBytes(dst, r)
+		}
+	}
+	return dst
+}
+
+func (d *decoder) session(id sessionID) *session {
+	s := &session{id: id, last: d.uvarint(), acked: d.uvarint(), used: d.varint()}
+	n := d.count()
+	if uint64(n) != s.last-s.acked {
+		d.fail(errCorrupt)
+	}
+	for ; n > 0 && d.err == nil; n-- {
+		results := make([][]byte, 0, 1)
+		for m := d.count(); m > 0 && d.err == nil; m-- {
+			results = append(results, slices.Clone(d.bytes()))
+		}
+		s.results = append(s.results, results)
+	}
+	return s
+}
+
+// sessionTable holds the sessions, the one unused for longest first.
+type sessionTable struct {
+	byID  map[sessionID]*session
+	order *list.List
+}
+
+func newSessionTable() *sessionTable {
+	return &sessionTable{byID: make(map[sessionID]*session), order: list.New()}
+}
+
+// add takes in a session that was used at or after all the others.
+func (t *sessionTable) add(s *session) {
+	t.byID[s.id] = s
+	s.place = t.order.PushBack(s)
+}
+
+// use notes that a batch of the session arrived.
+func (t *sessionTable) use(s *session, stamp int64) {
+	s.used = stamp
+	t.order.MoveToBack(s.place)
+}
+
+// expire forgets a session that was unused for sessionWindow and returns it, or
+// nil when there is none.
+func (t *sessionTable) expire(stamp int64) *session {
+	front := t.order.Front()
+	if front == nil {
+		return nil
+	}
+	s := front.Value.(*session)
+	if s.used+sessionWindow > stamp {
+		return nil
+	}
+	t.order.Remove(front)
+	delete(t.byID, s.id)
+	return s
+}
+
+// sorted returns the sessions by id.
+func (t *sessionTable) sorted() []*session {
+	sessions := make([]*session, 0, len(t.byID))
+	for _, s := range t.byID {
+		sessions = append(sessions, s)
+	}
+	slices.SortFunc(sessions, func(a, b *session) int { return slices.Compare(a.id[:], b.id[:]) })
+	return sessions
+}
+
+// fill takes in stored sessions, which come in any order.
+func (t *sessionTable) fill(sessions []*session) {
+	slices.SortStableFunc(sessions, func(a, b *session) int { return cmp.Compare(a.used, b.used) })
+	for _, s := range sessions {
+		t.add(s)
+	}
+}

@@ -1,0 +1,218 @@
+package fsm
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Config says where a State lives and how much memory it may use.
+type Config struct {
+	// Dir is the folder of the state file. It is made if it does not exist.
+	Dir string
+	// Observer hears of committed changes; it may be nil.
+	Observer Observer
+	// Fatal is called when the state cannot go on: its storage failed, what it
+	// read is not what was written, or a committed command is not known. It is
+	// called without any lock held and must not return.
+	Fatal func(error)
+	// Logger is required.
+	Logger *slog.Logger
+
+	// FlushEvery is the longest time that an applied entry is only in memory
+	// (and in the Raft log). Default 100 ms.
+	FlushEvery time.Duration
+	// FlushBytes is how much waits in memory before it is flushed without
+	// waiting for FlushEvery. Default 4 MiB.
+	FlushBytes int64
+	// PendingBytes bounds what waits to be flushed; beyond, Entry waits for the
+	// flusher. Default 64 MiB.
+	PendingBytes int64
+	// CacheBytes bounds the memory for recent messages and for the channels
+	// they belong to, beside what waits to be flushed. Default 64 MiB.
+	CacheBytes int64
+}
+
+func (c *Config) complete() error {
+	switch {
+	case c.Dir == "":
+		return errors.New("fsm: Config.Dir is empty")
+	case c.Fatal == nil:
+		return errors.New("fsm: Config.Fatal is nil")
+	case c.Logger == nil:
+		return errors.New("fsm: Config.Logger is nil")
+	}
+	if c.FlushEvery <= 0 {
+		c.FlushEvery = 100 * time.Millisecond
+	}
+	if c.FlushBytes <= 0 {
+		c.FlushBytes = 4 << 20
+	}
+	if c.PendingBytes <= 0 {
+		c.PendingBytes = 64 << 20
+	}
+	if c.CacheBytes <= 0 {
+		c.CacheBytes = 64 << 20
+	}
+	return nil
+}
+
+// State is the replicated state of the cluster as one node has it. Entry, Batch,
+// Settle and Restore are for one goroutine, the one that applies; everything
+// else may be called from any.
+//
+// An entry changes memory only. The flusher writes what changed to the state
+// file in large transactions, together with the index of the last whole entry in
+// them; the Raft log keeps what is not yet there. So a State that is opened
+// again continues after Applied.
+type State struct {
+	cfg Config
+
+	flusher flusher
+
+	// current is image.directory for those who must not wait for mu.
+	current atomic.Pointer[directory]
+
+	// mu guards all below, and db against being swapped while a transaction
+	// begins. It is never held while waiting for the disk, but for point reads
+	// of the goroutine that applies.
+	mu sync.RWMutex
+	db *bolt.DB // nil once closed
+	*image
+
+	channels map[ChannelKey]*channel // the resident ones
+	unborn   map[ChannelKey]*channel // those among them without a durable record
+	cache    cache
+
+	applied  position // last whole entry
+	inEntry  bool     // image.position is ahead of applied
+	skipping bool     // the entry was applied before a restart
+
+	changes *changes // since the last freeze
+	frozen  *changes // being written, or nil
+	durable uint64   // index of the last entry written
+	swaps   int      // counts Restores
+	failed  error    // storage failed: nothing is written any more
+	settled *sync.Cond
+
+	touched []*channel // with messages the observer does not know of
+	events  []func(Observer)
+
+	exports map[*export]struct{}
+}
+
+// Open opens the state in cfg.Dir, or begins an empty one.
+func Open(cfg Config) (*State, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	db, err := openState(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	im, err := loadImage(db)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	s := &State{cfg: cfg, exports: make(map[*export]struct{})}
+	s.settled = sync.NewCond(&s.mu)
+	s.adopt(db, im)
+	s.flusher.start(s)
+	cfg.Logger.Info("state opened", "index", im.index, "projects", len(*im.directory.projects.Load()), "ids", len(im.ids.queue))
+	return s, nil
+}
+
+// adopt makes a state file and what was loaded from it the state.
+func (s *State) adopt(db *bolt.DB, im *image) {
+	s.db, s.image = db, im
+	s.current.Store(im.directory)
+	s.channels = make(map[ChannelKey]*channel)
+	s.unborn = make(map[ChannelKey]*channel)
+	s.cache = cache{limit: s.cfg.CacheBytes}
+	s.applied, s.durable = im.position, im.index
+	s.inEntry, s.skipping = false, false
+	s.changes, s.frozen = newChanges(im.ids), nil
+	s.touched, s.events = nil, nil
+}
+
+// Close flushes and closes the state. The goroutine that applies must have
+// stopped; readers get ErrClosed from now on, open exports end with it.
+func (s *State) Close() error {
+	s.flusher.stop()
+	return s.release()
+}
+
+// release closes the state file as it is.
+func (s *State) release() error {
+	s.mu.Lock()
+	db := s.db
+	s.db = nil
+	if s.failed == nil {
+		s.failed = ErrClosed
+	}
+	s.cancelExports(ErrClosed)
+	s.settled.Broadcast()
+	s.mu.Unlock()
+	if db == nil {
+		return nil
+	}
+	if err := db.Close(); err != nil {
+		return fmt.Errorf("close state: %w", err)
+	}
+	return nil
+}
+
+// fail stops the node. It is called without a lock.
+func (s *State) fail(err error) {
+	s.mu.Lock()
+	if s.failed == nil {
+		s.failed = err
+	}
+	s.settled.Broadcast()
+	s.mu.Unlock()
+	s.cfg.Fatal(fmt.Errorf("fsm: %w", err))
+}
+
+// Applied returns index and term of the last whole entry that was applied.
+func (s *State) Applied() (index, term uint64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.applied.index, s.applied.term
+}
+
+// Stamp returns the stamp of the last entry, Unix ms.
+func (s *State) Stamp() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.stamp
+}
+
+// Deadline returns the stamp at which the next key expires, Unix ms, or 0.
+func (s *State) Deadline() int64 { return s.current.Load().deadline.Load() }
+
+// ClusterID returns the id that Init gave the cluster, "" before.
+func (s *State) ClusterID() string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.cluster.id
+}
+
+// Epoch names the numbering that the offsets belong to, "" before Init.
+func (s *State) Epoch() string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.cluster.epoch
+}
+
+// AdminTokenHash returns the hash of the cluster's admin token, and whether the
+// cluster has its first state at all.
+func (s *State) AdminTokenHash() (hash KeyHash, initialised bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.cluster.adminTokenHash, s.cluster.initialised
+}

@@ -1,0 +1,261 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// The file of the state, and those that become it by renaming once complete.
+const (
+	stateFile      = "state.db"
+	newStateFile   = "state.db.new"
+	restoringState = "state.db.restoring"
+)
+
+// mmapSize is address space, not memory: as long as the file fits, bbolt need
+// not map it anew, for which it would wait for every reader.
+const mmapSize = 64 << 30
+
+// lockTimeout bounds the wait for another process that has the file open.
+const lockTimeout = 3 * time.Second
+
+func openStore(path string) (*bolt.DB, error) {
+	db, err := bolt.Open(path, 0o600, &bolt.Options{
+		Timeout:         lockTimeout,
+		NoFreelistSync:  true,
+		FreelistType:    bolt.FreelistMapType,
+		InitialMmapSize: mmapSize,
+	})
+	if errors.Is(err, berrors.ErrTimeout) {
+		return nil, fmt.Errorf("open %s: another process has it open", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return db, nil
+}
+
+// createStore makes an empty state file, all of it or nothing.
+func createStore(dir string) error {
+	path := filepath.Join(dir, newStateFile)
+	db, err := openStore(path)
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		for _, name := range buckets {
+			if _, err := tx.CreateBucket(name); err != nil {
+				return fmt.Errorf("create bucket %s: %w", name, err)
+			}
+		}
+		meta := tx.Bucket(bucketMeta)
+		if err := put(meta, bucketMeta, metaFormat, binary.AppendUvarint(nil, format)); err != nil {
+			return err
+		}
+		return put(meta, bucketMeta, metaApplied, position{}.append(nil))
+	})
+	if err = errors.Join(err, db.Close()); err != nil {
+		return fmt.Errorf("create %s: %w", path, err)
+	}
+	return install(path, filepath.Join(dir, stateFile))
+}
+
+// install gives a complete file its final name, durably.
+func install(path, final string) error {
+	if err := syncPath(path); err != nil {
+		return err
+	}
+	if err := os.Rename(path, final); err != nil {
+		return fmt.Errorf("install %s: %w", final, err)
+	}
+	return syncPath(filepath.Dir(final))
+}
+
+// syncPath makes a file's content, or a folder's names, durable.
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", path, err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("sync %s: %w", path, err)
+	}
+	return nil
+}
+
+// openState opens the state file of dir, which it makes if there is none.
+func openState(dir string) (*bolt.DB, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make folder of state: %w", err)
+	}
+	path := filepath.Join(dir, stateFile)
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		// What an earlier, interrupted attempt left is not to be built upon.
+		if err := removeIfExists(filepath.Join(dir, newStateFile)); err != nil {
+			return nil, err
+		}
+		if err = createStore(dir); err == nil {
+			err = syncPath(filepath.Dir(filepath.Clean(dir)))
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find state: %w", err)
+	}
+	db, err := openStore(path)
+	if err != nil {
+		return nil, err
+	}
+	// The lock is ours now, so a half-received state belongs to nobody.
+	if err := removeIfExists(filepath.Join(dir, restoringState)); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+func removeIfExists(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove leftover: %w", err)
+	}
+	return nil
+}
+
+// put stores a record. The body must not be used afterwards.
+func put(b *bolt.Bucket, bucket, key, body []byte) error {
+	if err := b.Put(key, seal(bucket, key, body)); err != nil {
+		return fmt.Errorf("write %s %q: %w", bucket, key, err)
+	}
+	return nil
+}
+
+func remove(b *bolt.Bucket, bucket, key []byte) error {
+	if err := b.Delete(key); err != nil {
+		return fmt.Errorf("delete %s %q: %w", bucket, key, err)
+	}
+	return nil
+}
+
+// image is what of the state is always in memory.
+type image struct {
+	position
+	cluster   cluster
+	directory *directory
+	sessions  *sessionTable
+	ids       *idTable
+}
+
+// loadImage reads it from a state file.
+func loadImage(db *bolt.DB) (*image, error) {
+	im := &image{directory: newDirectory(), sessions: newSessionTable(), ids: newIDTable()}
+	err := db.View(im.load)
+	if err != nil {
+		return nil, fmt.Errorf("load state: %w", err)
+	}
+	return im, nil
+}
+
+func (im *image) load(tx *bolt.Tx) error {
+	for _, name := range buckets {
+		if tx.Bucket(name) == nil {
+			return fmt.Errorf("bucket %s is missing: %w", name, errCorrupt)
+		}
+	}
+	if err := im.loadMeta(tx); err != nil {
+		return err
+	}
+	projects := make(map[string]*project)
+	err := each(tx, bucketProjects, func(d *decoder, key []byte) {
+		projects[string(key)] = d.storedProject()
+	})
+	if err != nil {
+		return err
+	}
+	im.directory.projects.Store(&projects)
+	err = each(tx, bucketGone, func(d *decoder, key []byte) {
+		im.directory.gone[string(key)] = d.bool()
+	})
+	if err != nil {
+		return err
+	}
+	err = each(tx, bucketKeys, func(d *decoder, _ []byte) {
+		k := d.key()
+		im.directory.setKey(&k)
+	})
+	if err != nil {
+		return err
+	}
+	var sessions []*session
+	err = each(tx, bucketSessions, func(d *decoder, key []byte) {
+		if len(key) != len(sessionID{}) {
+			d.fail(errCorrupt)
+			return
+		}
+		sessions = append(sessions, d.session(sessionID(key)))
+	})
+	if err != nil {
+		return err
+	}
+	im.sessions.fill(sessions)
+	return im.loadIDs(tx)
+}
+
+func (im *image) loadMeta(tx *bolt.Tx) error {
+	var version uint64
+	err := get(tx, bucketMeta, metaFormat, func(d *decoder) { version = d.uvarint() })
+	if err != nil {
+		return err
+	}
+	if version != format {
+		return fmt.Errorf("the state has format %d, this program knows %d", version, format)
+	}
+	if err := get(tx, bucketMeta, metaApplied, func(d *decoder) { im.position = d.position() }); err != nil {
+		return err
+	}
+	if tx.Bucket(bucketMeta).Get(metaCluster) == nil {
+		return nil
+	}
+	return get(tx, bucketMeta, metaCluster, func(d *decoder) { im.cluster = d.cluster() })
+}
+
+func (im *image) loadIDs(tx *bolt.Tx) error {
+	begun := false
+	err := each(tx, bucketIDs, func(d *decoder, key []byte) {
+		if len(key) != 8 {
+			d.fail(errCorrupt)
+			return
+		}
+		seq := binary.BigEndian.Uint64(key)
+		if !begun {
+			im.ids.first, begun = seq, true
+		}
+		if seq != im.ids.next() {
+			d.fail(fmt.Errorf("ids from %d on are missing", im.ids.next()))
+			return
+		}
+		for _, id := range d.ids() {
+			im.ids.add(id)
+		}
+	})
+	im.ids.expire(im.stamp)
+	return err
+}
+
+// get reads a record that must be there.
+func get(tx *bolt.Tx, bucket, key []byte, decode func(*decoder)) error {
+	return open(bucket, key, tx.Bucket(bucket).Get(key), decode)
+}
+
+// each reads all records of a bucket in the order of their keys.
+func each(tx *bolt.Tx, bucket []byte, decode func(d *decoder, key []byte)) error {
+	return tx.Bucket(bucket).ForEach(func(key, value []byte) error {
+		return open(bucket, key, value, func(d *decoder) { decode(d, key) })
+	})
+}

@@ -34,6 +34,8 @@ type Refusal struct {
 	Code       Code
 	Reason     string        // for people; never holds a secret
 	RetryAfter time.Duration // when trying again makes sense; 0 where the code says nothing of time
+
+	status int // HTTP status where it is not that of the code
 }
 
 func (r *Refusal) Error() string { return r.Reason }

@@ -1,0 +1,66 @@
+package gateway
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// clientAddress is the address of the client that a request comes from: the
+// nearest one that is not a trusted proxy.
+func (s *Server) clientAddress(r *http.Request) string {
+	address := hostOf(r.RemoteAddr)
+	if !s.trusted(address) {
+		return address
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0; i-- {
+		hop, ok := parseHop(hops[i])
+		if !ok {
+			break
+		}
+		if address = hop; !s.trusted(address) {
+			break
+		}
+	}
+	return address
+}
+
+func (s *Server) trusted(address string) bool {
+	addr, err := netip.ParseAddr(address)
+	if err != nil {
+		return false
+	}
+	for _, prefix := range s.cfg.TrustedProxies {
+		if prefix.Contains(addr.Unmap()) {
+			return true
+		}
+	}
+	return false
+}
+
+// parseHop reads one entry of X-Forwarded-For, with or without a port.
+func parseHop(text string) (string, bool) {
+	text = strings.TrimSpace(text)
+	if addr, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+		return addr.Unmap().String(), true
+	}
+	if pair, err := netip.ParseAddrPort(text); err == nil {
+		return pair.Addr().Unmap().String(), true
+	}
+	return "", false
+}
+
+// hostOf is the address of a host and port, in the form in which addresses are
+// compared.
+func hostOf(hostPort string) string {
+	if pair, err := netip.ParseAddrPort(hostPort); err == nil {
+		return pair.Addr().Unmap().String()
+	}
+	host, _, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		return hostPort
+	}
+	return host
+}

@@ -1,0 +1,226 @@
+package gateway
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+const maxAdminBody = 1 << 20
+
+// adminCall answers one call of the admin API: a status and what to encode,
+// nil for nothing.
+type adminCall func(r *http.Request) (status int, answer any, err error)
+
+// adminHandler serves /admin/v1/.
+func (s *Server) adminHandler() http.Handler {
+	mux := http.NewServeMux()
+	for path, calls := range map[string]map[string]adminCall{
+		"/projects":                               {"GET": s.listProjects, "POST": s.createProject},
+		"/projects/{id}":                          {"GET": s.getProject, "PATCH": s.updateProject, "DELETE": s.deleteProject},
+		"/projects/{id}/keys":                     {"POST": s.createKey},
+		"/projects/{id}/channels":                 {"GET": s.listChannels},
+		"/projects/{id}/channels/{name}/messages": {"GET": s.channelMessages},
+		"/keys/{id}":                              {"DELETE": s.revokeKey},
+		"/keys/{id}/rotate":                       {"POST": s.rotateKey},
+		"/keys/{id}/connections":                  {"GET": s.keyConnections},
+		"/status":                                 {"GET": s.clusterStatus},
+	} {
+		mux.HandleFunc("/admin/v1"+path, s.adminRoute(calls))
+	}
+	mux.HandleFunc("/", s.adminRoute(nil))
+	return mux
+}
+
+// adminRoute authenticates the operator, then answers with the call for the
+// request's method; with no calls at all there is no such path.
+func (s *Server) adminRoute(calls map[string]adminCall) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if refusal := s.checkAdmin(r); refusal != nil {
+			s.refuseAdmin(w, refusal)
+			return
+		}
+		call := calls[r.Method]
+		switch {
+		case calls == nil:
+			s.refuseAdmin(w, Refuse(CodeNotFound, "no such path"))
+			return
+		case call == nil:
+			allowed := make([]string, 0, len(calls))
+			for method := range calls {
+				allowed = append(allowed, method)
+			}
+			slices.Sort(allowed)
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			s.refuseAdmin(w, &Refusal{Code: CodeInvalidMessage, Reason: "method not allowed", status: http.StatusMethodNotAllowed})
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
+		status, answer, err := call(r)
+		switch {
+		case err != nil:
+			s.refuseAdmin(w, s.refusalOf(err, r.Method+" "+r.URL.Path))
+		case answer == nil:
+			w.WriteHeader(status)
+		default:
+			writeJSON(w, status, answer)
+		}
+	}
+}
+
+func (s *Server) checkAdmin(r *http.Request) *Refusal {
+	if len(r.Header.Values("Authorization")) > 1 {
+		return Refuse(CodeInvalidMessage, "repeated header")
+	}
+	token, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !found || token == "" {
+		return Refuse(CodeAuthRequired, "an admin token is required")
+	}
+	if s.cfg.Broker.Admin(token) {
+		return nil
+	}
+	if limited := s.failedAuth(s.clientAddress(r), token); limited != nil {
+		return limited
+	}
+	return Refuse(CodeInvalidKey, "the admin token is not valid")
+}
+
+func (s *Server) refuseAdmin(w http.ResponseWriter, r *Refusal) {
+	s.metrics.refused(r.Code, "admin")
+	setRetryAfter(w, r)
+	writeJSON(w, r.httpStatus(), struct {
+		Error string `json:"error"`
+		Code  Code   `json:"code"`
+	}{r.Reason, r.Code})
+}
+
+// adminBody reads the body of a call; an empty one has no field.
+func adminBody(r *http.Request, shape *objectShape, values [][]byte) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	body, refusal := readBody(nil, r, maxAdminBody)
+	if refusal != nil {
+		return refusal
+	}
+	if err := shape.scan(body, maxNesting, values); err != nil {
+		return Refuse(CodeInvalidMessage, err.Error())
+	}
+	return nil
+}
+
+// adminQuery returns the query of a call; a name that is not known is refused.
+func adminQuery(r *http.Request, known ...string) (url.Values, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, Refuse(CodeInvalidMessage, "malformed query")
+	}
+	for name := range query {
+		if !slices.Contains(known, name) {
+			return nil, Refuse(CodeInvalidMessage, "unknown name "+name+" in the query")
+		}
+	}
+	return query, nil
+}
+
+// listQuery reads ?limit= and ?cursor=.
+func listQuery(r *http.Request) (cursor string, limit int, err error) {
+	query, err := adminQuery(r, "limit", "cursor")
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := queryNumber(query, "limit", defaultLimit, maxOffset)
+	if err != nil {
+		return "", 0, err
+	}
+	return query.Get("cursor"), int(min(max(n, 1), maxLimit)), nil
+}
+
+// cutPage cuts a list that was asked for with one item more than the limit, and
+// returns where the next page begins: after the last item, or nowhere.
+func cutPage[T any](items []T, limit int, name func(T) string) (page []T, next string) {
+	if len(items) <= limit {
+		return items, ""
+	}
+	return items[:limit], name(items[limit-1])
+}
+
+func (s *Server) clusterStatus(r *http.Request) (int, any, error) {
+	if _, err := adminQuery(r); err != nil {
+		return 0, nil, err
+	}
+	status, err := s.cfg.Broker.Status(r.Context())
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, status, nil
+}
+
+func (s *Server) listChannels(r *http.Request) (int, any, error) {
+	cursor, limit, err := listQuery(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	project, err := s.project(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	found, err := s.cfg.Broker.Channels(r.Context(), project.ID, cursor, limit+1)
+	if err != nil {
+		return 0, nil, err
+	}
+	found, next := cutPage(found, limit, func(c ChannelStatus) string { return c.Name })
+	type channelJSON struct {
+		Name        string `json:"name"`
+		Offset      uint64 `json:"offset"`
+		Earliest    uint64 `json:"earliest"`
+		Bytes       int64  `json:"bytes"`
+		Subscribers int    `json:"subscribers"`
+	}
+	channels := make([]channelJSON, len(found))
+	for i, c := range found {
+		channels[i] = channelJSON{c.Name, c.Head, c.Earliest, c.Bytes, c.Subscribers}
+	}
+	return http.StatusOK, struct {
+		Channels []channelJSON `json:"channels"`
+		Next     string        `json:"next"`
+	}{channels, next}, nil
+}
+
+func (s *Server) channelMessages(r *http.Request) (int, any, error) {
+	query, err := adminQuery(r, "after", "limit")
+	if err != nil {
+		return 0, nil, err
+	}
+	project, err := s.project(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	answer, err := s.messages(r.Context(), fsm.ChannelKey{Project: project.ID, Name: r.PathValue("name")}, query)
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, answer, nil
+}
+
+func (s *Server) keyConnections(r *http.Request) (int, any, error) {
+	cursor, limit, err := listQuery(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	found, err := s.cfg.Broker.Connections(r.Context(), r.PathValue("id"), cursor, limit+1)
+	if err != nil {
+		return 0, nil, err
+	}
+	found, next := cutPage(found, limit, func(c ConnectionStatus) string { return c.ID })
+	if found == nil {
+		found = []ConnectionStatus{}
+	}
+	return http.StatusOK, struct {
+		Connections []ConnectionStatus `json:"connections"`
+		Next        string             `json:"next"`
+	}{found, next}, nil
+}

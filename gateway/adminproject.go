@@ -1,0 +1,290 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+	"unicode"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+const (
+	maxName        = 100 // bytes of a project's or key's name
+	maxOrigins     = 100 // of a project
+	defaultOverlap = 24 * time.Hour
+)
+
+type projectJSON struct {
+	ID                 string     `json:"id"`
+	Name               string     `json:"name"`
+	AllowedOrigins     []string   `json:"allowedOrigins"`
+	AllowNativeClients bool       `json:"allowNativeClients"`
+	Rules              []ruleJSON `json:"rules"`
+	CreatedAt          int64      `json:"createdAt"`
+	Keys               []keyJSON  `json:"keys"`
+}
+
+type keyJSON struct {
+	ID        string        `json:"id"`
+	Kind      fsm.KeyKind   `json:"kind"`
+	Name      string        `json:"name"`
+	Key       string        `json:"key,omitempty"` // full text, where it may be shown
+	Prefix    string        `json:"prefix,omitempty"`
+	CreatedAt int64         `json:"createdAt"`
+	ExpiresAt int64         `json:"expiresAt,omitempty"`
+	Replaces  *replacesJSON `json:"replaces,omitempty"`
+}
+
+type replacesJSON struct {
+	ID        string `json:"id"`
+	ExpiresAt int64  `json:"expiresAt"`
+}
+
+func showProject(p *fsm.Project, keys []keyJSON) projectJSON {
+	origins := p.AllowedOrigins
+	if origins == nil {
+		origins = []string{}
+	}
+	return projectJSON{p.ID, p.Name, origins, p.AllowNativeClients, showRules(p.Rules), p.CreatedAt, keys}
+}
+
+// showIssued shows a key at the only moment that its text is known.
+func showIssued(k IssuedKey) keyJSON {
+	return keyJSON{ID: k.ID, Kind: k.Kind, Name: k.Name, Key: k.Secret, CreatedAt: k.CreatedAt}
+}
+
+func showKeys(keys []fsm.Key) []keyJSON {
+	shown := make([]keyJSON, len(keys))
+	for i, k := range keys {
+		shown[i] = keyJSON{
+			ID: k.ID, Kind: k.Kind, Name: k.Name, Key: k.Text, Prefix: k.Prefix,
+			CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt,
+		}
+	}
+	return shown
+}
+
+// project returns the project that a call's path names.
+func (s *Server) project(r *http.Request) (*fsm.Project, error) {
+	project, found := s.cfg.Broker.Project(r.PathValue("id"))
+	if !found {
+		return nil, Refuse(CodeNotFound, "no such project")
+	}
+	return project, nil
+}
+
+func (s *Server) listProjects(r *http.Request) (int, any, error) {
+	cursor, limit, err := listQuery(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	found, next := cutPage(s.cfg.Broker.Projects(cursor, limit+1), limit, func(p *fsm.Project) string { return p.ID })
+	projects := make([]projectJSON, len(found))
+	for i, p := range found {
+		projects[i] = showProject(p, showKeys(s.cfg.Broker.Keys(p.ID)))
+	}
+	return http.StatusOK, struct {
+		Projects []projectJSON `json:"projects"`
+		Next     string        `json:"next"`
+	}{projects, next}, nil
+}
+
+func (s *Server) getProject(r *http.Request) (int, any, error) {
+	project, err := s.project(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, showProject(project, showKeys(s.cfg.Broker.Keys(project.ID))), nil
+}
+
+var (
+	newProjectShape = objectShape{strict: true, names: []string{"name", "allowedOrigins", "allowNativeClients"}}
+	projectShape    = objectShape{strict: true, names: []string{"name", "allowedOrigins", "allowNativeClients", "rules"}}
+	newKeyShape     = objectShape{strict: true, names: []string{"kind", "name"}}
+	rotateShape     = objectShape{strict: true, names: []string{"overlap"}}
+)
+
+// readProject reads the fields of a project that a body holds.
+func readProject(r *http.Request, shape *objectShape) (fsm.UpdateProject, error) {
+	var change fsm.UpdateProject
+	var values [4][]byte
+	if err := adminBody(r, shape, values[:]); err != nil {
+		return change, err
+	}
+	if values[0] != nil {
+		name, err := parseName(values[0])
+		if err != nil {
+			return change, err
+		}
+		change.Name = &name
+	}
+	if values[1] != nil {
+		origins, err := parseOrigins(values[1])
+		if err != nil {
+			return change, Refuse(CodeInvalidMessage, err.Error())
+		}
+		change.AllowedOrigins = &origins
+	}
+	if values[2] != nil {
+		allow := string(values[2]) == "true"
+		if !allow && string(values[2]) != "false" {
+			return change, Refuse(CodeInvalidMessage, "allowNativeClients is neither true nor false")
+		}
+		change.AllowNativeClients = &allow
+	}
+	if values[3] != nil {
+		rules, err := parseRules(values[3])
+		if err != nil {
+			return change, Refuse(CodeInvalidMessage, err.Error())
+		}
+		change.Rules = &rules
+	}
+	return change, nil
+}
+
+func parseName(raw []byte) (string, error) {
+	name, ok := unquote(raw)
+	if !ok || name == "" || len(name) > maxName {
+		return "", Refuse(CodeInvalidMessage, fmt.Sprintf("name is not a string of 1 to %d bytes", maxName))
+	}
+	for _, r := range name {
+		if unicode.IsControl(r) {
+			return "", Refuse(CodeInvalidMessage, "name has a control character")
+		}
+	}
+	return name, nil
+}
+
+func parseOrigins(raw []byte) ([]string, error) {
+	origins := []string{}
+	err := scanArray(raw, maxNesting, func(raw []byte) error {
+		text, ok := unquote(raw)
+		if !ok {
+			return fmt.Errorf("not a string")
+		}
+		if len(origins) == maxOrigins {
+			return fmt.Errorf("more than %d", maxOrigins)
+		}
+		origin, err := ParseOriginPattern(text)
+		if err != nil {
+			return err
+		}
+		origins = append(origins, origin)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("allowedOrigins: %w", err)
+	}
+	return origins, nil
+}
+
+func (s *Server) createProject(r *http.Request) (int, any, error) {
+	fields, err := readProject(r, &newProjectShape)
+	if err != nil {
+		return 0, nil, err
+	}
+	if fields.Name == nil {
+		return 0, nil, Refuse(CodeInvalidMessage, "name is missing")
+	}
+	spec := ProjectSpec{Name: *fields.Name}
+	if fields.AllowedOrigins != nil {
+		spec.AllowedOrigins = *fields.AllowedOrigins
+	}
+	if fields.AllowNativeClients != nil {
+		spec.AllowNativeClients = *fields.AllowNativeClients
+	}
+	project, issued, err := s.cfg.Broker.CreateProject(r.Context(), spec)
+	if err != nil {
+		return 0, nil, err
+	}
+	keys := make([]keyJSON, len(issued))
+	for i, k := range issued {
+		keys[i] = showIssued(k)
+	}
+	return http.StatusCreated, showProject(project, keys), nil
+}
+
+func (s *Server) updateProject(r *http.Request) (int, any, error) {
+	change, err := readProject(r, &projectShape)
+	if err != nil {
+		return 0, nil, err
+	}
+	change.ID = r.PathValue("id")
+	project, err := s.cfg.Broker.UpdateProject(r.Context(), change)
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, showProject(project, showKeys(s.cfg.Broker.Keys(project.ID))), nil
+}
+
+func (s *Server) deleteProject(r *http.Request) (int, any, error) {
+	if err := s.cfg.Broker.DeleteProject(r.Context(), r.PathValue("id")); err != nil {
+		return 0, nil, err
+	}
+	return http.StatusNoContent, nil, nil
+}
+
+func (s *Server) createKey(r *http.Request) (int, any, error) {
+	var values [2][]byte
+	if err := adminBody(r, &newKeyShape, values[:]); err != nil {
+		return 0, nil, err
+	}
+	text, _ := unquote(values[0])
+	kind := fsm.KeyKind(text)
+	if kind != fsm.PublicKey && kind != fsm.ServerKey {
+		return 0, nil, Refuse(CodeInvalidMessage, `kind is neither "public" nor "server"`)
+	}
+	name := string(kind)
+	if values[1] != nil {
+		var err error
+		if name, err = parseName(values[1]); err != nil {
+			return 0, nil, err
+		}
+	}
+	issued, err := s.cfg.Broker.CreateKey(r.Context(), r.PathValue("id"), kind, name)
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusCreated, showIssued(issued), nil
+}
+
+func (s *Server) rotateKey(r *http.Request) (int, any, error) {
+	var values [1][]byte
+	if err := adminBody(r, &rotateShape, values[:]); err != nil {
+		return 0, nil, err
+	}
+	overlap := defaultOverlap
+	if values[0] != nil {
+		var err error
+		if overlap, err = parseOverlap(values[0]); err != nil {
+			return 0, nil, err
+		}
+	}
+	issued, old, err := s.cfg.Broker.RotateKey(r.Context(), r.PathValue("id"), overlap)
+	if err != nil {
+		return 0, nil, err
+	}
+	shown := showIssued(issued)
+	shown.Replaces = &replacesJSON{old.ID, old.ExpiresAt}
+	return http.StatusCreated, shown, nil
+}
+
+// parseOverlap reads a duration; the number 0 needs no unit.
+func parseOverlap(raw []byte) (time.Duration, error) {
+	if string(raw) == "0" {
+		return 0, nil
+	}
+	overlap, err := parseDuration(raw)
+	if err != nil {
+		return 0, Refuse(CodeInvalidMessage, "overlap: "+err.Error())
+	}
+	return overlap, nil
+}
+
+func (s *Server) revokeKey(r *http.Request) (int, any, error) {
+	if err := s.cfg.Broker.RevokeKey(r.Context(), r.PathValue("id")); err != nil {
+		return 0, nil, err
+	}
+	return http.StatusNoContent, nil, nil
+}

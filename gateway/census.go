@@ -1,0 +1,90 @@
+package gateway
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Connections lists the connections of a key on this node by id, those after
+// cursor, at most limit. An empty keyID lists those of all keys.
+func (s *Server) Connections(keyID, cursor string, limit int) []ConnectionStatus {
+	var all []ConnectionStatus
+	s.ask(func(l *loop) func() {
+		var mine []ConnectionStatus
+		for _, c := range l.conns {
+			if c.state != stateOpen || keyID != "" && c.keyID != keyID {
+				continue
+			}
+			if status := c.status(); status.ID > cursor {
+				mine = append(mine, status)
+			}
+		}
+		return func() { all = append(all, mine...) }
+	})
+	slices.SortFunc(all, func(a, b ConnectionStatus) int { return cmp.Compare(a.ID, b.ID) })
+	return all[:min(limit, len(all))]
+}
+
+// Subscribers counts the subscribers on this node of each channel of a project
+// that has any.
+func (s *Server) Subscribers(project string) map[string]int {
+	count := make(map[string]int)
+	s.ask(func(l *loop) func() {
+		mine := make(map[string]int)
+		for key, t := range l.topics {
+			if key.Project == project {
+				mine[key.Name] = len(t.subs)
+			}
+		}
+		return func() {
+			for name, n := range mine {
+				count[name] += n
+			}
+		}
+	})
+	return count
+}
+
+// ask runs question on every loop and what it returns on the caller's goroutine.
+func (s *Server) ask(question func(l *loop) func()) {
+	answers := make(chan func(), len(s.loops))
+	asked := 0
+	for _, l := range s.loops {
+		if l.mail.post(func() { answers <- question(l) }) {
+			asked++
+		}
+	}
+	for range asked {
+		select {
+		case use := <-answers:
+			use()
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// status is the connection as the admin API shows it.
+func (c *conn) status() ConnectionStatus {
+	s := c.loop.server
+	status := ConnectionStatus{
+		ID:       s.connectionName(c.id),
+		Node:     s.cfg.Broker.NodeName(),
+		Address:  c.peer.address,
+		Origin:   c.peer.origin,
+		KeyID:    c.keyID,
+		Since:    c.since,
+		Channels: make([]string, 0, len(c.subs)),
+		State:    "live",
+	}
+	for _, sub := range c.subs {
+		status.Channels = append(status.Channels, sub.topic.key.Name)
+		if !sub.joining && sub.next <= sub.topic.head {
+			status.Behind += sub.topic.head + 1 - sub.next
+		}
+	}
+	if status.Behind > 0 {
+		status.State = "catching_up"
+	}
+	return status
+}

@@ -1,0 +1,30 @@
+package gateway
+
+import (
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	maxChannelName = 255 // bytes
+	maxMessageID   = 128 // bytes
+	maxOffset      = 1<<53 - 1
+)
+
+// checkChannel returns a refusal unless name may be the name of a channel.
+func checkChannel(name string) *Refusal {
+	switch {
+	case name == "":
+		return Refuse(CodeInvalidChannel, "channel is missing")
+	case len(name) > maxChannelName:
+		return Refuse(CodeInvalidChannel, "channel name is longer than 255 bytes")
+	case !utf8.ValidString(name):
+		return Refuse(CodeInvalidChannel, "channel name is not valid UTF-8")
+	}
+	for _, r := range name {
+		if unicode.IsControl(r) {
+			return Refuse(CodeInvalidChannel, "channel name has a control character")
+		}
+	}
+	return nil
+}

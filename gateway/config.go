@@ -1,0 +1,200 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// RefuseAfter is the staleness from which a node authenticates nobody any more,
+// CloseAfter the one from which it closes its clients. A revoked key is dead
+// after ten seconds, whatever fails, because of them.
+const (
+	RefuseAfter = 6 * time.Second
+	CloseAfter  = 9 * time.Second
+)
+
+// Config says how a Server serves. Listener, Broker and Logger are required.
+type Config struct {
+	Listener net.Listener // bound already; the Server closes it
+	Broker   Broker
+	Logger   *slog.Logger
+	Version  string // shown to operators
+
+	Console  http.Handler         // served at /console/; nil serves nothing there
+	Registry *prometheus.Registry // takes the metrics, and is what /metrics shows; nil for neither
+	// TrustedProxies may say in X-Forwarded-For whom they speak for.
+	TrustedProxies []netip.Prefix
+
+	Poller  string // how sockets are watched: "epoll" (default on Linux) or "portable"
+	Loops   int    // event loops; default one per core
+	Workers int    // goroutines that read the log for all loops; default 16
+
+	Limits
+}
+
+// Limits are what a client may do and how long it may take. A zero value stands
+// for the default.
+type Limits struct {
+	MaxMessageBytes   int // payload of a message; default 64 KiB, at most 1 MiB
+	MaxBatchBytes     int // body of a REST batch; default 4 MiB
+	MaxHandshakeBytes int // request line and headers; default 8 KiB
+	MaxChannels       int // subscriptions of one connection; default 1,000
+	MaxDepth          int // nesting of a payload; default 64, at most 512
+	MaxConnections    int // default: the limit of open files less what the node itself needs
+	MaxPublishes      int // unanswered publishes of one connection; default 256
+	SendBufferBytes   int // kernel's send buffer of a connection; default 64 KiB
+	// CommitBacklogBytes is how much payload may wait for one event loop. Beyond
+	// it a loop is only told how far channels reach, and reads the log. Default 16 MiB.
+	CommitBacklogBytes int
+	FailedAuthBurst    int // failed authentications per address and per key; default 50
+	FailedAuthRate     int // and so many more each second; default 5
+
+	HandshakeTimeout time.Duration // default 5 s
+	AuthTimeout      time.Duration // default 10 s
+	FrameTimeout     time.Duration // arrival of one message; default 10 s
+	Heartbeat        time.Duration // between heartbeats of the server; default 25 s
+	PingAfter        time.Duration // silence after which a client is pinged; default 60 s
+	SilenceTimeout   time.Duration // silence after which it is closed; default 90 s
+	StallTimeout     time.Duration // a socket that takes nothing for so long is closed; default 30 s
+	CloseGrace       time.Duration // for a client to close after it was told to; default 2 s
+	DrainSpread      time.Duration // over which Drain closes clients; default 5 s
+	RequestTimeout   time.Duration // for what is asked of the Broker; default 10 s
+}
+
+// DefaultLimits returns the limits that a node has unless it is told otherwise.
+func DefaultLimits() Limits {
+	return Limits{
+		MaxMessageBytes:    64 << 10,
+		MaxBatchBytes:      4 << 20,
+		MaxHandshakeBytes:  8 << 10,
+		MaxChannels:        1000,
+		MaxDepth:           64,
+		MaxConnections:     connectionLimit(),
+		MaxPublishes:       256,
+		SendBufferBytes:    64 << 10,
+		CommitBacklogBytes: 16 << 20,
+		FailedAuthBurst:    50,
+		FailedAuthRate:     5,
+		HandshakeTimeout:   5 * time.Second,
+		AuthTimeout:        10 * time.Second,
+		FrameTimeout:       10 * time.Second,
+		Heartbeat:          25 * time.Second,
+		PingAfter:          60 * time.Second,
+		SilenceTimeout:     90 * time.Second,
+		StallTimeout:       30 * time.Second,
+		CloseGrace:         2 * time.Second,
+		DrainSpread:        5 * time.Second,
+		RequestTimeout:     10 * time.Second,
+	}
+}
+
+// limit is one of the Limits, by name.
+type limit[T any] struct {
+	name string
+	at   *T
+}
+
+func (l *Limits) counts() []limit[int] {
+	return []limit[int]{
+		{"MaxMessageBytes", &l.MaxMessageBytes}, {"MaxBatchBytes", &l.MaxBatchBytes},
+		{"MaxHandshakeBytes", &l.MaxHandshakeBytes}, {"MaxChannels", &l.MaxChannels},
+		{"MaxDepth", &l.MaxDepth}, {"MaxConnections", &l.MaxConnections},
+		{"MaxPublishes", &l.MaxPublishes}, {"SendBufferBytes", &l.SendBufferBytes},
+		{"CommitBacklogBytes", &l.CommitBacklogBytes}, {"FailedAuthBurst", &l.FailedAuthBurst},
+		{"FailedAuthRate", &l.FailedAuthRate},
+	}
+}
+
+func (l *Limits) times() []limit[time.Duration] {
+	return []limit[time.Duration]{
+		{"HandshakeTimeout", &l.HandshakeTimeout}, {"AuthTimeout", &l.AuthTimeout},
+		{"FrameTimeout", &l.FrameTimeout}, {"Heartbeat", &l.Heartbeat},
+		{"PingAfter", &l.PingAfter}, {"SilenceTimeout", &l.SilenceTimeout},
+		{"StallTimeout", &l.StallTimeout}, {"CloseGrace", &l.CloseGrace},
+		{"DrainSpread", &l.DrainSpread}, {"RequestTimeout", &l.RequestTimeout},
+	}
+}
+
+func (l *Limits) setDefaults() {
+	defaults := DefaultLimits()
+	setDefaults(l.counts(), defaults.counts())
+	setDefaults(l.times(), defaults.times())
+}
+
+func setDefaults[T comparable](limits, defaults []limit[T]) {
+	var zero T
+	for i := range limits {
+		if *limits[i].at == zero {
+			*limits[i].at = *defaults[i].at
+		}
+	}
+}
+
+// Validate returns an error that names the first limit that is wrong.
+func (l Limits) Validate() error {
+	for _, count := range l.counts() {
+		if *count.at < 0 {
+			return fmt.Errorf("%s is negative", count.name)
+		}
+	}
+	for _, span := range l.times() {
+		if *span.at < 0 {
+			return fmt.Errorf("%s is negative", span.name)
+		}
+	}
+	l.setDefaults()
+	switch {
+	case l.MaxMessageBytes > 1<<20:
+		return errors.New("MaxMessageBytes is over 1 MiB")
+	case l.MaxDepth > maxNesting:
+		return fmt.Errorf("MaxDepth is over %d", maxNesting)
+	case l.SilenceTimeout <= l.PingAfter:
+		return errors.New("SilenceTimeout is not longer than PingAfter")
+	}
+	return nil
+}
+
+func (c *Config) setDefaults() {
+	c.Limits.setDefaults()
+	if c.Poller == "" {
+		c.Poller = defaultPoller
+	}
+	if c.Loops == 0 {
+		c.Loops = min(runtime.GOMAXPROCS(0), maxLoops)
+	}
+	if c.Workers == 0 {
+		c.Workers = 16
+	}
+}
+
+// Validate returns an error that names the first field that is wrong.
+func (c Config) Validate() error {
+	if err := c.Limits.Validate(); err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	c.setDefaults()
+	switch {
+	case c.Listener == nil:
+		return errors.New("gateway: Listener is missing")
+	case c.Broker == nil:
+		return errors.New("gateway: Broker is missing")
+	case c.Logger == nil:
+		return errors.New("gateway: Logger is missing")
+	case c.Loops < 0 || c.Loops > maxLoops:
+		return fmt.Errorf("gateway: Loops is not between 1 and %d", maxLoops)
+	case c.Workers < 0:
+		return errors.New("gateway: Workers is negative")
+	}
+	if _, known := pollers[c.Poller]; !known {
+		return fmt.Errorf("gateway: Poller %q is not known here", c.Poller)
+	}
+	return nil
+}

@@ -1,0 +1,346 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// peer is what the upgrade request said of a client.
+type peer struct {
+	address string // of the client, also behind a trusted proxy
+	origin  string // the Origin header, empty when there was none
+	host    string // the Host header
+}
+
+// connState is how far a connection has come.
+type connState uint8
+
+const (
+	stateNew      connState = iota // nothing but auth is taken
+	stateChecking                  // its key is being looked up
+	stateOpen
+	stateRefused // told why; it may go by itself before it is closed
+	stateClosing // sent a close frame and waits for the client's
+	stateEnded   // the socket is gone
+)
+
+// closeCode is a WebSocket close code.
+type closeCode = ws.StatusCode
+
+// Close codes, in the words of this protocol.
+const (
+	closeFinal        = ws.StatusNormalClosure   // do not come back
+	closeGoingAway    = ws.StatusGoingAway       // silent for too long
+	closePolicy       = ws.StatusPolicyViolation // did not authenticate, or sent at a crawl
+	closeRestart      = closeCode(1012)          // draining: reconnect
+	closeTryLater     = closeCode(1013)          // try again, here or elsewhere
+	closeSlowConsumer = closeCode(4008)          // reconnect and resume
+)
+
+// conn is one client connection. All of it belongs to its loop.
+type conn struct {
+	loop      *loop
+	transport transport
+	index     int // in loop.conns
+	id        uint64
+	peer      *peer
+	since     int64 // Unix ms
+	state     connState
+	dirty     bool
+	draining  bool // to be closed when no publish is unanswered
+
+	// Who it is, once open.
+	keyID   string
+	project string
+	server  bool // a server key: may publish, has no origin to judge
+
+	// What comes in.
+	frames  frameReader
+	paused  bool
+	held    []byte     // read but not yet looked at, while paused
+	pending []*publish // not yet answered, in the order they came
+
+	// What is subscribed.
+	subs    []*subscription // by channel name
+	behind  []*subscription // waiting for their turn to read the log
+	ops     []op            // subscribe and unsubscribe, in the order they came
+	working bool            // a job of this connection is with the workers
+
+	// What goes out.
+	out       outbox
+	closeWith closeCode // what a refused connection is closed with
+
+	// Times since the loop began.
+	wheelTick     int64
+	authBy        time.Duration
+	lastRead      time.Duration
+	pinged        bool
+	frameSince    time.Duration // when the message that is half read began
+	nextHeartbeat time.Duration
+	heartbeatDue  bool
+	progressAt    time.Duration // when the socket last took something
+	endBy         time.Duration // refused and closing: when patience ends
+}
+
+func newConn(l *loop, p *peer, id uint64) *conn {
+	cfg := &l.server.cfg
+	return &conn{
+		loop:          l,
+		id:            id,
+		peer:          p,
+		since:         time.Now().UnixMilli(),
+		frames:        frameReader{limit: 2 * cfg.MaxMessageBytes},
+		authBy:        l.now + cfg.AuthTimeout,
+		lastRead:      l.now,
+		nextHeartbeat: l.now + cfg.Heartbeat,
+	}
+}
+
+// received takes what the client has sent. p may be changed and is not kept.
+func (c *conn) received(p []byte) {
+	c.lastRead, c.pinged = c.loop.now, false
+	c.loop.touch(c)
+	if c.paused {
+		c.held = append(c.held, p...)
+		return
+	}
+	c.feed(p)
+}
+
+// feed looks at bytes frame by frame until it has to wait for an answer.
+func (c *conn) feed(p []byte) {
+	for len(p) > 0 && c.state != stateEnded {
+		if c.mustPause() {
+			c.paused = true
+			c.held = append(c.held[:0], p...)
+			c.transport.Pause()
+			return
+		}
+		wasMidway := c.frames.midway()
+		event, payload, n, err := c.frames.next(p)
+		p = p[n:]
+		if err != nil {
+			c.broken(err.(*frameError))
+			return
+		}
+		if midway := c.frames.midway(); midway && (!wasMidway || event != frameNone) {
+			c.frameSince = c.loop.now
+			c.loop.wheel.schedule(c, c.loop.now+c.loop.server.cfg.FrameTimeout)
+		}
+		c.handle(event, payload)
+	}
+}
+
+// mustPause reports whether enough is under way for this client.
+func (c *conn) mustPause() bool {
+	return c.state == stateChecking ||
+		len(c.pending) >= c.loop.server.cfg.MaxPublishes ||
+		len(c.ops) >= maxOps ||
+		len(c.out.urgent) >= maxUrgent
+}
+
+// resume goes on with what was held back.
+func (c *conn) resume() {
+	if !c.paused || c.mustPause() || c.state == stateEnded {
+		return
+	}
+	held := c.held
+	c.paused, c.held = false, nil
+	c.lastRead, c.frameSince = c.loop.now, c.loop.now
+	c.feed(held)
+	if !c.paused && c.state != stateEnded {
+		c.transport.Resume()
+	}
+	c.loop.touch(c)
+}
+
+func (c *conn) handle(event frameEvent, payload []byte) {
+	switch event {
+	case frameText:
+		if c.state < stateRefused {
+			c.request(payload)
+		}
+	case framePing:
+		if c.state < stateClosing {
+			c.out.urgent = appendControl(c.out.urgent, ws.OpPong, payload)
+		}
+	case frameClose:
+		c.closed(payload)
+	}
+}
+
+// closed handles the client's close frame: the answer to ours, or the first.
+func (c *conn) closed(payload []byte) {
+	if c.state == stateClosing {
+		c.end(!c.out.empty())
+		return
+	}
+	code := closeFinal
+	if len(payload) >= 2 {
+		code, _ = ws.ParseCloseFrameData(payload)
+	}
+	c.close(code, "")
+	c.flush()
+	c.end(!c.out.empty())
+}
+
+// broken closes a connection whose bytes make no sense. There is no telling
+// where its next frame begins, so its close frame is not waited for.
+func (c *conn) broken(err *frameError) {
+	if c.state >= stateClosing {
+		c.frames = frameReader{limit: c.frames.limit}
+		return
+	}
+	if err.code == ws.StatusMessageTooBig {
+		c.sendRefusal(Refuse(CodeMessageTooLarge, err.reason), "", "")
+	}
+	c.close(err.code, err.reason)
+}
+
+// writable says that the socket has room again.
+func (c *conn) writable() {
+	c.out.blocked = false
+	c.progressAt = c.loop.now
+	c.loop.touch(c)
+}
+
+// gone says that the client has hung up or the socket is broken.
+func (c *conn) gone() { c.end(true) }
+
+// settle does what is left to do at the end of a turn: write, go on reading,
+// read the log.
+func (c *conn) settle() {
+	if c.state == stateEnded {
+		return
+	}
+	if c.heartbeatDue && !c.out.blocked {
+		c.heartbeatDue = false
+		c.out.urgent = append(c.out.urgent, heartbeatFrame...)
+	}
+	c.flush()
+	c.resume()
+	c.pump()
+}
+
+// close tells the client that the connection ends, and why.
+func (c *conn) close(code closeCode, reason string) {
+	if c.state >= stateClosing {
+		return
+	}
+	c.forget()
+	c.state = stateClosing
+	c.out.urgent = appendClose(c.out.urgent, code, reason)
+	c.endBy = c.loop.now + c.loop.server.cfg.CloseGrace
+	c.loop.wheel.schedule(c, c.endBy)
+	c.loop.touch(c)
+	c.loop.server.metrics.closed(code)
+}
+
+// forget drops all subscriptions and what was to be delivered or answered.
+func (c *conn) forget() {
+	for _, sub := range c.subs {
+		sub.gone = true
+		sub.topic.leave(sub)
+	}
+	c.subs, c.behind, c.ops, c.pending = nil, nil, nil, nil
+	clear(c.out.runs)
+	c.out.runs = nil
+}
+
+// end lets go of the socket: at once and with what it still holds when reset,
+// else after what was written is on its way.
+func (c *conn) end(reset bool) {
+	if c.state == stateEnded {
+		return
+	}
+	c.forget()
+	c.state = stateEnded
+	if reset {
+		c.transport.Reset()
+	} else {
+		c.transport.Close()
+	}
+	c.held, c.out = nil, outbox{}
+	c.loop.detach(c)
+}
+
+// check does what is due by time and has the wheel come back for the next.
+func (c *conn) check() {
+	now, cfg := c.loop.now, &c.loop.server.cfg
+	switch c.state {
+	case stateEnded:
+		return
+	case stateNew:
+		if now >= c.authBy {
+			c.refuse(Refuse(CodeAuthTimeout, "no auth frame in time"), "", "")
+		}
+	case stateRefused:
+		if now >= c.endBy {
+			c.close(c.closeWith, "")
+		}
+	case stateOpen:
+		if now >= c.nextHeartbeat {
+			c.nextHeartbeat += cfg.Heartbeat
+			c.heartbeatDue = true
+			c.loop.touch(c)
+		}
+	}
+	if c.state == stateClosing {
+		if now >= c.endBy {
+			c.end(!c.out.empty())
+			return
+		}
+		c.loop.wheel.schedule(c, c.endBy)
+		return
+	}
+	c.checkLiveness(now)
+	if c.state < stateClosing {
+		c.loop.wheel.schedule(c, c.nextCheck())
+	}
+}
+
+func (c *conn) checkLiveness(now time.Duration) {
+	cfg := &c.loop.server.cfg
+	switch {
+	case c.out.blocked && now-c.progressAt >= cfg.StallTimeout:
+		c.close(closeSlowConsumer, "slow_consumer")
+	case c.paused:
+		// Silence is ours, not the client's.
+	case now-c.lastRead >= cfg.SilenceTimeout:
+		c.close(closeGoingAway, "no sign of life")
+	case c.frames.midway() && now-c.frameSince >= cfg.FrameTimeout:
+		c.close(closePolicy, "message took too long to arrive")
+	case now-c.lastRead >= cfg.PingAfter && !c.pinged:
+		c.pinged = true
+		c.out.urgent = appendControl(c.out.urgent, ws.OpPing, nil)
+		c.loop.touch(c)
+	}
+}
+
+// nextCheck is when something is due next, but for what is scheduled by itself.
+func (c *conn) nextCheck() time.Duration {
+	cfg := &c.loop.server.cfg
+	at := c.lastRead + cfg.PingAfter
+	if c.pinged || c.paused {
+		at = c.loop.now + cfg.SilenceTimeout - cfg.PingAfter
+		if !c.paused {
+			at = c.lastRead + cfg.SilenceTimeout
+		}
+	}
+	switch c.state {
+	case stateNew:
+		at = min(at, c.authBy)
+	case stateRefused:
+		at = min(at, c.endBy)
+	case stateOpen:
+		at = min(at, c.nextHeartbeat)
+	}
+	if c.out.blocked {
+		at = min(at, c.progressAt+cfg.StallTimeout)
+	}
+	if c.frames.midway() && !c.paused {
+		at = min(at, c.frameSince+cfg.FrameTimeout)
+	}
+	return at
+}

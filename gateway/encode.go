@@ -1,0 +1,169 @@
+package gateway
+
+import (
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// Server frames are built by hand: their shapes are few, and a message frame is
+// built once for all who get it.
+
+const hexDigits = "0123456789abcdef"
+
+// appendQuoted appends text as a JSON string.
+func appendQuoted(dst []byte, text string) []byte {
+	dst = append(dst, '"')
+	start := 0
+	for i := 0; i < len(text); {
+		c := text[i]
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(text[i:])
+			if r == utf8.RuneError && size == 1 {
+				dst = append(append(dst, text[start:i]...), "\ufffd"...)
+				start = i + 1
+			}
+			i += size
+			continue
+		}
+		if c < ' ' || c == '"' || c == '\\' {
+			dst = append(dst, text[start:i]...)
+			if c < ' ' {
+				dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+			} else {
+				dst = append(dst, '\\', c)
+			}
+			start = i + 1
+		}
+		i++
+	}
+	return append(append(dst, text[start:]...), '"')
+}
+
+// appendMessage appends a message frame. channel is the quoted name.
+func appendMessage(dst, channel []byte, m fsm.Message, replay bool) []byte {
+	dst, mark := beginFrame(dst)
+	dst = append(dst, `{"type":"message","channel":`...)
+	dst = append(dst, channel...)
+	dst = append(dst, `,"data":`...)
+	dst = append(dst, m.Data...)
+	dst = append(dst, `,"offset":`...)
+	dst = strconv.AppendUint(dst, m.Offset, 10)
+	dst = append(dst, `,"timestamp":`...)
+	dst = strconv.AppendInt(dst, m.Timestamp, 10)
+	dst = append(dst, `,"replay":`...)
+	dst = strconv.AppendBool(dst, replay)
+	return endFrame(append(dst, '}'), mark)
+}
+
+func appendGap(dst, channel []byte, from, to uint64) []byte {
+	dst, mark := beginFrame(dst)
+	dst = append(dst, `{"type":"gap","channel":`...)
+	dst = append(dst, channel...)
+	dst = append(dst, `,"from":`...)
+	dst = strconv.AppendUint(dst, from, 10)
+	dst = append(dst, `,"to":`...)
+	dst = strconv.AppendUint(dst, to, 10)
+	return endFrame(append(dst, '}'), mark)
+}
+
+func appendSubscribed(dst, channel []byte, head, earliest uint64, epoch string, recovered bool) []byte {
+	dst, mark := beginFrame(dst)
+	dst = append(dst, `{"type":"subscribed","channel":`...)
+	dst = append(dst, channel...)
+	dst = append(dst, `,"offset":`...)
+	dst = strconv.AppendUint(dst, head, 10)
+	dst = append(dst, `,"earliest":`...)
+	dst = strconv.AppendUint(dst, earliest, 10)
+	dst = append(dst, `,"epoch":`...)
+	dst = appendQuoted(dst, epoch)
+	dst = append(dst, `,"recovered":`...)
+	dst = strconv.AppendBool(dst, recovered)
+	return endFrame(append(dst, '}'), mark)
+}
+
+func appendUnsubscribed(dst []byte, channel string) []byte {
+	dst, mark := beginFrame(dst)
+	dst = append(dst, `{"type":"unsubscribed","channel":`...)
+	return endFrame(append(appendQuoted(dst, channel), '}'), mark)
+}
+
+func appendPublished(dst []byte, channel, id string, r fsm.Receipt) []byte {
+	dst, mark := beginFrame(dst)
+	dst = append(dst, `{"type":"published","channel":`...)
+	dst = appendQuoted(dst, channel)
+	dst = append(dst, `,"offset":`...)
+	dst = strconv.AppendUint(dst, r.Offset, 10)
+	dst = append(dst, `,"timestamp":`...)
+	dst = strconv.AppendInt(dst, r.Timestamp, 10)
+	if id != "" {
+		dst = append(dst, `,"id":`...)
+		dst = appendQuoted(dst, id)
+	}
+	if r.Duplicate {
+		dst = append(dst, `,"duplicate":true`...)
+	}
+	return endFrame(append(dst, '}'), mark)
+}
+
+// appendRefusal appends an error frame; channel and id are left out when empty.
+func appendRefusal(dst []byte, r *Refusal, channel, id string) []byte {
+	dst, mark := beginFrame(dst)
+	if r.Code == CodeAuthTimeout {
+		dst = append(dst, `{"type":"auth_timeout","error":`...)
+	} else {
+		dst = append(dst, `{"type":"error","error":`...)
+	}
+	dst = appendQuoted(dst, r.Reason)
+	dst = append(dst, `,"code":`...)
+	dst = appendQuoted(dst, string(r.Code))
+	if channel != "" {
+		dst = append(dst, `,"channel":`...)
+		dst = appendQuoted(dst, channel)
+	}
+	if id != "" {
+		dst = append(dst, `,"id":`...)
+		dst = appendQuoted(dst, id)
+	}
+	if r.RetryAfter > 0 {
+		dst = append(dst, `,"retryAfter":`...)
+		dst = strconv.AppendInt(dst, r.RetryAfter.Milliseconds(), 10)
+	}
+	return endFrame(append(dst, '}'), mark)
+}
+
+// connectedInfo is what a client is told once it is authenticated.
+type connectedInfo struct {
+	connection      string
+	node            string
+	epoch           string
+	maxMessageBytes int
+	heartbeatMs     int64
+}
+
+// features are the additions to the published protocol that this server knows.
+const features = `["gap","epoch","from","id"]`
+
+func appendConnected(dst []byte, info connectedInfo) []byte {
+	dst, mark := beginFrame(dst)
+	dst = endFrame(append(dst, `{"type":"auth_success"}`...), mark)
+	dst, mark = beginFrame(dst)
+	dst = append(dst, `{"type":"connected","connectionId":`...)
+	dst = appendQuoted(dst, info.connection)
+	dst = append(dst, `,"node":`...)
+	dst = appendQuoted(dst, info.node)
+	dst = append(dst, `,"features":`+features+`,"epoch":`...)
+	dst = appendQuoted(dst, info.epoch)
+	dst = append(dst, `,"maxMessageBytes":`...)
+	dst = strconv.AppendInt(dst, int64(info.maxMessageBytes), 10)
+	dst = append(dst, `,"heartbeatMs":`...)
+	dst = strconv.AppendInt(dst, info.heartbeatMs, 10)
+	return endFrame(append(dst, '}'), mark)
+}
+
+// heartbeatFrame is the frame that keeps published clients from giving up.
+var heartbeatFrame = func() []byte {
+	buf, mark := beginFrame(nil)
+	return endFrame(append(buf, `{"type":"heartbeat"}`...), mark)
+}()

@@ -1,0 +1,437 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// fakeBroker is a cluster of one in memory. Commits are applied by one
+// goroutine, as a real node does, which tells the observer.
+type fakeBroker struct {
+	commits chan func()
+	done    sync.WaitGroup
+
+	mu        sync.Mutex
+	observer  fsm.Observer
+	epoch     string
+	keys      map[string]fsm.Key // by text
+	projects  map[string]*fsm.Project
+	channels  map[fsm.ChannelKey]*fakeChannel
+	staleness time.Duration
+	clock     int64
+	nextID    int
+
+	catchUp    func(ctx context.Context) error // nil: at once
+	catchUps   int
+	publishErr error
+	holdAcks   chan struct{} // when set, acknowledgements wait for it to close
+	channelErr error
+	readHook   func(key fsm.ChannelKey) error
+}
+
+type fakeChannel struct {
+	messages []fsm.Message // retained
+	head     uint64
+	ids      map[string]fsm.Receipt
+}
+
+const adminToken = "admin-token-of-the-tests"
+
+func newFakeBroker() *fakeBroker {
+	b := &fakeBroker{
+		commits:  make(chan func(), 1<<16),
+		epoch:    "epoch-1",
+		keys:     make(map[string]fsm.Key),
+		projects: make(map[string]*fsm.Project),
+		channels: make(map[fsm.ChannelKey]*fakeChannel),
+		clock:    1_764_000_000_000,
+	}
+	b.done.Go(func() {
+		for commit := range b.commits {
+			commit()
+		}
+	})
+	return b
+}
+
+func (b *fakeBroker) close() {
+	close(b.commits)
+	b.done.Wait()
+}
+
+func (b *fakeBroker) set(change func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change()
+}
+
+func (b *fakeBroker) id(kind string) string {
+	b.nextID++
+	return fmt.Sprintf("%s-%03d", kind, b.nextID)
+}
+
+// addKey makes a key of a project known and returns its text.
+func (b *fakeBroker) addKey(project string, kind fsm.KeyKind) string {
+	text := NewKeyText(kind)
+	b.set(func() { b.putKey(project, kind, "test", text) })
+	return text
+}
+
+func (b *fakeBroker) putKey(project string, kind fsm.KeyKind, name, text string) fsm.Key {
+	key := fsm.Key{
+		ID: b.id("key"), Project: project, Kind: kind, Name: name, Prefix: text[:8],
+		Hash: fsm.HashKey(text), CreatedAt: b.clock,
+	}
+	if kind == fsm.PublicKey {
+		key.Text = text
+	}
+	b.keys[text] = key
+	return key
+}
+
+func (b *fakeBroker) endKey(text string) {
+	b.mu.Lock()
+	key := b.keys[text]
+	delete(b.keys, text)
+	observer := b.observer
+	b.mu.Unlock()
+	observer.KeyEnded(key)
+}
+
+func (b *fakeBroker) channel(key fsm.ChannelKey) *fakeChannel {
+	c := b.channels[key]
+	if c == nil {
+		c = &fakeChannel{ids: make(map[string]fsm.Receipt)}
+		b.channels[key] = c
+	}
+	return c
+}
+
+// append commits messages to a channel and returns when observers were told.
+func (b *fakeBroker) append(key fsm.ChannelKey, data ...string) {
+	told := make(chan struct{})
+	b.commits <- func() {
+		defer close(told)
+		var batch fsm.Appended
+		batch.Channel = key
+		b.mu.Lock()
+		for _, d := range data {
+			batch.Messages = append(batch.Messages, b.put(key, "", []byte(d)))
+		}
+		observer := b.observer
+		b.mu.Unlock()
+		observer.Appended([]fsm.Appended{batch})
+	}
+	<-told
+}
+
+func (b *fakeBroker) put(key fsm.ChannelKey, id string, data []byte) fsm.Message {
+	c := b.channel(key)
+	c.head++
+	b.clock++
+	m := fsm.Message{Offset: c.head, Timestamp: b.clock, Data: data}
+	c.messages = append(c.messages, m)
+	if id != "" {
+		c.ids[id] = fsm.Receipt{Offset: m.Offset, Timestamp: m.Timestamp, Duplicate: true}
+	}
+	return m
+}
+
+// trim forgets the messages of a channel before an offset.
+func (b *fakeBroker) trim(key fsm.ChannelKey, earliest uint64) {
+	b.set(func() {
+		c := b.channel(key)
+		c.messages = slices.DeleteFunc(c.messages, func(m fsm.Message) bool { return m.Offset < earliest })
+	})
+}
+
+func (c *fakeChannel) earliest() uint64 {
+	if len(c.messages) == 0 {
+		return c.head + 1
+	}
+	return c.messages[0].Offset
+}
+
+func (b *fakeBroker) NodeName() string { return "node-under-test" }
+
+func (b *fakeBroker) Epoch() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.epoch
+}
+
+func (b *fakeBroker) Key(text string) (fsm.Key, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	key, found := b.keys[text]
+	return key, found
+}
+
+func (b *fakeBroker) Project(id string) (*fsm.Project, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p, found := b.projects[id]
+	return p, found
+}
+
+func (b *fakeBroker) Staleness() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.staleness
+}
+
+func (b *fakeBroker) CatchUp(ctx context.Context) error {
+	b.mu.Lock()
+	b.catchUps++
+	catchUp := b.catchUp
+	b.mu.Unlock()
+	if catchUp == nil {
+		return nil
+	}
+	return catchUp(ctx)
+}
+
+func (b *fakeBroker) Publish(p fsm.Publish, done func(fsm.Receipt, error)) {
+	b.commits <- func() {
+		b.mu.Lock()
+		if b.publishErr != nil {
+			err := b.publishErr
+			b.mu.Unlock()
+			done(fsm.Receipt{}, err)
+			return
+		}
+		observer, hold := b.observer, b.holdAcks
+		if receipt, seen := b.channel(p.Channel).ids[p.ID]; seen && p.ID != "" {
+			b.mu.Unlock()
+			done(receipt, nil)
+			return
+		}
+		if project := b.projects[p.Channel.Project]; project.Rule(p.Channel.Name).Durability == fsm.DurabilityMemory {
+			stamp := b.clock
+			b.mu.Unlock()
+			observer.(*Server).Transient(p.Channel, stamp, p.Data)
+			done(fsm.Receipt{Timestamp: stamp}, nil)
+			return
+		}
+		m := b.put(p.Channel, p.ID, p.Data)
+		b.mu.Unlock()
+		observer.Appended([]fsm.Appended{{Channel: p.Channel, Messages: []fsm.Message{m}}})
+		if hold != nil {
+			b.done.Go(func() {
+				<-hold
+				done(fsm.Receipt{Offset: m.Offset, Timestamp: m.Timestamp}, nil)
+			})
+			return
+		}
+		done(fsm.Receipt{Offset: m.Offset, Timestamp: m.Timestamp}, nil)
+	}
+}
+
+func (b *fakeBroker) Channel(_ context.Context, key fsm.ChannelKey) (fsm.ChannelInfo, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.channelErr != nil {
+		return fsm.ChannelInfo{}, b.channelErr
+	}
+	c, found := b.channels[key]
+	if !found {
+		return fsm.ChannelInfo{Name: key.Name, Earliest: 1}, nil
+	}
+	return fsm.ChannelInfo{Name: key.Name, Head: c.head, Earliest: c.earliest()}, nil
+}
+
+func (b *fakeBroker) Read(_ context.Context, key fsm.ChannelKey, after uint64, maxMessages, maxBytes int) (fsm.Page, error) {
+	b.mu.Lock()
+	hook := b.readHook
+	b.mu.Unlock()
+	if hook != nil {
+		if err := hook(key); err != nil {
+			return fsm.Page{}, err
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := b.channel(key)
+	page := fsm.Page{Head: c.head, Earliest: c.earliest()}
+	at, _ := slices.BinarySearchFunc(c.messages, after+1, func(m fsm.Message, offset uint64) int {
+		return cmp.Compare(m.Offset, offset)
+	})
+	size := 0
+	for _, m := range c.messages[at:] {
+		if len(page.Messages) == maxMessages || len(page.Messages) > 0 && size+len(m.Data) > maxBytes {
+			break
+		}
+		size += len(m.Data)
+		page.Messages = append(page.Messages, m)
+	}
+	return page, nil
+}
+
+func (b *fakeBroker) OffsetAt(_ context.Context, key fsm.ChannelKey, t int64) (uint64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := b.channel(key)
+	for _, m := range c.messages {
+		if m.Timestamp >= t {
+			return m.Offset, nil
+		}
+	}
+	return c.head + 1, nil
+}
+
+func (b *fakeBroker) Admin(token string) bool { return token == adminToken }
+
+func (b *fakeBroker) CreateProject(_ context.Context, spec ProjectSpec) (*fsm.Project, []IssuedKey, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := &fsm.Project{
+		ID: b.id("prj"), Name: spec.Name, AllowedOrigins: spec.AllowedOrigins,
+		AllowNativeClients: spec.AllowNativeClients, CreatedAt: b.clock,
+	}
+	b.projects[p.ID] = p
+	var issued []IssuedKey
+	for _, kind := range []fsm.KeyKind{fsm.PublicKey, fsm.ServerKey} {
+		text := NewKeyText(kind)
+		issued = append(issued, IssuedKey{b.putKey(p.ID, kind, "default", text), text})
+	}
+	return p, issued, nil
+}
+
+func (b *fakeBroker) Projects(cursor string, limit int) []*fsm.Project {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var found []*fsm.Project
+	for id, p := range b.projects {
+		if id > cursor {
+			found = append(found, p)
+		}
+	}
+	slices.SortFunc(found, func(a, b *fsm.Project) int { return cmp.Compare(a.ID, b.ID) })
+	return found[:min(limit, len(found))]
+}
+
+func (b *fakeBroker) UpdateProject(_ context.Context, change fsm.UpdateProject) (*fsm.Project, error) {
+	b.mu.Lock()
+	old, found := b.projects[change.ID]
+	if !found {
+		b.mu.Unlock()
+		return nil, Refuse(CodeNotFound, "no such project")
+	}
+	p := *old
+	if change.Name != nil {
+		p.Name = *change.Name
+	}
+	if change.AllowedOrigins != nil {
+		p.AllowedOrigins = *change.AllowedOrigins
+	}
+	if change.AllowNativeClients != nil {
+		p.AllowNativeClients = *change.AllowNativeClients
+	}
+	if change.Rules != nil {
+		p.Rules = *change.Rules
+	}
+	b.projects[p.ID] = &p
+	observer := b.observer
+	b.mu.Unlock()
+	observer.ProjectChanged(p.ID)
+	return &p, nil
+}
+
+func (b *fakeBroker) DeleteProject(_ context.Context, id string) error {
+	b.mu.Lock()
+	if _, found := b.projects[id]; !found {
+		b.mu.Unlock()
+		return Refuse(CodeNotFound, "no such project")
+	}
+	delete(b.projects, id)
+	observer := b.observer
+	b.mu.Unlock()
+	observer.ProjectChanged(id)
+	return nil
+}
+
+func (b *fakeBroker) Keys(project string) []fsm.Key {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var found []fsm.Key
+	for _, k := range b.keys {
+		if k.Project == project {
+			found = append(found, k)
+		}
+	}
+	slices.SortFunc(found, func(a, b fsm.Key) int { return cmp.Compare(a.ID, b.ID) })
+	return found
+}
+
+func (b *fakeBroker) CreateKey(_ context.Context, project string, kind fsm.KeyKind, name string) (IssuedKey, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, found := b.projects[project]; !found {
+		return IssuedKey{}, Refuse(CodeNotFound, "no such project")
+	}
+	text := NewKeyText(kind)
+	return IssuedKey{b.putKey(project, kind, name, text), text}, nil
+}
+
+func (b *fakeBroker) byID(id string) (text string, key fsm.Key, found bool) {
+	for text, key := range b.keys {
+		if key.ID == id {
+			return text, key, true
+		}
+	}
+	return "", fsm.Key{}, false
+}
+
+func (b *fakeBroker) RotateKey(_ context.Context, id string, overlap time.Duration) (IssuedKey, fsm.Key, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	text, old, found := b.byID(id)
+	if !found {
+		return IssuedKey{}, fsm.Key{}, Refuse(CodeNotFound, "no such key")
+	}
+	old.ExpiresAt = b.clock + overlap.Milliseconds()
+	b.keys[text] = old
+	next := NewKeyText(old.Kind)
+	return IssuedKey{b.putKey(old.Project, old.Kind, old.Name, next), next}, old, nil
+}
+
+func (b *fakeBroker) RevokeKey(_ context.Context, id string) error {
+	b.mu.Lock()
+	text, _, found := b.byID(id)
+	b.mu.Unlock()
+	if !found {
+		return Refuse(CodeNotFound, "no such key")
+	}
+	b.endKey(text)
+	return nil
+}
+
+func (b *fakeBroker) Channels(_ context.Context, project, cursor string, limit int) ([]ChannelStatus, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	counts := b.observer.(*Server).Subscribers(project)
+	var found []ChannelStatus
+	for key, c := range b.channels {
+		if key.Project == project && key.Name > cursor {
+			found = append(found, ChannelStatus{
+				fsm.ChannelInfo{Name: key.Name, Head: c.head, Earliest: c.earliest()}, counts[key.Name],
+			})
+		}
+	}
+	slices.SortFunc(found, func(a, b ChannelStatus) int { return cmp.Compare(a.Name, b.Name) })
+	return found[:min(limit, len(found))], nil
+}
+
+func (b *fakeBroker) Connections(_ context.Context, keyID, cursor string, limit int) ([]ConnectionStatus, error) {
+	return b.observer.(*Server).Connections(keyID, cursor, limit), nil
+}
+
+func (b *fakeBroker) Status(context.Context) (Status, error) {
+	return Status{Node: b.NodeName(), Version: "test", Leader: b.NodeName(), Term: 1, Members: []MemberStatus{}}, nil
+}

@@ -1,0 +1,253 @@
+package gateway
+
+import (
+	"encoding/binary"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+)
+
+// frameEvent is what the bytes of a client amount to (RFC 6455).
+type frameEvent uint8
+
+const (
+	frameNone  frameEvent = iota // more bytes are needed
+	frameText                    // a whole text message
+	framePing                    // with its payload
+	framePong                    // payload is of no interest
+	frameClose                   // with its payload: nothing, or a code and a reason
+)
+
+// frameError says why a connection cannot go on and with which close code.
+type frameError struct {
+	code   ws.StatusCode
+	reason string
+}
+
+func (e *frameError) Error() string { return e.reason }
+
+// frameReader turns the bytes of one client, cut anywhere, into messages. It
+// keeps no buffer while no message is half read.
+//
+//	 0                   1                   2                   3
+//	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//	+-+-+-+-+-------+-+-------------+-------------------------------+
+//	|F|R|R|R| opcode|M| Payload len |    Extended payload length    |
+//	|I|S|S|S|  (4)  |A|     (7)     |         (0, 16 or 64)         |
+//	|N|V|V|V|       |S|             |                               |
+//	| |1|2|3|       |K|             | Masking-key, 32 bits, payload |
+//	+-+-+-+-+-------+-+-------------+-------------------------------+
+type frameReader struct {
+	limit   int // payload bytes of one message
+	headLen uint8
+	inside  bool // the header is read, its payload is not
+	partial bool // a message has begun whose last frame has not
+	head    [ws.MaxHeaderSize]byte
+	header  ws.Header
+	got     int    // payload bytes of this frame so far
+	message []byte // payload of the message so far
+	control []byte // payload of this control frame so far
+}
+
+// midway reports whether a frame or message has begun and not ended.
+func (f *frameReader) midway() bool { return f.headLen > 0 || f.inside || f.partial }
+
+// next consumes n bytes of p, at most up to the end of one frame. The payload
+// may point into p, which is changed, and is valid until the next call.
+func (f *frameReader) next(p []byte) (event frameEvent, payload []byte, n int, err error) {
+	if !f.inside {
+		n, err = f.readHeader(p)
+		if err != nil || !f.inside {
+			return frameNone, nil, n, err
+		}
+		p = p[n:]
+	}
+	take := min(len(p), int(f.header.Length)-f.got)
+	chunk := p[:take]
+	ws.Cipher(chunk, f.header.Mask, f.got)
+	f.got += take
+	n += take
+	whole := f.got == int(f.header.Length)
+
+	if f.header.OpCode.IsControl() {
+		if !whole || len(f.control) > 0 {
+			f.control = append(f.control, chunk...)
+			chunk = f.control
+		}
+		if !whole {
+			return frameNone, nil, n, nil
+		}
+		f.inside, f.control = false, nil
+		event, err = controlEvent(f.header.OpCode, chunk)
+		return event, chunk, n, err
+	}
+
+	if !whole || !f.header.Fin || len(f.message) > 0 {
+		f.message = append(f.message, chunk...)
+		chunk = f.message
+	}
+	if !whole {
+		return frameNone, nil, n, nil
+	}
+	f.inside = false
+	f.partial = !f.header.Fin
+	if f.partial {
+		return frameNone, nil, n, nil
+	}
+	f.message = nil
+	if !utf8.Valid(chunk) {
+		return frameNone, nil, n, &frameError{ws.StatusInvalidFramePayloadData, "text is not valid UTF-8"}
+	}
+	return frameText, chunk, n, nil
+}
+
+func controlEvent(op ws.OpCode, payload []byte) (frameEvent, error) {
+	switch op {
+	case ws.OpPing:
+		return framePing, nil
+	case ws.OpPong:
+		return framePong, nil
+	}
+	if len(payload) == 0 {
+		return frameClose, nil
+	}
+	if len(payload) == 1 {
+		return frameNone, &frameError{ws.StatusProtocolError, "close frame with half a code"}
+	}
+	code, reason := ws.ParseCloseFrameData(payload)
+	if err := ws.CheckCloseFrameData(code, reason); err != nil {
+		if err == ws.ErrProtocolInvalidUTF8 {
+			return frameNone, &frameError{ws.StatusInvalidFramePayloadData, err.Error()}
+		}
+		return frameNone, &frameError{ws.StatusProtocolError, err.Error()}
+	}
+	return frameClose, nil
+}
+
+// readHeader gathers the header of the next frame; inside says whether it is
+// complete.
+func (f *frameReader) readHeader(p []byte) (n int, err error) {
+	for {
+		need := f.headerLen() - int(f.headLen)
+		if need == 0 {
+			break
+		}
+		if n == len(p) {
+			return n, nil
+		}
+		took := copy(f.head[f.headLen:int(f.headLen)+need], p[n:])
+		f.headLen += uint8(took)
+		n += took
+		if f.headLen == 2 {
+			// Opcode and length class are known: refuse before waiting for more.
+			if err := f.checkStart(); err != nil {
+				return n, err
+			}
+		}
+	}
+	if err := f.parseHeader(); err != nil {
+		return n, err
+	}
+	f.headLen, f.inside, f.got = 0, true, 0
+	return n, nil
+}
+
+func (f *frameReader) headerLen() int {
+	if f.headLen < 2 {
+		return 2
+	}
+	n := 2
+	switch f.head[1] & 0x7f {
+	case 126:
+		n += 2
+	case 127:
+		n += 8
+	}
+	if f.head[1]&0x80 != 0 {
+		n += 4
+	}
+	return n
+}
+
+// checkStart checks what the first two bytes of a header say.
+func (f *frameReader) checkStart() error {
+	f.header = ws.Header{
+		Fin:    f.head[0]&0x80 != 0,
+		Rsv:    f.head[0] & 0x70 >> 4,
+		OpCode: ws.OpCode(f.head[0] & 0x0f),
+		Masked: f.head[1]&0x80 != 0,
+		Length: int64(f.head[1] & 0x7f),
+	}
+	state := ws.StateServerSide
+	if f.partial {
+		state = state.Set(ws.StateFragmented)
+	}
+	if err := ws.CheckHeader(f.header, state); err != nil {
+		return &frameError{ws.StatusProtocolError, err.Error()}
+	}
+	if f.header.OpCode == ws.OpBinary {
+		return &frameError{ws.StatusUnsupportedData, "binary frames are not supported"}
+	}
+	return nil
+}
+
+func (f *frameReader) parseHeader() error {
+	rest := f.head[2:f.headLen]
+	switch f.header.Length {
+	case 126:
+		f.header.Length = int64(binary.BigEndian.Uint16(rest))
+		rest = rest[2:]
+	case 127:
+		length := binary.BigEndian.Uint64(rest)
+		if length>>63 != 0 {
+			return &frameError{ws.StatusProtocolError, ws.ErrHeaderLengthMSB.Error()}
+		}
+		f.header.Length = int64(length)
+		rest = rest[8:]
+	}
+	copy(f.header.Mask[:], rest)
+	if !f.header.OpCode.IsControl() && f.header.Length > int64(f.limit-len(f.message)) {
+		return &frameError{ws.StatusMessageTooBig, "frame is too large"}
+	}
+	return nil
+}
+
+// frameHeadroom is what beginFrame reserves: a server's header is at most that long.
+const frameHeadroom = 10
+
+// beginFrame makes room for a header behind dst; the payload is to be appended.
+func beginFrame(dst []byte) (buf []byte, mark int) {
+	mark = len(dst)
+	var room [frameHeadroom]byte
+	return append(dst, room[:]...), mark
+}
+
+// endFrame puts the header of a text frame in front of what was appended since
+// beginFrame.
+func endFrame(buf []byte, mark int) []byte {
+	payload := buf[mark+frameHeadroom:]
+	head := appendHeader(buf[:mark], ws.OpText, len(payload))
+	return append(head, payload...)
+}
+
+// appendHeader appends the header of an unmasked, final frame.
+func appendHeader(dst []byte, op ws.OpCode, length int) []byte {
+	dst = append(dst, 0x80|byte(op))
+	switch {
+	case length < 126:
+		return append(dst, byte(length))
+	case length < 1<<16:
+		return binary.BigEndian.AppendUint16(append(dst, 126), uint16(length))
+	}
+	return binary.BigEndian.AppendUint64(append(dst, 127), uint64(length))
+}
+
+// appendControl appends a control frame.
+func appendControl(dst []byte, op ws.OpCode, payload []byte) []byte {
+	return append(appendHeader(dst, op, len(payload)), payload...)
+}
+
+// appendClose appends a close frame.
+func appendClose(dst []byte, code ws.StatusCode, reason string) []byte {
+	return appendControl(dst, ws.OpClose, ws.NewCloseFrameBody(code, reason))
+}

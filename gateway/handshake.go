@@ -1,0 +1,143 @@
+package gateway
+
+import (
+	"bufio"
+	"crypto/sha1"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// acceptGUID is what RFC 6455 section 1.3 has a server append to the key.
+const acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+// handshakeError is an upgrade request that is refused over HTTP, because it is
+// not one that a browser could have sent.
+type handshakeError struct {
+	status int
+	reason string
+}
+
+// wantsUpgrade reports whether a request asks for a WebSocket at all.
+func wantsUpgrade(r *http.Request) bool {
+	return hasToken(r.Header.Values("Upgrade"), "websocket") && hasToken(r.Header.Values("Connection"), "upgrade")
+}
+
+// checkHandshake returns the client's key, or why the request is refused (RFC
+// 6455 section 4.2.1). A repeated header is refused because two readers of the
+// request could each believe a different one.
+func checkHandshake(r *http.Request) (key string, refused *handshakeError) {
+	for _, name := range []string{"Origin", "Host", "Sec-Websocket-Key", "Sec-Websocket-Version"} {
+		if len(r.Header[name]) > 1 {
+			return "", &handshakeError{http.StatusBadRequest, "repeated header " + name}
+		}
+	}
+	if r.Header.Get("Sec-Websocket-Version") != "13" {
+		return "", &handshakeError{http.StatusUpgradeRequired, "WebSocket version 13 is required"}
+	}
+	key = r.Header.Get("Sec-Websocket-Key")
+	if nonce, err := base64.StdEncoding.DecodeString(key); err != nil || len(nonce) != 16 {
+		return "", &handshakeError{http.StatusBadRequest, "malformed Sec-WebSocket-Key"}
+	}
+	if r.Method != http.MethodGet || !r.ProtoAtLeast(1, 1) || r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+		return "", &handshakeError{http.StatusBadRequest, "not a WebSocket handshake"}
+	}
+	return key, nil
+}
+
+// hasToken reports whether one of the comma-separated lists holds token, in any case.
+func hasToken(lists []string, token string) bool {
+	for _, list := range lists {
+		for item := range strings.SplitSeq(list, ",") {
+			if strings.EqualFold(strings.TrimSpace(item), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func appendHandshakeResponse(dst []byte, key string) []byte {
+	sum := sha1.Sum([]byte(key + acceptGUID))
+	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
+	dst = base64.StdEncoding.AppendEncode(dst, sum[:])
+	return append(dst, "\r\n\r\n"...)
+}
+
+// upgrade makes a WebSocket of an HTTP connection and gives it to a loop. Who
+// may stay is decided when the client authenticates: a browser does not tell a
+// page why a handshake failed.
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
+	key, refused := checkHandshake(r)
+	if refused != nil {
+		if refused.status == http.StatusUpgradeRequired {
+			w.Header().Set("Sec-WebSocket-Version", "13")
+		}
+		http.Error(w, refused.reason, refused.status)
+		return
+	}
+	if s.draining.Load() || !s.admitConnection() {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "no room for a connection", http.StatusServiceUnavailable)
+		return
+	}
+	socket, early, err := s.hijack(w, appendHandshakeResponse(nil, key))
+	if err != nil {
+		s.connectionEnded()
+		s.cfg.Logger.Debug("upgrade connection", "address", r.RemoteAddr, "error", err)
+		return
+	}
+	p := &peer{
+		address: strings.Clone(s.clientAddress(r)),
+		origin:  strings.Clone(r.Header.Get("Origin")),
+		host:    strings.Clone(r.Host),
+	}
+	id := s.lastConn.Add(1)
+	l := s.loops[id%uint64(len(s.loops))]
+	if !l.mail.post(func() { l.attach(socket, p, id, early) }) {
+		s.connectionEnded()
+		_ = socket.Close()
+	}
+}
+
+// hijack takes the socket from net/http, with the bytes that were sent right
+// behind the request, and answers.
+func (s *Server) hijack(w http.ResponseWriter, response []byte) (net.Conn, []byte, error) {
+	socket, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, nil, fmt.Errorf("hijack: %w", err)
+	}
+	early, err := s.switchProtocols(socket, buffered, response)
+	if err != nil {
+		_ = socket.Close()
+		return nil, nil, err
+	}
+	return socket, early, nil
+}
+
+func (s *Server) switchProtocols(socket net.Conn, buffered *bufio.ReadWriter, response []byte) ([]byte, error) {
+	peeked, err := buffered.Reader.Peek(buffered.Reader.Buffered())
+	if err != nil {
+		return nil, fmt.Errorf("read buffered bytes: %w", err)
+	}
+	early := append([]byte(nil), peeked...)
+	if tcp, ok := socket.(*net.TCPConn); ok {
+		// Without a bound a slow client hides megabytes in the kernel.
+		if err := tcp.SetWriteBuffer(s.cfg.SendBufferBytes); err != nil {
+			return nil, fmt.Errorf("set send buffer: %w", err)
+		}
+	}
+	if err := socket.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout)); err != nil {
+		return nil, fmt.Errorf("set deadline: %w", err)
+	}
+	if _, err := socket.Write(response); err != nil {
+		return nil, fmt.Errorf("answer handshake: %w", err)
+	}
+	if err := socket.SetDeadline(time.Time{}); err != nil {
+		return nil, fmt.Errorf("clear deadline: %w", err)
+	}
+	return early, nil
+}

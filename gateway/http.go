@@ -1,0 +1,188 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+func (s *Server) newHTTPServer() *http.Server {
+	return &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: s.cfg.HandshakeTimeout,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    s.cfg.MaxHandshakeBytes,
+		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
+	}
+}
+
+// handler answers everything that comes over the listener.
+func (s *Server) handler() http.Handler {
+	open := http.NewServeMux()
+	open.HandleFunc("/{$}", s.root)
+	open.HandleFunc("/realtime", s.realtime)
+	open.HandleFunc("/realtime/batch", s.withCORS(s.only(http.MethodPost, s.publishBatch)))
+	open.HandleFunc("/realtime/history", s.withCORS(s.only(http.MethodGet, s.history)))
+	open.Handle("/admin/v1/", s.adminHandler())
+	if s.cfg.Registry != nil {
+		open.Handle("/metrics", promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{}))
+	}
+	if s.cfg.Console != nil {
+		open.Handle("/console/", s.cfg.Console)
+	}
+	open.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		s.refuseHTTP(w, Refuse(CodeNotFound, "no such path"))
+	})
+	always := http.NewServeMux()
+	always.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "ok\n")
+	})
+	always.HandleFunc("/readyz", s.ready)
+	always.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if !s.open.Load() {
+			s.refuseHTTP(w, &Refusal{Code: CodeUnavailable, Reason: "node is starting", RetryAfter: time.Second})
+			return
+		}
+		open.ServeHTTP(w, r)
+	})
+	return always
+}
+
+// ready says whether a load balancer should send clients here.
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	refusal := Refuse(CodeUnavailable, "node is starting")
+	if s.open.Load() {
+		refusal = s.available()
+	}
+	if refusal != nil {
+		http.Error(w, refusal.Reason, http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = io.WriteString(w, "ready\n")
+}
+
+// root is the WebSocket endpoint, and for people the way to the console.
+func (s *Server) root(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case wantsUpgrade(r):
+		s.upgrade(w, r)
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+		http.Redirect(w, r, "/console/", http.StatusFound)
+	default:
+		s.refuseMethod(w, http.MethodGet)
+	}
+}
+
+// realtime is the WebSocket endpoint and the one to publish over HTTP.
+func (s *Server) realtime(w http.ResponseWriter, r *http.Request) {
+	if wantsUpgrade(r) {
+		s.upgrade(w, r)
+		return
+	}
+	s.withCORS(s.only(http.MethodPost, s.publishOne))(w, r)
+}
+
+func (s *Server) only(method string, next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != method {
+			s.refuseMethod(w, method+", OPTIONS")
+			return
+		}
+		next(w, r)
+	}
+}
+
+// withCORS lets pages of other origins read the answers, and answers their
+// preflights, which carry no key to judge an origin by. A request whose origin
+// its project does not allow gets no leave to read the answer.
+func (s *Server) withCORS(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		head := w.Header()
+		head.Add("Vary", "Origin")
+		if origin := r.Header.Get("Origin"); origin != "" {
+			head.Set("Access-Control-Allow-Origin", origin)
+		}
+		if r.Method != http.MethodOptions {
+			next(w, r)
+			return
+		}
+		head.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
+		head.Set("Access-Control-Allow-Headers", "content-type, x-api-key, idempotency-key")
+		head.Set("Access-Control-Max-Age", "600")
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// refuseHTTP answers with a refusal in the shape that published clients read.
+func (s *Server) refuseHTTP(w http.ResponseWriter, r *Refusal) {
+	s.metrics.refused(r.Code, "http")
+	setRetryAfter(w, r)
+	writeJSON(w, r.httpStatus(), struct {
+		Success bool   `json:"success"`
+		Error   string `json:"error"`
+		Code    Code   `json:"code"`
+	}{false, r.Reason, r.Code})
+}
+
+// setRetryAfter says when to come back where the status calls for it.
+func setRetryAfter(w http.ResponseWriter, r *Refusal) {
+	if status := r.httpStatus(); status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+		seconds := max(1, int((r.RetryAfter+time.Second-1)/time.Second))
+		w.Header().Set("Retry-After", strconv.Itoa(seconds))
+	}
+}
+
+func (r *Refusal) httpStatus() int {
+	if r.status != 0 {
+		return r.status
+	}
+	return answers[r.Code].status
+}
+
+// refuseMethod answers 405: the path is there, the method is not.
+func (s *Server) refuseMethod(w http.ResponseWriter, allow string) {
+	w.Header().Set("Allow", allow)
+	s.refuseHTTP(w, &Refusal{Code: CodeInvalidMessage, Reason: "method not allowed", status: http.StatusMethodNotAllowed})
+}
+
+// writeJSON answers with v. An error means that the client has gone.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v)
+}
+
+// readBody returns the JSON text of a request, at most limit bytes of it.
+func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *Refusal) {
+	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	charset, given := params["charset"]
+	if err != nil || kind != "application/json" || given && !strings.EqualFold(charset, "utf-8") {
+		return nil, &Refusal{
+			Code: CodeInvalidMessage, Reason: "Content-Type is not application/json", status: http.StatusUnsupportedMediaType,
+		}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, Refuse(CodeMessageTooLarge, "body is too large")
+	case err != nil:
+		return nil, Refuse(CodeInvalidMessage, "body could not be read")
+	case !utf8.Valid(body):
+		return nil, Refuse(CodeInvalidMessage, "body is not valid UTF-8")
+	}
+	return body, nil
+}

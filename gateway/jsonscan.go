@@ -1,0 +1,495 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// JSON is read by hand for two reasons. encoding/json takes "CHANNEL" for
+// "channel" and lets the last of two equal names win, which lets two readers of
+// one text disagree on what it says. And a payload is only passed on: it is
+// checked, never decoded.
+
+var (
+	errJSONSyntax    = errors.New("malformed JSON")
+	errJSONDepth     = errors.New("JSON is nested too deeply")
+	errJSONDuplicate = errors.New("a name occurs twice")
+	errJSONCase      = errors.New("a name differs from a known one only in case")
+	errJSONUnknown   = errors.New("unknown name")
+)
+
+// objectShape says which names an object may have.
+type objectShape struct {
+	names  []string // found values are returned in this order
+	strict bool     // other names are an error rather than ignored
+}
+
+// scan reads data as one JSON object and leaves the raw value of each known name
+// in values, nil where the name is absent. Values may be nested up to depth.
+// data must be valid UTF-8.
+func (shape *objectShape) scan(data []byte, depth int, values [][]byte) error {
+	s := scanner{data: data}
+	if err := s.object(shape, depth, values); err != nil {
+		return err
+	}
+	return s.end()
+}
+
+// scanArray calls visit with each raw element of a JSON array.
+func scanArray(data []byte, depth int, visit func(raw []byte) error) error {
+	s := scanner{data: data}
+	s.space()
+	if !s.take('[') {
+		return errJSONSyntax
+	}
+	s.space()
+	if s.take(']') {
+		return s.end()
+	}
+	for {
+		raw, err := s.value(depth)
+		if err != nil {
+			return err
+		}
+		if err := visit(raw); err != nil {
+			return err
+		}
+		s.space()
+		if s.take(']') {
+			return s.end()
+		}
+		if !s.take(',') {
+			return errJSONSyntax
+		}
+		s.space()
+	}
+}
+
+// scanner walks over one JSON text (RFC 8259).
+type scanner struct {
+	data []byte
+	pos  int
+}
+
+func (s *scanner) object(shape *objectShape, depth int, values [][]byte) error {
+	var others nameSet
+	s.space()
+	if !s.take('{') {
+		return errJSONSyntax
+	}
+	s.space()
+	if s.take('}') {
+		return nil
+	}
+	for {
+		quoted, err := s.string()
+		if err != nil {
+			return err
+		}
+		name := unquoteName(quoted)
+		at := shape.index(name)
+		if at < 0 {
+			if err := shape.other(name, &others); err != nil {
+				return err
+			}
+		} else if values[at] != nil {
+			return errJSONDuplicate
+		}
+		s.space()
+		if !s.take(':') {
+			return errJSONSyntax
+		}
+		s.space()
+		raw, err := s.value(depth)
+		if err != nil {
+			return err
+		}
+		if at >= 0 {
+			values[at] = raw
+		}
+		s.space()
+		if s.take('}') {
+			return nil
+		}
+		if !s.take(',') {
+			return errJSONSyntax
+		}
+		s.space()
+	}
+}
+
+func (shape *objectShape) index(name []byte) int {
+	for i, known := range shape.names {
+		if string(name) == known {
+			return i
+		}
+	}
+	return -1
+}
+
+func (shape *objectShape) other(name []byte, seen *nameSet) error {
+	for _, known := range shape.names {
+		if bytes.EqualFold(name, []byte(known)) {
+			return errJSONCase
+		}
+	}
+	if shape.strict {
+		return errJSONUnknown
+	}
+	if !seen.add(name) {
+		return errJSONDuplicate
+	}
+	return nil
+}
+
+// nameSet holds names; a few without a map.
+type nameSet struct {
+	few  [8][]byte
+	n    int
+	many map[string]struct{}
+}
+
+// add reports whether name is new.
+func (set *nameSet) add(name []byte) bool {
+	for _, have := range set.few[:set.n] {
+		if bytes.Equal(have, name) {
+			return false
+		}
+	}
+	if set.n < len(set.few) {
+		set.few[set.n] = name
+		set.n++
+		return true
+	}
+	if set.many == nil {
+		set.many = make(map[string]struct{})
+	}
+	if _, have := set.many[string(name)]; have {
+		return false
+	}
+	set.many[string(name)] = struct{}{}
+	return true
+}
+
+func (s *scanner) end() error {
+	s.space()
+	if s.pos != len(s.data) {
+		return errJSONSyntax
+	}
+	return nil
+}
+
+func (s *scanner) space() {
+	for s.pos < len(s.data) {
+		switch s.data[s.pos] {
+		case ' ', '\t', '\r', '\n':
+			s.pos++
+		default:
+			return
+		}
+	}
+}
+
+func (s *scanner) take(c byte) bool {
+	if s.pos < len(s.data) && s.data[s.pos] == c {
+		s.pos++
+		return true
+	}
+	return false
+}
+
+// value passes over one value whose containers are nested at most depth deep
+// and returns its bytes. It keeps its own stack of a bit per level, so that
+// hostile nesting costs no goroutine stack.
+func (s *scanner) value(depth int) ([]byte, error) {
+	start := s.pos
+	var open nesting
+	for {
+		// A value starts here.
+		s.space()
+		if s.pos == len(s.data) {
+			return nil, errJSONSyntax
+		}
+		var err error
+		switch c := s.data[s.pos]; c {
+		case '{', '[':
+			s.pos++
+			if open.depth == depth || open.depth == maxNesting {
+				return nil, errJSONDepth
+			}
+			s.space()
+			if s.take(c + 2) { // '}' is '{'+2 and ']' is '['+2
+				break
+			}
+			open.push(c == '{')
+			if c == '{' {
+				if err := s.name(); err != nil {
+					return nil, err
+				}
+			}
+			continue
+		case '"':
+			_, err = s.string()
+		case 't':
+			err = s.literal("true")
+		case 'f':
+			err = s.literal("false")
+		case 'n':
+			err = s.literal("null")
+		default:
+			err = s.number()
+		}
+		if err != nil {
+			return nil, err
+		}
+		// A value ended here: so may the containers around it.
+		for {
+			if open.depth == 0 {
+				return s.data[start:s.pos], nil
+			}
+			s.space()
+			if s.take(',') {
+				if open.object() {
+					s.space()
+					if err := s.name(); err != nil {
+						return nil, err
+					}
+				}
+				break
+			}
+			closing := byte(']')
+			if open.object() {
+				closing = '}'
+			}
+			if !s.take(closing) {
+				return nil, errJSONSyntax
+			}
+			open.depth--
+		}
+	}
+}
+
+// maxNesting bounds what Config.MaxDepth may be set to.
+const maxNesting = 512
+
+// nesting remembers of each open container whether it is an object.
+type nesting struct {
+	bits  [maxNesting / 64]uint64
+	depth int
+}
+
+func (n *nesting) push(object bool) {
+	word, bit := n.depth/64, uint64(1)<<(n.depth%64)
+	if object {
+		n.bits[word] |= bit
+	} else {
+		n.bits[word] &^= bit
+	}
+	n.depth++
+}
+
+func (n *nesting) object() bool {
+	top := n.depth - 1
+	return n.bits[top/64]&(uint64(1)<<(top%64)) != 0
+}
+
+// name passes over a member's name and the colon after it.
+func (s *scanner) name() error {
+	if _, err := s.string(); err != nil {
+		return err
+	}
+	s.space()
+	if !s.take(':') {
+		return errJSONSyntax
+	}
+	return nil
+}
+
+func (s *scanner) literal(word string) error {
+	if !bytes.HasPrefix(s.data[s.pos:], []byte(word)) {
+		return errJSONSyntax
+	}
+	s.pos += len(word)
+	return nil
+}
+
+func (s *scanner) digits() bool {
+	start := s.pos
+	for s.pos < len(s.data) && s.data[s.pos] >= '0' && s.data[s.pos] <= '9' {
+		s.pos++
+	}
+	return s.pos > start
+}
+
+func (s *scanner) number() error {
+	s.take('-')
+	if !s.take('0') && !s.digits() {
+		return errJSONSyntax
+	}
+	if s.take('.') && !s.digits() {
+		return errJSONSyntax
+	}
+	if s.take('e') || s.take('E') {
+		if !s.take('+') {
+			s.take('-')
+		}
+		if !s.digits() {
+			return errJSONSyntax
+		}
+	}
+	return nil
+}
+
+// string passes over a string and returns it with its quotes.
+func (s *scanner) string() ([]byte, error) {
+	start := s.pos
+	if !s.take('"') {
+		return nil, errJSONSyntax
+	}
+	for s.pos < len(s.data) {
+		c := s.data[s.pos]
+		s.pos++
+		switch {
+		case c == '"':
+			return s.data[start:s.pos], nil
+		case c < ' ':
+			return nil, errJSONSyntax
+		case c == '\\':
+			if err := s.escape(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return nil, errJSONSyntax
+}
+
+func (s *scanner) escape() error {
+	if s.pos == len(s.data) {
+		return errJSONSyntax
+	}
+	c := s.data[s.pos]
+	s.pos++
+	switch c {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return nil
+	case 'u':
+		if _, ok := hex4(s.data[s.pos:]); !ok {
+			return errJSONSyntax
+		}
+		s.pos += 4
+		return nil
+	}
+	return errJSONSyntax
+}
+
+func hex4(p []byte) (rune, bool) {
+	if len(p) < 4 {
+		return 0, false
+	}
+	var r rune
+	for _, c := range p[:4] {
+		switch {
+		case c >= '0' && c <= '9':
+			c -= '0'
+		case c >= 'a' && c <= 'f':
+			c -= 'a' - 10
+		case c >= 'A' && c <= 'F':
+			c -= 'A' - 10
+		default:
+			return 0, false
+		}
+		r = r<<4 | rune(c)
+	}
+	return r, true
+}
+
+// unquoteName returns a name without its quotes and escapes.
+func unquoteName(quoted []byte) []byte {
+	inner := quoted[1 : len(quoted)-1]
+	if bytes.IndexByte(inner, '\\') < 0 {
+		return inner
+	}
+	name, _ := unescape(inner)
+	return name
+}
+
+// unquote returns the text of a raw JSON string. It is not ok when raw is
+// another kind of value, or holds half of a surrogate pair.
+func unquote(raw []byte) (text string, ok bool) {
+	if len(raw) == 0 || raw[0] != '"' {
+		return "", false
+	}
+	inner := raw[1 : len(raw)-1]
+	if bytes.IndexByte(inner, '\\') < 0 {
+		return string(inner), true
+	}
+	plain, ok := unescape(inner)
+	return string(plain), ok
+}
+
+// unescape resolves the escapes of a string that the scanner has passed. It is
+// not ok when one is half of a surrogate pair; U+FFFD takes its place.
+func unescape(inner []byte) (plain []byte, ok bool) {
+	plain = make([]byte, 0, len(inner))
+	ok = true
+	for i := 0; i < len(inner); i++ {
+		if inner[i] != '\\' {
+			plain = append(plain, inner[i])
+			continue
+		}
+		i++
+		switch c := inner[i]; c {
+		case 'b':
+			plain = append(plain, '\b')
+		case 'f':
+			plain = append(plain, '\f')
+		case 'n':
+			plain = append(plain, '\n')
+		case 'r':
+			plain = append(plain, '\r')
+		case 't':
+			plain = append(plain, '\t')
+		case 'u':
+			r, _ := hex4(inner[i+1:])
+			i += 4
+			if utf16.IsSurrogate(r) {
+				low := rune(0)
+				if i+2 < len(inner) && inner[i+1] == '\\' && inner[i+2] == 'u' {
+					low, _ = hex4(inner[i+3:])
+				}
+				if r = utf16.DecodeRune(r, low); r == utf8.RuneError {
+					ok = false
+				} else {
+					i += 6
+				}
+			}
+			plain = utf8.AppendRune(plain, r)
+		default: // quote, backslash, slash
+			plain = append(plain, c)
+		}
+	}
+	return plain, ok
+}
+
+// isNull reports whether a raw value is absent or null.
+func isNull(raw []byte) bool { return raw == nil || raw[0] == 'n' }
+
+// wholeNumber returns a raw value that is a whole number from 0 to 2^53-1, in
+// whatever way it is written (1000, 1e3, 1000.0).
+func wholeNumber(raw []byte) (n uint64, ok bool) {
+	if len(raw) == 0 {
+		return 0, false
+	}
+	if n, err := strconv.ParseUint(string(raw), 10, 64); err == nil {
+		return n, n <= maxOffset
+	}
+	f, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil || f < 0 || f > maxOffset || f != math.Trunc(f) {
+		return 0, false
+	}
+	return uint64(f), true
+}

@@ -1,0 +1,76 @@
+package gateway
+
+import (
+	"crypto/rand"
+	"errors"
+	"hash/crc32"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// The text of a key is a prefix that tells its kind and 40 characters of base
+// 62: 34 random ones and a checksum over them, so that a typing error is told
+// apart from a key that nobody issued without asking anyone.
+//
+//	pk_ rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr cccccc
+const (
+	publicKeyPrefix = "pk_"
+	serverKeyPrefix = "sk_"
+	keyRandomLen    = 34
+	keySumLen       = 6
+	keyTextLen      = 3 + keyRandomLen + keySumLen
+
+	base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
+
+// NewKeyText makes the text of a new key of a kind.
+func NewKeyText(kind fsm.KeyKind) string {
+	prefix := publicKeyPrefix
+	if kind == fsm.ServerKey {
+		prefix = serverKeyPrefix
+	}
+	text := append(make([]byte, 0, keyTextLen), prefix...)
+	var buf [64]byte
+	for len(text) < len(prefix)+keyRandomLen {
+		_, _ = rand.Read(buf[:]) // never fails: the process ends before
+		for _, b := range buf {
+			// 248 is the largest multiple of 62 in a byte: what is above would
+			// make the first characters of the alphabet more likely.
+			if b < 248 && len(text) < len(prefix)+keyRandomLen {
+				text = append(text, base62[b%62])
+			}
+		}
+	}
+	sum := keySum(text[len(prefix):])
+	return string(append(text, sum[:]...))
+}
+
+var errKeyText = errors.New("not the text of a key")
+
+// CheckKeyText returns an error unless text is well formed: a typing error is
+// told apart from a key that is not known.
+func CheckKeyText(text string) error {
+	if len(text) != keyTextLen || text[:3] != publicKeyPrefix && text[:3] != serverKeyPrefix {
+		return errKeyText
+	}
+	random, sum := []byte(text[3:3+keyRandomLen]), text[3+keyRandomLen:]
+	for _, c := range random {
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return errKeyText
+		}
+	}
+	if want := keySum(random); sum != string(want[:]) {
+		return errKeyText
+	}
+	return nil
+}
+
+// keySum is the CRC-32 (IEEE) of the random part in base 62, padded to six digits.
+func keySum(random []byte) (sum [keySumLen]byte) {
+	crc := crc32.ChecksumIEEE(random)
+	for i := keySumLen - 1; i >= 0; i-- {
+		sum[i] = base62[crc%62]
+		crc /= 62
+	}
+	return sum
+}

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package gateway
+
+// connectionLimit is how many clients the process may hold.
+func connectionLimit() int { return 1 << 14 }

@@ -1,0 +1,170 @@
+package gateway
+
+import (
+	"net"
+	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// commitBytesPerTurn bounds how much a loop delivers before it looks at its
+// sockets again.
+const commitBytesPerTurn = 256 << 10
+
+// loop is one event loop. Everything in it and in its connections belongs to
+// its own goroutine but for mail, through which all others talk to it.
+type loop struct {
+	server *Server
+	index  int
+	mail   *mailbox
+	poller poller
+
+	began   time.Time
+	now     time.Duration // since began, as of this turn
+	wheel   wheel
+	conns   []*conn
+	topics  map[fsm.ChannelKey]*topic
+	epoch   string  // that connections were told
+	dirty   []*conn // to be settled at the end of this turn
+	scratch []byte  // what a connection writes at once is joined here
+	tasks   []func()
+	commits []commit
+	stopped bool
+}
+
+func newLoop(s *Server, index int) (*loop, error) {
+	l := &loop{
+		server: s,
+		index:  index,
+		mail:   newMailbox(s.cfg.CommitBacklogBytes),
+		began:  time.Now(),
+		wheel:  wheel{step: s.step},
+		topics: make(map[fsm.ChannelKey]*topic),
+	}
+	var err error
+	l.poller, err = pollers[s.cfg.Poller](l)
+	return l, err
+}
+
+// run serves until stop has been called.
+func (l *loop) run() {
+	ticker := time.NewTicker(l.wheel.step)
+	defer ticker.Stop()
+	for !l.stopped {
+		select {
+		case <-l.mail.wake:
+		case <-ticker.C:
+		}
+		l.turn()
+	}
+	l.mail.close()
+	for len(l.conns) > 0 {
+		l.conns[0].end(true)
+	}
+	l.poller.close()
+}
+
+// stop ends the loop and resets its connections.
+func (l *loop) stop() { l.mail.post(func() { l.stopped = true }) }
+
+// turn does all that there is to do once: tasks first, because a key that has
+// ended must not see what was committed after its end.
+func (l *loop) turn() {
+	l.now = time.Since(l.began)
+	l.tasks = l.mail.takeTasks(l.tasks)
+	for i, task := range l.tasks {
+		task()
+		l.tasks[i] = nil
+	}
+	l.poller.poll()
+	more := l.deliverCommits()
+	l.wheel.advance(l.now, (*conn).check)
+	l.settle()
+	if more {
+		l.mail.signal()
+	}
+}
+
+func (l *loop) deliverCommits() (more bool) {
+	commits, raised, more := l.mail.takeCommits(l.commits, commitBytesPerTurn)
+	for i := range commits {
+		if t := l.topics[commits[i].channel]; t != nil {
+			t.deliver(&commits[i])
+		}
+	}
+	clear(commits)
+	l.commits = commits
+	for key, head := range raised {
+		if t := l.topics[key]; t != nil {
+			t.raise(head)
+		}
+	}
+	return more
+}
+
+// settle flushes every connection that something happened to. Nothing is
+// delivered by a node that cannot know whether a key still lives.
+func (l *loop) settle() {
+	if len(l.conns) > 0 && l.server.staleness() > CloseAfter {
+		l.closeAll(closeTryLater, "node is cut off from its cluster")
+	}
+	for len(l.dirty) > 0 {
+		c := l.dirty[len(l.dirty)-1]
+		l.dirty = l.dirty[:len(l.dirty)-1]
+		c.dirty = false
+		c.settle()
+	}
+}
+
+// touch has c settled at the end of this turn.
+func (l *loop) touch(c *conn) {
+	if !c.dirty {
+		c.dirty = true
+		l.dirty = append(l.dirty, c)
+	}
+}
+
+// attach takes a client over whose handshake is done. early is what it sent
+// behind the handshake.
+func (l *loop) attach(socket net.Conn, peer *peer, id uint64, early []byte) {
+	c := newConn(l, peer, id)
+	transport, err := l.poller.attach(c, socket)
+	if err != nil {
+		l.server.connectionEnded()
+		l.server.cfg.Logger.Error("attach connection", "address", peer.address, "error", err)
+		return
+	}
+	c.transport = transport
+	c.index = len(l.conns)
+	l.conns = append(l.conns, c)
+	l.wheel.schedule(c, c.authBy)
+	if len(early) > 0 {
+		c.received(early)
+	}
+}
+
+func (l *loop) detach(c *conn) {
+	last := len(l.conns) - 1
+	l.conns[c.index] = l.conns[last]
+	l.conns[c.index].index = c.index
+	l.conns[last] = nil
+	l.conns = l.conns[:last]
+	l.server.connectionEnded()
+}
+
+func (l *loop) closeAll(code closeCode, reason string) {
+	for _, c := range l.conns {
+		c.close(code, reason)
+	}
+}
+
+// topic returns the loop's entry of a channel, made when there is none.
+func (l *loop) topic(key fsm.ChannelKey) *topic {
+	t := l.topics[key]
+	if t == nil {
+		t = &topic{loop: l, key: key, quoted: appendQuoted(nil, key.Name)}
+		l.topics[key] = t
+		l.server.interest.add(key, l.index)
+	}
+	return t
+}

@@ -1,0 +1,119 @@
+package gateway
+
+import (
+	"sync"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// mailbox is how other goroutines talk to an event loop. Tasks are bounded by
+// those who post them (a job, a request or a publish of a connection each bring
+// one back); commits are bounded here.
+type mailbox struct {
+	wake  chan struct{} // holds one token while there may be mail
+	limit int           // payload bytes of commits that may wait
+
+	mu      sync.Mutex
+	closed  bool
+	tasks   []func()
+	commits []commit
+	bytes   int
+	// raised holds how far channels reach whose commits did not fit.
+	raised map[fsm.ChannelKey]uint64
+}
+
+// commit is what a loop has to deliver to the subscribers of one channel.
+type commit struct {
+	channel   fsm.ChannelKey
+	messages  []fsm.Message
+	transient bool // never logged: has no offset
+}
+
+func newMailbox(limit int) *mailbox {
+	return &mailbox{wake: make(chan struct{}, 1), limit: limit, raised: make(map[fsm.ChannelKey]uint64)}
+}
+
+func (m *mailbox) signal() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// post has the loop run a task. It reports false when the loop has ended.
+func (m *mailbox) post(task func()) bool {
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return false
+	}
+	m.tasks = append(m.tasks, task)
+	m.mu.Unlock()
+	m.signal()
+	return true
+}
+
+// postCommits hands over commits in their order and returns how many of them
+// went without their payloads because the loop is too far behind.
+func (m *mailbox) postCommits(batch []commit) (dropped int) {
+	m.mu.Lock()
+	for _, c := range batch {
+		size := 0
+		for _, msg := range c.messages {
+			size += len(msg.Data)
+		}
+		if m.bytes+size > m.limit && m.bytes > 0 {
+			dropped++
+			if !c.transient {
+				m.raised[c.channel] = c.messages[len(c.messages)-1].Offset
+			}
+			continue
+		}
+		m.bytes += size
+		m.commits = append(m.commits, c)
+	}
+	m.mu.Unlock()
+	m.signal()
+	return dropped
+}
+
+// takeTasks returns all tasks; buf is used for the next ones.
+func (m *mailbox) takeTasks(buf []func()) []func() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	tasks := m.tasks
+	m.tasks = buf[:0]
+	return tasks
+}
+
+// takeCommits moves commits of about maxBytes of payload to buf, and all raised
+// heads once no commit is left. It reports whether some are left.
+func (m *mailbox) takeCommits(buf []commit, maxBytes int) (commits []commit, raised map[fsm.ChannelKey]uint64, more bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n, size := 0, 0
+	for n < len(m.commits) && size < maxBytes {
+		for _, msg := range m.commits[n].messages {
+			size += len(msg.Data)
+		}
+		n++
+	}
+	commits = append(buf[:0], m.commits[:n]...)
+	rest := copy(m.commits, m.commits[n:])
+	clear(m.commits[rest:])
+	m.commits = m.commits[:rest]
+	m.bytes -= size
+	if rest == 0 && len(m.raised) > 0 {
+		raised = m.raised
+		m.raised = make(map[fsm.ChannelKey]uint64)
+	}
+	return commits, raised, rest > 0
+}
+
+// close refuses what is posted from now on.
+func (m *mailbox) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
+	m.commits, m.raised = nil, nil
+}

@@ -1,0 +1,55 @@
+package gateway
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are what a gateway counts. Channel names and keys are never labels:
+// there is no bound on how many there are.
+type metrics struct {
+	connections    prometheus.Gauge
+	delivered      prometheus.Counter
+	published      prometheus.Counter
+	gaps           prometheus.Counter
+	commitsDropped prometheus.Counter
+	refusals       *prometheus.CounterVec
+	closes         *prometheus.CounterVec
+}
+
+func newMetrics(r *prometheus.Registry) (*metrics, error) {
+	m := &metrics{
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "aptlyd_connections", Help: "WebSocket connections open now."}),
+		delivered: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "aptlyd_delivered_frames_total", Help: "Message and gap frames written to clients."}),
+		published: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "aptlyd_publishes_total", Help: "Publishes passed on, over WebSocket and HTTP."}),
+		gaps: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "aptlyd_gaps_total", Help: "Holes told to subscribers that retention had overtaken."}),
+		commitsDropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "aptlyd_loop_commits_dropped_total", Help: "Commits that an event loop was too far behind to be handed; its subscribers read them from the log."}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "aptlyd_refusals_total", Help: "Refusals by code, over ws or http."}, []string{"code", "via"}),
+		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "aptlyd_closes_total", Help: "Connections closed, by WebSocket close code."}, []string{"code"}),
+	}
+	if r == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{
+		m.connections, m.delivered, m.published, m.gaps, m.commitsDropped, m.refusals, m.closes,
+	} {
+		if err := r.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) refused(code Code, via string) { m.refusals.WithLabelValues(string(code), via).Inc() }
+
+func (m *metrics) closed(code closeCode) {
+	m.closes.WithLabelValues(strconv.Itoa(int(code))).Inc()
+}

@@ -1,0 +1,114 @@
+package gateway
+
+import (
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+var _ fsm.Observer = (*Server)(nil)
+
+// Appended hands new messages to the loops that have subscribers for them. The
+// state must show a message to readers before it is announced here.
+func (s *Server) Appended(batch []fsm.Appended) {
+	commits := make([]commit, 0, len(batch))
+	for _, a := range batch {
+		if len(a.Messages) > 0 {
+			commits = append(commits, commit{channel: a.Channel, messages: a.Messages})
+		}
+	}
+	s.hand(commits)
+}
+
+// Transient delivers a message that is never logged to the subscribers that
+// this node has and that can take it now. It does not block.
+func (s *Server) Transient(channel fsm.ChannelKey, timestamp int64, data []byte) {
+	s.hand([]commit{{
+		channel: channel, messages: []fsm.Message{{Timestamp: timestamp, Data: data}}, transient: true,
+	}})
+}
+
+func (s *Server) hand(commits []commit) {
+	var room [maxLoops][]commit
+	perLoop := room[:len(s.loops)]
+	s.interest.sort(commits, perLoop)
+	for i, mine := range perLoop {
+		if len(mine) > 0 {
+			if dropped := s.loops[i].mail.postCommits(mine); dropped > 0 {
+				s.metrics.commitsDropped.Add(float64(dropped))
+			}
+		}
+	}
+}
+
+// KeyEnded closes the connections of a key.
+func (s *Server) KeyEnded(key fsm.Key) {
+	s.onLoops(func(l *loop) {
+		for _, c := range l.conns {
+			if c.state == stateOpen && c.keyID == key.ID {
+				c.revoke()
+			}
+		}
+	})
+}
+
+// ProjectChanged judges the connections of a project anew.
+func (s *Server) ProjectChanged(id string) {
+	s.onLoops(func(l *loop) {
+		project, found := s.cfg.Broker.Project(id)
+		for _, c := range l.conns {
+			if c.state != stateOpen || c.project != id {
+				continue
+			}
+			if !found {
+				c.revoke()
+			} else {
+				c.rejudge(project)
+			}
+		}
+	})
+}
+
+// Reset judges every connection anew and lets every subscription look at the
+// log. With another epoch nobody's offsets mean anything: all come again.
+func (s *Server) Reset() {
+	s.onLoops(func(l *loop) {
+		if epoch := s.cfg.Broker.Epoch(); epoch != l.epoch {
+			l.epoch = epoch
+			l.closeAll(closeRestart, "epoch changed")
+			return
+		}
+		keys := make(map[string]map[string]bool)
+		for _, c := range l.conns {
+			if c.state != stateOpen {
+				continue
+			}
+			live, known := keys[c.project]
+			if !known {
+				live = make(map[string]bool)
+				for _, key := range s.cfg.Broker.Keys(c.project) {
+					live[key.ID] = true
+				}
+				keys[c.project] = live
+			}
+			project, found := s.cfg.Broker.Project(c.project)
+			if !found || !live[c.keyID] {
+				c.revoke()
+			} else {
+				c.rejudge(project)
+			}
+		}
+		for _, t := range l.topics {
+			t.recheck()
+		}
+	})
+}
+
+// onLoops runs task on every loop without waiting for it.
+func (s *Server) onLoops(task func(l *loop)) {
+	for _, l := range s.loops {
+		l.mail.post(func() { task(l) })
+	}
+}
+
+func (c *conn) revoke() {
+	c.refuse(Refuse(CodeKeyRevoked, "the API key was revoked"), "", "")
+}

@@ -1,0 +1,253 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/idna"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// origin is the scheme, host and port that a page came from (RFC 6454), each in
+// the one form in which it can be compared.
+type origin struct {
+	scheme string
+	host   string // lower case, punycode; IPv6 in its canonical form without brackets
+	port   uint16 // 0 when neither given nor implied by the scheme
+}
+
+var (
+	errOriginSyntax = errors.New("not of the form scheme://host or scheme://host:port")
+	errOriginHost   = errors.New("not a host name or address")
+	errOriginPort   = errors.New("not a port")
+)
+
+const (
+	maxOrigin = 512 // bytes
+	portNone  = 0
+	anyOrigin = "*"
+)
+
+// hostProfile maps host names as browsers do, but does not judge their
+// characters: "_" is fine in a host name that somebody serves pages from.
+var hostProfile = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false))
+
+// parseOrigin reads the value of an Origin header. Anything but a plain scheme,
+// host and port is an error: userinfo, a path, a trailing dot, a stray byte.
+func parseOrigin(text string) (origin, error) {
+	scheme, authority, err := splitOrigin(text)
+	if err != nil {
+		return origin{}, err
+	}
+	host, port, err := splitPort(authority)
+	if err != nil {
+		return origin{}, err
+	}
+	o := origin{scheme: scheme}
+	if o.host, err = canonicalHost(host); err != nil {
+		return origin{}, err
+	}
+	if o.port, err = originPort(scheme, port); err != nil {
+		return origin{}, err
+	}
+	return o, nil
+}
+
+func splitOrigin(text string) (scheme, authority string, err error) {
+	scheme, authority, found := strings.Cut(text, "://")
+	if !found || len(text) > maxOrigin || scheme == "" {
+		return "", "", errOriginSyntax
+	}
+	scheme = strings.ToLower(scheme)
+	for i := range len(scheme) {
+		c := scheme[i]
+		letter := c >= 'a' && c <= 'z'
+		if !letter && (i == 0 || (c < '0' || c > '9') && c != '+' && c != '-' && c != '.') {
+			return "", "", errOriginSyntax
+		}
+	}
+	return scheme, authority, nil
+}
+
+// splitPort cuts the port off; a host that is an IPv6 address keeps its brackets.
+func splitPort(authority string) (host, port string, err error) {
+	end := 0
+	if strings.HasPrefix(authority, "[") {
+		if end = strings.IndexByte(authority, ']'); end < 0 {
+			return "", "", errOriginHost
+		}
+	}
+	colon := strings.IndexByte(authority[end:], ':')
+	if colon < 0 {
+		return authority, "", nil
+	}
+	host, port = authority[:end+colon], authority[end+colon+1:]
+	if port == "" {
+		return "", "", errOriginPort
+	}
+	return host, port, nil
+}
+
+func canonicalHost(host string) (string, error) {
+	if inner, found := strings.CutPrefix(host, "["); found {
+		inner, found = strings.CutSuffix(inner, "]")
+		addr, err := netip.ParseAddr(inner)
+		if err != nil || !found || !addr.Is6() || addr.Zone() != "" {
+			return "", errOriginHost
+		}
+		return addr.String(), nil
+	}
+	ascii, err := hostProfile.ToASCII(host)
+	if err != nil || ascii == "" || len(ascii) > 253 {
+		return "", errOriginHost
+	}
+	for label := range strings.SplitSeq(ascii, ".") {
+		if label == "" || len(label) > 63 {
+			return "", errOriginHost
+		}
+		for i := range len(label) {
+			c := label[i]
+			if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+				return "", errOriginHost
+			}
+		}
+	}
+	return ascii, nil
+}
+
+func originPort(scheme, text string) (uint16, error) {
+	if text == "" {
+		switch scheme {
+		case "http", "ws":
+			return 80, nil
+		case "https", "wss":
+			return 443, nil
+		}
+		return portNone, nil
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || port == 0 || text[0] == '0' {
+		return 0, errOriginPort
+	}
+	return uint16(port), nil
+}
+
+// originPattern is an entry of a project's list of allowed origins.
+type originPattern struct {
+	origin
+	any        bool // "*"
+	subdomains bool // "*." before the host: any depth below it, not the host itself
+	anyPort    bool // ":*" after the host
+}
+
+// ParseOriginPattern reads an allowed origin as an operator writes it and
+// returns the form in which it is stored. The forms are "https://app.example.com"
+// with or without a port, "https://*.example.com", "http://localhost:*" and "*".
+func ParseOriginPattern(text string) (string, error) {
+	p, err := parsePattern(text)
+	if err != nil {
+		return "", fmt.Errorf("allowed origin %q: %w", text, err)
+	}
+	return p.String(), nil
+}
+
+func parsePattern(text string) (originPattern, error) {
+	if text == anyOrigin {
+		return originPattern{any: true}, nil
+	}
+	scheme, authority, err := splitOrigin(text)
+	if err != nil {
+		return originPattern{}, err
+	}
+	var p originPattern
+	authority, p.anyPort = strings.CutSuffix(authority, ":*")
+	authority, p.subdomains = strings.CutPrefix(authority, "*.")
+	if p.origin, err = parseOrigin(scheme + "://" + authority); err != nil {
+		return originPattern{}, err
+	}
+	if p.subdomains {
+		if _, err := netip.ParseAddr(p.host); err == nil {
+			return originPattern{}, errOriginHost
+		}
+		if !strings.Contains(p.host, ".") && p.host != "localhost" {
+			return originPattern{}, errors.New("a wildcard below a top-level domain allows everybody")
+		}
+	}
+	return p, nil
+}
+
+func (p originPattern) String() string {
+	if p.any {
+		return anyOrigin
+	}
+	host := p.host
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if p.subdomains {
+		host = "*." + host
+	}
+	implied, _ := originPort(p.scheme, "")
+	switch {
+	case p.anyPort:
+		host += ":*"
+	case p.port != implied:
+		host += ":" + strconv.Itoa(int(p.port))
+	}
+	return p.scheme + "://" + host
+}
+
+func (p originPattern) matches(o origin) bool {
+	if p.scheme != o.scheme || !p.anyPort && p.port != o.port {
+		return false
+	}
+	if !p.subdomains {
+		return p.host == o.host
+	}
+	below, found := strings.CutSuffix(o.host, p.host)
+	return found && len(below) > 1 && strings.HasSuffix(below, ".")
+}
+
+// originAllowed decides whether a client with a public key of the project may
+// come from where its Origin header says. header is empty when there was none;
+// host is the Host header of the same request. A client without an Origin, and
+// one that names the broker itself as some native clients do, is a native app.
+func originAllowed(p *fsm.Project, header, host string) bool {
+	if header != "" && originListed(p.AllowedOrigins, header) {
+		return true
+	}
+	return p.AllowNativeClients && (header == "" || ownOrigin(header, host))
+}
+
+func originListed(patterns []string, header string) bool {
+	o, err := parseOrigin(header)
+	for _, text := range patterns {
+		if text == anyOrigin {
+			return true
+		}
+		if err != nil {
+			continue
+		}
+		// A stored pattern was parsed once already; what cannot be parsed now matches nothing.
+		if p, err := parsePattern(text); err == nil && p.matches(o) {
+			return true
+		}
+	}
+	return false
+}
+
+// ownOrigin reports whether an Origin names the very host and port that the
+// request was sent to. A Host without a port means the default port of the
+// origin's scheme: behind a proxy the broker cannot know which of the two it was.
+func ownOrigin(header, host string) bool {
+	o, err := parseOrigin(header)
+	if err != nil {
+		return false
+	}
+	own, err := parseOrigin(o.scheme + "://" + host)
+	return err == nil && own == o
+}

@@ -1,0 +1,156 @@
+package gateway
+
+// What waits to be written to a connection is held in three parts, and written
+// in this order:
+//
+//	partial   the rest of a delivery's frame that was half written
+//	urgent    everything that is not in the log: answers, errors, pings, the close
+//	runs      deliveries of this turn, whose frames others share
+//
+// Deliveries never wait in memory: what the socket does not take at once goes
+// back to being a cursor. So a connection holds at most one frame, the answers
+// to the requests it was let make, and one page of the log.
+type outbox struct {
+	partial []byte
+	urgent  []byte
+	runs    []delivery
+	blocked bool // the socket is full: writable will follow
+}
+
+// maxUrgent is how many bytes of answers may wait before a connection's next
+// request is read.
+const maxUrgent = 64 << 10
+
+// delivery is the frames of one subscription from frames[skip] on. The frame at
+// skip is that of offset first, the following ones are of those that follow. A
+// gap is one frame for several offsets.
+type delivery struct {
+	sub      *subscription
+	frames   frameRun
+	skip     int
+	first    uint64 // 0 when the frames have no offset and cannot be had again
+	after    uint64 // the offset that is wanted next
+	backfill bool   // belongs to the subscription's backfill, not to its cursor
+}
+
+func (d *delivery) bytes() []byte {
+	if d.skip == 0 {
+		return d.frames.bytes
+	}
+	return d.frames.bytes[d.frames.ends[d.skip-1]:]
+}
+
+// queue adds a delivery to this turn's.
+func (c *conn) queue(d delivery) {
+	c.out.runs = append(c.out.runs, d)
+	c.loop.touch(c)
+}
+
+func (o *outbox) empty() bool { return len(o.partial) == 0 && len(o.urgent) == 0 }
+
+// flush writes as much as the socket takes, joined into one write.
+func (c *conn) flush() {
+	o := &c.out
+	if o.blocked || c.state == stateEnded {
+		return
+	}
+	buf := c.joined()
+	if len(buf) == 0 {
+		return
+	}
+	n, err := c.transport.Write(buf)
+	if err != nil {
+		c.end(true)
+		return
+	}
+	c.progressAt = c.loop.now
+	o.blocked = n < len(buf)
+	c.account(n)
+	if o.blocked {
+		c.loop.wheel.schedule(c, c.progressAt+c.loop.server.cfg.StallTimeout)
+	}
+}
+
+// joined returns all that is to be written. It is valid until the next call on
+// this loop.
+func (c *conn) joined() []byte {
+	o := &c.out
+	kept := o.runs[:0]
+	for _, d := range o.runs {
+		if !d.sub.gone {
+			kept = append(kept, d)
+		}
+	}
+	clear(o.runs[len(kept):])
+	o.runs = kept
+	if o.empty() && len(o.runs) == 1 {
+		return o.runs[0].bytes()
+	}
+	if len(o.partial) == 0 && len(o.runs) == 0 {
+		return o.urgent
+	}
+	buf := append(c.loop.scratch[:0], o.partial...)
+	buf = append(buf, o.urgent...)
+	for i := range o.runs {
+		buf = append(buf, o.runs[i].bytes()...)
+	}
+	if cap(buf) <= 4*commitBytesPerTurn {
+		c.loop.scratch = buf
+	}
+	return buf
+}
+
+// account takes n written bytes off what waited. The deliveries that were not
+// written go back to their subscriptions.
+func (c *conn) account(n int) {
+	o := &c.out
+	n -= cut(&o.partial, n)
+	n -= cut(&o.urgent, n)
+	delivered := 0
+	for i := range o.runs {
+		d := &o.runs[i]
+		size := len(d.bytes())
+		if n >= size {
+			n -= size
+			delivered += len(d.frames.ends) - d.skip
+			continue
+		}
+		if n > 0 {
+			// The frame that was begun must be finished before anything else.
+			base, at := len(d.frames.bytes)-size, d.skip
+			for d.frames.ends[at] <= base+n {
+				at++
+			}
+			if base+n > startOf(d.frames, at) {
+				o.partial = append([]byte(nil), d.frames.bytes[base+n:d.frames.ends[at]]...)
+				at++
+			}
+			delivered += at - d.skip
+			n = 0
+			d.sub.rewind(d, at)
+			continue
+		}
+		d.sub.rewind(d, d.skip)
+	}
+	clear(o.runs)
+	if o.runs = o.runs[:0]; cap(o.runs) > 4 {
+		o.runs = nil
+	}
+	c.loop.server.metrics.delivered.Add(float64(delivered))
+}
+
+func startOf(frames frameRun, i int) int {
+	if i == 0 {
+		return 0
+	}
+	return frames.ends[i-1]
+}
+
+// cut takes up to n bytes off the front and lets go of the memory when nothing is left.
+func cut(p *[]byte, n int) int {
+	n = min(n, len(*p))
+	if *p = (*p)[n:]; len(*p) == 0 {
+		*p = nil
+	}
+	return n
+}

@@ -1,0 +1,3 @@
+package gateway
+
+const defaultPoller = "portable"

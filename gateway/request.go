@@ -1,0 +1,182 @@
+package gateway
+
+import (
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// request is one frame of a client, taken apart.
+type request struct {
+	kind    string // the frame's type, as text
+	apiKey  string
+	channel string
+	id      string // idempotency key of a publish
+	message []byte // raw payload of a publish; points into the frame
+	start   startPoint
+}
+
+// startPoint is where a subscriber wants to begin.
+type startPoint struct {
+	from   startKind
+	offset uint64 // startAfter: the last offset seen; startLast: how many
+	time   int64  // startTime: Unix ms
+	epoch  string // the one that offset belongs to; empty means the current one
+}
+
+type startKind uint8
+
+const (
+	startByRule startKind = iota // as the channel's rule says
+	startAfter
+	startLive
+	startAll
+	startLast
+	startTime
+)
+
+// The names of client frames, in the order of the constants below.
+var requestShape = objectShape{names: []string{
+	"type", "apiKey", "timestamp", "channel", "fromOffset", "from", "epoch", "message", "id", "payload",
+}}
+
+const (
+	fieldType = iota
+	fieldAPIKey
+	fieldTimestamp
+	fieldChannel
+	fieldFromOffset
+	fieldFrom
+	fieldEpoch
+	fieldMessage
+	fieldID
+	fieldPayload
+	requestFields
+)
+
+// parseRequest reads a client frame. The type is always set when the frame is
+// an object that has one, so that a refusal can be judged by it; channel and id
+// are set before anything after them is found wrong.
+func parseRequest(frame []byte, depth int) (request, *Refusal) {
+	var req request
+	var values [requestFields][]byte
+	if err := requestShape.scan(frame, depth, values[:]); err != nil {
+		return req, Refuse(CodeInvalidMessage, err.Error())
+	}
+	kind, ok := unquote(values[fieldType])
+	if !ok {
+		return req, Refuse(CodeInvalidMessage, "type is not a string")
+	}
+	req.kind = kind
+	switch kind {
+	case "auth":
+		req.apiKey, _ = unquote(values[fieldAPIKey])
+		return req, nil
+	case "heartbeat":
+		return req, nil
+	case "subscribe", "unsubscribe", "publish":
+	default:
+		return req, Refuse(CodeUnknownType, "unknown type of frame")
+	}
+	if !isNull(values[fieldChannel]) {
+		if req.channel, ok = unquote(values[fieldChannel]); !ok {
+			req.channel = ""
+			return req, Refuse(CodeInvalidChannel, "channel is not a string of whole characters")
+		}
+	}
+	if refusal := checkChannel(req.channel); refusal != nil {
+		req.channel = ""
+		return req, refusal
+	}
+	var refusal *Refusal
+	switch kind {
+	case "subscribe":
+		req.start, refusal = parseStart(values[fieldFromOffset], values[fieldFrom], values[fieldEpoch])
+	case "publish":
+		if req.id, refusal = parseID(values[fieldID]); refusal == nil {
+			req.message = values[fieldMessage]
+			if req.message == nil {
+				refusal = Refuse(CodeInvalidMessage, "message is missing")
+			}
+		}
+	}
+	return req, refusal
+}
+
+func parseID(raw []byte) (string, *Refusal) {
+	if isNull(raw) {
+		return "", nil
+	}
+	id, ok := unquote(raw)
+	if !ok || id == "" || len(id) > maxMessageID {
+		return "", Refuse(CodeInvalidMessage, "id is not a string of 1 to 128 bytes")
+	}
+	return id, nil
+}
+
+var fromShape = objectShape{names: []string{"last", "time"}, strict: true}
+
+// parseStart reads where a subscription begins; from wins over fromOffset.
+func parseStart(fromOffset, from, epoch []byte) (startPoint, *Refusal) {
+	var start startPoint
+	if !isNull(epoch) {
+		var ok bool
+		if start.epoch, ok = unquote(epoch); !ok {
+			return start, Refuse(CodeInvalidMessage, "epoch is not a string")
+		}
+	}
+	if !isNull(fromOffset) {
+		offset, ok := wholeNumber(fromOffset)
+		if !ok {
+			return start, Refuse(CodeInvalidMessage, "fromOffset is not a whole number from 0 to 2^53-1")
+		}
+		if offset > 0 {
+			start.from, start.offset = startAfter, offset
+		}
+	}
+	if isNull(from) {
+		return start, nil
+	}
+	bad := Refuse(CodeInvalidMessage, `from is none of "live", "all", {"last":N}, {"time":ms}`)
+	if word, ok := unquote(from); ok {
+		switch word {
+		case "live":
+			start.from = startLive
+		case "all":
+			start.from = startAll
+		default:
+			return start, bad
+		}
+		return start, nil
+	}
+	var values [2][]byte
+	if err := fromShape.scan(from, 0, values[:]); err != nil {
+		return start, bad
+	}
+	last, time := values[0], values[1]
+	raw := last
+	start.from = startLast
+	if last == nil {
+		raw, start.from = time, startTime
+	}
+	n, ok := wholeNumber(raw)
+	if !ok || last != nil && time != nil {
+		return start, bad
+	}
+	start.offset, start.time = n, int64(n)
+	return start, nil
+}
+
+// byRule replaces a start that the client left open by what the rule says.
+func (p startPoint) byRule(initial fsm.Initial) startPoint {
+	if p.from != startByRule {
+		return p
+	}
+	switch {
+	case initial.All:
+		p.from = startAll
+	case initial.Last > 0:
+		p.from, p.offset = startLast, uint64(initial.Last)
+	default:
+		p.from = startLive
+	}
+	return p
+}

@@ -1,0 +1,321 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+const (
+	maxBatch      = 1000    // messages of one batch
+	defaultLimit  = 100     // of a list
+	maxLimit      = 1000    // of a list
+	maxListBytes  = 1 << 20 // payload of one answer
+	bodyAllowance = 8 << 10 // what a body may hold besides its message
+)
+
+// keyOf authenticates a REST request.
+func (s *Server) keyOf(w http.ResponseWriter, r *http.Request) (fsm.Key, *Refusal) {
+	if len(r.Header.Values("X-Api-Key")) > 1 || len(r.Header.Values("Origin")) > 1 {
+		return fsm.Key{}, Refuse(CodeInvalidMessage, "repeated header")
+	}
+	text := r.Header.Get("X-Api-Key")
+	if text == "" {
+		return fsm.Key{}, Refuse(CodeAuthRequired, "x-api-key is missing")
+	}
+	if refusal := s.available(); refusal != nil {
+		return fsm.Key{}, refusal
+	}
+	key, refusal := s.findKey(r, text)
+	if refusal != nil {
+		return fsm.Key{}, refusal
+	}
+	project, found := s.cfg.Broker.Project(key.Project)
+	if !found {
+		return fsm.Key{}, Refuse(CodeInvalidKey, "the API key is not valid")
+	}
+	origin := r.Header.Get("Origin")
+	if !originAllowed(project, origin, r.Host) {
+		w.Header().Del("Access-Control-Allow-Origin")
+		if key.Kind == fsm.PublicKey {
+			if limited := s.failedAuth(s.clientAddress(r), text); limited != nil {
+				return fsm.Key{}, limited
+			}
+			return fsm.Key{}, refuseOrigin(origin)
+		}
+	}
+	return key, nil
+}
+
+// findKey looks a key up here and, when it could be one that another node has
+// just made, once more when this node has caught up.
+func (s *Server) findKey(r *http.Request, text string) (fsm.Key, *Refusal) {
+	wellFormed := CheckKeyText(text) == nil
+	if wellFormed {
+		if key, found := s.cfg.Broker.Key(text); found {
+			return key, nil
+		}
+	}
+	if limited := s.failedAuth(s.clientAddress(r), text); limited != nil {
+		return fsm.Key{}, limited
+	}
+	if wellFormed {
+		if err := s.catchUps.wait(r.Context(), s.ctx); err != nil {
+			return fsm.Key{}, s.refusalOf(err, "catch up for a key")
+		}
+		if key, found := s.cfg.Broker.Key(text); found {
+			return key, nil
+		}
+	}
+	return fsm.Key{}, Refuse(CodeInvalidKey, "the API key is not valid")
+}
+
+// publishResult is the answer to one publish over HTTP.
+type publishResult struct {
+	Success   bool    `json:"success"`
+	Error     *string `json:"error"`
+	Code      Code    `json:"code,omitempty"`
+	Channel   string  `json:"channel,omitempty"`
+	Offset    uint64  `json:"offset"`
+	Timestamp int64   `json:"timestamp"`
+	ID        string  `json:"id,omitempty"`
+	Duplicate bool    `json:"duplicate,omitempty"`
+}
+
+// posted is a message on its way in from HTTP.
+type posted struct {
+	publish fsm.Publish
+	refusal *Refusal
+	outcome chan outcome
+}
+
+type outcome struct {
+	receipt fsm.Receipt
+	err     error
+}
+
+var (
+	postShape  = objectShape{names: []string{"channel", "message", "id"}}
+	batchShape = objectShape{names: []string{"messages"}}
+)
+
+// readPost takes apart one message as it comes over HTTP.
+func (s *Server) readPost(project string, raw []byte, id string) *posted {
+	p := &posted{}
+	var values [3][]byte
+	if err := postShape.scan(raw, s.cfg.MaxDepth, values[:]); err != nil {
+		p.refusal = Refuse(CodeInvalidMessage, err.Error())
+		return p
+	}
+	channel, ok := unquote(values[0])
+	if !ok && !isNull(values[0]) {
+		p.refusal = Refuse(CodeInvalidChannel, "channel is not a string of whole characters")
+		return p
+	}
+	if p.refusal = checkChannel(channel); p.refusal != nil {
+		return p
+	}
+	p.publish.Channel = fsm.ChannelKey{Project: project, Name: channel}
+	if p.publish.ID, p.refusal = parseID(values[2]); p.refusal != nil {
+		return p
+	}
+	switch {
+	case id == "":
+	case p.publish.ID == "":
+		p.publish.ID = id
+	case p.publish.ID != id:
+		p.refusal = Refuse(CodeInvalidMessage, "id and Idempotency-Key differ")
+		return p
+	}
+	if p.publish.Data = values[1]; p.publish.Data == nil {
+		p.refusal = Refuse(CodeInvalidMessage, "message is missing")
+	} else if len(p.publish.Data) > s.cfg.MaxMessageBytes {
+		p.refusal = Refuse(CodeMessageTooLarge, "message is too large")
+	}
+	return p
+}
+
+// send passes the message on unless it is refused already.
+func (p *posted) send(s *Server) {
+	if p.refusal != nil {
+		return
+	}
+	p.outcome = make(chan outcome, 1)
+	s.metrics.published.Inc()
+	s.cfg.Broker.Publish(p.publish, func(r fsm.Receipt, err error) { p.outcome <- outcome{r, err} })
+}
+
+// result waits for what became of the message.
+func (p *posted) result(ctx context.Context, s *Server) publishResult {
+	res := publishResult{Channel: p.publish.Channel.Name, ID: p.publish.ID}
+	if p.refusal == nil {
+		select {
+		case out := <-p.outcome:
+			if out.err != nil {
+				p.refusal = s.refusalOf(out.err, "publish")
+				break
+			}
+			res.Success = true
+			res.Offset, res.Timestamp, res.Duplicate = out.receipt.Offset, out.receipt.Timestamp, out.receipt.Duplicate
+		case <-ctx.Done():
+			p.refusal = Refuse(CodeOutcomeUnknown, "the request was given up")
+		case <-s.ctx.Done():
+			p.refusal = Refuse(CodeOutcomeUnknown, "node is stopping")
+		}
+	}
+	if p.refusal != nil {
+		res.Error, res.Code = &p.refusal.Reason, p.refusal.Code
+	}
+	return res
+}
+
+// publisherOf authenticates a request that publishes and reads its body.
+func (s *Server) publisherOf(w http.ResponseWriter, r *http.Request, limit int) (fsm.Key, []byte, *Refusal) {
+	key, refusal := s.keyOf(w, r)
+	if refusal != nil {
+		return key, nil, refusal
+	}
+	if key.Kind != fsm.ServerKey {
+		return key, nil, Refuse(CodeForbidden, "a public key may not publish")
+	}
+	body, refusal := readBody(w, r, limit)
+	return key, body, refusal
+}
+
+// publishOne serves POST /realtime.
+func (s *Server) publishOne(w http.ResponseWriter, r *http.Request) {
+	key, body, refusal := s.publisherOf(w, r, s.cfg.MaxMessageBytes+bodyAllowance)
+	if refusal != nil {
+		s.refuseHTTP(w, refusal)
+		return
+	}
+	id := r.Header.Get("Idempotency-Key")
+	if len(id) > maxMessageID || len(r.Header.Values("Idempotency-Key")) > 1 {
+		s.refuseHTTP(w, Refuse(CodeInvalidMessage, "Idempotency-Key is not one value of 1 to 128 bytes"))
+		return
+	}
+	p := s.readPost(key.Project, body, id)
+	p.send(s)
+	res := p.result(r.Context(), s)
+	if p.refusal != nil {
+		s.refuseHTTP(w, p.refusal)
+		return
+	}
+	writeJSON(w, http.StatusOK, res)
+}
+
+var errBatchSize = errors.New("a batch holds at most 1,000 messages")
+
+// publishBatch serves POST /realtime/batch: one result for each message.
+func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request) {
+	key, body, refusal := s.publisherOf(w, r, s.cfg.MaxBatchBytes)
+	if refusal != nil {
+		s.refuseHTTP(w, refusal)
+		return
+	}
+	var values [1][]byte
+	// A message is nested in an object in the list.
+	depth := min(s.cfg.MaxDepth+2, maxNesting)
+	err := batchShape.scan(body, depth, values[:])
+	var all []*posted
+	if err == nil {
+		err = scanArray(values[0], depth, func(raw []byte) error {
+			if len(all) == maxBatch {
+				return errBatchSize
+			}
+			all = append(all, s.readPost(key.Project, raw, ""))
+			return nil
+		})
+	}
+	if err != nil {
+		s.refuseHTTP(w, Refuse(CodeInvalidMessage, err.Error()))
+		return
+	}
+	for _, p := range all {
+		p.send(s)
+	}
+	results := make([]publishResult, len(all))
+	for i, p := range all {
+		results[i] = p.result(r.Context(), s)
+		if p.refusal != nil {
+			s.metrics.refused(p.refusal.Code, "http")
+		}
+	}
+	writeJSON(w, http.StatusOK, struct {
+		Results []publishResult `json:"results"`
+	}{results})
+}
+
+type historyAnswer struct {
+	Channel  string           `json:"channel"`
+	Epoch    string           `json:"epoch"`
+	Earliest uint64           `json:"earliest"`
+	Offset   uint64           `json:"offset"`
+	Messages []historyMessage `json:"messages"`
+}
+
+type historyMessage struct {
+	Offset    uint64          `json:"offset"`
+	Timestamp int64           `json:"timestamp"`
+	Data      json.RawMessage `json:"data"`
+}
+
+// history serves GET /realtime/history.
+func (s *Server) history(w http.ResponseWriter, r *http.Request) {
+	key, refusal := s.keyOf(w, r)
+	if refusal != nil {
+		s.refuseHTTP(w, refusal)
+		return
+	}
+	answer, err := s.messages(r.Context(), fsm.ChannelKey{Project: key.Project, Name: r.URL.Query().Get("channel")}, r.URL.Query())
+	if err != nil {
+		s.refuseHTTP(w, s.refusalOf(err, "read history"))
+		return
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+// messages reads a page of a channel as query asks for it.
+func (s *Server) messages(ctx context.Context, key fsm.ChannelKey, query url.Values) (*historyAnswer, error) {
+	if refusal := checkChannel(key.Name); refusal != nil {
+		return nil, refusal
+	}
+	after, err := queryNumber(query, "after", 0, maxOffset)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := queryNumber(query, "limit", defaultLimit, maxOffset)
+	if err != nil {
+		return nil, err
+	}
+	page, err := s.cfg.Broker.Read(ctx, key, after, int(min(limit, maxLimit)), maxListBytes)
+	if err != nil {
+		return nil, err
+	}
+	answer := &historyAnswer{
+		Channel: key.Name, Epoch: s.cfg.Broker.Epoch(), Earliest: page.Earliest, Offset: page.Head,
+		Messages: make([]historyMessage, len(page.Messages)),
+	}
+	for i, m := range page.Messages {
+		answer.Messages[i] = historyMessage{m.Offset, m.Timestamp, m.Data}
+	}
+	return answer, nil
+}
+
+// queryNumber reads a whole number of a query, def when it is not given.
+func queryNumber(query url.Values, name string, def, most uint64) (uint64, error) {
+	text := query.Get(name)
+	if text == "" {
+		return def, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || n > most {
+		return 0, Refuse(CodeInvalidMessage, name+" is not a whole number in range")
+	}
+	return n, nil
+}

@@ -1,0 +1,170 @@
+package gateway
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+const (
+	maxRules    = 100
+	maxKeep     = 1_000_000_000
+	maxDuration = 100 * 365 * 24 * time.Hour
+)
+
+// ruleJSON is a rule as the admin API shows it.
+type ruleJSON struct {
+	Pattern      string         `json:"pattern"`
+	KeepMessages int            `json:"keepMessages"`
+	KeepFor      string         `json:"keepFor"`
+	KeepBytes    int64          `json:"keepBytes"`
+	Initial      any            `json:"initial"`
+	Durability   fsm.Durability `json:"durability"`
+}
+
+func showRules(rules []fsm.Rule) []ruleJSON {
+	shown := make([]ruleJSON, len(rules))
+	for i, r := range rules {
+		shown[i] = ruleJSON{
+			r.Pattern, r.KeepMessages, showDuration(r.KeepFor), r.KeepBytes, showInitial(r.Initial), r.Durability,
+		}
+	}
+	return shown
+}
+
+func showInitial(i fsm.Initial) any {
+	switch {
+	case i.All:
+		return "all"
+	case i.Last > 0:
+		return map[string]int{"last": i.Last}
+	}
+	return "live"
+}
+
+// showDuration writes a duration without the units that are zero: "24h".
+func showDuration(d time.Duration) string {
+	text := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if rest, found := strings.CutSuffix(text, zero); found {
+			text = rest + zero[:1]
+		}
+	}
+	return text
+}
+
+var (
+	ruleShape = objectShape{strict: true, names: []string{
+		"pattern", "keepMessages", "keepFor", "keepBytes", "initial", "durability",
+	}}
+	lastShape = objectShape{strict: true, names: []string{"last"}}
+)
+
+// parseRules reads the rules of a project; what a rule leaves out is as in the
+// default rule.
+func parseRules(raw []byte) ([]fsm.Rule, error) {
+	rules := []fsm.Rule{}
+	err := scanArray(raw, maxNesting, func(raw []byte) error {
+		if len(rules) == maxRules {
+			return fmt.Errorf("more than %d rules", maxRules)
+		}
+		rule, err := parseRule(raw)
+		if err != nil {
+			return fmt.Errorf("rule %d: %w", len(rules)+1, err)
+		}
+		rules = append(rules, rule)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("rules: %w", err)
+	}
+	return rules, nil
+}
+
+func parseRule(raw []byte) (fsm.Rule, error) {
+	var values [6][]byte
+	if err := ruleShape.scan(raw, maxNesting, values[:]); err != nil {
+		return fsm.Rule{}, err
+	}
+	rule := fsm.DefaultRule
+	var err error
+	if rule.Pattern, err = parsePatternName(values[0]); err != nil {
+		return rule, err
+	}
+	if values[1] != nil {
+		n, ok := wholeNumber(values[1])
+		if !ok || n < 1 || n > maxKeep {
+			return rule, fmt.Errorf("keepMessages is not a whole number from 1 to %d", maxKeep)
+		}
+		rule.KeepMessages = int(n)
+	}
+	if values[2] != nil {
+		if rule.KeepFor, err = parseDuration(values[2]); err != nil || rule.KeepFor < time.Second {
+			return rule, fmt.Errorf(`keepFor is not a duration of a second or more, such as "24h"`)
+		}
+	}
+	if values[3] != nil {
+		n, ok := wholeNumber(values[3])
+		if !ok {
+			return rule, fmt.Errorf("keepBytes is not a whole number")
+		}
+		rule.KeepBytes = int64(n)
+	}
+	if values[4] != nil {
+		if rule.Initial, err = parseInitial(values[4]); err != nil {
+			return rule, err
+		}
+	}
+	if values[5] != nil {
+		text, _ := unquote(values[5])
+		rule.Durability = fsm.Durability(text)
+		if rule.Durability != fsm.DurabilityQuorum && rule.Durability != fsm.DurabilityMemory {
+			return rule, fmt.Errorf(`durability is neither "quorum" nor "memory"`)
+		}
+	}
+	return rule, nil
+}
+
+func parsePatternName(raw []byte) (string, error) {
+	pattern, ok := unquote(raw)
+	if !ok {
+		return "", fmt.Errorf("pattern is not a string")
+	}
+	if refusal := checkChannel(pattern); refusal != nil {
+		return "", fmt.Errorf("pattern: %w", refusal)
+	}
+	if star := strings.IndexByte(pattern, '*'); star >= 0 && star != len(pattern)-1 {
+		return "", fmt.Errorf("pattern has a * that is not at its end")
+	}
+	return pattern, nil
+}
+
+func parseInitial(raw []byte) (fsm.Initial, error) {
+	switch word, _ := unquote(raw); word {
+	case "all":
+		return fsm.Initial{All: true}, nil
+	case "live":
+		return fsm.Initial{}, nil
+	}
+	var values [1][]byte
+	if err := lastShape.scan(raw, 0, values[:]); err == nil {
+		if n, ok := wholeNumber(values[0]); ok && n >= 1 && n <= maxKeep {
+			return fsm.Initial{Last: int(n)}, nil
+		}
+	}
+	return fsm.Initial{}, fmt.Errorf(`initial is none of "all", "live", {"last":N}`)
+}
+
+func parseDuration(raw []byte) (time.Duration, error) {
+	text, ok := unquote(raw)
+	if !ok {
+		return 0, fmt.Errorf(`not a duration such as "24h"`)
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 || d > maxDuration {
+		return 0, fmt.Errorf(`not a duration such as "24h"`)
+	}
+	return d, nil
+}

@@ -1,0 +1,236 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// Server is a gateway: it serves clients on one listener.
+type Server struct {
+	cfg      Config
+	step     time.Duration // of the loops' wheels
+	ctx      context.Context
+	cancel   context.CancelFunc
+	metrics  *metrics
+	http     *http.Server
+	loops    []*loop
+	interest interest
+	workers  *workers
+	catchUps *catchUps
+	failures *limiter
+	instance [4]byte // tells this process's connection ids from all others
+
+	open        atomic.Bool
+	draining    atomic.Bool
+	connections atomic.Int64
+	lastConn    atomic.Uint64
+	running     sync.WaitGroup
+	closing     sync.Once
+	closed      error // from closing the listener
+	served      error // why the listener was given up before Close
+}
+
+// New starts a gateway that answers /healthz and /readyz and turns everything
+// else away until Open is called. The Broker is not asked anything before that.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg.setDefaults()
+	m, err := newMetrics(cfg.Registry)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: register metrics: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Server{
+		cfg:      cfg,
+		step:     wheelStep(&cfg),
+		ctx:      ctx,
+		cancel:   cancel,
+		metrics:  m,
+		interest: interest{loops: make(map[fsm.ChannelKey]uint64)},
+		catchUps: &catchUps{broker: cfg.Broker, timeout: cfg.RequestTimeout},
+		failures: newLimiter(cfg.FailedAuthBurst, float64(cfg.FailedAuthRate)),
+	}
+	if _, err := rand.Read(s.instance[:]); err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	for i := range cfg.Loops {
+		l, err := newLoop(s, i)
+		if err != nil {
+			for _, started := range s.loops {
+				started.poller.close()
+			}
+			cancel()
+			return nil, fmt.Errorf("gateway: start event loop: %w", err)
+		}
+		s.loops = append(s.loops, l)
+	}
+	s.workers = startWorkers(cfg.Workers)
+	for _, l := range s.loops {
+		s.running.Go(l.run)
+	}
+	s.http = s.newHTTPServer()
+	s.running.Go(func() {
+		if err := s.http.Serve(cfg.Listener); !errors.Is(err, http.ErrServerClosed) {
+			s.served = err
+			cfg.Logger.Error("serve clients", "error", err)
+		}
+	})
+	return s, nil
+}
+
+// wheelStep is as coarse as the shortest time to keep allows.
+func wheelStep(cfg *Config) time.Duration {
+	step := 100 * time.Millisecond
+	for _, d := range []time.Duration{
+		cfg.AuthTimeout, cfg.FrameTimeout, cfg.Heartbeat, cfg.PingAfter, cfg.StallTimeout, cfg.CloseGrace,
+	} {
+		step = min(step, max(d/4, time.Millisecond))
+	}
+	return step
+}
+
+// Open begins to serve clients; the node has caught up.
+func (s *Server) Open() {
+	epoch := s.cfg.Broker.Epoch()
+	s.onLoops(func(l *loop) { l.epoch = epoch })
+	s.open.Store(true)
+}
+
+// Unready turns /readyz to 503 and refuses new clients; those that are
+// connected stay.
+func (s *Server) Unready() { s.draining.Store(true) }
+
+// Addr is where clients reach the server.
+func (s *Server) Addr() net.Addr { return s.cfg.Listener.Addr() }
+
+// ConnectionCount is how many WebSocket connections this node has.
+func (s *Server) ConnectionCount() int { return int(s.connections.Load()) }
+
+// Drain makes the node not ready, refuses new clients, and asks those that are
+// connected to come back elsewhere, a few at a time. It returns when all have
+// gone or ctx is done.
+func (s *Server) Drain(ctx context.Context) error {
+	s.Unready()
+	const pace = 25 * time.Millisecond
+	spread := s.cfg.DrainSpread
+	if deadline, bounded := ctx.Deadline(); bounded {
+		// Leave time for clients to answer and for publishes to be acknowledged.
+		spread = min(spread, time.Until(deadline)/2)
+	}
+	rounds := max(int(spread/pace), 1)
+	quota := s.ConnectionCount()/len(s.loops)/rounds + 1
+	ticker := time.NewTicker(pace)
+	defer ticker.Stop()
+	for s.ConnectionCount() > 0 {
+		s.onLoops(func(l *loop) { l.drain(quota) })
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("drain clients: %w", ctx.Err())
+		}
+	}
+	return nil
+}
+
+// drain tells up to n clients that have not been told yet.
+func (l *loop) drain(n int) {
+	for _, c := range l.conns {
+		if n == 0 {
+			return
+		}
+		if !c.draining && c.state < stateClosing {
+			c.drain()
+			n--
+		}
+	}
+}
+
+// Abort closes the listener and resets every connection, without waiting for
+// what is under way with the Broker: the node must not go on.
+func (s *Server) Abort() {
+	s.closing.Do(func() {
+		s.draining.Store(true)
+		s.closed = s.http.Close()
+		s.cancel()
+		for _, l := range s.loops {
+			l.stop()
+		}
+	})
+	s.running.Wait()
+}
+
+// Close stops serving at once and waits for everything that serves.
+func (s *Server) Close() error {
+	s.Abort()
+	s.workers.close()
+	s.catchUps.done.Wait()
+	return errors.Join(s.closed, s.served)
+}
+
+// admitConnection counts a new connection in, unless there are too many.
+func (s *Server) admitConnection() bool {
+	if s.connections.Add(1) > int64(s.cfg.MaxConnections) {
+		s.connections.Add(-1)
+		return false
+	}
+	s.metrics.connections.Inc()
+	return true
+}
+
+func (s *Server) connectionEnded() {
+	s.connections.Add(-1)
+	s.metrics.connections.Dec()
+}
+
+// connectionName is an id that no two connections of a cluster share. Names of
+// one process sort by age.
+func (s *Server) connectionName(id uint64) string {
+	var b [12]byte
+	copy(b[:4], s.instance[:])
+	binary.BigEndian.PutUint64(b[4:], id)
+	return hex.EncodeToString(b[:])
+}
+
+func (s *Server) staleness() time.Duration { return s.cfg.Broker.Staleness() }
+
+// available returns a refusal when this node may not let anybody in now.
+func (s *Server) available() *Refusal {
+	if s.draining.Load() {
+		return refuseDraining()
+	}
+	if s.staleness() > RefuseAfter {
+		return &Refusal{Code: CodeUnavailable, Reason: "node is cut off from its cluster", RetryAfter: time.Second}
+	}
+	return nil
+}
+
+func refuseDraining() *Refusal {
+	return &Refusal{Code: CodeUnavailable, Reason: "node is draining", RetryAfter: time.Second}
+}
+
+// failedAuth counts a failed authentication and returns a refusal for an
+// address or key that fails too often.
+func (s *Server) failedAuth(address, text string) *Refusal {
+	now, hash := time.Now(), fsm.HashKey(text)
+	byAddress, wait := s.failures.take("address "+address, now)
+	byKey, waitKey := s.failures.take("key "+string(hash[:]), now)
+	if byAddress && byKey {
+		return nil
+	}
+	return &Refusal{
+		Code: CodeRateLimited, Reason: "too many failed authentications", RetryAfter: max(wait, waitKey, time.Millisecond),
+	}
+}

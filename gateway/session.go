@@ -1,0 +1,258 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// request answers one text frame.
+func (c *conn) request(frame []byte) {
+	req, refusal := parseRequest(frame, c.loop.server.cfg.MaxDepth)
+	switch {
+	case req.kind == "heartbeat" && refusal == nil:
+		// A sign of life. To answer it would start a game of ping-pong that
+		// published clients never end.
+	case c.state == stateNew && req.kind == "auth" && refusal == nil:
+		c.authenticate(req.apiKey)
+	case c.state == stateNew:
+		c.refuse(Refuse(CodeAuthRequired, "authenticate first"), "", "")
+	case refusal != nil:
+		c.refuse(refusal, req.channel, req.id)
+	case req.kind == "publish":
+		c.publish(req)
+	case req.kind == "subscribe":
+		c.ops = append(c.ops, op{channel: req.channel, start: req.start})
+	case req.kind == "unsubscribe":
+		c.ops = append(c.ops, op{channel: req.channel, leave: true})
+	default:
+		c.refuse(Refuse(CodeInvalidMessage, "authenticated already"), "", "")
+	}
+}
+
+// refuse tells the client why not, and closes where the code says so.
+func (c *conn) refuse(r *Refusal, channel, id string) {
+	c.loop.server.metrics.refused(r.Code, "ws")
+	authenticating := c.state < stateOpen
+	passing := r.Code == CodeRateLimited || r.Code == CodeUnavailable
+	if authenticating && passing {
+		// Without an error frame: published clients take one for the last word.
+		c.close(closeTryLater, string(r.Code))
+		return
+	}
+	c.sendRefusal(r, channel, id)
+	code := closeCode(answers[r.Code].close)
+	switch {
+	case code == 0:
+	case authenticating && code == closeFinal:
+		// Published clients close by themselves when they have read the error.
+		c.state, c.closeWith = stateRefused, code
+		c.endBy = c.loop.now + c.loop.server.cfg.CloseGrace
+		c.loop.wheel.schedule(c, c.endBy)
+	default:
+		c.close(code, string(r.Code))
+	}
+}
+
+func (c *conn) sendRefusal(r *Refusal, channel, id string) {
+	c.out.urgent = appendRefusal(c.out.urgent, r, channel, id)
+	c.loop.touch(c)
+}
+
+// authenticate admits the client, refuses it, or asks the cluster first whether
+// it knows a key that this node does not.
+func (c *conn) authenticate(text string) {
+	s := c.loop.server
+	if text == "" {
+		c.refuse(Refuse(CodeAuthRequired, "apiKey is missing"), "", "")
+		return
+	}
+	if refusal := s.available(); refusal != nil {
+		c.refuse(refusal, "", "")
+		return
+	}
+	if CheckKeyText(text) != nil {
+		c.refuseAuth(Refuse(CodeInvalidKey, "the API key is not valid"), text)
+		return
+	}
+	if key, found := s.cfg.Broker.Key(text); found {
+		c.admit(key, text)
+		return
+	}
+	if refusal := s.failedAuth(c.peer.address, text); refusal != nil {
+		c.refuse(refusal, "", "")
+		return
+	}
+	c.state = stateChecking
+	s.catchUps.join(s.ctx, func(err error) {
+		c.loop.mail.post(func() { c.recheckKey(text, err) })
+	})
+}
+
+// recheckKey decides once the node is known to have heard of every key.
+func (c *conn) recheckKey(text string, err error) {
+	if c.state != stateChecking {
+		return
+	}
+	c.state = stateNew
+	c.loop.touch(c)
+	if err != nil {
+		c.refuse(Refuse(CodeUnavailable, "the cluster cannot be asked about the key"), "", "")
+		return
+	}
+	key, found := c.loop.server.cfg.Broker.Key(text)
+	if !found {
+		// The attempt was counted before the cluster was asked.
+		c.refuse(Refuse(CodeInvalidKey, "the API key is not valid"), "", "")
+		return
+	}
+	c.admit(key, text)
+}
+
+// refuseAuth refuses for good, but for someone who fails too often.
+func (c *conn) refuseAuth(r *Refusal, text string) {
+	if limited := c.loop.server.failedAuth(c.peer.address, text); limited != nil {
+		r = limited
+	}
+	c.refuse(r, "", "")
+}
+
+func (c *conn) admit(key fsm.Key, text string) {
+	s := c.loop.server
+	project, found := s.cfg.Broker.Project(key.Project)
+	if !found {
+		c.refuseAuth(Refuse(CodeInvalidKey, "the API key is not valid"), text)
+		return
+	}
+	if key.Kind == fsm.PublicKey && !originAllowed(project, c.peer.origin, c.peer.host) {
+		c.refuseAuth(refuseOrigin(c.peer.origin), text)
+		return
+	}
+	c.state = stateOpen
+	c.keyID, c.project, c.server = key.ID, key.Project, key.Kind == fsm.ServerKey
+	c.nextHeartbeat = c.loop.now + s.cfg.Heartbeat
+	c.loop.wheel.schedule(c, c.nextHeartbeat)
+	c.out.urgent = appendConnected(c.out.urgent, connectedInfo{
+		connection:      s.connectionName(c.id),
+		node:            s.cfg.Broker.NodeName(),
+		epoch:           s.cfg.Broker.Epoch(),
+		maxMessageBytes: s.cfg.MaxMessageBytes,
+		heartbeatMs:     s.cfg.Heartbeat.Milliseconds(),
+	})
+	c.loop.touch(c)
+}
+
+func refuseOrigin(header string) *Refusal {
+	if header == "" {
+		return Refuse(CodeOriginNotAllowed, "the project does not allow clients without an origin")
+	}
+	return Refuse(CodeOriginNotAllowed, "origin "+header+" is not allowed")
+}
+
+// rejudge closes a client whose origin its project no longer allows.
+func (c *conn) rejudge(project *fsm.Project) {
+	if c.state == stateOpen && !c.server && !originAllowed(project, c.peer.origin, c.peer.host) {
+		c.refuse(refuseOrigin(c.peer.origin), "", "")
+	}
+}
+
+// publish is a client's publish that has no answer yet.
+type publish struct {
+	channel string
+	id      string
+	done    bool
+	receipt fsm.Receipt
+	err     error
+}
+
+func (c *conn) publish(req request) {
+	s := c.loop.server
+	if !c.server {
+		c.refuse(Refuse(CodeForbidden, "a public key may not publish"), req.channel, req.id)
+		return
+	}
+	if len(req.message) > s.cfg.MaxMessageBytes {
+		c.refuse(Refuse(CodeMessageTooLarge, "message is too large"), req.channel, req.id)
+		return
+	}
+	if c.draining {
+		c.refuse(refuseDraining(), req.channel, req.id)
+		return
+	}
+	p := &publish{channel: req.channel, id: req.id}
+	c.pending = append(c.pending, p)
+	s.metrics.published.Inc()
+	s.cfg.Broker.Publish(fsm.Publish{
+		Channel: fsm.ChannelKey{Project: c.project, Name: req.channel},
+		ID:      req.id,
+		Data:    bytes.Clone(req.message),
+	}, func(r fsm.Receipt, err error) {
+		c.loop.mail.post(func() { c.answer(p, r, err) })
+	})
+}
+
+// answer records what became of p and sends all answers that are due. Those of
+// one channel are sent in the order of their requests.
+func (c *conn) answer(p *publish, r fsm.Receipt, err error) {
+	p.done, p.receipt, p.err = true, r, err
+	waiting := c.pending[:0]
+	for _, q := range c.pending {
+		if q.done && !waitsFor(waiting, q.channel) {
+			c.sendAnswer(q)
+		} else {
+			waiting = append(waiting, q)
+		}
+	}
+	clear(c.pending[len(waiting):])
+	c.pending = waiting
+	if c.draining && len(waiting) == 0 {
+		c.close(closeRestart, "node is draining")
+	}
+	c.loop.touch(c)
+}
+
+func waitsFor(waiting []*publish, channel string) bool {
+	for _, q := range waiting {
+		if q.channel == channel {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *conn) sendAnswer(p *publish) {
+	if p.err != nil {
+		r := c.loop.server.refusalOf(p.err, "publish")
+		c.loop.server.metrics.refused(r.Code, "ws")
+		c.sendRefusal(r, p.channel, p.id)
+		return
+	}
+	c.out.urgent = appendPublished(c.out.urgent, p.channel, p.id, p.receipt)
+}
+
+// drain closes the connection once its publishes are answered.
+func (c *conn) drain() {
+	c.draining = true
+	if len(c.pending) == 0 {
+		c.close(closeRestart, "node is draining")
+	}
+}
+
+// refusalOf turns an error into what a client may see of it. One that is ours
+// to look into is logged under a number that the client is told.
+func (s *Server) refusalOf(err error, doing string) *Refusal {
+	var r *Refusal
+	switch {
+	case errors.As(err, &r):
+		return r
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return &Refusal{Code: CodeUnavailable, Reason: "no answer in time", RetryAfter: time.Second}
+	}
+	id := rand.Text()[:12]
+	s.cfg.Logger.Error(doing, "request", id, "error", err)
+	return Refuse(CodeInternal, "internal error, request "+id)
+}

@@ -1,0 +1,246 @@
+package gateway
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// subscription is a cursor of one connection in one channel. It is live while
+// next is what its topic will bring next; otherwise it stands in the
+// connection's queue of those that read the log, and rejoins at the head. A
+// subscriber that asks for the past and one whose socket is full are the same
+// thing.
+type subscription struct {
+	conn  *conn
+	topic *topic
+	index int // in topic.subs
+
+	joining bool // how far the channel reaches is not known yet
+	live    bool
+	queued  bool // stands in conn.behind
+	gone    bool // unsubscribed, or its connection has ended
+
+	next     uint64 // the offset wanted next
+	replayTo uint64 // what was committed before the client subscribed
+	low      uint64 // the lowest offset that is sent or will be
+	announce bool   // a hole before next is told: something came before it
+	backfill []span // what a later subscribe wants of the time before low
+}
+
+// span is a range of offsets still to be sent.
+type span struct {
+	next, end uint64 // end is not part of it
+	announce  bool
+}
+
+// op is a subscribe or unsubscribe that waits for its turn.
+type op struct {
+	channel  string
+	leave    bool
+	start    startPoint
+	caughtUp bool // the leader was asked already
+}
+
+// maxOps is how many ops of a connection may wait before its next request is read.
+const maxOps = 256
+
+func (c *conn) find(channel string) (at int, found bool) {
+	return slices.BinarySearchFunc(c.subs, channel, func(sub *subscription, name string) int {
+		return cmp.Compare(sub.topic.key.Name, name)
+	})
+}
+
+// enter returns the connection's subscription of a channel, made when there is
+// none. It is nil when the connection has too many.
+func (c *conn) enter(channel string) *subscription {
+	at, found := c.find(channel)
+	if found {
+		return c.subs[at]
+	}
+	if len(c.subs) >= c.loop.server.cfg.MaxChannels {
+		return nil
+	}
+	sub := &subscription{conn: c, joining: true}
+	c.loop.topic(fsm.ChannelKey{Project: c.project, Name: channel}).join(sub)
+	c.subs = slices.Insert(c.subs, at, sub)
+	return sub
+}
+
+func (c *conn) leave(channel string) {
+	at, found := c.find(channel)
+	if !found {
+		return
+	}
+	sub := c.subs[at]
+	sub.gone = true
+	sub.topic.leave(sub)
+	c.subs = slices.Delete(c.subs, at, at+1)
+	if sub.queued {
+		c.behind = slices.DeleteFunc(c.behind, func(s *subscription) bool { return s == sub })
+	}
+}
+
+// fallBehind makes the subscription read the log for what is next.
+func (sub *subscription) fallBehind() {
+	sub.live = false
+	sub.enqueue()
+}
+
+func (sub *subscription) enqueue() {
+	if !sub.queued && !sub.gone {
+		sub.queued = true
+		sub.conn.behind = append(sub.conn.behind, sub)
+		sub.conn.loop.touch(sub.conn)
+	}
+}
+
+// rewind takes back what a delivery moved the cursor over, from frame at on.
+func (sub *subscription) rewind(d *delivery, at int) {
+	if d.first == 0 || at >= len(d.frames.ends) || sub.gone {
+		return
+	}
+	offset := d.first + uint64(at-d.skip)
+	switch {
+	case !d.backfill:
+		if offset < sub.next {
+			sub.next = offset
+		}
+		sub.live = false
+	case len(sub.backfill) > 0 && sub.backfill[0].next == d.after:
+		sub.backfill[0].next = offset
+	default:
+		sub.backfill = slices.Insert(sub.backfill, 0, span{offset, d.after, true})
+	}
+	sub.enqueue()
+}
+
+// begin places the cursor where the client wants it, now that the bounds of the
+// channel are known. Asked again of a channel that it has, the client gets what
+// this connection has not been sent yet.
+func (sub *subscription) begin(l *lookup, epoch string, initial fsm.Initial) {
+	c, t := sub.conn, sub.topic
+	t.head = max(t.head, l.info.Head)
+	head, earliest := t.head, max(l.info.Earliest, 1)
+	start := l.op.start.byRule(initial)
+
+	wanted := uint64(1)
+	foreign := start.epoch != "" && start.epoch != epoch
+	resumes := start.from == startAfter && !foreign && start.offset <= head
+	switch start.from {
+	case startAfter:
+		if wanted = head + 1; resumes {
+			wanted = start.offset + 1
+		}
+	case startLive:
+		wanted = head + 1
+	case startLast:
+		wanted = head + 1 - min(start.offset, head)
+	case startTime:
+		wanted = min(l.offsetAt, head+1)
+	}
+	next := max(wanted, min(earliest, head+1))
+	recovered := next == 1
+	if start.from == startAfter {
+		recovered = resumes && next == wanted
+	}
+	c.out.urgent = appendSubscribed(c.out.urgent, t.quoted, head, earliest, epoch, recovered)
+	c.loop.touch(c)
+
+	switch {
+	case sub.joining:
+		sub.joining = false
+		sub.next, sub.low, sub.replayTo = wanted, wanted, head
+		sub.announce = resumes
+		if !resumes {
+			sub.next, sub.low = next, next
+		}
+	case wanted < sub.low:
+		if !resumes {
+			wanted = next
+		}
+		if wanted < sub.low {
+			sub.backfill = append(sub.backfill, span{wanted, sub.low, resumes})
+			sub.low = wanted
+			sub.enqueue()
+		}
+		return
+	default:
+		return
+	}
+	if sub.next > head {
+		sub.live, sub.announce = true, true
+	} else {
+		sub.enqueue()
+	}
+}
+
+// page is what a subscription has read from the log, encoded.
+type page struct {
+	sub      *subscription
+	backfill bool
+	head     uint64 // how far the channel reached when the read was asked for
+	from     uint64 // the offset that was wanted next
+	frames   frameRun
+	first    uint64 // offset of the first frame
+	bounds   fsm.Page
+	err      error
+}
+
+// take delivers a page and moves on.
+func (sub *subscription) take(p *page) {
+	if p.backfill {
+		sub.takeBackfill(p)
+		return
+	}
+	t := sub.topic
+	t.head = max(t.head, p.bounds.Head)
+	if p.bounds.Earliest > sub.next {
+		sub.gap(sub.next, p.bounds.Earliest, false, sub.announce)
+		sub.next = p.bounds.Earliest
+	}
+	if n := len(p.frames.ends); n > 0 {
+		after := p.first + uint64(n)
+		sub.conn.queue(delivery{sub: sub, frames: p.frames, first: p.first, after: after})
+		sub.next, sub.announce = after, true
+	}
+	if sub.next > t.head {
+		sub.live, sub.announce = true, true
+	} else {
+		sub.enqueue()
+	}
+}
+
+func (sub *subscription) takeBackfill(p *page) {
+	current := &sub.backfill[0]
+	if p.bounds.Earliest > current.next {
+		to := min(p.bounds.Earliest, current.end)
+		sub.gap(current.next, to, true, current.announce)
+		current.next = to
+	}
+	if n := len(p.frames.ends); n > 0 {
+		after := p.first + uint64(n)
+		sub.conn.queue(delivery{sub: sub, frames: p.frames, first: p.first, after: after, backfill: true})
+		current.next, current.announce = after, true
+	}
+	if current.next >= current.end {
+		sub.backfill = slices.Delete(sub.backfill, 0, 1)
+	}
+	if len(sub.backfill) > 0 || !sub.live {
+		sub.enqueue()
+	}
+}
+
+// gap tells the client that the offsets from from up to but not including to
+// will not come, if it has reason to expect them.
+func (sub *subscription) gap(from, to uint64, backfill, announce bool) {
+	if !announce || from >= to {
+		return
+	}
+	frame := appendGap(nil, sub.topic.quoted, from, to-1)
+	sub.conn.loop.server.metrics.gaps.Inc()
+	sub.conn.queue(delivery{
+		sub: sub, frames: frameRun{frame, []int{len(frame)}}, first: from, after: to, backfill: backfill,
+	})
+}

@@ -1,0 +1,109 @@
+package gateway
+
+import (
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// topic is one channel with the subscribers that a loop has for it.
+type topic struct {
+	loop   *loop
+	key    fsm.ChannelKey
+	quoted []byte // the channel's name as a JSON string
+	subs   []*subscription
+	head   uint64 // the highest offset this loop has heard of
+}
+
+func (t *topic) join(sub *subscription) {
+	sub.topic, sub.index = t, len(t.subs)
+	t.subs = append(t.subs, sub)
+}
+
+func (t *topic) leave(sub *subscription) {
+	last := len(t.subs) - 1
+	t.subs[sub.index] = t.subs[last]
+	t.subs[sub.index].index = sub.index
+	t.subs[last] = nil
+	t.subs = t.subs[:last]
+	if last == 0 {
+		delete(t.loop.topics, t.key)
+		t.loop.server.interest.remove(t.key, t.loop.index)
+	}
+}
+
+// deliver gives a commit to the subscribers that it continues. The others read
+// it from the log when their turn comes.
+func (t *topic) deliver(c *commit) {
+	if c.transient {
+		t.deliverTransient(c)
+		return
+	}
+	first, last := c.messages[0].Offset, c.messages[len(c.messages)-1].Offset
+	var frames frameRun
+	for _, sub := range t.subs {
+		if !sub.live || sub.next > last {
+			continue
+		}
+		if sub.next < first || sub.conn.out.blocked {
+			sub.fallBehind()
+			continue
+		}
+		if frames.bytes == nil {
+			frames = encodeMessages(t.quoted, c.messages, 0)
+		}
+		sub.conn.queue(delivery{
+			sub: sub, frames: frames, skip: int(sub.next - first), first: sub.next, after: last + 1,
+		})
+		sub.next = last + 1
+		sub.announce = true
+	}
+	t.head = max(t.head, last)
+}
+
+// deliverTransient gives messages without offset to whoever can take them now.
+func (t *topic) deliverTransient(c *commit) {
+	frames := encodeMessages(t.quoted, c.messages, 0)
+	for _, sub := range t.subs {
+		if !sub.joining && !sub.conn.out.blocked {
+			sub.conn.queue(delivery{sub: sub, frames: frames})
+		}
+	}
+}
+
+// raise says that the channel reaches head, for want of the messages themselves.
+func (t *topic) raise(head uint64) {
+	t.head = max(t.head, head)
+	for _, sub := range t.subs {
+		if sub.live && sub.next <= head {
+			sub.fallBehind()
+		}
+	}
+}
+
+// recheck has every subscriber ask the log how far the channel reaches.
+func (t *topic) recheck() {
+	for _, sub := range t.subs {
+		if sub.live {
+			sub.fallBehind()
+		}
+	}
+}
+
+// frameRun is encoded frames back to back. It is shared and never changed.
+type frameRun struct {
+	bytes []byte
+	ends  []int // where each frame ends
+}
+
+// encodeMessages encodes message frames; those up to replayTo are marked as replayed.
+func encodeMessages(channel []byte, messages []fsm.Message, replayTo uint64) frameRun {
+	size := 0
+	for i := range messages {
+		size += len(messages[i].Data) + len(channel) + 112
+	}
+	run := frameRun{bytes: make([]byte, 0, size), ends: make([]int, 0, len(messages))}
+	for _, m := range messages {
+		run.bytes = appendMessage(run.bytes, channel, m, m.Offset <= replayTo)
+		run.ends = append(run.ends, len(run.bytes))
+	}
+	return run
+}

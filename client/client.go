@@ -244,9 +244,6 @@ func (c *Client) detach() {
 	defer c.mu.Unlock()
 	c.conn = nil
 	c.connected = make(chan struct{})
-	for _, s := range c.subscriptions {
-		s.live = false
-	}
 	for _, p := range c.publishes {
 		p.unclear = p.unclear || p.sent
 		p.sent = false

@@ -281,3 +281,16 @@ func TestCloseSettlesPublishes(t *testing.T) {
 		t.Errorf("after the end: got %v", err)
 	}
 }
+
+func TestDataKeepsItsBytes(t *testing.T) {
+	for want, data := range map[string]any{
+		`{"html":"<b>&"}`:        map[string]string{"html": "<b>&"},
+		` {"raw" : "<\u0041>"} `: json.RawMessage(` {"raw" : "<\u0041>"} `),
+		`null`:                   nil,
+	} {
+		got, err := Publication{Data: data}.payload()
+		if err != nil || string(got) != want {
+			t.Errorf("got %s, %v; want %s", got, err, want)
+		}
+	}
+}

@@ -275,3 +275,31 @@ func TestAllChannelsAreAskedForAgain(t *testing.T) {
 		t.Errorf("asked for %v", asked)
 	}
 }
+
+func TestLateConfirmationIsNotTheNextOnes(t *testing.T) {
+	server := startFake(t)
+	c := connectTo(t, quick, server.URL)
+	conn := server.welcome(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		conn.expect("subscribe")
+		cancel()
+	}()
+	if _, err := c.Subscribe(ctx, "a", SubscribeOptions{From: All(), OnMessage: func(Message) {}}); err == nil {
+		t.Fatal("confirmed by nobody")
+	}
+	conn.expect("unsubscribe")
+	f := follow(t, c, "a", After(7))
+	conn.expect("subscribe")
+	conn.send(`{"type":"subscribed","channel":"a","offset":9,"epoch":"e1","recovered":true}`)
+	conn.send(`{"type":"gap","channel":"a","from":1,"to":8}`)
+	conn.message("a", 9)
+	conn.send(`{"type":"unsubscribed","channel":"a"}`)
+	conn.send(`{"type":"subscribed","channel":"a","offset":9,"epoch":"e1","recovered":true}`)
+	conn.message("a", 8)
+	conn.message("a", 9)
+	f.offsets(8, 9)
+	if faults := f.ready().Faults(); faults != (Faults{}) {
+		t.Errorf("faults %+v", faults)
+	}
+}

@@ -76,6 +76,7 @@ type conn struct {
 	authBy        time.Duration
 	lastRead      time.Duration
 	pinged        bool
+	pingedAt      time.Duration
 	frameSince    time.Duration // when the message that is half read began
 	nextHeartbeat time.Duration
 	heartbeatDue  bool
@@ -307,12 +308,14 @@ func (c *conn) checkLiveness(now time.Duration) {
 		c.close(closeSlowConsumer, "slow_consumer")
 	case c.paused:
 		// Silence is ours, not the client's.
-	case now-c.lastRead >= cfg.SilenceTimeout:
+	case c.pinged && now-c.pingedAt >= cfg.SilenceTimeout-cfg.PingAfter:
+		// Counted from the ping: were it from the last sign of life, a loop that
+		// was stopped for a while would close everybody unheard.
 		c.close(closeGoingAway, "no sign of life")
 	case c.frames.midway() && now-c.frameSince >= cfg.FrameTimeout:
 		c.close(closePolicy, "message took too long to arrive")
 	case now-c.lastRead >= cfg.PingAfter && !c.pinged:
-		c.pinged = true
+		c.pinged, c.pingedAt = true, now
 		c.out.urgent = appendControl(c.out.urgent, ws.OpPing, nil)
 		c.loop.touch(c)
 	}
@@ -322,11 +325,11 @@ func (c *conn) checkLiveness(now time.Duration) {
 func (c *conn) nextCheck() time.Duration {
 	cfg := &c.loop.server.cfg
 	at := c.lastRead + cfg.PingAfter
-	if c.pinged || c.paused {
-		at = c.loop.now + cfg.SilenceTimeout - cfg.PingAfter
-		if !c.paused {
-			at = c.lastRead + cfg.SilenceTimeout
-		}
+	switch {
+	case c.paused:
+		at = c.loop.now + cfg.PingAfter
+	case c.pinged:
+		at = c.pingedAt + cfg.SilenceTimeout - cfg.PingAfter
 	}
 	switch c.state {
 	case stateNew:

@@ -157,9 +157,10 @@ func (t *portableConn) writeLoop() {
 	var spare []byte
 	for {
 		t.mu.Lock()
-		chunk := t.out
-		t.out, t.writing = spare[:0], len(chunk)
-		closing := t.closing
+		chunk, closing := t.out, t.closing
+		if len(chunk) > 0 {
+			t.out, t.writing = spare[:0], len(chunk)
+		}
 		t.mu.Unlock()
 		if len(chunk) == 0 {
 			if closing {

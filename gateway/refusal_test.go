@@ -1,0 +1,289 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+func TestWebSocketRefusals(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller, func(c *Config) {
+			c.MaxMessageBytes, c.MaxChannels, c.MaxDepth, c.CloseGrace = 100, 3, 5, 20*time.Millisecond
+		})
+		for _, c := range []struct {
+			frame   string
+			code    Code
+			channel string
+			id      string
+		}{
+			{`{"type":"publish","channel":"c","message":1,"id":"` + strings.Repeat("x", 129) + `"}`, CodeInvalidMessage, "c", ""},
+			{`{"type":"publish","channel":"c","message":1,"id":7}`, CodeInvalidMessage, "c", ""},
+			{`{"type":"publish","channel":"c","id":"i"}`, CodeInvalidMessage, "c", "i"},
+			{`{"type":"publish","channel":"c","message":"` + strings.Repeat("x", 99) + `","id":"i"}`, CodeMessageTooLarge, "c", "i"},
+			{`{"type":"publish","channel":"c","message":[[[[[[]]]]]]}`, CodeInvalidMessage, "", ""},
+			{`{"type":"publish","channel":"c","CHANNEL":"d","message":1}`, CodeInvalidMessage, "", ""},
+			{`{"type":"publish","channel":"c","\u0063hannel":"d","message":1}`, CodeInvalidMessage, "", ""},
+			{`{"type":"publish","channel":"c","\u004dessage":2,"message":1}`, CodeInvalidMessage, "", ""},
+			{`{"type":"publish","message":1}`, CodeInvalidChannel, "", ""},
+			{`{"type":"publish","channel":"","message":1}`, CodeInvalidChannel, "", ""},
+			{`{"type":"publish","channel":"a\u0000","message":1}`, CodeInvalidChannel, "", ""},
+			{`{"type":"publish","channel":"a\ud800","message":1}`, CodeInvalidChannel, "", ""},
+			{`{"type":"publish","channel":7,"message":1}`, CodeInvalidChannel, "", ""},
+			{`{"type":"publish","channel":"` + strings.Repeat("x", 256) + `"}`, CodeMessageTooLarge, "", ""}, // over twice the limit: see below
+			{`{"type":"subscribe","channel":"c","fromOffset":"1"}`, CodeInvalidMessage, "c", ""},
+			{`{"type":"subscribe","channel":"c","fromOffset":-1}`, CodeInvalidMessage, "c", ""},
+			{`{"type":"subscribe","channel":"c","fromOffset":1.5}`, CodeInvalidMessage, "c", ""},
+			{`{"type":"subscribe","channel":"c","from":"then"}`, CodeInvalidMessage, "c", ""},
+			{`{"type":"subscribe","channel":"c","from":{"last":1,"time":2}}`, CodeInvalidMessage, "c", ""},
+			{`{"type":"subscribe","channel":"c","from":{"last":-1}}`, CodeInvalidMessage, "c", ""},
+			{`{"type":"subscribe","channel":"c","epoch":1}`, CodeInvalidMessage, "c", ""},
+			{`{"type":"auth","apiKey":"` + h.secret + `"}`, CodeInvalidMessage, "", ""},
+			{`{"type":"shout"}`, CodeUnknownType, "", ""},
+			{`{"type":"heartbeat"`, CodeInvalidMessage, "", ""},
+			{`{"type":"heartbeat"} {}`, CodeInvalidMessage, "", ""},
+			{`"heartbeat"`, CodeInvalidMessage, "", ""},
+			{``, CodeInvalidMessage, "", ""},
+		} {
+			conn := h.open(h.secret)
+			conn.text("%s", c.frame)
+			f := conn.wantError(c.code)
+			if f.Channel != nil && *f.Channel != c.channel || f.Channel == nil && c.channel != "" || f.ID != c.id {
+				t.Errorf("%s: got %s", c.frame, f)
+			}
+			if len(c.frame) > 200 && c.code == CodeMessageTooLarge {
+				conn.wantClose(1009)
+				continue
+			}
+			conn.wantSilence() // it stays
+		}
+
+		public := h.open(h.public)
+		public.text(`{"type":"publish","channel":"c","message":1,"id":"i"}`)
+		if f := public.wantError(CodeForbidden); f.ID != "i" || *f.Channel != "c" {
+			t.Errorf("got %s", f)
+		}
+		for i := range 3 {
+			public.subscribe(fmt.Sprint("c", i), "")
+		}
+		public.text(`{"type":"subscribe","channel":"one more"}`)
+		public.wantError(CodeTooManyChannels)
+		public.subscribe("c0", "") // one that it has
+		public.text(`{"type":"unsubscribe","channel":"c0"}`)
+		public.want("unsubscribed")
+		public.subscribe("one more", "")
+	})
+}
+
+func TestRefusalsOfTheBroker(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller)
+		c := h.open(h.secret)
+		for _, want := range []*Refusal{
+			{Code: CodeRateLimited, Reason: "slower", RetryAfter: 1500 * time.Millisecond},
+			{Code: CodeUnavailable, Reason: "no quorum", RetryAfter: time.Second},
+			{Code: CodeOutcomeUnknown, Reason: "perhaps"},
+		} {
+			h.broker.set(func() { h.broker.publishErr = fmt.Errorf("wrapped: %w", want) })
+			c.text(`{"type":"publish","channel":"c","message":1,"id":"i"}`)
+			if f := c.wantError(want.Code); f.ID != "i" || f.RetryAfter != want.RetryAfter.Milliseconds() {
+				t.Errorf("got %s", f)
+			}
+			res, body := h.do("POST", "/realtime", `{"channel":"c","message":1}`, "X-Api-Key", h.secret, "Content-Type", "application/json")
+			if res.StatusCode != answers[want.Code].status || body["code"] != string(want.Code) {
+				t.Errorf("%s: got %d %v", want.Code, res.StatusCode, body)
+			}
+			if wait := res.Header.Get("Retry-After"); (wait == "") != (want.Code == CodeOutcomeUnknown) {
+				t.Errorf("%s: Retry-After is %q", want.Code, wait)
+			}
+		}
+		h.broker.set(func() { h.broker.publishErr = fmt.Errorf("disk on fire") })
+		c.text(`{"type":"publish","channel":"c","message":1}`)
+		if f := c.wantError(CodeInternal); strings.Contains(f.Error, "fire") {
+			t.Errorf("an internal error tells: %s", f)
+		}
+		h.broker.set(func() { h.broker.channelErr = fmt.Errorf("disk on fire") })
+		c.text(`{"type":"subscribe","channel":"c"}`)
+		c.wantError(CodeInternal)
+		h.broker.set(func() { h.broker.channelErr = nil })
+		c.subscribe("c", "")
+
+		// A cursor that cannot read cannot move on, nor be skipped.
+		h.fill("d", 1)
+		h.broker.set(func() { h.broker.readHook = func(fsm.ChannelKey) error { return fmt.Errorf("disk on fire") } })
+		c.subscribe("d", "")
+		c.wantError(CodeInternal)
+		c.wantClose(1013)
+	})
+}
+
+func TestBeforeAuth(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller, func(c *Config) { c.CloseGrace = 20 * time.Millisecond })
+		for _, text := range []string{
+			`{"type":"subscribe","channel":"c"}`, `hello`, `{"type":"auth"}`, `{"type":"auth","apiKey":""}`, `{"type":"auth","apiKey":1}`,
+			`{"type":"auth","apiKey":"a","APIKEY":"b"}`, `{}`,
+		} {
+			c := h.dial("")
+			c.text("%s", text)
+			c.wantError(CodeAuthRequired)
+			c.wantClose(1008)
+		}
+		for _, key := range []string{"pk_", h.public[:42] + "!", "sk_" + h.public[3:42] + "?", strings.Repeat("x", 43)} {
+			c := h.dial("Origin: " + testOrigin + "\r\n")
+			c.text(`{"type":"auth","apiKey":%q}`, key)
+			c.wantError(CodeInvalidKey)
+		}
+		if h.broker.catchUps != 0 {
+			t.Error("the leader was asked about a key that is not well formed")
+		}
+	})
+}
+
+// A key made a moment ago on another node works after one catch-up, and what
+// the client sent behind its auth frame is not lost.
+func TestUnknownKeyCatchesUpOnce(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller)
+		text := NewKeyText(fsm.ServerKey)
+		h.broker.set(func() {
+			h.broker.catchUp = func(context.Context) error {
+				h.broker.set(func() { h.broker.putKey(testProject, fsm.ServerKey, "new", text) })
+				return nil
+			}
+		})
+		c := h.dial("")
+		auth := clientFrame(ws.OpText, true, fmt.Appendf(nil, `{"type":"auth","apiKey":%q}`, text))
+		more := clientFrame(ws.OpText, true, []byte(`{"type":"subscribe","channel":"c"}`))
+		c.send(string(auth) + string(more))
+		c.want("auth_success")
+		c.want("connected")
+		c.want("subscribed")
+
+		h.broker.set(func() {
+			h.broker.catchUp = func(context.Context) error { return fmt.Errorf("no leader") }
+		})
+		d := h.dial("")
+		d.text(`{"type":"auth","apiKey":%q}`, NewKeyText(fsm.ServerKey))
+		d.wantClose(1013)
+	})
+}
+
+func TestPipelinedBehindTheHandshake(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller)
+		c := h.connect()
+		auth := clientFrame(ws.OpText, true, fmt.Appendf(nil, `{"type":"auth","apiKey":%q}`, h.secret))
+		c.send(upgradeRequest + "\r\n" + string(auth))
+		if res, err := http.ReadResponse(c.in, nil); err != nil || res.StatusCode != 101 {
+			t.Fatal(res, err)
+		}
+		c.want("auth_success")
+	})
+}
+
+func TestRevokedWithBacklogIsReset(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller, func(c *Config) { c.CloseGrace, c.SendBufferBytes = 50*time.Millisecond, 8<<10 })
+		key := h.broker.addKey(testProject, fsm.ServerKey)
+		c := h.open(key)
+		c.subscribe("c", "")
+		big := `"` + strings.Repeat("x", 60<<10) + `"`
+		for range 100 { // more than the kernel holds
+			h.broker.append(h.channel("c"), big)
+		}
+		eventually(t, func() string {
+			if all := h.server.Connections("", "", 10); len(all) != 1 || all[0].State != "catching_up" {
+				return fmt.Sprintf("connections: %+v", all)
+			}
+			return ""
+		})
+		h.broker.endKey(key)
+		eventually(t, func() string {
+			if n := h.server.ConnectionCount(); n != 0 {
+				return fmt.Sprintf("%d connections left", n)
+			}
+			return ""
+		})
+	})
+}
+
+func TestOriginTakenAwayClosesItsClients(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller, func(c *Config) { c.CloseGrace = 20 * time.Millisecond })
+		public, server := h.open(h.public), h.open(h.secret)
+		none := []string{}
+		if _, err := h.broker.UpdateProject(t.Context(), fsm.UpdateProject{ID: testProject, AllowedOrigins: &none}); err != nil {
+			t.Fatal(err)
+		}
+		public.wantError(CodeOriginNotAllowed)
+		public.wantClose(1000)
+		server.wantSilence()
+		if err := h.broker.DeleteProject(t.Context(), testProject); err != nil {
+			t.Fatal(err)
+		}
+		server.wantError(CodeKeyRevoked)
+		server.wantClose(1000)
+	})
+}
+
+func TestStaleNodeClosesItsClients(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller, func(c *Config) { c.CloseGrace = 20 * time.Millisecond })
+		c := h.open(h.public)
+		c.subscribe("c", "")
+		h.broker.set(func() { h.broker.staleness = RefuseAfter + time.Millisecond })
+		h.fill("c", 1)
+		c.wantMessages("c", 1, 1, false)
+		if res, _ := h.do("GET", "/readyz", ""); res.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("readyz is %d on a stale node", res.StatusCode)
+		}
+		h.broker.set(func() { h.broker.staleness = CloseAfter + time.Millisecond })
+		h.fill("c", 1) // must not be delivered
+		c.wantClose(1013)
+	})
+}
+
+func TestResetJudgesEverybodyAnew(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller, func(c *Config) { c.CloseGrace = 20 * time.Millisecond })
+		key := h.broker.addKey(testProject, fsm.ServerKey)
+		ended, stays := h.open(key), h.open(h.secret)
+		stays.subscribe("c", "")
+		h.broker.set(func() {
+			delete(h.broker.keys, key)
+			for i := range 3 { // as a snapshot brings them: nobody is told
+				h.broker.put(h.channel("c"), "", fmt.Appendf(nil, "%d", i))
+			}
+		})
+		h.server.Reset()
+		ended.wantError(CodeKeyRevoked)
+		ended.wantClose(1000)
+		stays.wantMessages("c", 1, 3, false)
+		h.broker.append(h.channel("c"), `4`)
+		stays.wantMessages("c", 4, 4, false)
+
+		h.broker.set(func() { h.broker.epoch = "epoch-2" })
+		h.server.Reset()
+		stays.wantClose(1012)
+	})
+}
+
+func TestEveryCodeHasAnAnswer(t *testing.T) {
+	for _, code := range []Code{
+		CodeInvalidKey, CodeKeyRevoked, CodeOriginNotAllowed, CodeAuthRequired, CodeAuthTimeout, CodeRateLimited,
+		CodeUnavailable, CodeOutcomeUnknown, CodeForbidden, CodeInvalidMessage, CodeInvalidChannel, CodeUnknownType,
+		CodeMessageTooLarge, CodeTooManyChannels, CodeNotFound, CodeConflict, CodeInternal,
+	} {
+		if answers[code].status == 0 {
+			t.Errorf("%s has no HTTP status", code)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 type head struct {
 	offset  uint64 // newest message, 0 when there was none
 	total   int64  // payload bytes ever appended
+	size    int64  // payload bytes of the newest message
 	stamp   int64  // of the newest message
 	floor   uint64 // nothing below is retained, whatever the rule
 	version uint64 // rules of the project that floor already accounts for
@@ -20,13 +21,14 @@ type head struct {
 func (h *head) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, h.offset)
 	dst = binary.AppendVarint(dst, h.total)
+	dst = binary.AppendVarint(dst, h.size)
 	dst = binary.AppendVarint(dst, h.stamp)
 	dst = binary.AppendUvarint(dst, h.floor)
 	return binary.AppendUvarint(dst, h.version)
 }
 
 func (d *decoder) head() head {
-	return head{d.uvarint(), d.varint(), d.varint(), d.uvarint(), d.uvarint()}
+	return head{d.uvarint(), d.varint(), d.varint(), d.varint(), d.uvarint(), d.uvarint()}
 }
 
 // segment is a run of consecutive messages of one channel. Its elements never
@@ -236,7 +238,7 @@ func (c *channel) append(stamp int64, data []byte) Message {
 	}
 	c.fresh.messages = append(c.fresh.messages, m)
 	c.fresh.bytes += int64(len(data))
-	c.offset, c.stamp = m.Offset, stamp
-	c.total += int64(len(data))
+	c.offset, c.stamp, c.size = m.Offset, stamp, int64(len(data))
+	c.total += c.size
 	return m
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -51,14 +52,15 @@ func (p *project) withRules(rules []Rule, stamp int64) (next *project, ok bool) 
 	next = &project{Project: p.Project, version: p.version + 1}
 	next.Rules = rules
 	past := append(slices.Clip(p.past), pastRules{p.version, stamp, p.Rules})
-	for i, old := range past {
-		moot := slices.ContainsFunc(past[i+1:], func(later pastRules) bool {
-			return old.until+longestKeep(later.rules) <= later.until
-		})
-		if !moot {
+	// What existed at this stamp, some later rule has let go for its age.
+	outlived := int64(math.MinInt64)
+	for _, old := range slices.Backward(past) {
+		if old.until > outlived {
 			next.past = append(next.past, old)
 		}
+		outlived = max(outlived, old.until-longestKeep(old.rules))
 	}
+	slices.Reverse(next.past)
 	return next, len(next.past) <= maxPastRules
 }
 

@@ -26,6 +26,9 @@ var ErrClosed = errors.New("state closed")
 // errCorrupt marks stored bytes that are not what was written.
 var errCorrupt = errors.New("corrupt record")
 
+// errMissing says that messages which should be stored are not.
+var errMissing = fmt.Errorf("missing: %w", errCorrupt)
+
 // Result codes, part of the stored format of sessions.
 const (
 	codeOK byte = iota

@@ -27,6 +27,9 @@ type machine struct {
 // lazy keeps the flusher from flushing on its own account.
 func lazy(c *Config) { c.FlushEvery, c.FlushBytes = time.Hour, 1<<40 }
 
+// panics lets rapid see, and shrink, what was fatal.
+func panics(c *Config) { c.Fatal = func(err error) { panic(err) } }
+
 // openMachine opens the state in dir; a Fatal that the test does not expect
 // fails it.
 func openMachine(t testing.TB, dir string, options ...func(*Config)) *machine {
@@ -48,6 +51,9 @@ func openMachine(t testing.TB, dir string, options ...func(*Config)) *machine {
 	}
 	m := &machine{State: s, t: t, stamp: max(start, s.Stamp()), session: [16]byte{1}}
 	m.index, _ = s.Applied()
+	if known := s.sessions.byID[m.session]; known != nil {
+		m.seq = known.last
+	}
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -64,6 +70,9 @@ func (m *machine) entry(ms int64, commands ...[]byte) [][]byte {
 	m.Entry(m.index, 1, m.stamp)
 	var results [][]byte
 	if len(commands) > 0 {
+		if m.sessions.byID[m.session] == nil {
+			m.seq = 0
+		}
 		m.seq++
 		var next uint64
 		results, next = m.Batch(m.session, m.seq, m.seq-1, commands)

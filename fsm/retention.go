@@ -3,6 +3,7 @@ package fsm
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
@@ -24,7 +25,7 @@ type pastRules struct {
 
 // maxPastRules bounds how often the rules of a project change within the longest
 // time that they keep messages for.
-const maxPastRules = 1000
+const maxPastRules = 256
 
 // view is one channel as of one moment: its head, its newest messages in memory
 // and a transaction's sight of the others. A view is for one goroutine.
@@ -75,11 +76,11 @@ func (v *view) needsDisk(from uint64) bool {
 	}
 	rule := v.project.Rule(v.key.Name)
 	low := v.lowest(rule, v.floor)
-	if low >= memory {
-		return false
-	}
 	if v.version != v.project.version {
 		return true
+	}
+	if low >= memory {
+		return false
 	}
 	keep := v.retained(rule, v.stamp)
 	if !keep(v.newest()) {
@@ -88,8 +89,8 @@ func (v *view) needsDisk(from uint64) bool {
 	return from < memory || v.known == nil || v.known.offset < low || !keep(*v.known)
 }
 
-// newest returns an edge that is retained for its age when the newest message is.
-func (v *view) newest() edge { return edge{v.offset, v.head.stamp, v.total} }
+// newest returns the edge before the newest message.
+func (v *view) newest() edge { return edge{v.offset, v.head.stamp, v.total - v.size} }
 
 // earliest returns the edge before the oldest retained message, which is the end
 // of the channel when nothing is retained.
@@ -121,6 +122,11 @@ func (v *view) settle() (uint64, error) {
 		}
 		rule := ruleOf(past.rules, v.key.Name)
 		at, err := v.boundary(v.lowest(rule, floor), v.retained(rule, past.until))
+		if errors.Is(err, errMissing) {
+			// Retained then, but by now a later rule has let go of everything, or
+			// it would not be deleted.
+			return v.offset + 1, nil
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -182,7 +188,7 @@ func (v *view) segment(offset uint64) (segment, error) {
 }
 
 func (v *view) missing(offset uint64) error {
-	return fmt.Errorf("channel %q of project %q: message %d is missing: %w", v.key.Name, v.key.Project, offset, errCorrupt)
+	return fmt.Errorf("channel %q of project %q: message %d: %w", v.key.Name, v.key.Project, offset, errMissing)
 }
 
 // chunk is segment for the messages on disk.

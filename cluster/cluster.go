@@ -28,6 +28,7 @@ type Cluster struct {
 	directory *directory
 	gossip    *gossip
 	pool      *rpcPool
+	logs      *logStore
 	raft      *raft.Raft
 	applier   *applier
 	stage     *stage
@@ -83,6 +84,9 @@ func (c *Cluster) open(machine Machine) error {
 	if c.identity, err = openIdentity(cfg.Dir); err != nil {
 		return err
 	}
+	if err := c.identity.update(func(f *identityFile) { f.Starts++ }); err != nil {
+		return err
+	}
 	who := c.identity.read()
 	c.id = who.NodeID
 
@@ -91,6 +95,7 @@ func (c *Cluster) open(machine Machine) error {
 	if err != nil {
 		return err
 	}
+	c.logs = logs
 	c.teardown.push("log", logs.close)
 	logs.written.Store(max(logBytes(logDir, cfg.LogSegmentBytes)-cfg.TrailingBytes, 0))
 	configs := &configHistory{}
@@ -192,12 +197,14 @@ func (c *Cluster) openPort() (*peerPort, error) {
 
 // rumour is what gossip tells of this node.
 func (c *Cluster) rumour() rumour {
+	who := c.identity.read()
 	return rumour{
 		Name:    c.cfg.NodeName,
 		Peer:    c.peerAddress,
-		Cluster: c.identity.read().ClusterID,
+		Cluster: who.ClusterID,
 		Version: c.cfg.Version,
 		Feature: c.cfg.FeatureLevel,
+		Start:   who.Starts,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +25,9 @@ type rumour struct {
 	Cluster string `json:"c,omitempty"`
 	Version string `json:"v,omitempty"`
 	Feature uint32 `json:"f,omitempty"`
+	// Start counts the starts of the node: of two rumours about it, the one with
+	// the higher count is the later.
+	Start uint64 `json:"s"`
 }
 
 // neighbour is a node heard of by gossip.
@@ -40,8 +44,11 @@ type gossip struct {
 	// changed is told, without blocking, that the neighbours are others now.
 	changed chan struct{}
 
-	mu         sync.Mutex
-	self       rumour
+	mu   sync.Mutex
+	self rumour
+	// neighbours is keyed by memberlist's name of a node, which is its id and the
+	// count of its start: memberlist holds on to the address of a name for long,
+	// and a node that was restarted elsewhere is to be found at once.
 	neighbours map[string]neighbour
 }
 
@@ -71,7 +78,7 @@ func startGossip(cfg Config, id string, self rumour) (*gossip, error) {
 		return nil, fmt.Errorf("start gossip: resolve advertised host: %w", err)
 	}
 	lan := memberlist.DefaultLANConfig()
-	lan.Name = id
+	lan.Name = fmt.Sprintf("%s/%d", id, self.Start)
 	lan.BindAddr, lan.BindPort = host, port
 	lan.AdvertiseAddr, lan.AdvertisePort = advertise.IP.String(), port
 	lan.DeadNodeReclaimTime = 30 * time.Second
@@ -116,15 +123,23 @@ func (g *gossip) join(addresses []string) bool {
 func (g *gossip) all() []neighbour {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.SortedFunc(maps.Values(g.neighbours), func(a, b neighbour) int { return cmp.Compare(a.id, b.id) })
+	newest := make(map[string]neighbour)
+	for _, n := range g.neighbours {
+		if known, ok := newest[n.id]; !ok || known.Start < n.Start {
+			newest[n.id] = n
+		}
+	}
+	return slices.SortedFunc(maps.Values(newest), func(a, b neighbour) int { return cmp.Compare(a.id, b.id) })
 }
 
 // find returns the neighbour with an id.
 func (g *gossip) find(id string) (neighbour, bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	n, ok := g.neighbours[id]
-	return n, ok
+	for _, n := range g.all() {
+		if n.id == id {
+			return n, true
+		}
+	}
+	return neighbour{}, false
 }
 
 // close leaves, if leave is set, and stops.
@@ -170,7 +185,8 @@ func (d gossipDelegate) NotifyLeave(n *memberlist.Node) {
 }
 
 func (d gossipDelegate) note(n *memberlist.Node) {
-	next := neighbour{id: n.Name, gossip: n.Address()}
+	id, _, _ := strings.Cut(n.Name, "/")
+	next := neighbour{id: id, gossip: n.Address()}
 	if json.Unmarshal(n.Meta, &next.rumour) != nil {
 		return // not one of ours
 	}

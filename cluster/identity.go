@@ -31,6 +31,8 @@ type peerRecord struct {
 type identityFile struct {
 	NodeID    string `json:"nodeId"`
 	ClusterID string `json:"clusterId,omitempty"`
+	// Starts counts how often the node was started.
+	Starts uint64 `json:"starts"`
 	// Forming is the agreed first configuration, from its agreement until Raft
 	// has stored it.
 	Forming []server `json:"forming,omitempty"`

@@ -109,6 +109,11 @@ func (s *logStore) GetLog(index uint64, log *raft.Log) error {
 	if s.cache.get(index, log) {
 		return nil
 	}
+	// raft-wal still finds entries that were deleted from the front, until their
+	// file goes or the process restarts.
+	if first, err := s.wal.FirstIndex(); err == nil && index < first {
+		return raft.ErrLogNotFound
+	}
 	switch err := s.wal.GetLog(index, log); {
 	case errors.Is(err, wal.ErrNotFound), errors.Is(err, raft.ErrLogNotFound):
 		return raft.ErrLogNotFound

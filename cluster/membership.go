@@ -36,13 +36,15 @@ const (
 	caughtUpWithin = 1000
 )
 
-// configuration returns the newest configuration, committed or not.
+// configuration returns a copy of the newest configuration, committed or not:
+// what Raft hands out is what Raft works with.
 func (c *Cluster) configuration() (raft.Configuration, uint64, error) {
 	future := c.raft.GetConfiguration()
 	if err := future.Error(); err != nil {
 		return raft.Configuration{}, 0, fmt.Errorf("read configuration: %w", err)
 	}
-	return future.Configuration(), future.Index(), nil
+	config := future.Configuration()
+	return config.Clone(), future.Index(), nil
 }
 
 func (c *Cluster) isMember(id string) bool {
@@ -89,7 +91,8 @@ func (c *Cluster) answerJoin(ctx context.Context, from string, r joinRequest) (j
 	if err != nil {
 		return joinAnswer{}, fmt.Errorf("add %s: %w", r.Name, err)
 	}
-	c.log.Info("a node joins", "node", r.Name, "id", r.ID)
+	c.roster.welcome(r.ID, time.Now())
+	c.log.Info("a node joins", "member", r.Name, "id", r.ID)
 	return joinAnswer{Cluster: cluster}, nil
 }
 
@@ -140,10 +143,10 @@ func (c *Cluster) tendMembers(ctx context.Context) error {
 	step := c.nextStep(config, time.Now())
 	switch {
 	case step.remove != "":
-		c.log.Info("removing a member whose name another node has taken over", "node", c.directory.name(step.remove), "id", step.remove)
+		c.log.Info("removing a member whose name another node has taken over", "member", c.directory.name(step.remove), "id", step.remove)
 		err = c.change(ctx, c.raft.RemoveServer(raft.ServerID(step.remove), index, changeTimeout))
 	case step.promote != "":
-		c.log.Info("a node has caught up and votes from now on", "node", c.directory.name(step.promote), "id", step.promote)
+		c.log.Info("a node has caught up and votes from now on", "member", c.directory.name(step.promote), "id", step.promote)
 		err = c.change(ctx, c.raft.AddVoter(raft.ServerID(step.promote), raft.ServerAddress(step.promote), index, changeTimeout))
 	}
 	if err != nil {
@@ -164,7 +167,7 @@ func (c *Cluster) nextStep(config raft.Configuration, now time.Time) step {
 		if s.Suffrage == raft.Voter {
 			voters++
 		}
-		if report, ok := c.roster.reachable(string(s.ID), now); ok && report.Applied+caughtUpWithin >= consumed {
+		if report, ok := c.roster.reachable(string(s.ID), now); ok && report.Applied+caughtUpWithin >= consumed && !c.silent(string(s.ID)) {
 			heirs[c.directory.name(string(s.ID))] = s
 		}
 	}

@@ -14,7 +14,8 @@ type roster struct {
 
 type heard struct {
 	report
-	at time.Time
+	at       time.Time
+	reported bool // false: it was only let in
 }
 
 // reachableFor is how long after its last report a node counts as reachable.
@@ -38,7 +39,16 @@ func (r *roster) note(node string, what report, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.heard != nil {
-		r.heard[node] = heard{what, now}
+		r.heard[node] = heard{report: what, at: now, reported: true}
+	}
+}
+
+// welcome counts a node's silence from its joining on.
+func (r *roster) welcome(node string, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.heard[node]; !ok && r.heard != nil {
+		r.heard[node] = heard{at: now}
 	}
 }
 
@@ -58,7 +68,7 @@ func (r *roster) reachable(node string, now time.Time) (report, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h, ok := r.heard[node]
-	return h.report, ok && now.Sub(h.at) < reachableFor
+	return h.report, ok && h.reported && now.Sub(h.at) < reachableFor
 }
 
 // view returns everything for an answer.
@@ -67,6 +77,9 @@ func (r *roster) view(now time.Time) map[string]leaderHeard {
 	defer r.mu.Unlock()
 	nodes := make(map[string]leaderHeard, len(r.heard))
 	for node, h := range r.heard {
+		if !h.reported {
+			continue
+		}
 		nodes[node] = leaderHeard{report: h.report, Age: now.Sub(h.at).Milliseconds()}
 	}
 	return nodes

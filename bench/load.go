@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -73,7 +75,10 @@ type loadRun struct {
 	publishers    []*client.Client
 
 	published, acknowledged, failed, unknown, repeated atomic.Uint64
-	delivered, reconnects                              atomic.Uint64
+	delivered                                          atomic.Uint64
+
+	mu          sync.Mutex
+	disconnects map[string]uint64 // by reason
 }
 
 // Run connects, publishes for Duration or until ctx ends, waits for what is
@@ -92,6 +97,8 @@ func (l Load) Run(ctx context.Context, target Target) (Report, error) {
 		ack:     newStopwatch(),
 		deliver: newStopwatch(),
 		ended:   make(chan struct{}),
+
+		disconnects: make(map[string]uint64),
 	}
 	for i := range l.Channels {
 		r.channels = append(r.channels, fmt.Sprintf("bench:%08x:%d", r.id, i))
@@ -161,12 +168,35 @@ func (r *loadRun) client(server int) (*client.Client, error) {
 		APIKey:       r.Key,
 		MaxInFlight:  r.Window,
 		Logger:       r.Logger,
-		OnDisconnect: func(error) { r.reconnects.Add(1) },
+		OnDisconnect: r.disconnected,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	return c, nil
+}
+
+// maxReasons is how many different reasons of lost connections are told apart.
+const maxReasons = 20
+
+func (r *loadRun) disconnected(reason error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	text := reason.Error()
+	if _, known := r.disconnects[text]; !known && len(r.disconnects) == maxReasons {
+		text = "other reasons"
+	}
+	r.disconnects[text]++
+}
+
+// reconnects returns how many connections were lost so far, by reason.
+func (r *loadRun) reconnects() (total uint64, reasons map[string]uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range r.disconnects {
+		total += n
+	}
+	return total, maps.Clone(r.disconnects)
 }
 
 func (r *loadRun) handlers(subscriber int, o *Observer) client.SubscribeOptions {
@@ -208,7 +238,7 @@ func (r *loadRun) run(ctx context.Context) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	reconnects := r.reconnects.Load()
+	reconnects, reasons := r.reconnects()
 	r.close()
 	for _, s := range r.subscriptions {
 		if err := s.Err(); !errors.Is(err, client.ErrClosed) {
@@ -238,6 +268,7 @@ func (r *loadRun) run(ctx context.Context) (Report, error) {
 		Unknown:              r.unknown.Load(),
 		Repeated:             r.repeated.Load(),
 		Reconnects:           reconnects,
+		Reasons:              reasons,
 		Verdict:              verdict,
 		Problems:             problems,
 		PublishToAcknowledge: r.ack.latency(),

@@ -27,7 +27,7 @@ func (r *loadRun) showProgress(start time.Time) {
 		if bad := r.failed.Load() + r.unknown.Load(); bad > 0 {
 			fmt.Fprintf(&b, "  failed or unknown %d", bad)
 		}
-		if n := r.reconnects.Load(); n > 0 {
+		if n, _ := r.reconnects(); n > 0 {
 			fmt.Fprintf(&b, "  reconnects %d", n)
 		}
 		acknowledged, delivered = a, d

@@ -3,7 +3,8 @@ package bench
 import (
 	"fmt"
 	"io"
-	"text/tabwriter"
+	"maps"
+	"slices"
 )
 
 // Report is what a load came to.
@@ -21,6 +22,8 @@ type Report struct {
 	Repeated     uint64 `json:"repeated"`     // acknowledged after more than one attempt
 	Reconnects   uint64 `json:"reconnects"`   // of publishers and subscribers
 
+	Reasons map[string]uint64 `json:"reasons"` // why connections were lost
+
 	Verdict
 	Problems []string `json:"problems"` // the first ones, in words
 
@@ -30,38 +33,55 @@ type Report struct {
 
 // WriteTable writes the report for people.
 func (r Report) WriteTable(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	perSecond := func(n uint64) float64 { return float64(n) / r.Seconds }
-	fmt.Fprintf(t, "published\t%d\t%.0f/s\t\n", r.Published, perSecond(r.Published))
-	fmt.Fprintf(t, "acknowledged\t%d\t%.0f/s\t\n", r.Acknowledged, perSecond(r.Acknowledged))
-	fmt.Fprintf(t, "failed\t%d\t\t\n", r.Failed)
-	fmt.Fprintf(t, "unknown\t%d\t\t\n", r.Unknown)
-	fmt.Fprintf(t, "repeated\t%d\t\t\n", r.Repeated)
-	fmt.Fprintf(t, "reconnects\t%d\t\t\n", r.Reconnects)
-	fmt.Fprintf(t, "delivered\t%d\t%.0f/s\t\n", r.Delivered, perSecond(r.Delivered))
-	fmt.Fprintf(t, "lost\t%d\t\t\n", r.Lost)
-	fmt.Fprintf(t, "duplicated\t%d\t\t\n", r.Duplicated)
-	fmt.Fprintf(t, "out of order\t%d\t\t\n", r.OutOfOrder)
-	fmt.Fprintf(t, "corrupt\t%d\t\t\n", r.Corrupt)
-	fmt.Fprintf(t, "expired\t%d\t\t\n", r.Expired)
-	fmt.Fprint(t, "\t\t\t\t\t\t\n")
-	fmt.Fprint(t, "latency (ms)\tp50\tp90\tp99\tp99.9\tmax\t\n")
-	for _, row := range []struct {
-		name string
-		Latency
-	}{
-		{"publish → acknowledge", r.PublishToAcknowledge},
-		{"publish → deliver", r.PublishToDeliver},
-	} {
-		fmt.Fprintf(t, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t\n", row.name, row.P50, row.P90, row.P99, row.P999, row.Max)
-	}
-	if err := t.Flush(); err != nil {
-		return fmt.Errorf("write table: %w", err)
+	t := &table{w: w}
+	t.count("published", r.Published, r.Seconds)
+	t.count("acknowledged", r.Acknowledged, r.Seconds)
+	t.count("failed", r.Failed, 0)
+	t.count("unknown", r.Unknown, 0)
+	t.count("repeated", r.Repeated, 0)
+	t.count("reconnects", r.Reconnects, 0)
+	t.count("delivered", r.Delivered, r.Seconds)
+	t.count("lost", r.Lost, 0)
+	t.count("duplicated", r.Duplicated, 0)
+	t.count("out of order", r.OutOfOrder, 0)
+	t.count("corrupt", r.Corrupt, 0)
+	t.count("expired", r.Expired, 0)
+	t.printf("\n%-22s %9s %9s %9s %9s %9s\n", "latency (ms)", "p50", "p90", "p99", "p99.9", "max")
+	t.latency("publish → acknowledge", r.PublishToAcknowledge)
+	t.latency("publish → deliver", r.PublishToDeliver)
+	for _, reason := range slices.Sorted(maps.Keys(r.Reasons)) {
+		t.printf("connection lost %d times: %s\n", r.Reasons[reason], reason)
 	}
 	for _, problem := range r.Problems {
-		if _, err := fmt.Fprintf(w, "! %s\n", problem); err != nil {
-			return fmt.Errorf("write problems: %w", err)
-		}
+		t.printf("! %s\n", problem)
+	}
+	if t.err != nil {
+		return fmt.Errorf("write table: %w", t.err)
 	}
 	return nil
+}
+
+// table writes lines until the first error.
+type table struct {
+	w   io.Writer
+	err error
+}
+
+func (t *table) printf(format string, args ...any) {
+	if t.err == nil {
+		_, t.err = fmt.Fprintf(t.w, format, args...)
+	}
+}
+
+// count writes a line with a count and, where seconds are given, its rate.
+func (t *table) count(name string, n uint64, seconds float64) {
+	if seconds == 0 {
+		t.printf("%-22s %9d\n", name, n)
+		return
+	}
+	t.printf("%-22s %9d %9.0f/s\n", name, n, float64(n)/seconds)
+}
+
+func (t *table) latency(name string, l Latency) {
+	t.printf("%-22s %9.2f %9.2f %9.2f %9.2f %9.2f\n", name, l.P50, l.P90, l.P99, l.P999, l.Max)
 }

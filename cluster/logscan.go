@@ -78,11 +78,13 @@ func scanCommits(b []byte, last uint64) uint64 {
 		}
 		end += size
 	}
+	// The commit frame before a lost commit may itself be what is damaged, so
+	// every place is tried.
 	for at := max(end, segmentHeaderBytes); at+frameAlign <= len(b); at += frameAlign {
-		if b[at] != frameCommit || b[at+1]|b[at+2]|b[at+3] != 0 {
+		if b[at] != frameEntry || b[at+1]|b[at+2]|b[at+3] != 0 {
 			continue
 		}
-		if index, _ := nextCommit(b[at+frameAlign:], 0); index > last {
+		if index, _ := nextCommit(b[at:], 0); index > last {
 			return index
 		}
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
-	"github.com/hashicorp/raft-wal/metadb"
 )
 
 // logStore is Raft's log and stable store over raft-wal. To it, it adds a
@@ -21,7 +20,7 @@ import (
 // be there after all, so only a restart tells.
 type logStore struct {
 	wal   *wal.WAL
-	meta  *metadb.BoltMetaDB
+	meta  *logMeta
 	cache tailCache
 	dog   *watchdog
 	fatal func(error)
@@ -41,7 +40,7 @@ func openLogStore(cfg Config, dir string, logger *slog.Logger) (*logStore, error
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make log folder: %w", err)
 	}
-	meta := &metadb.BoltMetaDB{}
+	meta := &logMeta{}
 	log, err := wal.Open(dir,
 		wal.WithMetaStore(meta),
 		wal.WithSegmentSize(cfg.LogSegmentBytes),

@@ -1,0 +1,22 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+)
+
+func TestErrorsCrossTheWireAsTheSameSentinel(t *testing.T) {
+	for code, sentinel := range wireErrors {
+		gotCode, text := encodeError(fmt.Errorf("while trying: %w", sentinel))
+		if gotCode != code {
+			t.Errorf("%v has code %d, want %d", sentinel, gotCode, code)
+		}
+		if back := decodeError(gotCode, text); !errors.Is(back, sentinel) {
+			t.Errorf("%v came back as %v", sentinel, back)
+		}
+	}
+	if code, text := encodeError(errors.New("odd")); code != codeOther || decodeError(code, text) == nil {
+		t.Errorf("an error without a code became %d %q", code, text)
+	}
+}

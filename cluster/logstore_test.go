@@ -1,0 +1,337 @@
+package cluster
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"pgregory.net/rapid"
+)
+
+// openTestLog opens a log store with small segments and a small cache.
+func openTestLog(t testing.TB, dir string, fatal func(error)) (*logStore, error) {
+	t.Helper()
+	cfg := Config{LogSegmentBytes: 8 << 10, LogCacheBytes: 2 << 10, Fatal: fatal}.withDefaults()
+	return openLogStore(cfg, dir, testLogger())
+}
+
+// noFatal fails the test when a store gives up.
+func noFatal(t testing.TB) func(error) {
+	return func(err error) { t.Errorf("the store gave up: %v", err) }
+}
+
+func logAt(index, term uint64, data string) *raft.Log {
+	return &raft.Log{Index: index, Term: term, Type: raft.LogCommand, Data: []byte(data)}
+}
+
+// TestLogStoreAgreesWithAModel runs random operations of the kinds that Raft
+// does against the store and against Raft's own store in memory.
+func TestLogStoreAgreesWithAModel(t *testing.T) {
+	root := t.TempDir()
+	var runs atomic.Int64
+	rapid.Check(t, func(rt *rapid.T) {
+		dir := filepath.Join(root, fmt.Sprint(runs.Add(1)))
+		store, err := openTestLog(t, dir, noFatal(t))
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer func() {
+			if err := store.close(); err != nil {
+				rt.Fatal(err)
+			}
+			if err := os.RemoveAll(dir); err != nil {
+				rt.Fatal(err)
+			}
+		}()
+		model := raft.NewInmemStore()
+		next, term := uint64(1), uint64(1)
+		rt.Repeat(map[string]func(*rapid.T){
+			"append": func(rt *rapid.T) {
+				var logs []*raft.Log
+				for range rapid.IntRange(1, 6).Draw(rt, "count") {
+					data := rapid.StringN(0, 300, 400).Draw(rt, "data")
+					logs = append(logs, logAt(next, term, data))
+					next++
+				}
+				if err := store.StoreLogs(logs); err != nil {
+					rt.Fatal(err)
+				}
+				if err := model.StoreLogs(logs); err != nil {
+					rt.Fatal(err)
+				}
+			},
+			"truncate the end": func(rt *rapid.T) {
+				first, last := modelBounds(rt, model)
+				if last == 0 {
+					return
+				}
+				from := rapid.Uint64Range(first, last).Draw(rt, "from")
+				deleteBoth(rt, store, model, from, last)
+				next = from
+				term++
+			},
+			"truncate the front": func(rt *rapid.T) {
+				first, last := modelBounds(rt, model)
+				if last == 0 {
+					return
+				}
+				deleteBoth(rt, store, model, first, rapid.Uint64Range(first, last).Draw(rt, "to"))
+			},
+			"jump behind a snapshot": func(rt *rapid.T) {
+				first, last := modelBounds(rt, model)
+				if last != 0 {
+					deleteBoth(rt, store, model, first, last)
+				}
+				next += rapid.Uint64Range(1, 100).Draw(rt, "by")
+			},
+			"reopen": func(rt *rapid.T) {
+				if err := store.close(); err != nil {
+					rt.Fatal(err)
+				}
+				if store, err = openTestLog(t, dir, noFatal(t)); err != nil {
+					rt.Fatal(err)
+				}
+			},
+			"": func(rt *rapid.T) { compareLogs(rt, store, model) },
+		})
+	})
+}
+
+func modelBounds(rt *rapid.T, model *raft.InmemStore) (first, last uint64) {
+	first, last, err := bounds(model)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	return first, last
+}
+
+func deleteBoth(rt *rapid.T, store *logStore, model *raft.InmemStore, from, to uint64) {
+	if err := store.DeleteRange(from, to); err != nil {
+		rt.Fatal(err)
+	}
+	if err := model.DeleteRange(from, to); err != nil {
+		rt.Fatal(err)
+	}
+}
+
+func compareLogs(rt *rapid.T, store *logStore, model *raft.InmemStore) {
+	first, last := modelBounds(rt, model)
+	gotFirst, gotLast, err := bounds(store)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	if first != gotFirst || last != gotLast {
+		rt.Fatalf("the log is %d to %d, want %d to %d", gotFirst, gotLast, first, last)
+	}
+	for index := max(first, 1) - 1; index <= last+1; index++ {
+		var got, want raft.Log
+		gotErr, wantErr := store.GetLog(index, &got), model.GetLog(index, &want)
+		if gotErr != wantErr { // compared as Raft does, not with errors.Is
+			rt.Fatalf("entry %d: %v, want %v", index, gotErr, wantErr)
+		}
+		if gotErr == nil && (got.Index != want.Index || got.Term != want.Term || got.Type != want.Type ||
+			!bytes.Equal(got.Data, want.Data) || len(got.Extensions) != 0) {
+			rt.Fatalf("entry %d: %+v, want %+v", index, got, want)
+		}
+	}
+}
+
+func TestLogStoreKeepsVotes(t *testing.T) {
+	dir := t.TempDir()
+	store, err := openTestLog(t, dir, noFatal(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := store.GetUint64([]byte("term")); n != 0 || err != nil {
+		t.Errorf("a term that was never stored is %d, %v", n, err)
+	}
+	if err := store.SetUint64([]byte("term"), 7); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Set([]byte("vote"), []byte("somebody")); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.close(); err != nil {
+		t.Fatal(err)
+	}
+	if store, err = openTestLog(t, dir, noFatal(t)); err != nil {
+		t.Fatal(err)
+	}
+	defer store.close()
+	term, err := store.GetUint64([]byte("term"))
+	if vote, err2 := store.Get([]byte("vote")); term != 7 || string(vote) != "somebody" || errors.Join(err, err2) != nil {
+		t.Errorf("read %d and %q, %v", term, vote, errors.Join(err, err2))
+	}
+}
+
+// fillLog stores entries, each with its own sync, and returns their segment.
+func fillLog(t *testing.T, dir string, count uint64) (segment string) {
+	t.Helper()
+	store, err := openLogStore(Config{LogSegmentBytes: 64 << 10, Fatal: noFatal(t)}.withDefaults(), dir, testLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := uint64(1); i <= count; i++ {
+		if err := store.StoreLog(logAt(i, 1, fmt.Sprintf("the payload of entry %d", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.close(); err != nil {
+		t.Fatal(err)
+	}
+	name, err := tailSegment(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, name)
+}
+
+// damage changes one byte of a file.
+func damage(t *testing.T, path string, at int, change func(byte) byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[at] = change(b[at])
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestADamagedEntryIsNeverServed(t *testing.T) {
+	dir := t.TempDir()
+	segment := fillLog(t, dir, 20)
+	b, err := os.ReadFile(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damage(t, segment, bytes.Index(b, []byte("of entry 7")), func(b byte) byte { return b ^ 1 })
+	var gaveUp atomic.Bool
+	store, err := openTestLog(t, dir, func(error) { gaveUp.Store(true) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.close()
+	var log raft.Log
+	if err := store.GetLog(6, &log); err != nil {
+		t.Errorf("the entry before: %v", err)
+	}
+	if err := store.GetLog(7, &log); err == nil || !gaveUp.Load() {
+		t.Errorf("a damaged entry was served (%v), gave up: %v", err, gaveUp.Load())
+	}
+}
+
+// TestALogThatLostItsEndIsRefused damages every frame header of a log in turn.
+// Where raft-wal then opens a shorter log without a word, the store does not.
+func TestALogThatLostItsEndIsRefused(t *testing.T) {
+	pristine := t.TempDir()
+	const count = 12
+	segment := fillLog(t, pristine, count)
+	b, err := os.ReadFile(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var headers []int
+	for at := segmentHeaderBytes; b[at] != 0; {
+		headers = append(headers, at)
+		if b[at] == frameCommit {
+			at += frameAlign
+			continue
+		}
+		length := int(b[at+4]) | int(b[at+5])<<8
+		at += frameAlign + (length+frameAlign-1)/frameAlign*frameAlign
+	}
+	refused := 0
+	for _, header := range headers[:len(headers)-2] { // the last commit may be torn
+		for _, offset := range []int{0, 4} {
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS(pristine)); err != nil {
+				t.Fatal(err)
+			}
+			damage(t, filepath.Join(dir, filepath.Base(segment)), header+offset, func(b byte) byte {
+				if offset == 0 {
+					return 0
+				}
+				return b ^ 0x10
+			})
+			var gaveUp atomic.Bool
+			store, err := openTestLog(t, dir, func(error) { gaveUp.Store(true) })
+			if err != nil {
+				refused++
+				continue
+			}
+			// It was opened, so it must be whole but for what a checksum tells.
+			if _, last, err := bounds(store); err != nil || last != count {
+				t.Errorf("header at %d, byte %d: the log was opened with %d of %d entries (%v)", header, offset, last, count, err)
+			}
+			for i := uint64(1); i <= count; i++ {
+				var log raft.Log
+				if err := store.GetLog(i, &log); err == nil && string(log.Data) != fmt.Sprintf("the payload of entry %d", i) {
+					t.Errorf("header at %d, byte %d: entry %d reads %q", header, offset, i, log.Data)
+				}
+			}
+			if err := store.close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if refused == 0 {
+		t.Error("no damage was noticed at open")
+	}
+}
+
+func TestATornWriteIsNoDamage(t *testing.T) {
+	dir := t.TempDir()
+	segment := fillLog(t, dir, 5)
+	b, err := os.ReadFile(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := bytes.LastIndex(b, []byte("of entry 5"))
+	damage(t, segment, last, func(b byte) byte { return b ^ 1 })
+	store, err := openTestLog(t, dir, noFatal(t))
+	if err != nil {
+		t.Fatalf("a log whose last write was torn does not open: %v", err)
+	}
+	defer store.close()
+	if _, end, err := bounds(store); err != nil || end != 4 {
+		t.Errorf("the log ends at %d, want 4 (%v)", end, err)
+	}
+}
+
+func TestWatchdogGivesUpOnAStalledWrite(t *testing.T) {
+	gaveUp := make(chan error, 1)
+	dog := newWatchdog(50*time.Millisecond, func(err error) { gaveUp <- err })
+	defer dog.close()
+	dog.watch("a quick write")()
+	done := dog.watch("a write that hangs")
+	defer done()
+	select {
+	case err := <-gaveUp:
+		if got := err.Error(); got[:18] != "a write that hangs" {
+			t.Errorf("it blames %q", got)
+		}
+	case <-time.After(patience):
+		t.Error("a stalled write went unnoticed")
+	}
+}
+
+func TestWatchdogCountsItsOwnTicks(t *testing.T) {
+	dog := &watchdog{limit: watchdogTicks, writes: make(map[*write]struct{})}
+	defer dog.watch("a write")()
+	for i := range watchdogTicks {
+		if stalled := dog.tick(); stalled != "" {
+			t.Fatalf("it gave up after %d ticks", i+1)
+		}
+	}
+	if dog.tick() == "" {
+		t.Error("it did not give up")
+	}
+}

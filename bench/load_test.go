@@ -136,7 +136,7 @@ func TestLoadSurvivesLostConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Broken() || r.Acknowledged != r.Published || r.Repeated == 0 || r.Reconnects == 0 {
+	if r.Broken() || r.Acknowledged != r.Published || r.Repeated == 0 || r.Reconnects == 0 || len(r.Reasons) == 0 {
 		t.Errorf("report %+v", r)
 	}
 }

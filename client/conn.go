@@ -255,6 +255,10 @@ func (c *conn) reason(err error) error {
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return fmt.Errorf("read: the server was silent for %v", c.timing.silence)
 	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err // without the addresses, of which one is new each time
+	}
 	return fmt.Errorf("read: %w", err)
 }
 

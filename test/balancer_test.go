@@ -110,7 +110,7 @@ func (b *balancer) forward(client net.Conn) {
 	b.mu.Unlock()
 	done := make(chan struct{}, 2)
 	pipe := func(to, from net.Conn) {
-		io.Copy(to, from) //nolint:errcheck // a broken pipe is how connections end here
+		io.Copy(to, from) // a broken pipe is how connections end here
 		done <- struct{}{}
 	}
 	go pipe(server, client)

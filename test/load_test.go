@@ -153,8 +153,15 @@ func (l *load) end() {
 func (l *load) check() {
 	l.t.Helper()
 	ctx := within(l.t, deadline)
+	heads := make(map[string]uint64) // as far as was acknowledged
+	for _, a := range l.acked {
+		heads[a.channel] = max(heads[a.channel], a.offset)
+	}
 	var first map[string][]client.Message
 	for i := range l.cluster.Len() {
+		began := time.Now()
+		l.awaitHeads(ctx, i, heads)
+		l.t.Logf("%s is in step after %v", l.cluster.Name(i), time.Since(began))
 		found := make(map[string]acked)
 		logs := make(map[string][]client.Message)
 		for _, channel := range l.channels {
@@ -198,6 +205,24 @@ func (l *load) check() {
 	if len(l.acked) == 0 {
 		l.t.Error("nothing was acknowledged: the check shows nothing")
 	}
+}
+
+// awaitHeads waits until node i has applied what was acknowledged: a node may
+// learn of it a moment after the client.
+func (l *load) awaitHeads(ctx context.Context, i int, heads map[string]uint64) {
+	l.t.Helper()
+	eventually(l.t, deadline, func() error {
+		for channel, head := range heads {
+			page, err := rest(l.cluster, i).History(ctx, channel, head, 1)
+			if err != nil {
+				return err
+			}
+			if page.Offset < head {
+				return fmt.Errorf("%s has %s up to %d of %d", l.cluster.Name(i), channel, page.Offset, head)
+			}
+		}
+		return nil
+	})
 }
 
 func equalLogs(a, b map[string][]client.Message) error {

@@ -70,7 +70,7 @@ func TestREADMEFirstMinute(t *testing.T) {
 	}
 	defer func() {
 		cmd.Process.Kill()
-		cmd.Wait() //nolint:errcheck // it was killed
+		cmd.Wait()
 	}()
 	lines := make(chan string)
 	go func() {

@@ -15,20 +15,35 @@ type catchUps struct {
 
 	mu      sync.Mutex
 	running bool
+	closed  bool
 	waiting []func(error)
 	done    sync.WaitGroup
 }
 
 // join calls then, from another goroutine, once the node has caught up with
-// what the cluster had committed when join was called.
+// what the cluster had committed when join was called. After close it calls
+// then at once with an error.
 func (c *catchUps) join(ctx context.Context, then func(error)) {
 	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		then(context.Canceled)
+		return
+	}
 	defer c.mu.Unlock()
 	c.waiting = append(c.waiting, then)
 	if !c.running {
 		c.running = true
 		c.done.Go(func() { c.run(ctx) })
 	}
+}
+
+// close waits for the round under way, which ends with its context.
+func (c *catchUps) close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.done.Wait()
 }
 
 func (c *catchUps) run(ctx context.Context) {

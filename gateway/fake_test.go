@@ -197,6 +197,13 @@ func (b *fakeBroker) CatchUp(ctx context.Context) error {
 	return catchUp(ctx)
 }
 
+// rounds is how often the leader was asked.
+func (b *fakeBroker) rounds() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.catchUps
+}
+
 func (b *fakeBroker) Publish(p fsm.Publish, done func(fsm.Receipt, error)) {
 	b.commits <- func() {
 		b.mu.Lock()

@@ -114,14 +114,19 @@ func controlEvent(op ws.OpCode, payload []byte) (frameEvent, error) {
 	if len(payload) == 1 {
 		return frameNone, &frameError{ws.StatusProtocolError, "close frame with half a code"}
 	}
-	code, reason := ws.ParseCloseFrameData(payload)
-	if err := ws.CheckCloseFrameData(code, reason); err != nil {
-		if err == ws.ErrProtocolInvalidUTF8 {
-			return frameNone, &frameError{ws.StatusInvalidFramePayloadData, err.Error()}
-		}
-		return frameNone, &frameError{ws.StatusProtocolError, err.Error()}
+	if code, _ := ws.ParseCloseFrameData(payload); !mayBeSent(code) {
+		return frameNone, &frameError{ws.StatusProtocolError, "close frame with a code that must not be sent"}
+	}
+	if !utf8.Valid(payload[2:]) {
+		return frameNone, &frameError{ws.StatusInvalidFramePayloadData, "close reason is not valid UTF-8"}
 	}
 	return frameClose, nil
+}
+
+// mayBeSent reports whether a close frame may carry the code: those of RFC 6455
+// section 7.4 and those that were registered since, of which we send some.
+func mayBeSent(code ws.StatusCode) bool {
+	return code >= 1000 && code <= 1003 || code >= 1007 && code <= 1014 || code >= 3000 && code <= 4999
 }
 
 // readHeader gathers the header of the next frame; inside says whether it is

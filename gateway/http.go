@@ -56,7 +56,14 @@ func (s *Server) handler() http.Handler {
 		}
 		open.ServeHTTP(w, r)
 	})
-	return always
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.requests.TryRLock() {
+			s.refuseHTTP(w, &Refusal{Code: CodeUnavailable, Reason: "node is stopping", RetryAfter: time.Second})
+			return
+		}
+		defer s.requests.RUnlock()
+		always.ServeHTTP(w, r)
+	})
 }
 
 // ready says whether a load balancer should send clients here.

@@ -137,7 +137,7 @@ func (l *loop) attach(socket net.Conn, peer *peer, id uint64, early []byte) {
 	c.transport = transport
 	c.index = len(l.conns)
 	l.conns = append(l.conns, c)
-	l.wheel.schedule(c, c.authBy)
+	l.wheel.schedule(c, c.nextCheck())
 	if len(early) > 0 {
 		c.received(early)
 	}

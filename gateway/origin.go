@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 
@@ -102,7 +103,11 @@ func canonicalHost(host string) (string, error) {
 		return addr.String(), nil
 	}
 	ascii, err := hostProfile.ToASCII(host)
-	if err != nil || ascii == "" || len(ascii) > 253 {
+	if err != nil || ascii == "" || len(ascii) > 253 || !utf8.ValidString(host) {
+		return "", errOriginHost
+	}
+	// What is compared must itself be a host name, in the form that it maps to.
+	if again, err := hostProfile.ToASCII(ascii); err != nil || again != ascii {
 		return "", errOriginHost
 	}
 	for label := range strings.SplitSeq(ascii, ".") {

@@ -141,7 +141,7 @@ func TestBeforeAuth(t *testing.T) {
 			c.text(`{"type":"auth","apiKey":%q}`, key)
 			c.wantError(CodeInvalidKey)
 		}
-		if h.broker.catchUps != 0 {
+		if h.broker.rounds() != 0 {
 			t.Error("the leader was asked about a key that is not well formed")
 		}
 	})

@@ -36,7 +36,9 @@ type Server struct {
 	connections atomic.Int64
 	lastConn    atomic.Uint64
 	running     sync.WaitGroup
+	requests    sync.RWMutex // read-held by each HTTP request
 	closing     sync.Once
+	stopped     sync.Once
 	closed      error // from closing the listener
 	served      error // why the listener was given up before Close
 }
@@ -175,8 +177,13 @@ func (s *Server) Abort() {
 // Close stops serving at once and waits for everything that serves.
 func (s *Server) Close() error {
 	s.Abort()
-	s.workers.close()
-	s.catchUps.done.Wait()
+	s.stopped.Do(func() {
+		// A request under way finds its context ended. The lock is never given
+		// back, so that later ones are turned away.
+		s.requests.Lock()
+		s.workers.close()
+		s.catchUps.close()
+	})
 	return errors.Join(s.closed, s.served)
 }
 

@@ -135,7 +135,7 @@ func (c *conn) admit(key fsm.Key, text string) {
 	c.state = stateOpen
 	c.keyID, c.project, c.server = key.ID, key.Project, key.Kind == fsm.ServerKey
 	c.nextHeartbeat = c.loop.now + s.cfg.Heartbeat
-	c.loop.wheel.schedule(c, c.nextHeartbeat)
+	c.loop.wheel.schedule(c, c.nextCheck())
 	c.out.urgent = appendConnected(c.out.urgent, connectedInfo{
 		connection:      s.connectionName(c.id),
 		node:            s.cfg.Broker.NodeName(),

@@ -102,7 +102,7 @@ func encodeMessages(channel []byte, messages []fsm.Message, replayTo uint64) fra
 	}
 	run := frameRun{bytes: make([]byte, 0, size), ends: make([]int, 0, len(messages))}
 	for _, m := range messages {
-		run.bytes = appendMessage(run.bytes, channel, m, m.Offset <= replayTo)
+		run.bytes = appendMessage(run.bytes, channel, m, m.Offset > 0 && m.Offset <= replayTo)
 		run.ends = append(run.ends, len(run.bytes))
 	}
 	return run

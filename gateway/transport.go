@@ -1,8 +1,6 @@
 package gateway
 
-import (
-	"net"
-)
+import "net"
 
 // transport is one client's socket as its event loop sees it. Only the loop
 // calls it, and nothing in it waits. What happens on the socket comes back as
@@ -31,9 +29,4 @@ type poller interface {
 	poll()
 	// close ends the poller once the loop has ended and all connections with it.
 	close()
-}
-
-// pollers are the ways to wait for sockets that this platform has.
-var pollers = map[string]func(*loop) (poller, error){
-	"portable": newPortablePoller,
 }

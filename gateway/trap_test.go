@@ -298,8 +298,8 @@ func TestTrap11OffsetAboveTheHead(t *testing.T) {
 			}
 			c.wantMessages("c", 5, 5, true)
 		}
-		if h.broker.catchUps != 2 {
-			t.Errorf("%d rounds for two generations of waiters", h.broker.catchUps)
+		if n := h.broker.rounds(); n != 2 {
+			t.Errorf("%d rounds for two generations of waiters", n)
 		}
 
 		// Above what was ever committed: another environment, or a restored backup.
@@ -311,7 +311,7 @@ func TestTrap11OffsetAboveTheHead(t *testing.T) {
 		c.wantMessages("c", 6, 6, false)
 
 		// An offset of another epoch is never ahead: nobody is asked.
-		rounds := h.broker.catchUps
+		rounds := h.broker.rounds()
 		d := h.open(h.public)
 		if f := d.subscribe("c", `,"fromOffset":99,"epoch":"another"`); *f.Recovered || f.Epoch != "epoch-1" {
 			t.Errorf("got %s", f)
@@ -319,7 +319,7 @@ func TestTrap11OffsetAboveTheHead(t *testing.T) {
 		if f := d.subscribe("d", `,"fromOffset":0,"epoch":"another"`); !*f.Recovered {
 			t.Errorf("got %s", f)
 		}
-		if h.broker.catchUps != rounds {
+		if h.broker.rounds() != rounds {
 			t.Error("the leader was asked about an offset of another epoch")
 		}
 

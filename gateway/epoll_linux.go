@@ -1,0 +1,303 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	epollBatch     = 256
+	epollReadBytes = 64 << 10 // shared by all connections of a loop
+)
+
+// epollPoller watches raw descriptors with an epoll set of its own. An idle
+// connection costs a slot: no goroutine, no buffer, no entry in Go's poller.
+//
+// The set itself is watched through Go's poller, so that no thread is blocked in
+// epoll_wait: a watcher goroutine parks there, takes the first events and hands
+// the set to the loop. It waits again only when the loop has found the set
+// empty, because Go's poller tells of a change, not of a state.
+type epollPoller struct {
+	loop   *loop
+	set    *os.File
+	raw    syscall.RawConn
+	fd     int // of set
+	handed atomic.Bool
+	rearm  chan struct{} // the loop has found the set empty
+	quit   chan struct{}
+	done   sync.WaitGroup
+
+	// Of the watcher until handed is set, then of the loop until it rearms.
+	events [epollBatch]unix.EpollEvent
+	n      int
+
+	// Of the loop.
+	slots []epollSlot
+	free  []int32
+	buf   []byte
+	other poller // for sockets that are not plain TCP
+}
+
+// epollSlot is what epoll knows a connection by: its index and generation. A
+// number of a closed descriptor can come back at once, with events of the old
+// connection still in the batch; a slot of another generation tells them apart.
+type epollSlot struct {
+	conn       *epollConn
+	generation int32
+}
+
+func newEpollPoller(l *loop) (poller, error) {
+	other, err := newPortablePoller(l)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("create epoll set: %w", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, errors.Join(fmt.Errorf("make epoll set non-blocking: %w", err), unix.Close(fd))
+	}
+	p := &epollPoller{
+		loop:  l,
+		set:   os.NewFile(uintptr(fd), "epoll"),
+		fd:    fd,
+		rearm: make(chan struct{}, 1),
+		quit:  make(chan struct{}),
+		buf:   make([]byte, epollReadBytes),
+		other: other,
+	}
+	if p.raw, err = p.set.SyscallConn(); err != nil {
+		return nil, errors.Join(fmt.Errorf("watch epoll set: %w", err), p.set.Close())
+	}
+	p.done.Go(p.watch)
+	return p, nil
+}
+
+func (p *epollPoller) watch() {
+	for {
+		err := p.raw.Read(func(uintptr) bool {
+			p.n = p.wait()
+			return p.n != 0
+		})
+		if err != nil {
+			return // the set was closed
+		}
+		p.handed.Store(true)
+		p.loop.mail.signal()
+		select {
+		case <-p.rearm:
+		case <-p.quit:
+			return
+		}
+	}
+}
+
+// wait takes what events there are. An error can only mean that the set is no
+// epoll set any more, which is a mistake in this file.
+func (p *epollPoller) wait() int {
+	for {
+		n, err := unix.EpollWait(p.fd, p.events[:], 0)
+		switch {
+		case err == nil:
+			return n
+		case !errors.Is(err, unix.EINTR):
+			panic(fmt.Sprintf("gateway: epoll_wait: %v", err))
+		}
+	}
+}
+
+func (p *epollPoller) poll() {
+	if !p.handed.Load() {
+		return
+	}
+	for _, event := range p.events[:p.n] {
+		slot := p.slots[event.Fd]
+		if slot.conn != nil && slot.generation == event.Pad {
+			slot.conn.happened(event.Events)
+		}
+	}
+	if p.n = p.wait(); p.n > 0 {
+		p.loop.mail.signal() // the next turn, after what these have caused is written
+		return
+	}
+	p.handed.Store(false)
+	p.rearm <- struct{}{}
+}
+
+func (p *epollPoller) close() {
+	close(p.quit)
+	// Wakes the watcher, whichever way it waits; a close error of an epoll set
+	// would lose nothing.
+	_ = p.set.Close()
+	p.done.Wait()
+	p.other.close()
+}
+
+// attach takes the descriptor out of Go's hands. It is duplicated and the
+// original closed, which ends its registration with Go's poller: one descriptor
+// and one registration remain.
+func (p *epollPoller) attach(c *conn, socket net.Conn) (transport, error) {
+	tcp, ok := socket.(*net.TCPConn)
+	if !ok {
+		return p.other.attach(c, socket)
+	}
+	fd, err := takeDescriptor(tcp)
+	if err != nil {
+		return nil, err
+	}
+	t := &epollConn{poller: p, conn: c, fd: fd, slot: p.takeSlot(), interest: unix.EPOLLIN | unix.EPOLLRDHUP}
+	p.slots[t.slot].conn = t
+	if err := t.control(unix.EPOLL_CTL_ADD); err != nil {
+		t.release()
+		return nil, err
+	}
+	return t, nil
+}
+
+func takeDescriptor(tcp *net.TCPConn) (fd int, err error) {
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return 0, errors.Join(fmt.Errorf("take descriptor: %w", err), tcp.Close())
+	}
+	var dupErr error
+	err = raw.Control(func(original uintptr) {
+		fd, dupErr = unix.FcntlInt(original, unix.F_DUPFD_CLOEXEC, 0)
+	})
+	if err = errors.Join(err, dupErr); err != nil {
+		return 0, errors.Join(fmt.Errorf("take descriptor: %w", err), tcp.Close())
+	}
+	if err := tcp.Close(); err != nil {
+		return 0, errors.Join(fmt.Errorf("release descriptor: %w", err), unix.Close(fd))
+	}
+	return fd, nil
+}
+
+func (p *epollPoller) takeSlot() int32 {
+	if last := len(p.free) - 1; last >= 0 {
+		slot := p.free[last]
+		p.free = p.free[:last]
+		return slot
+	}
+	p.slots = append(p.slots, epollSlot{})
+	return int32(len(p.slots) - 1)
+}
+
+// epollConn is one descriptor in the loop's epoll set.
+type epollConn struct {
+	poller   *epollPoller
+	conn     *conn
+	fd       int
+	slot     int32
+	interest uint32
+}
+
+func (t *epollConn) control(op int) error {
+	event := unix.EpollEvent{Events: t.interest, Fd: t.slot, Pad: t.poller.slots[t.slot].generation}
+	if err := unix.EpollCtl(t.poller.fd, op, t.fd, &event); err != nil {
+		return fmt.Errorf("watch socket: %w", err)
+	}
+	return nil
+}
+
+// want changes what the socket is watched for. It cannot fail but for want of
+// kernel memory; then the connection ends, as nothing would wake it.
+func (t *epollConn) want(interest uint32) error {
+	if interest == t.interest {
+		return nil
+	}
+	t.interest = interest
+	return t.control(unix.EPOLL_CTL_MOD)
+}
+
+func (t *epollConn) Write(p []byte) (int, error) {
+	n, err := retryInterrupted(func() (int, error) { return unix.Write(t.fd, p) })
+	if err != nil {
+		if !errors.Is(err, unix.EAGAIN) {
+			return 0, fmt.Errorf("write: %w", err)
+		}
+		n = 0
+	}
+	if n < len(p) {
+		return n, t.want(t.interest | unix.EPOLLOUT)
+	}
+	return n, nil
+}
+
+func (t *epollConn) Pause() {
+	if t.want(t.interest&^(unix.EPOLLIN|unix.EPOLLRDHUP)) != nil {
+		t.conn.gone()
+	}
+}
+
+func (t *epollConn) Resume() {
+	if t.want(t.interest|unix.EPOLLIN|unix.EPOLLRDHUP) != nil {
+		t.conn.gone()
+	}
+}
+
+func (t *epollConn) Close() { t.release() }
+
+func (t *epollConn) Reset() {
+	// A socket that cannot be reset is closed all the same.
+	_ = unix.SetsockoptLinger(t.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	t.release()
+}
+
+// release closes the descriptor, which takes it out of the epoll set, and gives
+// the slot to another generation.
+func (t *epollConn) release() {
+	_ = unix.Close(t.fd)
+	slot := &t.poller.slots[t.slot]
+	slot.conn = nil
+	slot.generation++
+	t.poller.free = append(t.poller.free, t.slot)
+}
+
+// happened handles the events of one descriptor. What is not read now is told
+// again, after the other connections had their turn.
+func (t *epollConn) happened(events uint32) {
+	if events&unix.EPOLLOUT != 0 {
+		if t.want(t.interest&^unix.EPOLLOUT) != nil {
+			t.conn.gone()
+			return
+		}
+		t.conn.writable()
+	}
+	broken := events&(unix.EPOLLERR|unix.EPOLLHUP) != 0
+	switch {
+	case t.interest&unix.EPOLLIN == 0:
+		if broken {
+			t.conn.gone()
+		}
+	case broken || events&(unix.EPOLLIN|unix.EPOLLRDHUP) != 0:
+		t.read()
+	}
+}
+
+func (t *epollConn) read() {
+	buf := t.poller.buf
+	n, err := retryInterrupted(func() (int, error) { return unix.Read(t.fd, buf) })
+	switch {
+	case n > 0:
+		t.conn.received(buf[:n])
+	case err == nil || !errors.Is(err, unix.EAGAIN):
+		t.conn.gone()
+	}
+}
+
+func retryInterrupted(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}

@@ -1,0 +1,206 @@
+package gateway
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+func TestOriginPatterns(t *testing.T) {
+	for text, want := range map[string]string{
+		"*":                             "*",
+		"https://app.example.com":       "https://app.example.com",
+		"HTTPS://App.Example.COM":       "https://app.example.com",
+		"https://app.example.com:443":   "https://app.example.com",
+		"http://app.example.com:80":     "http://app.example.com",
+		"https://app.example.com:8443":  "https://app.example.com:8443",
+		"https://*.example.com":         "https://*.example.com",
+		"http://localhost:*":            "http://localhost:*",
+		"http://*.localhost:3000":       "http://*.localhost:3000",
+		"https://bücher.example":        "https://xn--bcher-kva.example",
+		"http://127.0.0.1:*":            "http://127.0.0.1:*",
+		"http://[::1]:5173":             "http://[::1]:5173",
+		"http://[0:0:0:0:0:0:0:1]":      "http://[::1]",
+		"capacitor://localhost":         "capacitor://localhost",
+		"chrome-extension://abcdefghij": "chrome-extension://abcdefghij",
+		"https://my_app.example.com":    "https://my_app.example.com",
+
+		"":                              "",
+		"null":                          "",
+		"app.example.com":               "",
+		"https://":                      "",
+		"https://app.example.com/":      "",
+		"https://app.example.com/path":  "",
+		"https://app.example.com?x":     "",
+		"https://app.example.com:":      "",
+		"https://app.example.com:0":     "",
+		"https://app.example.com:0443":  "",
+		"https://app.example.com:65536": "",
+		"https://app.example.com:x":     "",
+		"https://*":                     "",
+		"https://*.com":                 "",
+		"https://*.10.0.0.1":            "",
+		"https://app.*.example.com":     "",
+		"https://*.*.example.com":       "",
+		"https://**.example.com":        "",
+		"https://*example.com":          "",
+		"https://app.example.com.":      "",
+		"https://app..example.com":      "",
+		"https://user@example.com":      "",
+		"https://[::1":                  "",
+		"https://::1":                   "",
+		"https://[::1%25eth0]":          "",
+		"https://a b.example.com":       "",
+		"https://a%00.example.com":      "",
+		"://example.com":                "",
+		"1http://example.com":           "",
+		"https//example.com":            "",
+	} {
+		got, err := ParseOriginPattern(text)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("ParseOriginPattern(%q) = %q, %v, want %q", text, got, err, want)
+		}
+		if again, err := ParseOriginPattern(got); got != "" && (again != got || err != nil) {
+			t.Errorf("pattern %q is stored as %q, which reads as %q, %v", text, got, again, err)
+		}
+	}
+}
+
+func TestOriginAllowed(t *testing.T) {
+	const host = "broker.example.com"
+	for _, c := range []struct {
+		list   string // space-separated
+		native bool
+		origin string
+		host   string
+		want   bool
+	}{
+		// Exact.
+		{"https://app.example.com", false, "https://app.example.com", host, true},
+		{"https://app.example.com", false, "https://app.example.com:443", host, true},
+		{"https://app.example.com", false, "HTTPS://APP.EXAMPLE.COM", host, true},
+		{"https://app.example.com:443", false, "https://app.example.com", host, true},
+		{"https://app.example.com", false, "http://app.example.com", host, false},
+		{"https://app.example.com", false, "http://app.example.com:443", host, false},
+		{"https://app.example.com", false, "https://app.example.com:8443", host, false},
+		{"https://app.example.com:8443", false, "https://app.example.com:8443", host, true},
+		{"https://app.example.com:8443", false, "https://app.example.com", host, false},
+		{"https://app.example.com", false, "https://app.example.com.", host, false},
+		{"https://app.example.com", false, "https://app.example.com/", host, false},
+		{"https://app.example.com", false, "https://app.example.com.evil.com", host, false},
+		{"https://app.example.com", false, "https://evil.com/https://app.example.com", host, false},
+		{"https://app.example.com", false, "https://app.example.com@evil.com", host, false},
+		{"https://app.example.com", false, "https://evil@app.example.com", host, false},
+		{"https://app.example.com", false, "https://evilapp.example.com", host, false},
+		{"https://app.example.com", false, "https://example.com", host, false},
+		{"https://app.example.com", false, "https://x.app.example.com", host, false},
+		{"https://app.example.com", false, "https://app.example.com%00.evil.com", host, false},
+		{"https://app.example.com", false, "https://app.example.com\x00", host, false},
+		{"https://app.example.com", false, " https://app.example.com", host, false},
+		{"https://app.example.com", false, "https://app.example.com https://evil.com", host, false},
+		{"https://app.example.com", false, "https://app.example.com,https://evil.com", host, false},
+		{"https://app.example.com", false, "https://app\\.example.com", host, false},
+		{"https://app.example.com", false, "null", host, false},
+		{"https://app.example.com", false, "app.example.com", host, false},
+		{"https://app.example.com", false, "https:app.example.com", host, false},
+		{"https://app.example.com", false, "https://app.example.com:443:443", host, false},
+		{"https://app.example.com", false, "https://" + strings.Repeat("a.", 300) + "example.com", host, false},
+		{"https://a.example.com https://b.example.com", false, "https://b.example.com", host, true},
+		// Unicode and punycode are the same name; look-alikes are not.
+		{"https://bücher.example", false, "https://xn--bcher-kva.example", host, true},
+		{"https://xn--bcher-kva.example", false, "https://BÜCHER.example", host, true},
+		{"https://app.example.com", false, "https://аpp.example.com", host, false}, // Cyrillic а
+		{"https://app.example.com", false, "https://app。example.com", host, true},  // ideographic full stop: IDNA maps it
+		// Wildcards.
+		{"https://*.example.com", false, "https://a.example.com", host, true},
+		{"https://*.example.com", false, "https://a.b.c.example.com", host, true},
+		{"https://*.example.com", false, "https://example.com", host, false},
+		{"https://*.example.com", false, "https://.example.com", host, false},
+		{"https://*.example.com", false, "https://evilexample.com", host, false},
+		{"https://*.example.com", false, "https://evil-example.com", host, false},
+		{"https://*.example.com", false, "https://a.example.com.evil.com", host, false},
+		{"https://*.example.com", false, "http://a.example.com", host, false},
+		{"https://*.example.com", false, "https://a.example.com:444", host, false},
+		{"https://*.example.com:444", false, "https://a.example.com:444", host, true},
+		{"https://*.example.com", false, "https://*.example.com", host, false},
+		{"http://localhost:*", false, "http://localhost", host, true},
+		{"http://localhost:*", false, "http://localhost:3000", host, true},
+		{"http://localhost:*", false, "https://localhost:3000", host, false},
+		{"http://localhost:*", false, "http://localhost.evil.com:3000", host, false},
+		{"http://localhost:*", false, "http://127.0.0.1:3000", host, false},
+		{"http://localhost:*", false, "http://a.localhost:3000", host, false},
+		{"http://[::1]:*", false, "http://[0:0::1]:3000", host, true},
+		{"http://[::1]:*", false, "http://::1:3000", host, false},
+		{"http://127.0.0.1", false, "http://127.0.0.1", host, true},
+		{"http://127.0.0.1", false, "http://127.1", host, false},
+		{"http://127.0.0.1", false, "http://2130706433", host, false},
+		// Everybody.
+		{"*", false, "https://anything.example", host, true},
+		{"*", false, "null", host, true},
+		{"*", false, "file://", host, true},
+		{"*", false, "https://broker.example.com", host, true},
+		{"*", false, "", host, false}, // no browser: that is what allowNativeClients is for
+		// Nobody.
+		{"", false, "https://app.example.com", host, false},
+		{"", false, "", host, false},
+		{"", false, "null", host, false},
+		// Native clients.
+		{"", true, "", host, true},
+		{"", true, "https://broker.example.com", host, true},
+		{"", true, "http://broker.example.com", host, true},
+		{"", true, "HTTPS://Broker.Example.com", host, true},
+		{"", true, "http://broker.example.com:80", host, true},
+		{"", true, "https://broker.example.com:443", host, true},
+		{"", true, "ws://broker.example.com", host, true},
+		{"", true, "https://broker.example.com:8080", host, false},
+		{"", true, "http://broker.example.com:8080", host + ":8080", true},
+		{"", true, "http://broker.example.com", host + ":8080", false},
+		{"", true, "http://broker.example.com", host + ":80", true},
+		{"", true, "https://broker.example.com", host + ":80", false},
+		{"", true, "http://127.0.0.1:8080", "127.0.0.1:8080", true},
+		{"", true, "http://[::1]:8080", "[::1]:8080", true},
+		{"", true, "https://evil.com", host, false},
+		{"", true, "null", host, false},
+		{"", true, "https://x.broker.example.com", host, false},
+		{"", true, "https://broker.example.com", "", false},
+		{"https://app.example.com", true, "https://evil.com", host, false},
+		{"https://broker.example.com", false, "https://broker.example.com", host, true}, // a page served beside the broker
+	} {
+		p := &fsm.Project{AllowedOrigins: strings.Fields(c.list), AllowNativeClients: c.native}
+		if got := originAllowed(p, c.origin, c.host); got != c.want {
+			t.Errorf("allowed %q, native %v: origin %q at %q is %v, want %v", c.list, c.native, c.origin, c.host, got, c.want)
+		}
+	}
+}
+
+// Whatever a wildcard lets in ends in the host that it names.
+func FuzzOrigin(f *testing.F) {
+	for _, seed := range []string{
+		"https://a.example.com", "https://example.com", "https://a.example.com:443", "https://[::1]:80", "null",
+		"https://a.example.com.evil.com", "https://ａ.example.com", "https://user@a.example.com", "file://",
+	} {
+		f.Add(seed)
+	}
+	pattern, err := parsePattern("https://*.example.com")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		o, err := parseOrigin(text)
+		if err != nil {
+			return
+		}
+		if pattern.matches(o) && (!strings.HasSuffix(o.host, ".example.com") || o.scheme != "https" || o.port != 443) {
+			t.Errorf("%q reads as %+v, which the wildcard lets in", text, o)
+		}
+		if strings.ContainsAny(o.host, "/?#@\\ \x00") || o.host != strings.ToLower(o.host) {
+			t.Errorf("%q has the host %q", text, o.host)
+		}
+		own := originPattern{origin: o}
+		again, err := parseOrigin(own.String())
+		if err != nil || again != o {
+			t.Errorf("%q reads as %+v, which is written %q and reads as %+v, %v", text, o, own, again, err)
+		}
+	})
+}

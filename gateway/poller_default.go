@@ -1,3 +1,0 @@
-package gateway
-
-const defaultPoller = "portable"

@@ -1,0 +1,10 @@
+//go:build !linux
+
+package gateway
+
+// pollers are the ways to watch sockets that this platform has.
+var pollers = map[string]func(*loop) (poller, error){
+	"portable": newPortablePoller,
+}
+
+const defaultPoller = "portable"

@@ -159,7 +159,7 @@ func (n *Node) Status(context.Context) (gateway.Status, error) {
 			Name: m.Name, ID: m.ID, State: state,
 			Voter: m.Voter, Leader: m.Name == status.Leader,
 			PeerAddr: m.PeerAddr, GossipAddr: m.GossipAddr,
-			AppliedIndex: m.AppliedIndex, Connections: connections, Version: m.Version,
+			AppliedIndex: m.Applied, Connections: connections, Version: m.Version,
 		})
 	}
 	return status, nil

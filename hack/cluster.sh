@@ -7,12 +7,16 @@ umask 077
 mkdir -p .cluster
 join=127.0.0.1:7411,127.0.0.1:7421,127.0.0.1:7431
 pids=
+# A Ctrl-C reaches the nodes by itself, and a second signal would cut their
+# draining short; any other end has to be passed on.
 stop() {
-	trap - INT TERM EXIT
-	kill -TERM $pids 2>/dev/null || true
+	trap '' INT TERM
+	[ "$1" = INT ] || kill -TERM $pids 2>/dev/null || true
 	wait
+	exit 0
 }
-trap stop INT TERM EXIT
+trap 'stop INT' INT
+trap 'stop TERM' TERM
 for i in 1 2 3; do
 	bin/aptlyd serve --node-name "node$i" --data-dir ".cluster/node$i" \
 		--listen "127.0.0.1:808$i" --peer-listen "127.0.0.1:74${i}0" --gossip-listen "127.0.0.1:74${i}1" \

@@ -29,8 +29,9 @@ var errReplaced = errors.New("the state was replaced by a snapshot")
 // export streams one transaction to its reader.
 type export struct {
 	*io.PipeReader
-	state *State
-	done  chan struct{}
+	writer *io.PipeWriter
+	state  *State
+	done   chan struct{}
 }
 
 // Close ends the export. It may be called more than once.
@@ -44,7 +45,7 @@ func (e *export) Close() error {
 
 // cancel makes reads fail and returns once the transaction has ended.
 func (e *export) cancel(err error) {
-	_ = e.CloseWithError(err) // never fails
+	_ = e.writer.CloseWithError(err) // never fails
 	<-e.done
 }
 
@@ -79,7 +80,7 @@ func (s *State) Export() (r io.ReadCloser, size int64, index, term uint64, err e
 		return nil, 0, 0, 0, fmt.Errorf("export: %w", err)
 	}
 	pr, pw := io.Pipe()
-	e := &export{PipeReader: pr, state: s, done: make(chan struct{})}
+	e := &export{PipeReader: pr, writer: pw, state: s, done: make(chan struct{})}
 	s.exports[e] = struct{}{}
 	go func() {
 		defer close(e.done)

@@ -1,0 +1,243 @@
+package fsm
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// history is a run of committed entries.
+type history []historyEntry
+
+type historyEntry struct {
+	stamp    int64
+	batches  [][][]byte // commands of each
+	session  byte
+	settle   bool
+	flush    bool // how a node that hears of it behaves, from here on
+	evict    bool
+	kill     bool
+	transfer bool
+}
+
+func anyHistory(t *rapid.T) history {
+	pick := func(label string, list ...string) string { return rapid.SampledFrom(list).Draw(t, label) }
+	key := func() Key {
+		k := newKey(pick("key", "k1", "k2", "k3"), PublicKey)
+		k.Project = pick("project of key", "p1", "p2")
+		if rapid.Bool().Draw(t, "expires") {
+			k.ExpiresAt = start + rapid.Int64Range(0, 5000).Draw(t, "at")
+		}
+		return k
+	}
+	rules := func() []Rule {
+		return []Rule{rule(rapid.IntRange(0, 20).Draw(t, "messages"),
+			time.Duration(rapid.IntRange(1, 4000).Draw(t, "ms"))*time.Millisecond,
+			int64(rapid.IntRange(0, 50).Draw(t, "bytes")))}
+	}
+	command := func() []byte {
+		switch n := rapid.IntRange(0, 29).Draw(t, "command"); n {
+		case 0:
+			return Init{ClusterID: "c", Epoch: "e", Project: Project{ID: "p1", Rules: rules()}}.Encode()
+		case 1, 2:
+			return CreateProject{Project: Project{ID: pick("new", "p1", "p2", "p3"), Rules: rules()}}.Encode()
+		case 3:
+			if rapid.IntRange(0, 3).Draw(t, "really") == 0 {
+				return DeleteProject{pick("old", "p1", "p2")}.Encode()
+			}
+		case 4:
+			r := rules()
+			return UpdateProject{ID: pick("changed", "p1", "p2"), Rules: &r}.Encode()
+		case 5:
+			return CreateKey{key()}.Encode()
+		case 6:
+			k := key()
+			k.Replaces = pick("replaced", "k1", "k2", "k3")
+			return RotateKey{k, rapid.Int64Range(0, 3000).Draw(t, "overlap")}.Encode()
+		case 7:
+			return RevokeKey{pick("revoked", "k1", "k2", "k3")}.Encode()
+		}
+		id := ""
+		if rapid.Bool().Draw(t, "with id") {
+			id = pick("id", "a", "b", "c", "d", "e", "f")
+		}
+		return Publish{ChannelKey{pick("project", "p1", "p2"), pick("channel", "a", "b", "c")}, id,
+			bytes.Repeat([]byte("x"), rapid.IntRange(0, 9).Draw(t, "size"))}.Encode()
+	}
+	h := history{{stamp: start, session: 1, settle: true, batches: [][][]byte{{
+		CreateProject{Project: Project{ID: "p1"}}.Encode(), CreateProject{Project: Project{ID: "p2"}}.Encode()}}}}
+	stamp := start
+	one := func(label string, of int) bool { return rapid.IntRange(1, of).Draw(t, label) == 1 }
+	for range rapid.IntRange(5, 60).Draw(t, "entries") {
+		wait := int64(3000)
+		if one("long wait", 20) {
+			wait = idWindow
+		}
+		stamp += rapid.Int64Range(0, wait).Draw(t, "wait")
+		e := historyEntry{
+			stamp: stamp, session: byte(rapid.IntRange(1, 2).Draw(t, "session")),
+			settle: !one("run goes on", 3),
+			flush:  one("flush", 4), evict: one("evict", 6), kill: one("kill", 8), transfer: one("transfer", 12),
+		}
+		for range rapid.IntRange(0, 3).Draw(t, "batches") {
+			var commands [][]byte
+			for range rapid.IntRange(1, 12).Draw(t, "commands") {
+				commands = append(commands, command())
+			}
+			e.batches = append(e.batches, commands)
+		}
+		h = append(h, e)
+	}
+	return h
+}
+
+// singly divides every batch into batches of one command.
+func (h history) singly() history {
+	var single history
+	for _, e := range h {
+		var batches [][][]byte
+		for _, b := range e.batches {
+			for _, c := range b {
+				batches = append(batches, [][]byte{c})
+			}
+		}
+		e.batches = batches
+		single = append(single, e)
+	}
+	return single
+}
+
+// replayer applies a history, and again from where it was when it is killed.
+type replayer struct {
+	t    *testing.T
+	dir  string
+	m    *machine
+	seqs []map[byte]uint64 // last batch of each session, by entry
+}
+
+func newReplayer(t *testing.T, rt *rapid.T) *replayer {
+	dir, err := os.MkdirTemp(t.TempDir(), "")
+	if err != nil {
+		rt.Fatal(err)
+	}
+	return &replayer{t: t, dir: dir, m: openMachine(t, dir, lazy, panics)}
+}
+
+func (r *replayer) apply(i int, e historyEntry) {
+	seqs := map[byte]uint64{}
+	if i > 0 {
+		for s, n := range r.seqs[i-1] {
+			seqs[s] = n
+		}
+	}
+	r.m.Entry(uint64(i+1), 1, e.stamp)
+	for _, b := range e.batches {
+		seqs[e.session]++
+		seq := seqs[e.session]
+		results, next := r.m.Batch([16]byte{e.session}, seq, max(seq, 2)-2, b)
+		if next == 1 {
+			// Silent for an hour: the forwarder begins anew.
+			seq, seqs[e.session] = 1, 1
+			results, next = r.m.Batch([16]byte{e.session}, seq, 0, b)
+		}
+		if next != 0 && (next != seq+1 || len(results) != len(b)) {
+			panic(fmt.Sprintf("entry %d: batch %d gave %d results and expects %d", i+1, seq, len(results), next))
+		}
+	}
+	if e.settle {
+		r.m.Settle()
+	}
+	r.seqs = append(r.seqs[:i], seqs)
+}
+
+// play applies the history as a plain node does that never flushes.
+func (r *replayer) play(h history) {
+	for i, e := range h {
+		r.apply(i, e)
+	}
+	r.m.Settle()
+}
+
+// playRoughly applies it with everything that may befall a node.
+func (r *replayer) playRoughly(rt *rapid.T, h history) {
+	for i := 0; i < len(h); i++ {
+		e := h[i]
+		r.apply(i, e)
+		if !e.settle {
+			continue
+		}
+		if e.flush {
+			r.m.flushed()
+		}
+		if e.evict {
+			r.m.flushed()
+			r.m.evictAll()
+		}
+		if e.transfer {
+			export := r.m.exported()
+			other := newReplayer(r.t, rt)
+			other.m.createProject()
+			other.seqs = r.seqs
+			if err := other.m.Restore(bytes.NewReader(export)); err != nil {
+				rt.Fatal(err)
+			}
+			r.m.kill()
+			*r = *other
+		}
+		if e.kill {
+			r.m.kill()
+			r.m = openMachine(r.t, r.dir, lazy, panics)
+			durable, _ := r.m.Applied()
+			h[i].kill = false // the next time it lives on
+			i = int(durable) - 1
+		}
+	}
+	r.m.Settle()
+}
+
+func (r *replayer) content(rt *rapid.T) (sum [32]byte) {
+	h := sha256.New()
+	r.m.mu.RLock()
+	defer r.m.mu.RUnlock()
+	if err := r.m.hashContent(h); err != nil {
+		rt.Fatal(err)
+	}
+	return [32]byte(h.Sum(nil))
+}
+
+// However a node gets through the same committed entries, it ends in the same
+// state: at once or in pieces, flushed or not, killed and replayed, through an
+// export to another node.
+func TestEqualHistoriesEndInEqualStates(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		h := anyHistory(rt)
+		plain, rough, single := newReplayer(t, rt), newReplayer(t, rt), newReplayer(t, rt)
+		defer func() {
+			for _, r := range []*replayer{plain, rough, single} {
+				_ = r.m.Close()
+			}
+		}()
+		plain.play(h)
+		rough.playRoughly(rt, append(history(nil), h...))
+		single.play(h.singly())
+		want := plain.m.hash()
+		if got := rough.m.hash(); got != want {
+			rt.Errorf("a rough life ends in another state")
+		}
+		if got := single.content(rt); got != plain.content(rt) {
+			rt.Errorf("commands one by one end in another state")
+		}
+		for _, m := range []*machine{plain.m, rough.m} {
+			m.flushed()
+			m.evictAll()
+			if m.hash() != want {
+				rt.Errorf("the state is another once it is on disk")
+			}
+		}
+	})
+}

@@ -374,6 +374,9 @@ func (f *forwarder) expire(now time.Time) {
 			}
 		}
 	}
+	if len(finished) > 0 && f.link != nil {
+		f.startOver() // a link that brings no answer is no link
+	}
 	n := 0
 	for n < len(f.queue) && now.After(f.queue[n].deadline) {
 		finished = f.finish(finished, f.queue[n], Result{Err: ErrUnavailable})

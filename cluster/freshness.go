@@ -3,7 +3,9 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"sync"
 	"time"
@@ -110,14 +112,22 @@ func (f *freshness) lastView() (view, time.Time) {
 	return f.view, f.at
 }
 
-// run renews the proof until ctx ends.
-func (f *freshness) run(ctx context.Context) {
+// run renews the proof until ctx ends. It says so, once, when the node turns out
+// to have been removed from its cluster.
+func (f *freshness) run(ctx context.Context, logger *slog.Logger) {
+	removed := false
 	ticker := time.NewTicker(freshnessInterval)
 	defer ticker.Stop()
 	for {
 		// A round that fails leaves the last proof to grow old, which is what
 		// everyone looks at.
-		f.rounds.do(ctx)
+		_, err := f.rounds.do(ctx)
+		if is := errors.Is(err, ErrNotMember); is != removed {
+			removed = is
+			if removed {
+				logger.Warn("this node is not a member of its cluster any more; empty its data folder to let it join anew")
+			}
+		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():

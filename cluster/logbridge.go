@@ -3,7 +3,6 @@ package cluster
 import (
 	"bytes"
 	"context"
-	"io"
 	"log"
 	"log/slog"
 
@@ -13,10 +12,9 @@ import (
 // bridge gives a library of the hclog school a logger that writes to ours. What
 // such libraries tell below a warning is only of use to who debugs them.
 func bridge(logger *slog.Logger, component string) hclog.Logger {
-	return hclog.FromStandardLogger(log.New(io.Discard, "", 0), &hclog.LoggerOptions{
+	return hclog.New(&hclog.LoggerOptions{
 		Name:        component,
 		Level:       hclog.Warn,
-		JSONFormat:  false,
 		Output:      &lineWriter{logger: logger.With("component", component)},
 		DisableTime: true,
 	})
@@ -29,6 +27,10 @@ func bridgeStandard(logger *slog.Logger, component string) *log.Logger {
 
 // lineWriter turns lines such as "[WARN]  raft: heartbeat failed" into records.
 type lineWriter struct{ logger *slog.Logger }
+
+// expectedWarning is what a follower's Raft says when a nudge overtakes the entry
+// it is about, which under load happens all the time and does no harm.
+var expectedWarning = []byte("failed to get previous log")
 
 func (w *lineWriter) Write(line []byte) (int, error) {
 	text := bytes.TrimSpace(line)
@@ -48,6 +50,9 @@ func (w *lineWriter) Write(line []byte) (int, error) {
 			text, level = bytes.TrimSpace(rest), mark.level
 			break
 		}
+	}
+	if bytes.Contains(text, expectedWarning) {
+		level = slog.LevelDebug
 	}
 	w.logger.Log(context.Background(), level, string(text))
 	return len(line), nil

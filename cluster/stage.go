@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -25,7 +26,8 @@ type stage struct {
 	committed func(index, term uint64, more bool)
 	now       func() time.Time
 
-	wake chan struct{}
+	wake     chan struct{}
+	inFlight atomic.Int32 // entries
 
 	mu    sync.Mutex
 	state stageState
@@ -45,14 +47,6 @@ const (
 type queued struct {
 	raw   []byte
 	reply func(outcome, error)
-}
-
-// flight is an entry on its way.
-type flight struct {
-	batches []queued
-	answer  *applied
-	index   uint64
-	err     error
 }
 
 const (
@@ -133,33 +127,28 @@ func (s *stage) lead(ctx context.Context, ready func(context.Context) error) {
 	}
 	s.set(stageOpen)
 
-	landed := make(chan *flight, s.cfg.EntryWindow)
-	inFlight := 0
+	landed := make(chan struct{}, s.cfg.EntryWindow)
 	stamp := s.machine.Stamp()
 	lastProposed := s.now()
 	timer := time.NewTimer(tickInterval)
 	defer timer.Stop()
 	for {
 		now := s.now()
-		for inFlight < s.cfg.EntryWindow {
+		for int(s.inFlight.Load()) < s.cfg.EntryWindow {
 			batches := s.gather()
 			if len(batches) == 0 && !s.tickDue(now, lastProposed, stamp) {
 				break
 			}
 			stamp = max(stamp, now.UnixMilli())
 			lastProposed = now
-			inFlight++
-			s.propose(ctx, batches, stamp, landed)
+			s.propose(batches, stamp, landed)
 		}
 		timer.Reset(s.untilTick(now, lastProposed, stamp))
 		select {
 		case <-s.wake:
 		case <-timer.C:
-		case f := <-landed:
-			inFlight--
-			s.land(f, inFlight > 0 || s.waiting())
+		case <-landed:
 		case <-ctx.Done():
-			// What is on its way is answered by whoever waits for its future.
 			return
 		}
 	}
@@ -182,40 +171,43 @@ func (s *stage) untilTick(now, lastProposed time.Time, stamp int64) time.Duratio
 	return max(wait, time.Millisecond)
 }
 
-// propose puts one entry into Raft's queue and has its future waited for.
-func (s *stage) propose(ctx context.Context, batches []queued, stamp int64, landed chan<- *flight) {
+// propose puts one entry into Raft's queue. Whoever waits for its future answers
+// its batches, also when this node no longer leads by then.
+func (s *stage) propose(batches []queued, stamp int64, landed chan<- struct{}) {
 	raws := make([][]byte, len(batches))
 	for i, b := range batches {
 		raws[i] = b.raw
 	}
+	s.inFlight.Add(1)
 	future := s.raft.Apply(encodeEntry(stamp, raws), enqueueTimeout)
 	go func() {
-		f := &flight{batches: batches}
-		if f.err = future.Error(); f.err == nil {
-			f.index = future.Index()
-			f.answer, _ = future.Response().(*applied)
-		}
+		err := future.Error()
+		more := s.inFlight.Add(-1) > 0 || s.waiting()
+		s.land(batches, future, err, more)
 		select {
-		case landed <- f:
-		case <-ctx.Done():
-			s.land(f, false)
+		case landed <- struct{}{}:
+		default: // it is to look again already
 		}
 	}()
 }
 
 // land answers the batches of an entry.
-func (s *stage) land(f *flight, more bool) {
-	if f.err == nil && f.answer != nil {
-		s.committed(f.index, f.answer.term, more)
+func (s *stage) land(batches []queued, future raft.ApplyFuture, err error, more bool) {
+	var answer *applied
+	if err == nil {
+		answer, _ = future.Response().(*applied)
 	}
-	for i, b := range f.batches {
+	if answer != nil {
+		s.committed(future.Index(), answer.term, more)
+	}
+	for i, b := range batches {
 		switch {
-		case f.err != nil:
-			b.reply(outcome{}, proposalError(f.err))
-		case f.answer == nil || i >= len(f.answer.outcomes):
+		case err != nil:
+			b.reply(outcome{}, proposalError(err))
+		case answer == nil || i >= len(answer.outcomes):
 			b.reply(outcome{}, errUncertain)
 		default:
-			b.reply(f.answer.outcomes[i], nil)
+			b.reply(answer.outcomes[i], nil)
 		}
 	}
 }

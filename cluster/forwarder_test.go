@@ -1,0 +1,213 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// flakyLeader is a leader that loses batches, answers or itself, at random, with
+// a state behind it that applies what it is given as the real one does.
+type flakyLeader struct {
+	mu      sync.Mutex
+	machine *testMachine
+	random  *rand.Rand
+	trouble bool
+	index   uint64
+}
+
+func (l *flakyLeader) connect(context.Context) (leaderLink, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.trouble && l.random.IntN(3) == 0 {
+		return nil, ErrUnavailable
+	}
+	return &flakyLink{leader: l}, nil
+}
+
+type flakyLink struct {
+	leader *flakyLeader
+	broken bool
+}
+
+func (k *flakyLink) send(raw []byte, done func(outcome, error)) error {
+	l := k.leader
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k.broken {
+		return errors.New("connection is closed")
+	}
+	chance := 9
+	if l.trouble {
+		chance = l.random.IntN(10)
+	}
+	switch chance {
+	case 0: // refused
+		go done(outcome{}, ErrNotLeader)
+		return nil
+	case 1: // lost on the way there
+		k.broken = true
+		go done(outcome{}, errors.New("connection ended"))
+		return nil
+	}
+	b, err := decodeBatch(raw)
+	if err != nil {
+		return err
+	}
+	l.index++
+	l.machine.Entry(l.index, 1, 0)
+	results, next := l.machine.Batch(b.session, b.seq, b.acked, b.commands)
+	switch chance {
+	case 2: // applied, the answer is lost
+		k.broken = true
+		go done(outcome{}, errors.New("connection ended"))
+	case 3: // applied, the leader does not know
+		go done(outcome{}, errUncertain)
+	default:
+		go done(outcome{index: l.index, next: next, results: results}, nil)
+	}
+	return nil
+}
+
+func newFlakyLeader(t *testing.T, seed uint64) *flakyLeader {
+	return &flakyLeader{machine: openTestMachine(t, t.TempDir()), random: rand.New(rand.NewPCG(seed, 0))}
+}
+
+// TestForwarderIsExactlyOnceInOrder sends through a leader that fails at every
+// turn.
+func TestForwarderIsExactlyOnceInOrder(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			leader := newFlakyLeader(t, seed)
+			leader.trouble = true
+			f := newForwarder(Config{BatchBytes: 30}.withDefaults(), leader.connect)
+			defer f.close()
+			const count = 300
+			results := make([]Result, count)
+			var waiting sync.WaitGroup
+			waiting.Add(count)
+			for i := range count {
+				f.submit(fmt.Appendf(nil, "c %d", i), func(r Result) {
+					results[i] = r
+					waiting.Done()
+				})
+			}
+			waiting.Wait()
+			for i, r := range results {
+				if r.Err != nil || string(r.Data) != fmt.Sprint(i+1) {
+					t.Fatalf("command %d: %q, %v", i, r.Data, r.Err)
+				}
+			}
+			assertOrder(t, leader.machine.commands(), "c", count)
+		})
+	}
+}
+
+func TestForwarderDeadlines(t *testing.T) {
+	t.Parallel()
+	cfg := Config{SubmitTimeout: 200 * time.Millisecond}.withDefaults()
+	submit := func(f *forwarder) Result {
+		result := make(chan Result, 1)
+		f.submit([]byte("x"), func(r Result) { result <- r })
+		return <-result
+	}
+	t.Run("nobody to send to", func(t *testing.T) {
+		f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return nil, ErrUnavailable })
+		defer f.close()
+		if r := submit(f); !errors.Is(r.Err, ErrUnavailable) {
+			t.Errorf("got %v", r.Err)
+		}
+	})
+	t.Run("always refused", func(t *testing.T) {
+		f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return refusingLink{}, nil })
+		defer f.close()
+		if r := submit(f); !errors.Is(r.Err, ErrUnavailable) {
+			t.Errorf("got %v", r.Err)
+		}
+	})
+	t.Run("never answered", func(t *testing.T) {
+		f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return silentLink{}, nil })
+		defer f.close()
+		if r := submit(f); !errors.Is(r.Err, ErrOutcomeUnknown) {
+			t.Errorf("got %v", r.Err)
+		}
+	})
+	t.Run("closed", func(t *testing.T) {
+		f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return silentLink{}, nil })
+		result := make(chan Result, 2)
+		f.submit([]byte("x"), func(r Result) { result <- r })
+		f.close()
+		f.submit([]byte("y"), func(r Result) { result <- r })
+		for range 2 {
+			if r := <-result; !errors.Is(r.Err, ErrClosed) {
+				t.Errorf("got %v", r.Err)
+			}
+		}
+	})
+}
+
+type refusingLink struct{}
+
+func (refusingLink) send(_ []byte, done func(outcome, error)) error {
+	go done(outcome{}, ErrNotLeader)
+	return nil
+}
+
+type silentLink struct{}
+
+func (silentLink) send([]byte, func(outcome, error)) error { return nil }
+
+func TestForwarderBounds(t *testing.T) {
+	t.Parallel()
+	cfg := Config{QueueBytes: 100, MaxCommandBytes: 60}.withDefaults()
+	f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return silentLink{}, nil })
+	defer f.close()
+	refused := make(chan Result, 1)
+	f.submit(make([]byte, 61), func(r Result) { refused <- r })
+	if r := <-refused; !errors.Is(r.Err, ErrTooLarge) {
+		t.Errorf("a command that is too large: %v", r.Err)
+	}
+	for range 2 {
+		f.submit(make([]byte, 50), func(Result) {})
+	}
+	f.submit([]byte("x"), func(r Result) { refused <- r })
+	if r := <-refused; !errors.Is(r.Err, ErrOverloaded) {
+		t.Errorf("a command that is too many: %v", r.Err)
+	}
+}
+
+// TestForwarderBeginsAnewWhenItsSessionIsForgotten: what was on its way has an
+// unknown outcome, what comes later is not held up.
+func TestForwarderBeginsAnewWhenItsSessionIsForgotten(t *testing.T) {
+	t.Parallel()
+	leader := newFlakyLeader(t, 1)
+	f := newForwarder(Config{}.withDefaults(), leader.connect)
+	defer f.close()
+	submit := func(text string) Result {
+		result := make(chan Result, 1)
+		f.submit([]byte(text), func(r Result) { result <- r })
+		return <-result
+	}
+	if r := submit("one"); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	leader.machine.mu.Lock()
+	clear(leader.machine.state.Sessions)
+	leader.machine.mu.Unlock()
+	if r := submit("two"); !errors.Is(r.Err, ErrOutcomeUnknown) {
+		t.Fatalf("got %v", r.Err)
+	}
+	if r := submit("three"); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	if got := leader.machine.commands(); !slices.Equal(got, []string{"one", "three"}) {
+		t.Errorf("applied were %q", got)
+	}
+}

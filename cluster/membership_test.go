@@ -1,0 +1,150 @@
+package cluster
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// membershipCluster is just enough of a Cluster to decide about members.
+func membershipCluster(t *testing.T, names map[string]string) *Cluster {
+	t.Helper()
+	g := &gossip{neighbours: make(map[string]neighbour)}
+	for id, name := range names {
+		g.neighbours[id] = neighbour{id: id, rumour: rumour{Name: name}}
+	}
+	dir := t.TempDir()
+	who, err := openIdentity(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Cluster{
+		id:        "self",
+		cfg:       Config{}.withDefaults(),
+		gossip:    g,
+		identity:  who,
+		directory: &directory{identity: who, gossip: g},
+		applier:   &applier{consumed: 5000, waiters: make(map[*waiter]struct{})},
+	}
+	return c
+}
+
+func TestNextStep(t *testing.T) {
+	names := map[string]string{"self": "one", "b": "two", "c": "three", "c2": "three", "d": "four", "e": "five", "f": "six"}
+	voter := func(id string) raft.Server { return raft.Server{ID: raft.ServerID(id), Suffrage: raft.Voter} }
+	learner := func(id string) raft.Server { return raft.Server{ID: raft.ServerID(id), Suffrage: raft.Nonvoter} }
+	type news struct {
+		id      string
+		applied uint64
+		ago     time.Duration
+	}
+	long := time.Minute
+	for _, test := range []struct {
+		name    string
+		servers []raft.Server
+		heard   []news
+		want    step
+	}{
+		{
+			name:    "nothing to do",
+			servers: []raft.Server{voter("self"), voter("b"), voter("c")},
+			heard:   []news{{"self", 5000, 0}, {"b", 5000, 0}, {"c", 5000, 0}},
+		},
+		{
+			name:    "a silent member without an heir stays",
+			servers: []raft.Server{voter("self"), voter("b"), voter("c")},
+			heard:   []news{{"self", 5000, 0}, {"b", 5000, 0}},
+		},
+		{
+			name:    "a learner that has caught up",
+			servers: []raft.Server{voter("self"), learner("b")},
+			heard:   []news{{"self", 5000, 0}, {"b", 4500, 0}},
+			want:    step{promote: "b"},
+		},
+		{
+			name:    "a learner that is behind",
+			servers: []raft.Server{voter("self"), learner("b")},
+			heard:   []news{{"self", 5000, 0}, {"b", 3000, 0}},
+		},
+		{
+			name:    "a learner that is silent",
+			servers: []raft.Server{voter("self"), learner("b")},
+			heard:   []news{{"self", 5000, 0}, {"b", 5000, 10 * time.Second}},
+		},
+		{
+			name:    "an heir votes first",
+			servers: []raft.Server{voter("self"), voter("b"), voter("c"), learner("c2")},
+			heard:   []news{{"self", 5000, 0}, {"b", 5000, 0}, {"c2", 5000, 0}},
+			want:    step{promote: "c2"},
+		},
+		{
+			name:    "then the silent one goes",
+			servers: []raft.Server{voter("self"), voter("b"), voter("c"), voter("c2")},
+			heard:   []news{{"self", 5000, 0}, {"b", 5000, 0}, {"c2", 5000, 0}},
+			want:    step{remove: "c"},
+		},
+		{
+			name:    "but not while it is heard of",
+			servers: []raft.Server{voter("self"), voter("b"), voter("c"), voter("c2")},
+			heard:   []news{{"self", 5000, 0}, {"b", 5000, 0}, {"c2", 5000, 0}, {"c", 10, 29 * time.Second}},
+		},
+		{
+			name:    "five voters are enough",
+			servers: []raft.Server{voter("self"), voter("b"), voter("c"), voter("d"), voter("e"), learner("f")},
+			heard:   []news{{"self", 5000, 0}, {"f", 5000, 0}},
+		},
+		{
+			name:    "among five, the silent one makes room for its heir",
+			servers: []raft.Server{voter("self"), voter("b"), voter("c"), voter("d"), voter("e"), learner("c2")},
+			heard:   []news{{"self", 5000, 0}, {"c2", 5000, 0}},
+			want:    step{remove: "c"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := membershipCluster(t, names)
+			now := time.Now()
+			c.roster.begin(now.Add(-long))
+			for _, n := range test.heard {
+				c.roster.note(n.id, report{Applied: n.applied}, now.Add(-n.ago))
+			}
+			if got := c.nextStep(raft.Configuration{Servers: test.servers}, now); got != test.want {
+				t.Errorf("got %+v, want %+v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestANewLeaderGivesEveryoneTime(t *testing.T) {
+	var r roster
+	now := time.Now()
+	r.begin(now)
+	if got := r.silence("b", now.Add(5*time.Second)); got != 5*time.Second {
+		t.Errorf("silence is %s right after an election", got)
+	}
+}
+
+func TestClockSkew(t *testing.T) {
+	now := time.UnixMilli(1_000_000)
+	node := func(clock, age int64) leaderHeard { return leaderHeard{report: report{Clock: clock}, Age: age} }
+	for _, test := range []struct {
+		name  string
+		nodes map[string]leaderHeard
+		want  time.Duration
+		known bool
+	}{
+		{"alone", map[string]leaderHeard{"self": node(0, 0)}, 0, false},
+		{"of two nobody can say", map[string]leaderHeard{"b": node(0, 0)}, 0, false},
+		{"all agree", map[string]leaderHeard{"b": node(1_000_000, 0), "c": node(999_900, 100)}, 0, true},
+		{"ahead of both", map[string]leaderHeard{"b": node(990_000, 0), "c": node(988_000, 0)}, 11 * time.Second, true},
+		{"one other is off", map[string]leaderHeard{"b": node(0, 0), "c": node(1_000_000, 0), "d": node(1_000_000, 0)}, 0, true},
+		{"old news do not count", map[string]leaderHeard{"b": node(0, 0), "c": node(1_000_000, 60_000)}, 0, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, known := clockSkew(test.nodes, "self", now)
+			if got != test.want || known != test.known {
+				t.Errorf("got %s, %v, want %s, %v", got, known, test.want, test.known)
+			}
+		})
+	}
+}

@@ -172,8 +172,8 @@ func (m *machine) info(channel ChannelKey) ChannelInfo {
 	return info
 }
 
-// expectFatal runs fn, which must end in a call of Fatal, and returns its error.
-// The configuration it needs is set by fatal.
+// expectFatal runs fn, which must end in a call of Fatal of a State that was
+// configured with f, and returns the error it was called with.
 func expectFatal(t testing.TB, f *fatalities, fn func()) error {
 	t.Helper()
 	done := make(chan struct{})

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"path/filepath"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/aptlyd/aptlyd/cluster"
+	"github.com/aptlyd/aptlyd/console"
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
 )
@@ -95,6 +97,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		Listener:       clients,
 		Broker:         n,
 		Poller:         cfg.Poller,
+		Console:        http.StripPrefix("/console", console.Handler()),
 		TrustedProxies: cfg.TrustedProxies,
 		Limits:         cfg.Limits,
 		Version:        Version,

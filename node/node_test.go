@@ -117,6 +117,22 @@ func TestFirstStartMakesCredentialsOnce(t *testing.T) {
 	call(t, n, http.MethodGet, "/admin/v1/projects", "Authorization", "Bearer "+creds.AdminToken, nil, 200)
 }
 
+func TestBrowserFindsTheConsole(t *testing.T) {
+	n := start(t, testConfig(t, filepath.Join(t.TempDir(), "data")))
+	resp, err := http.Get("http://" + n.Addr().String() + "/") // redirects
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != 200 || resp.Request.URL.Path != "/console/" || !bytes.Contains(body, []byte("Admin token")) {
+		t.Errorf("%s: %s %.100s", resp.Request.URL, resp.Status, body)
+	}
+}
+
 func TestAnotherAdminTokenIsRefused(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	cfg := testConfig(t, dir)

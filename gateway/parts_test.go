@@ -1,0 +1,155 @@
+package gateway
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+func TestKeyText(t *testing.T) {
+	seen := make(map[string]bool)
+	for range 200 {
+		for kind, prefix := range map[fsm.KeyKind]string{fsm.PublicKey: "pk_", fsm.ServerKey: "sk_"} {
+			text := NewKeyText(kind)
+			if !strings.HasPrefix(text, prefix) || len(text) != 43 || CheckKeyText(text) != nil || seen[text] {
+				t.Fatalf("made %q", text)
+			}
+			seen[text] = true
+			for i := range text {
+				other := byte('a')
+				if text[i] == other {
+					other = 'b'
+				}
+				if wrong := text[:i] + string(other) + text[i+1:]; CheckKeyText(wrong) == nil {
+					t.Fatalf("%q is taken for %q", wrong, text)
+				}
+			}
+		}
+	}
+	for _, text := range []string{"", "pk_", "xk_" + strings.Repeat("0", 40), "pk_" + strings.Repeat("0", 40), "pk_" + strings.Repeat("é", 20)} {
+		if CheckKeyText(text) == nil {
+			t.Errorf("%q is taken for a key", text)
+		}
+	}
+}
+
+func TestKeySum(t *testing.T) {
+	for random, want := range map[string]string{
+		"":          "000000",
+		"123456789": "3jZRME", // CRC-32 0xCBF43926, the check value of the standard
+	} {
+		if sum := keySum([]byte(random)); string(sum[:]) != want {
+			t.Errorf("sum of %q is %s, want %s", random, sum[:], want)
+		}
+	}
+}
+
+func TestLimiter(t *testing.T) {
+	l := newLimiter(3, 2)
+	now := time.Unix(1000, 0)
+	for i := range 3 {
+		if ok, _ := l.take("a", now); !ok {
+			t.Fatalf("attempt %d was refused", i)
+		}
+	}
+	ok, wait := l.take("a", now)
+	if ok || wait != 500*time.Millisecond {
+		t.Errorf("got %v, wait %v", ok, wait)
+	}
+	if ok, _ := l.take("b", now); !ok {
+		t.Error("another name was refused")
+	}
+	if ok, _ := l.take("a", now.Add(wait)); !ok {
+		t.Error("refused after the wait")
+	}
+	for i := range 3 * maxBuckets {
+		l.take(fmt.Sprint(i), now)
+	}
+	if len(l.buckets) > maxBuckets {
+		t.Errorf("%d buckets", len(l.buckets))
+	}
+}
+
+func TestWheel(t *testing.T) {
+	w := &wheel{step: 10 * time.Millisecond}
+	conns := make([]*conn, 4)
+	for i := range conns {
+		conns[i] = &conn{id: uint64(i)}
+	}
+	var told []string
+	now := time.Duration(0)
+	due := func(c *conn) { told = append(told, fmt.Sprintf("%d@%d", c.id, now/time.Millisecond)) }
+	w.schedule(conns[0], 25*time.Millisecond)
+	w.schedule(conns[1], 100*time.Millisecond)
+	w.schedule(conns[1], 50*time.Millisecond) // brought forward
+	w.schedule(conns[2], 50*time.Millisecond)
+	w.schedule(conns[2], 200*time.Millisecond) // later is not taken
+	w.schedule(conns[3], time.Hour)            // further than a turn: told once a turn
+	for ; now <= 5200*time.Millisecond; now += 10 * time.Millisecond {
+		w.advance(now, due)
+	}
+	if got, want := strings.Join(told, " "), "0@30 1@50 2@50 3@5110"; got != want {
+		t.Errorf("told %s, want %s", got, want)
+	}
+}
+
+func TestShowDuration(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		24 * time.Hour: "24h", 90 * time.Minute: "1h30m", time.Minute: "1m", 10 * time.Minute: "10m", 100 * time.Hour: "100h",
+		time.Second: "1s", 61 * time.Second: "1m1s", 3601 * time.Second: "1h0m1s", 20 * time.Hour: "20h",
+	} {
+		if got := showDuration(d); got != want {
+			t.Errorf("%v is shown as %s, want %s", d, got, want)
+		}
+	}
+}
+
+func TestValidateNamesTheField(t *testing.T) {
+	h := newHarness(t, "portable")
+	for want, change := range map[string]func(*Config){
+		"Listener":        func(c *Config) { c.Listener = nil },
+		"Broker":          func(c *Config) { c.Broker = nil },
+		"Logger":          func(c *Config) { c.Logger = nil },
+		"Poller":          func(c *Config) { c.Poller = "kqueue" },
+		"Loops":           func(c *Config) { c.Loops = 65 },
+		"Workers":         func(c *Config) { c.Workers = -1 },
+		"MaxMessageBytes": func(c *Config) { c.MaxMessageBytes = 2 << 20 },
+		"MaxDepth":        func(c *Config) { c.MaxDepth = 1000 },
+		"MaxChannels":     func(c *Config) { c.MaxChannels = -1 },
+		"Heartbeat":       func(c *Config) { c.Heartbeat = -1 },
+		"SilenceTimeout":  func(c *Config) { c.SilenceTimeout = time.Second },
+	} {
+		cfg := h.server.cfg
+		change(&cfg)
+		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+	if err := DefaultLimits().Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A loop that is too far behind is told how far channels reach, and keeps the
+// messages it has room for.
+func TestMailboxBound(t *testing.T) {
+	m := newMailbox(100)
+	key := fsm.ChannelKey{Project: "p", Name: "c"}
+	commitOf := func(offset uint64, size int) commit {
+		return commit{channel: key, messages: []fsm.Message{{Offset: offset, Data: make([]byte, size)}}}
+	}
+	if dropped := m.postCommits([]commit{commitOf(1, 60), commitOf(2, 60), commitOf(3, 30), {channel: key, transient: true, messages: []fsm.Message{{Data: make([]byte, 60)}}}}); dropped != 2 {
+		t.Errorf("%d commits were dropped", dropped)
+	}
+	commits, raised, more := m.takeCommits(nil, 10)
+	if len(commits) != 1 || raised != nil || !more {
+		t.Errorf("got %d commits, %v, %v", len(commits), raised, more)
+	}
+	commits, raised, more = m.takeCommits(nil, 1000)
+	if len(commits) != 1 || commits[0].messages[0].Offset != 3 || raised[key] != 2 || more || m.bytes != 0 {
+		t.Errorf("got %v, %v, %v, %d bytes left", commits, raised, more, m.bytes)
+	}
+}

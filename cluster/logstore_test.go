@@ -33,6 +33,7 @@ func logAt(index, term uint64, data string) *raft.Log {
 // TestLogStoreAgreesWithAModel runs random operations of the kinds that Raft
 // does against the store and against Raft's own store in memory.
 func TestLogStoreAgreesWithAModel(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	var runs atomic.Int64
 	rapid.Check(t, func(rt *rapid.T) {

@@ -1,0 +1,340 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+func TestAFourthNodeJoins(t *testing.T) {
+	t.Parallel()
+	tc := newTestCluster(t, 3, nil)
+	tc.nodes[0].submitAll(20, "early %d")
+	fourth := tc.start("node4", 3, "node4")
+	if err := fourth.Ready(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	tc.agree(20)
+	for i, r := range fourth.submitAll(20, "late %d") {
+		if r.Err != nil {
+			t.Errorf("command %d: %v", i, r.Err)
+		}
+	}
+	tc.agree(40)
+	eventually(t, func() error {
+		for _, m := range fourth.Members() {
+			if !m.Voter || !m.Alive {
+				return fmt.Errorf("%s: voter %v, alive %v", m.Name, m.Voter, m.Alive)
+			}
+			if string(m.Extra) != "extra of "+m.Name {
+				return fmt.Errorf("%s: extra is %q", m.Name, m.Extra)
+			}
+		}
+		return nil
+	})
+	if fourth.Bootstrapped() {
+		t.Error("a node that joined says that it formed the cluster")
+	}
+}
+
+func TestAWipedNodeComesBackAsANewMember(t *testing.T) {
+	t.Parallel()
+	tc := newTestCluster(t, 3, func(c *Config) { c.NameFreeAfter = time.Second })
+	tc.nodes[0].submitAll(20, "early %d")
+	wiped := tc.follower()
+	name, oldID := wiped.cfg.NodeName, wiped.id
+	wiped.kill(t)
+	var back *testNode
+	eventually(t, func() error { // while the old one was heard of lately, it is refused
+		back = tc.start(name, 3, "wiped")
+		err := back.Ready(within(t))
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, ErrNameTaken) {
+			t.Fatal(err)
+		}
+		back.stop(t)
+		if err := os.RemoveAll(back.cfg.Dir); err != nil {
+			t.Fatal(err)
+		}
+		return err
+	})
+	if back.id == oldID {
+		t.Fatal("the wiped node has its old id")
+	}
+	tc.agree(20)
+	eventually(t, func() error {
+		members := tc.leader().Members()
+		if len(members) != 3 {
+			return fmt.Errorf("there are %d members", len(members))
+		}
+		for _, m := range members {
+			if m.ID == oldID || !m.Voter {
+				return fmt.Errorf("%s is %s, voter %v", m.Name, m.ID, m.Voter)
+			}
+		}
+		return nil
+	})
+}
+
+func TestTwoNodesOfOneName(t *testing.T) {
+	t.Parallel()
+	tc := newTestCluster(t, 3, nil)
+	twin := tc.start("node1", 3, "twin")
+	if err := twin.Ready(within(t)); !errors.Is(err, ErrNameTaken) {
+		t.Errorf("Ready returned %v, want ErrNameTaken", err)
+	}
+}
+
+func TestStrangersAreRefused(t *testing.T) {
+	t.Parallel()
+	tc := newTestCluster(t, 1, nil)
+	member := tc.nodes[0]
+	self, cluster := member.ID()
+	greet := func(secret string, h hello) (helloAck, error) {
+		conn, err := net.Dial("tcp", member.PeerAddr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		config, err := peerTLS(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.VerifyConnection = nil // a stranger trusts anybody
+		secured := tls.Client(conn, config)
+		if _, err := secured.Write(h.encode()); err != nil {
+			return helloAck{}, err
+		}
+		b, err := readExactly(secured, helloAckBytes)
+		if err != nil {
+			return helloAck{}, err
+		}
+		return decodeHelloAck(b)
+	}
+	good := hello{purpose: purposeRaft, cluster: uuid.MustParse(cluster), from: uuid.New(), to: uuid.MustParse(self)}
+	with := func(change func(*hello)) hello {
+		h := good
+		change(&h)
+		return h
+	}
+	const secret = "a secret of the tests"
+	for _, test := range []struct {
+		name string
+		h    hello
+		code error
+	}{
+		{"a member", good, nil},
+		{"another cluster", with(func(h *hello) { h.cluster = uuid.New() }), ErrWrongCluster},
+		{"no cluster, for Raft", with(func(h *hello) { h.cluster = uuid.Nil }), ErrNotMember},
+		{"no cluster, to join", with(func(h *hello) { h.cluster, h.purpose = uuid.Nil, purposeRPC }), nil},
+		{"another node was meant", with(func(h *hello) { h.to = uuid.New() }), errWrongNode},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ack, err := greet(secret, test.h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.code == nil {
+				if ack.code != 0 {
+					t.Errorf("refused with %d", ack.code)
+				}
+			} else if got := decodeError(ack.code, ""); !errors.Is(got, test.code) {
+				t.Errorf("answered %v, want %v", got, test.code)
+			}
+		})
+	}
+	t.Run("another secret", func(t *testing.T) {
+		if ack, err := greet("another secret", good); err == nil {
+			t.Errorf("a stranger got an answer: %+v", ack)
+		}
+	})
+	t.Run("plain bytes", func(t *testing.T) {
+		conn, err := net.Dial("tcp", member.PeerAddr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Write(good.encode()); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		answer, _ := io.ReadAll(conn)
+		if bytes.Contains(answer, uuid.MustParse(self).NodeID()) || len(answer) == helloAckBytes {
+			t.Errorf("a plain hello was answered: %x", answer)
+		}
+	})
+}
+
+func TestAnOutsiderMayOnlyJoin(t *testing.T) {
+	t.Parallel()
+	tc := newTestCluster(t, 1, nil)
+	member := tc.nodes[0]
+	config, err := peerTLS("a secret of the tests")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	outsider := newPeerPort(listener, config, uuid.New(), testLogger())
+	outsider.cluster = func() uuid.UUID { return uuid.Nil }
+	outsider.resolve = func(string) (string, error) { return member.PeerAddr(), nil }
+	pool := newRPCPool(outsider)
+	defer pool.close()
+	defer outsider.close()
+	if _, err := pool.call(within(t), member.id, methodReadIndex, []byte("{}")); !errors.Is(err, ErrNotMember) {
+		t.Errorf("read-index for an outsider: %v", err)
+	}
+	if _, err := pool.call(within(t), member.id, methodSubmit, nil); !errors.Is(err, ErrNotMember) {
+		t.Errorf("submit by an outsider: %v", err)
+	}
+}
+
+func TestASingleNodeFormsAlone(t *testing.T) {
+	t.Parallel()
+	tc := newTestCluster(t, 1, nil)
+	node := tc.nodes[0]
+	if !node.Bootstrapped() {
+		t.Error("the node does not know that it formed the cluster")
+	}
+	for i, r := range node.submitAll(10, "alone %d") {
+		if r.Err != nil || string(r.Data) != fmt.Sprint(i+1) {
+			t.Errorf("command %d: %q, %v", i, r.Data, r.Err)
+		}
+	}
+}
+
+func TestANodeThatJoinsOthersNeverFormsAlone(t *testing.T) {
+	t.Parallel()
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := nobody.Addr().String()
+	nobody.Close()
+	tc := &testCluster{t: t, root: t.TempDir(), tune: func(c *Config) { c.Join = []string{address} }}
+	node := tc.start("node1", 1, "node1")
+	defer node.stop(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*formInterval)
+	defer cancel()
+	if err := node.Ready(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Ready returned %v", err)
+	}
+	if _, cluster := node.ID(); cluster != "" {
+		t.Error("the node formed a cluster")
+	}
+}
+
+func TestRemove(t *testing.T) {
+	t.Parallel()
+	tc := newTestCluster(t, 3, nil)
+	gone := tc.follower()
+	var asking *testNode
+	for _, node := range tc.nodes {
+		if node != gone {
+			asking = node
+		}
+	}
+	if err := asking.Remove(within(t), "nobody"); !errors.Is(err, ErrUnknownMember) {
+		t.Errorf("removing nobody: %v", err)
+	}
+	if err := asking.Remove(within(t), gone.cfg.NodeName); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if n := len(asking.Members()); n != 2 {
+			return fmt.Errorf("there are %d members", n)
+		}
+		return nil
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	if err := gone.CatchUp(ctx); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a removed node still catches up: %v", err)
+	}
+}
+
+func TestSecondProcessIsRefused(t *testing.T) {
+	t.Parallel()
+	tc := newTestCluster(t, 1, nil)
+	if _, err := tc.tryStart("node1", 1, "node1"); err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("a second opener got %v", err)
+	}
+}
+
+func TestWithoutASecretOnLoopback(t *testing.T) {
+	t.Parallel()
+	tc := newTestCluster(t, 3, func(c *Config) { c.Secret = "" })
+	for i, r := range tc.nodes[1].submitAll(20, "plain %d") {
+		if r.Err != nil {
+			t.Errorf("command %d: %v", i, r.Err)
+		}
+	}
+	tc.agree(20)
+}
+
+func TestACrashWhileForming(t *testing.T) {
+	t.Parallel()
+	tc := &testCluster{t: t, root: t.TempDir()}
+	dir := filepath.Join(tc.root, "node1")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	who, err := openIdentity(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	agreed := uuid.NewString()
+	err = who.update(func(f *identityFile) {
+		f.ClusterID, f.Bootstrapped = agreed, true
+		f.Forming = []server{{ID: f.NodeID, Name: "node1", Peer: "127.0.0.1:1"}}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := tc.start("node1", 1, "node1")
+	defer node.stop(t)
+	if err := node.Ready(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	if _, cluster := node.ID(); cluster != agreed || !node.Bootstrapped() {
+		t.Errorf("the node formed %s, agreed upon was %s", cluster, agreed)
+	}
+	if r := node.Apply(within(t), []byte("x")); r.Err != nil {
+		t.Error(r.Err)
+	}
+}
+
+func TestAWipedLogIsRefused(t *testing.T) {
+	t.Parallel()
+	tc := newTestCluster(t, 1, nil)
+	node := tc.nodes[0]
+	node.stop(t)
+	for _, folder := range []string{"raft", "snapshots", "machine"} {
+		if err := os.RemoveAll(filepath.Join(node.cfg.Dir, folder)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := tc.tryStart("node1", 1, "node1"); !errors.Is(err, errReseed) {
+		t.Errorf("the node started: %v", err)
+	}
+}

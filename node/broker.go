@@ -38,6 +38,10 @@ func (n *Node) Publish(p fsm.Publish, done func(fsm.Receipt, error)) {
 		n.publishTransient(p, done)
 		return
 	}
+	if n.disk.low.Load() {
+		go done(fsm.Receipt{}, errDiskFull)
+		return
+	}
 	n.cluster.Submit(p.Append(nil), func(r cluster.Result) {
 		if r.Err != nil {
 			done(fsm.Receipt{}, refusal(r.Err))

@@ -34,6 +34,7 @@ type Config struct {
 	Poller         string // "epoll" or "portable"
 	TrustedProxies []netip.Prefix
 	Limits         gateway.Limits
+	DiskReserve    uint64        // bytes; with less free space publishes are refused
 	PublishTimeout time.Duration // an unanswered publish is given up after it
 	DrainTimeout   time.Duration // from the request to stop to the last client closed
 
@@ -56,6 +57,7 @@ func DefaultConfig() Config {
 		GossipListen:    ":7401",
 		BootstrapExpect: 1,
 		Limits:          gateway.DefaultLimits(),
+		DiskReserve:     256 << 20,
 		PublishTimeout:  10 * time.Second,
 		DrainTimeout:    10 * time.Second,
 		Logger:          slog.Default(),

@@ -35,6 +35,7 @@ type Node struct {
 	cluster *cluster.Cluster
 	gateway *gateway.Server
 	relay   *relay
+	disk    diskWatch
 
 	clientAddr net.Addr
 	listeners  []net.Listener // closed first when the node must not go on
@@ -144,6 +145,17 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.relay = newRelay(n.relayTo, func(count int) { transientDropped.Add(float64(count)) })
 	n.built.push("relay", n.relay.close)
 
+	n.disk = diskWatch{
+		reserve: cfg.DiskReserve,
+		free:    freeBytes(cfg.DataDir),
+		yield:   n.yieldLeadership,
+		log:     n.log.With("component", "disk"),
+	}
+	n.serving.Go(func() {
+		if err := n.disk.run(ctx); err != nil {
+			n.failStop(err)
+		}
+	})
 	n.serving.Go(func() { n.serve(ctx) })
 	return n, nil
 }
@@ -217,16 +229,23 @@ func (n *Node) Drain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout)
 	defer cancel()
 	n.gateway.Unready()
-	var errs []error
-	if leader, ok := n.cluster.Leader(); ok && leader.Name == n.cfg.NodeName && len(n.cluster.Members()) > 1 {
-		if err := n.cluster.TransferLeadership(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("hand over leadership: %w", err))
-		}
-	}
+	n.yieldLeadership(ctx)
 	if err := n.gateway.Drain(ctx); err != nil {
-		errs = append(errs, fmt.Errorf("drain clients: %w", err))
+		return fmt.Errorf("drain clients: %w", err)
 	}
-	return errors.Join(errs...)
+	return nil
+}
+
+// yieldLeadership gives leadership to another node, if this one has it and there
+// is another. When no node takes it, the others elect one once this one is gone.
+func (n *Node) yieldLeadership(ctx context.Context) {
+	leader, ok := n.cluster.Leader()
+	if !ok || leader.Name != n.cfg.NodeName || len(n.cluster.Members()) < 2 {
+		return
+	}
+	if err := n.cluster.TransferLeadership(ctx); err != nil {
+		n.log.Warn("no other node takes the leadership", "err", err)
+	}
 }
 
 // Close stops the node at once and releases everything it holds.

@@ -79,6 +79,7 @@ over the file.`,
 	f.StringSliceVar(&proxies, "trusted-proxies", nil, "CIDRs whose X-Forwarded-For says the client's address")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	f.DurationVar(&cfg.PublishTimeout, "publish-timeout", cfg.PublishTimeout, "an unanswered publish is given up after it")
+	f.Uint64Var(&cfg.DiskReserve, "disk-reserve", cfg.DiskReserve, "bytes; with less free space publishes are refused")
 	f.DurationVar(&cfg.DrainTimeout, "drain-timeout", cfg.DrainTimeout, "for closing clients when told to stop")
 	addLimitFlags(f, &cfg)
 	return cmd

@@ -1,0 +1,76 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/aptlyd/aptlyd/gateway"
+)
+
+// How often the space is looked at, and how long a node that handed over
+// leadership for want of it waits before it does so again.
+const (
+	diskPoll     = time.Second
+	handOverWait = 10 * time.Second
+)
+
+// errDiskFull refuses a publish while the node is short of disk space.
+var errDiskFull = &gateway.Refusal{
+	Code: gateway.CodeUnavailable, Reason: "the node is short of disk space", RetryAfter: diskPoll,
+}
+
+// diskWatch foresees a full disk: a log that can no longer be written stops the
+// node, so publishes are refused while there is still room for everything else.
+type diskWatch struct {
+	reserve uint64                 // bytes that must stay free
+	free    func() (uint64, error) // bytes free for the node's files
+	yield   func(context.Context)  // hands over leadership, if the node has it
+	log     *slog.Logger
+	low     atomic.Bool
+}
+
+// freeBytes returns a function that tells how much space a folder has left.
+func freeBytes(dir string) func() (uint64, error) {
+	return func() (uint64, error) {
+		var fs unix.Statfs_t
+		if err := unix.Statfs(dir, &fs); err != nil {
+			return 0, fmt.Errorf("look at free disk space: %w", err)
+		}
+		return fs.Bavail * uint64(fs.Bsize), nil
+	}
+}
+
+// run watches until ctx ends or the space cannot be told.
+func (d *diskWatch) run(ctx context.Context) error {
+	ticker := time.NewTicker(diskPoll)
+	defer ticker.Stop()
+	var yielded time.Time
+	for {
+		free, err := d.free()
+		if err != nil {
+			return err
+		}
+		low := free < d.reserve
+		if d.low.Swap(low) != low {
+			if low {
+				d.log.Error("short of disk space: publishes are refused", "free", free, "reserve", d.reserve)
+			} else {
+				d.log.Info("disk space is back", "free", free)
+			}
+		}
+		if low && time.Since(yielded) >= handOverWait {
+			yielded = time.Now()
+			d.yield(ctx)
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ const (
 	frameHeadBytes = 4 + 8 + 1
 	frameOverhead  = 256 // more than any envelope around a payload
 	maxFrameBytes  = 16 << 20
+	// eagerBytes is room for a full batch.
+	eagerBytes = 512 << 10
 	// maxUnsentBytes is how much may wait for a peer that does not read.
 	maxUnsentBytes = 64 << 20
 	// flushTimeout is how long one flush may take before the peer counts as gone.
@@ -47,10 +50,13 @@ func readFrame(r io.Reader) (frame, error) {
 		return frame{}, fmt.Errorf("frame of %d bytes is out of bounds", length)
 	}
 	f := frame{number: binary.BigEndian.Uint64(head[4:]), kind: head[12]}
-	f.payload = make([]byte, length-(frameHeadBytes-4))
-	if _, err := io.ReadFull(r, f.payload); err != nil {
+	// A length costs memory only as far as the bytes arrive.
+	size := int(length - (frameHeadBytes - 4))
+	payload := bytes.NewBuffer(make([]byte, 0, min(size, eagerBytes)))
+	if _, err := io.CopyN(payload, r, int64(size)); err != nil {
 		return frame{}, fmt.Errorf("read frame: %w", err)
 	}
+	f.payload = payload.Bytes()
 	return f, nil
 }
 

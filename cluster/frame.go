@@ -52,7 +52,7 @@ func readFrame(r io.Reader) (frame, error) {
 	f := frame{number: binary.BigEndian.Uint64(head[4:]), kind: head[12]}
 	// A length costs memory only as far as the bytes arrive.
 	size := int(length - (frameHeadBytes - 4))
-	payload := bytes.NewBuffer(make([]byte, 0, min(size, eagerBytes)))
+	payload := bytes.NewBuffer(make([]byte, 0, min(size, eagerBytes)+bytes.MinRead))
 	if _, err := io.CopyN(payload, r, int64(size)); err != nil {
 		return frame{}, fmt.Errorf("read frame: %w", err)
 	}

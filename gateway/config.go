@@ -26,7 +26,7 @@ type Config struct {
 	Listener net.Listener // bound already; the Server closes it
 	Broker   Broker
 	Logger   *slog.Logger
-	Version  string // shown to operators
+	Version  string // shown in /metrics
 
 	Console  http.Handler         // served at /console/; nil serves nothing there
 	Registry *prometheus.Registry // takes the metrics, and is what /metrics shows; nil for neither

@@ -125,7 +125,7 @@ func (c *conn) feed(p []byte) {
 			c.broken(err.(*frameError))
 			return
 		}
-		if midway := c.frames.midway(); midway && (!wasMidway || event != frameNone) {
+		if !wasMidway && c.frames.midway() {
 			c.frameSince = c.loop.now
 			c.loop.wheel.schedule(c, c.loop.now+c.loop.server.cfg.FrameTimeout)
 		}

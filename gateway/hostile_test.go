@@ -96,6 +96,7 @@ func TestHostileFrames(t *testing.T) {
 			"bad close code":        {string(clientFrame(ws.OpClose, true, []byte{0x03, 0xed})), 1002},
 			"half a frame for ever": {text(true, "hello")[:7], 1008},
 			"half a message":        {text(false, "hello"), 1008},
+			"pings in between":      {text(false, "") + strings.Repeat(string(clientFrame(ws.OpPong, true, nil)), 1000), 1008},
 			"empty fragments":       {text(false, "") + strings.Repeat(string(clientFrame(ws.OpContinuation, false, nil)), 1000), 1008},
 		} {
 			bad := h.open(h.public)

@@ -57,6 +57,10 @@ func (m *mailbox) post(task func()) bool {
 // went without their payloads because the loop is too far behind.
 func (m *mailbox) postCommits(batch []commit) (dropped int) {
 	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return 0
+	}
 	for _, c := range batch {
 		size := 0
 		for _, msg := range c.messages {

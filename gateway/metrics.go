@@ -18,7 +18,7 @@ type metrics struct {
 	closes         *prometheus.CounterVec
 }
 
-func newMetrics(r *prometheus.Registry) (*metrics, error) {
+func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 	m := &metrics{
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "aptlyd_connections", Help: "WebSocket connections open now."}),
@@ -35,11 +35,14 @@ func newMetrics(r *prometheus.Registry) (*metrics, error) {
 		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "aptlyd_closes_total", Help: "Connections closed, by WebSocket close code."}, []string{"code"}),
 	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "aptlyd_build_info", Help: "Always 1; the label says what is running.", ConstLabels: prometheus.Labels{"version": version}})
+	build.Set(1)
 	if r == nil {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.connections, m.delivered, m.published, m.gaps, m.commitsDropped, m.refusals, m.closes,
+		build, m.connections, m.delivered, m.published, m.gaps, m.commitsDropped, m.refusals, m.closes,
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, err

@@ -52,6 +52,9 @@ func (s *Server) KeyEnded(key fsm.Key) {
 
 // ProjectChanged judges the connections of a project anew.
 func (s *Server) ProjectChanged(id string) {
+	if !s.open.Load() {
+		return // nobody to judge, and no Broker to ask yet
+	}
 	s.onLoops(func(l *loop) {
 		project, found := s.cfg.Broker.Project(id)
 		for _, c := range l.conns {
@@ -70,6 +73,9 @@ func (s *Server) ProjectChanged(id string) {
 // Reset judges every connection anew and lets every subscription look at the
 // log. With another epoch nobody's offsets mean anything: all come again.
 func (s *Server) Reset() {
+	if !s.open.Load() {
+		return // nobody to judge, and no Broker to ask yet
+	}
 	s.onLoops(func(l *loop) {
 		if epoch := s.cfg.Broker.Epoch(); epoch != l.epoch {
 			l.epoch = epoch

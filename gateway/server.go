@@ -85,7 +85,8 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.http = s.newHTTPServer()
 	s.running.Go(func() {
-		if err := s.http.Serve(cfg.Listener); !errors.Is(err, http.ErrServerClosed) {
+		// A node that must not go on closes the listener first of all.
+		if err := s.http.Serve(cfg.Listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			s.served = err
 			cfg.Logger.Error("serve clients", "error", err)
 		}

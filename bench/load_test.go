@@ -27,7 +27,7 @@ func testLoad(servers []string) *testRun {
 		Window:      16,
 		Settle:      patience,
 	}
-	return &testRun{load, Target{servers, "sk_test"}}
+	return &testRun{load, Target{Servers: servers, Key: "sk_test"}}
 }
 
 // once makes a broker lie a single time, at an offset.

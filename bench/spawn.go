@@ -141,6 +141,15 @@ func (c *Cluster) Servers() []string {
 	return urls
 }
 
+// Target returns the cluster as a target, whose processes are those that run now.
+func (c *Cluster) Target() Target {
+	target := Target{Servers: c.Servers(), Key: c.ServerKey, AdminToken: c.AdminToken}
+	for i := range c.nodes {
+		target.PIDs = append(target.PIDs, c.PID(i))
+	}
+	return target
+}
+
 // Name returns the name of node i.
 func (c *Cluster) Name(i int) string { return c.nodes[i].name }
 

@@ -4,8 +4,14 @@ import "errors"
 
 // Target is the cluster that a load is put on.
 type Target struct {
-	Servers []string // as client.Options.Endpoints takes them
-	Key     string   // a server key
+	Servers    []string // as client.Options.Endpoints takes them
+	Key        string   // a server key
+	AdminToken string   // for MakeProject
+	PIDs       []int    // of the servers, where they are known: their CPU time and memory are reported
+
+	// Protocol is what the servers speak; nil is aptlyd's. Load, which goes through
+	// the client package, speaks nothing else.
+	Protocol Protocol
 }
 
 // Validate reports the first field that cannot be used.
@@ -15,7 +21,7 @@ func (t Target) Validate() error {
 		return errors.New("servers: at least one is needed")
 	case len(t.Servers) > 1<<16:
 		return errors.New("servers: too many")
-	case t.Key == "":
+	case t.Key == "" && t.Protocol == nil:
 		return errors.New("key: must not be empty")
 	}
 	return nil

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -18,12 +16,7 @@ func newLoad(t *target) *cobra.Command {
 		Short: "Put load on an aptlyd cluster and account for every message",
 		Example: `  aptly-bench --spawn 3 --rate 2000 --duration 30s
   aptly-bench --server ws://a:8080,ws://b:8080,ws://c:8080 --key sk_… --rate 0`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.NoArgs(cmd, args); err != nil {
-				return misuse{err}
-			}
-			return nil
-		},
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runLoad(cmd, t, load)
 		},
@@ -39,37 +32,7 @@ func newLoad(t *target) *cobra.Command {
 	return cmd
 }
 
-func runLoad(cmd *cobra.Command, t *target, load bench.Load) (err error) {
-	if err := t.validate(); err != nil {
-		return misuse{err}
-	}
-	if err := load.Validate(); err != nil {
-		return misuse{fmt.Errorf("--%w", err)}
-	}
-	ctx := cmd.Context()
-	target, closeTarget, err := t.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeTarget()) }()
-
+func runLoad(cmd *cobra.Command, t *target, load bench.Load) error {
 	load.Progress = cmd.ErrOrStderr()
-	report, err := load.Run(ctx, target)
-	if err != nil {
-		return err
-	}
-	if t.json {
-		encoder := json.NewEncoder(cmd.OutOrStdout())
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(report)
-	} else {
-		err = report.WriteTable(cmd.OutOrStdout())
-	}
-	if err != nil {
-		return fmt.Errorf("write report: %w", err)
-	}
-	if report.Broken() {
-		return errBroken
-	}
-	return nil
+	return runMode(cmd, t, load, "")
 }

@@ -13,16 +13,20 @@ import (
 
 // target is the cluster to load: one that runs, or one to be started.
 type target struct {
-	servers []string
-	key     string
-	spawn   int
-	aptlyd  string
-	json    bool
+	servers    []string
+	key        string
+	adminToken string
+	pids       []int
+	spawn      int
+	aptlyd     string
+	json       bool
 }
 
 func (t *target) addFlags(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&t.servers, "server", nil, "WebSocket addresses of the nodes, comma-separated")
 	flags.StringVar(&t.key, "key", "", `server key ("sk_…") of the project to use`)
+	flags.StringVar(&t.adminToken, "admin-token", "", "the cluster's admin token, for --rule")
+	flags.IntSliceVar(&t.pids, "pid", nil, "process ids of the nodes, comma-separated: their CPU time and memory are reported")
 	flags.IntVar(&t.spawn, "spawn", 0, "start a cluster of so many nodes in a temporary folder instead of using --server")
 	flags.StringVar(&t.aptlyd, "aptlyd", "", "aptlyd binary for --spawn (default: beside this program, then in PATH)")
 	flags.BoolVar(&t.json, "json", false, "report as JSON")
@@ -33,8 +37,8 @@ func (t *target) validate() error {
 	switch {
 	case t.spawn < 0:
 		return errors.New("--spawn: must not be negative")
-	case t.spawn > 0 && (len(t.servers) > 0 || t.key != ""):
-		return errors.New("--spawn: not together with --server or --key")
+	case t.spawn > 0 && (len(t.servers) > 0 || t.key != "" || t.adminToken != "" || len(t.pids) > 0):
+		return errors.New("--spawn: not together with --server, --key, --admin-token or --pid")
 	case t.spawn == 0 && t.aptlyd != "":
 		return errors.New("--aptlyd: only with --spawn")
 	case t.spawn == 0 && len(t.servers) == 0:
@@ -51,7 +55,7 @@ const startTimeout = time.Minute
 // open makes the target ready for load. The caller must call done.
 func (t *target) open(ctx context.Context) (ready bench.Target, done func() error, err error) {
 	if t.spawn == 0 {
-		return bench.Target{Servers: t.servers, Key: t.key}, func() error { return nil }, nil
+		return bench.Target{Servers: t.servers, Key: t.key, AdminToken: t.adminToken, PIDs: t.pids}, func() error { return nil }, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -59,5 +63,5 @@ func (t *target) open(ctx context.Context) (ready bench.Target, done func() erro
 	if err != nil {
 		return bench.Target{}, nil, fmt.Errorf("start cluster: %w", err)
 	}
-	return bench.Target{Servers: cluster.Servers(), Key: cluster.ServerKey}, cluster.Close, nil
+	return cluster.Target(), cluster.Close, nil
 }

@@ -1,0 +1,120 @@
+package bench
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+)
+
+// aptly is aptlyd's own protocol.
+type aptly struct{ key string }
+
+func (aptly) Transport() Transport { return Transport{WebSocket: true, Path: "/realtime"} }
+
+func (a aptly) AppendLogin(dst []byte, _ int) []byte {
+	return fmt.Appendf(dst, `{"type":"auth","apiKey":%q}`, a.key)
+}
+
+func (aptly) AppendSubscribe(dst []byte, _ int, channel string, after Position) []byte {
+	dst = fmt.Appendf(dst, `{"type":"subscribe","channel":%q`, channel)
+	if after.Offset > 0 {
+		dst = fmt.Appendf(dst, `,"fromOffset":%d,"epoch":%q`, after.Offset, after.Epoch)
+	}
+	return append(dst, '}')
+}
+
+func (aptly) AppendPublish(dst []byte, _ int, channel string, _ uint64, data []byte) []byte {
+	dst = append(dst, `{"type":"publish","channel":"`...)
+	dst = append(dst, channel...)
+	dst = append(dst, `","message":`...)
+	return append(append(dst, data...), '}')
+}
+
+func (aptly) Parse(data []byte, emit func(Event)) (int, error) {
+	if e, ok := scanMessage(data); ok {
+		emit(e)
+		return len(data), nil
+	}
+	if e, ok := scanPublished(data); ok {
+		emit(e)
+		return len(data), nil
+	}
+	var f struct {
+		Type, Channel, Error, Code, Epoch string
+		Data                              json.RawMessage
+		Offset, Earliest, From, To        uint64
+	}
+	if err := json.Unmarshal(data, &f); err != nil {
+		return 0, fmt.Errorf("parse frame: %w", err)
+	}
+	switch f.Type {
+	case "connected":
+		emit(Event{Kind: Ready, Epoch: f.Epoch})
+	case "subscribed":
+		emit(Event{Kind: Ready, Offset: f.Offset, Earliest: f.Earliest, Epoch: f.Epoch})
+	case "message":
+		emit(Event{Kind: Delivered, Data: f.Data, Offset: f.Offset})
+	case "published":
+		emit(Event{Kind: Acknowledged, Channel: []byte(f.Channel), Offset: f.Offset})
+	case "gap":
+		emit(Event{Kind: Gap, Offset: f.From, To: f.To})
+	case "error", "auth_timeout":
+		emit(Event{Kind: Refused, Data: fmt.Appendf(nil, "%s: %s", f.Code, f.Error)})
+	case "auth_success", "heartbeat":
+	default:
+		return 0, fmt.Errorf("parse frame: unknown type %q", f.Type)
+	}
+	return len(data), nil
+}
+
+var (
+	messageHead   = []byte(`{"type":"message","channel":"`)
+	publishedHead = []byte(`{"type":"published","channel":"`)
+	dataKey       = []byte(`,"data":`)
+	offsetKey     = []byte(`,"offset":`)
+)
+
+// scanMessage reads a message frame in the usual order of its fields whose data
+// is a string without escapes: the bulk of what a swarm gets.
+func scanMessage(b []byte) (Event, bool) {
+	rest, ok := bytes.CutPrefix(b, messageHead)
+	if !ok {
+		return Event{}, false
+	}
+	if rest, ok = bytes.CutPrefix(rest[bytes.IndexByte(rest, '"')+1:], dataKey); !ok || len(rest) == 0 || rest[0] != '"' {
+		return Event{}, false
+	}
+	end := bytes.IndexByte(rest[1:], '"') + 2
+	if end < 2 || bytes.IndexByte(rest[:end], '\\') >= 0 {
+		return Event{}, false
+	}
+	offset, ok := scanOffset(rest[end:])
+	return Event{Kind: Delivered, Data: rest[:end], Offset: offset}, ok
+}
+
+func scanPublished(b []byte) (Event, bool) {
+	rest, ok := bytes.CutPrefix(b, publishedHead)
+	if !ok {
+		return Event{}, false
+	}
+	channel, _, ok := bytes.Cut(rest, []byte{'"'})
+	if !ok || bytes.IndexByte(channel, '\\') >= 0 {
+		return Event{}, false
+	}
+	offset, ok := scanOffset(rest[len(channel)+1:])
+	return Event{Kind: Acknowledged, Channel: channel, Offset: offset}, ok
+}
+
+func scanOffset(b []byte) (uint64, bool) {
+	digits, ok := bytes.CutPrefix(b, offsetKey)
+	if !ok {
+		return 0, false
+	}
+	end := bytes.IndexAny(digits, ",}")
+	if end < 0 {
+		return 0, false
+	}
+	offset, err := strconv.ParseUint(string(digits[:end]), 10, 64)
+	return offset, err == nil
+}

@@ -251,6 +251,9 @@ func TestTrap10SecondSubscribeReplaysOnlyWhatWasNotSent(t *testing.T) {
 		d.subscribe("c", `,"from":{"last":3}`)
 		d.wantMessages("c", 6, 7, true)
 		d.wantSilence()
+		d.subscribe("c", `,"fromOffset":4`) // one more
+		d.wantMessages("c", 5, 5, true)
+		d.wantSilence()
 
 		// To unsubscribe is to forget.
 		d.text(`{"type":"unsubscribe","channel":"c"}`)

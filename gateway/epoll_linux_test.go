@@ -1,0 +1,34 @@
+package gateway
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// An event that was taken before its connection was closed must not reach the
+// connection that has got the slot since.
+func TestEventOfAnEarlierGeneration(t *testing.T) {
+	l := &loop{mail: newMailbox(1), server: &Server{}}
+	opened, err := newEpollPoller(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.close()
+	p := opened.(*epollPoller)
+	slot := p.takeSlot()
+	later := &epollConn{poller: p, conn: &conn{loop: l, dirty: true}, slot: slot, interest: unix.EPOLLIN}
+	later.conn.out.blocked = true
+	p.slots[slot] = epollSlot{conn: later, generation: 7}
+	for generation, reaches := range map[int32]bool{6: false, 7: true} {
+		p.events[0] = unix.EpollEvent{Events: unix.EPOLLOUT, Fd: slot, Pad: generation}
+		p.n = 1
+		p.handed.Store(true)
+		p.poll()
+		if reached := !later.conn.out.blocked; reached != reaches {
+			t.Errorf("event of generation %d reaches the connection of generation 7: %v", generation, reached)
+		}
+		later.conn.out.blocked = true
+		<-p.rearm
+	}
+}

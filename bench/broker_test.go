@@ -16,13 +16,20 @@ import (
 // broker is the least that can be called one: all its addresses lead to the
 // same channels. It breaks its promises where a test tells it to.
 type broker struct {
-	mu       sync.Mutex
-	channels map[string]*hub
-	stored   map[string]int // offset by channel and id
-	sockets  map[net.Conn]bool
+	mu        sync.Mutex
+	channels  map[string]*hub
+	stored    map[string]int // offset by channel and id
+	sockets   map[net.Conn]bool
+	anonymous int // publications without an id
 
 	// lie is asked for each new message before it is stored.
 	lie func(b *broker, offset int) lie
+	// keep is how many messages of a channel can still be had; 0 is all.
+	keep int
+	// greedy announces a gap that covers a message too many.
+	greedy bool
+	// youngest is the connection that subscribed last.
+	youngest net.Conn
 }
 
 type hub struct {
@@ -45,12 +52,15 @@ const (
 
 func startBroker(t *testing.T, lie func(b *broker, offset int) lie) []string {
 	t.Helper()
-	b := &broker{
-		channels: make(map[string]*hub),
-		stored:   make(map[string]int),
-		sockets:  make(map[net.Conn]bool),
-		lie:      lie,
-	}
+	return (&broker{lie: lie}).start(t)
+}
+
+// start makes the broker listen on three addresses.
+func (b *broker) start(t *testing.T) []string {
+	t.Helper()
+	b.channels = make(map[string]*hub)
+	b.stored = make(map[string]int)
+	b.sockets = make(map[net.Conn]bool)
 	var urls []string
 	for range 3 {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -95,12 +105,28 @@ func (b *broker) serve(socket net.Conn) {
 			send(socket, `{"type":"connected","epoch":"e1"}`)
 		case "subscribe":
 			h := b.hub(f.Channel)
-			send(socket, `{"type":"subscribed","channel":%q,"offset":%d,"epoch":"e1","recovered":true}`, f.Channel, len(h.messages))
+			earliest := 1
+			if b.keep > 0 {
+				earliest = max(1, len(h.messages)-b.keep+1)
+			}
+			send(socket, `{"type":"subscribed","channel":%q,"offset":%d,"earliest":%d,"epoch":"e1","recovered":true}`, f.Channel, len(h.messages), earliest)
+			b.youngest = socket
+			if f.FromOffset+1 < earliest {
+				if b.greedy {
+					earliest++
+				}
+				send(socket, `{"type":"gap","channel":%q,"from":%d,"to":%d}`, f.Channel, f.FromOffset+1, earliest-1)
+				f.FromOffset = earliest - 1
+			}
 			for i := f.FromOffset; i < len(h.messages); i++ {
 				h.deliver(socket, f.Channel, i+1)
 			}
 			h.subscribers[socket] = true
 		case "publish":
+			if f.ID == "" {
+				b.anonymous++
+				f.ID = fmt.Sprint("anonymous", b.anonymous)
+			}
 			b.publish(socket, f.Channel, f.ID, f.Message)
 		}
 		b.mu.Unlock()

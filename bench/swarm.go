@@ -85,6 +85,9 @@ func resolve(ctx context.Context, server string) (endpoint, error) {
 			port = "80"
 		}
 	case "tcp":
+		if port == "" {
+			return endpoint{}, errors.New("a port is needed")
+		}
 	default:
 		return endpoint{}, fmt.Errorf("scheme %q: this kind of load speaks plain ws only", u.Scheme)
 	}

@@ -15,6 +15,15 @@ func TestMisuseExitsWith2(t *testing.T) {
 		{"--spawn", "3", "--rate", "fast"},
 		{"--spawn", "3", "--no-such-flag"},
 		{"--spawn", "3", "argument"},
+		{"--spawn", "3", "--pid", "1"},
+		{"fanout"},
+		{"fanout", "--spawn", "1", "--window", "0"},
+		{"fanout", "--spawn", "1", "--rule", "paper"},
+		{"latency", "--server", "ws://127.0.0.1:1", "--key", "sk_1", "--rule", "memory"},
+		{"idle", "--spawn", "1", "--clients", "0"},
+		{"storm", "--spawn", "1", "argument"},
+		{"replay", "--spawn", "1", "--size", "1"},
+		{"slow", "--spawn", "1", "--stalled", "0", "--crawling", "0"},
 	} {
 		if code := run(t.Context(), args); code != exitMisuse {
 			t.Errorf("%q: exit code %d", args, code)

@@ -14,6 +14,7 @@ import (
 // small makes everything that is bounded reach its bound.
 func small(c *Config) {
 	c.FlushEvery, c.FlushBytes, c.PendingBytes, c.CacheBytes = time.Millisecond, 4<<10, 64<<10, 32<<10
+	c.CompactBytes = 64 << 10
 }
 
 // Readers see no hole and no message twice, whatever is flushed, evicted,

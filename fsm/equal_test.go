@@ -23,6 +23,7 @@ type historyEntry struct {
 	evict    bool
 	kill     bool
 	transfer bool
+	compact  int // steps of compaction
 }
 
 func anyHistory(t *rapid.T) history {
@@ -83,6 +84,9 @@ func anyHistory(t *rapid.T) history {
 			stamp: stamp, session: byte(rapid.IntRange(1, 2).Draw(t, "session")),
 			settle: !one("run goes on", 3),
 			flush:  one("flush", 4), evict: one("evict", 6), kill: one("kill", 8), transfer: one("transfer", 12),
+		}
+		if one("compact", 10) {
+			e.compact = rapid.IntRange(1, 20).Draw(t, "steps of compaction")
 		}
 		for range rapid.IntRange(0, 3).Draw(t, "batches") {
 			var commands [][]byte
@@ -178,6 +182,9 @@ func (r *replayer) playRoughly(rt *rapid.T, h history) {
 			r.m.flushed()
 			r.m.evictAll()
 		}
+		for range e.compact {
+			r.m.compactStep()
+		}
 		if e.transfer {
 			export := r.m.exported()
 			other := newReplayer(r.t, rt)
@@ -190,7 +197,7 @@ func (r *replayer) playRoughly(rt *rapid.T, h history) {
 			*r = *other
 		}
 		if e.kill {
-			r.m.kill()
+			r.m.crash()
 			r.m = openMachine(r.t, r.dir, lazy, panics)
 			durable, _ := r.m.Applied()
 			h[i].kill = false // the next time it lives on

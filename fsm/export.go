@@ -118,6 +118,9 @@ func (s *State) Restore(r io.Reader) error {
 	if closed {
 		return fmt.Errorf("restore state: %w", ErrClosed)
 	}
+	if err := s.flusher.abandonCompaction(); err != nil {
+		return fmt.Errorf("restore state: %w", err)
+	}
 	path := filepath.Join(s.cfg.Dir, restoringState)
 	db, im, err := receive(r, path)
 	if err != nil {

@@ -20,7 +20,11 @@ type flusher struct {
 	// running is held for the length of a flush. The state file is not swapped
 	// meanwhile.
 	running sync.Mutex
-	sweep   sweep // belongs to who holds running
+
+	// These belong to who holds running.
+	sweep      sweep
+	compaction *compaction // under way, or nil
+	rested     time.Time   // when its next step may begin
 
 	// A freeze needs a whole entry. In the middle of one the flusher says that
 	// it wants a freeze, for State.mu, and the goroutine that applies sends it.
@@ -49,23 +53,35 @@ func (f *flusher) stop() {
 }
 
 func (f *flusher) run(s *State) {
-	timer := time.NewTimer(s.cfg.FlushEvery)
-	defer timer.Stop()
+	var timer, compactAgain <-chan time.Time
 	for {
 		select {
 		case <-f.wake:
+			if timer == nil {
+				timer = time.After(s.cfg.FlushEvery)
+			}
+			continue
+		case <-timer:
+		case <-f.urgent:
+		case <-compactAgain:
+			compactAgain = after(s.compact())
+			continue
 		case <-f.quit:
 			s.flush()
 			return
 		}
-		timer.Reset(s.cfg.FlushEvery)
-		select {
-		case <-timer.C:
-		case <-f.urgent:
-		case <-f.quit:
-		}
+		timer = nil
 		s.flush()
+		compactAgain = after(s.compact())
 	}
+}
+
+// after is time.After, but never comes when there is nothing to wait for.
+func after(wait time.Duration) <-chan time.Time {
+	if wait == 0 {
+		return nil
+	}
+	return time.After(wait)
 }
 
 // note says that something was applied.
@@ -116,14 +132,18 @@ func (s *State) flush() {
 		return
 	}
 	s.written(c)
+	if f.sweep.behind {
+		signal(f.wake)
+	}
 }
 
-// takeChanges freezes what was applied. It returns nil when there is nothing.
+// takeChanges freezes what was applied. It returns nil when there is nothing, and
+// nothing to delete either.
 func (s *State) takeChanges() (*bolt.DB, *changes) {
 	f := &s.flusher
 	s.mu.Lock()
 	db := s.db
-	if s.failed != nil || s.index == s.durable {
+	if s.failed != nil || s.index == s.durable && !f.sweep.behind {
 		s.mu.Unlock()
 		return nil, nil
 	}
@@ -146,30 +166,30 @@ func (s *State) takeChanges() (*bolt.DB, *changes) {
 // write puts a frozen set of changes into the state file, in one transaction.
 func (s *State) write(db *bolt.DB, c *changes) error {
 	slices.SortFunc(c.heads, func(a, b frozenHead) int { return a.channel.key.compare(b.channel.key) })
-	deadline := time.Now().Add(trimTime)
 	return db.Update(func(tx *bolt.Tx) error {
+		w := &writer{tx, s.flusher.compaction}
+		trim := &deletion{writer: w, deadline: time.Now().Add(trimTime)}
 		for _, r := range c.records {
-			b := tx.Bucket(r.bucket)
 			if r.body == nil {
-				if err := remove(b, r.bucket, r.key); err != nil {
+				if err := w.remove(r.bucket, r.key); err != nil {
 					return err
 				}
-			} else if err := put(b, r.bucket, r.key, r.body); err != nil {
+			} else if err := w.put(r.bucket, r.key, r.body); err != nil {
 				return err
 			}
 		}
 		for i := range c.heads {
-			if err := c.heads[i].write(tx, c.projects, deadline); err != nil {
+			if err := c.heads[i].write(trim, c.projects); err != nil {
 				return err
 			}
 		}
-		if err := c.writeIDs(tx.Bucket(bucketIDs)); err != nil {
+		if err := c.writeIDs(w); err != nil {
 			return err
 		}
-		if err := s.flusher.sweep.run(tx, c); err != nil {
+		if err := s.flusher.sweep.run(w, c); err != nil {
 			return err
 		}
-		return put(tx.Bucket(bucketMeta), bucketMeta, metaApplied, c.position.append(nil))
+		return w.put(bucketMeta, metaApplied, c.position.append(nil))
 	})
 }
 
@@ -183,20 +203,19 @@ const (
 
 // write stores a channel's head and its new messages, and deletes chunks that
 // its rule's count lets go.
-func (h *frozenHead) write(tx *bolt.Tx, projects map[string]*project, deadline time.Time) error {
+func (h *frozenHead) write(d *deletion, projects map[string]*project) error {
 	ch := h.channel
 	key := appendChannelKey(nil, ch.key)
-	if err := put(tx.Bucket(bucketChannels), bucketChannels, key, h.head.append(nil)); err != nil {
+	if err := d.put(bucketChannels, key, h.head.append(nil)); err != nil {
 		return err
 	}
-	chunks := tx.Bucket(bucketChunks)
 	h.chunks = h.fresh.split()
 	for i := range h.chunks {
 		k := appendChunkKey(nil, key, h.chunks[i].first())
 		var value []byte
 		value, h.chunks[i] = h.chunks[i].chunk(k)
-		if err := chunks.Put(k, value); err != nil {
-			return fmt.Errorf("write chunk: %w", err)
+		if err := d.store(bucketChunks, k, value); err != nil {
+			return err
 		}
 	}
 	v := view{key: ch.key, project: projects[ch.key.Project], head: h.head}
@@ -204,7 +223,7 @@ func (h *frozenHead) write(tx *bolt.Tx, projects map[string]*project, deadline t
 	if low < ch.trimmed+trimEvery {
 		return nil
 	}
-	done, err := deleteChunks(chunks, key, low, deadline)
+	done, err := d.chunks(key, low)
 	if done {
 		ch.trimmed = low
 	}
@@ -212,12 +231,13 @@ func (h *frozenHead) write(tx *bolt.Tx, projects map[string]*project, deadline t
 }
 
 // writeIDs stores the new ids and deletes the records of forgotten ones.
-func (c *changes) writeIDs(b *bolt.Bucket) error {
+func (c *changes) writeIDs(w *writer) error {
+	b := w.tx.Bucket(bucketIDs)
 	b.FillPercent = 1 // keys only ever grow
 	next := c.firstID
 	for part := range slices.Chunk(c.ids, idsPerRecord) {
 		key := binary.BigEndian.AppendUint64(nil, next)
-		if err := put(b, bucketIDs, key, appendIDs(nil, part)); err != nil {
+		if err := w.put(bucketIDs, key, appendIDs(nil, part)); err != nil {
 			return err
 		}
 		next += uint64(len(part))
@@ -236,7 +256,7 @@ func (c *changes) writeIDs(b *bolt.Bucket) error {
 		if end > c.idsFrom {
 			return nil
 		}
-		if err := remove(b, bucketIDs, key); err != nil {
+		if err := w.remove(bucketIDs, key); err != nil {
 			return err
 		}
 	}

@@ -70,7 +70,7 @@ func TestFlippedBitStopsTheNode(t *testing.T) {
 		{"reading a head", func(m *machine) { _, _ = m.Channel(news) }, bucketChannels},
 		{"listing channels", func(m *machine) { _, _ = m.Channels(projectID, "", 10) }, bucketChannels},
 		{"publishing", func(m *machine) { m.publish(1, news, "x") }, bucketChannels},
-		{"sweeping", func(m *machine) { m.tick(sweepPause); _ = m.Flush() }, bucketChunks},
+		{"sweeping", func(m *machine) { m.tick(sweepPause); _ = m.Flush(); <-m.flusher.done }, bucketChunks},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := &fatalities{}
@@ -136,7 +136,7 @@ func TestFutureFormatIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	m := openMachine(t, dir, lazy)
 	err := m.db.Update(func(tx *bolt.Tx) error {
-		return put(tx.Bucket(bucketMeta), bucketMeta, metaFormat, []byte{format + 1})
+		return (&writer{tx: tx}).put(bucketMeta, metaFormat, []byte{format + 1})
 	})
 	if err != nil {
 		t.Fatal(err)

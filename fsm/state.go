@@ -36,6 +36,9 @@ type Config struct {
 	// CacheBytes bounds the memory for recent messages and for the channels
 	// they belong to, beside what waits to be flushed. Default 64 MiB.
 	CacheBytes int64
+	// CompactBytes is how large the state file must be, and half of it free, to
+	// be compacted. Default 64 MiB.
+	CompactBytes int64
 }
 
 func (c *Config) complete() error {
@@ -58,6 +61,9 @@ func (c *Config) complete() error {
 	}
 	if c.CacheBytes <= 0 {
 		c.CacheBytes = 64 << 20
+	}
+	if c.CompactBytes <= 0 {
+		c.CompactBytes = 64 << 20
 	}
 	return nil
 }
@@ -104,6 +110,8 @@ type State struct {
 	events  []func(Observer)
 
 	exports map[*export]struct{}
+
+	retired <-chan struct{} // for the flusher: the file before the last compaction is closed
 }
 
 // Open opens the state in cfg.Dir, or begins an empty one.
@@ -119,7 +127,9 @@ func Open(cfg Config) (*State, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	s := &State{cfg: cfg, exports: make(map[*export]struct{})}
+	retired := make(chan struct{})
+	close(retired)
+	s := &State{cfg: cfg, exports: make(map[*export]struct{}), retired: retired}
 	s.settled = sync.NewCond(&s.mu)
 	s.adopt(db, im)
 	s.flusher.start(s)
@@ -144,10 +154,10 @@ func (s *State) adopt(db *bolt.DB, im *image) {
 // stopped; readers get ErrClosed from now on, open exports end with it.
 func (s *State) Close() error {
 	s.flusher.stop()
-	return s.release()
+	return errors.Join(s.flusher.abandonCompaction(), s.release())
 }
 
-// release closes the state file as it is.
+// release closes the state file as it is, once the one before it is closed.
 func (s *State) release() error {
 	s.mu.Lock()
 	db := s.db
@@ -158,6 +168,7 @@ func (s *State) release() error {
 	s.cancelExports(ErrClosed)
 	s.settled.Broadcast()
 	s.mu.Unlock()
+	<-s.retired
 	if db == nil {
 		return nil
 	}

@@ -15,9 +15,10 @@ import (
 
 // The file of the state, and those that become it by renaming once complete.
 const (
-	stateFile      = "state.db"
-	newStateFile   = "state.db.new"
-	restoringState = "state.db.restoring"
+	stateFile       = "state.db"
+	newStateFile    = "state.db.new"
+	restoringState  = "state.db.restoring"
+	compactingState = "state.db.compacting"
 )
 
 // mmapSize is address space, not memory: as long as the file fits, bbolt need
@@ -51,21 +52,28 @@ func createStore(dir string) error {
 		return err
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		for _, name := range buckets {
-			if _, err := tx.CreateBucket(name); err != nil {
-				return fmt.Errorf("create bucket %s: %w", name, err)
-			}
-		}
-		meta := tx.Bucket(bucketMeta)
-		if err := put(meta, bucketMeta, metaFormat, binary.AppendUvarint(nil, format)); err != nil {
+		if err := createBuckets(tx); err != nil {
 			return err
 		}
-		return put(meta, bucketMeta, metaApplied, position{}.append(nil))
+		w := writer{tx: tx}
+		if err := w.put(bucketMeta, metaFormat, binary.AppendUvarint(nil, format)); err != nil {
+			return err
+		}
+		return w.put(bucketMeta, metaApplied, position{}.append(nil))
 	})
 	if err = errors.Join(err, db.Close()); err != nil {
 		return fmt.Errorf("create %s: %w", path, err)
 	}
 	return install(path, filepath.Join(dir, stateFile))
+}
+
+func createBuckets(tx *bolt.Tx) error {
+	for _, name := range buckets {
+		if _, err := tx.CreateBucket(name); err != nil {
+			return fmt.Errorf("create bucket %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // install gives a complete file its final name, durably.
@@ -114,9 +122,11 @@ func openState(dir string) (*bolt.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The lock is ours now, so a half-received state belongs to nobody.
-	if err := removeIfExists(filepath.Join(dir, restoringState)); err != nil {
-		return nil, errors.Join(err, db.Close())
+	// The lock is ours now, so a half-made state belongs to nobody.
+	for _, leftover := range []string{restoringState, compactingState} {
+		if err := removeIfExists(filepath.Join(dir, leftover)); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
 	}
 	return db, nil
 }
@@ -124,21 +134,6 @@ func openState(dir string) (*bolt.DB, error) {
 func removeIfExists(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove leftover: %w", err)
-	}
-	return nil
-}
-
-// put stores a record. The body must not be used afterwards.
-func put(b *bolt.Bucket, bucket, key, body []byte) error {
-	if err := b.Put(key, seal(bucket, key, body)); err != nil {
-		return fmt.Errorf("write %s %q: %w", bucket, key, err)
-	}
-	return nil
-}
-
-func remove(b *bolt.Bucket, bucket, key []byte) error {
-	if err := b.Delete(key); err != nil {
-		return fmt.Errorf("delete %s %q: %w", bucket, key, err)
 	}
 	return nil
 }

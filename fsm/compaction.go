@@ -1,0 +1,325 @@
+package fsm
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
+)
+
+// compactStep is the limit of a compaction, in bytes.
+const compactStep = 4 << 20
+
+// compactRest says how many times as long as a step took the next one waits, so
+// that flushes, and the log on the same disk, get the rest of the time.
+const compactRest = 3
+
+// compaction copies the state file, without its free pages, into a new file that
+// takes its place: bbolt itself never gives space back. It goes in steps, each of
+// them between two flushes and with State.flusher.running held, so that nothing
+// changes meanwhile:
+//
+//	copy      the next records, in the order of buckets and keys
+//	catch up  with what flushes changed of the records copied before
+//	install   the new file, when nothing is left to copy or to catch up with
+//
+// What a step wrote is durable and was read back when it ends. No transaction
+// outlives a step, so the old file goes on reusing its pages.
+type compaction struct {
+	path  string
+	db    *bolt.DB // the new file
+	limit int      // about how much a step copies, and how much may change before it is copied again, bytes
+
+	// The records of all buckets before buckets[bucket] are copied, and of this
+	// one those with a key below next.
+	bucket int
+	next   []byte
+
+	changed []map[string]struct{} // keys of copied records changed since, by bucket
+	size    int                   // about what catching up with them will write, bytes
+}
+
+// beginCompaction makes the new file.
+func beginCompaction(dir string) (*compaction, error) {
+	c := &compaction{
+		path:    filepath.Join(dir, compactingState),
+		limit:   compactStep,
+		changed: make([]map[string]struct{}, len(buckets)),
+	}
+	if err := removeIfExists(c.path); err != nil {
+		return nil, err
+	}
+	var err error
+	if c.db, err = openStore(c.path); err != nil {
+		return nil, err
+	}
+	if err = c.db.Update(createBuckets); err != nil {
+		return nil, errors.Join(err, c.discard())
+	}
+	return c, nil
+}
+
+// discard removes the new file.
+func (c *compaction) discard() error {
+	return errors.Join(c.db.Close(), removeIfExists(c.path))
+}
+
+// note hears that a record was changed, to one of so many bytes.
+func (c *compaction) note(bucket, key []byte, size int) {
+	if c == nil {
+		return
+	}
+	i := slices.IndexFunc(buckets, func(b []byte) bool { return bytes.Equal(b, bucket) })
+	if i > c.bucket || i == c.bucket && bytes.Compare(key, c.next) >= 0 {
+		return // it will be copied as it then is
+	}
+	if c.changed[i] == nil {
+		c.changed[i] = make(map[string]struct{})
+	}
+	c.changed[i][string(key)] = struct{}{}
+	c.size += len(key) + size
+}
+
+// step does the next part of the work. When it reports that it is done the new
+// file holds what the old one does, until the next flush.
+func (c *compaction) step(old *bolt.DB) (done bool, err error) {
+	complete := c.bucket == len(buckets)
+	err = old.View(func(from *bolt.Tx) error {
+		if complete || c.size > c.limit {
+			if err := c.catchUp(from); err != nil {
+				return err
+			}
+		}
+		if complete {
+			return nil
+		}
+		// However much changes, each step gets on.
+		return c.copy(from)
+	})
+	if err != nil {
+		return false, fmt.Errorf("compact state: %w", err)
+	}
+	return complete, nil
+}
+
+// copy copies the next records of the bucket that it is at.
+func (c *compaction) copy(from *bolt.Tx) error {
+	name := buckets[c.bucket]
+	source := from.Bucket(name).Cursor()
+	var end []byte // the first key left for the next step
+	err := c.db.Update(func(to *bolt.Tx) error {
+		b := to.Bucket(name)
+		b.FillPercent = 1 // what comes is behind what is there
+		size := 0
+		key, value := source.Seek(c.next)
+		for ; key != nil && size < c.limit; key, value = source.Next() {
+			if err := transfer(b, name, key, value); err != nil {
+				return err
+			}
+			size += len(key) + len(value)
+		}
+		end = slices.Clone(key)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = c.db.View(func(to *bolt.Tx) error {
+		copied := to.Bucket(name).Cursor()
+		key, value := source.Seek(c.next)
+		k, v := copied.Seek(c.next)
+		for !bytes.Equal(key, end) {
+			if !bytes.Equal(k, key) || !bytes.Equal(v, value) {
+				return fmt.Errorf("read copy of %s %q: %w", name, key, errCorrupt)
+			}
+			key, value = source.Next()
+			k, v = copied.Next()
+		}
+		if k != nil {
+			return fmt.Errorf("read copy of %s: %q is too much: %w", name, k, errCorrupt)
+		}
+		return nil
+	})
+	if c.next = end; end == nil {
+		c.bucket++
+	}
+	return err
+}
+
+// transfer writes a record as it was read, if it is as it was written.
+func transfer(b *bolt.Bucket, bucket, key, value []byte) error {
+	if _, err := unseal(bucket, key, value); err != nil {
+		return err
+	}
+	if err := b.Put(key, value); err != nil {
+		return fmt.Errorf("write %s %q: %w", bucket, key, err)
+	}
+	return nil
+}
+
+// catchUp copies again what was changed since it was copied.
+func (c *compaction) catchUp(from *bolt.Tx) error {
+	err := c.db.Update(func(to *bolt.Tx) error {
+		return c.eachChanged(from, to, func(b *bolt.Bucket, name, key, value []byte) error {
+			if value == nil {
+				return b.Delete(key)
+			}
+			return transfer(b, name, key, value)
+		})
+	})
+	if err != nil {
+		return err
+	}
+	err = c.db.View(func(to *bolt.Tx) error {
+		return c.eachChanged(from, to, func(b *bolt.Bucket, name, key, value []byte) error {
+			if !bytes.Equal(b.Get(key), value) {
+				return fmt.Errorf("read copy of %s %q: %w", name, key, errCorrupt)
+			}
+			return nil
+		})
+	})
+	clear(c.changed)
+	c.size = 0
+	return err
+}
+
+// eachChanged calls fn with each changed key, in order, and its value in from,
+// nil when it is not there any more.
+func (c *compaction) eachChanged(from, to *bolt.Tx, fn func(b *bolt.Bucket, name, key, value []byte) error) error {
+	for i, keys := range c.changed {
+		source, b := from.Bucket(buckets[i]), to.Bucket(buckets[i])
+		for _, k := range slices.Sorted(maps.Keys(keys)) {
+			key := []byte(k)
+			if err := fn(b, buckets[i], key, source.Get(key)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// compact does the next step of a compaction, which it begins when one is due,
+// and says how long to wait for the one after, 0 when there is none.
+func (s *State) compact() (wait time.Duration) {
+	f := &s.flusher
+	f.running.Lock()
+	defer f.running.Unlock()
+	begun := time.Now()
+	if begun.Before(f.rested) {
+		return f.rested.Sub(begun)
+	}
+	more, err := s.compactMore()
+	if err != nil {
+		s.fail(err)
+		return 0
+	}
+	if !more {
+		return 0
+	}
+	wait = compactRest * time.Since(begun)
+	f.rested = time.Now().Add(wait)
+	return wait
+}
+
+// compactMore is compact without the waiting. It is called with running held.
+func (s *State) compactMore() (more bool, err error) {
+	f := &s.flusher
+	s.mu.RLock()
+	db, failed := s.db, s.failed
+	s.mu.RUnlock()
+	if db == nil || failed != nil {
+		return false, nil
+	}
+	if f.compaction == nil {
+		due, err := s.compactionDue(db)
+		if err != nil || !due {
+			return false, err
+		}
+		if f.compaction, err = beginCompaction(s.cfg.Dir); err != nil {
+			return false, fmt.Errorf("begin to compact state: %w", err)
+		}
+		return true, nil
+	}
+	done, err := f.compaction.step(db)
+	if err != nil || !done {
+		return err == nil, err
+	}
+	return false, s.replace(db)
+}
+
+// replace puts the compacted file in the place of the old one.
+func (s *State) replace(old *bolt.DB) error {
+	c := s.flusher.compaction
+	if err := install(c.path, filepath.Join(s.cfg.Dir, stateFile)); err != nil {
+		return fmt.Errorf("compact state: %w", err)
+	}
+	s.flusher.compaction = nil
+	s.mu.Lock()
+	s.db = c.db
+	s.mu.Unlock()
+	s.retire(old)
+	return nil
+}
+
+// retire closes a file that is not the state's any more as soon as those who
+// still read it are done; an export may take long.
+func (s *State) retire(db *bolt.DB) {
+	retired := make(chan struct{})
+	s.retired = retired
+	go func() {
+		defer close(retired)
+		if err := db.Close(); err != nil {
+			s.fail(fmt.Errorf("close compacted file: %w", err))
+		}
+	}()
+}
+
+// compactionDue reports whether half of a file of some size is free, nobody holds
+// on to the file before it and the disk has room for both, with as much to spare.
+// While the sweep finds much to delete it is not worth it yet.
+func (s *State) compactionDue(db *bolt.DB) (bool, error) {
+	free := int64(db.Stats().FreeAlloc)
+	if s.flusher.sweep.behind || free < s.cfg.CompactBytes/2 {
+		return false, nil
+	}
+	select {
+	case <-s.retired:
+	default:
+		return false, nil
+	}
+	var size int64
+	err := db.View(func(tx *bolt.Tx) error {
+		size = tx.Size()
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("look at size of state: %w", err)
+	}
+	if size < s.cfg.CompactBytes || free < size/2 {
+		return false, nil
+	}
+	var disk unix.Statfs_t
+	if err := unix.Statfs(s.cfg.Dir, &disk); err != nil {
+		return false, fmt.Errorf("look at free disk space: %w", err)
+	}
+	return int64(disk.Bavail)*disk.Bsize >= 2*(size-free), nil
+}
+
+// abandonCompaction removes an unfinished new file. It is called with running
+// held, or when nothing runs any more.
+func (f *flusher) abandonCompaction() error {
+	c := f.compaction
+	if f.compaction = nil; c == nil {
+		return nil
+	}
+	if err := c.discard(); err != nil {
+		return fmt.Errorf("abandon compaction: %w", err)
+	}
+	return nil
+}

@@ -283,16 +283,16 @@ func TestCompactionThatCannotWriteIsFatal(t *testing.T) {
 	}
 }
 
-// fill publishes so many bytes over channels, as large messages.
-func (m *machine) fill(bytesWanted, channels int) {
+// fill publishes so many bytes to channels in turn, in messages of a size.
+func (m *machine) fill(total, channels, size int) {
 	m.t.Helper()
-	data := bytes.Repeat([]byte("x"), 16<<10)
-	for n := 0; n < bytesWanted; {
+	data := bytes.Repeat([]byte("x"), size)
+	for n := 0; n < total/size; {
 		var commands [][]byte
-		for range 16 {
-			key := ChannelKey{projectID, fmt.Sprintf("bulk%04d", n/len(data)%channels)}
+		for range max(1, 256<<10/size) {
+			key := ChannelKey{projectID, fmt.Sprintf("bulk%d", n%channels)}
 			commands = append(commands, Publish{Channel: key, Data: data}.Encode())
-			n += len(data)
+			n++
 		}
 		m.entry(0, commands...)
 	}
@@ -303,7 +303,7 @@ func TestDiskShrinks(t *testing.T) {
 	const size = 160 << 20
 	m := openMachine(t, t.TempDir(), func(c *Config) { c.FlushEvery = 10 * time.Millisecond })
 	m.createProject(Rule{Pattern: "bulk*", KeepMessages: 1 << 20, KeepFor: time.Minute}, rule(100, time.Hour, 0))
-	m.fill(size, 100)
+	m.fill(size, 100, 16<<10)
 	m.flushed()
 	peak := m.fileSize()
 	if peak < size {

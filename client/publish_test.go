@@ -208,7 +208,7 @@ func TestUnknownOutcomeIsNotRepeatedForEver(t *testing.T) {
 	result := publishTo(t, t.Context(), c, Publication{Channel: "a", Data: 1})
 	conn.expect("publish")
 	conn.close(1012)
-	conn = server.welcome(t)
+	server.welcome(t)
 	if got := receive(t, result); !errors.Is(got.err, ErrUnknown) {
 		t.Errorf("got %v", got.err)
 	}

@@ -255,7 +255,7 @@ var errSkipped = errors.New("the server skipped an offset without announcing a g
 func (s *Subscription) received(f *frame) error {
 	c := s.client
 	c.mu.Lock()
-	if !s.live || s.err != nil {
+	if ended := s.err != nil; ended || !s.live {
 		c.mu.Unlock()
 		return nil
 	}

@@ -133,7 +133,7 @@ func compareLogs(rt *rapid.T, store *logStore, model *raft.InmemStore) {
 	for index := max(first, 1) - 1; index <= last+1; index++ {
 		var got, want raft.Log
 		gotErr, wantErr := store.GetLog(index, &got), model.GetLog(index, &want)
-		if gotErr != wantErr { // compared as Raft does, not with errors.Is
+		if gotErr != wantErr { //nolint:errorlint // Raft compares the same way
 			rt.Fatalf("entry %d: %v, want %v", index, gotErr, wantErr)
 		}
 		if gotErr == nil && (got.Index != want.Index || got.Term != want.Term || got.Type != want.Type ||

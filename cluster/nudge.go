@@ -111,7 +111,6 @@ func (n *nudger) follow(peer raft.Server, latest <-chan commit) {
 func (n *nudger) send(peer raft.Server, c commit) bool {
 	request := raft.AppendEntriesRequest{
 		RPCHeader:         n.header,
-		Leader:            n.header.Addr,
 		Term:              c.term,
 		PrevLogEntry:      c.index,
 		PrevLogTerm:       c.term,

@@ -90,7 +90,7 @@ func (p *peerPort) serve() {
 			select {
 			case p.handshakes <- struct{}{}:
 			default: // a flood; whoever is honest tries again
-				p.drop(conn)
+				_ = p.drop(conn)
 				continue
 			}
 			p.running.Go(func() { p.accept(conn) })
@@ -103,7 +103,7 @@ func (p *peerPort) accept(raw net.Conn) {
 	conn, h, err := p.greet(raw)
 	<-p.handshakes
 	if err != nil {
-		p.drop(raw)
+		_ = p.drop(raw)
 		p.logger.Debug("peer port refused a connection", "remote", raw.RemoteAddr().String(), "err", err)
 		return
 	}
@@ -117,7 +117,7 @@ func (p *peerPort) accept(raw net.Conn) {
 		select {
 		case p.raft <- peer:
 		case <-p.stopped.Done():
-			p.drop(raw)
+			_ = p.drop(raw)
 		}
 	case purposeRPC:
 		p.onRPC(peer)

@@ -101,6 +101,6 @@ func (s *rpcServer) answer(w *frameWriter, number uint64, response []byte, err e
 	}
 	if err := w.give(f); errors.Is(err, ErrTooLarge) {
 		code, text := encodeError(fmt.Errorf("%w: an answer of %d bytes", ErrTooLarge, len(response)))
-		w.give(frame{number: number, kind: code, payload: []byte(text)})
+		_ = w.give(frame{number: number, kind: code, payload: []byte(text)})
 	}
 }

@@ -111,7 +111,7 @@ func TestFullDiskRefusesPublishesAndLosesNothing(t *testing.T) {
 		_, err := rest(c, 0).Publish(t.Context(), client.Publication{Channel: "full", Data: 1})
 		var refusal *client.Error
 		if !errors.As(err, &refusal) || refusal.Code != client.CodeUnavailable {
-			return fmt.Errorf("a publish to a full disk: %v", err)
+			return fmt.Errorf("a publish to a full disk: %w", err)
 		}
 		return nil
 	})

@@ -255,9 +255,9 @@ var errSkipped = errors.New("the server skipped an offset without announcing a g
 func (s *Subscription) received(f *frame) error {
 	c := s.client
 	c.mu.Lock()
-	if ended := s.err != nil; ended || !s.live {
+	if !s.live || s.err != nil {
 		c.mu.Unlock()
-		return nil
+		return nil //nolint:nilerr // the subscription's end is told elsewhere; the connection goes on
 	}
 	if f.Offset != 0 {
 		if s.known && f.Offset <= s.last {

@@ -121,7 +121,7 @@ func (p *peerPort) accept(raw net.Conn) {
 		}
 	case purposeRPC:
 		p.onRPC(peer)
-		p.drop(raw)
+		_ = p.drop(raw)
 	}
 }
 
@@ -188,7 +188,7 @@ func (p *peerPort) dial(ctx context.Context, node string, why purpose) (*peerCon
 	}
 	conn, outsider, err := p.introduce(ctx, raw, to, why)
 	if err != nil {
-		p.drop(raw)
+		_ = p.drop(raw)
 		return nil, fmt.Errorf("dial %s at %s: %w", node, address, err)
 	}
 	return &peerConn{Conn: &trackedConn{Conn: conn, port: p, raw: raw}, peer: node, outsider: outsider}, nil

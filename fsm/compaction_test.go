@@ -37,6 +37,13 @@ func (m *machine) compactStep() (done bool) {
 	return !more
 }
 
+// rest keeps the flusher from going on with a compaction for so long.
+func (m *machine) rest(d time.Duration) {
+	m.flusher.running.Lock()
+	defer m.flusher.running.Unlock()
+	m.flusher.rested = time.Now().Add(d)
+}
+
 // compacted compacts the state file.
 func (m *machine) compacted() {
 	m.t.Helper()
@@ -257,7 +264,7 @@ func TestCompactionFindsDamage(t *testing.T) {
 		err := expectFatal(t, f, func() {
 			m.compactStep()
 			for {
-				m.flusher.rested = time.Time{}
+				m.rest(0)
 				m.compact()
 			}
 		})
@@ -276,7 +283,7 @@ func TestCompactionThatCannotWriteIsFatal(t *testing.T) {
 	if err := m.flusher.compaction.db.Close(); err != nil { // as good as a disk that fails
 		t.Fatal(err)
 	}
-	m.flusher.rested = time.Time{}
+	m.rest(0)
 	_ = expectFatal(t, f, func() { m.compact() })
 	if files := m.files(); len(files) != 2 {
 		t.Errorf("the folder holds %v", files)

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"fmt"
 	"unsafe"
 
@@ -133,7 +134,9 @@ func (s *State) applyAll(commands [][]byte) (results [][]byte, err error) {
 // channel has to be read that is not resident.
 type application struct {
 	*State
-	tx *bolt.Tx
+	tx    *bolt.Tx
+	heads *bolt.Cursor
+	key   []byte // scratch
 }
 
 func (a *application) end() {
@@ -151,7 +154,7 @@ func (a *application) begin() (*bolt.Tx, error) {
 		if err != nil {
 			return nil, fmt.Errorf("begin read: %w", err)
 		}
-		a.tx = tx
+		a.tx, a.heads = tx, tx.Bucket(bucketChannels).Cursor()
 	}
 	return a.tx, nil
 }
@@ -260,20 +263,18 @@ func (a *application) channel(p *project, name []byte) (*channel, error) {
 
 // load reads a channel's head from the state file, if it is there.
 func (a *application) load(ch *channel) (stored bool, err error) {
-	tx, err := a.begin()
-	if err != nil {
+	if _, err := a.begin(); err != nil {
 		return false, err
 	}
-	ch.head, stored, err = readHead(tx, ch.key)
+	a.key = appendChannelKey(a.key[:0], ch.key)
+	ch.head, stored, err = readHead(a.heads, a.key)
 	return stored, err
 }
 
-// readHead reads the head of a channel, if it is stored.
-func readHead(tx *bolt.Tx, channel ChannelKey) (h head, stored bool, err error) {
-	var buf [maxProjectID + maxChannelName + 2]byte
-	key := appendChannelKey(buf[:0], channel)
-	value := tx.Bucket(bucketChannels).Get(key)
-	if value == nil {
+// readHead reads the head of the channel with a key, if it is stored.
+func readHead(heads *bolt.Cursor, key []byte) (h head, stored bool, err error) {
+	found, value := heads.Seek(key)
+	if !bytes.Equal(found, key) {
 		return head{}, false, nil
 	}
 	err = open(bucketChannels, key, value, func(d *decoder) { h = d.head() })

@@ -32,7 +32,7 @@ func benchmarkPublish(b *testing.B, channels int, ids bool) {
 		}
 		return commands
 	}
-	const prepared = 256
+	const prepared = 1024
 	var before, after runtime.MemStats
 	var mallocs, allocated uint64
 	b.ResetTimer()

@@ -8,6 +8,9 @@ import (
 	"sync/atomic"
 )
 
+// headSize is what most heads take, with their checksum.
+const headSize = 32
+
 // head is what is stored of a channel besides its messages. It outlives them.
 type head struct {
 	offset  uint64 // newest message, 0 when there was none
@@ -19,6 +22,7 @@ type head struct {
 }
 
 func (h *head) append(dst []byte) []byte {
+	dst = slices.Grow(dst, headSize)
 	dst = binary.AppendUvarint(dst, h.offset)
 	dst = binary.AppendVarint(dst, h.total)
 	dst = binary.AppendVarint(dst, h.size)
@@ -134,7 +138,7 @@ func decodeChunk(key, value []byte) (segment, error) {
 
 // split cuts a segment into segments of the size of a chunk.
 func (s segment) split() []segment {
-	var parts []segment
+	parts := make([]segment, 0, 1)
 	for !s.empty() {
 		part := segment{before: s.before}
 		n := 0

@@ -211,7 +211,7 @@ func (h *frozenHead) write(d *deletion, projects map[string]*project) error {
 	}
 	h.chunks = h.fresh.split()
 	for i := range h.chunks {
-		k := appendChunkKey(nil, key, h.chunks[i].first())
+		k := binary.BigEndian.AppendUint64(key, h.chunks[i].first())
 		var value []byte
 		value, h.chunks[i] = h.chunks[i].chunk(k)
 		if err := d.store(bucketChunks, k, value); err != nil {

@@ -75,7 +75,7 @@ func (v *snapshot) read(fn func(v *snapshot, earliest edge) error) error {
 	if v.channel == nil {
 		var err error
 		var stored bool
-		if v.head, stored, err = readHead(v.tx, v.key); err != nil {
+		if v.head, stored, err = readHead(v.tx.Bucket(bucketChannels).Cursor(), v.prefix); err != nil {
 			return err
 		}
 		if !stored {

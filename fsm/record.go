@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 )
 
 // What state.db holds. Every value ends in a CRC-32C (Castagnoli, little endian)
@@ -140,6 +141,7 @@ func appendProjectPrefix(dst []byte, project string) []byte {
 }
 
 func appendChannelKey(dst []byte, key ChannelKey) []byte {
+	dst = slices.Grow(dst, len(key.Project)+len(key.Name)+2+8) // what follows in the key of a chunk, too
 	return append(append(appendProjectPrefix(dst, key.Project), key.Name...), 0)
 }
 

@@ -13,7 +13,7 @@ import (
 // that. A new round over all channels begins only sweepPause (by the stamp) after
 // the last one began.
 const (
-	sweepTime  = 5 * time.Millisecond
+	sweepTime  = 2 * time.Millisecond
 	sweepMost  = 40 * time.Millisecond
 	sweepPause = 1000 // ms
 )
@@ -101,7 +101,7 @@ func (d *deletion) over() bool {
 func (d *deletion) expire(p *project, name string, key []byte, stamp int64) (done bool, err error) {
 	v := view{key: ChannelKey{p.ID, name}, project: p, stamp: stamp}
 	var stored bool
-	if v.head, stored, err = readHead(d.tx, v.key); err != nil {
+	if v.head, stored, err = readHead(d.tx.Bucket(bucketChannels).Cursor(), key); err != nil {
 		return false, err
 	}
 	if !stored {

@@ -206,7 +206,8 @@ func (r *fanoutRun) run(ctx context.Context) error {
 }
 
 func (r *fanoutRun) settled() bool {
-	return r.acknowledged+r.report.Refused >= r.published && r.report.Delivered >= r.published*uint64(r.Subscribers)
+	answered := r.transport.Silent || r.acknowledged+r.report.Refused >= r.published
+	return answered && r.report.Delivered >= r.published*uint64(r.Subscribers)
 }
 
 // publishAll fills every window.

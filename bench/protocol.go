@@ -24,6 +24,7 @@ type Transport struct {
 	Path      string // of the WebSocket
 	Binary    bool   // what is sent are binary messages, else text
 	Stream    bool   // what is received is one stream, however it is cut
+	Silent    bool   // publications are not acknowledged
 }
 
 // Position is a place in a channel. The zero Position is where a new subscriber

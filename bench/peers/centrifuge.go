@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/aptlyd/aptlyd/bench"
+)
+
+// centrifugeProtocol is the bidirectional JSON protocol of Centrifuge: commands
+// and replies are JSON objects, several in a message stand on lines of their own.
+//
+// See https://centrifugal.dev/docs/transports/client_protocol.
+type centrifugeProtocol struct {
+	token   string
+	history bool
+
+	last    uint32            // id of a command; they have 32 bits
+	waiting map[uint32]uint64 // publications without an answer
+}
+
+// Ids of the commands that every connection sends once.
+const (
+	connectID = iota + 1
+	subscribeCommandID
+	firstPublishID
+)
+
+func newCentrifugeProtocol(token string, history bool) *centrifugeProtocol {
+	return &centrifugeProtocol{token: token, history: history, last: firstPublishID, waiting: make(map[uint32]uint64)}
+}
+
+func (*centrifugeProtocol) Transport() bench.Transport {
+	return bench.Transport{WebSocket: true, Path: centrifugePath}
+}
+
+func (p *centrifugeProtocol) AppendLogin(dst []byte, _ int) []byte {
+	return fmt.Appendf(dst, `{"id":%d,"connect":{"token":%q}}`, connectID, p.token)
+}
+
+func (p *centrifugeProtocol) AppendSubscribe(dst []byte, _ int, channel string, after bench.Position) []byte {
+	if p.history && after.Offset > 0 {
+		return fmt.Appendf(dst, `{"id":%d,"subscribe":{"channel":%q,"recover":true,"offset":%d,"epoch":%q}}`,
+			subscribeCommandID, channel, after.Offset, after.Epoch)
+	}
+	return fmt.Appendf(dst, `{"id":%d,"subscribe":{"channel":%q}}`, subscribeCommandID, channel)
+}
+
+func (p *centrifugeProtocol) AppendPublish(dst []byte, _ int, channel string, id uint64, data []byte) []byte {
+	p.last = max(p.last+1, firstPublishID)
+	p.waiting[p.last] = id
+	dst = strconv.AppendUint(append(dst, `{"id":`...), uint64(p.last), 10)
+	dst = append(append(dst, `,"publish":{"channel":"`...), channel...)
+	return append(append(append(dst, `","data":`...), data...), "}}"...)
+}
+
+func (p *centrifugeProtocol) Parse(data []byte, emit func(bench.Event)) (int, error) {
+	for line := range bytes.SplitSeq(data, []byte{'\n'}) {
+		if len(line) == 0 {
+			continue
+		}
+		if err := p.parseLine(line, emit); err != nil {
+			return 0, err
+		}
+	}
+	return len(data), nil
+}
+
+var pushHead = []byte(`{"push":`)
+
+func (p *centrifugeProtocol) parseLine(line []byte, emit func(bench.Event)) error {
+	if string(line) == "{}" {
+		emit(bench.Event{Kind: bench.Ping, Data: []byte("{}")})
+		return nil
+	}
+	if bytes.HasPrefix(line, pushHead) {
+		return parsePublications(line, emit)
+	}
+	// The publications of a recovery are left to the scan: there are many.
+	reply, publications, recovered := bytes.Cut(line, []byte(`"publications":[`))
+	if recovered {
+		_, end, found := bytes.Cut(publications, []byte("}]"))
+		if !found {
+			return errors.New("parse: publications have no end")
+		}
+		publications = publications[:len(publications)-len(end)]
+		reply = append(append(bytes.Clone(reply), `"publications":[]`...), end...)
+	}
+	var r struct {
+		ID        uint32
+		Error     *struct{ Message string }
+		Connect   *struct{}
+		Publish   *struct{}
+		Subscribe *struct {
+			Epoch     string
+			Offset    uint64
+			Recovered bool
+		}
+	}
+	if err := json.Unmarshal(reply, &r); err != nil {
+		return fmt.Errorf("parse reply: %w", err)
+	}
+	switch {
+	case r.Error != nil:
+		emit(bench.Event{Kind: bench.Refused, Data: []byte(r.Error.Message)})
+	case r.Connect != nil:
+		emit(bench.Event{Kind: bench.Ready})
+	case r.Subscribe != nil:
+		emit(bench.Event{Kind: bench.Ready, Offset: r.Subscribe.Offset, Epoch: r.Subscribe.Epoch})
+	case r.Publish != nil:
+		id, ok := p.waiting[r.ID]
+		if !ok {
+			return fmt.Errorf("parse reply: %d answers nothing", r.ID)
+		}
+		delete(p.waiting, r.ID)
+		emit(bench.Event{Kind: bench.Acknowledged, ID: id})
+	default:
+		return fmt.Errorf("parse reply: nothing known in %.100q", reply)
+	}
+	return parsePublications(publications, emit)
+}
+
+var (
+	dataKey   = []byte(`"data":"`)
+	offsetKey = []byte(`,"offset":`)
+)
+
+// parsePublications finds what has been published in a push or a list: data that
+// is a string without escapes, as all loads publish it.
+func parsePublications(text []byte, emit func(bench.Event)) error {
+	for {
+		at := bytes.Index(text, dataKey)
+		if at < 0 {
+			return nil
+		}
+		text = text[at+len(dataKey)-1:]
+		end := bytes.IndexByte(text[1:], '"') + 2
+		if end < 2 {
+			return errors.New("parse: data has no end")
+		}
+		e := bench.Event{Kind: bench.Delivered, Data: text[:end]}
+		text = text[end:]
+		if digits, ok := bytes.CutPrefix(text, offsetKey); ok {
+			for len(digits) > 0 && digits[0] >= '0' && digits[0] <= '9' {
+				e.Offset = e.Offset*10 + uint64(digits[0]-'0')
+				digits = digits[1:]
+			}
+		}
+		emit(e)
+	}
+}
+
+// startCentrifuge starts one server. History is how many messages of a channel it
+// keeps.
+func startCentrifuge(history int) (bench.Target, func() error, error) {
+	config := centrifugeConfig{Token: newSecret(), History: history}
+	var ready centrifugeReady
+	c, err := startChild(centrifugeRole, config, &ready)
+	if err != nil {
+		return bench.Target{}, nil, err
+	}
+	return bench.Target{
+		Servers:  []string{"ws://" + ready.WebSocket},
+		PIDs:     []int{c.pid()},
+		Protocol: newCentrifugeProtocol(config.Token, history > 0),
+	}, c.stop, nil
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aptlyd/aptlyd/bench"
+)
+
+// row is one load, and who bears it.
+type row struct {
+	Name       string
+	Title      string
+	contenders []contender
+	load       load
+}
+
+// contender starts new servers for one load.
+type contender struct {
+	name  string
+	start func(context.Context) (target bench.Target, stop func() error, err error)
+}
+
+// load puts a load on servers and measures; the problems are promises broken.
+type load func(context.Context, bench.Target) (measured []metric, problems []string, err error)
+
+// metric is something measured.
+type metric struct {
+	name  string
+	value float64
+}
+
+// settle is how long a load waits at its end for what is under way.
+const settle = 30 * time.Second
+
+// rows returns all rows. Each publishes for the given time.
+func rows(aptlyd string, duration time.Duration) []row {
+	contend := func(nodes int, name, rule string) contender {
+		return contender{name, func(ctx context.Context) (bench.Target, func() error, error) {
+			return startAptlyd(ctx, aptlyd, nodes, rule)
+		}}
+	}
+	durable := contend(3, "aptlyd", "quorum")
+	transient := contend(3, "aptlyd memory", "memory")
+	jetStream := contender{"JetStream R3 unsynced", func(ctx context.Context) (bench.Target, func() error, error) { return startJetStream(ctx, false) }}
+	jetStreamAlways := contender{"JetStream R3 always", func(ctx context.Context) (bench.Target, func() error, error) { return startJetStream(ctx, true) }}
+	natsWS := contender{"NATS WebSocket", startNATS}
+	centrifuge := contender{"Centrifuge", func(context.Context) (bench.Target, func() error, error) { return startCentrifuge(0) }}
+	centrifugeHistory := contender{"Centrifuge history", func(context.Context) (bench.Target, func() error, error) { return startCentrifuge(1000) }}
+	single := []contender{contend(1, "aptlyd", "quorum"), contend(1, "aptlyd memory", "memory"), centrifuge, natsWS}
+
+	fanout := func(channels, subscribers, window int, rate float64) bench.Fanout {
+		return bench.Fanout{
+			Channels: channels, Subscribers: subscribers, Window: window, Rate: rate,
+			Size: 128, Duration: duration, InFlight: 200, Settle: settle,
+		}
+	}
+	return []row{
+		{"acked", "acknowledged messages/s, three nodes, 1,000 in flight on each", []contender{durable, jetStream, jetStreamAlways},
+			acknowledged(fanout(3, 0, 1000, 0))},
+		{"latency-2000", "2,000 messages/s on node 1 of three, delivered on 2 and 3", []contender{durable, transient, jetStream},
+			timed(fanout(1, 2, 2000, 2000))},
+		{"latency-200", "200 messages/s on node 1 of three, delivered on 2 and 3", []contender{durable, jetStreamAlways},
+			timed(fanout(1, 2, 200, 200))},
+		{"fanout-1k-w32", "1,000 subscribers, 32 messages in flight", single, delivered(fanout(1, 1000, 32, 0))},
+		{"fanout-10k-w32", "10,000 subscribers, 32 messages in flight", single, delivered(fanout(1, 10000, 32, 0))},
+		{"fanout-10k-w4", "10,000 subscribers, 4 messages in flight", single, delivered(fanout(1, 10000, 4, 0))},
+		{"equal-work", "1,000 subscribers, 50 messages/s", single, delivered(fanout(1, 1000, 1000, 50))},
+		{"latency-1000", "1,000 messages/s over 100 channels of 10 subscribers", single, timed(fanout(100, 10, 1000, 1000))},
+		{"storm", "10,000 clients connect, authenticate and subscribe, 1,000 at a time", []contender{single[0], centrifuge, natsWS},
+			storm(bench.Storm{Clients: 10000, Channels: 100, InFlight: 1000})},
+		{"replay", "1,000 clients come back that missed 100 messages each", []contender{single[0], centrifugeHistory},
+			replay(bench.Replay{Clients: 1000, Channels: 100, Messages: 100, Size: 128, InFlight: 1000, Settle: settle})},
+		{"idle", "15,000 clients that only listen", []contender{single[0], centrifuge, natsWS},
+			idle(bench.Idle{Clients: 15000, Channels: 100, InFlight: 200, Rest: max(2*duration, time.Second), Leave: duration, Rounds: 1})},
+	}
+}
+
+// startAptlyd starts a cluster with a project whose channels have one durability.
+func startAptlyd(ctx context.Context, binary string, nodes int, rule string) (bench.Target, func() error, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	cluster, err := bench.Spawn(ctx, bench.SpawnOptions{Nodes: nodes, Binary: binary})
+	if err != nil {
+		return bench.Target{}, nil, err
+	}
+	target, _, err := bench.MakeProject(ctx, cluster.Target(), rule)
+	if err != nil {
+		return bench.Target{}, nil, errors.Join(err, cluster.Close())
+	}
+	return target, cluster.Close, nil
+}
+
+func acknowledged(f bench.Fanout) load {
+	return fanoutLoad(f, func(r bench.FanoutReport) []metric {
+		return []metric{
+			{"acked/s", float64(r.Acknowledged) / r.Seconds},
+			{"acked/CPU-s", float64(r.Acknowledged) / r.ServerCPU},
+			{"ack p50 ms", r.PublishToAcknowledge.P50},
+			{"ack p99 ms", r.PublishToAcknowledge.P99},
+		}
+	})
+}
+
+func timed(f bench.Fanout) load {
+	return fanoutLoad(f, func(r bench.FanoutReport) []metric {
+		return []metric{
+			{"ack p50 ms", r.PublishToAcknowledge.P50},
+			{"ack p99 ms", r.PublishToAcknowledge.P99},
+			{"deliver p50 ms", r.PublishToDeliver.P50},
+			{"deliver p99 ms", r.PublishToDeliver.P99},
+			{"deliver p99.9 ms", r.PublishToDeliver.P999},
+			{"server CPU s", r.ServerCPU},
+		}
+	})
+}
+
+func delivered(f bench.Fanout) load {
+	return fanoutLoad(f, func(r bench.FanoutReport) []metric {
+		return []metric{
+			{"deliveries/s", float64(r.Delivered) / r.Seconds},
+			{"deliveries/CPU-s", r.DeliveriesPerCPUSecond},
+			{"µs CPU/delivery", r.CPUPerDelivery},
+			{"deliver p50 ms", r.PublishToDeliver.P50},
+			{"deliver p99 ms", r.PublishToDeliver.P99},
+			{"client CPU s", r.ClientCPU},
+		}
+	})
+}
+
+func fanoutLoad(f bench.Fanout, measure func(bench.FanoutReport) []metric) load {
+	return func(ctx context.Context, target bench.Target) ([]metric, []string, error) {
+		r, err := f.Run(ctx, target)
+		if err != nil {
+			return nil, nil, err
+		}
+		problems := r.Problems
+		if r.Broken() {
+			problems = append(problems, fmt.Sprintf("refused %d, disconnected %d, %+v", r.Refused, r.Disconnected, r.Verdict))
+		}
+		return measure(r), problems, nil
+	}
+}
+
+func storm(s bench.Storm) load {
+	return func(ctx context.Context, target bench.Target) ([]metric, []string, error) {
+		r, err := s.Run(ctx, target)
+		return []metric{
+			{"clients/s", r.PerSecond},
+			{"µs CPU/client", r.CPUPerClient},
+			{"ready p50 ms", r.Ready.P50},
+			{"ready p99 ms", r.Ready.P99},
+			{"RSS MB", float64(r.ServerRSS) / 1e6},
+		}, nil, err
+	}
+}
+
+func replay(l bench.Replay) load {
+	return func(ctx context.Context, target bench.Target) ([]metric, []string, error) {
+		r, err := l.Run(ctx, target)
+		problems := r.Problems
+		if err == nil && r.Broken() {
+			problems = append(problems, fmt.Sprintf("%+v", r.Verdict))
+		}
+		return []metric{{"seconds", r.Seconds}, {"server CPU s", r.ServerCPU}, {"RSS MB", float64(r.ServerRSS) / 1e6}}, problems, err
+	}
+}
+
+func idle(i bench.Idle) load {
+	return func(ctx context.Context, target bench.Target) ([]metric, []string, error) {
+		r, err := i.Run(ctx, target)
+		if err != nil {
+			return nil, nil, err
+		}
+		o := r.Rounds[0]
+		return []metric{
+			{"RSS B/client", o.PerClient},
+			{"RSS MB before", float64(o.Before) / 1e6},
+			{"RSS MB", float64(o.During) / 1e6},
+			{"RSS MB after", float64(o.After) / 1e6},
+			{"idle CPU %", o.IdleCPU},
+			{"connect s", o.Connect},
+		}, r.Problems, nil
+	}
+}

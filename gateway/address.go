@@ -7,14 +7,13 @@ import (
 	"strings"
 )
 
-// clientAddress is the address of the client that a request comes from: the
-// nearest one that is not a trusted proxy.
-func (s *Server) clientAddress(r *http.Request) string {
-	address := hostOf(r.RemoteAddr)
+// clientAddress is the address of the client that a request comes from, whose
+// X-Forwarded-For headers are given: the nearest one that is not a trusted proxy.
+func (s *Server) clientAddress(address string, forwarded []string) string {
 	if !s.trusted(address) {
 		return address
 	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	hops := strings.Split(strings.Join(forwarded, ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- {
 		hop, ok := parseHop(hops[i])
 		if !ok {
@@ -25,6 +24,10 @@ func (s *Server) clientAddress(r *http.Request) string {
 		}
 	}
 	return address
+}
+
+func (s *Server) requestAddress(r *http.Request) string {
+	return s.clientAddress(hostOf(r.RemoteAddr), r.Header.Values("X-Forwarded-For"))
 }
 
 func (s *Server) trusted(address string) bool {

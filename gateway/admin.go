@@ -82,7 +82,7 @@ func (s *Server) checkAdmin(r *http.Request) *Refusal {
 	if s.cfg.Broker.Admin(token) {
 		return nil
 	}
-	if limited := s.failedAuth(s.clientAddress(r), token); limited != nil {
+	if limited := s.failedAuth(s.requestAddress(r), token); limited != nil {
 		return limited
 	}
 	return Refuse(CodeInvalidKey, "the admin token is not valid")

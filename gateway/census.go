@@ -71,7 +71,7 @@ func (c *conn) status() ConnectionStatus {
 		ID:       s.connectionName(c.id),
 		Node:     s.cfg.Broker.NodeName(),
 		Address:  c.peer.address,
-		Origin:   c.peer.origin,
+		Origin:   c.peer.origin.Value(),
 		KeyID:    c.keyID,
 		Since:    c.since,
 		Channels: make([]string, 0, len(c.subs)),

@@ -21,6 +21,10 @@ const (
 	CloseAfter  = 9 * time.Second
 )
 
+// spareDescriptors are kept for peers, the log and files; a half of them may
+// serve clients that are turned away or speak plain HTTP.
+const spareDescriptors = 512
+
 // Config says how a Server serves. Listener, Broker and Logger are required.
 type Config struct {
 	Listener net.Listener // bound already; the Server closes it
@@ -49,8 +53,12 @@ type Limits struct {
 	MaxChannels       int // subscriptions of one connection; default 1,000
 	MaxDepth          int // nesting of a payload; default 64, at most 512
 	MaxConnections    int // default: the limit of open files less what the node itself needs
-	MaxPublishes      int // unanswered publishes of one connection; default 256
-	SendBufferBytes   int // kernel's send buffer of a connection; default 64 KiB
+	MaxHandshakes     int // clients whose first request is not complete; more wait to be accepted. Default 8,192
+	// MaxAddressHandshakes is how many of those may be of one address; more are
+	// turned away. A trusted proxy is not bound by it. Default 1,024.
+	MaxAddressHandshakes int
+	MaxPublishes         int // unanswered publishes of one connection; default 256
+	SendBufferBytes      int // kernel's send buffer of a connection; default 64 KiB
 	// CommitBacklogBytes is how much payload may wait for one event loop. Beyond
 	// it a loop is only told how far channels reach, and reads the log. Default 16 MiB.
 	CommitBacklogBytes int
@@ -72,27 +80,29 @@ type Limits struct {
 // DefaultLimits returns the limits that a node has unless it is told otherwise.
 func DefaultLimits() Limits {
 	return Limits{
-		MaxMessageBytes:    64 << 10,
-		MaxBatchBytes:      4 << 20,
-		MaxHandshakeBytes:  8 << 10,
-		MaxChannels:        1000,
-		MaxDepth:           64,
-		MaxConnections:     connectionLimit(),
-		MaxPublishes:       256,
-		SendBufferBytes:    64 << 10,
-		CommitBacklogBytes: 16 << 20,
-		FailedAuthBurst:    50,
-		FailedAuthRate:     5,
-		HandshakeTimeout:   5 * time.Second,
-		AuthTimeout:        10 * time.Second,
-		FrameTimeout:       10 * time.Second,
-		Heartbeat:          25 * time.Second,
-		PingAfter:          60 * time.Second,
-		SilenceTimeout:     90 * time.Second,
-		StallTimeout:       30 * time.Second,
-		CloseGrace:         2 * time.Second,
-		DrainSpread:        5 * time.Second,
-		RequestTimeout:     10 * time.Second,
+		MaxMessageBytes:      64 << 10,
+		MaxBatchBytes:        4 << 20,
+		MaxHandshakeBytes:    8 << 10,
+		MaxChannels:          1000,
+		MaxDepth:             64,
+		MaxConnections:       connectionLimit(),
+		MaxHandshakes:        8192,
+		MaxAddressHandshakes: 1024,
+		MaxPublishes:         256,
+		SendBufferBytes:      64 << 10,
+		CommitBacklogBytes:   16 << 20,
+		FailedAuthBurst:      50,
+		FailedAuthRate:       5,
+		HandshakeTimeout:     5 * time.Second,
+		AuthTimeout:          10 * time.Second,
+		FrameTimeout:         10 * time.Second,
+		Heartbeat:            25 * time.Second,
+		PingAfter:            60 * time.Second,
+		SilenceTimeout:       90 * time.Second,
+		StallTimeout:         30 * time.Second,
+		CloseGrace:           2 * time.Second,
+		DrainSpread:          5 * time.Second,
+		RequestTimeout:       10 * time.Second,
 	}
 }
 
@@ -107,6 +117,7 @@ func (l *Limits) counts() []limit[int] {
 		{"MaxMessageBytes", &l.MaxMessageBytes}, {"MaxBatchBytes", &l.MaxBatchBytes},
 		{"MaxHandshakeBytes", &l.MaxHandshakeBytes}, {"MaxChannels", &l.MaxChannels},
 		{"MaxDepth", &l.MaxDepth}, {"MaxConnections", &l.MaxConnections},
+		{"MaxHandshakes", &l.MaxHandshakes}, {"MaxAddressHandshakes", &l.MaxAddressHandshakes},
 		{"MaxPublishes", &l.MaxPublishes}, {"SendBufferBytes", &l.SendBufferBytes},
 		{"CommitBacklogBytes", &l.CommitBacklogBytes}, {"FailedAuthBurst", &l.FailedAuthBurst},
 		{"FailedAuthRate", &l.FailedAuthRate},

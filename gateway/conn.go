@@ -1,16 +1,24 @@
 package gateway
 
 import (
+	"strings"
 	"time"
+	"unique"
 
 	"github.com/gobwas/ws"
 )
 
 // peer is what the upgrade request said of a client.
 type peer struct {
-	address string // of the client, also behind a trusted proxy
-	origin  string // the Origin header, empty when there was none
-	host    string // the Host header
+	address string                // of the client, also behind a trusted proxy
+	origin  unique.Handle[string] // the Origin header, empty when there was none
+	host    unique.Handle[string] // the Host header
+}
+
+// newPeer keeps nothing of the request that its arguments are parts of. Most
+// clients have their origin and host in common with many.
+func newPeer(address, origin, host string) peer {
+	return peer{strings.Clone(address), unique.Make(origin), unique.Make(host)}
 }
 
 // connState is how far a connection has come.
@@ -44,7 +52,7 @@ type conn struct {
 	transport transport
 	index     int // in loop.conns
 	id        uint64
-	peer      *peer
+	peer      peer
 	since     int64 // Unix ms
 	state     connState
 	dirty     bool
@@ -84,7 +92,7 @@ type conn struct {
 	endBy         time.Duration // refused and closing: when patience ends
 }
 
-func newConn(l *loop, p *peer, id uint64) *conn {
+func newConn(l *loop, p peer, id uint64) *conn {
 	cfg := &l.server.cfg
 	return &conn{
 		loop:          l,

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"container/list"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -39,10 +41,12 @@ type epollPoller struct {
 	n      int
 
 	// Of the loop.
-	slots []epollSlot
-	free  []int32
-	buf   []byte
-	other poller // for sockets that are not plain TCP
+	slots     []epollSlot
+	free      []int32
+	buf       []byte
+	door      *door     // of the first loop
+	greetings list.List // of *greeting, the oldest first
+	other     poller    // for sockets that are not plain TCP
 }
 
 // epollSlot is what epoll knows a connection by: its index and generation. A
@@ -115,10 +119,18 @@ func (p *epollPoller) wait() int {
 }
 
 func (p *epollPoller) poll() {
+	p.expireGreetings()
+	if p.door != nil {
+		p.door.resume()
+	}
 	if !p.handed.Load() {
 		return
 	}
 	for _, event := range p.events[:p.n] {
+		if event.Fd == doorSlot {
+			p.door.accept()
+			continue
+		}
 		slot := p.slots[event.Fd]
 		if slot.conn != nil && slot.generation == event.Pad {
 			slot.conn.happened(event.Events)
@@ -133,6 +145,9 @@ func (p *epollPoller) poll() {
 }
 
 func (p *epollPoller) close() {
+	for p.greetings.Len() > 0 {
+		p.greetings.Front().Value.(*greeting).gone()
+	}
 	close(p.quit)
 	// Wakes the watcher, whichever way it waits; a close error of an epoll set
 	// would lose nothing.
@@ -145,15 +160,18 @@ func (p *epollPoller) close() {
 // original closed, which ends its registration with Go's poller: one descriptor
 // and one registration remain.
 func (p *epollPoller) attach(c *conn, socket net.Conn) (transport, error) {
-	tcp, ok := socket.(*net.TCPConn)
+	if _, encrypted := socket.(*tls.Conn); encrypted {
+		return p.other.attach(c, socket)
+	}
+	tcp, ok := tcpOf(socket)
 	if !ok {
 		return p.other.attach(c, socket)
 	}
-	fd, err := takeDescriptor(tcp)
+	fd, err := takeDescriptor(tcp, socket)
 	if err != nil {
 		return nil, err
 	}
-	t := &epollConn{poller: p, conn: c, fd: fd, slot: p.takeSlot(), interest: unix.EPOLLIN | unix.EPOLLRDHUP}
+	t := &epollConn{poller: p, owner: c, fd: int32(fd), slot: p.takeSlot(), interest: unix.EPOLLIN | unix.EPOLLRDHUP}
 	p.slots[t.slot].conn = t
 	if err := t.control(unix.EPOLL_CTL_ADD); err != nil {
 		t.release()
@@ -162,19 +180,21 @@ func (p *epollPoller) attach(c *conn, socket net.Conn) (transport, error) {
 	return t, nil
 }
 
-func takeDescriptor(tcp *net.TCPConn) (fd int, err error) {
+// takeDescriptor takes the descriptor of tcp and closes socket, which is tcp or
+// is laid upon it.
+func takeDescriptor(tcp *net.TCPConn, socket net.Conn) (fd int, err error) {
 	raw, err := tcp.SyscallConn()
 	if err != nil {
-		return 0, errors.Join(fmt.Errorf("take descriptor: %w", err), tcp.Close())
+		return 0, errors.Join(fmt.Errorf("take descriptor: %w", err), socket.Close())
 	}
 	var dupErr error
 	err = raw.Control(func(original uintptr) {
 		fd, dupErr = unix.FcntlInt(original, unix.F_DUPFD_CLOEXEC, 0)
 	})
 	if err = errors.Join(err, dupErr); err != nil {
-		return 0, errors.Join(fmt.Errorf("take descriptor: %w", err), tcp.Close())
+		return 0, errors.Join(fmt.Errorf("take descriptor: %w", err), socket.Close())
 	}
-	if err := tcp.Close(); err != nil {
+	if err := socket.Close(); err != nil {
 		return 0, errors.Join(fmt.Errorf("release descriptor: %w", err), unix.Close(fd))
 	}
 	return fd, nil
@@ -190,18 +210,25 @@ func (p *epollPoller) takeSlot() int32 {
 	return int32(len(p.slots) - 1)
 }
 
+// socketOwner is told what happens on a socket, on its loop.
+type socketOwner interface {
+	received(p []byte) // p may be changed and is not kept
+	writable()
+	gone()
+}
+
 // epollConn is one descriptor in the loop's epoll set.
 type epollConn struct {
 	poller   *epollPoller
-	conn     *conn
-	fd       int
+	owner    socketOwner
+	fd       int32
 	slot     int32
 	interest uint32
 }
 
 func (t *epollConn) control(op int) error {
 	event := unix.EpollEvent{Events: t.interest, Fd: t.slot, Pad: t.poller.slots[t.slot].generation}
-	if err := unix.EpollCtl(t.poller.fd, op, t.fd, &event); err != nil {
+	if err := unix.EpollCtl(t.poller.fd, op, int(t.fd), &event); err != nil {
 		return fmt.Errorf("watch socket: %w", err)
 	}
 	return nil
@@ -218,7 +245,7 @@ func (t *epollConn) want(interest uint32) error {
 }
 
 func (t *epollConn) Write(p []byte) (int, error) {
-	n, err := retryInterrupted(func() (int, error) { return unix.Write(t.fd, p) })
+	n, err := retryInterrupted(func() (int, error) { return unix.Write(int(t.fd), p) })
 	if err != nil {
 		if !errors.Is(err, unix.EAGAIN) {
 			return 0, fmt.Errorf("write: %w", err)
@@ -233,13 +260,13 @@ func (t *epollConn) Write(p []byte) (int, error) {
 
 func (t *epollConn) Pause() {
 	if t.want(t.interest&^(unix.EPOLLIN|unix.EPOLLRDHUP)) != nil {
-		t.conn.gone()
+		t.owner.gone()
 	}
 }
 
 func (t *epollConn) Resume() {
 	if t.want(t.interest|unix.EPOLLIN|unix.EPOLLRDHUP) != nil {
-		t.conn.gone()
+		t.owner.gone()
 	}
 }
 
@@ -247,14 +274,18 @@ func (t *epollConn) Close() { t.release() }
 
 func (t *epollConn) Reset() {
 	// A socket that cannot be reset is closed all the same.
-	_ = unix.SetsockoptLinger(t.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	_ = unix.SetsockoptLinger(int(t.fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	t.release()
 }
 
-// release closes the descriptor, which takes it out of the epoll set, and gives
-// the slot to another generation.
+// release closes the descriptor, which takes it out of the epoll set.
 func (t *epollConn) release() {
-	_ = unix.Close(t.fd)
+	_ = unix.Close(int(t.fd))
+	t.vacate()
+}
+
+// vacate gives the slot to another generation.
+func (t *epollConn) vacate() {
 	slot := &t.poller.slots[t.slot]
 	slot.conn = nil
 	slot.generation++
@@ -266,16 +297,16 @@ func (t *epollConn) release() {
 func (t *epollConn) happened(events uint32) {
 	if events&unix.EPOLLOUT != 0 {
 		if t.want(t.interest&^unix.EPOLLOUT) != nil {
-			t.conn.gone()
+			t.owner.gone()
 			return
 		}
-		t.conn.writable()
+		t.owner.writable()
 	}
 	broken := events&(unix.EPOLLERR|unix.EPOLLHUP) != 0
 	switch {
 	case t.interest&unix.EPOLLIN == 0:
 		if broken {
-			t.conn.gone()
+			t.owner.gone()
 		}
 	case broken || events&(unix.EPOLLIN|unix.EPOLLRDHUP) != 0:
 		t.read()
@@ -284,12 +315,12 @@ func (t *epollConn) happened(events uint32) {
 
 func (t *epollConn) read() {
 	buf := t.poller.buf
-	n, err := retryInterrupted(func() (int, error) { return unix.Read(t.fd, buf) })
+	n, err := retryInterrupted(func() (int, error) { return unix.Read(int(t.fd), buf) })
 	switch {
 	case n > 0:
-		t.conn.received(buf[:n])
+		t.owner.received(buf[:n])
 	case err == nil || !errors.Is(err, unix.EAGAIN):
-		t.conn.gone()
+		t.owner.gone()
 	}
 }
 

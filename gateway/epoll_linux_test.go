@@ -18,18 +18,19 @@ func TestEventOfAnEarlierGeneration(t *testing.T) {
 	// Without a watcher, which would share the events with this test.
 	p := &epollPoller{loop: l, fd: fd, rearm: make(chan struct{}, 1)}
 	slot := p.takeSlot()
-	later := &epollConn{poller: p, conn: &conn{loop: l, dirty: true}, slot: slot, interest: unix.EPOLLIN}
-	later.conn.out.blocked = true
+	c := &conn{loop: l, dirty: true}
+	later := &epollConn{poller: p, owner: c, slot: slot, interest: unix.EPOLLIN}
+	c.out.blocked = true
 	p.slots[slot] = epollSlot{conn: later, generation: 7}
 	for generation, reaches := range map[int32]bool{6: false, 7: true} {
 		p.events[0] = unix.EpollEvent{Events: unix.EPOLLOUT, Fd: slot, Pad: generation}
 		p.n = 1
 		p.handed.Store(true)
 		p.poll()
-		if reached := !later.conn.out.blocked; reached != reaches {
+		if reached := !c.out.blocked; reached != reaches {
 			t.Errorf("event of generation %d reaches the connection of generation 7: %v", generation, reached)
 		}
-		later.conn.out.blocked = true
+		c.out.blocked = true
 		<-p.rearm
 	}
 }

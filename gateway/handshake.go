@@ -39,10 +39,10 @@ func checkHandshake(r *http.Request) (key string, refused *handshakeError) {
 		return "", &handshakeError{http.StatusUpgradeRequired, "WebSocket version 13 is required"}
 	}
 	key = r.Header.Get("Sec-Websocket-Key")
-	if nonce, err := base64.StdEncoding.DecodeString(key); err != nil || len(nonce) != 16 {
+	if !isNonce(key) {
 		return "", &handshakeError{http.StatusBadRequest, "malformed Sec-WebSocket-Key"}
 	}
-	if r.Method != http.MethodGet || !r.ProtoAtLeast(1, 1) || r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+	if r.Method != http.MethodGet || !r.ProtoAtLeast(1, 1) || r.URL.IsAbs() || r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
 		return "", &handshakeError{http.StatusBadRequest, "not a WebSocket handshake"}
 	}
 	return key, nil
@@ -90,17 +90,18 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		s.cfg.Logger.Debug("upgrade connection", "address", r.RemoteAddr, "error", err)
 		return
 	}
-	p := &peer{
-		address: strings.Clone(s.clientAddress(r)),
-		origin:  strings.Clone(r.Header.Get("Origin")),
-		host:    strings.Clone(r.Host),
-	}
-	id := s.lastConn.Add(1)
-	l := s.loops[id%uint64(len(s.loops))]
+	p := newPeer(s.requestAddress(r), r.Header.Get("Origin"), r.Host)
+	id, l := s.nextConnection()
 	if !l.mail.post(func() { l.attach(socket, p, id, early) }) {
 		s.connectionEnded()
 		_ = socket.Close()
 	}
+}
+
+// nextConnection returns the id of a new connection and the loop that is to have it.
+func (s *Server) nextConnection() (id uint64, l *loop) {
+	id = s.lastConn.Add(1)
+	return id, s.loops[id%uint64(len(s.loops))]
 }
 
 // hijack takes the socket from net/http, with the bytes that were sent right
@@ -124,7 +125,11 @@ func (s *Server) switchProtocols(socket net.Conn, buffered *bufio.ReadWriter, re
 		return nil, fmt.Errorf("read buffered bytes: %w", err)
 	}
 	early := append([]byte(nil), peeked...)
-	if tcp, ok := socket.(*net.TCPConn); ok {
+	if g, ok := socket.(*guest); ok {
+		early = append(early, g.early...)
+		g.early = nil
+	}
+	if tcp, ok := tcpOf(socket); ok {
 		// Without a bound a slow client hides megabytes in the kernel.
 		if err := tcp.SetWriteBuffer(s.cfg.SendBufferBytes); err != nil {
 			return nil, fmt.Errorf("set send buffer: %w", err)

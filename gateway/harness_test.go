@@ -150,14 +150,14 @@ func (f frame) offset() uint64 {
 	return n
 }
 
-const upgradeRequest = "GET /realtime HTTP/1.1\r\nHost: broker.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+const upgradeHead = "GET /realtime HTTP/1.1\r\nHost: broker.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
 
 // dial upgrades a connection; header lines end in \r\n.
 func (h *harness) dial(header string) *client {
 	h.t.Helper()
 	c := h.connect()
-	c.send(upgradeRequest + header + "\r\n")
+	c.send(upgradeHead + header + "\r\n")
 	res, err := http.ReadResponse(c.in, nil)
 	if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
 		h.t.Fatalf("handshake: %v, %v", res, err)

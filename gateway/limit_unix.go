@@ -4,9 +4,6 @@ package gateway
 
 import "golang.org/x/sys/unix"
 
-// spareDescriptors are kept for peers, the log and files.
-const spareDescriptors = 512
-
 // connectionLimit is how many clients the process may hold.
 func connectionLimit() int {
 	var limit unix.Rlimit

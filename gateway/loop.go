@@ -57,7 +57,10 @@ func (l *loop) run() {
 		}
 		l.turn()
 	}
-	l.mail.close()
+	// What was posted last may bring sockets, which are closed with the others.
+	for _, task := range l.mail.close() {
+		task()
+	}
 	for len(l.conns) > 0 {
 		l.conns[0].end(true)
 	}
@@ -126,7 +129,7 @@ func (l *loop) touch(c *conn) {
 
 // attach takes a client over whose handshake is done. early is what it sent
 // behind the handshake.
-func (l *loop) attach(socket net.Conn, peer *peer, id uint64, early []byte) {
+func (l *loop) attach(socket net.Conn, peer peer, id uint64, early []byte) {
 	c := newConn(l, peer, id)
 	transport, err := l.poller.attach(c, socket)
 	if err != nil {
@@ -134,6 +137,11 @@ func (l *loop) attach(socket net.Conn, peer *peer, id uint64, early []byte) {
 		l.server.cfg.Logger.Error("attach connection", "address", peer.address, "error", err)
 		return
 	}
+	l.adopt(c, transport, early)
+}
+
+// adopt has c served on transport.
+func (l *loop) adopt(c *conn, transport transport, early []byte) {
 	c.transport = transport
 	c.index = len(l.conns)
 	l.conns = append(l.conns, c)

@@ -114,10 +114,12 @@ func (m *mailbox) takeCommits(buf []commit, maxBytes int) (commits []commit, rai
 	return commits, raised, rest > 0
 }
 
-// close refuses what is posted from now on.
-func (m *mailbox) close() {
+// close refuses what is posted from now on and returns the tasks that are left.
+func (m *mailbox) close() (left []func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true
-	m.commits, m.raised = nil, nil
+	left = m.tasks
+	m.tasks, m.commits, m.raised = nil, nil, nil
+	return left
 }

@@ -9,13 +9,15 @@ import (
 // metrics are what a gateway counts. Channel names and keys are never labels:
 // there is no bound on how many there are.
 type metrics struct {
-	connections    prometheus.Gauge
-	delivered      prometheus.Counter
-	published      prometheus.Counter
-	gaps           prometheus.Counter
-	commitsDropped prometheus.Counter
-	refusals       *prometheus.CounterVec
-	closes         *prometheus.CounterVec
+	connections       prometheus.Gauge
+	delivered         prometheus.Counter
+	published         prometheus.Counter
+	gaps              prometheus.Counter
+	commitsDropped    prometheus.Counter
+	refusals          *prometheus.CounterVec
+	closes            *prometheus.CounterVec
+	acceptPauses      *prometheus.CounterVec
+	handshakesExpired prometheus.Counter
 }
 
 func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
@@ -31,9 +33,13 @@ func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 		commitsDropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "aptlyd_loop_commits_dropped_total", Help: "Commits that an event loop was too far behind to be handed; its subscribers read them from the log."}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "aptlyd_refusals_total", Help: "Refusals by code, over ws or http."}, []string{"code", "via"}),
+			Name: "aptlyd_refusals_total", Help: "Refusals by code, over ws or http, or at the handshake."}, []string{"code", "via"}),
 		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "aptlyd_closes_total", Help: "Connections closed, by WebSocket close code."}, []string{"code"}),
+		acceptPauses: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "aptlyd_accept_pauses_total", Help: "Times that accepting clients paused, by what there was too much or too little of."}, []string{"reason"}),
+		handshakesExpired: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "aptlyd_handshakes_expired_total", Help: "Clients closed because their first request did not come in time."}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "aptlyd_build_info", Help: "Always 1; the label says what is running.", ConstLabels: prometheus.Labels{"version": version}})
@@ -43,6 +49,7 @@ func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		build, m.connections, m.delivered, m.published, m.gaps, m.commitsDropped, m.refusals, m.closes,
+		m.acceptPauses, m.handshakesExpired,
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, err

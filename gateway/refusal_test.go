@@ -181,7 +181,7 @@ func TestPipelinedBehindTheHandshake(t *testing.T) {
 		h := newHarness(t, poller)
 		c := h.connect()
 		auth := clientFrame(ws.OpText, true, fmt.Appendf(nil, `{"type":"auth","apiKey":%q}`, h.secret))
-		c.send(upgradeRequest + "\r\n" + string(auth))
+		c.send(upgradeHead + "\r\n" + string(auth))
 		if res, err := http.ReadResponse(c.in, nil); err != nil || res.StatusCode != 101 {
 			t.Fatal(res, err)
 		}

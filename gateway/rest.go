@@ -43,7 +43,7 @@ func (s *Server) keyOf(w http.ResponseWriter, r *http.Request) (fsm.Key, *Refusa
 	if !originAllowed(project, origin, r.Host) {
 		w.Header().Del("Access-Control-Allow-Origin")
 		if key.Kind == fsm.PublicKey {
-			if limited := s.failedAuth(s.clientAddress(r), text); limited != nil {
+			if limited := s.failedAuth(s.requestAddress(r), text); limited != nil {
 				return fsm.Key{}, limited
 			}
 			return fsm.Key{}, refuseOrigin(origin)
@@ -61,7 +61,7 @@ func (s *Server) findKey(r *http.Request, text string) (fsm.Key, *Refusal) {
 			return key, nil
 		}
 	}
-	if limited := s.failedAuth(s.clientAddress(r), text); limited != nil {
+	if limited := s.failedAuth(s.requestAddress(r), text); limited != nil {
 		return fsm.Key{}, limited
 	}
 	if wellFormed {

@@ -336,7 +336,7 @@ func TestUpgradeAfterAnotherRequest(t *testing.T) {
 			t.Fatal(res, err)
 		}
 		_ = res.Body.Close()
-		c.send(upgradeRequest + "\r\n")
+		c.send(upgradeHead + "\r\n")
 		if res, err := http.ReadResponse(c.in, nil); err != nil || res.StatusCode != 101 {
 			t.Fatal(res, err)
 		}

@@ -18,22 +18,25 @@ import (
 
 // Server is a gateway: it serves clients on one listener.
 type Server struct {
-	cfg      Config
-	step     time.Duration // of the loops' wheels
-	ctx      context.Context
-	cancel   context.CancelFunc
-	metrics  *metrics
-	http     *http.Server
-	loops    []*loop
-	interest interest
-	workers  *workers
-	catchUps *catchUps
-	failures *limiter
-	instance [4]byte // tells this process's connection ids from all others
+	cfg       Config
+	step      time.Duration // of the loops' wheels
+	ctx       context.Context
+	cancel    context.CancelFunc
+	metrics   *metrics
+	http      *http.Server
+	loops     []*loop
+	interest  interest
+	workers   *workers
+	catchUps  *catchUps
+	failures  *limiter
+	newcomers *newcomers
+	lobby     *lobby
+	instance  [4]byte // tells this process's connection ids from all others
 
 	open        atomic.Bool
 	draining    atomic.Bool
 	connections atomic.Int64
+	strangers   atomic.Int64 // sockets from the door that are no connection, or not yet
 	lastConn    atomic.Uint64
 	running     sync.WaitGroup
 	requests    sync.RWMutex // read-held by each HTTP request
@@ -56,28 +59,27 @@ func New(cfg Config) (*Server, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{
-		cfg:      cfg,
-		step:     wheelStep(&cfg),
-		ctx:      ctx,
-		cancel:   cancel,
-		metrics:  m,
-		interest: interest{loops: make(map[fsm.ChannelKey]uint64)},
-		catchUps: &catchUps{broker: cfg.Broker, timeout: cfg.RequestTimeout},
-		failures: newLimiter(cfg.FailedAuthBurst, float64(cfg.FailedAuthRate)),
+		cfg:       cfg,
+		step:      wheelStep(&cfg),
+		ctx:       ctx,
+		cancel:    cancel,
+		metrics:   m,
+		interest:  interest{loops: make(map[fsm.ChannelKey]uint64)},
+		catchUps:  &catchUps{broker: cfg.Broker, timeout: cfg.RequestTimeout},
+		newcomers: newNewcomers(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
+		lobby:     newLobby(cfg.Listener.Addr()),
+		failures:  newLimiter(cfg.FailedAuthBurst, float64(cfg.FailedAuthRate)),
 	}
 	if _, err := rand.Read(s.instance[:]); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	for i := range cfg.Loops {
-		l, err := newLoop(s, i)
-		if err != nil {
-			for _, started := range s.loops {
-				started.poller.close()
-			}
-			cancel()
-			return nil, fmt.Errorf("gateway: start event loop: %w", err)
+	requests, err := s.makeLoops()
+	if err != nil {
+		for _, l := range s.loops {
+			l.poller.close()
 		}
-		s.loops = append(s.loops, l)
+		cancel()
+		return nil, fmt.Errorf("gateway: start event loop: %w", err)
 	}
 	s.workers = startWorkers(cfg.Workers)
 	for _, l := range s.loops {
@@ -86,12 +88,35 @@ func New(cfg Config) (*Server, error) {
 	s.http = s.newHTTPServer()
 	s.running.Go(func() {
 		// A node that must not go on closes the listener first of all.
-		if err := s.http.Serve(cfg.Listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+		if err := s.http.Serve(requests); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			s.served = err
 			cfg.Logger.Error("serve clients", "error", err)
 		}
 	})
 	return s, nil
+}
+
+// makeLoops makes the event loops and returns the listener of what is net/http's
+// to serve.
+func (s *Server) makeLoops() (net.Listener, error) {
+	for i := range s.cfg.Loops {
+		l, err := newLoop(s, i)
+		if err != nil {
+			return nil, err
+		}
+		s.loops = append(s.loops, l)
+	}
+	keeper, ok := s.loops[0].poller.(doorkeeper)
+	if listener, tcp := s.cfg.Listener.(*net.TCPListener); ok && tcp {
+		return keeper.openDoor(listener)
+	}
+	return s.cfg.Listener, nil
+}
+
+// doorkeeper is a poller that accepts clients itself and hands over only those
+// that are net/http's.
+type doorkeeper interface {
+	openDoor(l *net.TCPListener) (net.Listener, error)
 }
 
 // wheelStep is as coarse as the shortest time to keep allows.
@@ -166,7 +191,11 @@ func (l *loop) drain(n int) {
 func (s *Server) Abort() {
 	s.closing.Do(func() {
 		s.draining.Store(true)
-		s.closed = s.http.Close()
+		for _, err := range []error{s.cfg.Listener.Close(), s.http.Close()} {
+			if !errors.Is(err, net.ErrClosed) {
+				s.closed = errors.Join(s.closed, err)
+			}
+		}
 		s.cancel()
 		for _, l := range s.loops {
 			l.stop()
@@ -196,6 +225,17 @@ func (s *Server) admitConnection() bool {
 	}
 	s.metrics.connections.Inc()
 	return true
+}
+
+// crowded says of what there is too much for another client to be accepted.
+func (s *Server) crowded() (reason string) {
+	switch {
+	case s.newcomers.full():
+		return "handshakes"
+	case s.connections.Load()+s.strangers.Load() >= int64(s.cfg.MaxConnections+spareDescriptors/2):
+		return "connections"
+	}
+	return ""
 }
 
 func (s *Server) connectionEnded() {

@@ -128,8 +128,8 @@ func (c *conn) admit(key fsm.Key, text string) {
 		c.refuseAuth(Refuse(CodeInvalidKey, "the API key is not valid"), text)
 		return
 	}
-	if key.Kind == fsm.PublicKey && !originAllowed(project, c.peer.origin, c.peer.host) {
-		c.refuseAuth(refuseOrigin(c.peer.origin), text)
+	if key.Kind == fsm.PublicKey && !originAllowed(project, c.peer.origin.Value(), c.peer.host.Value()) {
+		c.refuseAuth(refuseOrigin(c.peer.origin.Value()), text)
 		return
 	}
 	c.state = stateOpen
@@ -155,8 +155,8 @@ func refuseOrigin(header string) *Refusal {
 
 // rejudge closes a client whose origin its project no longer allows.
 func (c *conn) rejudge(project *fsm.Project) {
-	if c.state == stateOpen && !c.server && !originAllowed(project, c.peer.origin, c.peer.host) {
-		c.refuse(refuseOrigin(c.peer.origin), "", "")
+	if c.state == stateOpen && !c.server && !originAllowed(project, c.peer.origin.Value(), c.peer.host.Value()) {
+		c.refuse(refuseOrigin(c.peer.origin.Value()), "", "")
 	}
 }
 

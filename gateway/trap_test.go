@@ -363,7 +363,7 @@ func TestTrap13EndpointIsOneAddress(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
 		h := newHarness(t, poller)
 		c := h.connect()
-		c.send(strings.Replace(upgradeRequest, "/realtime", "/", 1) + "\r\n")
+		c.send(strings.Replace(upgradeHead, "/realtime", "/", 1) + "\r\n")
 		res, err := http.ReadResponse(c.in, nil)
 		if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
 			t.Fatalf("got %v, %v", res, err)

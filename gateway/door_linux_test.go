@@ -1,0 +1,213 @@
+package gateway
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// pauses returns how often accepting has paused for a reason.
+func (h *harness) pauses(reason string) (n float64) {
+	h.t.Helper()
+	families, err := h.server.cfg.Registry.Gather()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "aptlyd_accept_pauses_total" && m.GetLabel()[0].GetValue() == reason {
+				n = m.GetCounter().GetValue()
+			}
+		}
+	}
+	return n
+}
+
+// untilPaused waits until accepting has paused for a reason.
+func (h *harness) untilPaused(reason string) {
+	h.t.Helper()
+	eventually(h.t, func() string {
+		if h.pauses(reason) == 0 {
+			return "accepting does not pause for " + reason
+		}
+		return ""
+	})
+}
+
+// strangersGone waits until no socket is left that is not a connection.
+func (h *harness) strangersGone() {
+	h.t.Helper()
+	eventually(h.t, func() string {
+		if n := h.server.strangers.Load(); n != 0 {
+			return fmt.Sprintf("%d strangers", n)
+		}
+		n := h.server.newcomers
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.total != 0 || len(n.byAddress) != 0 {
+			return fmt.Sprintf("%d newcomers of %d addresses", n.total, len(n.byAddress))
+		}
+		return ""
+	})
+}
+
+// Newcomers beyond the limit of an address are turned away, and the others
+// still come in.
+func TestHalfOpenHandshakesOfOneAddress(t *testing.T) {
+	h := newHarness(t, "epoll", func(c *Config) { c.MaxAddressHandshakes = 20 })
+	good := h.open(h.public)
+	var half []*client
+	for range 20 {
+		c := h.connect()
+		c.send("GET / HTTP/1.1\r\n")
+		half = append(half, c)
+	}
+	eventually(t, func() string {
+		n := h.server.newcomers
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.total != 20 {
+			return fmt.Sprintf("%d newcomers", n.total)
+		}
+		return ""
+	})
+	over := h.connect()
+	res, err := http.ReadResponse(over.in, nil)
+	if err != nil || res.StatusCode != 429 || res.Header.Get("Retry-After") == "" {
+		t.Fatalf("got %v, %v", res, err)
+	}
+	good.subscribe("c", "")
+	_ = half[0].socket.Close()
+	eventually(t, func() string {
+		c := h.connect()
+		c.send(upgradeHead + "\r\n")
+		if res, err := http.ReadResponse(c.in, nil); err != nil || res.StatusCode != 101 {
+			return fmt.Sprintf("%v, %v", res, err)
+		}
+		return ""
+	})
+	for _, c := range half {
+		_ = c.socket.Close()
+	}
+	h.strangersGone()
+}
+
+// With too many newcomers the others wait, and are served once there is room.
+func TestHerdWaits(t *testing.T) {
+	h := newHarness(t, "epoll", func(c *Config) { c.MaxHandshakes = 2 })
+	first, second := h.connect(), h.connect()
+	waits := h.connect()
+	waits.send(upgradeHead + "\r\n")
+	h.untilPaused("handshakes")
+	first.send(upgradeHead + "\r\n")
+	second.send(upgradeHead + "\r\n")
+	for i, c := range []*client{first, second, waits} {
+		if res, err := http.ReadResponse(c.in, nil); err != nil || res.StatusCode != 101 {
+			t.Errorf("client %d: %v, %v", i, res, err)
+		}
+	}
+	h.strangersGone()
+}
+
+// Without a free descriptor accepting pauses and goes on when there is one.
+// This test must run alone: it takes all descriptors of the process.
+func TestNoDescriptorLeft(t *testing.T) {
+	h := newHarness(t, "epoll")
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	probe, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := []*os.File{probe}
+	defer func() {
+		for _, f := range held {
+			_ = f.Close()
+		}
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(probe.Fd()) + 8, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			break
+		}
+		held = append(held, f)
+	}
+	free := func() {
+		_ = held[len(held)-1].Close()
+		held = held[:len(held)-1]
+	}
+	free()
+	c := h.connect() // takes the last one
+	c.send(upgradeHead + "\r\n")
+	h.untilPaused("descriptors")
+	if n := h.pauses("descriptors"); n > 1000 {
+		t.Errorf("accepting spins: %v pauses", n)
+	}
+	free()
+	if res, err := http.ReadResponse(c.in, nil); err != nil || res.StatusCode != 101 {
+		t.Errorf("got %v, %v", res, err)
+	}
+}
+
+// What is not an upgrade is net/http's, with every byte, and may become one
+// later.
+func TestUpgradeOfAKeptAliveConnection(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller)
+		c := h.connect()
+		body := `{"channel":"c","message":"` + strings.Repeat("x", 40<<10) + `"}`
+		post := fmt.Sprintf("POST /realtime HTTP/1.1\r\nHost: x\r\nx-api-key: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+			h.secret, len(body), body)
+		for _, cutAt := range []int{len(post), 10, 200, len(post) - 1} {
+			c.send(post[:cutAt])
+			c.send(post[cutAt:])
+			res, err := http.ReadResponse(c.in, nil)
+			if err != nil || res.StatusCode != 200 {
+				t.Fatalf("publish: %v, %v", res, err)
+			}
+			if _, err := io.Copy(io.Discard, res.Body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.send(upgradeHead + "Origin: " + testOrigin + "\r\n\r\n")
+		if res, err := http.ReadResponse(c.in, nil); err != nil || res.StatusCode != 101 {
+			t.Fatalf("upgrade: %v, %v", res, err)
+		}
+		c.text(`{"type":"auth","apiKey":"%s","timestamp":1}`, h.public)
+		c.want("auth_success")
+		c.want("connected")
+		_ = c.socket.Close()
+		h.strangersGone()
+	})
+}
+
+// A node that must not go on closes its listener first, which the loops take
+// for no mistake.
+func TestListenerClosedByItsOwner(t *testing.T) {
+	h := newHarness(t, "epoll", func(c *Config) { c.MaxHandshakes = 1 })
+	h.connect() // accepting pauses, and would go on
+	c := h.connect()
+	h.untilPaused("handshakes")
+	if err := h.server.cfg.Listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.in.ReadByte(); err == nil {
+		t.Error("a client is served by a closed listener")
+	}
+	if n := h.server.ConnectionCount(); n != 0 {
+		t.Errorf("%d connections", n)
+	}
+}

@@ -1,0 +1,173 @@
+package gateway
+
+import (
+	"bytes"
+	"container/list"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// greeting is a client whose first request is being read. It ends in a
+// connection on the same descriptor, with net/http, or with an answer that the
+// request makes no sense. All of it belongs to its loop.
+type greeting struct {
+	poller  *epollPoller
+	socket  *epollConn
+	from    netip.Addr
+	by      time.Duration // when patience ends, since the loop began
+	waiting *list.Element // in poller.greetings, by their age
+	head    headReader
+	refused bool // has its answer; what it still sends is dropped
+	dropped int  // bytes
+}
+
+// maxDropped is how much a refused client may send before it is reset. To close
+// while something is unread would take the answer from it.
+const maxDropped = 256 << 10
+
+// greet begins with an accepted descriptor, whose request has mostly come with it.
+func (p *epollPoller) greet(fd int, from netip.Addr) {
+	s := p.loop.server
+	g := &greeting{
+		poller: p,
+		socket: &epollConn{poller: p, fd: int32(fd), slot: p.takeSlot(), interest: unix.EPOLLIN | unix.EPOLLRDHUP},
+		from:   from,
+		by:     p.loop.now + s.cfg.HandshakeTimeout,
+		head:   headReader{limit: s.cfg.MaxHandshakeBytes},
+	}
+	g.socket.owner = g
+	g.waiting = p.greetings.PushBack(g)
+	p.slots[g.socket.slot].conn = g.socket
+	if err := g.socket.prepare(s.cfg.SendBufferBytes); err != nil {
+		s.cfg.Logger.Debug("greet client", "address", from, "error", err)
+		g.gone()
+		return
+	}
+	g.socket.read()
+}
+
+// prepare has the descriptor watched. Without a bound on the send buffer a slow
+// client hides megabytes in the kernel.
+func (t *epollConn) prepare(sendBuffer int) error {
+	if err := unix.SetsockoptInt(int(t.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer); err != nil {
+		return fmt.Errorf("set send buffer: %w", err)
+	}
+	if err := unix.SetsockoptInt(int(t.fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return fmt.Errorf("set no delay: %w", err)
+	}
+	return t.control(unix.EPOLL_CTL_ADD)
+}
+
+// expireGreetings ends those that took too long.
+func (p *epollPoller) expireGreetings() {
+	for e := p.greetings.Front(); e != nil; e = p.greetings.Front() {
+		g := e.Value.(*greeting)
+		if g.by > p.loop.now {
+			return
+		}
+		if !g.refused {
+			p.loop.server.metrics.handshakesExpired.Inc()
+		}
+		g.gone()
+	}
+}
+
+func (g *greeting) received(p []byte) {
+	if g.refused {
+		if g.dropped += len(p); g.dropped > maxDropped {
+			g.end()
+			g.leave()
+			g.socket.Reset()
+		}
+		return
+	}
+	sent, end, err := g.head.next(p)
+	switch {
+	case err != nil:
+		g.refuse(err)
+	case end > 0:
+		g.decide(sent, end)
+	}
+}
+
+func (g *greeting) writable() {}
+
+func (g *greeting) gone() {
+	g.end()
+	g.leave()
+	g.socket.Close()
+}
+
+// end takes the greeting off those that are not finished.
+func (g *greeting) end() {
+	g.poller.greetings.Remove(g.waiting)
+	g.poller.loop.server.newcomers.leave(g.from)
+}
+
+// leave says that the socket is closed or of the connections now.
+func (g *greeting) leave() { g.poller.loop.server.strangers.Add(-1) }
+
+// refuse answers a request that makes no sense.
+func (g *greeting) refuse(err *handshakeError) {
+	g.refused, g.head = true, headReader{}
+	if _, err := g.socket.Write(plainAnswer(err)); err != nil {
+		g.gone()
+		return
+	}
+	// The client reads the answer and closes, or is closed when it takes too long.
+	if err := unix.Shutdown(int(g.socket.fd), unix.SHUT_WR); err != nil {
+		g.gone()
+	}
+}
+
+func plainAnswer(err *handshakeError) []byte {
+	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s\n",
+		err.status, http.StatusText(err.status), len(err.reason)+1, err.reason)
+}
+
+// decide gives a client whose request is there to whom it is for.
+func (g *greeting) decide(sent []byte, end int) {
+	s := g.poller.loop.server
+	g.end()
+	u, clean := parseUpgrade(string(sent[:end]))
+	if clean && s.open.Load() && !s.draining.Load() && s.admitConnection() {
+		g.upgrade(u, sent[end:])
+		return
+	}
+	if err := g.handOver(sent); err != nil {
+		s.cfg.Logger.Debug("hand client over to net/http", "address", g.from, "error", err)
+		g.leave()
+	}
+}
+
+// upgrade makes a connection of the client. Who may stay is decided when it
+// authenticates.
+func (g *greeting) upgrade(u upgrade, early []byte) {
+	l := g.poller.loop
+	g.leave()
+	response := appendHandshakeResponse(l.scratch[:0], u.key)
+	if n, err := g.socket.Write(response); err != nil || n < len(response) {
+		l.server.connectionEnded()
+		g.socket.Reset()
+		return
+	}
+	address := l.server.clientAddress(g.from.String(), u.forwarded)
+	c := newConn(l, newPeer(address, u.origin, u.host), l.server.lastConn.Add(1))
+	g.socket.owner = c
+	l.adopt(c, g.socket, early)
+}
+
+func (g *greeting) handOver(sent []byte) error {
+	socket, err := g.socket.surrender()
+	if err != nil {
+		return err
+	}
+	if visitor := (&guest{Conn: socket, early: bytes.Clone(sent), leave: g.leave}); !g.poller.loop.server.lobby.admit(visitor) {
+		return visitor.Close()
+	}
+	return nil
+}

@@ -1,0 +1,50 @@
+package gateway
+
+import (
+	"net/netip"
+	"sync"
+)
+
+// newcomers counts the clients whose first request has not come in full, so
+// that neither all of them nor those of one address take every descriptor.
+type newcomers struct {
+	limit      int // of all
+	perAddress int
+
+	mu        sync.Mutex
+	total     int
+	byAddress map[netip.Addr]int
+}
+
+func newNewcomers(limit, perAddress int) *newcomers {
+	return &newcomers{limit: limit, perAddress: perAddress, byAddress: make(map[netip.Addr]int)}
+}
+
+// full reports whether no more may come for now.
+func (n *newcomers) full() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.total >= n.limit
+}
+
+// enter counts a newcomer in, unless there are too many of its address. For a
+// trusted proxy, who speaks for many, the address sets no bound.
+func (n *newcomers) enter(from netip.Addr, trusted bool) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !trusted && n.byAddress[from] >= n.perAddress {
+		return false
+	}
+	n.total++
+	n.byAddress[from]++
+	return true
+}
+
+func (n *newcomers) leave(from netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.total--
+	if n.byAddress[from]--; n.byAddress[from] == 0 {
+		delete(n.byAddress, from)
+	}
+}

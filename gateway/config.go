@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,6 +35,9 @@ type Config struct {
 
 	Console  http.Handler         // served at /console/; nil serves nothing there
 	Registry *prometheus.Registry // takes the metrics, and is what /metrics shows; nil for neither
+	// TLS is what clients are met with; nil for none. Encrypted connections are
+	// served by the portable poller, whichever serves the others.
+	TLS *tls.Config
 	// TrustedProxies may say in X-Forwarded-For whom they speak for.
 	TrustedProxies []netip.Prefix
 

@@ -105,10 +105,12 @@ func (t *portableConn) Reset() {
 	}
 	t.ended = true
 	close(t.end)
-	if tcp, ok := t.socket.(*net.TCPConn); ok {
+	if tcp, ok := tcpOf(t.socket); ok {
 		_ = tcp.SetLinger(0)
+		_ = tcp.Close() // past TLS, which would wait to say goodbye
+	} else {
+		_ = t.socket.Close()
 	}
-	_ = t.socket.Close()
 	t.mu.Lock()
 	t.closing = true
 	t.mu.Unlock()

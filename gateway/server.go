@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -105,6 +106,9 @@ func (s *Server) makeLoops() (net.Listener, error) {
 			return nil, err
 		}
 		s.loops = append(s.loops, l)
+	}
+	if s.cfg.TLS != nil {
+		return tls.NewListener(s.cfg.Listener, s.cfg.TLS), nil
 	}
 	keeper, ok := s.loops[0].poller.(doorkeeper)
 	if listener, tcp := s.cfg.Listener.(*net.TCPListener); ok && tcp {

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -30,6 +32,9 @@ type Config struct {
 	AdminToken         string // the cluster's; made by the node that bootstraps when empty
 	BootstrapPublicKey string // preset keys of project "default"
 	BootstrapServerKey string
+
+	TLSCert string // PEM file of the certificate that clients are shown; with TLSKey or not at all
+	TLSKey  string // PEM file of its key
 
 	Poller         string // "epoll" or "portable"
 	TrustedProxies []netip.Prefix
@@ -140,10 +145,32 @@ func (c *Config) Validate() error {
 	if c.AdminToken != "" && len(c.AdminToken) < 16 {
 		return &ConfigError{"admin-token", "must have at least 16 characters"}
 	}
+	switch {
+	case c.TLSCert != "" && c.TLSKey == "":
+		return &ConfigError{"tls-key", "must be given with --tls-cert"}
+	case c.TLSKey != "" && c.TLSCert == "":
+		return &ConfigError{"tls-cert", "must be given with --tls-key"}
+	}
 	if err := c.Limits.Validate(); err != nil {
 		return fmt.Errorf("check limits: %w", err)
 	}
 	return nil
+}
+
+// clientTLS returns what clients are met with, nil for plain TCP.
+func (c *Config) clientTLS(log *slog.Logger) (*tls.Config, error) {
+	if c.TLSCert == "" {
+		return nil, nil
+	}
+	cert, err := gateway.LoadCertificate(c.TLSCert, c.TLSKey, log)
+	var unreadable *fs.PathError
+	switch {
+	case errors.As(err, &unreadable) && unreadable.Path == c.TLSKey:
+		return nil, &ConfigError{"tls-key", err.Error()}
+	case err != nil:
+		return nil, &ConfigError{"tls-cert", err.Error()}
+	}
+	return cert.TLS(), nil
 }
 
 func isLoopback(host string) bool {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -26,6 +27,8 @@ func TestValidateNamesTheSetting(t *testing.T) {
 		{"bootstrap-public-key", func(c *Config) { c.BootstrapPublicKey = "pk_short" }},
 		{"bootstrap-server-key", func(c *Config) { c.BootstrapServerKey = newKey("p", "public", "").Secret }},
 		{"admin-token", func(c *Config) { c.AdminToken = "guess" }},
+		{"tls-key", func(c *Config) { c.TLSCert = "cert.pem" }},
+		{"tls-cert", func(c *Config) { c.TLSKey = "key.pem" }},
 	} {
 		cfg := DefaultConfig()
 		c.change(&cfg)
@@ -68,5 +71,28 @@ func TestDataDirOthersCanReadIsRefused(t *testing.T) {
 	}
 	if err := prepareDataDir(dir); err == nil {
 		t.Error("a data folder that the group can read was taken")
+	}
+}
+
+func TestCertificateThatCannotBeUsed(t *testing.T) {
+	dir := t.TempDir()
+	nonsense := filepath.Join(dir, "nonsense.pem")
+	if err := os.WriteFile(nonsense, []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	missing := filepath.Join(dir, "missing.pem")
+	for setting, cfg := range map[string]Config{
+		"tls-cert": {TLSCert: missing, TLSKey: nonsense},
+		"tls-key":  {TLSCert: nonsense, TLSKey: missing},
+	} {
+		var wrong *ConfigError
+		if _, err := cfg.clientTLS(slog.Default()); !errors.As(err, &wrong) || wrong.Setting != setting {
+			t.Errorf("%s: got %v", setting, err)
+		}
+	}
+	var wrong *ConfigError
+	cfg := Config{TLSCert: nonsense, TLSKey: nonsense}
+	if _, err := cfg.clientTLS(slog.Default()); !errors.As(err, &wrong) || wrong.Setting != "tls-cert" {
+		t.Errorf("nonsense: got %v", err)
 	}
 }

@@ -81,6 +81,10 @@ func Start(cfg Config) (_ *Node, err error) {
 		}
 	}()
 
+	clientTLS, err := cfg.clientTLS(n.log.With("component", "gateway"))
+	if err != nil {
+		return nil, err
+	}
 	clients, err := n.listen("listen", cfg.Listen)
 	if err != nil {
 		return nil, err
@@ -97,6 +101,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.gateway, err = gateway.New(gateway.Config{
 		Listener:       clients,
 		Broker:         n,
+		TLS:            clientTLS,
 		Poller:         cfg.Poller,
 		Console:        http.StripPrefix("/console", console.Handler()),
 		TrustedProxies: cfg.TrustedProxies,

@@ -76,6 +76,8 @@ over the file.`,
 	f.StringVar(&cfg.AdminToken, "admin-token", cfg.AdminToken, "the cluster's admin token (default: made by the node that bootstraps, printed once)")
 	f.StringVar(&cfg.BootstrapPublicKey, "bootstrap-public-key", cfg.BootstrapPublicKey, `preset public key of project "default"`)
 	f.StringVar(&cfg.BootstrapServerKey, "bootstrap-server-key", cfg.BootstrapServerKey, `preset server key of project "default"`)
+	f.StringVar(&cfg.TLSCert, "tls-cert", cfg.TLSCert, "PEM file of the certificate to serve clients with, with its chain; read again when it changes")
+	f.StringVar(&cfg.TLSKey, "tls-key", cfg.TLSKey, "PEM file of its key")
 	f.StringSliceVar(&proxies, "trusted-proxies", nil, "CIDRs whose X-Forwarded-For says the client's address")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	f.DurationVar(&cfg.PublishTimeout, "publish-timeout", cfg.PublishTimeout, "an unanswered publish is given up after it")
@@ -92,6 +94,8 @@ func addLimitFlags(f *pflag.FlagSet, cfg *node.Config) {
 	f.IntVar(&l.MaxMessageBytes, "max-message-bytes", l.MaxMessageBytes, "payload of one message, at most 1 MiB")
 	f.IntVar(&l.MaxChannels, "max-channels", l.MaxChannels, "channels per connection")
 	f.IntVar(&l.MaxConnections, "max-connections", l.MaxConnections, "client connections (0: descriptor limit less what the node itself needs)")
+	f.IntVar(&l.MaxHandshakes, "max-handshakes", l.MaxHandshakes, "clients whose first request is not complete; more wait to be accepted (epoll)")
+	f.IntVar(&l.MaxAddressHandshakes, "max-address-handshakes", l.MaxAddressHandshakes, "of those from one address, but for trusted proxies; more are turned away (epoll)")
 	f.IntVar(&l.MaxDepth, "max-json-depth", l.MaxDepth, "nesting of JSON in frames and bodies")
 	f.DurationVar(&l.AuthTimeout, "auth-timeout", l.AuthTimeout, "from connect to a complete auth frame")
 	f.DurationVar(&l.HandshakeTimeout, "handshake-timeout", l.HandshakeTimeout, "for the HTTP header of a request")
@@ -133,7 +137,7 @@ func serve(ctx context.Context, cfg node.Config, out io.Writer) error {
 				return errors.Join(err, n.Close())
 			}
 			if creds, first := n.Credentials(); first {
-				printWelcome(out, creds, consoleURL(n.Addr()))
+				printWelcome(out, creds, consoleURL(n.Addr(), cfg.TLSCert != ""))
 			}
 			ready = nil
 		case s := <-signals:
@@ -155,15 +159,19 @@ func serve(ctx context.Context, cfg node.Config, out io.Writer) error {
 }
 
 // consoleURL returns the address under which this machine reaches the console.
-func consoleURL(addr net.Addr) string {
+func consoleURL(addr net.Addr, encrypted bool) string {
+	scheme := "http://"
+	if encrypted {
+		scheme = "https://"
+	}
 	host, port, err := net.SplitHostPort(addr.String())
 	if err != nil {
-		return "http://" + addr.String() + "/console/"
+		return scheme + addr.String() + "/console/"
 	}
 	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
 		host = "localhost"
 	}
-	return "http://" + net.JoinHostPort(host, port) + "/console/"
+	return scheme + net.JoinHostPort(host, port) + "/console/"
 }
 
 // printWelcome shows what will never be shown again.

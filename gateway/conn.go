@@ -57,6 +57,7 @@ type conn struct {
 	state     connState
 	dirty     bool
 	draining  bool // to be closed when no publish is unanswered
+	expelled  bool // to be reset at the end of this turn
 
 	// Who it is, once open.
 	keyID   string
@@ -223,6 +224,10 @@ func (c *conn) settle() {
 	if c.state == stateEnded {
 		return
 	}
+	if c.expelled {
+		c.end(true)
+		return
+	}
 	if c.heartbeatDue && !c.out.blocked {
 		c.heartbeatDue = false
 		c.out.urgent = append(c.out.urgent, heartbeatFrame...)
@@ -244,6 +249,16 @@ func (c *conn) close(code closeCode, reason string) {
 	c.loop.wheel.schedule(c, c.endBy)
 	c.loop.touch(c)
 	c.loop.server.metrics.closed(code)
+}
+
+// hasten resets a connection that is closed because it must not be shown
+// anything more, if its socket is full: the client would read what is in it
+// before it could be told.
+func (c *conn) hasten() {
+	if c.out.blocked {
+		c.expelled = true
+		c.loop.touch(c)
+	}
 }
 
 // forget drops all subscriptions and what was to be delivered or answered.

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -32,5 +34,35 @@ func TestEventOfAnEarlierGeneration(t *testing.T) {
 		}
 		c.out.blocked = true
 		<-p.rearm
+	}
+}
+
+// A slow client must not hide megabytes in the kernel, however it came in.
+func TestSendBufferIsBounded(t *testing.T) {
+	h := newHarness(t, "epoll", func(c *Config) { c.SendBufferBytes = 16 << 10 })
+	h.open(h.public)
+	late := h.connect()
+	late.send("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n" + upgradeHead + "\r\n")
+	eventually(t, func() string {
+		if n := h.server.ConnectionCount(); n != 2 {
+			return fmt.Sprintf("%d connections", n)
+		}
+		return ""
+	})
+	var sizes []int
+	h.server.ask(func(l *loop) func() {
+		var mine []int
+		for _, c := range l.conns {
+			size, err := unix.GetsockoptInt(int(c.transport.(*epollConn).fd), unix.SOL_SOCKET, unix.SO_SNDBUF)
+			if err != nil {
+				size = -1
+			}
+			mine = append(mine, size)
+		}
+		return func() { sizes = append(sizes, mine...) }
+	})
+	// The kernel doubles what it is asked for (socket(7)).
+	if !slices.Equal(sizes, []int{32 << 10, 32 << 10}) {
+		t.Errorf("send buffers of %v bytes", sizes)
 	}
 }

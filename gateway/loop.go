@@ -163,6 +163,7 @@ func (l *loop) detach(c *conn) {
 func (l *loop) closeAll(code closeCode, reason string) {
 	for _, c := range l.conns {
 		c.close(code, reason)
+		c.hasten()
 	}
 }
 

@@ -117,4 +117,5 @@ func (s *Server) onLoops(task func(l *loop)) {
 
 func (c *conn) revoke() {
 	c.refuse(Refuse(CodeKeyRevoked, "the API key was revoked"), "", "")
+	c.hasten()
 }

@@ -157,6 +157,7 @@ func refuseOrigin(header string) *Refusal {
 func (c *conn) rejudge(project *fsm.Project) {
 	if c.state == stateOpen && !c.server && !originAllowed(project, c.peer.origin.Value(), c.peer.host.Value()) {
 		c.refuse(refuseOrigin(c.peer.origin.Value()), "", "")
+		c.hasten()
 	}
 }
 

@@ -1,0 +1,86 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"runtime"
+	"testing"
+)
+
+// holdings is what a server may not keep of clients that have gone.
+type holdings struct {
+	descriptors, goroutines       int
+	connections, topics, interest int
+	slotsTaken, greetings, guests int
+}
+
+func (h *harness) holdings() (sum holdings) {
+	h.t.Helper()
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	sum.descriptors, sum.goroutines = len(open), runtime.NumGoroutine()
+	h.server.ask(func(l *loop) func() {
+		mine := holdings{connections: len(l.conns), topics: len(l.topics)}
+		if p, ok := l.poller.(*epollPoller); ok {
+			mine.slotsTaken, mine.greetings = len(p.slots)-len(p.free), p.greetings.Len()
+		}
+		return func() {
+			sum.connections += mine.connections
+			sum.topics += mine.topics
+			sum.slotsTaken += mine.slotsTaken
+			sum.greetings += mine.greetings
+		}
+	})
+	h.server.interest.mu.Lock()
+	defer h.server.interest.mu.Unlock()
+	sum.interest = len(h.server.interest.loops)
+	sum.guests = int(h.server.strangers.Load())
+	return sum
+}
+
+// Clients come and go in every way there is, and nothing of them stays.
+// Descriptors and goroutines are the process's, so this test must run alone.
+func TestNothingStaysOfClients(t *testing.T) {
+	for name := range pollers {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, name)
+			before := h.holdings()
+			for round := range 20 {
+				var clients []*client
+				for i := range 20 {
+					c := h.open(h.public)
+					c.subscribe(fmt.Sprint("c", i%5), "")
+					clients = append(clients, c)
+				}
+				half := h.connect()
+				half.send("GET /realtime HTTP/1.1\r\nHost: ")
+				silent := h.connect()
+				plain := h.connect()
+				plain.send("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+				if res, err := http.ReadResponse(plain.in, nil); err != nil || res.StatusCode != 200 {
+					t.Fatalf("readyz: %v, %v", res, err)
+				}
+				refused := h.connect()
+				refused.send("nonsense\r\n\r\n")
+				if res, err := http.ReadResponse(refused.in, nil); err != nil || res.StatusCode != 400 {
+					t.Fatalf("nonsense: %v, %v", res, err)
+				}
+				if round%2 == 0 {
+					h.server.onLoops(func(l *loop) { l.closeAll(closeTryLater, "test") })
+				}
+				for _, c := range append(clients, half, silent, plain, refused) {
+					_ = c.socket.Close()
+				}
+			}
+			eventually(t, func() string {
+				if now := h.holdings(); now != before {
+					return fmt.Sprintf("before: %+v, now: %+v", before, now)
+				}
+				return ""
+			})
+		})
+	}
+}

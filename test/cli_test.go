@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"os"
@@ -79,6 +80,29 @@ func TestCommandLineLifeOfAProject(t *testing.T) {
 		t.Fatalf("delete: %s", out)
 	}
 	publish(successor.Text, "", 1)
+}
+
+func TestCommandLineSubscribeEndsCleanly(t *testing.T) {
+	c := startCluster(t, 1)
+	mustPublish(t, c, 0, "news", 1)
+	cmd := exec.Command(binary, "subscribe", "news", "--from", "0", "--server", url(c, 0), "--key", c.ServerKey)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || !strings.Contains(line, `"offset":1,`) {
+		t.Errorf("printed %q, %v", line, err)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("after Ctrl-C: %v", err)
+	}
 }
 
 func TestCommandLineClusterStatus(t *testing.T) {

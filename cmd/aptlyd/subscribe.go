@@ -69,8 +69,6 @@ type missed struct {
 }
 
 func subscribe(ctx context.Context, cmd *cobra.Command, r *remote, channel string, from client.Position) error {
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
 	connecting, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	c, err := r.connect(connecting, cmd)
@@ -80,9 +78,13 @@ func subscribe(ctx context.Context, cmd *cobra.Command, r *remote, channel strin
 	defer c.Close()
 
 	out := cmd.OutOrStdout()
+	broken := make(chan error, 1) // what is printed has nowhere to go
 	print := func(line any) {
 		if err := writeJSON(out, line); err != nil {
-			fail(err)
+			select {
+			case broken <- err:
+			default:
+			}
 		}
 	}
 	sub, err := c.Subscribe(connecting, channel, client.SubscribeOptions{
@@ -103,10 +105,9 @@ func subscribe(ctx context.Context, cmd *cobra.Command, r *remote, channel strin
 		return sub.Err()
 	case <-c.Done():
 		return c.Err()
+	case err := <-broken:
+		return err
 	case <-ctx.Done():
-		if cause := context.Cause(ctx); cause != nil && ctx.Err() != cause { //nolint:errorlint // identity tells a cause from a plain cancel
-			return cause
-		}
 		return nil
 	}
 }

@@ -27,6 +27,7 @@ type Cluster struct {
 	identity  *identity
 	directory *directory
 	gossip    *gossip
+	port      atomic.Pointer[peerPort]
 	pool      *rpcPool
 	logs      *logStore
 	raft      *raft.Raft
@@ -61,7 +62,17 @@ func Open(cfg Config, machine Machine) (*Cluster, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leave: true}
+	c := &Cluster{log: cfg.Logger, ready: make(chan struct{}), leave: true}
+	fatal := cfg.Fatal
+	cfg.Fatal = func(err error) {
+		// A process with a thread stuck on the disk lingers after its end, and what
+		// it leaves open keeps the others waiting.
+		if port := c.port.Load(); port != nil {
+			_ = port.cut() // the reason to end is err
+		}
+		fatal(err)
+	}
+	c.cfg = cfg
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if err := c.open(machine); err != nil {
 		c.cancel()
@@ -112,6 +123,7 @@ func (c *Cluster) open(machine Machine) error {
 	if err != nil {
 		return err
 	}
+	c.port.Store(port)
 	c.teardown.push("peer port", port.close)
 	if c.gossip, err = startGossip(cfg, c.id, c.rumour()); err != nil {
 		return err
@@ -161,7 +173,9 @@ func (c *Cluster) open(machine Machine) error {
 	c.running.Go(func() { keeper.run(c.ctx) })
 	c.running.Go(c.enter)
 	c.forwarder = newForwarder(cfg, c.leaderLink)
+	unfollow := c.followLeader()
 	c.teardown.push("forwarder", func() error {
+		unfollow()
 		c.forwarder.close()
 		return nil
 	})
@@ -240,13 +254,44 @@ func (c *Cluster) leaderLink(ctx context.Context) (leaderLink, error) {
 	case "":
 		return nil, fmt.Errorf("%w: no leader is known", ErrUnavailable)
 	case c.id:
-		return localLink{c.stage}, nil
+		return localLink{c.stage, c.id}, nil
 	}
 	client, err := c.pool.client(ctx, string(leader), laneSubmit)
 	if err != nil {
 		return nil, err
 	}
 	return remoteLink{client}, nil
+}
+
+// followLeader tells the forwarder of every new leader, until stop.
+func (c *Cluster) followLeader() (stop func()) {
+	// An observation says that there is something to look at, so one that waits
+	// is enough.
+	changes := make(chan raft.Observation, 1)
+	observer := raft.NewObserver(changes, false, func(o *raft.Observation) bool {
+		_, ok := o.Data.(raft.LeaderObservation)
+		return ok
+	})
+	c.raft.RegisterObserver(observer)
+	ctx, cancel := context.WithCancel(c.ctx)
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			if _, leader := c.raft.LeaderWithID(); leader != "" {
+				c.forwarder.follow(string(leader))
+			}
+			select {
+			case <-changes:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() {
+		c.raft.DeregisterObserver(observer)
+		cancel()
+		running.Wait()
+	}
 }
 
 // Ready returns once the node is a member of a cluster and has caught up, or with

@@ -56,6 +56,8 @@ type leaderLink interface {
 	// send takes a batch without blocking and calls done exactly once, from
 	// another goroutine, unless it returns an error: then nothing was sent.
 	send(raw []byte, done func(outcome, error)) error
+	// to is the id of the node at the other end.
+	to() string
 }
 
 // forwarder brings this node's commands to the leader, whichever node that is,
@@ -84,6 +86,8 @@ type forwarder struct {
 	round   uint64
 	link    leaderLink
 	linking bool
+	retry   context.CancelFunc // ends the attempt to connect that is under way
+	leader  string             // id of the newest leader heard of; "" before any
 	// stumbled: the last link failed, so the next one is not hurried.
 	stumbled bool
 }
@@ -316,6 +320,23 @@ func (f *forwarder) abandon(err error) (finished []settled) {
 	return finished
 }
 
+// follow turns to a new leader. The link to the old one may look as well as ever
+// while the node behind it hangs or is cut off, so nothing waits for its answer.
+func (f *forwarder) follow(leader string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if leader == f.leader {
+		return
+	}
+	f.leader = leader
+	if f.retry != nil {
+		f.retry()
+	}
+	if f.link != nil && f.link.to() != leader {
+		f.startOver()
+	}
+}
+
 // relink looks for the leader until there is one.
 func (f *forwarder) relink() {
 	f.mu.Lock()
@@ -329,8 +350,17 @@ func (f *forwarder) relink() {
 			case <-f.ctx.Done():
 			}
 		}
-		link, err := f.connect(f.ctx)
+		ctx, cancel := context.WithCancel(f.ctx)
 		f.mu.Lock()
+		f.retry = cancel
+		f.mu.Unlock()
+		link, err := f.connect(ctx)
+		f.mu.Lock()
+		cancel()
+		f.retry = nil
+		if err == nil && f.leader != "" && link.to() != f.leader {
+			link, err = nil, ErrNotLeader // another one has been elected meanwhile
+		}
 		idle := len(f.parcels) == 0 && len(f.queue) == 0
 		if err == nil || idle {
 			f.link, f.linking = link, false

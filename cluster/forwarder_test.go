@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -34,6 +35,8 @@ type flakyLink struct {
 	leader *flakyLeader
 	broken bool
 }
+
+func (k *flakyLink) to() string { return "flaky" }
 
 func (k *flakyLink) send(raw []byte, done func(outcome, error)) error {
 	l := k.leader
@@ -160,9 +163,55 @@ func (refusingLink) send(_ []byte, done func(outcome, error)) error {
 	return nil
 }
 
+func (refusingLink) to() string { return "refusing" }
+
 type silentLink struct{}
 
+func (silentLink) to() string { return "silent" }
+
 func (silentLink) send([]byte, func(outcome, error)) error { return nil }
+
+// TestForwarderFollowsTheLeader: a link whose other end hangs keeps nothing
+// waiting once somebody else leads, nor does a dial that hangs.
+func TestForwarderFollowsTheLeader(t *testing.T) {
+	t.Parallel()
+	for name, hanging := range map[string]func(ctx context.Context) (leaderLink, error){
+		"link": func(context.Context) (leaderLink, error) { return silentLink{}, nil },
+		"dial": func(ctx context.Context) (leaderLink, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			leader := newFlakyLeader(t, 1)
+			var elected atomic.Bool
+			began := make(chan struct{}, 1)
+			f := newForwarder(Config{}.withDefaults(), func(ctx context.Context) (leaderLink, error) {
+				if elected.Load() {
+					return leader.connect(ctx)
+				}
+				began <- struct{}{}
+				return hanging(ctx)
+			})
+			defer f.close()
+			f.follow("silent")
+			result := make(chan Result, 1)
+			f.submit([]byte("x"), func(r Result) { result <- r })
+			<-began
+			elected.Store(true)
+			f.follow("flaky")
+			select {
+			case r := <-result:
+				if r.Err != nil || string(r.Data) != "1" {
+					t.Errorf("got %q, %v", r.Data, r.Err)
+				}
+			case <-time.After(f.cfg.SubmitTimeout / 2):
+				t.Error("a command waits for the leader of the past")
+			}
+		})
+	}
+}
 
 func TestForwarderBounds(t *testing.T) {
 	t.Parallel()

@@ -236,7 +236,12 @@ func (s *stage) refuse() {
 }
 
 // localLink is the link of the forwarder on the leader itself.
-type localLink struct{ stage *stage }
+type localLink struct {
+	stage *stage
+	self  string
+}
+
+func (l localLink) to() string { return l.self }
 
 func (l localLink) send(raw []byte, done func(outcome, error)) error {
 	l.stage.submit(raw, done)
@@ -245,6 +250,8 @@ func (l localLink) send(raw []byte, done func(outcome, error)) error {
 
 // remoteLink is the link of a forwarder to a leader elsewhere.
 type remoteLink struct{ client *rpcClient }
+
+func (l remoteLink) to() string { return l.client.conn.peer }
 
 func (l remoteLink) send(raw []byte, done func(outcome, error)) error {
 	_, err := l.client.send(methodSubmit, raw, func(b []byte, err error) {

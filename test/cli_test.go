@@ -9,16 +9,15 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/aptlyd/aptlyd/bench"
 	"github.com/aptlyd/aptlyd/client"
 )
 
 // aptlyd runs a client command against a node and returns what it printed and
 // its exit code.
-func aptlyd(t *testing.T, c *bench.Cluster, node int, args ...string) (string, int) {
+func aptlyd(t *testing.T, c site, node int, args ...string) (string, int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), binary, args...)
-	cmd.Env = append(os.Environ(), "APTLYD_SERVER="+url(c, node), "APTLYD_ADMIN_TOKEN="+c.AdminToken)
+	cmd.Env = append(os.Environ(), "APTLYD_SERVER="+url(c, node), "APTLYD_ADMIN_TOKEN="+c.keys().admin)
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -28,7 +27,7 @@ func aptlyd(t *testing.T, c *bench.Cluster, node int, args ...string) (string, i
 }
 
 // aptlydJSON runs a client command that must succeed and decodes what it prints.
-func aptlydJSON[T any](t *testing.T, c *bench.Cluster, node int, args ...string) T {
+func aptlydJSON[T any](t *testing.T, c site, node int, args ...string) T {
 	t.Helper()
 	out, code := aptlyd(t, c, node, append(args, "--json")...)
 	if code != 0 {

@@ -226,23 +226,7 @@ func TestDrainedNodeLosesNoPublish(t *testing.T) {
 func TestNodeCutOffFailsClosed(t *testing.T) {
 	c := startCluster(t, 3)
 	alone := 0
-	disconnected := make(chan struct{}, 1)
-	cl, err := client.New(client.Options{
-		Endpoints: []string{c.Servers()[alone]}, APIKey: c.PublicKey,
-		OnDisconnect: func(error) {
-			select {
-			case disconnected <- struct{}{}:
-			default:
-			}
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	if err := cl.Connect(within(t, deadline)); err != nil {
-		t.Fatal(err)
-	}
+	disconnected := watchConnection(t, c.Servers()[alone], c.PublicKey)
 	for i := range c.Len() {
 		if i != alone {
 			if err := c.Signal(i, syscall.SIGSTOP); err != nil {
@@ -252,7 +236,7 @@ func TestNodeCutOffFailsClosed(t *testing.T) {
 	}
 	cut := time.Now()
 	var refusal *client.Error
-	_, err = rest(c, alone).Publish(within(t, deadline), client.Publication{Channel: "c", Data: 1})
+	_, err := rest(c, alone).Publish(within(t, deadline), client.Publication{Channel: "c", Data: 1})
 	if took := time.Since(cut); took > 11*time.Second {
 		t.Errorf("a publish without a majority was answered after %v", took)
 	}

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aptlyd/aptlyd/bench"
 	"github.com/aptlyd/aptlyd/client"
 )
 
@@ -27,9 +26,18 @@ func needTool(t *testing.T, name string) {
 	}
 }
 
+// needRoot skips the test, loudly, where a file system or a network cannot be
+// made for it.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("NOT TESTED: only root can make file systems and networks")
+	}
+}
+
 // failSyscalls makes a system call of node i fail with EIO from now on. That the
 // call is traced shows in strace's output; the node's end shows that it failed.
-func failSyscalls(t *testing.T, c *bench.Cluster, i int, call string) {
+func failSyscalls(t *testing.T, c spawned, i int, call string) {
 	t.Helper()
 	needTool(t, "strace")
 	cmd := exec.Command("strace", "-f", "-q", "-p", strconv.Itoa(c.PID(i)),
@@ -41,6 +49,11 @@ func failSyscalls(t *testing.T, c *bench.Cluster, i int, call string) {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
+}
+
+func lastLine(log string) string {
+	log = strings.TrimSpace(log)
+	return log[strings.LastIndexByte(log, '\n')+1:]
 }
 
 func TestStorageErrorStopsTheNodeAndNotTheCluster(t *testing.T) {
@@ -60,12 +73,7 @@ func TestStorageErrorStopsTheNodeAndNotTheCluster(t *testing.T) {
 			case <-time.After(deadline):
 				t.Fatal("a node whose disk fails goes on")
 			}
-			log, err := os.ReadFile(c.Dir(lead) + ".log")
-			if err != nil {
-				t.Fatal(err)
-			}
-			lines := strings.Split(strings.TrimSpace(string(log)), "\n")
-			if last := lines[len(lines)-1]; !strings.Contains(last, "input/output error") {
+			if last := lastLine(c.readLog(t, lead)); !strings.Contains(last, "input/output error") {
 				t.Errorf("the last line of its log does not say why: %s", last)
 			}
 			l.await(400)
@@ -94,13 +102,7 @@ func TestFullDiskRefusesPublishesAndLosesNothing(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	c, err := bench.Spawn(within(t, deadline), bench.SpawnOptions{
-		Nodes: 1, Binary: binary, Dir: dir, Args: []string{"--disk-reserve", strconv.Itoa(64 << 20)},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
+	c := startClusterIn(t, dir, 1, "--disk-reserve", strconv.Itoa(64<<20))
 	mustPublish(t, c, 0, "c", 1)
 
 	ballast := filepath.Join(dir, "ballast")

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,13 +47,45 @@ func TestMain(m *testing.M) {
 	}())
 }
 
+// site is a cluster as its clients see it, whatever runs it.
+type site interface {
+	Len() int
+	Name(i int) string
+	Addr(i int) string // host:port for clients
+	Servers() []string // WebSocket URLs
+	keys() keys
+}
+
+// keys are the secrets that a cluster begins with.
+type keys struct{ admin, public, server string }
+
+// spawned is a cluster of processes on loopback.
+type spawned struct{ *bench.Cluster }
+
+func (s spawned) keys() keys { return keys{s.AdminToken, s.PublicKey, s.ServerKey} }
+
+// readLog returns what node i has logged so far.
+func (s spawned) readLog(t *testing.T, i int) string {
+	t.Helper()
+	log, err := os.ReadFile(s.Dir(i) + ".log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(log)
+}
+
 // startCluster starts n nodes and waits until all are ready. They end with the
 // test; if it failed, their logs are printed.
-func startCluster(t *testing.T, n int, args ...string) *bench.Cluster {
+func startCluster(t *testing.T, n int, args ...string) spawned {
+	t.Helper()
+	return startClusterIn(t, t.TempDir(), n, args...)
+}
+
+// startClusterIn starts a cluster whose nodes keep their data and logs in dir.
+func startClusterIn(t *testing.T, dir string, n int, args ...string) spawned {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	dir := t.TempDir()
 	c, err := bench.Spawn(ctx, bench.SpawnOptions{Nodes: n, Binary: binary, Dir: dir, Args: args})
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +101,7 @@ func startCluster(t *testing.T, n int, args ...string) *bench.Cluster {
 			}
 		}
 	})
-	return c
+	return spawned{c}
 }
 
 func within(t *testing.T, d time.Duration) context.Context {
@@ -94,18 +127,18 @@ func eventually(t *testing.T, within time.Duration, check func() error) {
 	}
 }
 
-func url(c *bench.Cluster, i int) string { return "http://" + c.Addr(i) }
+func url(c site, i int) string { return "http://" + c.Addr(i) }
 
-func admin(c *bench.Cluster, i int) *client.Admin {
-	return &client.Admin{BaseURL: url(c, i), Token: c.AdminToken}
+func admin(c site, i int) *client.Admin {
+	return &client.Admin{BaseURL: url(c, i), Token: c.keys().admin}
 }
 
-func rest(c *bench.Cluster, i int) *client.REST {
-	return &client.REST{BaseURL: url(c, i), APIKey: c.ServerKey}
+func rest(c site, i int) *client.REST {
+	return &client.REST{BaseURL: url(c, i), APIKey: c.keys().server}
 }
 
 // connect returns a client of the given nodes with a key, connected.
-func connect(t *testing.T, c *bench.Cluster, key string, nodes ...int) *client.Client {
+func connect(t *testing.T, c site, key string, nodes ...int) *client.Client {
 	t.Helper()
 	var endpoints []string
 	for _, i := range nodes {
@@ -123,7 +156,7 @@ func connect(t *testing.T, c *bench.Cluster, key string, nodes ...int) *client.C
 }
 
 // leader returns which node leads, as any ready node sees it.
-func leader(t *testing.T, c *bench.Cluster) int {
+func leader(t *testing.T, c site) int {
 	t.Helper()
 	found := -1
 	eventually(t, deadline, func() error {
@@ -145,7 +178,7 @@ func leader(t *testing.T, c *bench.Cluster) int {
 }
 
 // defaultProject returns the project that a new cluster begins with.
-func defaultProject(t *testing.T, c *bench.Cluster) client.Project {
+func defaultProject(t *testing.T, c site) client.Project {
 	t.Helper()
 	for project, err := range admin(c, 0).Projects(within(t, deadline)) {
 		if err != nil {
@@ -158,7 +191,7 @@ func defaultProject(t *testing.T, c *bench.Cluster) client.Project {
 }
 
 // history reads everything that node i retains of a channel.
-func history(ctx context.Context, c *bench.Cluster, i int, channel string) ([]client.Message, error) {
+func history(ctx context.Context, c site, i int, channel string) ([]client.Message, error) {
 	var all []client.Message
 	after := uint64(0)
 	for {
@@ -175,7 +208,7 @@ func history(ctx context.Context, c *bench.Cluster, i int, channel string) ([]cl
 }
 
 // status fetches a path of node i and returns the HTTP status, 0 on no answer.
-func status(ctx context.Context, c *bench.Cluster, i int, path string) int {
+func status(ctx context.Context, c site, i int, path string) int {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url(c, i)+path, nil)
 	if err != nil {
 		return 0
@@ -186,4 +219,24 @@ func status(ctx context.Context, c *bench.Cluster, i int, path string) int {
 	}
 	resp.Body.Close()
 	return resp.StatusCode
+}
+
+// watchConnection connects to one node and returns a channel that is closed when
+// that connection is lost.
+func watchConnection(t *testing.T, endpoint, key string) <-chan struct{} {
+	t.Helper()
+	lost := make(chan struct{})
+	var once sync.Once
+	cl, err := client.New(client.Options{
+		Endpoints: []string{endpoint}, APIKey: key,
+		OnDisconnect: func(error) { once.Do(func() { close(lost) }) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	if err := cl.Connect(within(t, deadline)); err != nil {
+		t.Fatalf("connect to %s: %v", endpoint, err)
+	}
+	return lost
 }

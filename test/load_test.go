@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aptlyd/aptlyd/bench"
 	"github.com/aptlyd/aptlyd/client"
 )
 
@@ -17,7 +16,7 @@ import (
 // acknowledged.
 type load struct {
 	t        *testing.T
-	cluster  *bench.Cluster
+	cluster  site
 	channels []string
 	clients  []*client.Client
 
@@ -42,7 +41,7 @@ type entry struct {
 }
 
 // startLoad publishes rate messages a second over all channels until end.
-func startLoad(t *testing.T, c *bench.Cluster, channels, rate int) *load {
+func startLoad(t *testing.T, c site, channels, rate int) *load {
 	t.Helper()
 	l := &load{t: t, cluster: c, stop: make(chan struct{}), acked: make(map[string]acked), sent: make(map[string]bool)}
 	for i := range channels {
@@ -56,7 +55,7 @@ func startLoad(t *testing.T, c *bench.Cluster, channels, rate int) *load {
 				order = append(order, j)
 			}
 		}
-		l.clients = append(l.clients, connect(t, c, c.ServerKey, order...))
+		l.clients = append(l.clients, connect(t, c, c.keys().server, order...))
 	}
 	l.wg.Go(func() { l.publish(time.Second / time.Duration(rate)) })
 	return l

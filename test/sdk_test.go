@@ -7,14 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aptlyd/aptlyd/bench"
 	"github.com/aptlyd/aptlyd/client"
 )
 
 const pageOrigin = "https://app.example.com"
 
 // startWithOrigin starts a cluster whose default project allows pageOrigin only.
-func startWithOrigin(t *testing.T, n int) *bench.Cluster {
+func startWithOrigin(t *testing.T, n int) spawned {
 	t.Helper()
 	c := startCluster(t, n)
 	origins, native := []string{pageOrigin}, false
@@ -25,7 +24,7 @@ func startWithOrigin(t *testing.T, n int) *bench.Cluster {
 	return c
 }
 
-func mustPublish(t *testing.T, c *bench.Cluster, node int, channel string, n int) {
+func mustPublish(t *testing.T, c site, node int, channel string, n int) {
 	t.Helper()
 	if _, err := rest(c, node).Publish(within(t, deadline), client.Publication{Channel: channel, Data: n}); err != nil {
 		t.Fatal(err)
@@ -103,7 +102,7 @@ func TestSDKIsRefusedWithTheServersText(t *testing.T) {
 }
 
 // refusalText is what the server tells a plain client in the same place.
-func refusalText(t *testing.T, c *bench.Cluster, key, origin string) string {
+func refusalText(t *testing.T, c site, key, origin string) string {
 	t.Helper()
 	cl, err := client.New(client.Options{Endpoints: c.Servers()[:1], APIKey: key, Origin: origin})
 	if err != nil {

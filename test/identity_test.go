@@ -1,0 +1,127 @@
+package test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aptlyd/aptlyd/client"
+)
+
+// exitCode returns the code that Ready or Stop says a node ended with, or -1.
+func exitCode(err error) int {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return -1
+	}
+	return exit.ExitCode()
+}
+
+// named returns the members with a name, as node i sees them.
+func named(t *testing.T, c site, i int, name string) []client.Member {
+	t.Helper()
+	s, err := admin(c, i).Status(within(t, deadline))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(s.Members, func(m client.Member) bool { return m.Name != name })
+}
+
+func TestWipedNodeComesBackAsANewMember(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3)
+	l := startLoad(t, c, 3, 20)
+	l.await(50)
+	lead := leader(t, c)
+	wiped, other := (lead+1)%3, (lead+2)%3
+	before := named(t, c, lead, c.Name(wiped))
+	if len(before) != 1 {
+		t.Fatalf("members named %s: %+v", c.Name(wiped), before)
+	}
+	if err := c.Kill(wiped); err != nil {
+		t.Fatal(err)
+	}
+	killed := time.Now()
+	if err := os.RemoveAll(c.Dir(wiped)); err != nil {
+		t.Fatal(err)
+	}
+	// Whoever has the name was heard of a moment ago, so it might come back.
+	if err := c.Restart(within(t, deadline), wiped); exitCode(err) != 2 {
+		t.Fatalf("a newcomer with the name of a member that may live: %v", err)
+	}
+	for {
+		err := c.Restart(within(t, deadline), wiped)
+		if err == nil {
+			break
+		}
+		if exitCode(err) != 2 || time.Since(killed) > deadline {
+			t.Fatalf("%v after the node was wiped: %v", time.Since(killed), err)
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-t.Context().Done():
+		}
+	}
+	took := time.Since(killed)
+	t.Logf("back after %v", took)
+	// The last sign of life may be a moment older than the kill.
+	if took < 28*time.Second {
+		t.Errorf("a name was taken over %v after its member was last heard of", took)
+	}
+	eventually(t, deadline, func() error {
+		after := named(t, c, lead, c.Name(wiped))
+		if len(after) != 1 || !after[0].Voter || after[0].ID == before[0].ID {
+			return fmt.Errorf("was %+v, is %+v", before, after)
+		}
+		return nil
+	})
+	// It votes: with it the cluster survives the loss of another node.
+	if err := c.Kill(other); err != nil {
+		t.Fatal(err)
+	}
+	l.await(50)
+	if err := c.Restart(within(t, deadline), other); err != nil {
+		t.Fatal(err)
+	}
+	l.end()
+	l.check()
+}
+
+func TestSecondProcessOfANode(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3)
+	mustPublish(t, c, 0, "c", 1)
+	start := func(name, dir string) (string, int) {
+		status, err := admin(c, 0).Status(within(t, deadline))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(within(t, deadline), binary, "serve", "--node-name", name, "--data-dir", dir,
+			"--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0",
+			"--advertise", "127.0.0.1", "--bootstrap-expect", "3", "--join", status.Members[0].GossipAddr)
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			t.Fatalf("a second process of %s ends as if all were well", name)
+		}
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	if out, code := start(c.Name(1), c.Dir(1)); code < 1 || !strings.Contains(out, "another process") {
+		t.Errorf("a second process with the same data folder ends with %d: %s", code, out)
+	}
+	if out, code := start(c.Name(1), filepath.Join(t.TempDir(), "twin")); code != 2 || !strings.Contains(out, "same node name") {
+		t.Errorf("a second node with the same name ends with %d: %s", code, out)
+	}
+	// The first ones took no notice.
+	for i := range c.Len() {
+		mustPublish(t, c, i, "c", 2)
+		if members := named(t, c, i, c.Name(1)); len(members) != 1 {
+			t.Errorf("%s sees %+v", c.Name(i), members)
+		}
+	}
+}

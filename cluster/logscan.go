@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"os"
 	"strings"
 )
@@ -31,7 +32,10 @@ const (
 
 // tailSegment names the newest segment file in dir, the only one that raft-wal
 // reads through at open.
-func tailSegment(dir string) (string, error) {
+func tailSegment(dir string) (string, error) { return segmentOf(dir, math.MaxUint64) }
+
+// segmentOf names the newest segment file in dir that can hold the entry at index.
+func segmentOf(dir string, index uint64) (string, error) {
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		return "", fmt.Errorf("list log segments: %w", err)
@@ -46,7 +50,7 @@ func tailSegment(dir string) (string, error) {
 		if _, err := fmt.Sscanf(file.Name(), "%020d-%016x.wal", &base, &id); err != nil {
 			return "", fmt.Errorf("list log segments: %s: %w", file.Name(), err)
 		}
-		if newest == "" || id > newestID {
+		if base <= index && (newest == "" || id > newestID) {
 			newest, newestID = file.Name(), id
 		}
 	}

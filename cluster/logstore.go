@@ -19,6 +19,7 @@ import (
 // a watchdog; and that no storage error is survived: a write that failed may
 // be there after all, so only a restart tells.
 type logStore struct {
+	dir   string
 	wal   *wal.WAL
 	meta  *logMeta
 	cache tailCache
@@ -49,12 +50,13 @@ func openLogStore(cfg Config, dir string, logger *slog.Logger) (*logStore, error
 		return nil, errors.Join(fmt.Errorf("open log: %w", err), meta.Close())
 	}
 	s := &logStore{
+		dir:   dir,
 		wal:   log,
 		meta:  meta,
 		cache: tailCache{limit: cfg.LogCacheBytes},
 		fatal: cfg.Fatal,
 	}
-	if err := s.verifyEnd(dir); err != nil {
+	if err := s.verifyEnd(); err != nil {
 		return nil, errors.Join(err, log.Close(), meta.Close())
 	}
 	s.dog = newWatchdog(cfg.WriteStall, cfg.Fatal)
@@ -62,16 +64,16 @@ func openLogStore(cfg Config, dir string, logger *slog.Logger) (*logStore, error
 }
 
 // verifyEnd looks for entries that raft-wal does not see any more.
-func (s *logStore) verifyEnd(dir string) error {
+func (s *logStore) verifyEnd() error {
 	last, err := s.wal.LastIndex()
 	if err != nil {
 		return fmt.Errorf("read end of log: %w", err)
 	}
-	segment, err := tailSegment(dir)
+	segment, err := tailSegment(s.dir)
 	if err != nil {
 		return err
 	}
-	lost, err := scanSegment(filepath.Join(dir, segment), last)
+	lost, err := scanSegment(filepath.Join(s.dir, segment), last)
 	if err != nil {
 		return err
 	}
@@ -119,13 +121,22 @@ func (s *logStore) GetLog(index uint64, log *raft.Log) error {
 	case errors.Is(err, wal.ErrClosed):
 		return err
 	case err != nil:
-		return s.failed(fmt.Errorf("read log entry %d: %w", index, err))
+		return s.failed(fmt.Errorf("read log entry %d%s: %w", index, s.place(index), err))
 	}
 	if len(log.Extensions) != crc32.Size || binary.BigEndian.Uint32(log.Extensions) != checksum(log) || log.Index != index {
-		return s.failed(fmt.Errorf("read log entry %d: it is damaged (checksum mismatch)", index))
+		return s.failed(fmt.Errorf("read log entry %d%s: it is damaged (checksum mismatch)", index, s.place(index)))
 	}
 	log.Extensions = nil
 	return nil
+}
+
+// place says where the entry at index lies, for whoever looks after the disk.
+func (s *logStore) place(index uint64) string {
+	segment, err := segmentOf(s.dir, index)
+	if err != nil {
+		return "" // there is an error to report already
+	}
+	return " in " + filepath.Join(s.dir, segment)
 }
 
 // StoreLog stores one entry.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -215,7 +216,12 @@ func TestADamagedEntryIsNeverServed(t *testing.T) {
 	}
 	damage(t, segment, bytes.Index(b, []byte("of entry 7")), func(b byte) byte { return b ^ 1 })
 	var gaveUp atomic.Bool
-	store, err := openTestLog(t, dir, func(error) { gaveUp.Store(true) })
+	store, err := openTestLog(t, dir, func(err error) {
+		gaveUp.Store(true)
+		if !strings.Contains(err.Error(), segment) {
+			t.Errorf("the reason to give up does not name %s: %v", segment, err)
+		}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

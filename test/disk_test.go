@@ -166,8 +166,8 @@ func TestPowerCutLosesNothing(t *testing.T) {
 	disks := newDisks(t, dir)
 	c := startClusterIn(t, dir, len(disks))
 	l := startLoad(t, c, 10, 500)
-	for round := range 3 {
-		l.await(500 + 250*round)
+	for round := range rounds(t, 3, 30) {
+		l.await(500 + 250*(round%3))
 		for i := range c.Len() {
 			// Not synced, so it shows that the cut is one.
 			if err := os.WriteFile(filepath.Join(c.Dir(i), "unsynced"), []byte("lost"), 0o600); err != nil {

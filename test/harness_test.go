@@ -104,6 +104,16 @@ func startClusterIn(t *testing.T, dir string, n int, args ...string) spawned {
 	return spawned{c}
 }
 
+// rounds returns how often a test repeats itself: few, or many where there is
+// time.
+func rounds(t *testing.T, few, many int) int {
+	if os.Getenv("APTLYD_LONG") != "" {
+		return many
+	}
+	t.Logf("%d rounds; APTLYD_LONG=1 makes them %d", few, many)
+	return few
+}
+
 func within(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)

@@ -71,7 +71,7 @@ func TestLaggardIsKilledWhileItCatchesUp(t *testing.T) {
 	weigh(t, c, lead, logBehindSnapshots)
 	receiving := filepath.Join(c.Dir(laggard), "snapshots", "install.state.tmp")
 	restoring := filepath.Join(c.Dir(laggard), "state", "state.db.restoring")
-	for kill := range 6 {
+	for kill := range rounds(t, 3, 6) {
 		// In turn at the beginning, halfway, and while the state is replaced.
 		path, size := receiving, int64([]int{1, logBehindSnapshots / 2, 1}[kill%3])
 		if kill%3 == 2 {

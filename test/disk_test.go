@@ -165,8 +165,9 @@ func TestPowerCutLosesNothing(t *testing.T) {
 	dir := t.TempDir()
 	disks := newDisks(t, dir)
 	c := startClusterIn(t, dir, len(disks))
-	l := startLoad(t, c, 10, 500)
-	for round := range rounds(t, 3, 30) {
+	cuts := rounds(t, 2, 30)
+	l := startLoad(t, c, 4*cuts, 500) // no channel fills up, so all stays to be checked
+	for round := range cuts {
 		l.await(500 + 250*(round%3))
 		for i := range c.Len() {
 			// Not synced, so it shows that the cut is one.

@@ -17,6 +17,7 @@ import (
 type Fanout struct {
 	Channels    int
 	Subscribers int           // of each channel; 0 only publishes
+	Publishers  int           // publishing connections to each server, which share the channels
 	Rate        float64       // messages per second over all channels; 0 publishes as fast as Window allows
 	Window      int           // messages of a channel that not all subscribers have; without any, that are not acknowledged
 	Size        int           // bytes of payload, at least MinSize
@@ -32,6 +33,8 @@ func (f Fanout) Validate() error {
 		return errors.New("channels: at least one is needed")
 	case f.Subscribers < 0:
 		return errors.New("subscribers: must not be negative")
+	case f.Publishers < 1:
+		return errors.New("publishers: at least one")
 	case f.Rate < 0:
 		return errors.New("rate: must not be negative")
 	case f.Window < 1:
@@ -158,16 +161,17 @@ func (f Fanout) Run(ctx context.Context, target Target) (report FanoutReport, er
 	return r.judge(), nil
 }
 
-// place makes the members: a publisher for each server, and the subscribers of
+// place makes the members: the publishers, and the subscribers of
 // a channel spread over the servers from the one after its publisher's.
 func (r *fanoutRun) place() {
 	r.prefix = fmt.Sprintf("bench.%08x.", r.id)
-	for i := range r.servers {
-		r.add(placement{server: i})
+	publishers := r.Publishers * len(r.servers)
+	for i := range publishers {
+		r.add(placement{server: i % len(r.servers)})
 	}
-	r.byMember = make([]*stream, len(r.servers))
+	r.byMember = make([]*stream, publishers)
 	for c := range r.Channels {
-		st := &stream{number: c, name: r.prefix + strconv.Itoa(c), publisher: r.members[c%len(r.servers)]}
+		st := &stream{number: c, name: r.prefix + strconv.Itoa(c), publisher: r.members[c%publishers]}
 		r.streams = append(r.streams, st)
 		for i := range r.Subscribers {
 			r.add(placement{server: (c + 1 + i) % len(r.servers), channel: st.name})

@@ -12,6 +12,7 @@ func testFanout() Fanout {
 	return Fanout{
 		Channels:    2,
 		Subscribers: 6,
+		Publishers:  2,
 		Window:      4,
 		Size:        80,
 		Duration:    200 * time.Millisecond,
@@ -65,7 +66,7 @@ func TestFanoutCatchesLies(t *testing.T) {
 		"disconnected": {hangUp, func(r FanoutReport) bool { return r.Disconnected > 0 }},
 	} {
 		f := testFanout()
-		f.Channels, f.Settle = 1, 300*time.Millisecond
+		f.Channels, f.Publishers, f.Settle = 1, 1, 300*time.Millisecond
 		r, err := f.Run(t.Context(), Target{Servers: startBroker(t, once(3, c.what)), Key: "sk_test"})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

@@ -14,6 +14,7 @@ func newFanout(t *target) *cobra.Command {
 	return newBroadcast(t, "fanout", "Publish to channels with many subscribers and count every delivery", bench.Fanout{
 		Channels:    1,
 		Subscribers: 1000,
+		Publishers:  1,
 		Window:      32,
 		Duration:    10 * time.Second,
 	})
@@ -24,6 +25,7 @@ func newLatency(t *target) *cobra.Command {
 	return newBroadcast(t, "latency", "Publish at a fixed rate over many channels and measure how long it takes", bench.Fanout{
 		Channels:    100,
 		Subscribers: 10,
+		Publishers:  1,
 		Rate:        1000,
 		Window:      1000,
 		Duration:    10 * time.Second,
@@ -36,6 +38,7 @@ func newBroadcast(t *target, use, short string, defaults bench.Fanout) *cobra.Co
 	flags := cmd.Flags()
 	flags.IntVar(&load.Channels, "channels", defaults.Channels, "new channels to publish to")
 	flags.IntVar(&load.Subscribers, "subscribers", defaults.Subscribers, "subscribers of each channel; 0 only publishes")
+	flags.IntVar(&load.Publishers, "publishers", defaults.Publishers, "publishing connections to each node, which share the channels")
 	flags.Float64Var(&load.Rate, "rate", defaults.Rate, "messages per second over all channels; 0 publishes as fast as --window allows")
 	flags.IntVar(&load.Window, "window", defaults.Window, "messages of a channel that not all subscribers have; without any, that are not acknowledged")
 	flags.IntVar(&load.Size, "size", 128, fmt.Sprintf("bytes of payload, at least %d", bench.MinSize))

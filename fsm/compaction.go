@@ -231,9 +231,9 @@ func (s *State) compact() (wait time.Duration) {
 func (s *State) compactMore() (more bool, err error) {
 	f := &s.flusher
 	s.mu.RLock()
-	db, failed := s.db, s.failed
+	db, stopped := s.db, s.db == nil || s.failed != nil
 	s.mu.RUnlock()
-	if db == nil || failed != nil {
+	if stopped {
 		return false, nil
 	}
 	if f.compaction == nil {
@@ -263,8 +263,29 @@ func (s *State) replace(old *bolt.DB) error {
 	s.mu.Lock()
 	s.db = c.db
 	s.mu.Unlock()
+	before, err := usedSize(old)
+	if err != nil {
+		return err
+	}
+	after, err := usedSize(c.db)
+	if err != nil {
+		return err
+	}
 	s.retire(old)
+	s.cfg.Logger.Info("state compacted", "from", before, "to", after)
 	return nil
+}
+
+// usedSize returns the size of a file up to its last used page, in bytes.
+func usedSize(db *bolt.DB) (size int64, err error) {
+	err = db.View(func(tx *bolt.Tx) error {
+		size = tx.Size()
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("look at size of state: %w", err)
+	}
+	return size, nil
 }
 
 // retire closes a file that is not the state's any more as soon as those who
@@ -280,11 +301,12 @@ func (s *State) retire(db *bolt.DB) {
 	}()
 }
 
-// compactionDue reports whether half of a file of some size is free, nobody holds
-// on to the file before it and the disk has room for both, with as much to spare.
-// While the sweep finds much to delete it is not worth it yet.
+// compactionDue reports whether half of a file of some size is free to spare,
+// nobody holds on to the file before it and the disk has room for both, and as
+// much again. While the sweep finds much to delete it is not worth it yet.
 func (s *State) compactionDue(db *bolt.DB) (bool, error) {
-	free := int64(db.Stats().FreeAlloc)
+	stats := db.Stats()
+	free := int64(stats.FreeAlloc) - s.flusher.churn(stats.TxStats.GetPageAlloc())
 	if s.flusher.sweep.behind || free < s.cfg.CompactBytes/2 {
 		return false, nil
 	}
@@ -293,13 +315,9 @@ func (s *State) compactionDue(db *bolt.DB) (bool, error) {
 	default:
 		return false, nil
 	}
-	var size int64
-	err := db.View(func(tx *bolt.Tx) error {
-		size = tx.Size()
-		return nil
-	})
+	size, err := usedSize(db)
 	if err != nil {
-		return false, fmt.Errorf("look at size of state: %w", err)
+		return false, err
 	}
 	if size < s.cfg.CompactBytes || free < size/2 {
 		return false, nil
@@ -309,6 +327,18 @@ func (s *State) compactionDue(db *bolt.DB) (bool, error) {
 		return false, fmt.Errorf("look at free disk space: %w", err)
 	}
 	return int64(disk.Bavail)*disk.Bsize >= 2*(size-free), nil
+}
+
+// churn returns about how many bytes a flush writes lately, given how many were
+// written to the file in all. Each frees as many, which the next ones need: a file
+// without them would only grow again.
+func (f *flusher) churn(written int64) int64 {
+	if written < f.written {
+		f.written = 0 // another file
+	}
+	f.recent = max(written-f.written, f.recent*7/8)
+	f.written = written
+	return f.recent
 }
 
 // abandonCompaction removes an unfinished new file. It is called with running

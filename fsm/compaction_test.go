@@ -27,6 +27,7 @@ func (m *machine) compactStep() (done bool) {
 			m.t.Fatal(err)
 		}
 		c.limit = 500
+		c.db.NoSync, c.db.NoGrowSync = true, true // no test here can tell, and they take their time
 		f.compaction = c
 		return false
 	}
@@ -287,6 +288,24 @@ func TestCompactionThatCannotWriteIsFatal(t *testing.T) {
 	_ = expectFatal(t, f, func() { m.compact() })
 	if files := m.files(); len(files) != 2 {
 		t.Errorf("the folder holds %v", files)
+	}
+}
+
+// What flushes write lately is not forgotten at once, nor for ever.
+func TestChurn(t *testing.T) {
+	f := &flusher{}
+	for i, c := range []struct{ written, want int64 }{
+		{1000, 1000}, {1800, 875}, {1800, 765}, {4800, 3000}, {100, 2625}, {2900, 2800},
+	} {
+		if got := f.churn(c.written); got != c.want {
+			t.Errorf("step %d: churn is %d, want %d", i, got, c.want)
+		}
+	}
+	for range 100 {
+		f.churn(2900)
+	}
+	if got := f.churn(2900); got > 10 {
+		t.Errorf("long after the last write churn is %d", got)
 	}
 }
 

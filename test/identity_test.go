@@ -61,7 +61,7 @@ func TestWipedNodeComesBackAsANewMember(t *testing.T) {
 			break
 		}
 		// A new leader begins to listen anew.
-		if exitCode(err) != 2 || time.Since(killed) > 2*deadline {
+		if exitCode(err) != 2 || time.Since(killed) > 3*deadline {
 			t.Fatalf("%v after the node was wiped: %v", time.Since(killed), err)
 		}
 		select {

@@ -6,7 +6,7 @@ LDFLAGS  := -s -w -X github.com/aptlyd/aptlyd/node.Version=$(VERSION)
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 20s
 
-.PHONY: build run cluster test race fuzz lint bench check sdk clean
+.PHONY: build run cluster test race fuzz lint bench peers check sdk clean
 
 ## build: compile bin/aptlyd and bin/aptly-bench
 build:
@@ -42,6 +42,10 @@ lint:
 ## bench: load a throw-away cluster of three nodes
 bench: build
 	$(BIN)/aptly-bench --spawn 3 --duration 10s --rate 500 --channels 10 --subscribers 30
+
+## peers: the same load on aptlyd, NATS and Centrifuge side by side (some twenty minutes)
+peers: build
+	cd bench/peers && $(GO) run .
 
 ## check: what a change must pass before it is merged
 check: lint test race

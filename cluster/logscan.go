@@ -8,6 +8,8 @@ import (
 	"math"
 	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // A segment file of raft-wal holds frames, each padded to 8 bytes:
@@ -63,11 +65,29 @@ func segmentOf(dir string, index uint64) (string, error) {
 // scanSegment returns the index of an entry above last that an intact commit
 // covers, or 0.
 func scanSegment(path string, last uint64) (uint64, error) {
-	b, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return 0, fmt.Errorf("scan log segment: %w", err)
 	}
-	return scanCommits(b, last), nil
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("scan log segment: %w", err)
+	}
+	if info.Size() == 0 {
+		return 0, nil
+	}
+	// Mapped rather than read: segments are preallocated, and a heap that once
+	// held one stays large.
+	b, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return 0, fmt.Errorf("map log segment: %w", err)
+	}
+	found := scanCommits(b, last)
+	if err := unix.Munmap(b); err != nil {
+		return 0, fmt.Errorf("unmap log segment: %w", err)
+	}
+	return found, nil
 }
 
 func scanCommits(b []byte, last uint64) uint64 {

@@ -61,8 +61,11 @@ type Limits struct {
 	// MaxAddressHandshakes is how many of those may be of one address; more are
 	// turned away. A trusted proxy is not bound by it. Default 1,024.
 	MaxAddressHandshakes int
-	MaxPublishes         int // unanswered publishes of one connection; default 256
-	SendBufferBytes      int // kernel's send buffer of a connection; default 64 KiB
+	// A connection with so many unanswered publishes, or so much payload in them,
+	// is not read. Defaults 2,048 and 1 MiB.
+	MaxPublishes    int
+	MaxPublishBytes int
+	SendBufferBytes int // kernel's send buffer of a connection; default 64 KiB
 	// CommitBacklogBytes is how much payload may wait for one event loop. Beyond
 	// it a loop is only told how far channels reach, and reads the log. Default 16 MiB.
 	CommitBacklogBytes int
@@ -92,7 +95,8 @@ func DefaultLimits() Limits {
 		MaxConnections:       connectionLimit(),
 		MaxHandshakes:        8192,
 		MaxAddressHandshakes: 1024,
-		MaxPublishes:         256,
+		MaxPublishes:         2048,
+		MaxPublishBytes:      1 << 20,
 		SendBufferBytes:      64 << 10,
 		CommitBacklogBytes:   16 << 20,
 		FailedAuthBurst:      50,
@@ -122,7 +126,8 @@ func (l *Limits) counts() []limit[int] {
 		{"MaxHandshakeBytes", &l.MaxHandshakeBytes}, {"MaxChannels", &l.MaxChannels},
 		{"MaxDepth", &l.MaxDepth}, {"MaxConnections", &l.MaxConnections},
 		{"MaxHandshakes", &l.MaxHandshakes}, {"MaxAddressHandshakes", &l.MaxAddressHandshakes},
-		{"MaxPublishes", &l.MaxPublishes}, {"SendBufferBytes", &l.SendBufferBytes},
+		{"MaxPublishes", &l.MaxPublishes}, {"MaxPublishBytes", &l.MaxPublishBytes},
+		{"SendBufferBytes", &l.SendBufferBytes},
 		{"CommitBacklogBytes", &l.CommitBacklogBytes}, {"FailedAuthBurst", &l.FailedAuthBurst},
 		{"FailedAuthRate", &l.FailedAuthRate},
 	}

@@ -65,10 +65,11 @@ type conn struct {
 	server  bool // a server key: may publish, has no origin to judge
 
 	// What comes in.
-	frames  frameReader
-	paused  bool
-	held    []byte     // read but not yet looked at, while paused
-	pending []*publish // not yet answered, in the order they came
+	frames       frameReader
+	paused       bool
+	held         []byte     // read but not yet looked at, while paused
+	pending      []*publish // not yet answered, in the order they came
+	pendingBytes int        // their payloads
 
 	// What is subscribed.
 	subs    []*subscription // by channel name
@@ -146,6 +147,7 @@ func (c *conn) feed(p []byte) {
 func (c *conn) mustPause() bool {
 	return c.state == stateChecking ||
 		len(c.pending) >= c.loop.server.cfg.MaxPublishes ||
+		c.pendingBytes >= c.loop.server.cfg.MaxPublishBytes ||
 		len(c.ops) >= maxOps ||
 		len(c.out.urgent) >= maxUrgent
 }
@@ -267,7 +269,7 @@ func (c *conn) forget() {
 		sub.gone = true
 		sub.topic.leave(sub)
 	}
-	c.subs, c.behind, c.ops, c.pending = nil, nil, nil, nil
+	c.subs, c.behind, c.ops, c.pending, c.pendingBytes = nil, nil, nil, nil, 0
 	clear(c.out.runs)
 	c.out.runs = nil
 }

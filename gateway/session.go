@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
@@ -165,6 +166,7 @@ func (c *conn) rejudge(project *fsm.Project) {
 type publish struct {
 	channel string
 	id      string
+	size    int // of its payload
 	done    bool
 	receipt fsm.Receipt
 	err     error
@@ -184,8 +186,9 @@ func (c *conn) publish(req request) {
 		c.refuse(refuseDraining(), req.channel, req.id)
 		return
 	}
-	p := &publish{channel: req.channel, id: req.id}
+	p := &publish{channel: req.channel, id: req.id, size: len(req.message)}
 	c.pending = append(c.pending, p)
+	c.pendingBytes += p.size
 	s.metrics.published.Inc()
 	s.cfg.Broker.Publish(fsm.Publish{
 		Channel: fsm.ChannelKey{Project: c.project, Name: req.channel},
@@ -196,33 +199,35 @@ func (c *conn) publish(req request) {
 	})
 }
 
-// answer records what became of p and sends all answers that are due. Those of
-// one channel are sent in the order of their requests.
+// answer records what became of p and sends what is due. Answers go out in the
+// order of the requests, which is nearly always how they come; one that comes
+// early overtakes those of other channels only.
 func (c *conn) answer(p *publish, r fsm.Receipt, err error) {
 	p.done, p.receipt, p.err = true, r, err
-	waiting := c.pending[:0]
-	for _, q := range c.pending {
-		if q.done && !waitsFor(waiting, q.channel) {
-			c.sendAnswer(q)
-		} else {
-			waiting = append(waiting, q)
-		}
+	for len(c.pending) > 0 && c.pending[0].done {
+		c.settlePublish(0)
 	}
-	clear(c.pending[len(waiting):])
-	c.pending = waiting
-	if c.draining && len(waiting) == 0 {
+	if at := slices.Index(c.pending, p); at > 0 &&
+		!slices.ContainsFunc(c.pending[:at], func(q *publish) bool { return q.channel == p.channel }) {
+		c.settlePublish(at)
+	}
+	if c.draining && len(c.pending) == 0 {
 		c.close(closeRestart, "node is draining")
 	}
 	c.loop.touch(c)
 }
 
-func waitsFor(waiting []*publish, channel string) bool {
-	for _, q := range waiting {
-		if q.channel == channel {
-			return true
-		}
+// settlePublish answers the publish at a place in pending and takes it out.
+func (c *conn) settlePublish(at int) {
+	p := c.pending[at]
+	c.pendingBytes -= p.size
+	if at == 0 {
+		c.pending[0] = nil // not to be kept by the array
+		c.pending = c.pending[1:]
+	} else {
+		c.pending = slices.Delete(c.pending, at, at+1)
 	}
-	return false
+	c.sendAnswer(p)
 }
 
 func (c *conn) sendAnswer(p *publish) {

@@ -132,7 +132,7 @@ func (c *conn) feed(p []byte) {
 		event, payload, n, err := c.frames.next(p)
 		p = p[n:]
 		if err != nil {
-			c.broken(err.(*frameError))
+			c.broken(err.(*frameError)) //nolint:errorlint // the reader returns no other
 			return
 		}
 		if !wasMidway && c.frames.midway() {

@@ -27,7 +27,6 @@ type Cluster struct {
 	identity  *identity
 	directory *directory
 	gossip    *gossip
-	port      atomic.Pointer[peerPort]
 	pool      *rpcPool
 	logs      *logStore
 	raft      *raft.Raft
@@ -62,17 +61,7 @@ func Open(cfg Config, machine Machine) (*Cluster, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{log: cfg.Logger, ready: make(chan struct{}), leave: true}
-	fatal := cfg.Fatal
-	cfg.Fatal = func(err error) {
-		// A process with a thread stuck on the disk lingers after its end, and what
-		// it leaves open keeps the others waiting.
-		if port := c.port.Load(); port != nil {
-			_ = port.cut() // the reason to end is err
-		}
-		fatal(err)
-	}
-	c.cfg = cfg
+	c := &Cluster{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leave: true}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if err := c.open(machine); err != nil {
 		c.cancel()
@@ -123,7 +112,6 @@ func (c *Cluster) open(machine Machine) error {
 	if err != nil {
 		return err
 	}
-	c.port.Store(port)
 	c.teardown.push("peer port", port.close)
 	if c.gossip, err = startGossip(cfg, c.id, c.rumour()); err != nil {
 		return err

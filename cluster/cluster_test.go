@@ -300,23 +300,3 @@ func TestTransferLeadership(t *testing.T) {
 // to a cluster and Raft knows nothing of it yet.
 // TestAWipedLogIsRefused: a member that has forgotten its votes must not vote
 // under its old id.
-
-// TestANodeThatGivesUpCutsItsPeers: its process may linger, with a thread stuck on
-// the disk.
-func TestANodeThatGivesUpCutsItsPeers(t *testing.T) {
-	t.Parallel()
-	tc := newTestCluster(t, 2, nil)
-	one, other := tc.nodes[0], tc.nodes[1]
-	if _, err := other.Query(within(t), one.id, []byte("hi")); err != nil {
-		t.Fatal(err)
-	}
-	var gone sync.WaitGroup
-	gone.Go(func() { one.Cluster.cfg.Fatal(errors.New("the disk hangs")) })
-	gone.Wait()
-	if one.fatal.Swap(nil) == nil {
-		t.Error("nobody was told why")
-	}
-	if answer, err := other.Query(within(t), one.id, []byte("hi")); err == nil {
-		t.Errorf("a node that gave up answers %q", answer)
-	}
-}

@@ -326,7 +326,7 @@ func (s *State) compactionDue(db *bolt.DB) (bool, error) {
 	if err := unix.Statfs(s.cfg.Dir, &disk); err != nil {
 		return false, fmt.Errorf("look at free disk space: %w", err)
 	}
-	return int64(disk.Bavail)*disk.Bsize >= 2*(size-free), nil
+	return int64(disk.Bavail*uint64(disk.Bsize)) >= 2*(size-free), nil
 }
 
 // churn returns about how many bytes a flush writes lately, given how many were

@@ -8,11 +8,11 @@ import (
 // The ids of messages are remembered for idWindow by the cluster's stamp, so a
 // publish that is repeated in that time is answered as it was the first time. An
 // id is never forgotten early: a full table refuses new ids. These bounds are
-// the same on every node, for what they decide is replicated state. A full table
-// takes some 92 MB.
+// the same on every node, for what they decide is replicated state. A million
+// ids take some 92 MB.
 const (
 	idWindow = 10 * 60 * 1000 // ms
-	maxIDs   = 1 << 20
+	maxIDs   = 4 << 20
 )
 
 // idHash stands for project, channel and id. It is half a SHA-256, so that two

@@ -186,7 +186,7 @@ func (s *State) fail(err error) {
 	}
 	s.settled.Broadcast()
 	s.mu.Unlock()
-	s.cfg.Fatal(fmt.Errorf("fsm: %w", err))
+	s.cfg.Fatal(fmt.Errorf("state in %s: %w", s.cfg.Dir, err))
 }
 
 // Applied returns index and term of the last whole entry that was applied.

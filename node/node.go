@@ -53,9 +53,13 @@ type Node struct {
 	credentials *Credentials // written before ready closes
 }
 
-// ErrAdminToken says that the node was started with an admin token that is not
-// the cluster's.
-var ErrAdminToken = errors.New("the admin token is not that of this cluster")
+// Reasons of Ready for which the operator has to change how the node is started.
+var (
+	// ErrAdminToken says that the admin token is not the cluster's.
+	ErrAdminToken = errors.New("the admin token is not that of this cluster")
+	// ErrNameTaken says that a live member of the cluster has the node's name.
+	ErrNameTaken = cluster.ErrNameTaken
+)
 
 // Start builds a node and begins to serve it. It returns once all ports are
 // bound; Ready tells when the node has joined, caught up and serves clients.
@@ -203,6 +207,9 @@ func (n *Node) join(ctx context.Context) error {
 	if err := n.initialise(ctx); err != nil {
 		return fmt.Errorf("initialise cluster: %w", err)
 	}
+	if _, id := n.cluster.ID(); n.state.ClusterID() != id {
+		return fmt.Errorf("the state in %s belongs to cluster %s, this node to %s", n.cfg.DataDir, n.state.ClusterID(), id)
+	}
 	if n.cfg.AdminToken != "" && !n.Admin(n.cfg.AdminToken) {
 		return ErrAdminToken
 	}
@@ -220,9 +227,6 @@ func (n *Node) Ready(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
-
-// Failed is closed when the node will never serve; Ready then says why.
-func (n *Node) Failed() <-chan struct{} { return n.failed }
 
 // Addr is the address clients are served on.
 func (n *Node) Addr() net.Addr { return n.clientAddr }
@@ -244,8 +248,7 @@ func (n *Node) Drain(ctx context.Context) error {
 // yieldLeadership gives leadership to another node, if this one has it and there
 // is another. When no node takes it, the others elect one once this one is gone.
 func (n *Node) yieldLeadership(ctx context.Context) {
-	leader, ok := n.cluster.Leader()
-	if !ok || leader.Name != n.cfg.NodeName || len(n.cluster.Members()) < 2 {
+	if len(n.cluster.Members()) < 2 {
 		return
 	}
 	if err := n.cluster.TransferLeadership(ctx); err != nil {

@@ -22,8 +22,8 @@ var arrows = map[string]struct {
 	"node":              {imports: []string{"gateway", "fsm", "cluster", "console"}},
 	"client":            {engines: []string{"github.com/gobwas/ws"}},
 	"console":           {},
-	"cmd/aptlyd":        {imports: []string{"node", "client", "cluster"}},
-	"bench":             {imports: []string{"client", "gateway", "fsm"}},
+	"cmd/aptlyd":        {imports: []string{"node", "client"}},
+	"bench":             {imports: []string{"client"}},
 	"bench/aptly-bench": {imports: []string{"bench"}},
 	"test":              {},
 }

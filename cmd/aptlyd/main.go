@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/aptlyd/aptlyd/cluster"
 	"github.com/aptlyd/aptlyd/node"
 )
 
@@ -54,7 +53,7 @@ func isMisuse(err error) bool {
 	var wrong misuse
 	var setting *node.ConfigError
 	return errors.As(err, &wrong) || errors.As(err, &setting) ||
-		errors.Is(err, node.ErrAdminToken) || errors.Is(err, cluster.ErrNameTaken)
+		errors.Is(err, node.ErrAdminToken) || errors.Is(err, node.ErrNameTaken)
 }
 
 func newRoot() *cobra.Command {

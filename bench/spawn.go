@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -201,22 +202,31 @@ func (c *Cluster) Start(i int) error {
 	)
 	cmd.Env = append(cmd.Env, c.options.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
-	// A Ctrl-C is meant for this program, which ends its nodes itself.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", p.name, err)
-	}
+	cmd.SysProcAttr = processAttributes()
+	started := make(chan error, 1)
 	exited := make(chan struct{})
-	p.mu.Lock()
-	p.cmd, p.exited = cmd, exited
-	p.mu.Unlock()
 	go func() {
-		err := cmd.Wait()
+		// The kernel ends the process with the thread that started it, not with this
+		// program, so the thread stays.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		err = cmd.Wait()
 		p.mu.Lock()
 		p.result = err
 		p.mu.Unlock()
 		close(exited)
 	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("start %s: %w", p.name, err)
+	}
+	p.mu.Lock()
+	p.cmd, p.exited = cmd, exited
+	p.mu.Unlock()
 	return nil
 }
 

@@ -1,13 +1,16 @@
 package bench
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,6 +27,8 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "serve":
 		serve()
+	case "parent":
+		parent()
 	case "broken":
 		fmt.Fprintln(os.Stderr, "cannot open the data directory")
 		os.Exit(1)
@@ -53,6 +58,24 @@ func serve() {
 	http.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, flags["--node-name"]) })
 	fmt.Fprintln(os.Stderr, http.ListenAndServe(flags["--listen"], nil))
 	os.Exit(1)
+}
+
+// parent starts nodes, says where, and waits to be killed.
+func parent() {
+	self, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	c, err := Spawn(context.Background(), SpawnOptions{
+		Nodes: 3, Binary: self, Dir: os.Getenv("BENCH_TEST_DIR"), Env: []string{"BENCH_TEST_NODE=serve"},
+	})
+	if err != nil {
+		panic(err)
+	}
+	for i := range c.Len() {
+		fmt.Println(c.Addr(i))
+	}
+	time.Sleep(time.Hour)
 }
 
 func spawnSelf(t *testing.T, env ...string) (*Cluster, error) {
@@ -107,6 +130,42 @@ func TestSpawnKillStopRestart(t *testing.T) {
 	}
 	if err := c.Stop(ctx, 2); err != nil {
 		t.Errorf("stop: %v", err)
+	}
+}
+
+func TestNodesEndWithTheirParent(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("needs Linux's parent death signal")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), "BENCH_TEST_NODE=parent", "BENCH_TEST_DIR="+t.TempDir())
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var nodes []string
+	for lines := bufio.NewScanner(out); len(nodes) < 3 && lines.Scan(); {
+		nodes = append(nodes, lines.Text())
+	}
+	killed := cmd.Process.Kill()
+	if err := cmd.Wait(); killed != nil || err == nil || len(nodes) != 3 {
+		t.Fatalf("the parent of %v ended with %v, %v", nodes, killed, err)
+	}
+	deadline := time.Now().Add(patience)
+	for _, node := range nodes {
+		for readiness(t.Context(), node) == nil {
+			if time.Now().After(deadline) {
+				t.Fatalf("the node at %s outlives its parent", node)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -156,6 +158,35 @@ func TestAnotherAdminTokenIsRefused(t *testing.T) {
 	defer cancel()
 	if err := n.Ready(ctx); !errors.Is(err, ErrAdminToken) {
 		t.Errorf("got %v, want ErrAdminToken", err)
+	}
+}
+
+func TestStateOfAnotherClusterIsRefused(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	n := start(t, testConfig(t, dir))
+	_, id := n.cluster.ID()
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "node.json")
+	identity, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const other = "00000000-0000-4000-8000-000000000001"
+	if err := os.WriteFile(path, bytes.ReplaceAll(identity, []byte(id), []byte(other)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	n, err = Start(testConfig(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), testDeadline)
+	defer cancel()
+	if err := n.Ready(ctx); err == nil || !strings.Contains(err.Error(), "belongs to cluster "+id) {
+		t.Errorf("a node of another cluster took the state: %v", err)
 	}
 }
 

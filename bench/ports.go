@@ -7,13 +7,13 @@ import (
 	"net"
 )
 
-// freePorts returns ports of 127.0.0.1 that are free for TCP and UDP. They lie
+// freePorts returns ports of 127.0.0.1 that are free for TCP and UDP and not taken,
+// and adds them to taken. They lie
 // below those that systems give to outgoing connections: a node that is down
 // for a while must find its own free again.
-func freePorts(n int) ([]int, error) {
+func freePorts(n int, taken map[int]bool) ([]int, error) {
 	const lowest, highest = 12000, 32000
 	ports := make([]int, 0, n)
-	taken := make(map[int]bool)
 	var last error
 	for tries := 0; len(ports) < n; tries++ {
 		if tries > 100*n {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -25,10 +26,25 @@ type SpawnOptions struct {
 	Dir    string   // for data and logs; empty means a temporary folder that Close removes
 	Args   []string // further arguments of "aptlyd serve", for all nodes
 	Env    []string // further environment, as in exec.Cmd
+	Hosts  []Host   // of the nodes, in turn; empty means that all are on loopback
 }
 
-// Cluster is a cluster of real processes on loopback. Nodes are numbered from
-// 0. Methods that change the same node must not run at the same time.
+// Host is where a node runs. Off loopback the nodes need a cluster secret in
+// their environment.
+type Host struct {
+	IP    string       // at which it is reached
+	Env   []string     // further environment of its node
+	Enter func() error // moves the calling thread there, for good; nil means it is there
+}
+
+func (h Host) enter() error {
+	if h.Enter == nil {
+		return nil
+	}
+	return h.Enter()
+}
+
+// Cluster is a cluster of real processes. Nodes are numbered from 0. Methods that change the same node must not run at the same time.
 type Cluster struct {
 	AdminToken string
 	PublicKey  string
@@ -37,10 +53,12 @@ type Cluster struct {
 	options   SpawnOptions
 	temporary bool
 	nodes     []*process
+	ports     map[int]bool // given to nodes
 }
 
 // process is one node, running or not.
 type process struct {
+	host                 Host
 	name                 string
 	listen, peer, gossip string // host:port
 	dir                  string
@@ -56,6 +74,9 @@ func Spawn(ctx context.Context, options SpawnOptions) (*Cluster, error) {
 	if options.Nodes < 1 {
 		return nil, fmt.Errorf("spawn %d nodes: at least one is needed", options.Nodes)
 	}
+	if n := len(options.Hosts); n > 0 && n < options.Nodes {
+		return nil, fmt.Errorf("spawn %d nodes: there are only %d hosts", options.Nodes, n)
+	}
 	binary, err := findBinary(options.Binary)
 	if err != nil {
 		return nil, fmt.Errorf("find aptlyd: %w", err)
@@ -66,6 +87,7 @@ func Spawn(ctx context.Context, options SpawnOptions) (*Cluster, error) {
 		PublicKey:  newKey("pk_"),
 		ServerKey:  newKey("sk_"),
 		options:    options,
+		ports:      make(map[int]bool),
 	}
 	if options.Dir == "" {
 		if c.options.Dir, err = os.MkdirTemp("", "aptlyd-cluster-"); err != nil {
@@ -80,24 +102,14 @@ func Spawn(ctx context.Context, options SpawnOptions) (*Cluster, error) {
 }
 
 func (c *Cluster) startAll(ctx context.Context) error {
-	ports, err := freePorts(3 * c.options.Nodes)
-	if err != nil {
-		return fmt.Errorf("find free ports: %w", err)
-	}
-	address := func() string {
-		port := ports[0]
-		ports = ports[1:]
-		return "127.0.0.1:" + strconv.Itoa(port)
-	}
 	for i := range c.options.Nodes {
-		name := fmt.Sprintf("n%d", i+1)
-		c.nodes = append(c.nodes, &process{
-			name:   name,
-			listen: address(),
-			peer:   address(),
-			gossip: address(),
-			dir:    filepath.Join(c.options.Dir, name),
-		})
+		host := Host{IP: "127.0.0.1"}
+		if len(c.options.Hosts) > 0 {
+			host = c.options.Hosts[i]
+		}
+		if _, err := c.Add(host); err != nil {
+			return err
+		}
 	}
 	for i := range c.nodes {
 		if err := c.Start(i); err != nil {
@@ -110,6 +122,26 @@ func (c *Cluster) startAll(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Add adds a node, which is yet to be started, and returns its number. It must not
+// run at the same time as other methods.
+func (c *Cluster) Add(host Host) (int, error) {
+	ports, err := freePorts(3, c.ports)
+	if err != nil {
+		return 0, fmt.Errorf("find free ports: %w", err)
+	}
+	address := func(port int) string { return net.JoinHostPort(host.IP, strconv.Itoa(port)) }
+	name := fmt.Sprintf("n%d", len(c.nodes)+1)
+	c.nodes = append(c.nodes, &process{
+		host:   host,
+		name:   name,
+		listen: address(ports[0]),
+		peer:   address(ports[1]),
+		gossip: address(ports[2]),
+		dir:    filepath.Join(c.options.Dir, name),
+	})
+	return len(c.nodes) - 1, nil
 }
 
 // findBinary returns the path of aptlyd.
@@ -183,8 +215,8 @@ func (c *Cluster) Start(i int) error {
 		"--listen", p.listen,
 		"--peer-listen", p.peer,
 		"--gossip-listen", p.gossip,
-		"--advertise", "127.0.0.1",
-		"--bootstrap-expect", strconv.Itoa(len(c.nodes)),
+		"--advertise", p.host.IP,
+		"--bootstrap-expect", strconv.Itoa(c.options.Nodes),
 	}
 	if len(c.nodes) > 1 {
 		var seeds []string
@@ -200,7 +232,7 @@ func (c *Cluster) Start(i int) error {
 		"APTLYD_BOOTSTRAP_PUBLIC_KEY="+c.PublicKey,
 		"APTLYD_BOOTSTRAP_SERVER_KEY="+c.ServerKey,
 	)
-	cmd.Env = append(cmd.Env, c.options.Env...)
+	cmd.Env = append(append(cmd.Env, c.options.Env...), p.host.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = processAttributes()
 	started := make(chan error, 1)
@@ -208,9 +240,12 @@ func (c *Cluster) Start(i int) error {
 	go func() {
 		// The kernel ends the process with the thread that started it, not with this
 		// program, so the thread stays.
+		// Never unlocked, so it ends with the goroutine, on whatever host it is then.
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+		err := p.host.enter()
+		if err == nil {
+			err = cmd.Start()
+		}
 		started <- err
 		if err != nil {
 			return

@@ -26,6 +26,8 @@ var arrows = map[string]struct {
 	"bench":             {imports: []string{"client"}},
 	"bench/aptly-bench": {imports: []string{"bench"}},
 	"test":              {},
+	"test/lab":          {},
+	"test/torture":      {imports: []string{"bench", "client", "test/lab"}},
 }
 
 func TestImportArrows(t *testing.T) {

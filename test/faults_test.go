@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -13,43 +12,8 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/client"
+	"github.com/aptlyd/aptlyd/test/lab"
 )
-
-// needTool skips the test, loudly, where a program is missing. In CI it fails.
-func needTool(t *testing.T, name string) {
-	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("CI must run this test, but %s is missing", name)
-		}
-		t.Skipf("NOT TESTED: %s is missing", name)
-	}
-}
-
-// needRoot skips the test, loudly, where a file system or a network cannot be
-// made for it.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("NOT TESTED: only root can make file systems and networks")
-	}
-}
-
-// failSyscalls makes a system call of node i fail with EIO from now on. That the
-// call is traced shows in strace's output; the node's end shows that it failed.
-func failSyscalls(t *testing.T, c spawned, i int, call string) {
-	t.Helper()
-	needTool(t, "strace")
-	cmd := exec.Command("strace", "-f", "-q", "-p", strconv.Itoa(c.PID(i)),
-		"-e", "trace="+call, "-e", "inject="+call+":error=EIO", "-o", filepath.Join(t.TempDir(), "strace"))
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-}
 
 func lastLine(log string) string {
 	log = strings.TrimSpace(log)
@@ -57,7 +21,7 @@ func lastLine(log string) string {
 }
 
 func TestStorageErrorStopsTheNodeAndNotTheCluster(t *testing.T) {
-	needTool(t, "strace")
+	lab.NeedTool(t, "strace")
 	for _, fault := range []struct{ name, call string }{
 		{"log", "fsync"},       // how the log is made durable
 		{"state", "fdatasync"}, // how bbolt is
@@ -67,7 +31,7 @@ func TestStorageErrorStopsTheNodeAndNotTheCluster(t *testing.T) {
 			l := startLoad(t, c, 10, 200)
 			l.await(200)
 			lead := leader(t, c)
-			failSyscalls(t, c, lead, fault.call)
+			lab.Inject(t, c.PID(lead), fault.call, "error=EIO")
 			select {
 			case <-c.Exited(lead):
 			case <-time.After(deadline):
@@ -106,7 +70,7 @@ func TestFullDiskRefusesPublishesAndLosesNothing(t *testing.T) {
 	mustPublish(t, c, 0, "c", 1)
 
 	ballast := filepath.Join(dir, "ballast")
-	if err := fill(dir, ballast, 32<<20); err != nil {
+	if err := lab.Fill(dir, ballast, 32<<20); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, deadline, func() error {
@@ -130,22 +94,4 @@ func TestFullDiskRefusesPublishesAndLosesNothing(t *testing.T) {
 	if messages, err := history(t.Context(), c, 0, "c"); err != nil || len(messages) != 2 {
 		t.Errorf("what is there now: %v, %v", messages, err)
 	}
-}
-
-// fill writes a file that leaves only so many bytes of the file system free.
-func fill(dir, path string, leave uint64) error {
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(dir, &fs); err != nil {
-		return err
-	}
-	free := fs.Bavail * uint64(fs.Bsize)
-	if free <= leave {
-		return fmt.Errorf("only %d bytes are free to begin with", free)
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return syscall.Fallocate(int(f.Fd()), 0, 0, int64(free-leave))
 }

@@ -84,9 +84,14 @@ func startCluster(t *testing.T, n int, args ...string) spawned {
 // startClusterIn starts a cluster whose nodes keep their data and logs in dir.
 func startClusterIn(t *testing.T, dir string, n int, args ...string) spawned {
 	t.Helper()
+	return spawn(t, bench.SpawnOptions{Nodes: n, Binary: binary, Dir: dir, Args: args})
+}
+
+func spawn(t *testing.T, options bench.SpawnOptions) spawned {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	c, err := bench.Spawn(ctx, bench.SpawnOptions{Nodes: n, Binary: binary, Dir: dir, Args: args})
+	c, err := bench.Spawn(ctx, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +100,7 @@ func startClusterIn(t *testing.T, dir string, n int, args ...string) spawned {
 			t.Errorf("end the cluster: %v", err)
 		}
 		if t.Failed() {
-			for i := range n {
+			for i := range c.Len() {
 				log, err := os.ReadFile(c.Dir(i) + ".log")
 				t.Logf("log of %s (%v):\n%s", c.Name(i), err, log)
 			}

@@ -16,10 +16,10 @@ func TestLeaderCutOffFromTheOthers(t *testing.T) {
 	f := follow(t, n, l.channels)
 	l.await(200)
 	lead := leader(t, n)
-	door := n.nodes[lead].door(t)
+	door := n.door(t, lead)
 	left := watchConnection(t, "ws://"+door, n.keys().public)
 	l.watch()
-	n.nodes[lead].cut(t)
+	n.hosts[lead].Cut()
 	cut := time.Now()
 	refused := make(chan error, 1)
 	go func() {
@@ -60,7 +60,7 @@ func TestLeaderCutOffFromTheOthers(t *testing.T) {
 		return nil
 	})
 	l.await(120)
-	n.nodes[lead].mend(t)
+	n.hosts[lead].Mend()
 	mended := time.Now()
 	eventually(t, 30*time.Second, func() error {
 		if got := status(within(t, time.Second), n, lead, "/readyz"); got != http.StatusOK {

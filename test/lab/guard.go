@@ -1,4 +1,4 @@
-package test
+package lab
 
 import (
 	"os/exec"
@@ -6,11 +6,11 @@ import (
 	"testing"
 )
 
-// guard runs shell commands when the test ends, however it ends: they wait in a
+// Guard runs shell commands when the test ends, however it ends: they wait in a
 // process of their own for this one to close a pipe, which a panic or a kill does
 // too. What a test makes outside its folder is undone by guards only. Guards act
 // in reverse order. args are $1 and so on.
-func guard(t *testing.T, commands string, args ...string) {
+func Guard(t testing.TB, commands string, args ...string) {
 	t.Helper()
 	cmd := exec.Command("sh", append([]string{"-c", "cat >/dev/null; " + commands, "guard"}, args...)...)
 	// A Ctrl-C is meant for the tests, whose end the guard waits for.
@@ -30,8 +30,8 @@ func guard(t *testing.T, commands string, args ...string) {
 	})
 }
 
-// run runs a program that must succeed.
-func run(t *testing.T, name string, args ...string) {
+// Run runs a program that must succeed.
+func Run(t testing.TB, name string, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s %v: %v\n%s", name, args, err, out)

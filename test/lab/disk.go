@@ -1,0 +1,123 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Disk is an ext4 file system of its own, over a file, that can be made to fail
+// in ways of real ones.
+type Disk struct {
+	t     testing.TB
+	image string
+	dir   string // where it is mounted
+}
+
+// NewDisk makes the folder dir and mounts a new file system of so many bytes
+// there, until the test ends. Its image is sparse.
+func NewDisk(t testing.TB, dir string, size int64) *Disk {
+	t.Helper()
+	d := &Disk{t: t, image: filepath.Join(t.TempDir(), "image"), dir: dir}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(d.image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	Run(t, "mkfs.ext4", "-q", "-E", "lazy_itable_init=1,lazy_journal_init=1", d.image)
+	// What is frozen cannot be unmounted, nor can nodes that hang in it end.
+	Guard(t, `while fsfreeze -u "$1" 2>/dev/null; do :; done; ! mountpoint -q "$1" || umount -l "$1"`, dir)
+	d.mount()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func (d *Disk) mount() {
+	d.t.Helper()
+	Run(d.t, "mount", "-o", "loop", d.image, d.dir)
+}
+
+// Freeze has every write to the disk hang until Thaw.
+func (d *Disk) Freeze() {
+	d.t.Helper()
+	Run(d.t, "timeout", "20", "fsfreeze", "-f", d.dir)
+}
+
+// Thaw lets the writes go on.
+func (d *Disk) Thaw() {
+	d.t.Helper()
+	Run(d.t, "fsfreeze", "-u", d.dir)
+}
+
+// Cut takes the power from the disk: what has not reached the device by now
+// never will. Only Power brings it back.
+func (d *Disk) Cut() error {
+	const (
+		shutdown   = 0x8004587d // EXT4_IOC_SHUTDOWN, linux/include/uapi/linux/ext4.h
+		noLogFlush = 2          // EXT4_GOING_FLAGS_NOLOGFLUSH
+	)
+	f, err := os.Open(d.dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	flags := uint32(noLogFlush)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), shutdown, uintptr(unsafe.Pointer(&flags))); errno != 0 {
+		return fmt.Errorf("shut %s down: %w", d.dir, errno)
+	}
+	return nil
+}
+
+// Power brings a disk back that was cut, when nothing uses it any more, which it
+// waits for.
+func (d *Disk) Power() {
+	d.t.Helper()
+	const patience = time.Minute
+	for end := time.Now().Add(patience); ; {
+		out, err := exec.Command("umount", d.dir).CombinedOutput()
+		if err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			d.t.Fatalf("unmount %s: %v: %s", d.dir, err, out)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	d.mount()
+}
+
+// Fill writes a file that leaves only so many bytes of the file system free that
+// dir is on.
+func Fill(dir, path string, leave uint64) error {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return err
+	}
+	free := fs.Bavail * uint64(fs.Bsize)
+	if free <= leave {
+		return fmt.Errorf("only %d bytes are free to begin with", free)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return syscall.Fallocate(int(f.Fd()), 0, 0, int64(free-leave))
+}

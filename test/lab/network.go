@@ -1,0 +1,147 @@
+package lab
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Network is a bridge with hosts on it. The test sits on the bridge.
+type Network struct {
+	t      testing.TB
+	bridge string
+	subnet string // with the last dot
+	Hosts  []*Host
+}
+
+// Host is a network namespace, joined to the bridge by a link that can be cut.
+type Host struct {
+	t         testing.TB
+	namespace string
+	link      string // the bridge's end
+	IP        string
+}
+
+// NewNetwork makes a network of n hosts, until the test ends. The test is skipped
+// where it cannot.
+func NewNetwork(t testing.TB, n int) *Network {
+	t.Helper()
+	NeedRoot(t)
+	NeedTool(t, "ip")
+	var random [3]byte
+	rand.Read(random[:])
+	network := &Network{
+		t:      t,
+		bridge: "apt" + hex.EncodeToString(random[:]),
+		// 198.18.0.0/15 is for tests of networks (RFC 2544).
+		subnet: fmt.Sprintf("198.%d.%d.", 18+random[1]%2, random[0]),
+	}
+	Guard(t, `ip link del "$1"`, network.bridge)
+	if out, err := exec.Command("ip", "link", "add", network.bridge, "type", "bridge").CombinedOutput(); err != nil {
+		t.Skipf("NOT TESTED: networks cannot be made here: %s", out)
+	}
+	Run(t, "ip", "addr", "add", network.subnet+"254/24", "dev", network.bridge)
+	Run(t, "ip", "link", "set", network.bridge, "up")
+	for range n {
+		network.addHost()
+	}
+	return network
+}
+
+func (n *Network) addHost() {
+	n.t.Helper()
+	number := len(n.Hosts) + 1
+	h := &Host{
+		t:         n.t,
+		namespace: fmt.Sprintf("%s-%d", n.bridge, number),
+		link:      fmt.Sprintf("%s.%d", n.bridge, number),
+		IP:        fmt.Sprintf("%s%d", n.subnet, number),
+	}
+	n.Hosts = append(n.Hosts, h)
+	Guard(n.t, `ip netns del "$1"`, h.namespace)
+	Run(n.t, "ip", "netns", "add", h.namespace)
+	Run(n.t, "ip", "link", "add", h.link, "type", "veth", "peer", "name", "eth0", "netns", h.namespace)
+	Run(n.t, "ip", "link", "set", h.link, "master", n.bridge, "up")
+	Run(n.t, "ip", "-n", h.namespace, "addr", "add", h.IP+"/24", "dev", "eth0")
+	Run(n.t, "ip", "-n", h.namespace, "link", "set", "lo", "up")
+	Run(n.t, "ip", "-n", h.namespace, "link", "set", "eth0", "up")
+}
+
+// Enter moves the calling thread into the host's namespace: what sockets and
+// processes it makes from then on are there. The thread should end with its
+// goroutine, so whoever calls this locks it and never unlocks it.
+func (h *Host) Enter() error {
+	namespace, err := os.Open(filepath.Join("/run/netns", h.namespace))
+	if err != nil {
+		return err
+	}
+	defer namespace.Close()
+	if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter %s: %w", h.namespace, err)
+	}
+	return nil
+}
+
+// Dial connects from inside the host, whatever becomes of its link.
+func (h *Host) Dial(network, address string) (net.Conn, error) {
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	dialled := make(chan result, 1)
+	go func() {
+		runtime.LockOSThread() // see Enter
+		var r result
+		if r.err = h.Enter(); r.err == nil {
+			r.conn, r.err = net.Dial(network, address)
+		}
+		dialled <- r
+	}()
+	r := <-dialled
+	return r.conn, r.err
+}
+
+// Cut takes the host's link down.
+func (h *Host) Cut() {
+	h.t.Helper()
+	Run(h.t, "ip", "link", "set", h.link, "down")
+}
+
+// Mend brings the host's link up.
+func (h *Host) Mend() {
+	h.t.Helper()
+	Run(h.t, "ip", "link", "set", h.link, "up")
+}
+
+// Mute loses, silently, all that the host sends to another. What the other sends
+// still arrives.
+func (h *Host) Mute(other *Host) {
+	h.t.Helper()
+	Run(h.t, "ip", "-n", h.namespace, "neigh", "replace", other.IP, "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "permanent")
+}
+
+// Unmute ends what Mute began.
+func (h *Host) Unmute(other *Host) {
+	h.t.Helper()
+	Run(h.t, "ip", "-n", h.namespace, "neigh", "del", other.IP, "dev", "eth0")
+}
+
+// Refuse makes whatever the host sends to another fail at once.
+func (h *Host) Refuse(other *Host) {
+	h.t.Helper()
+	Run(h.t, "ip", "-n", h.namespace, "route", "add", "blackhole", other.IP+"/32")
+}
+
+// Unrefuse ends what Refuse began.
+func (h *Host) Unrefuse(other *Host) {
+	h.t.Helper()
+	Run(h.t, "ip", "-n", h.namespace, "route", "del", "blackhole", other.IP+"/32")
+}

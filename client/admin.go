@@ -108,6 +108,18 @@ type Member struct {
 	Version      string `json:"version,omitempty"`
 }
 
+// Settings hold for the whole cluster.
+type Settings struct {
+	// MaxBytes caps the payload retained in all channels together: beyond it the
+	// oldest messages of the cluster go first. 0 means no cap.
+	MaxBytes int64 `json:"maxBytes"`
+}
+
+// SettingsChange changes those settings that are not nil.
+type SettingsChange struct {
+	MaxBytes *int64 `json:"maxBytes,omitempty"`
+}
+
 // CreateProject makes a project with a public and a server key, whose texts are
 // in the answer.
 func (a *Admin) CreateProject(ctx context.Context, spec ProjectSpec) (Project, error) {
@@ -186,6 +198,16 @@ func (a *Admin) Messages(ctx context.Context, project, channel string, after uin
 // Status returns the state of the cluster.
 func (a *Admin) Status(ctx context.Context) (Status, error) {
 	return request[Status](ctx, a, http.MethodGet, "/status", nil, nil)
+}
+
+// Settings returns the settings of the cluster.
+func (a *Admin) Settings(ctx context.Context) (Settings, error) {
+	return request[Settings](ctx, a, http.MethodGet, "/settings", nil, nil)
+}
+
+// UpdateSettings changes the settings of the cluster and returns what they are then.
+func (a *Admin) UpdateSettings(ctx context.Context, change SettingsChange) (Settings, error) {
+	return request[Settings](ctx, a, http.MethodPatch, "/settings", nil, change)
 }
 
 // listPage is a page of any list: Next is empty on the last one.

@@ -126,6 +126,8 @@ func TestAdmin(t *testing.T) {
 		exchange{"GET /admin/v1/projects?cursor=p2", "", 200, `{"projects":[{"id":"p3"}]}`},
 		exchange{"PATCH /admin/v1/projects/p1", `{"rules":[{"pattern":"x:*","keepFor":"1h0m0s","initial":{"last":5}}]}`, 200,
 			`{"id":"p1","rules":[{"pattern":"x:*","keepMessages":1000,"keepFor":"1h","initial":"live","durability":"quorum"}]}`},
+		exchange{"GET /admin/v1/settings", "", 200, `{"maxBytes":0}`},
+		exchange{"PATCH /admin/v1/settings", `{"maxBytes":1073741824}`, 200, `{"maxBytes":1073741824}`},
 		exchange{"POST /admin/v1/projects/p1/keys", `{"kind":"server","name":"ci"}`, 201, `{"id":"k2","kind":"server","name":"ci","key":"sk_2","createdAt":2}`},
 		exchange{"POST /admin/v1/keys/k2/rotate", `{"overlap":"24h0m0s"}`, 201, `{"id":"k3","kind":"server","key":"sk_3","replaces":{"id":"k2","expiresAt":77}}`},
 		exchange{"DELETE /admin/v1/keys/k3", "", 204, ``},
@@ -157,6 +159,13 @@ func TestAdmin(t *testing.T) {
 	p, err = a.UpdateProject(ctx, "p1", ProjectChange{Rules: &rules})
 	if err != nil || len(p.Rules) != 1 || p.Rules[0].KeepFor != Duration(time.Hour) || *p.Rules[0].Initial != (Initial{}) {
 		t.Errorf("update project: %+v, %v", p, err)
+	}
+	if s, err := a.Settings(ctx); err != nil || s != (Settings{}) {
+		t.Errorf("settings: %+v, %v", s, err)
+	}
+	limit := int64(1 << 30)
+	if s, err := a.UpdateSettings(ctx, SettingsChange{MaxBytes: &limit}); err != nil || s.MaxBytes != limit {
+		t.Errorf("update settings: %+v, %v", s, err)
 	}
 	k, err := a.CreateKey(ctx, "p1", "server", "ci")
 	if err != nil || k.Text != "sk_2" {

@@ -22,6 +22,9 @@ func (s *State) Entry(index, term uint64, stamp int64) {
 		return
 	}
 	s.inEntry = true
+	if stamp > s.stamp {
+		s.volume.advance(s.stamp, s.settings.MaxBytes)
+	}
 	s.position = position{index, term, max(s.stamp, stamp)}
 	for {
 		k, ok := s.directory.expired(s.stamp)
@@ -216,6 +219,7 @@ func (a *application) publish(dst []byte, p publication) ([]byte, error) {
 		a.touched = append(a.touched, ch)
 	}
 	m := ch.append(a.stamp, p.data)
+	a.volume.total += int64(len(p.data))
 	a.changes.setChannel(ch)
 	a.changes.bytes += messageCost + int64(len(p.data))
 	if len(p.id) > 0 {
@@ -252,7 +256,7 @@ func (a *application) channel(p *project, name []byte) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := view{key: ch.key, project: p, stamp: a.stamp, head: ch.head, memory: ch.memory}
+	v := view{key: ch.key, project: p, stamp: a.stamp, gone: a.volume.floor.stamp, head: ch.head, memory: ch.memory}
 	v.readFrom(tx)
 	if ch.floor, err = v.settle(); err != nil {
 		return nil, err

@@ -13,6 +13,8 @@ type changes struct {
 	firstID  uint64 // sequence number of the first id that was added
 
 	// Filled in when the set is frozen.
+	volume   []byte // stored form
+	floor    int64  // stamp of the volume's floor
 	heads    []frozenHead
 	ids      []seenID
 	idsFrom  uint64              // ids below are forgotten
@@ -66,6 +68,7 @@ func (c *changes) forgetSession(s *session) {
 func (s *State) freeze() *changes {
 	c := s.changes
 	c.position = s.applied
+	c.volume, c.floor = s.volume.append(nil), s.volume.floor.stamp
 	c.projects = *s.directory.projects.Load()
 	for id, nothingLeft := range s.directory.gone {
 		if !nothingLeft {

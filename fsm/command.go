@@ -29,6 +29,7 @@ const (
 	opCreateKey
 	opRotateKey
 	opRevokeKey
+	opUpdateSettings
 )
 
 // commandVersion is the version of every command there is today.
@@ -83,6 +84,10 @@ type RotateKey struct {
 
 // RevokeKey ends a key now.
 type RevokeKey struct{ ID string }
+
+// UpdateSettings changes the settings of the cluster that are not nil. It takes
+// effect with the next entry.
+type UpdateSettings struct{ MaxBytes *int64 }
 
 func appendHead(dst []byte, o op) []byte { return append(dst, byte(o), commandVersion) }
 
@@ -149,6 +154,15 @@ func (c RotateKey) Encode() []byte {
 // Encode returns the encoded command.
 func (c RevokeKey) Encode() []byte { return appendString(appendHead(nil, opRevokeKey), c.ID) }
 
+// Encode returns the encoded command.
+func (c UpdateSettings) Encode() []byte {
+	dst := appendHead(nil, opUpdateSettings)
+	if dst = appendBool(dst, c.MaxBytes != nil); c.MaxBytes != nil {
+		dst = binary.AppendVarint(dst, *c.MaxBytes)
+	}
+	return dst
+}
+
 // publication is a decoded Publish whose parts alias the command.
 type publication struct {
 	project, channel, id, data []byte
@@ -189,6 +203,8 @@ func decodeCommand(b []byte) (command any, err error) {
 		command = &RotateKey{d.key(), d.varint()}
 	case opRevokeKey:
 		command = &RevokeKey{d.string()}
+	case opUpdateSettings:
+		command = d.updateSettings()
 	default:
 		return nil, fmt.Errorf("unknown op %d", b[0])
 	}
@@ -212,6 +228,15 @@ func (d *decoder) updateProject() *UpdateProject {
 	if d.bool() {
 		rules := d.rules()
 		c.Rules = &rules
+	}
+	return c
+}
+
+func (d *decoder) updateSettings() *UpdateSettings {
+	c := &UpdateSettings{}
+	if d.bool() {
+		n := d.varint()
+		c.MaxBytes = &n
 	}
 	return c
 }

@@ -19,6 +19,7 @@ var (
 
 func sampleCommands() []control {
 	name, origins, native, rules := "x", []string{"*"}, false, []Rule{DefaultRule}
+	bytes := int64(1 << 30)
 	return []control{
 		&Init{"c", "e", KeyHash{1}, sample, []Key{sampleKey}},
 		&CreateProject{sample, []Key{sampleKey, sampleKey}},
@@ -28,6 +29,8 @@ func sampleCommands() []control {
 		&CreateKey{sampleKey},
 		&RotateKey{sampleKey, 86_400_000},
 		&RevokeKey{"k"},
+		&UpdateSettings{&bytes},
+		&UpdateSettings{},
 	}
 }
 
@@ -68,6 +71,8 @@ func TestCommandVersion1(t *testing.T) {
 		{CreateKey{sampleKey}, "0601" + key},
 		{RotateKey{sampleKey, 10}, "0701" + key + "14"},
 		{RevokeKey{"k"}, "0801" + "016b"},
+		{samples[8], "0901" + "01" + "8080808008"},
+		{samples[9], "0901" + "00"},
 	} {
 		if got := hex.EncodeToString(c.command.Encode()); got != c.want {
 			t.Errorf("%T is\n%s, was\n%s", c.command, got, c.want)

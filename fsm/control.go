@@ -23,6 +23,8 @@ func (a *application) control(command any) *refusal {
 			return refuse(codeNotFound, "key %q", c.ID)
 		}
 		a.endKey(k)
+	case *UpdateSettings:
+		return a.updateSettings(c)
 	}
 	return nil
 }

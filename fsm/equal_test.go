@@ -41,6 +41,7 @@ func anyHistory(t *rapid.T) history {
 			time.Duration(rapid.IntRange(1, 4000).Draw(t, "ms"))*time.Millisecond,
 			int64(rapid.IntRange(0, 50).Draw(t, "bytes")))}
 	}
+	large := rapid.IntRange(0, 7).Draw(t, "messages of up to") == 0
 	command := func() []byte {
 		switch n := rapid.IntRange(0, 29).Draw(t, "command"); n {
 		case 0:
@@ -62,13 +63,20 @@ func anyHistory(t *rapid.T) history {
 			return RotateKey{k, rapid.Int64Range(0, 3000).Draw(t, "overlap")}.Encode()
 		case 7:
 			return RevokeKey{pick("revoked", "k1", "k2", "k3")}.Encode()
+		case 8:
+			limit := rapid.SampledFrom([]int64{0, MinMaxBytes, 2 * MinMaxBytes}).Draw(t, "cap")
+			return UpdateSettings{&limit}.Encode()
 		}
 		id := ""
 		if rapid.Bool().Draw(t, "with id") {
 			id = pick("id", "a", "b", "c", "d", "e", "f")
 		}
+		size := rapid.IntRange(0, 9).Draw(t, "size")
+		if large {
+			size *= 16 << 10 // enough of them for a cap to matter
+		}
 		return Publish{ChannelKey{pick("project", "p1", "p2"), pick("channel", "a", "b", "c")}, id,
-			bytes.Repeat([]byte("x"), rapid.IntRange(0, 9).Draw(t, "size"))}.Encode()
+			bytes.Repeat([]byte("x"), size)}.Encode()
 	}
 	h := history{{stamp: start, session: 1, settle: true, batches: [][][]byte{{
 		CreateProject{Project: Project{ID: "p1"}}.Encode(), CreateProject{Project: Project{ID: "p2"}}.Encode()}}}}

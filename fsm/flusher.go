@@ -191,6 +191,9 @@ func (s *State) write(db *bolt.DB, c *changes) error {
 		if err := s.flusher.sweep.run(w, c); err != nil {
 			return err
 		}
+		if err := w.put(bucketMeta, metaVolume, c.volume); err != nil {
+			return err
+		}
 		return w.put(bucketMeta, metaApplied, c.position.append(nil))
 	})
 }

@@ -33,6 +33,7 @@ func (s *State) hashContent(h hash.Hash) error {
 		return ErrClosed
 	}
 	h.Write(s.cluster.append(binary.AppendVarint(nil, s.stamp)))
+	h.Write(s.volume.append(s.settings.append(nil)))
 	h.Write(appendStrings(nil, slices.Sorted(maps.Keys(s.directory.gone))))
 	for _, k := range s.directory.keys("") {
 		h.Write(appendKey(nil, k))

@@ -37,7 +37,7 @@ func (s *State) snapshot(key ChannelKey, from uint64) (*snapshot, error) {
 	if !namable(key.Name, maxChannelName) {
 		return nil, fmt.Errorf("channel name of %d bytes: %w", len(key.Name), ErrInvalid)
 	}
-	v := &snapshot{view: view{key: key, project: p, stamp: s.stamp}}
+	v := &snapshot{view: view{key: key, project: p, stamp: s.stamp, gone: s.volume.floor.stamp}}
 	if ch, ok := s.channels[key]; ok {
 		v.reside(ch)
 		ch.used.Store(true)
@@ -250,7 +250,7 @@ func (s *State) Channels(project, after string, limit int) ([]ChannelInfo, error
 // view returns a channel as it is now, with a transaction begun now. It is called
 // with mu held.
 func (s *State) view(tx *bolt.Tx, p *project, name string) *snapshot {
-	v := &snapshot{view: view{key: ChannelKey{p.ID, name}, project: p, stamp: s.stamp}, tx: tx}
+	v := &snapshot{view: view{key: ChannelKey{p.ID, name}, project: p, stamp: s.stamp, gone: s.volume.floor.stamp}, tx: tx}
 	v.readFrom(tx)
 	v.reside(s.channels[v.key])
 	return v

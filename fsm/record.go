@@ -15,6 +15,8 @@ import (
 //	meta      "format"                         uvarint format
 //	          "applied"                        uvarint index, term; varint stamp
 //	          "cluster"                        cluster id, epoch, hash of the admin token
+//	          "settings"                       settings of the cluster
+//	          "volume"                         payload bytes published, and when
 //	projects  project id                       project
 //	gone      id of a deleted project          bool: nothing of it is left
 //	keys      key id                           key
@@ -42,10 +44,13 @@ var (
 	metaFormat  = []byte("format")
 	metaApplied = []byte("applied")
 	metaCluster = []byte("cluster")
+
+	metaSettings = []byte("settings")
+	metaVolume   = []byte("volume")
 )
 
 // format is the version of all the above.
-const format = 1
+const format = 2
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

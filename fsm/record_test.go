@@ -142,7 +142,7 @@ func TestFutureFormatIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.kill()
-	if _, err := Open(m.cfg); err == nil || !strings.Contains(err.Error(), "format 2") {
+	if _, err := Open(m.cfg); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("format %d", format+1)) {
 		t.Errorf("opened with %v", err)
 	}
 }

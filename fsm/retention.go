@@ -33,6 +33,7 @@ type view struct {
 	key     ChannelKey
 	project *project
 	stamp   int64 // of the state
+	gone    int64 // what is stamped up to here the cap of the cluster has let go
 	head
 	memory              // together with the chunks it leaves no hole
 	chunks *bolt.Bucket // nil when nothing is needed of the disk
@@ -50,9 +51,10 @@ func (v *view) readFrom(tx *bolt.Tx) {
 // for a message it holds for all newer ones.
 type retained func(at edge) bool
 
-// retained returns the rule's demands of age and bytes as of a stamp.
+// retained returns the demands of age and bytes of the rule, as of a stamp, and of
+// the cluster.
 func (v *view) retained(rule Rule, stamp int64) retained {
-	oldest := stamp - rule.KeepFor.Milliseconds()
+	oldest := max(stamp-rule.KeepFor.Milliseconds(), v.gone)
 	return func(at edge) bool {
 		return at.stamp > oldest && (rule.KeepBytes <= 0 || v.total-at.before <= rule.KeepBytes)
 	}
@@ -123,8 +125,8 @@ func (v *view) settle() (uint64, error) {
 		rule := ruleOf(past.rules, v.key.Name)
 		at, err := v.boundary(v.lowest(rule, floor), v.retained(rule, past.until))
 		if errors.Is(err, errMissing) {
-			// Retained then, but by now a later rule has let go of everything, or
-			// it would not be deleted.
+			// Retained then, but by now a later rule or the cap has let go of
+			// everything, or it would not be deleted.
 			return v.offset + 1, nil
 		}
 		if err != nil {

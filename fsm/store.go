@@ -59,6 +59,12 @@ func createStore(dir string) error {
 		if err := w.put(bucketMeta, metaFormat, binary.AppendUvarint(nil, format)); err != nil {
 			return err
 		}
+		if err := w.put(bucketMeta, metaSettings, Settings{}.append(nil)); err != nil {
+			return err
+		}
+		if err := w.put(bucketMeta, metaVolume, new(volume).append(nil)); err != nil {
+			return err
+		}
 		return w.put(bucketMeta, metaApplied, position{}.append(nil))
 	})
 	if err = errors.Join(err, db.Close()); err != nil {
@@ -142,6 +148,8 @@ func removeIfExists(path string) error {
 type image struct {
 	position
 	cluster   cluster
+	settings  Settings
+	volume    volume
 	directory *directory
 	sessions  *sessionTable
 	ids       *idTable
@@ -212,6 +220,12 @@ func (im *image) loadMeta(tx *bolt.Tx) error {
 		return fmt.Errorf("the state has format %d, this program knows %d", version, format)
 	}
 	if err := get(tx, bucketMeta, metaApplied, func(d *decoder) { im.position = d.position() }); err != nil {
+		return err
+	}
+	if err := get(tx, bucketMeta, metaSettings, func(d *decoder) { im.settings = d.settings() }); err != nil {
+		return err
+	}
+	if err := get(tx, bucketMeta, metaVolume, func(d *decoder) { im.volume = d.volume() }); err != nil {
 		return err
 	}
 	if tx.Bucket(bucketMeta).Get(metaCluster) == nil {

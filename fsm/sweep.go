@@ -71,7 +71,7 @@ func (s *sweep) delete(d *deletion, c *changes) error {
 		}
 		channel := slices.Clone(key[:len(key)-len(rest)])
 		if p, ok := c.projects[string(project)]; ok {
-			done, err := d.expire(p, string(name), channel, c.stamp)
+			done, err := d.expire(p, string(name), channel, c)
 			if err != nil || !done {
 				return err
 			}
@@ -98,8 +98,8 @@ func (d *deletion) over() bool {
 }
 
 // expire deletes the chunks of a channel of which nothing is retained.
-func (d *deletion) expire(p *project, name string, key []byte, stamp int64) (done bool, err error) {
-	v := view{key: ChannelKey{p.ID, name}, project: p, stamp: stamp}
+func (d *deletion) expire(p *project, name string, key []byte, c *changes) (done bool, err error) {
+	v := view{key: ChannelKey{p.ID, name}, project: p, stamp: c.stamp, gone: c.floor}
 	var stored bool
 	if v.head, stored, err = readHead(d.tx.Bucket(bucketChannels).Cursor(), key); err != nil {
 		return false, err

@@ -27,6 +27,7 @@ func (s *Server) adminHandler() http.Handler {
 		"/keys/{id}":                              {"DELETE": s.revokeKey},
 		"/keys/{id}/rotate":                       {"POST": s.rotateKey},
 		"/keys/{id}/connections":                  {"GET": s.keyConnections},
+		"/settings":                               {"GET": s.getSettings, "PATCH": s.updateSettings},
 		"/status":                                 {"GET": s.clusterStatus},
 	} {
 		mux.HandleFunc("/admin/v1"+path, s.adminRoute(calls))

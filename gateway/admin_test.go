@@ -142,6 +142,24 @@ func TestAdminLists(t *testing.T) {
 	}
 }
 
+func TestAdminSettings(t *testing.T) {
+	h := newHarness(t, "portable")
+	for _, c := range []struct {
+		method, body string
+		want         float64
+	}{
+		{"GET", "", 0},
+		{"PATCH", `{"maxBytes":1048576}`, 1048576},
+		{"PATCH", `{}`, 1048576},
+		{"GET", "", 1048576},
+		{"PATCH", `{"maxBytes":0}`, 0},
+	} {
+		if status, s := h.admin(c.method, "/settings", c.body); status != 200 || s["maxBytes"] != c.want {
+			t.Errorf("%s %s: got %d %v, want %v", c.method, c.body, status, s, c.want)
+		}
+	}
+}
+
 func TestAdminRefusals(t *testing.T) {
 	h := newHarness(t, "portable")
 	project := "/projects/" + testProject
@@ -179,6 +197,10 @@ func TestAdminRefusals(t *testing.T) {
 		{"GET", project + "/channels?limit=x", "", 400, CodeInvalidMessage},
 		{"GET", project + "/channels?color=red", "", 400, CodeInvalidMessage},
 		{"GET", "/projects/none/channels", "", 404, CodeNotFound},
+		{"PATCH", "/settings", `{"maxBytes":-1}`, 400, CodeInvalidMessage},
+		{"PATCH", "/settings", `{"maxBytes":1048575}`, 400, CodeInvalidMessage},
+		{"PATCH", "/settings", `{"maxBytes":"1GB"}`, 400, CodeInvalidMessage},
+		{"PATCH", "/settings", `{"minBytes":1}`, 400, CodeInvalidMessage},
 		{"PUT", "/projects", `{}`, 405, CodeInvalidMessage},
 		{"GET", "/nowhere", "", 404, CodeNotFound},
 	} {

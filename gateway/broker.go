@@ -68,6 +68,9 @@ type Operator interface {
 	// Connections lists who uses a key, over the whole cluster, by connection id.
 	Connections(ctx context.Context, keyID, cursor string, limit int) ([]ConnectionStatus, error)
 	Status(ctx context.Context) (Status, error)
+
+	Settings() fsm.Settings
+	UpdateSettings(ctx context.Context, change fsm.UpdateSettings) (fsm.Settings, error)
 }
 
 // ProjectSpec is what an operator says of a new project.

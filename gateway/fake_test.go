@@ -24,6 +24,7 @@ type fakeBroker struct {
 	projects  map[string]*fsm.Project
 	channels  map[fsm.ChannelKey]*fakeChannel
 	staleness time.Duration
+	settings  fsm.Settings
 	clock     int64
 	nextID    int
 
@@ -348,6 +349,21 @@ func (b *fakeBroker) UpdateProject(_ context.Context, change fsm.UpdateProject) 
 	b.mu.Unlock()
 	observer.ProjectChanged(p.ID)
 	return &p, nil
+}
+
+func (b *fakeBroker) Settings() fsm.Settings {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.settings
+}
+
+func (b *fakeBroker) UpdateSettings(_ context.Context, change fsm.UpdateSettings) (fsm.Settings, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if change.MaxBytes != nil {
+		b.settings.MaxBytes = *change.MaxBytes
+	}
+	return b.settings, nil
 }
 
 func (b *fakeBroker) DeleteProject(_ context.Context, id string) error {

@@ -128,6 +128,17 @@ func (n *Node) RevokeKey(ctx context.Context, id string) error {
 	return n.change(ctx, fsm.RevokeKey{ID: id}.Encode())
 }
 
+// Settings implements gateway.Operator.
+func (n *Node) Settings() fsm.Settings { return n.state.Settings() }
+
+// UpdateSettings implements gateway.Operator.
+func (n *Node) UpdateSettings(ctx context.Context, change fsm.UpdateSettings) (fsm.Settings, error) {
+	if err := n.change(ctx, change.Encode()); err != nil {
+		return fsm.Settings{}, err
+	}
+	return n.state.Settings(), nil
+}
+
 // catchUpForKey lets a key that another node made a moment ago be found here.
 func (n *Node) catchUpForKey(ctx context.Context, id string) error {
 	if _, ok := n.state.Key(id); ok {

@@ -9,7 +9,7 @@ import (
 )
 
 func newCluster() *cobra.Command {
-	return group("cluster", "Look after the cluster", newClusterStatus())
+	return group("cluster", "Look after the cluster", newClusterStatus(), newClusterSet())
 }
 
 func newClusterStatus() *cobra.Command {
@@ -39,5 +39,31 @@ func newClusterStatus() *cobra.Command {
 		}),
 	}
 	r.addAdminFlags(cmd)
+	return cmd
+}
+
+func newClusterSet() *cobra.Command {
+	var r remote
+	var maxBytes int64
+	cmd := &cobra.Command{
+		Use:   "set",
+		Short: "Change settings of the cluster and show them",
+		Args:  cobra.NoArgs,
+		RunE: r.withAdmin(func(ctx context.Context, cmd *cobra.Command, admin *client.Admin, _ []string) error {
+			var change client.SettingsChange
+			if cmd.Flags().Changed("max-bytes") {
+				change.MaxBytes = &maxBytes
+			}
+			settings, err := admin.UpdateSettings(ctx, change)
+			if err != nil {
+				return err
+			}
+			return show(cmd, r.json, settings, func(p *printer) {
+				p.line("max bytes\t%d", settings.MaxBytes)
+			})
+		}),
+	}
+	r.addAdminFlags(cmd)
+	cmd.Flags().Int64Var(&maxBytes, "max-bytes", 0, "payload bytes retained in all channels together, from 1048576; the oldest go first; 0 means no cap")
 	return cmd
 }

@@ -1,0 +1,106 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"slices"
+	"sort"
+)
+
+// Checkpoints of the volume are at least volumeStep bytes apart, and not much more
+// than a part in volumePrecision of what was published since. So a cap of any size
+// finds one close to it, and there are never more than some 800 of them.
+const (
+	volumeStep      = 64 << 10
+	volumePrecision = 16
+)
+
+// volume counts the payload bytes published in the whole cluster, so that what is
+// retained can be capped by arithmetic: the newest so many bytes are those stamped
+// after some checkpoint.
+type volume struct {
+	total       int64        // payload bytes ever published
+	floor       checkpoint   // what is stamped up to here is let go, for good
+	checkpoints []checkpoint // after floor, oldest first
+}
+
+// checkpoint says that the messages stamped up to a stamp have so many payload bytes.
+type checkpoint struct {
+	stamp int64 // Unix ms
+	total int64
+}
+
+// advance hears that no message will be stamped up to last any more, and lets go of
+// the oldest when more than limit bytes are retained; a limit of 0 is none.
+func (v *volume) advance(last, limit int64) {
+	v.mark(last)
+	if limit == 0 || v.total-v.floor.total <= limit {
+		return
+	}
+	n := sort.Search(len(v.checkpoints), func(i int) bool { return v.total-v.checkpoints[i].total <= limit })
+	if n == len(v.checkpoints) {
+		v.floor, v.checkpoints = checkpoint{last, v.total}, nil
+		return
+	}
+	v.floor = v.checkpoints[n]
+	v.checkpoints = slices.Delete(v.checkpoints, 0, n+1)
+}
+
+// mark adds a checkpoint when the newest is far enough behind, and takes away those
+// that have come to lie closer than they need.
+func (v *volume) mark(last int64) {
+	newest := v.floor
+	if n := len(v.checkpoints); n > 0 {
+		newest = v.checkpoints[n-1]
+	}
+	if v.total-newest.total < volumeStep {
+		return
+	}
+	all := append(v.checkpoints, checkpoint{last, v.total})
+	kept := all[:1]
+	for i := 1; i < len(all); i++ {
+		if i+1 < len(all) {
+			next := all[i+1].total
+			if next-kept[len(kept)-1].total <= (v.total-next)/volumePrecision {
+				continue
+			}
+		}
+		kept = append(kept, all[i])
+	}
+	v.checkpoints = kept
+}
+
+// append appends the stored form:
+//
+//	varint total | floor | uvarint count | count × checkpoint
+//
+// where a checkpoint is two varints, stamp and total, minus those of the one before.
+func (v *volume) append(dst []byte) []byte {
+	dst = binary.AppendVarint(dst, v.total)
+	var last checkpoint
+	add := func(c checkpoint) {
+		dst = binary.AppendVarint(dst, c.stamp-last.stamp)
+		dst = binary.AppendVarint(dst, c.total-last.total)
+		last = c
+	}
+	add(v.floor)
+	dst = binary.AppendUvarint(dst, uint64(len(v.checkpoints)))
+	for _, c := range v.checkpoints {
+		add(c)
+	}
+	return dst
+}
+
+func (d *decoder) volume() (v volume) {
+	v.total = d.varint()
+	var last checkpoint
+	next := func() checkpoint {
+		last.stamp += d.varint()
+		last.total += d.varint()
+		return last
+	}
+	v.floor = next()
+	for n := d.count(); n > 0 && d.err == nil; n-- {
+		v.checkpoints = append(v.checkpoints, next())
+	}
+	return v
+}

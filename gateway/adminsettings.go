@@ -1,0 +1,42 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+var settingsShape = objectShape{strict: true, names: []string{"maxBytes"}}
+
+type settingsJSON struct {
+	MaxBytes int64 `json:"maxBytes"`
+}
+
+func (s *Server) getSettings(r *http.Request) (int, any, error) {
+	if _, err := adminQuery(r); err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, settingsJSON(s.cfg.Broker.Settings()), nil
+}
+
+func (s *Server) updateSettings(r *http.Request) (int, any, error) {
+	var values [1][]byte
+	if err := adminBody(r, &settingsShape, values[:]); err != nil {
+		return 0, nil, err
+	}
+	var change fsm.UpdateSettings
+	if values[0] != nil {
+		n, ok := wholeNumber(values[0])
+		if !ok || n > 0 && n < fsm.MinMaxBytes {
+			return 0, nil, Refuse(CodeInvalidMessage, fmt.Sprintf("maxBytes is neither 0 nor a whole number from %d to 2^53-1", fsm.MinMaxBytes))
+		}
+		limit := int64(n)
+		change.MaxBytes = &limit
+	}
+	settings, err := s.cfg.Broker.UpdateSettings(r.Context(), change)
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, settingsJSON(settings), nil
+}

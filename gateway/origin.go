@@ -9,8 +9,6 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
-
-	"github.com/aptlyd/aptlyd/fsm"
 )
 
 // origin is the scheme, host and port that a page came from (RFC 6454), each in
@@ -217,32 +215,60 @@ func (p originPattern) matches(o origin) bool {
 	return found && len(below) > 1 && strings.HasSuffix(below, ".")
 }
 
-// originAllowed decides whether a client with a public key of the project may
-// come from where its Origin header says. header is empty when there was none;
-// host is the Host header of the same request. A client without an Origin, and
-// one that names the broker itself as some native clients do, is a native app.
-func originAllowed(p *fsm.Project, header, host string) bool {
-	if header != "" && originListed(p.AllowedOrigins, header) {
-		return true
-	}
-	return p.AllowNativeClients && (header == "" || ownOrigin(header, host))
+// originVerdict says whether a client may come from where its Origin header
+// says, and why.
+type originVerdict struct {
+	allowed bool
+	matched string // the rule that let it in; empty when none did
+	reason  string // in full, for an operator
 }
 
-func originListed(patterns []string, header string) bool {
-	o, err := parseOrigin(header)
-	for _, text := range patterns {
-		if text == anyOrigin {
-			return true
-		}
-		if err != nil {
-			continue
-		}
-		// A stored pattern was parsed once already; what cannot be parsed now matches nothing.
-		if p, err := parsePattern(text); err == nil && p.matches(o) {
-			return true
+// judgeOrigin decides whether a client may come from where its Origin header
+// says. header is empty when there was none; host is the Host header of the same
+// request. A client without an Origin, and one that names the broker itself as
+// some native clients do, is a native app.
+func judgeOrigin(rules []string, allowNative bool, header, host string) originVerdict {
+	o, malformed := parseOrigin(header)
+	if header != "" {
+		if rule, found := matchOrigin(rules, o, malformed); found {
+			return originVerdict{allowed: true, matched: rule, reason: "origin " + header + " is allowed by " + rule}
 		}
 	}
-	return false
+	native := "a client without an origin"
+	if header != "" {
+		native = "a client with the broker's own address as its origin"
+	}
+	switch {
+	case (header == "" || ownOrigin(header, host)) && allowNative:
+		return originVerdict{allowed: true, reason: native + " is a native client, which the project allows"}
+	case header == "":
+		return originVerdict{reason: native + " is a native client, which the project does not allow"}
+	case malformed != nil && header != "null":
+		return originVerdict{reason: "origin " + header + " is " + malformed.Error()}
+	case len(rules) == 0:
+		return originVerdict{reason: "origin " + header + " is refused: the project allows no origin"}
+	case len(rules) == 1:
+		return originVerdict{reason: "origin " + header + " is not the project's allowed origin " + rules[0]}
+	}
+	return originVerdict{reason: fmt.Sprintf("origin %s is not in the project's %d allowed origins", header, len(rules))}
+}
+
+// matchOrigin returns the first rule that lets the origin in. One that could not
+// be read is let in by "*" only.
+func matchOrigin(rules []string, o origin, malformed error) (rule string, found bool) {
+	for _, text := range rules {
+		if text == anyOrigin {
+			return text, true
+		}
+		if malformed != nil {
+			continue
+		}
+		// A stored rule was parsed once already; what cannot be parsed now matches nothing.
+		if p, err := parsePattern(text); err == nil && p.matches(o) {
+			return text, true
+		}
+	}
+	return "", false
 }
 
 // ownOrigin reports whether an Origin names the very host and port that the

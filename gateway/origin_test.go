@@ -1,10 +1,10 @@
 package gateway
 
 import (
+	"net/url"
 	"strings"
 	"testing"
-
-	"github.com/aptlyd/aptlyd/fsm"
+	"unicode"
 )
 
 func TestOriginPatterns(t *testing.T) {
@@ -135,6 +135,15 @@ func TestOriginAllowed(t *testing.T) {
 		{"http://127.0.0.1", false, "http://127.0.0.1", host, true},
 		{"http://127.0.0.1", false, "http://127.1", host, false},
 		{"http://127.0.0.1", false, "http://2130706433", host, false},
+		{"http://127.0.0.1", false, "http://127.0.0.1.evil.com", host, false},
+		{"https://*.example.com", false, "https://a.example.com%2eevil.com", host, false},
+		{"https://*.example.com", false, "https://a.example.com#.evil.com", host, false},
+		{"https://*.example.com", false, "https://evil.com?.example.com", host, false},
+		{"https://*.example.com", false, "https://evil.com\\.example.com", host, false},
+		{"https://*.bücher.example", false, "https://a.xn--bcher-kva.example", host, true},
+		{"capacitor://localhost", false, "capacitor://localhost", host, true},
+		{"capacitor://localhost", false, "http://localhost", host, false},
+		{"https://app.example.com", false, "https://app.example.com:00443", host, false},
 		// Everybody.
 		{"*", false, "https://anything.example", host, true},
 		{"*", false, "null", host, true},
@@ -167,40 +176,81 @@ func TestOriginAllowed(t *testing.T) {
 		{"https://app.example.com", true, "https://evil.com", host, false},
 		{"https://broker.example.com", false, "https://broker.example.com", host, true}, // a page served beside the broker
 	} {
-		p := &fsm.Project{AllowedOrigins: strings.Fields(c.list), AllowNativeClients: c.native}
-		if got := originAllowed(p, c.origin, c.host); got != c.want {
-			t.Errorf("allowed %q, native %v: origin %q at %q is %v, want %v", c.list, c.native, c.origin, c.host, got, c.want)
+		got := judgeOrigin(strings.Fields(c.list), c.native, c.origin, c.host)
+		if got.allowed != c.want || got.reason == "" || got.matched != "" && !strings.Contains(c.list, got.matched) {
+			t.Errorf("allowed %q, native %v: origin %q at %q is %+v, want %v", c.list, c.native, c.origin, c.host, got, c.want)
 		}
 	}
 }
 
-// Whatever a wildcard lets in ends in the host that it names.
-func FuzzOrigin(f *testing.F) {
-	for _, seed := range []string{
-		"https://a.example.com", "https://example.com", "https://a.example.com:443", "https://[::1]:80", "null",
-		"https://a.example.com.evil.com", "https://ａ.example.com", "https://user@a.example.com", "file://",
+// A refusal tells an operator what was compared with what.
+func TestOriginReasons(t *testing.T) {
+	three := []string{"https://a.example", "https://b.example", "https://*.c.example"}
+	for _, c := range []struct {
+		rules        []string
+		native       bool
+		origin, want string
+	}{
+		{three, false, "https://x", "origin https://x is not in the project's 3 allowed origins"},
+		{three, false, "null", "origin null is not in the project's 3 allowed origins"},
+		{three[:1], false, "https://x", "origin https://x is not the project's allowed origin https://a.example"},
+		{nil, false, "https://x", "origin https://x is refused: the project allows no origin"},
+		{three, false, "https://x/y", "origin https://x/y is not a host name or address"},
+		{three, false, "", "a client without an origin is a native client, which the project does not allow"},
+		{three, true, "", "a client without an origin is a native client, which the project allows"},
+		{three, true, "http://broker.example", "a client with the broker's own address as its origin is a native client, which the project allows"},
+		{three, false, "https://x.c.example", "origin https://x.c.example is allowed by https://*.c.example"},
 	} {
-		f.Add(seed)
+		if got := judgeOrigin(c.rules, c.native, c.origin, "broker.example"); got.reason != c.want {
+			t.Errorf("origin %q of %q: %q, want %q", c.origin, c.rules, got.reason, c.want)
+		}
 	}
-	pattern, err := parsePattern("https://*.example.com")
-	if err != nil {
-		f.Fatal(err)
+}
+
+// No rule for a host lets in one that is neither this host nor below it, however
+// the two are written.
+func FuzzOrigin(f *testing.F) {
+	for _, rule := range []string{
+		"https://*.example.com", "https://example.com", "http://localhost:*", "http://[::1]:*", "https://bücher.example", "*",
+	} {
+		for _, header := range []string{
+			"https://a.example.com", "https://example.com", "https://a.example.com:443", "https://[::1]:80", "null",
+			"https://a.example.com.evil.com", "https://ａ.example.com", "https://user@a.example.com", "file://", "http://localhost:3",
+		} {
+			f.Add(rule, header)
+		}
 	}
-	f.Fuzz(func(t *testing.T, text string) {
-		o, err := parseOrigin(text)
+	f.Fuzz(func(t *testing.T, rule, header string) {
+		o, err := parseOrigin(header)
 		if err != nil {
 			return
 		}
-		if pattern.matches(o) && (!strings.HasSuffix(o.host, ".example.com") || o.scheme != "https" || o.port != 443) {
-			t.Errorf("%q reads as %+v, which the wildcard lets in", text, o)
-		}
 		if strings.ContainsAny(o.host, "/?#@\\ \x00") || o.host != strings.ToLower(o.host) {
-			t.Errorf("%q has the host %q", text, o.host)
+			t.Errorf("%q has the host %q", header, o.host)
 		}
 		own := originPattern{origin: o}
-		again, err := parseOrigin(own.String())
-		if err != nil || again != o {
-			t.Errorf("%q reads as %+v, which is written %q and reads as %+v, %v", text, o, own, again, err)
+		if again, err := parseOrigin(own.String()); err != nil || again != o {
+			t.Errorf("%q reads as %+v, which is written %q and reads as %+v, %v", header, o, own, again, err)
+		}
+		p, err := parsePattern(rule)
+		if err != nil || p.any || !judgeOrigin([]string{rule}, false, header, "").allowed {
+			return
+		}
+		switch {
+		case o.scheme != p.scheme, !p.anyPort && o.port != p.port:
+			t.Errorf("%q lets in %q: scheme or port differ", rule, header)
+		case !p.subdomains && o.host != p.host, p.subdomains && !strings.HasSuffix(o.host, "."+p.host):
+			t.Errorf("%q lets in %q: the host is %q", rule, header, o.host)
+		}
+		// What a browser takes the header for, as far as another parser can tell.
+		if u, err := url.Parse(header); err == nil && isASCII(header) {
+			if host := strings.ToLower(u.Hostname()); host != p.host && !strings.HasSuffix(host, "."+p.host) {
+				t.Errorf("%q lets in %q, whose host is %q", rule, header, host)
+			}
 		}
 	})
+}
+
+func isASCII(text string) bool {
+	return strings.IndexFunc(text, func(r rune) bool { return r > unicode.MaxASCII }) < 0
 }

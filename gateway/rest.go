@@ -40,7 +40,7 @@ func (s *Server) keyOf(w http.ResponseWriter, r *http.Request) (fsm.Key, *Refusa
 		return fsm.Key{}, Refuse(CodeInvalidKey, "the API key is not valid")
 	}
 	origin := r.Header.Get("Origin")
-	if !originAllowed(project, origin, r.Host) {
+	if verdict := judgeOrigin(project.AllowedOrigins, project.AllowNativeClients, origin, r.Host); !verdict.allowed {
 		w.Header().Del("Access-Control-Allow-Origin")
 		if key.Kind == fsm.PublicKey {
 			if limited := s.failedAuth(s.requestAddress(r), text); limited != nil {

@@ -129,7 +129,7 @@ func (c *conn) admit(key fsm.Key, text string) {
 		c.refuseAuth(Refuse(CodeInvalidKey, "the API key is not valid"), text)
 		return
 	}
-	if key.Kind == fsm.PublicKey && !originAllowed(project, c.peer.origin.Value(), c.peer.host.Value()) {
+	if key.Kind == fsm.PublicKey && !c.originAllowed(project) {
 		c.refuseAuth(refuseOrigin(c.peer.origin.Value()), text)
 		return
 	}
@@ -147,6 +147,10 @@ func (c *conn) admit(key fsm.Key, text string) {
 	c.loop.touch(c)
 }
 
+func (c *conn) originAllowed(p *fsm.Project) bool {
+	return judgeOrigin(p.AllowedOrigins, p.AllowNativeClients, c.peer.origin.Value(), c.peer.host.Value()).allowed
+}
+
 func refuseOrigin(header string) *Refusal {
 	if header == "" {
 		return Refuse(CodeOriginNotAllowed, "the project does not allow clients without an origin")
@@ -156,7 +160,7 @@ func refuseOrigin(header string) *Refusal {
 
 // rejudge closes a client whose origin its project no longer allows.
 func (c *conn) rejudge(project *fsm.Project) {
-	if c.state == stateOpen && !c.server && !originAllowed(project, c.peer.origin.Value(), c.peer.host.Value()) {
+	if c.state == stateOpen && !c.server && !c.originAllowed(project) {
 		c.refuse(refuseOrigin(c.peer.origin.Value()), "", "")
 		c.hasten()
 	}

@@ -28,6 +28,8 @@ func (s *Server) adminHandler() http.Handler {
 		"/keys/{id}/rotate":                       {"POST": s.rotateKey},
 		"/keys/{id}/connections":                  {"GET": s.keyConnections},
 		"/settings":                               {"GET": s.getSettings, "PATCH": s.updateSettings},
+		"/origins/check":                          {"POST": s.checkOrigin},
+		"/metrics/history":                        {"GET": s.metricsHistory},
 		"/status":                                 {"GET": s.clusterStatus},
 	} {
 		mux.HandleFunc("/admin/v1"+path, s.adminRoute(calls))
@@ -127,17 +129,28 @@ func adminQuery(r *http.Request, known ...string) (url.Values, error) {
 	return query, nil
 }
 
-// listQuery reads ?limit= and ?cursor=.
-func listQuery(r *http.Request) (cursor string, limit int, err error) {
-	query, err := adminQuery(r, "limit", "cursor")
+// listQuery reads ?limit= and ?cursor=, and lets the filters of the list pass.
+func listQuery(r *http.Request, filters ...string) (cursor string, limit int, query url.Values, err error) {
+	query, err = adminQuery(r, append(filters, "limit", "cursor")...)
 	if err != nil {
-		return "", 0, err
+		return "", 0, nil, err
 	}
 	n, err := queryNumber(query, "limit", defaultLimit, maxOffset)
 	if err != nil {
-		return "", 0, err
+		return "", 0, nil, err
 	}
-	return query.Get("cursor"), int(min(max(n, 1), maxLimit)), nil
+	return query.Get("cursor"), int(min(max(n, 1), maxLimit)), query, nil
+}
+
+// queryFlag reads a value of a query that is true or false, or absent.
+func queryFlag(query url.Values, name string) (bool, error) {
+	switch query.Get(name) {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	}
+	return false, Refuse(CodeInvalidMessage, name+" is neither true nor false")
 }
 
 // cutPage cuts a list that was asked for with one item more than the limit, and
@@ -161,7 +174,11 @@ func (s *Server) clusterStatus(r *http.Request) (int, any, error) {
 }
 
 func (s *Server) listChannels(r *http.Request) (int, any, error) {
-	cursor, limit, err := listQuery(r)
+	cursor, limit, query, err := listQuery(r, "prefix", "active")
+	if err != nil {
+		return 0, nil, err
+	}
+	active, err := queryFlag(query, "active")
 	if err != nil {
 		return 0, nil, err
 	}
@@ -169,7 +186,9 @@ func (s *Server) listChannels(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	found, err := s.cfg.Broker.Channels(r.Context(), project.ID, cursor, limit+1)
+	found, err := s.cfg.Broker.Channels(r.Context(), ChannelQuery{
+		Project: project.ID, Prefix: query.Get("prefix"), Active: active, Cursor: cursor, Limit: limit + 1,
+	})
 	if err != nil {
 		return 0, nil, err
 	}
@@ -208,7 +227,7 @@ func (s *Server) channelMessages(r *http.Request) (int, any, error) {
 }
 
 func (s *Server) keyConnections(r *http.Request) (int, any, error) {
-	cursor, limit, err := listQuery(r)
+	cursor, limit, _, err := listQuery(r)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -75,7 +75,7 @@ func (s *Server) project(r *http.Request) (*fsm.Project, error) {
 }
 
 func (s *Server) listProjects(r *http.Request) (int, any, error) {
-	cursor, limit, err := listQuery(r)
+	cursor, limit, _, err := listQuery(r)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -62,15 +62,17 @@ type Operator interface {
 	RotateKey(ctx context.Context, id string, overlap time.Duration) (issued IssuedKey, old fsm.Key, err error)
 	RevokeKey(ctx context.Context, id string) error
 
-	// Channels lists a project's channels by name, those after cursor, with the
-	// subscribers of the whole cluster.
-	Channels(ctx context.Context, project, cursor string, limit int) ([]ChannelStatus, error)
+	// Channels lists a project's channels by name, with the subscribers of the
+	// whole cluster: those that were published to and those subscribed to.
+	Channels(ctx context.Context, q ChannelQuery) ([]ChannelStatus, error)
 	// Connections lists who uses a key, over the whole cluster, by connection id.
 	Connections(ctx context.Context, keyID, cursor string, limit int) ([]ConnectionStatus, error)
 	Status(ctx context.Context) (Status, error)
 
 	Settings() fsm.Settings
 	UpdateSettings(ctx context.Context, change fsm.UpdateSettings) (fsm.Settings, error)
+	// History is what the cluster did in the last minutes, at most 60.
+	History(ctx context.Context, minutes int) (History, error)
 }
 
 // ProjectSpec is what an operator says of a new project.
@@ -84,6 +86,15 @@ type ProjectSpec struct {
 type IssuedKey struct {
 	fsm.Key
 	Secret string // full text, "pk_…" or "sk_…"
+}
+
+// ChannelQuery asks for channels of a project.
+type ChannelQuery struct {
+	Project string
+	Prefix  string // of the names; "" for all
+	Active  bool   // only those that have subscribers now
+	Cursor  string // only names after this one
+	Limit   int
 }
 
 // ChannelStatus is one channel as the admin API shows it.
@@ -125,5 +136,8 @@ type MemberStatus struct {
 	GossipAddr   string `json:"gossipAddr"`
 	AppliedIndex uint64 `json:"appliedIndex"`
 	Connections  int    `json:"connections"`
+	StartedAt    int64  `json:"startedAt"` // Unix ms; 0 when not heard yet, as in the two below
+	DiskUsed     uint64 `json:"diskUsed"`  // bytes in the node's data folder
+	DiskFree     uint64 `json:"diskFree"`  // bytes left on its file system
 	Version      string `json:"version"`
 }

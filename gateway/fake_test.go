@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -435,20 +437,24 @@ func (b *fakeBroker) RevokeKey(_ context.Context, id string) error {
 	return nil
 }
 
-func (b *fakeBroker) Channels(_ context.Context, project, cursor string, limit int) ([]ChannelStatus, error) {
+func (b *fakeBroker) Channels(_ context.Context, q ChannelQuery) ([]ChannelStatus, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	counts := b.observer.(*Server).Subscribers(project)
+	counts := b.observer.(*Server).Subscribers(q.Project)
 	var found []ChannelStatus
 	for key, c := range b.channels {
-		if key.Project == project && key.Name > cursor {
+		if key.Project == q.Project && key.Name > q.Cursor && strings.HasPrefix(key.Name, q.Prefix) && (!q.Active || counts[key.Name] > 0) {
 			found = append(found, ChannelStatus{
 				fsm.ChannelInfo{Name: key.Name, Head: c.head, Earliest: c.earliest()}, counts[key.Name],
 			})
 		}
 	}
 	slices.SortFunc(found, func(a, b ChannelStatus) int { return cmp.Compare(a.Name, b.Name) })
-	return found[:min(limit, len(found))], nil
+	return found[:min(q.Limit, len(found))], nil
+}
+
+func (b *fakeBroker) History(context.Context, int) (History, error) {
+	return History{StepSeconds: 10, Series: HistorySeries{Connections: []Reading{1, Reading(math.NaN())}}}, nil
 }
 
 func (b *fakeBroker) Connections(_ context.Context, keyID, cursor string, limit int) ([]ConnectionStatus, error) {

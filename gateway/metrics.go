@@ -11,6 +11,7 @@ import (
 type metrics struct {
 	connections       prometheus.Gauge
 	delivered         prometheus.Counter
+	sent              prometheus.Counter
 	published         prometheus.Counter
 	gaps              prometheus.Counter
 	commitsDropped    prometheus.Counter
@@ -26,6 +27,8 @@ func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 			Name: "aptlyd_connections", Help: "WebSocket connections open now."}),
 		delivered: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "aptlyd_delivered_frames_total", Help: "Message and gap frames written to clients."}),
+		sent: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "aptlyd_sent_bytes_total", Help: "Bytes written to WebSocket clients."}),
 		published: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "aptlyd_publishes_total", Help: "Publishes passed on, over WebSocket and HTTP."}),
 		gaps: prometheus.NewCounter(prometheus.CounterOpts{
@@ -48,7 +51,7 @@ func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		build, m.connections, m.delivered, m.published, m.gaps, m.commitsDropped, m.refusals, m.closes,
+		build, m.connections, m.delivered, m.sent, m.published, m.gaps, m.commitsDropped, m.refusals, m.closes,
 		m.acceptPauses, m.handshakesExpired,
 	} {
 		if err := r.Register(c); err != nil {

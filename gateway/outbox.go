@@ -104,6 +104,7 @@ func (c *conn) joined() []byte {
 // written go back to their subscriptions.
 func (c *conn) account(n int) {
 	o := &c.out
+	c.loop.server.metrics.sent.Add(float64(n))
 	n -= cut(&o.partial, n)
 	n -= cut(&o.urgent, n)
 	delivered := 0

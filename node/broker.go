@@ -29,6 +29,7 @@ func (n *Node) CatchUp(ctx context.Context) error { return refusal(n.cluster.Cat
 
 // Publish implements gateway.Broker.
 func (n *Node) Publish(p fsm.Publish, done func(fsm.Receipt, error)) {
+	done = n.latency.watch(done)
 	project, ok := n.state.Project(p.Channel.Project)
 	if !ok {
 		go done(fsm.Receipt{}, gateway.Refuse(gateway.CodeNotFound, "the project was deleted"))

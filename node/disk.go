@@ -2,8 +2,11 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -29,19 +32,46 @@ var errDiskFull = &gateway.Refusal{
 type diskWatch struct {
 	reserve uint64                 // bytes that must stay free
 	free    func() (uint64, error) // bytes free for the node's files
+	size    func() (uint64, error) // bytes that they take
 	yield   func(context.Context)  // hands over leadership, if the node has it
 	log     *slog.Logger
 	low     atomic.Bool
+	left    atomic.Uint64 // what free said last
+	used    atomic.Uint64 // what size said last
 }
 
 // freeBytes returns a function that tells how much space a folder has left.
 func freeBytes(dir string) func() (uint64, error) {
 	return func() (uint64, error) {
-		var fs unix.Statfs_t
-		if err := unix.Statfs(dir, &fs); err != nil {
+		var stat unix.Statfs_t
+		if err := unix.Statfs(dir, &stat); err != nil {
 			return 0, fmt.Errorf("look at free disk space: %w", err)
 		}
-		return fs.Bavail * uint64(fs.Bsize), nil
+		return stat.Bavail * uint64(stat.Bsize), nil
+	}
+}
+
+// folderBytes returns a function that tells how many bytes the files of a folder
+// take. Files that go while it looks do not count.
+func folderBytes(dir string) func() (uint64, error) {
+	return func() (uint64, error) {
+		var total uint64
+		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			var file unix.Stat_t
+			if err == nil && entry.Type().IsRegular() {
+				if err = unix.Lstat(path, &file); err == nil {
+					total += uint64(file.Blocks) * 512
+				}
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return 0, fmt.Errorf("look at the size of %s: %w", dir, err)
+		}
+		return total, nil
 	}
 }
 
@@ -55,6 +85,12 @@ func (d *diskWatch) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		d.left.Store(free)
+		used, err := d.size()
+		if err != nil {
+			return err
+		}
+		d.used.Store(used)
 		low := free < d.reserve
 		if d.low.Swap(low) != low {
 			if low {

@@ -18,6 +18,7 @@ func TestDiskWatchFollowsTheSpace(t *testing.T) {
 		d := &diskWatch{
 			reserve: 100,
 			free:    func() (uint64, error) { return free.Load(), nil },
+			size:    func() (uint64, error) { return 7, nil },
 			yield:   func(context.Context) { yields.Add(1) },
 			log:     slog.New(slog.DiscardHandler),
 		}

@@ -29,6 +29,6 @@ func (n *Node) registerMetrics(registry *prometheus.Registry) prometheus.Counter
 		Namespace: "aptlyd", Subsystem: "relay", Name: "dropped_total",
 		Help: "Messages of memory channels that did not reach another node.",
 	})
-	registry.MustRegister(dropped)
+	registry.MustRegister(dropped, n.latency.seconds)
 	return dropped
 }

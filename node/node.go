@@ -36,6 +36,10 @@ type Node struct {
 	gateway *gateway.Server
 	relay   *relay
 	disk    diskWatch
+	latency *publishTimer
+	history history
+
+	startedAt time.Time
 
 	clientAddr net.Addr
 	listeners  []net.Listener // closed first when the node must not go on
@@ -75,6 +79,10 @@ func Start(cfg Config) (_ *Node, err error) {
 		cfg:    cfg,
 		log:    cfg.Logger.With("node", cfg.NodeName),
 		cancel: cancel,
+
+		latency:   newPublishTimer(),
+		startedAt: time.Now(),
+
 		ready:  make(chan struct{}),
 		failed: make(chan struct{}),
 	}
@@ -157,6 +165,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.disk = diskWatch{
 		reserve: cfg.DiskReserve,
 		free:    freeBytes(cfg.DataDir),
+		size:    folderBytes(cfg.DataDir),
 		yield:   n.yieldLeadership,
 		log:     n.log.With("component", "disk"),
 	}
@@ -165,6 +174,7 @@ func Start(cfg Config) (_ *Node, err error) {
 			n.failStop(err)
 		}
 	})
+	n.serving.Go(func() { n.recordHistory(ctx) })
 	n.serving.Go(func() { n.serve(ctx) })
 	return n, nil
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,6 +20,7 @@ import (
 type question struct {
 	Connections *connectionsQuestion `json:"connections,omitempty"`
 	Subscribers *subscribersQuestion `json:"subscribers,omitempty"`
+	History     *historyQuestion     `json:"history,omitempty"`
 	Transient   []transientMessage   `json:"transient,omitempty"`
 }
 
@@ -30,12 +30,6 @@ type connectionsQuestion struct {
 	KeyID  string `json:"keyId"`
 	Cursor string `json:"cursor"`
 	Limit  int    `json:"limit"`
-}
-
-// subscribersQuestion asks how many subscribers each channel of a project has;
-// the answer is an object, channel name to number.
-type subscribersQuestion struct {
-	Project string `json:"project"`
 }
 
 // answerPeer answers another node of the cluster.
@@ -49,6 +43,8 @@ func (n *Node) answerPeer(_ context.Context, _ string, request []byte) ([]byte, 
 		return json.Marshal(n.gateway.Connections(q.Connections.KeyID, q.Connections.Cursor, q.Connections.Limit))
 	case q.Subscribers != nil:
 		return json.Marshal(n.gateway.Subscribers(q.Subscribers.Project))
+	case q.History != nil:
+		return json.Marshal(n.history.list(q.History.First, q.History.Last))
 	case q.Transient != nil:
 		for _, t := range q.Transient {
 			n.gateway.Transient(fsm.ChannelKey{Project: t.Project, Name: t.Channel}, t.Timestamp, t.Data)
@@ -113,33 +109,6 @@ func (n *Node) Connections(ctx context.Context, keyID, cursor string, limit int)
 	return all[:min(limit, len(all))], nil
 }
 
-// Channels implements gateway.Operator.
-func (n *Node) Channels(ctx context.Context, project, cursor string, limit int) ([]gateway.ChannelStatus, error) {
-	infos, err := n.state.Channels(project, cursor, limit)
-	if err != nil {
-		return nil, err
-	}
-	counts := []map[string]int{n.gateway.Subscribers(project)}
-	others, err := askPeers[map[string]int](ctx, n, question{Subscribers: &subscribersQuestion{project}})
-	if err != nil {
-		return nil, err
-	}
-	counts = append(counts, others...)
-	channels := make([]gateway.ChannelStatus, len(infos))
-	for i, info := range infos {
-		channels[i] = gateway.ChannelStatus{ChannelInfo: info}
-		for _, count := range counts {
-			channels[i].Subscribers += count[info.Name]
-		}
-	}
-	return channels, nil
-}
-
-// vitals is what this node tells its peers with every sign of life.
-func (n *Node) vitals() []byte {
-	return strconv.AppendInt(nil, int64(n.gateway.ConnectionCount()), 10)
-}
-
 // Status implements gateway.Operator.
 func (n *Node) Status(context.Context) (gateway.Status, error) {
 	status := gateway.Status{Node: n.cfg.NodeName, Version: Version, Term: n.cluster.Term()}
@@ -147,10 +116,7 @@ func (n *Node) Status(context.Context) (gateway.Status, error) {
 		status.Leader = leader.Name
 	}
 	for _, m := range n.cluster.Members() {
-		connections, err := strconv.Atoi(string(m.Extra))
-		if err != nil {
-			connections = 0 // not heard yet
-		}
+		v := vitalsOf(m)
 		state := "unreachable"
 		if m.Alive {
 			state = "alive"
@@ -159,7 +125,8 @@ func (n *Node) Status(context.Context) (gateway.Status, error) {
 			Name: m.Name, ID: m.ID, State: state,
 			Voter: m.Voter, Leader: m.Name == status.Leader,
 			PeerAddr: m.PeerAddr, GossipAddr: m.GossipAddr,
-			AppliedIndex: m.Applied, Connections: connections, Version: m.Version,
+			AppliedIndex: m.Applied, Connections: v.Connections, Version: m.Version,
+			StartedAt: v.StartedAt, DiskUsed: v.DiskUsed, DiskFree: v.DiskFree,
 		})
 	}
 	return status, nil

@@ -1,0 +1,77 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+)
+
+// originCheckAnswer says of each rule whether it is well-formed and of an origin
+// whether the well-formed ones would let it in.
+type originCheckAnswer struct {
+	Rules   []originRuleCheck `json:"rules"`
+	Allowed bool              `json:"allowed"`
+	Matched string            `json:"matched"` // the rule that allows the origin, "" for none
+	Reason  string            `json:"reason"`
+}
+
+type originRuleCheck struct {
+	Rule  string `json:"rule"` // in the form in which it would be stored, where it is valid
+	Valid bool   `json:"valid"`
+	Error string `json:"error,omitempty"`
+}
+
+var originCheckShape = objectShape{strict: true, names: []string{"rules", "allowNativeClients", "origin"}}
+
+// checkOrigin serves POST /origins/check, which changes nothing: it answers for
+// rules that need not be stored yet.
+func (s *Server) checkOrigin(r *http.Request) (int, any, error) {
+	var values [3][]byte
+	if err := adminBody(r, &originCheckShape, values[:]); err != nil {
+		return 0, nil, err
+	}
+	rules, err := parseStrings(values[0], maxOrigins)
+	if err != nil {
+		return 0, nil, Refuse(CodeInvalidMessage, "rules: "+err.Error())
+	}
+	header := ""
+	if values[2] != nil {
+		var ok bool
+		if header, ok = unquote(values[2]); !ok {
+			return 0, nil, Refuse(CodeInvalidMessage, "origin is not a string")
+		}
+	}
+	answer := originCheckAnswer{Rules: make([]originRuleCheck, len(rules))}
+	var valid []string
+	for i, rule := range rules {
+		stored, err := ParseOriginPattern(rule)
+		if err != nil {
+			answer.Rules[i] = originRuleCheck{Rule: rule, Error: err.Error()}
+			continue
+		}
+		answer.Rules[i] = originRuleCheck{Rule: stored, Valid: true}
+		valid = append(valid, stored)
+	}
+	verdict := judgeOrigin(valid, string(values[1]) == "true", header, r.Host)
+	answer.Allowed, answer.Matched, answer.Reason = verdict.allowed, verdict.matched, verdict.reason
+	return http.StatusOK, answer, nil
+}
+
+// parseStrings reads a list of at most most strings.
+func parseStrings(raw []byte, most int) ([]string, error) {
+	list := []string{}
+	if raw == nil {
+		return list, nil
+	}
+	err := scanArray(raw, maxNesting, func(raw []byte) error {
+		text, ok := unquote(raw)
+		if !ok {
+			return fmt.Errorf("not a string")
+		}
+		if len(list) == most {
+			return fmt.Errorf("more than %d", most)
+		}
+		list = append(list, text)
+		return nil
+	})
+	return list, err
+}

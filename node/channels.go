@@ -1,0 +1,79 @@
+package node
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway"
+)
+
+// subscribersQuestion asks how many subscribers each channel of a project has;
+// the answer is an object, channel name to number.
+type subscribersQuestion struct {
+	Project string `json:"project"`
+}
+
+// Channels implements gateway.Operator.
+func (n *Node) Channels(ctx context.Context, q gateway.ChannelQuery) ([]gateway.ChannelStatus, error) {
+	q.Cursor = max(q.Cursor, before(q.Prefix))
+	subscribers := n.gateway.Subscribers(q.Project)
+	others, err := askPeers[map[string]int](ctx, n, question{Subscribers: &subscribersQuestion{q.Project}})
+	if err != nil {
+		return nil, err
+	}
+	for _, counts := range others {
+		for name, count := range counts {
+			subscribers[name] += count
+		}
+	}
+	var infos []fsm.ChannelInfo
+	if !q.Active {
+		if infos, err = n.state.Channels(q.Project, q.Cursor, q.Limit); err != nil {
+			return nil, err
+		}
+	}
+	return n.joinChannels(q, infos, subscribers)
+}
+
+// joinChannels adds to channels that were published to those that are only
+// subscribed to, and cuts the list as the query asks.
+func (n *Node) joinChannels(q gateway.ChannelQuery, infos []fsm.ChannelInfo, subscribers map[string]int) ([]gateway.ChannelStatus, error) {
+	stored := make(map[string]fsm.ChannelInfo, len(infos))
+	names := make([]string, 0, len(infos)+len(subscribers))
+	for _, info := range infos {
+		stored[info.Name] = info
+		names = append(names, info.Name)
+	}
+	for name := range subscribers {
+		if _, known := stored[name]; !known && name > q.Cursor {
+			names = append(names, name)
+		}
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, q.Prefix) })
+	slices.Sort(names)
+	names = names[:min(q.Limit, len(names))]
+	channels := make([]gateway.ChannelStatus, len(names))
+	for i, name := range names {
+		info, known := stored[name]
+		if !known {
+			var err error
+			if info, err = n.state.Channel(fsm.ChannelKey{Project: q.Project, Name: name}); err != nil {
+				return nil, err
+			}
+		}
+		channels[i] = gateway.ChannelStatus{ChannelInfo: info, Subscribers: subscribers[name]}
+	}
+	return channels, nil
+}
+
+// before returns a text after which all names with the prefix sort, and no other
+// name comes in between: names are UTF-8, in which the byte 0xff does not occur.
+func before(prefix string) string {
+	if prefix == "" {
+		return ""
+	}
+	last := len(prefix) - 1
+	return prefix[:last] + string([]byte{prefix[last] - 1, 0xff})
+}

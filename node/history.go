@@ -1,0 +1,190 @@
+package node
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/aptlyd/aptlyd/gateway"
+)
+
+const (
+	historyStep  = 10 * time.Second
+	historySteps = 360 // an hour
+)
+
+// history is what this node did in the last hour. Steps begin at multiples of
+// historyStep of the wall clock, so that those of several nodes can be added.
+type history struct {
+	mu    sync.Mutex
+	steps [historySteps]historyRecord // step n is at n modulo the length
+}
+
+// historyRecord is what a node did in one step.
+type historyRecord struct {
+	Step        int64          `json:"step"` // Unix time over historyStep
+	Connections int            `json:"connections"`
+	Publishes   uint64         `json:"publishes"`
+	Deliveries  uint64         `json:"deliveries"`
+	BytesOut    uint64         `json:"bytesOut"`
+	Refusals    uint64         `json:"refusals"`
+	Latency     map[int]uint64 `json:"latency,omitempty"` // place in latencyBuckets to number of publishes
+}
+
+// tally is the state of all counters at one moment.
+type tally struct {
+	gateway.Totals
+	latency []uint64
+}
+
+func stepAt(t time.Time) int64 { return t.UnixMilli() / historyStep.Milliseconds() }
+
+// since returns what was counted from one moment to another.
+func (now tally) since(last tally, step int64, connections int) historyRecord {
+	record := historyRecord{
+		Step:        step,
+		Connections: connections,
+		Publishes:   now.Publishes - last.Publishes,
+		Deliveries:  now.Deliveries - last.Deliveries,
+		BytesOut:    now.BytesOut - last.BytesOut,
+		Refusals:    now.Refusals - last.Refusals,
+	}
+	for i, count := range now.latency {
+		if count -= last.latency[i]; count > 0 {
+			if record.Latency == nil {
+				record.Latency = make(map[int]uint64)
+			}
+			record.Latency[i] = count
+		}
+	}
+	return record
+}
+
+func (h *history) put(r historyRecord) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.steps[r.Step%historySteps] = r
+}
+
+// list returns the steps from first to last that were recorded.
+func (h *history) list(first, last int64) []historyRecord {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var found []historyRecord
+	for step := first; step <= last; step++ {
+		if r := h.steps[step%historySteps]; r.Step == step {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// recordHistory records every step until ctx ends.
+func (n *Node) recordHistory(ctx context.Context) {
+	read := func() tally { return tally{n.gateway.Totals(), n.latency.counts()} }
+	last := read()
+	for {
+		now := time.Now()
+		ends := now.Truncate(historyStep).Add(historyStep)
+		select {
+		case <-time.After(ends.Sub(now)):
+		case <-ctx.Done():
+			return
+		}
+		current := read()
+		n.history.put(current.since(last, stepAt(ends)-1, n.gateway.ConnectionCount()))
+		last = current
+	}
+}
+
+// historyQuestion asks for what a node did from one step to another, both
+// inclusive; the answer is a list of historyRecord.
+type historyQuestion struct {
+	First int64 `json:"first"`
+	Last  int64 `json:"last"`
+}
+
+// History implements gateway.Operator.
+func (n *Node) History(ctx context.Context, minutes int) (gateway.History, error) {
+	last := stepAt(time.Now()) - 1
+	first := last + 1 - int64(min(minutes, 60))*int64(time.Minute/historyStep)
+	records := [][]historyRecord{n.history.list(first, last)}
+	others, err := askPeers[[]historyRecord](ctx, n, question{History: &historyQuestion{first, last}})
+	if err != nil {
+		return gateway.History{}, err
+	}
+	return sumHistory(first, last, append(records, others...)), nil
+}
+
+// sumHistory adds up what several nodes recorded.
+func sumHistory(first, last int64, nodes [][]historyRecord) gateway.History {
+	steps := make([]historyRecord, last-first+1)
+	recorded := make([]bool, len(steps))
+	for _, records := range nodes {
+		for _, r := range records {
+			if r.Step < first || r.Step > last {
+				continue
+			}
+			at := &steps[r.Step-first]
+			recorded[r.Step-first] = true
+			at.Connections += r.Connections
+			at.Publishes += r.Publishes
+			at.Deliveries += r.Deliveries
+			at.BytesOut += r.BytesOut
+			at.Refusals += r.Refusals
+			for bucket, count := range r.Latency {
+				if at.Latency == nil {
+					at.Latency = make(map[int]uint64)
+				}
+				at.Latency[bucket] += count
+			}
+		}
+	}
+	sum := gateway.History{StepSeconds: int(historyStep / time.Second), From: first * historyStep.Milliseconds()}
+	series := &sum.Series
+	for i, r := range steps {
+		add := func(to *[]gateway.Reading, value float64) {
+			if !recorded[i] {
+				value = math.NaN()
+			}
+			*to = append(*to, gateway.Reading(value))
+		}
+		perSecond := func(to *[]gateway.Reading, count uint64) { add(to, float64(count)/historyStep.Seconds()) }
+		add(&series.Connections, float64(r.Connections))
+		perSecond(&series.Publishes, r.Publishes)
+		perSecond(&series.Deliveries, r.Deliveries)
+		perSecond(&series.BytesOut, r.BytesOut)
+		perSecond(&series.Refusals, r.Refusals)
+		add(&series.LatencyP50, percentile(r.Latency, 0.50))
+		add(&series.LatencyP99, percentile(r.Latency, 0.99))
+	}
+	return sum
+}
+
+// percentile returns the latency in ms below which the given part of the
+// publishes stayed, NaN when there were none. Within a bucket they are taken to
+// be spread evenly.
+func percentile(latency map[int]uint64, part float64) float64 {
+	var total uint64
+	for _, count := range latency {
+		total += count
+	}
+	if total == 0 {
+		return math.NaN()
+	}
+	rank, below := part*float64(total), 0.0
+	for i, bound := range latencyBuckets {
+		count := float64(latency[i])
+		if below+count < rank || count == 0 {
+			below += count
+			continue
+		}
+		low := 0.0
+		if i > 0 {
+			low = latencyBuckets[i-1]
+		}
+		return 1000 * (low + (bound-low)*(rank-below)/count)
+	}
+	return 1000 * latencyBuckets[len(latencyBuckets)-1]
+}

@@ -1,0 +1,39 @@
+package node
+
+import (
+	"encoding/json"
+
+	"github.com/aptlyd/aptlyd/cluster"
+)
+
+// vitals are what a node tells the others with every sign of life. Encoded they
+// must fit into what a cluster carries, 256 bytes.
+type vitals struct {
+	Connections int    `json:"connections"`
+	StartedAt   int64  `json:"startedAt"` // Unix ms
+	DiskUsed    uint64 `json:"diskUsed"`  // bytes in the data folder
+	DiskFree    uint64 `json:"diskFree"`  // bytes left on its file system
+}
+
+// vitals encodes those of this node.
+func (n *Node) vitals() []byte {
+	encoded, err := json.Marshal(vitals{
+		Connections: n.gateway.ConnectionCount(),
+		StartedAt:   n.startedAt.UnixMilli(),
+		DiskUsed:    n.disk.used.Load(),
+		DiskFree:    n.disk.left.Load(),
+	})
+	if err != nil {
+		panic(err) // four numbers
+	}
+	return encoded
+}
+
+// vitalsOf are those of a member, all zero when it was not heard yet.
+func vitalsOf(m cluster.Member) vitals {
+	var v vitals
+	if err := json.Unmarshal(m.Extra, &v); err != nil {
+		return vitals{}
+	}
+	return v
+}

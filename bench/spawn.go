@@ -44,7 +44,8 @@ func (h Host) enter() error {
 	return h.Enter()
 }
 
-// Cluster is a cluster of real processes. Nodes are numbered from 0. Methods that change the same node must not run at the same time.
+// Cluster is a cluster of real processes. Nodes are numbered from 0. Methods that
+// change the same node must not run at the same time.
 type Cluster struct {
 	AdminToken string
 	PublicKey  string

@@ -41,7 +41,7 @@ func clockSkew(nodes map[string]leaderHeard, self string, now time.Time) (time.D
 		if node == self || time.Duration(h.Age)*time.Millisecond > reachableFor {
 			continue
 		}
-		offsets = append(offsets, now.UnixMilli()-(h.Clock+h.Age))
+		offsets = append(offsets, wallMillis(now)-(h.Clock+h.Age))
 	}
 	if len(offsets) < 2 {
 		return 0, false

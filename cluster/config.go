@@ -99,6 +99,7 @@ const (
 
 // withDefaults fills the tunables that are zero.
 func (c Config) withDefaults() Config {
+	c = plant(c)
 	orDefault(&c.BootstrapExpect, 1)
 	orDefault(&c.ElectionTimeout, 500*time.Millisecond)
 	orDefault(&c.LeaderLease, min(250*time.Millisecond, c.ElectionTimeout))

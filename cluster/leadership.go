@@ -122,7 +122,7 @@ func (c *Cluster) report() report {
 	if len(extra) > maxExtraBytes {
 		extra = extra[:maxExtraBytes]
 	}
-	return report{Applied: index, Extra: extra, Clock: time.Now().UnixMilli()}
+	return report{Applied: index, Extra: extra, Clock: wallMillis(time.Now())}
 }
 
 // answerReadIndex tells a member where the log stands.

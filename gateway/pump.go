@@ -193,7 +193,7 @@ func (c *conn) read(sub *subscription) {
 func (p *page) run(s *Server, key fsm.ChannelKey, quoted []byte, count int, replayTo uint64) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.RequestTimeout)
 	defer cancel()
-	p.bounds, p.err = s.cfg.Broker.Read(ctx, key, p.from-1, count, pageBytes)
+	p.bounds, p.err = s.cfg.Broker.Read(ctx, key, p.from-1+plantedReplaySkip, count, pageBytes)
 	messages := p.bounds.Messages
 	p.bounds.Messages = nil
 	if p.backfill {

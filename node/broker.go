@@ -43,6 +43,7 @@ func (n *Node) Publish(p fsm.Publish, done func(fsm.Receipt, error)) {
 		go done(fsm.Receipt{}, errDiskFull)
 		return
 	}
+	n.plant(p)
 	n.cluster.Submit(p.Append(nil), func(r cluster.Result) {
 		if r.Err != nil {
 			done(fsm.Receipt{}, refusal(r.Err))

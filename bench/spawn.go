@@ -145,6 +145,12 @@ func (c *Cluster) Add(host Host) (int, error) {
 	return len(c.nodes) - 1, nil
 }
 
+// SetEnv changes SpawnOptions.Env for the starts to come.
+func (c *Cluster) SetEnv(env ...string) { c.options.Env = env }
+
+// SetBinary changes SpawnOptions.Binary for the starts to come.
+func (c *Cluster) SetBinary(path string) { c.options.Binary = path }
+
 // findBinary returns the path of aptlyd.
 func findBinary(given string) (string, error) {
 	if given != "" {
@@ -219,13 +225,11 @@ func (c *Cluster) Start(i int) error {
 		"--advertise", p.host.IP,
 		"--bootstrap-expect", strconv.Itoa(c.options.Nodes),
 	}
-	if len(c.nodes) > 1 {
-		var seeds []string
-		for _, seed := range c.nodes {
-			seeds = append(seeds, seed.gossip)
-		}
-		args = append(args, "--join", strings.Join(seeds, ","))
+	var seeds []string
+	for _, seed := range c.nodes {
+		seeds = append(seeds, seed.gossip)
 	}
+	args = append(args, "--join", strings.Join(seeds, ","))
 	cmd := exec.Command(c.options.Binary, append(args, c.options.Args...)...)
 	// Arguments are for everyone to see, so secrets travel in the environment.
 	cmd.Env = append(os.Environ(),

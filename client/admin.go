@@ -91,6 +91,8 @@ type Status struct {
 	Version string   `json:"version"`
 	Leader  string   `json:"leader"` // node name; empty when there is none
 	Term    uint64   `json:"term"`
+	Cluster string   `json:"clusterId"`
+	Epoch   string   `json:"epoch"`
 	Members []Member `json:"members"`
 }
 
@@ -106,6 +108,10 @@ type Member struct {
 	AppliedIndex uint64 `json:"appliedIndex"`
 	Connections  int    `json:"connections"`
 	Version      string `json:"version,omitempty"`
+	FeatureLevel uint32 `json:"featureLevel"` // the commands it knows; 0 when unknown
+	// ClockOffset is how far its clock is ahead of the leader's, ms; nil when not
+	// known.
+	ClockOffset *int64 `json:"clockOffsetMs"`
 }
 
 // Settings hold for the whole cluster.
@@ -208,6 +214,12 @@ func (a *Admin) Settings(ctx context.Context) (Settings, error) {
 // UpdateSettings changes the settings of the cluster and returns what they are then.
 func (a *Admin) UpdateSettings(ctx context.Context, change SettingsChange) (Settings, error) {
 	return request[Settings](ctx, a, http.MethodPatch, "/settings", nil, change)
+}
+
+// RemoveMember takes the node with this name or id out of the cluster, unless that
+// would cost the quorum.
+func (a *Admin) RemoveMember(ctx context.Context, name string) error {
+	return a.do(ctx, call{method: http.MethodDelete, path: "/members/" + url.PathEscape(name)}, nil)
 }
 
 // listPage is a page of any list: Next is empty on the last one.

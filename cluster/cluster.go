@@ -157,7 +157,7 @@ func (c *Cluster) open(machine Machine) error {
 	})
 	c.running.Go(func() { c.watchLeadership(c.ctx, notify) })
 	c.running.Go(func() { c.mingle(c.ctx) })
-	c.running.Go(func() { c.fresh.run(c.ctx, c.log) })
+	c.running.Go(func() { c.fresh.run(c.ctx, c.disowned, c.removed) })
 	c.running.Go(func() { keeper.run(c.ctx) })
 	c.running.Go(c.enter)
 	c.forwarder = newForwarder(cfg, c.leaderLink)

@@ -27,6 +27,12 @@ var (
 	ErrNotMember = errors.New("node is not a member of the cluster")
 	// ErrUnknownMember: no member has that name.
 	ErrUnknownMember = errors.New("no member has that name")
+	// ErrAmbiguousMember: several members have that name.
+	ErrAmbiguousMember = errors.New("several members have that name, use the id")
+	// ErrQuorumAtRisk: without the member the rest could not go on.
+	ErrQuorumAtRisk = errors.New("the cluster would lose its quorum")
+	// ErrRemoved: this node is not a member of its cluster any more.
+	ErrRemoved = errors.New("this node was removed from its cluster; empty its data folder to let it join as a new member")
 	// ErrConflict: a proposal does not fit what the peer sees; try again.
 	ErrConflict = errors.New("peer does not agree with the proposal")
 	// ErrClosed: the cluster was closed.
@@ -54,6 +60,8 @@ var wireErrors = map[byte]error{
 	11: ErrClosed,
 	12: errUncertain,
 	13: errWrongNode,
+	14: ErrAmbiguousMember,
+	15: ErrQuorumAtRisk,
 }
 
 // codeOther marks an error that has a text and no code.
@@ -69,6 +77,15 @@ func encodeError(err error) (code byte, text string) {
 	return codeOther, err.Error()
 }
 
+// peerError is an error that a peer answered with, in the peer's words.
+type peerError struct {
+	sentinel error
+	text     string
+}
+
+func (e *peerError) Error() string { return e.text }
+func (e *peerError) Unwrap() error { return e.sentinel }
+
 // decodeError is the reverse of encodeError.
 func decodeError(code byte, text string) error {
 	sentinel, ok := wireErrors[code]
@@ -78,6 +95,6 @@ func decodeError(code byte, text string) error {
 	case text == "" || text == sentinel.Error():
 		return sentinel
 	default:
-		return fmt.Errorf("%w: peer answered: %s", sentinel, text)
+		return &peerError{sentinel, text}
 	}
 }

@@ -244,35 +244,6 @@ func TestANodeThatJoinsOthersNeverFormsAlone(t *testing.T) {
 	}
 }
 
-func TestRemove(t *testing.T) {
-	t.Parallel()
-	tc := newTestCluster(t, 3, nil)
-	gone := tc.follower()
-	var asking *testNode
-	for _, node := range tc.nodes {
-		if node != gone {
-			asking = node
-		}
-	}
-	if err := asking.Remove(within(t), "nobody"); !errors.Is(err, ErrUnknownMember) {
-		t.Errorf("removing nobody: %v", err)
-	}
-	if err := asking.Remove(within(t), gone.cfg.NodeName); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, func() error {
-		if n := len(asking.Members()); n != 2 {
-			return fmt.Errorf("there are %d members", n)
-		}
-		return nil
-	})
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
-	defer cancel()
-	if err := gone.CatchUp(ctx); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("a removed node still catches up: %v", err)
-	}
-}
-
 func TestSecondProcessIsRefused(t *testing.T) {
 	t.Parallel()
 	tc := newTestCluster(t, 1, nil)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"sync"
 	"time"
@@ -112,21 +111,28 @@ func (f *freshness) lastView() (view, time.Time) {
 	return f.view, f.at
 }
 
-// run renews the proof until ctx ends. It says so, once, when the node turns out
-// to have been removed from its cluster.
-func (f *freshness) run(ctx context.Context, logger *slog.Logger) {
-	removed := false
+// removedAfter is how many leaders' answers in a row must say that this node is
+// no member before it believes so.
+const removedAfter = 3
+
+// run renews the proof until ctx ends. It calls removed when the node turns out
+// to have been removed from its cluster. A node that knows no leader asks
+// disowned, since a leader does not call on those who were removed.
+func (f *freshness) run(ctx context.Context, disowned func(context.Context) bool, removed func()) {
+	strikes := 0
 	ticker := time.NewTicker(freshnessInterval)
 	defer ticker.Stop()
 	for {
 		// A round that fails leaves the last proof to grow old, which is what
 		// everyone looks at.
 		_, err := f.rounds.do(ctx)
-		if is := errors.Is(err, ErrNotMember); is != removed {
-			removed = is
-			if removed {
-				logger.Warn("this node is not a member of its cluster any more; empty its data folder to let it join anew")
-			}
+		if errors.Is(err, ErrNotMember) || err != nil && disowned(ctx) {
+			strikes++
+		} else {
+			strikes = 0
+		}
+		if strikes == removedAfter {
+			removed()
 		}
 		select {
 		case <-ticker.C:

@@ -127,14 +127,16 @@ func (c *Cluster) report() report {
 
 // answerReadIndex tells a member where the log stands.
 func (c *Cluster) answerReadIndex(ctx context.Context, from string, what report) (view, error) {
-	if !c.isMember(from) {
-		return view{}, ErrNotMember
-	}
-	c.roster.note(from, what, time.Now())
+	// Only a leader that is one knows who belongs: a node that hears often enough
+	// that it does not will stop.
 	index, err := c.standings.do(ctx)
 	if err != nil {
 		return view{}, err
 	}
+	if !c.isMember(from) {
+		return view{}, ErrNotMember
+	}
+	c.roster.note(from, what, time.Now())
 	return view{Index: index, Nodes: c.roster.view(time.Now())}, nil
 }
 

@@ -22,7 +22,10 @@ type Member struct {
 	Leader     bool
 	Alive      bool   // the leader, or else gossip, has heard of it lately
 	Applied    uint64 // index of the last entry it was known to have consumed
-	Extra      []byte // Config.Extra of the member, at most half a second old
+	// ClockOffset is how far its clock is ahead of the leader's, if ClockKnown.
+	ClockOffset time.Duration
+	ClockKnown  bool
+	Extra       []byte // Config.Extra of the member, at most half a second old
 }
 
 // Members lists the configuration, by name.
@@ -50,6 +53,9 @@ func (c *Cluster) Members() []Member {
 		}
 		h, heard := nodes[m.ID]
 		m.Applied, m.Extra = h.Applied, h.Extra
+		if l, ok := nodes[string(leader)]; ok && heard && known {
+			m.ClockOffset, m.ClockKnown = time.Duration((h.Clock+h.Age)-(l.Clock+l.Age))*time.Millisecond, true
+		}
 		if known {
 			m.Alive = heard && time.Duration(h.Age)*time.Millisecond < reachableFor
 		} else {

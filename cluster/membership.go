@@ -23,11 +23,6 @@ type joinAnswer struct {
 	Cluster string `json:"cluster"`
 }
 
-// removeRequest asks that a member be removed.
-type removeRequest struct {
-	Name string `json:"name"` // or id
-}
-
 const (
 	// changeTimeout bounds the wait for a change of the configuration.
 	changeTimeout = 10 * time.Second
@@ -203,33 +198,4 @@ func (c *Cluster) rememberMembers() error {
 		members[string(s.ID)] = true
 	}
 	return c.directory.remember(members)
-}
-
-// Remove takes the member with this name, or id, out of the cluster.
-func (c *Cluster) Remove(ctx context.Context, name string) error {
-	_, err := c.answerRemove(ctx, removeRequest{Name: name})
-	return err
-}
-
-func (c *Cluster) answerRemove(ctx context.Context, r removeRequest) (struct{}, error) {
-	none := struct{}{}
-	if passed, _, err := passOn[struct{}](ctx, c, methodRemove, r); passed {
-		return none, err
-	}
-	c.changing.Lock()
-	defer c.changing.Unlock()
-	config, index, err := c.configuration()
-	if err != nil {
-		return none, err
-	}
-	for _, s := range config.Servers {
-		if string(s.ID) != r.Name && c.directory.name(string(s.ID)) != r.Name {
-			continue
-		}
-		if err := c.change(ctx, c.raft.RemoveServer(s.ID, index, changeTimeout)); err != nil {
-			return none, fmt.Errorf("remove %s: %w", r.Name, err)
-		}
-		return none, nil
-	}
-	return none, fmt.Errorf("%w: %s", ErrUnknownMember, r.Name)
 }

@@ -20,6 +20,7 @@ const (
 	methodForm      method = 6 // forming a cluster: do
 	methodJoin      method = 7
 	methodRemove    method = 8
+	methodMember    method = 9 // is this node a member?
 )
 
 // openToOutsiders are the methods that a node without a cluster may call.

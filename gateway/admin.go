@@ -31,6 +31,7 @@ func (s *Server) adminHandler() http.Handler {
 		"/origins/check":                          {"POST": s.checkOrigin},
 		"/metrics/history":                        {"GET": s.metricsHistory},
 		"/status":                                 {"GET": s.clusterStatus},
+		"/members/{name}":                         {"DELETE": s.removeMember},
 	} {
 		mux.HandleFunc("/admin/v1"+path, s.adminRoute(calls))
 	}
@@ -171,6 +172,16 @@ func (s *Server) clusterStatus(r *http.Request) (int, any, error) {
 		return 0, nil, err
 	}
 	return http.StatusOK, status, nil
+}
+
+func (s *Server) removeMember(r *http.Request) (int, any, error) {
+	if _, err := adminQuery(r); err != nil {
+		return 0, nil, err
+	}
+	if err := s.cfg.Broker.RemoveMember(r.Context(), r.PathValue("name")); err != nil {
+		return 0, nil, err
+	}
+	return http.StatusNoContent, nil, nil
 }
 
 func (s *Server) listChannels(r *http.Request) (int, any, error) {

@@ -137,6 +137,12 @@ func TestAdminLists(t *testing.T) {
 	if len(list["projects"].([]any)) != 1 || list["next"] != "" {
 		t.Errorf("got %v", list)
 	}
+	if status, _ := h.admin("DELETE", "/members/n2", ""); status != 204 {
+		t.Errorf("remove a member: %d", status)
+	}
+	if status, s := h.admin("DELETE", "/members/n9", ""); status != 404 || s["code"] != "not_found" {
+		t.Errorf("remove an unknown member: %d %v", status, s)
+	}
 	if status, s := h.admin("GET", "/status", ""); status != 200 || s["leader"] != "node-under-test" || s["term"] != 1.0 {
 		t.Errorf("got %d %v", status, s)
 	}

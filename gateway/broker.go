@@ -73,6 +73,9 @@ type Operator interface {
 	UpdateSettings(ctx context.Context, change fsm.UpdateSettings) (fsm.Settings, error)
 	// History is what the cluster did in the last minutes, at most 60.
 	History(ctx context.Context, minutes int) (History, error)
+	// RemoveMember takes the node with this name or id out of the cluster, unless
+	// that would cost the quorum.
+	RemoveMember(ctx context.Context, name string) error
 }
 
 // ProjectSpec is what an operator says of a new project.
@@ -122,6 +125,8 @@ type Status struct {
 	Version string         `json:"version"`
 	Leader  string         `json:"leader"` // node name, "" when there is none
 	Term    uint64         `json:"term"`
+	Cluster string         `json:"clusterId"`
+	Epoch   string         `json:"epoch"`
 	Members []MemberStatus `json:"members"`
 }
 
@@ -136,8 +141,12 @@ type MemberStatus struct {
 	GossipAddr   string `json:"gossipAddr"`
 	AppliedIndex uint64 `json:"appliedIndex"`
 	Connections  int    `json:"connections"`
-	StartedAt    int64  `json:"startedAt"` // Unix ms; 0 when not heard yet, as in the two below
-	DiskUsed     uint64 `json:"diskUsed"`  // bytes in the node's data folder
-	DiskFree     uint64 `json:"diskFree"`  // bytes left on its file system
-	Version      string `json:"version"`
+	StartedAt    int64  `json:"startedAt"`    // Unix ms; 0 when not heard yet, as in the two below
+	DiskUsed     uint64 `json:"diskUsed"`     // bytes in the node's data folder
+	DiskFree     uint64 `json:"diskFree"`     // bytes left on its file system
+	Version      string `json:"version"`      // "" when unknown
+	FeatureLevel uint32 `json:"featureLevel"` // the commands it knows; 0 when unknown
+	// ClockOffset is how far its clock is ahead of the leader's, ms; nil when the
+	// leader has not heard of it lately.
+	ClockOffset *int64 `json:"clockOffsetMs"`
 }

@@ -461,6 +461,13 @@ func (b *fakeBroker) Connections(_ context.Context, keyID, cursor string, limit 
 	return b.observer.(*Server).Connections(keyID, cursor, limit), nil
 }
 
+func (b *fakeBroker) RemoveMember(_ context.Context, name string) error {
+	if name != "n2" {
+		return Refuse(CodeNotFound, "no member has that name")
+	}
+	return nil
+}
+
 func (b *fakeBroker) Status(context.Context) (Status, error) {
 	return Status{Node: b.NodeName(), Version: "test", Leader: b.NodeName(), Term: 1, Members: []MemberStatus{}}, nil
 }

@@ -81,9 +81,9 @@ func refusal(err error) error {
 		return nil
 	case errors.As(err, &known):
 		return err
-	case errors.Is(err, fsm.ErrNotFound):
+	case errors.Is(err, fsm.ErrNotFound), errors.Is(err, cluster.ErrUnknownMember):
 		return gateway.Refuse(gateway.CodeNotFound, err.Error())
-	case errors.Is(err, fsm.ErrConflict):
+	case errors.Is(err, fsm.ErrConflict), errors.Is(err, cluster.ErrQuorumAtRisk), errors.Is(err, cluster.ErrAmbiguousMember):
 		return gateway.Refuse(gateway.CodeConflict, err.Error())
 	case errors.Is(err, fsm.ErrInvalid):
 		return gateway.Refuse(gateway.CodeInvalidMessage, err.Error())

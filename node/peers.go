@@ -108,26 +108,3 @@ func (n *Node) Connections(ctx context.Context, keyID, cursor string, limit int)
 	slices.SortFunc(all, func(a, b gateway.ConnectionStatus) int { return cmp.Compare(a.ID, b.ID) })
 	return all[:min(limit, len(all))], nil
 }
-
-// Status implements gateway.Operator.
-func (n *Node) Status(context.Context) (gateway.Status, error) {
-	status := gateway.Status{Node: n.cfg.NodeName, Version: Version, Term: n.cluster.Term()}
-	if leader, ok := n.cluster.Leader(); ok {
-		status.Leader = leader.Name
-	}
-	for _, m := range n.cluster.Members() {
-		v := vitalsOf(m)
-		state := "unreachable"
-		if m.Alive {
-			state = "alive"
-		}
-		status.Members = append(status.Members, gateway.MemberStatus{
-			Name: m.Name, ID: m.ID, State: state,
-			Voter: m.Voter, Leader: m.Name == status.Leader,
-			PeerAddr: m.PeerAddr, GossipAddr: m.GossipAddr,
-			AppliedIndex: m.Applied, Connections: v.Connections, Version: m.Version,
-			StartedAt: v.StartedAt, DiskUsed: v.DiskUsed, DiskFree: v.DiskFree,
-		})
-	}
-	return status, nil
-}

@@ -1,0 +1,185 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// removeRequest asks that a member be removed.
+type removeRequest struct {
+	Name string `json:"name"` // or id
+}
+
+// Remove takes the member with this name, or id, out of the cluster. A leader
+// hands over before it is removed. The error is ErrUnknownMember,
+// ErrAmbiguousMember, ErrQuorumAtRisk with the reason, or ErrUnavailable.
+func (c *Cluster) Remove(ctx context.Context, name string) error {
+	for {
+		_, err := c.answerRemove(ctx, removeRequest{Name: name})
+		// Between two leaders there is nobody to ask.
+		if !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-time.After(catchUpPause):
+		case <-ctx.Done():
+			return fmt.Errorf("%w: remove %s: %w", ErrUnavailable, name, err)
+		}
+	}
+}
+
+func (c *Cluster) answerRemove(ctx context.Context, r removeRequest) (struct{}, error) {
+	none := struct{}{}
+	if passed, _, err := passOn[struct{}](ctx, c, methodRemove, r); passed {
+		return none, err
+	}
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	config, index, err := c.configuration()
+	if err != nil {
+		return none, err
+	}
+	member, err := c.memberCalled(config, r.Name)
+	if err != nil {
+		return none, err
+	}
+	if err := mayGo(config, member, c.answering(ctx, config)); err != nil {
+		return none, fmt.Errorf("%s stays: %w", r.Name, err)
+	}
+	if string(member.ID) == c.id {
+		if err := c.TransferLeadership(ctx); err != nil {
+			return none, fmt.Errorf("remove %s: %w", r.Name, err)
+		}
+		return none, ErrNotLeader
+	}
+	if err := c.change(ctx, c.raft.RemoveServer(member.ID, index, changeTimeout)); err != nil {
+		return none, fmt.Errorf("remove %s: %w", r.Name, err)
+	}
+	c.log.Info("a member was removed", "member", r.Name, "id", string(member.ID))
+	return none, nil
+}
+
+// memberCalled finds a member by its name or id.
+func (c *Cluster) memberCalled(config raft.Configuration, name string) (raft.Server, error) {
+	var found []raft.Server
+	for _, s := range config.Servers {
+		if string(s.ID) == name {
+			return s, nil
+		}
+		if c.directory.name(string(s.ID)) == name {
+			found = append(found, s)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return raft.Server{}, fmt.Errorf("%w: %s", ErrUnknownMember, name)
+	case 1:
+		return found[0], nil
+	default:
+		return raft.Server{}, fmt.Errorf("%w: %s", ErrAmbiguousMember, name)
+	}
+}
+
+// probeTimeout is how long a member has to show that it is there.
+const probeTimeout = time.Second
+
+// answering returns the members that answer right now. What was heard of them
+// lately is not enough to stake the quorum on.
+func (c *Cluster) answering(ctx context.Context, config raft.Configuration) map[raft.ServerID]bool {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	var running sync.WaitGroup
+	alive := map[raft.ServerID]bool{raft.ServerID(c.id): true}
+	for _, s := range config.Servers {
+		if string(s.ID) == c.id {
+			continue
+		}
+		running.Go(func() {
+			_, err := request[struct{}](ctx, c.pool, string(s.ID), methodApplied, appliedRequest{})
+			mu.Lock()
+			defer mu.Unlock()
+			alive[s.ID] = err == nil
+		})
+	}
+	running.Wait()
+	return alive
+}
+
+// mayGo says why a member must stay: of the voters that remain, a majority has
+// to be alive.
+func mayGo(config raft.Configuration, member raft.Server, alive map[raft.ServerID]bool) error {
+	if member.Suffrage != raft.Voter {
+		return nil
+	}
+	voters, reachable := 0, 0
+	for _, s := range config.Servers {
+		if s.ID == member.ID || s.Suffrage != raft.Voter {
+			continue
+		}
+		voters++
+		if alive[s.ID] {
+			reachable++
+		}
+	}
+	switch {
+	case voters == 0:
+		return fmt.Errorf("%w: it is the only voter", ErrQuorumAtRisk)
+	case reachable < voters/2+1:
+		return fmt.Errorf("%w: only %d of the %d other voters can be reached", ErrQuorumAtRisk, reachable, voters)
+	}
+	return nil
+}
+
+// removed stops a node that was a member and is none any more.
+func (c *Cluster) removed() {
+	if c.identity.read().Member {
+		c.cfg.Fatal(ErrRemoved)
+	}
+}
+
+// memberRequest asks whether a node is a member.
+type memberRequest struct {
+	ID string `json:"id"`
+}
+
+// answerMember returns nil or ErrNotMember, both in the name of a leader that is
+// one.
+func (c *Cluster) answerMember(ctx context.Context, r memberRequest) (struct{}, error) {
+	none := struct{}{}
+	if passed, _, err := passOn[struct{}](ctx, c, methodMember, r); passed {
+		return none, err
+	}
+	if _, err := c.standings.do(ctx); err != nil {
+		return none, err
+	}
+	if !c.isMember(r.ID) {
+		return none, ErrNotMember
+	}
+	return none, nil
+}
+
+// disowned reports whether another node knows a leader, which says that this one
+// is no member.
+func (c *Cluster) disowned(ctx context.Context) bool {
+	if _, leader := c.raft.LeaderWithID(); leader != "" || !c.identity.read().Member {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, freshnessTimeout)
+	defer cancel()
+	for _, n := range c.gossip.all() {
+		if n.id == c.id {
+			continue
+		}
+		_, err := request[struct{}](ctx, c.pool, n.id, methodMember, memberRequest{ID: c.id})
+		if err == nil || errors.Is(err, ErrNotMember) {
+			return err != nil
+		}
+	}
+	return false
+}

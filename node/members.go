@@ -1,0 +1,44 @@
+package node
+
+import (
+	"context"
+
+	"github.com/aptlyd/aptlyd/gateway"
+)
+
+// Status implements gateway.Operator.
+func (n *Node) Status(context.Context) (gateway.Status, error) {
+	_, id := n.cluster.ID()
+	status := gateway.Status{
+		Node: n.cfg.NodeName, Version: Version, Term: n.cluster.Term(),
+		Cluster: id, Epoch: n.state.Epoch(),
+	}
+	for _, m := range n.cluster.Members() {
+		if m.Leader {
+			status.Leader = m.Name
+		}
+		v := vitalsOf(m)
+		member := gateway.MemberStatus{
+			Name: m.Name, ID: m.ID, State: "unreachable",
+			Voter: m.Voter, Leader: m.Leader,
+			PeerAddr: m.PeerAddr, GossipAddr: m.GossipAddr,
+			AppliedIndex: m.Applied, Connections: v.Connections,
+			StartedAt: v.StartedAt, DiskUsed: v.DiskUsed, DiskFree: v.DiskFree,
+			Version: m.Version, FeatureLevel: m.Feature,
+		}
+		if m.Alive {
+			member.State = "alive"
+		}
+		if m.ClockKnown {
+			offset := m.ClockOffset.Milliseconds()
+			member.ClockOffset = &offset
+		}
+		status.Members = append(status.Members, member)
+	}
+	return status, nil
+}
+
+// RemoveMember implements gateway.Operator.
+func (n *Node) RemoveMember(ctx context.Context, name string) error {
+	return refusal(n.cluster.Remove(ctx, name))
+}

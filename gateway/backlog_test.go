@@ -51,7 +51,7 @@ func TestBacklogOfTheExpelledIsReset(t *testing.T) {
 					if looks++; h.blockedConnections() != 1 {
 						looks = 0
 					}
-					if looks < 20 {
+					if looks < 200 {
 						return "the socket takes everything"
 					}
 					return ""

@@ -25,10 +25,11 @@ type Broker interface {
 	// committed when it was called. All who wait share one round to the leader.
 	CatchUp(ctx context.Context) error
 
-	// Publish takes a message, in call order, without blocking. done is called
-	// exactly once, from another goroutine, at the latest when the publish
-	// timeout has passed; until then p.Data must not change.
-	Publish(p fsm.Publish, done func(fsm.Receipt, error))
+	// Publish takes messages, in call order, without blocking, and does not keep
+	// batch. done is called exactly once for each place in it, from another
+	// goroutine, at the latest when the publish timeout has passed; until then
+	// the payloads must not change.
+	Publish(batch []fsm.Publish, done func(i int, r fsm.Receipt, err error))
 
 	// Channel returns the bounds of a channel; one that was never published to
 	// has head 0. It may read from disk.

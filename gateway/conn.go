@@ -57,7 +57,7 @@ type conn struct {
 	state     connState
 	dirty     bool
 	draining  bool // to be closed when no publish is unanswered
-	expelled  bool // to be reset at the end of this turn
+	expelled  bool // to be reset unless its socket takes the close frame at once
 
 	// Who it is, once open.
 	keyID   string
@@ -226,15 +226,15 @@ func (c *conn) settle() {
 	if c.state == stateEnded {
 		return
 	}
-	if c.expelled {
-		c.end(true)
-		return
-	}
 	if c.heartbeatDue && !c.out.blocked {
 		c.heartbeatDue = false
 		c.out.urgent = append(c.out.urgent, heartbeatFrame...)
 	}
 	c.flush()
+	if c.expelled && c.out.blocked {
+		c.end(true)
+		return
+	}
 	c.resume()
 	c.pump()
 }
@@ -257,10 +257,8 @@ func (c *conn) close(code closeCode, reason string) {
 // anything more, if its socket is full: the client would read what is in it
 // before it could be told.
 func (c *conn) hasten() {
-	if c.out.blocked {
-		c.expelled = true
-		c.loop.touch(c)
-	}
+	c.expelled = true
+	c.loop.touch(c)
 }
 
 // forget drops all subscriptions and what was to be delivered or answered.

@@ -33,6 +33,7 @@ type fakeBroker struct {
 	catchUp    func(ctx context.Context) error // nil: at once
 	catchUps   int
 	publishErr error
+	batches    []int         // how many messages each call of Publish brought
 	holdAcks   chan struct{} // when set, acknowledgements wait for it to close
 	channelErr error
 	readHook   func(key fsm.ChannelKey) error
@@ -207,7 +208,14 @@ func (b *fakeBroker) rounds() int {
 	return b.catchUps
 }
 
-func (b *fakeBroker) Publish(p fsm.Publish, done func(fsm.Receipt, error)) {
+func (b *fakeBroker) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) {
+	b.set(func() { b.batches = append(b.batches, len(batch)) })
+	for i, p := range batch {
+		b.publish(p, func(r fsm.Receipt, err error) { done(i, r, err) })
+	}
+}
+
+func (b *fakeBroker) publish(p fsm.Publish, done func(fsm.Receipt, error)) {
 	b.commits <- func() {
 		b.mu.Lock()
 		if b.publishErr != nil {
@@ -225,7 +233,7 @@ func (b *fakeBroker) Publish(p fsm.Publish, done func(fsm.Receipt, error)) {
 		if project := b.projects[p.Channel.Project]; project.Rule(p.Channel.Name).Durability == fsm.DurabilityMemory {
 			stamp := b.clock
 			b.mu.Unlock()
-			observer.(*Server).Transient(p.Channel, stamp, p.Data)
+			observer.(*Server).Transient([]fsm.Appended{{Channel: p.Channel, Messages: []fsm.Message{{Timestamp: stamp, Data: p.Data}}}})
 			done(fsm.Receipt{Timestamp: stamp}, nil)
 			return
 		}

@@ -30,6 +30,9 @@ type loop struct {
 	tasks   []func()
 	commits []commit
 	stopped bool
+
+	submitted []fsm.Publish // what clients have published since publish was last called
+	asked     []*publish    // whose those are
 }
 
 func newLoop(s *Server, index int) (*loop, error) {
@@ -80,18 +83,53 @@ func (l *loop) turn() {
 		l.tasks[i] = nil
 	}
 	l.poller.poll()
+	l.publish()
 	more := l.deliverCommits()
 	l.wheel.advance(l.now, (*conn).check)
 	l.settle()
+	l.publish() // what was held back until an answer had been written
 	if more {
 		l.mail.signal()
 	}
 }
 
+// submit has a message published with all others of this turn, so that its
+// channel's subscribers on other loops get them in one write too.
+func (l *loop) submit(p *publish, message fsm.Publish) {
+	l.submitted = append(l.submitted, message)
+	l.asked = append(l.asked, p)
+}
+
+func (l *loop) publish() {
+	if len(l.submitted) == 0 {
+		return
+	}
+	asked := l.asked
+	l.server.cfg.Broker.Publish(l.submitted, func(i int, r fsm.Receipt, err error) {
+		l.mail.post(func() { asked[i].conn.answer(asked[i], r, err) })
+	})
+	clear(l.submitted)
+	l.submitted, l.asked = l.submitted[:0], nil
+}
+
+// deliverCommits delivers what has been committed. What belongs to one channel
+// is joined first, to be encoded and written to each subscriber at once.
 func (l *loop) deliverCommits() (more bool) {
 	commits, raised, more := l.mail.takeCommits(l.commits, commitBytesPerTurn)
 	for i := range commits {
-		if t := l.topics[commits[i].channel]; t != nil {
+		c := &commits[i]
+		if c.topic = l.topics[c.channel]; c.topic == nil {
+			continue
+		}
+		if before := c.topic.latest; before != nil && before.absorb(c) {
+			c.topic = nil
+		} else {
+			c.topic.latest = c
+		}
+	}
+	for i := range commits {
+		if t := commits[i].topic; t != nil {
+			t.latest = nil
 			t.deliver(&commits[i])
 		}
 	}

@@ -22,13 +22,6 @@ type mailbox struct {
 	raised map[fsm.ChannelKey]uint64
 }
 
-// commit is what a loop has to deliver to the subscribers of one channel.
-type commit struct {
-	channel   fsm.ChannelKey
-	messages  []fsm.Message
-	transient bool // never logged: has no offset
-}
-
 func newMailbox(limit int) *mailbox {
 	return &mailbox{wake: make(chan struct{}, 1), limit: limit, raised: make(map[fsm.ChannelKey]uint64)}
 }

@@ -18,12 +18,14 @@ func (s *Server) Appended(batch []fsm.Appended) {
 	s.hand(commits)
 }
 
-// Transient delivers a message that is never logged to the subscribers that
-// this node has and that can take it now. It does not block.
-func (s *Server) Transient(channel fsm.ChannelKey, timestamp int64, data []byte) {
-	s.hand([]commit{{
-		channel: channel, messages: []fsm.Message{{Timestamp: timestamp, Data: data}}, transient: true,
-	}})
+// Transient delivers messages that are never logged, and have no offset, to the
+// subscribers that this node has and that can take them now. It does not block.
+func (s *Server) Transient(batch []fsm.Appended) {
+	commits := make([]commit, len(batch))
+	for i, a := range batch {
+		commits[i] = commit{channel: a.Channel, messages: a.Messages, transient: true}
+	}
+	s.hand(commits)
 }
 
 func (s *Server) hand(commits []commit) {

@@ -147,7 +147,7 @@ func (p *posted) send(s *Server) {
 	}
 	p.outcome = make(chan outcome, 1)
 	s.metrics.published.Inc()
-	s.cfg.Broker.Publish(p.publish, func(r fsm.Receipt, err error) { p.outcome <- outcome{r, err} })
+	s.cfg.Broker.Publish([]fsm.Publish{p.publish}, func(_ int, r fsm.Receipt, err error) { p.outcome <- outcome{r, err} })
 }
 
 // result waits for what became of the message.

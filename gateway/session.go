@@ -168,6 +168,7 @@ func (c *conn) rejudge(project *fsm.Project) {
 
 // publish is a client's publish that has no answer yet.
 type publish struct {
+	conn    *conn
 	channel string
 	id      string
 	size    int // of its payload
@@ -190,16 +191,14 @@ func (c *conn) publish(req request) {
 		c.refuse(refuseDraining(), req.channel, req.id)
 		return
 	}
-	p := &publish{channel: req.channel, id: req.id, size: len(req.message)}
+	p := &publish{conn: c, channel: req.channel, id: req.id, size: len(req.message)}
 	c.pending = append(c.pending, p)
 	c.pendingBytes += p.size
 	s.metrics.published.Inc()
-	s.cfg.Broker.Publish(fsm.Publish{
+	c.loop.submit(p, fsm.Publish{
 		Channel: fsm.ChannelKey{Project: c.project, Name: req.channel},
 		ID:      req.id,
 		Data:    bytes.Clone(req.message),
-	}, func(r fsm.Receipt, err error) {
-		c.loop.mail.post(func() { c.answer(p, r, err) })
 	})
 }
 

@@ -10,7 +10,8 @@ type topic struct {
 	key    fsm.ChannelKey
 	quoted []byte // the channel's name as a JSON string
 	subs   []*subscription
-	head   uint64 // the highest offset this loop has heard of
+	head   uint64  // the highest offset this loop has heard of
+	latest *commit // of this turn, not yet delivered
 }
 
 func (t *topic) join(sub *subscription) {

@@ -28,21 +28,29 @@ func (n *Node) Staleness() time.Duration { return n.cluster.Staleness() }
 func (n *Node) CatchUp(ctx context.Context) error { return refusal(n.cluster.CatchUp(ctx)) }
 
 // Publish implements gateway.Broker.
-func (n *Node) Publish(p fsm.Publish, done func(fsm.Receipt, error)) {
+func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) {
 	done = n.latency.watch(done)
-	project, ok := n.state.Project(p.Channel.Project)
-	if !ok {
-		go done(fsm.Receipt{}, gateway.Refuse(gateway.CodeNotFound, "the project was deleted"))
-		return
+	var transient []fsm.Publish
+	var places []int // of those, in batch
+	for i, p := range batch {
+		project, ok := n.state.Project(p.Channel.Project)
+		switch {
+		case !ok:
+			go done(i, fsm.Receipt{}, gateway.Refuse(gateway.CodeNotFound, "the project was deleted"))
+		case project.Rule(p.Channel.Name).Durability == fsm.DurabilityMemory:
+			transient, places = append(transient, p), append(places, i)
+		case n.disk.low.Load():
+			go done(i, fsm.Receipt{}, errDiskFull)
+		default:
+			n.publishLogged(p, func(r fsm.Receipt, err error) { done(i, r, err) })
+		}
 	}
-	if project.Rule(p.Channel.Name).Durability == fsm.DurabilityMemory {
-		n.publishTransient(p, done)
-		return
+	if len(transient) > 0 {
+		n.publishTransient(transient, func(i int, r fsm.Receipt, err error) { done(places[i], r, err) })
 	}
-	if n.disk.low.Load() {
-		go done(fsm.Receipt{}, errDiskFull)
-		return
-	}
+}
+
+func (n *Node) publishLogged(p fsm.Publish, done func(fsm.Receipt, error)) {
 	n.plant(p)
 	n.cluster.Submit(p.Append(nil), func(r cluster.Result) {
 		if r.Err != nil {

@@ -31,19 +31,22 @@ func newPublishTimer() *publishTimer {
 	})}
 }
 
-// watch returns done, or a done that also takes the time.
-func (t *publishTimer) watch(done func(fsm.Receipt, error)) func(fsm.Receipt, error) {
+// watch returns done, or a done that also takes the time of a batch's first
+// publish.
+func (t *publishTimer) watch(done func(int, fsm.Receipt, error)) func(int, fsm.Receipt, error) {
 	if t.timed.Load() >= maxTimed {
 		return done
 	}
 	t.timed.Add(1)
 	begun := time.Now()
-	return func(r fsm.Receipt, err error) {
-		if err == nil {
-			t.seconds.Observe(time.Since(begun).Seconds())
+	return func(i int, r fsm.Receipt, err error) {
+		if i == 0 {
+			if err == nil {
+				t.seconds.Observe(time.Since(begun).Seconds())
+			}
+			t.timed.Add(-1)
 		}
-		t.timed.Add(-1)
-		done(r, err)
+		done(i, r, err)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/aptlyd/aptlyd/cluster"
-	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
 )
 
@@ -46,9 +45,7 @@ func (n *Node) answerPeer(_ context.Context, _ string, request []byte) ([]byte, 
 	case q.History != nil:
 		return json.Marshal(n.history.list(q.History.First, q.History.Last))
 	case q.Transient != nil:
-		for _, t := range q.Transient {
-			n.gateway.Transient(fsm.ChannelKey{Project: t.Project, Name: t.Channel}, t.Timestamp, t.Data)
-		}
+		n.deliverTransient(q.Transient)
 		return []byte("null"), nil
 	}
 	return nil, errors.New("a peer asks what this version does not know")

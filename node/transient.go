@@ -106,20 +106,43 @@ func (r *relay) close() error {
 	return nil
 }
 
-// publishTransient delivers a message of a memory channel: here at once, to the
+// publishTransient delivers messages of memory channels: here at once, to the
 // other nodes by the relay, to the log never.
-func (n *Node) publishTransient(p fsm.Publish, done func(fsm.Receipt, error)) {
+func (n *Node) publishTransient(batch []fsm.Publish, done func(int, fsm.Receipt, error)) {
 	if n.Staleness() > gateway.RefuseAfter {
-		go done(fsm.Receipt{}, refusal(cluster.ErrUnavailable))
+		go func() {
+			for i := range batch {
+				done(i, fsm.Receipt{}, refusal(cluster.ErrUnavailable))
+			}
+		}()
 		return
 	}
 	stamp := max(n.state.Stamp(), time.Now().UnixMilli())
-	n.gateway.Transient(p.Channel, stamp, p.Data)
 	self, _ := n.cluster.ID()
-	n.relay.broadcast(n.cluster.Members(), self, transientMessage{
-		Project: p.Channel.Project, Channel: p.Channel.Name, Timestamp: stamp, Data: p.Data,
-	})
-	go done(fsm.Receipt{Timestamp: stamp}, nil)
+	members := n.cluster.Members()
+	messages := make([]transientMessage, len(batch))
+	for i, p := range batch {
+		messages[i] = transientMessage{Project: p.Channel.Project, Channel: p.Channel.Name, Timestamp: stamp, Data: p.Data}
+		n.relay.broadcast(members, self, messages[i])
+	}
+	n.deliverTransient(messages)
+	go func() {
+		for i := range batch {
+			done(i, fsm.Receipt{Timestamp: stamp}, nil)
+		}
+	}()
+}
+
+// deliverTransient hands messages to this node's subscribers.
+func (n *Node) deliverTransient(batch []transientMessage) {
+	appended := make([]fsm.Appended, len(batch))
+	for i, t := range batch {
+		appended[i] = fsm.Appended{
+			Channel:  fsm.ChannelKey{Project: t.Project, Name: t.Channel},
+			Messages: []fsm.Message{{Timestamp: t.Timestamp, Data: t.Data}},
+		}
+	}
+	n.gateway.Transient(appended)
 }
 
 // relayTo sends one batch of transient messages to a peer.

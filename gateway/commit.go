@@ -1,0 +1,32 @@
+package gateway
+
+import (
+	"slices"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// commit is what a loop has to deliver to the subscribers of one channel.
+type commit struct {
+	channel   fsm.ChannelKey
+	messages  []fsm.Message
+	transient bool // never logged: has no offset
+
+	// Of the loop that delivers it.
+	topic *topic
+	owned bool // messages is not shared with others
+}
+
+// absorb joins next, of the same channel, to c. It reports false when the two
+// are not of one kind or leave out an offset.
+func (c *commit) absorb(next *commit) bool {
+	if c.transient != next.transient ||
+		!c.transient && next.messages[0].Offset != c.messages[len(c.messages)-1].Offset+1 {
+		return false
+	}
+	if !c.owned {
+		c.messages, c.owned = slices.Clip(c.messages), true
+	}
+	c.messages = append(c.messages, next.messages...)
+	return true
+}

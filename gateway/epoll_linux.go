@@ -119,6 +119,7 @@ func (p *epollPoller) wait() int {
 }
 
 func (p *epollPoller) poll() {
+	p.other.poll()
 	p.expireGreetings()
 	if p.door != nil {
 		p.door.resume()

@@ -18,7 +18,7 @@ func TestEventOfAnEarlierGeneration(t *testing.T) {
 	}
 	defer unix.Close(fd)
 	// Without a watcher, which would share the events with this test.
-	p := &epollPoller{loop: l, fd: fd, rearm: make(chan struct{}, 1)}
+	p := &epollPoller{other: &portablePoller{}, loop: l, fd: fd, rearm: make(chan struct{}, 1)}
 	slot := p.takeSlot()
 	c := &conn{loop: l, dirty: true}
 	later := &epollConn{poller: p, owner: c, slot: slot, interest: unix.EPOLLIN}

@@ -5,64 +5,52 @@ import (
 	"time"
 )
 
-// limiter is a table of token buckets: each name may fail burst times at once
-// and rate times a second after that. The table is bounded: when it is full, buckets
-// are forgotten, those first that are full again anyway.
+// limiter is a table of token buckets, one for each name. The table is bounded:
+// when it is full, buckets are forgotten, those first that are full again anyway.
 type limiter struct {
-	burst float64
-	rate  float64 // tokens per second
+	rate  rate
+	began time.Time
 
-	mu      sync.Mutex
-	buckets map[string]bucket
+	mu     sync.Mutex
+	meters map[string]meter
 }
 
-type bucket struct {
-	tokens float64
-	at     time.Time // when tokens was true
+// maxMeters bounds the table of a limiter: about 8 MB.
+const maxMeters = 1 << 16
+
+func newLimiter(r rate) *limiter {
+	return &limiter{rate: r, began: time.Now(), meters: make(map[string]meter)}
 }
 
-// maxBuckets bounds the table of a limiter: about 8 MB.
-const maxBuckets = 1 << 16
-
-func newLimiter(burst int, rate float64) *limiter {
-	return &limiter{burst: float64(burst), rate: rate, buckets: make(map[string]bucket)}
-}
-
-// take spends a token of name and reports whether there was one, and if not, in
-// how long there will be.
-func (l *limiter) take(name string, now time.Time) (ok bool, retryAfter time.Duration) {
+// take spends a token of name and returns 0, or how long it is until there is one.
+func (l *limiter) take(name string, now time.Time) (wait time.Duration) {
+	if l.rate.gap == 0 {
+		return 0
+	}
+	at := now.Sub(l.began)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b, found := l.buckets[name]
-	if !found {
-		if len(l.buckets) >= maxBuckets {
-			l.shrink(now)
-		}
-		b = bucket{tokens: l.burst, at: now}
+	m, found := l.meters[name]
+	if !found && len(l.meters) >= maxMeters {
+		l.shrink(at)
 	}
-	b.tokens = min(l.burst, b.tokens+now.Sub(b.at).Seconds()*l.rate)
-	b.at = now
-	if ok = b.tokens >= 1; ok {
-		b.tokens--
-	} else if l.rate > 0 {
-		retryAfter = time.Duration((1 - b.tokens) / l.rate * float64(time.Second))
-	}
-	l.buckets[name] = b
-	return ok, retryAfter
+	wait = m.take(l.rate, at)
+	l.meters[name] = m
+	return wait
 }
 
 // shrink forgets the buckets that are full again, and if that is not enough,
 // any, until half of the table is free.
-func (l *limiter) shrink(now time.Time) {
-	for name, b := range l.buckets {
-		if b.tokens+now.Sub(b.at).Seconds()*l.rate >= l.burst {
-			delete(l.buckets, name)
+func (l *limiter) shrink(now time.Duration) {
+	for name, m := range l.meters {
+		if time.Duration(m) <= now {
+			delete(l.meters, name)
 		}
 	}
-	for name := range l.buckets {
-		if len(l.buckets) <= maxBuckets/2 {
+	for name := range l.meters {
+		if len(l.meters) <= maxMeters/2 {
 			return
 		}
-		delete(l.buckets, name)
+		delete(l.meters, name)
 	}
 }

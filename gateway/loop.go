@@ -74,13 +74,19 @@ func (l *loop) run() {
 func (l *loop) stop() { l.mail.post(func() { l.stopped = true }) }
 
 // turn does all that there is to do once: tasks first, because a key that has
-// ended must not see what was committed after its end.
+// ended must not see what was committed after its end. A node that was stopped
+// meanwhile first learns what it has missed.
 func (l *loop) turn() {
 	l.now = time.Since(l.began)
+	l.server.freshness.turn()
+	paused := l.server.paused() // before tasks are taken: the proof speaks of those that are there now
 	l.tasks = l.mail.takeTasks(l.tasks)
 	for i, task := range l.tasks {
 		task()
 		l.tasks[i] = nil
+	}
+	if !l.failClosed() && paused {
+		return
 	}
 	l.poller.poll()
 	l.publish()
@@ -143,11 +149,22 @@ func (l *loop) deliverCommits() (more bool) {
 	return more
 }
 
-// settle flushes every connection that something happened to. Nothing is
-// delivered by a node that cannot know whether a key still lives.
+// failClosed closes the connections of a node that cannot know whether a key
+// still lives. It reports whether it is such a node.
+func (l *loop) failClosed() bool {
+	if len(l.conns) == 0 || l.server.staleness() <= CloseAfter {
+		return false
+	}
+	l.closeAll(closeTryLater, "node is cut off from its cluster")
+	return true
+}
+
+// settle flushes every connection that something happened to, unless the process
+// was stopped in the course of this turn.
 func (l *loop) settle() {
-	if len(l.conns) > 0 && l.server.staleness() > CloseAfter {
-		l.closeAll(closeTryLater, "node is cut off from its cluster")
+	l.server.freshness.turn()
+	if !l.failClosed() && l.server.paused() {
+		return
 	}
 	for len(l.dirty) > 0 {
 		c := l.dirty[len(l.dirty)-1]

@@ -48,28 +48,28 @@ func TestKeySum(t *testing.T) {
 }
 
 func TestLimiter(t *testing.T) {
-	l := newLimiter(3, 2)
-	now := time.Unix(1000, 0)
+	l := newLimiter(perSecond(2, 3))
+	now := time.Now()
 	for i := range 3 {
-		if ok, _ := l.take("a", now); !ok {
-			t.Fatalf("attempt %d was refused", i)
+		if wait := l.take("a", now); wait != 0 {
+			t.Fatalf("attempt %d is to wait %v", i, wait)
 		}
 	}
-	ok, wait := l.take("a", now)
-	if ok || wait != 500*time.Millisecond {
-		t.Errorf("got %v, wait %v", ok, wait)
+	wait := l.take("a", now)
+	if wait != 500*time.Millisecond {
+		t.Errorf("wait %v", wait)
 	}
-	if ok, _ := l.take("b", now); !ok {
+	if wait := l.take("b", now); wait != 0 {
 		t.Error("another name was refused")
 	}
-	if ok, _ := l.take("a", now.Add(wait)); !ok {
+	if wait := l.take("a", now.Add(wait)); wait != 0 {
 		t.Error("refused after the wait")
 	}
-	for i := range 3 * maxBuckets {
+	for i := range 3 * maxMeters {
 		l.take(fmt.Sprint(i), now)
 	}
-	if len(l.buckets) > maxBuckets {
-		t.Errorf("%d buckets", len(l.buckets))
+	if len(l.meters) > maxMeters {
+		t.Errorf("%d meters", len(l.meters))
 	}
 }
 

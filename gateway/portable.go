@@ -15,14 +15,22 @@ const (
 // portablePoller serves any net.Conn with two goroutines for each. It is the
 // reference that the other pollers are tested against.
 type portablePoller struct {
-	loop *loop
-	done sync.WaitGroup
+	loop    *loop
+	done    sync.WaitGroup
+	arrived []arrival // since poll was last called
+}
+
+// arrival is what one connection has read.
+type arrival struct {
+	conn  *portableConn
+	bytes []byte
 }
 
 func newPortablePoller(l *loop) (poller, error) { return &portablePoller{loop: l}, nil }
 
 func (p *portablePoller) attach(c *conn, socket net.Conn) (transport, error) {
 	t := &portableConn{
+		poller: p,
 		conn:   c,
 		socket: socket,
 		grace:  p.loop.server.cfg.CloseGrace,
@@ -35,12 +43,19 @@ func (p *portablePoller) attach(c *conn, socket net.Conn) (transport, error) {
 	return t, nil
 }
 
-func (p *portablePoller) poll() {}
+func (p *portablePoller) poll() {
+	for i, a := range p.arrived {
+		a.conn.took(a.bytes)
+		p.arrived[i] = arrival{}
+	}
+	p.arrived = p.arrived[:0]
+}
 
 func (p *portablePoller) close() { p.done.Wait() }
 
 // portableConn is a socket with a goroutine that reads and one that writes.
 type portableConn struct {
+	poller *portablePoller
 	conn   *conn
 	socket net.Conn
 	grace  time.Duration
@@ -125,7 +140,7 @@ func (t *portableConn) readLoop() {
 	for {
 		n, err := t.socket.Read(buf)
 		if n > 0 {
-			mail.post(func() { t.took(buf[:n]) })
+			mail.post(func() { t.poller.arrived = append(t.poller.arrived, arrival{t, buf[:n]}) })
 			select {
 			case <-t.read:
 			case <-t.end:

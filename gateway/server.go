@@ -30,6 +30,7 @@ type Server struct {
 	workers   *workers
 	catchUps  *catchUps
 	failures  *limiter
+	freshness freshness
 	newcomers *newcomers
 	lobby     *lobby
 	instance  [4]byte // tells this process's connection ids from all others
@@ -69,7 +70,8 @@ func New(cfg Config) (*Server, error) {
 		catchUps:  &catchUps{broker: cfg.Broker, timeout: cfg.RequestTimeout},
 		newcomers: newNewcomers(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
 		lobby:     newLobby(cfg.Listener.Addr()),
-		failures:  newLimiter(cfg.FailedAuthBurst, float64(cfg.FailedAuthRate)),
+		freshness: freshness{began: time.Now()},
+		failures:  newLimiter(perSecond(float64(cfg.FailedAuthRate), cfg.FailedAuthBurst)),
 	}
 	if _, err := rand.Read(s.instance[:]); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
@@ -258,12 +260,16 @@ func (s *Server) connectionName(id uint64) string {
 
 func (s *Server) staleness() time.Duration { return s.cfg.Broker.Staleness() }
 
+// paused reports whether the process was stopped and has not yet proved that it
+// is up to date again. Before Open there is nobody to ask for a proof.
+func (s *Server) paused() bool { return s.open.Load() && s.freshness.paused(s.staleness) }
+
 // available returns a refusal when this node may not let anybody in now.
 func (s *Server) available() *Refusal {
 	if s.draining.Load() {
 		return refuseDraining()
 	}
-	if s.staleness() > RefuseAfter {
+	if s.staleness() > RefuseAfter || s.paused() {
 		return &Refusal{Code: CodeUnavailable, Reason: "node is cut off from its cluster", RetryAfter: time.Second}
 	}
 	return nil
@@ -277,12 +283,9 @@ func refuseDraining() *Refusal {
 // address or key that fails too often.
 func (s *Server) failedAuth(address, text string) *Refusal {
 	now, hash := time.Now(), fsm.HashKey(text)
-	byAddress, wait := s.failures.take("address "+address, now)
-	byKey, waitKey := s.failures.take("key "+string(hash[:]), now)
-	if byAddress && byKey {
+	wait := max(s.failures.take("address "+address, now), s.failures.take("key "+string(hash[:]), now))
+	if wait == 0 {
 		return nil
 	}
-	return &Refusal{
-		Code: CodeRateLimited, Reason: "too many failed authentications", RetryAfter: max(wait, waitKey, time.Millisecond),
-	}
+	return &Refusal{Code: CodeRateLimited, Reason: "too many failed authentications", RetryAfter: max(wait, time.Millisecond)}
 }

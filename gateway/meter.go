@@ -1,0 +1,35 @@
+package gateway
+
+import "time"
+
+// rate is how often something may happen. The zero value sets no bound.
+type rate struct {
+	gap   time.Duration // between two in the long run
+	burst time.Duration // gaps that a full bucket holds, added up
+}
+
+// perSecond returns a rate; 0 sets no bound.
+func perSecond(n float64, burst int) rate {
+	if n <= 0 {
+		return rate{}
+	}
+	gap := max(time.Duration(float64(time.Second)/n), 1)
+	return rate{gap, gap * time.Duration(max(burst, 1))}
+}
+
+// meter is a token bucket in eight bytes: when it will be full again, on any
+// clock that does not go back (the generic cell rate algorithm, ITU-T I.371).
+type meter time.Duration
+
+// take spends a token and returns 0, or how long it is until there is one.
+func (m *meter) take(r rate, now time.Duration) (wait time.Duration) {
+	if r.gap == 0 {
+		return 0
+	}
+	full := max(time.Duration(*m), now)
+	if wait = full + r.gap - r.burst - now; wait > 0 {
+		return wait
+	}
+	*m = meter(full + r.gap)
+	return 0
+}

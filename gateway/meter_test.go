@@ -1,0 +1,67 @@
+package gateway
+
+import (
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func TestMeter(t *testing.T) {
+	r := perSecond(10, 3)
+	var m meter
+	now := time.Hour
+	for i := range 3 {
+		if wait := m.take(r, now); wait != 0 {
+			t.Fatalf("token %d of the burst is to wait %v", i, wait)
+		}
+	}
+	if wait := m.take(r, now); wait != 100*time.Millisecond {
+		t.Errorf("a wait of %v, want 100ms", wait)
+	}
+	if wait := m.take(r, now+99*time.Millisecond); wait != time.Millisecond {
+		t.Errorf("a wait of %v, want 1ms", wait)
+	}
+	if wait := m.take(r, now+100*time.Millisecond); wait != 0 {
+		t.Errorf("a wait of %v when it is over", wait)
+	}
+	m = 0
+	for range 1000 {
+		if wait := m.take(rate{}, now); wait != 0 {
+			t.Fatal("no bound, and yet a wait")
+		}
+	}
+}
+
+// However takes fall, no span of time sees more than the burst and what the rate
+// gives in it, and whoever waits as told is served.
+func TestMeterBounds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n, burst := rapid.IntRange(1, 1000).Draw(t, "rate"), rapid.IntRange(1, 50).Draw(t, "burst")
+		r := perSecond(float64(n), burst)
+		var m meter
+		var now time.Duration
+		var taken []time.Duration
+		for range 300 {
+			now += time.Duration(rapid.IntRange(0, int(2*r.gap)).Draw(t, "pause"))
+			wait := m.take(r, now)
+			if wait > 0 && rapid.Bool().Draw(t, "obeys") {
+				now += wait
+				if again := m.take(r, now); again != 0 {
+					t.Fatalf("waited %v as told, and again %v", wait, again)
+				}
+				wait = 0
+			}
+			if wait == 0 {
+				taken = append(taken, now)
+			}
+		}
+		for i := range taken {
+			for j := i + burst; j < len(taken); j++ {
+				if most := burst + int((taken[j]-taken[i])/r.gap); j-i+1 > most+1 {
+					t.Fatalf("%d within %v of %d/s, burst %d", j-i+1, taken[j]-taken[i], n, burst)
+				}
+			}
+		}
+	})
+}

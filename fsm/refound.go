@@ -1,0 +1,199 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Stride is how far every channel's head jumps when a cluster begins anew from an
+// old state. Retained messages keep their distance from the head, so offsets stay
+// consecutive and what lies below the earliest is simply not retained. Who holds
+// an offset of the old numbering, also one from after the state was saved, finds
+// every new message above it, unless a channel got more than Stride messages in
+// between.
+const Stride = 1_000_000_000
+
+// maxOffset is the largest number that every client represents exactly.
+const maxOffset = 1<<53 - 1
+
+// FirstIndex is the entry, of term FirstIndex too, that a refounded state has
+// applied: the one with which a cluster begins.
+const FirstIndex = 1
+
+// Founding is what sets a new cluster apart from the one that its state came from.
+type Founding struct{ ClusterID, Epoch string }
+
+// Refound makes in dir, which must not hold a state, the state of a new cluster
+// out of the state in another folder, which nobody has open.
+func Refound(from, dir string, f Founding) (Summary, error) {
+	return refound(filepath.Join(from, stateFile), dir, f)
+}
+
+// RefoundBackup is Refound from a file that CheckBackup accepts.
+func RefoundBackup(file, dir string, f Founding) (Summary, error) {
+	if err := checkFooter(file); err != nil {
+		return Summary{}, err
+	}
+	return refound(file, dir, f)
+}
+
+func refound(file, dir string, f Founding) (s Summary, err error) {
+	old, err := openReadOnly(file)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, old.Close()) }()
+	// A state that this program does not know is refused before anything is made.
+	if _, err := loadImage(old); err != nil {
+		return s, fmt.Errorf("read %s: %w", file, err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return s, fmt.Errorf("make folder of state: %w", err)
+	}
+	path := filepath.Join(dir, newStateFile)
+	if err := removeIfExists(path); err != nil {
+		return s, err
+	}
+	db, err := openStore(path)
+	if err != nil {
+		return s, err
+	}
+	r := refounding{Founding: f, to: db}
+	err = old.View(r.copy)
+	if err == nil {
+		err = db.View(func(tx *bolt.Tx) error {
+			s, err = summarise(tx)
+			return err
+		})
+	}
+	if err = errors.Join(err, db.Close()); err != nil {
+		return s, fmt.Errorf("refound state: %w", errors.Join(err, removeIfExists(path)))
+	}
+	return s, install(path, filepath.Join(dir, stateFile))
+}
+
+// refounding copies a state and changes what makes it another cluster's.
+type refounding struct {
+	Founding
+	to *bolt.DB
+}
+
+// copy copies everything, some megabytes in a transaction. The file is synced when
+// it is complete.
+func (r *refounding) copy(from *bolt.Tx) error {
+	r.to.NoSync = true
+	if err := r.to.Update(createBuckets); err != nil {
+		return err
+	}
+	for _, name := range buckets {
+		cursor := from.Bucket(name).Cursor()
+		key, value := cursor.First()
+		for key != nil {
+			err := r.to.Update(func(tx *bolt.Tx) error {
+				b := tx.Bucket(name)
+				b.FillPercent = 1 // the order of keys stays
+				for size := 0; key != nil && size < compactStep; key, value = cursor.Next() {
+					if err := r.record(b, name, key, value); err != nil {
+						return err
+					}
+					size += len(key) + len(value)
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	r.to.NoSync = false
+	if err := r.to.Sync(); err != nil {
+		return fmt.Errorf("sync state: %w", err)
+	}
+	return nil
+}
+
+// record writes one record of the new state.
+func (r *refounding) record(b *bolt.Bucket, bucket, key, value []byte) error {
+	body, err := unseal(bucket, key, value)
+	if err != nil {
+		return err
+	}
+	d := decoder{rest: body}
+	switch string(bucket) {
+	case string(bucketSessions):
+		return nil // forwarders of the old cluster
+	case string(bucketMeta):
+		body = r.meta(&d, key)
+	case string(bucketChannels):
+		h := d.head()
+		h.offset, h.floor = jump(&d, h.offset), jump(&d, h.floor)
+		body = h.append(nil)
+	case string(bucketChunks):
+		d.rest = nil // payloads and stamps: its offset is in the key
+		n := len(key) - 8
+		if n < 0 {
+			return fmt.Errorf("split key %q: %w", key, errCorrupt)
+		}
+		key = binary.BigEndian.AppendUint64(key[:n:n], jump(&d, binary.BigEndian.Uint64(key[n:])))
+	case string(bucketIDs):
+		ids := d.ids()
+		for i := range ids {
+			ids[i].offset = jump(&d, ids[i].offset)
+		}
+		body = appendIDs(nil, ids)
+	default:
+		d.rest = nil
+	}
+	if err := d.finish(); err != nil {
+		return fmt.Errorf("decode %s %q: %w", bucket, key, err)
+	}
+	if err := b.Put(key, seal(bucket, key, body[:len(body):len(body)])); err != nil {
+		return fmt.Errorf("write %s %q: %w", bucket, key, err)
+	}
+	return nil
+}
+
+// meta returns the new body of a record in bucketMeta.
+func (r *refounding) meta(d *decoder, key []byte) []byte {
+	body := d.rest
+	switch string(key) {
+	case string(metaApplied):
+		p := d.position()
+		return position{FirstIndex, FirstIndex, p.stamp}.append(nil)
+	case string(metaCluster):
+		c := d.cluster()
+		c.id, c.epoch = r.ClusterID, r.Epoch
+		return c.append(nil)
+	default:
+		d.rest = nil
+		return body
+	}
+}
+
+// jump returns where an offset is found in the new numbering.
+func jump(d *decoder, offset uint64) uint64 {
+	if offset > maxOffset-Stride {
+		d.fail(fmt.Errorf("offset %d cannot grow by %d", offset, Stride))
+	}
+	return offset + Stride
+}
+
+// openReadOnly opens a state file, or a backup, which begins like one.
+func openReadOnly(path string) (*bolt.DB, error) {
+	if info, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	} else if info.Size() == 0 {
+		return nil, fmt.Errorf("open %s: %w", path, io.ErrUnexpectedEOF)
+	}
+	db, err := bolt.Open(path, 0, &bolt.Options{ReadOnly: true, Timeout: lockTimeout})
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return db, nil
+}

@@ -40,6 +40,13 @@ func (aptly) Parse(data []byte, emit func(Event)) (int, error) {
 		emit(e)
 		return len(data), nil
 	}
+	if bytes.Equal(data, authSuccess) {
+		return len(data), nil
+	}
+	if e, ok := scanReady(data); ok {
+		emit(e)
+		return len(data), nil
+	}
 	var f struct {
 		Type, Channel, Error, Code, Epoch string
 		Data                              json.RawMessage
@@ -69,10 +76,15 @@ func (aptly) Parse(data []byte, emit func(Event)) (int, error) {
 }
 
 var (
-	messageHead   = []byte(`{"type":"message","channel":"`)
-	publishedHead = []byte(`{"type":"published","channel":"`)
-	dataKey       = []byte(`,"data":`)
-	offsetKey     = []byte(`,"offset":`)
+	messageHead    = []byte(`{"type":"message","channel":"`)
+	connectedHead  = []byte(`{"type":"connected"`)
+	subscribedHead = []byte(`{"type":"subscribed","channel":"`)
+	earliestKey    = []byte(`,"earliest":`)
+	epochKey       = []byte(`,"epoch":"`)
+	authSuccess    = []byte(`{"type":"auth_success"}`)
+	publishedHead  = []byte(`{"type":"published","channel":"`)
+	dataKey        = []byte(`,"data":`)
+	offsetKey      = []byte(`,"offset":`)
 )
 
 // scanMessage reads a message frame in the usual order of its fields whose data
@@ -89,7 +101,7 @@ func scanMessage(b []byte) (Event, bool) {
 	if end < 2 || bytes.IndexByte(rest[:end], '\\') >= 0 {
 		return Event{}, false
 	}
-	offset, ok := scanOffset(rest[end:])
+	offset, ok := scanNumber(rest[end:], offsetKey)
 	return Event{Kind: Delivered, Data: rest[:end], Offset: offset}, ok
 }
 
@@ -102,12 +114,38 @@ func scanPublished(b []byte) (Event, bool) {
 	if !ok || bytes.IndexByte(channel, '\\') >= 0 {
 		return Event{}, false
 	}
-	offset, ok := scanOffset(rest[len(channel)+1:])
+	offset, ok := scanNumber(rest[len(channel)+1:], offsetKey)
 	return Event{Kind: Acknowledged, Channel: channel, Offset: offset}, ok
 }
 
-func scanOffset(b []byte) (uint64, bool) {
-	digits, ok := bytes.CutPrefix(b, offsetKey)
+// scanReady reads the frames that every connection gets once, in the usual order
+// of their fields and without escapes.
+func scanReady(b []byte) (Event, bool) {
+	if bytes.IndexByte(b, '\\') >= 0 {
+		return Event{}, false
+	}
+	e := Event{Kind: Ready}
+	ok := bytes.HasPrefix(b, connectedHead)
+	if !ok {
+		var rest []byte
+		if rest, ok = bytes.CutPrefix(b, subscribedHead); !ok {
+			return Event{}, false
+		}
+		b = rest[bytes.IndexByte(rest, '"')+1:]
+		var known bool
+		e.Offset, ok = scanNumber(b, offsetKey)
+		e.Earliest, known = scanNumber(b[max(bytes.Index(b, earliestKey), 0):], earliestKey)
+		ok = ok && known
+	}
+	_, epoch, found := bytes.Cut(b, epochKey)
+	epoch, _, ended := bytes.Cut(epoch, []byte{'"'})
+	e.Epoch = string(epoch)
+	return e, ok && found && ended
+}
+
+// scanNumber reads the number that follows key at the beginning of b.
+func scanNumber(b, key []byte) (uint64, bool) {
+	digits, ok := bytes.CutPrefix(b, key)
 	if !ok {
 		return 0, false
 	}
@@ -115,6 +153,6 @@ func scanOffset(b []byte) (uint64, bool) {
 	if end < 0 {
 		return 0, false
 	}
-	offset, err := strconv.ParseUint(string(digits[:end]), 10, 64)
-	return offset, err == nil
+	n, err := strconv.ParseUint(string(digits[:end]), 10, 64)
+	return n, err == nil
 }

@@ -35,16 +35,20 @@ func FuzzAptlyParse(f *testing.F) {
 
 func TestAptlyParse(t *testing.T) {
 	for text, want := range map[string]string{
-		`{"type":"connected","epoch":"e"}`:                                        `ready 0 0 0 e`,
-		`{"type":"subscribed","channel":"c","offset":7,"earliest":3,"epoch":"e"}`: `ready 7 0 3 e`,
-		`{"type":"message","channel":"c","data":"x","offset":7,"timestamp":1}`:    `delivered 7 0 0 `,
-		`{"offset":7,"type":"message","channel":"c","data":"x"}`:                  `delivered 7 0 0 `,
-		`{"type":"published","channel":"c","offset":7,"timestamp":1}`:             `acknowledged 7 0 0 `,
-		`{"type":"gap","channel":"c","from":4,"to":6}`:                            `gap 4 6 0 `,
-		`{"type":"error","error":"no","code":"forbidden","channel":"c"}`:          `refused 0 0 0 `,
-		`{"type":"heartbeat"}`: ``,
-		`{"type":"news"}`:      `error`,
-		`{"type":"message","channel":"c","data":"x","offset":-7}`: `error`,
+		`{"type":"connected","epoch":"e"}`:                                           `ready 0 0 0 e`,
+		`{"type":"subscribed","channel":"c","offset":7,"earliest":3,"epoch":"e"}`:    `ready 7 0 3 e`,
+		`{"type":"subscribed","channel":"a\"b","offset":7,"earliest":3,"epoch":"e"}`: `ready 7 0 3 e`,
+		`{"type":"subscribed","channel":"c","epoch":"e","offset":7,"earliest":3}`:    `ready 7 0 3 e`,
+		`{"type":"auth_success"}`:                                                    ``,
+		`{"epoch":"e","type":"connected"}`:                                           `ready 0 0 0 e`,
+		`{"type":"message","channel":"c","data":"x","offset":7,"timestamp":1}`:       `delivered 7 0 0 `,
+		`{"offset":7,"type":"message","channel":"c","data":"x"}`:                     `delivered 7 0 0 `,
+		`{"type":"published","channel":"c","offset":7,"timestamp":1}`:                `acknowledged 7 0 0 `,
+		`{"type":"gap","channel":"c","from":4,"to":6}`:                               `gap 4 6 0 `,
+		`{"type":"error","error":"no","code":"forbidden","channel":"c"}`:             `refused 0 0 0 `,
+		`{"type":"heartbeat"}`:                                                       ``,
+		`{"type":"news"}`:                                                            `error`,
+		`{"type":"message","channel":"c","data":"x","offset":-7}`:                    `error`,
 		`[]`: `error`,
 	} {
 		got := ""

@@ -11,8 +11,7 @@ import (
 type phase int8
 
 const (
-	phaseConnecting phase = iota
-	phaseUpgrading
+	phaseUpgrading phase = iota
 	phaseLogin
 	phaseSubscribing
 	phaseLive
@@ -46,38 +45,43 @@ type member struct {
 // flushed are the bytes that a member saves up before it writes in mid-turn.
 const flushed = 64 << 10
 
-// open begins the connection of a member.
+// open begins the connection of a member and says the first words.
 func (s *swarm) open(m *member) error {
 	server := s.servers[m.server]
 	var local netip.Addr
-	if server.address.Addr() == netip.AddrFrom4([4]byte{127, 0, 0, 1}) {
+	if server.address.Addr() == loopback {
 		local = loopbackSource()
 	}
-	fd, err := s.poller.dial(m.number, server.address, local, m.receive)
+	fd, err := s.poller.dial(server.address, local, m.receive)
 	if err != nil {
 		return fmt.Errorf("member %d: %w", m.number, err)
 	}
-	m.fd, m.phase, m.began, m.paused, m.blocked = fd, phaseConnecting, time.Now(), false, true
+	m.fd, m.began, m.paused, m.blocked = fd, time.Now(), false, false
+	if err := s.greet(m, server.host); err != nil {
+		m.phase = phaseGone
+		return errors.Join(fmt.Errorf("member %d: %w", m.number, err), s.poller.hangUp(fd))
+	}
 	return nil
 }
 
-// greet says the first words on a connection that has come about.
-func (s *swarm) greet(m *member) error {
-	if err := s.poller.connected(m.fd); err != nil {
-		return err
-	}
-	m.blocked = false
-	if err := s.poller.watch(m.fd, m.number, true, false); err != nil {
-		return err
-	}
+// greet says the first words. On the loopback network a connection has come
+// about as soon as it was asked for, and need not be waited for.
+func (s *swarm) greet(m *member, host string) error {
+	first := s.scratch[:0]
 	if s.transport.WebSocket {
-		m.phase = phaseUpgrading
-		m.unsent = appendUpgrade(s.spareBuffer(m.unsent), s.transport.Path, s.servers[m.server].host)
-		s.dirty = append(s.dirty, m)
-		return nil
+		m.phase, first = phaseUpgrading, appendUpgrade(first, s.transport.Path, host)
+	} else {
+		m.phase, first = phaseLogin, s.protocol.AppendLogin(first, m.number)
 	}
-	s.login(m)
-	return nil
+	s.scratch = first
+	n, err := s.poller.write(m.fd, first)
+	if err != nil && !errors.Is(err, errAgain) {
+		return fmt.Errorf("connect: %w", err)
+	}
+	if first = first[max(n, 0):]; len(first) > 0 {
+		m.blocked, m.unsent = true, append(s.spareBuffer(m.unsent), first...)
+	}
+	return s.poller.add(m.fd, m.number, true, m.blocked)
 }
 
 func (s *swarm) login(m *member) {

@@ -46,10 +46,10 @@ func (p *poller) close() error {
 	return errors.Join(unix.Close(p.timer), unix.Close(p.epoll))
 }
 
-// dial begins a connection and watches for its end. receive is the size of the
-// receive buffer in bytes, 0 for the system's choice; a local address that is
-// not valid is chosen by the system too.
-func (p *poller) dial(slot int, to netip.AddrPort, local netip.Addr, receive int) (fd int, err error) {
+// dial begins a connection. receive is the size of the receive buffer in bytes, 0
+// for the system's choice; a local address that is not valid is chosen by the
+// system too. What is written before the connection has come about finds no room.
+func (p *poller) dial(to netip.AddrPort, local netip.Addr, receive int) (fd int, err error) {
 	family := unix.AF_INET6
 	if to.Addr().Is4() {
 		family = unix.AF_INET
@@ -58,13 +58,13 @@ func (p *poller) dial(slot int, to netip.AddrPort, local netip.Addr, receive int
 	if err != nil {
 		return -1, fmt.Errorf("make socket: %w", err)
 	}
-	if err := p.begin(fd, slot, to, local, receive); err != nil {
+	if err := begin(fd, to, local, receive); err != nil {
 		return -1, errors.Join(err, unix.Close(fd))
 	}
 	return fd, nil
 }
 
-func (p *poller) begin(fd, slot int, to netip.AddrPort, local netip.Addr, receive int) error {
+func begin(fd int, to netip.AddrPort, local netip.Addr, receive int) error {
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return fmt.Errorf("set TCP_NODELAY: %w", err)
 	}
@@ -84,10 +84,6 @@ func (p *poller) begin(fd, slot int, to netip.AddrPort, local netip.Addr, receiv
 	if err := unix.Connect(fd, sockaddr(to)); err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		return fmt.Errorf("connect to %v: %w", to, err)
 	}
-	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT, Fd: int32(slot)}
-	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
-		return fmt.Errorf("watch socket: %w", err)
-	}
 	return nil
 }
 
@@ -98,8 +94,17 @@ func sockaddr(a netip.AddrPort) unix.Sockaddr {
 	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 }
 
+// add has a socket watched.
+func (p *poller) add(fd, slot int, readable, writable bool) error {
+	return p.control(unix.EPOLL_CTL_ADD, fd, slot, readable, writable)
+}
+
 // watch says what a socket is watched for from now on.
 func (p *poller) watch(fd, slot int, readable, writable bool) error {
+	return p.control(unix.EPOLL_CTL_MOD, fd, slot, readable, writable)
+}
+
+func (p *poller) control(op, fd, slot int, readable, writable bool) error {
 	event := unix.EpollEvent{Fd: int32(slot)}
 	if readable {
 		event.Events |= unix.EPOLLIN
@@ -107,7 +112,7 @@ func (p *poller) watch(fd, slot int, readable, writable bool) error {
 	if writable {
 		event.Events |= unix.EPOLLOUT
 	}
-	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_MOD, fd, &event); err != nil {
+	if err := unix.EpollCtl(p.epoll, op, fd, &event); err != nil {
 		return fmt.Errorf("watch socket: %w", err)
 	}
 	return nil
@@ -148,21 +153,10 @@ func (p *poller) wait(until time.Time, to []happened) ([]happened, error) {
 	return to, nil
 }
 
-// errAgain says that a socket has nothing, or no room, at the moment.
+// errAgain says that a socket has nothing, or no room, at the moment, or is not
+// connected yet.
 var errAgain error = unix.EAGAIN
 
 func (*poller) read(fd int, b []byte) (int, error)  { return unix.Read(fd, b) }
 func (*poller) write(fd int, b []byte) (int, error) { return unix.Write(fd, b) }
 func (*poller) hangUp(fd int) error                 { return unix.Close(fd) }
-
-// connected returns how an attempt to connect ended.
-func (*poller) connected(fd int) error {
-	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	if code != 0 {
-		return fmt.Errorf("connect: %w", unix.Errno(code))
-	}
-	return nil
-}

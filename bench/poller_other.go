@@ -24,9 +24,10 @@ func newPoller() (*poller, error) {
 }
 
 func (*poller) close() error { return errors.ErrUnsupported }
-func (*poller) dial(int, netip.AddrPort, netip.Addr, int) (int, error) {
+func (*poller) dial(netip.AddrPort, netip.Addr, int) (int, error) {
 	return -1, errors.ErrUnsupported
 }
+func (*poller) add(int, int, bool, bool) error   { return errors.ErrUnsupported }
 func (*poller) watch(int, int, bool, bool) error { return errors.ErrUnsupported }
 func (*poller) wait(time.Time, []happened) ([]happened, error) {
 	return nil, errors.ErrUnsupported
@@ -34,4 +35,3 @@ func (*poller) wait(time.Time, []happened) ([]happened, error) {
 func (*poller) read(int, []byte) (int, error)  { return 0, errors.ErrUnsupported }
 func (*poller) write(int, []byte) (int, error) { return 0, errors.ErrUnsupported }
 func (*poller) hangUp(int) error               { return errors.ErrUnsupported }
-func (*poller) connected(int) error            { return errors.ErrUnsupported }

@@ -108,9 +108,16 @@ const perSource = 15000
 
 var loopbackDials atomic.Uint32
 
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// loopbackSource returns the address to connect to loopback from. The first one
+// is what the system chooses by itself.
 func loopbackSource() netip.Addr {
-	n := loopbackDials.Add(1) / perSource
-	return netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + n%250)})
+	n := loopbackDials.Add(1) / perSource % 250
+	if n == 0 {
+		return netip.Addr{}
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + n)})
 }
 
 // close ends all connections.
@@ -193,12 +200,6 @@ func (s *swarm) listen(until time.Time) (err error) {
 	}
 	for _, h := range s.happened {
 		m := s.members[h.slot]
-		if m.phase == phaseConnecting {
-			if err := s.greet(m); err != nil {
-				s.lose(m, err)
-			}
-			continue
-		}
 		if h.writable && m.phase != phaseGone && m.blocked {
 			s.writable(m)
 		}

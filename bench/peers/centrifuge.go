@@ -79,6 +79,10 @@ func (p *centrifugeProtocol) parseLine(line []byte, emit func(bench.Event)) erro
 	if bytes.HasPrefix(line, pushHead) {
 		return parsePublications(line, emit)
 	}
+	if e, ok := p.scanReply(line); ok {
+		emit(e)
+		return nil
+	}
 	// The publications of a recovery are left to the scan: there are many.
 	reply, publications, recovered := bytes.Cut(line, []byte(`"publications":[`))
 	if recovered {
@@ -122,6 +126,18 @@ func (p *centrifugeProtocol) parseLine(line []byte, emit func(bench.Event)) erro
 	}
 	return parsePublications(publications, emit)
 }
+
+// scanReply reads the replies that every connection gets once, where nothing in
+// them is needed.
+func (p *centrifugeProtocol) scanReply(line []byte) (bench.Event, bool) {
+	ok := bytes.HasPrefix(line, connectReplyHead) || !p.history && bytes.HasPrefix(line, subscribeReplyHead)
+	return bench.Event{Kind: bench.Ready}, ok
+}
+
+var (
+	connectReplyHead   = fmt.Appendf(nil, `{"id":%d,"connect":{`, connectID)
+	subscribeReplyHead = fmt.Appendf(nil, `{"id":%d,"subscribe":{`, subscribeCommandID)
+)
 
 var (
 	dataKey   = []byte(`"data":"`)

@@ -3,6 +3,7 @@ package fsm
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"unsafe"
 
 	bolt "go.etcd.io/bbolt"
@@ -33,6 +34,9 @@ func (s *State) Entry(index, term uint64, stamp int64) {
 			break
 		}
 		s.endKey(k)
+	}
+	for _, token := range s.admins.expired(s.stamp) {
+		s.endAdminToken(token)
 	}
 	s.ids.expire(s.stamp)
 	for gone := s.sessions.expire(s.stamp); gone != nil; gone = s.sessions.expire(s.stamp) {
@@ -177,7 +181,11 @@ func (a *application) apply(dst, command []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decode op %d: %w", first(command), err)
 	}
-	if r := a.control(c); r != nil {
+	r, err := a.control(c)
+	if err != nil {
+		return nil, err
+	}
+	if r != nil {
 		return appendRefusal(dst, r), nil
 	}
 	return append(dst, codeOK), nil
@@ -211,9 +219,18 @@ func (a *application) publish(dst []byte, p publication) ([]byte, error) {
 			return appendRefusal(dst, refuse(codeRateLimited, "%d message ids", maxIDs)), nil
 		}
 	}
-	ch, err := a.channel(project, p.channel)
+	ch, err := a.existing(project, p.channel)
 	if err != nil {
 		return nil, err
+	}
+	if ch == nil {
+		var r *refusal
+		if ch, r, err = a.born(project, p.channel); err != nil {
+			return nil, err
+		}
+		if r != nil {
+			return appendRefusal(dst, r), nil
+		}
 	}
 	if plantedDrop() {
 		return appendReceipt(dst, Receipt{ch.offset + 1, a.stamp, false}), nil
@@ -236,18 +253,15 @@ func (a *application) publish(dst []byte, p publication) ([]byte, error) {
 // text is b as a string that shares its bytes, which do not change.
 func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// channel returns a channel ready to be appended to.
-func (a *application) channel(p *project, name []byte) (*channel, error) {
+// existing returns a channel ready to be appended to, nil when it was never
+// published to.
+func (a *application) existing(p *project, name []byte) (*channel, error) {
 	ch, ok := a.channels[ChannelKey{p.ID, text(name)}]
 	if !ok {
 		ch = &channel{key: ChannelKey{p.ID, string(name)}}
 		stored, err := a.load(ch)
-		if err != nil {
+		if err != nil || !stored {
 			return nil, err
-		}
-		if !stored {
-			ch.head = head{floor: 1, version: p.version}
-			a.unborn[ch.key] = ch
 		}
 		a.channels[ch.key] = ch
 		a.cache.add(ch)
@@ -267,6 +281,47 @@ func (a *application) channel(p *project, name []byte) (*channel, error) {
 	}
 	ch.version = p.version
 	return ch, nil
+}
+
+// born makes a channel for its first message, if the project's quota allows one
+// more.
+func (a *application) born(p *project, name []byte) (*channel, *refusal, error) {
+	if quota := p.Quotas.Channels; quota > 0 {
+		count, err := a.countChannels(p.ID)
+		if err != nil {
+			return nil, nil, err
+		}
+		if count >= quota {
+			return nil, refuse(codeRateLimited, "quota of %d channels of project %q is used up", quota, p.ID), nil
+		}
+	}
+	ch := &channel{key: ChannelKey{p.ID, string(name)}, head: head{floor: 1, version: p.version}}
+	ch.used.Store(true)
+	a.unborn[ch.key] = ch
+	a.channels[ch.key] = ch
+	a.cache.add(ch)
+	if count, ok := a.counts[p.ID]; ok {
+		a.counts[p.ID] = count + 1
+	}
+	return ch, nil, nil
+}
+
+// countChannels returns how many channels of a project were ever published to. The
+// first time it reads their keys.
+func (a *application) countChannels(project string) (int, error) {
+	if count, ok := a.counts[project]; ok {
+		return count, nil
+	}
+	tx, err := a.begin()
+	if err != nil {
+		return 0, err
+	}
+	names, err := a.names(tx, project, "", math.MaxInt)
+	if err != nil {
+		return 0, err
+	}
+	a.counts[project] = len(names)
+	return len(names), nil
 }
 
 // load reads a channel's head from the state file, if it is there.

@@ -80,7 +80,7 @@ func checkFooter(file string) (err error) {
 
 // summarise reads and verifies every record.
 func summarise(tx *bolt.Tx) (Summary, error) {
-	im := &image{directory: newDirectory(), sessions: newSessionTable(), ids: newIDTable()}
+	im := newImage()
 	if err := im.load(tx); err != nil {
 		return Summary{}, err
 	}

@@ -4,12 +4,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
 // Commands, results and stored records are made of the same few parts: uvarints
 // and zigzag varints (encoding/binary), strings as a uvarint length and bytes,
-// booleans as one byte, lists as a uvarint count and their elements.
+// booleans as one byte, floats as eight (IEEE 754, big endian), lists as a uvarint count and their elements.
 
 var errTruncated = errors.New("truncated")
 
@@ -34,6 +35,10 @@ func appendStrings(dst []byte, list []string) []byte {
 		dst = appendString(dst, s)
 	}
 	return dst
+}
+
+func appendFloat(dst []byte, f float64) []byte {
+	return binary.BigEndian.AppendUint64(dst, math.Float64bits(f))
 }
 
 // decoder reads the parts one after another. The first failure sticks; what is
@@ -93,6 +98,17 @@ func (d *decoder) fixed(n uint64) []byte {
 
 // bytes returns the next string as bytes that alias the input.
 func (d *decoder) bytes() []byte { return d.fixed(d.uvarint()) }
+
+// blob returns a copy of the next bytes, nil when there are none.
+func (d *decoder) blob() []byte { return append([]byte(nil), d.bytes()...) }
+
+func (d *decoder) float() float64 {
+	b := d.fixed(8)
+	if b == nil {
+		return 0
+	}
+	return math.Float64frombits(binary.BigEndian.Uint64(b))
+}
 
 func (d *decoder) string() string { return string(d.bytes()) }
 
@@ -189,6 +205,8 @@ func appendProject(dst []byte, p *Project) []byte {
 	dst = appendStrings(dst, p.AllowedOrigins)
 	dst = appendBool(dst, p.AllowNativeClients)
 	dst = appendRules(dst, p.Rules)
+	dst = appendAccess(dst, &p.Access)
+	dst = appendQuotas(dst, &p.Quotas)
 	return binary.AppendVarint(dst, p.CreatedAt)
 }
 
@@ -199,6 +217,8 @@ func (d *decoder) project() Project {
 		AllowedOrigins:     d.strings(),
 		AllowNativeClients: d.bool(),
 		Rules:              d.rules(),
+		Access:             d.access(),
+		Quotas:             d.quotas(),
 		CreatedAt:          d.varint(),
 	}
 }
@@ -213,21 +233,25 @@ func appendKey(dst []byte, k *Key) []byte {
 	dst = append(dst, k.Hash[:]...)
 	dst = binary.AppendVarint(dst, k.CreatedAt)
 	dst = binary.AppendVarint(dst, k.ExpiresAt)
-	return appendString(dst, k.Replaces)
+	dst = binary.AppendVarint(dst, k.LastUsedAt)
+	dst = appendString(dst, k.Replaces)
+	return appendBytes(dst, k.Signing)
 }
 
 func (d *decoder) key() Key {
 	return Key{
-		ID:        d.string(),
-		Project:   d.string(),
-		Kind:      KeyKind(d.string()),
-		Name:      d.string(),
-		Text:      d.string(),
-		Prefix:    d.string(),
-		Hash:      d.hash(),
-		CreatedAt: d.varint(),
-		ExpiresAt: d.varint(),
-		Replaces:  d.string(),
+		ID:         d.string(),
+		Project:    d.string(),
+		Kind:       KeyKind(d.string()),
+		Name:       d.string(),
+		Text:       d.string(),
+		Prefix:     d.string(),
+		Hash:       d.hash(),
+		CreatedAt:  d.varint(),
+		ExpiresAt:  d.varint(),
+		LastUsedAt: d.varint(),
+		Replaces:   d.string(),
+		Signing:    d.blob(),
 	}
 }
 

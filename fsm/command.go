@@ -9,7 +9,7 @@ import (
 //
 //	byte op | byte version | body
 //
-// What an Encode method returns is what State.Batch takes. Nothing in a command
+// The body of one that an operator asked for begins with the Actor. What an Encode method returns is what State.Batch takes. Nothing in a command
 // is decided while it is applied: ids, keys and hashes come with it, the time
 // is the stamp of the entry that carries it.
 //
@@ -30,10 +30,19 @@ const (
 	opRotateKey
 	opRevokeKey
 	opUpdateSettings
+	opKeysUsed
+	opCreateAdminToken
+	opRevokeAdminToken
+	opPurgeChannel
+	opSeal
+	opNote
 )
 
-// commandVersion is the version of every command there is today.
-const commandVersion = 1
+// The versions of today's commands.
+const (
+	publishVersion = 1
+	controlVersion = 2 // of all the others
+)
 
 // Publish appends one message to a channel.
 type Publish struct {
@@ -44,9 +53,11 @@ type Publish struct {
 
 // Init makes the cluster's first state. Only the first one has an effect.
 type Init struct {
+	By             Actor
 	ClusterID      string
 	Epoch          string
-	AdminTokenHash KeyHash
+	AdminTokenHash KeyHash // of the first admin token, an owner
+	Keyring        []byte  // the sealed key-encryption key
 	Project        Project // none when its ID is empty
 	Keys           []Key
 }
@@ -54,46 +65,109 @@ type Init struct {
 // CreateProject adds a project together with its first keys. The CreatedAt of
 // project and keys is the entry's stamp, whatever the command says.
 type CreateProject struct {
+	By      Actor
 	Project Project
 	Keys    []Key
 }
 
 // UpdateProject changes the fields that are not nil.
 type UpdateProject struct {
+	By                 Actor
 	ID                 string
 	Name               *string
 	AllowedOrigins     *[]string
 	AllowNativeClients *bool
 	Rules              *[]Rule
+	Access             *Access
+	Quotas             *Quotas
 }
 
 // DeleteProject ends a project's keys and removes its channels. Its id is never
 // free again.
-type DeleteProject struct{ ID string }
+type DeleteProject struct {
+	By Actor
+	ID string
+}
 
 // CreateKey adds a key to its project.
-type CreateKey struct{ Key Key }
+type CreateKey struct {
+	By  Actor
+	Key Key
+}
 
 // RotateKey adds Key, which takes over from the key Key.Replaces; the old one
 // ends Overlap milliseconds after the entry's stamp, or when it would have ended
 // anyway if that is sooner.
 type RotateKey struct {
+	By      Actor
 	Key     Key
 	Overlap int64 // ms
 }
 
 // RevokeKey ends a key now.
-type RevokeKey struct{ ID string }
+type RevokeKey struct {
+	By Actor
+	ID string
+}
 
 // UpdateSettings changes the settings of the cluster that are not nil. It takes
 // effect with the next entry.
-type UpdateSettings struct{ MaxBytes *int64 }
+type UpdateSettings struct {
+	By       Actor
+	MaxBytes *int64
+}
 
-func appendHead(dst []byte, o op) []byte { return append(dst, byte(o), commandVersion) }
+// KeysUsed says when keys and admin tokens were last used on some node. What is
+// not known any more, or was used later elsewhere, is left as it is.
+type KeysUsed struct{ Used []KeyUse }
+
+// KeyUse is the last use of a key or an admin token.
+type KeyUse struct {
+	ID string
+	At int64 // Unix ms
+}
+
+// CreateAdminToken adds an admin token. One with a Parent is a console session: it
+// has the parent's name and role and does not outlive it.
+type CreateAdminToken struct {
+	By    Actor
+	Token AdminToken
+}
+
+// RevokeAdminToken ends an admin token now, with the console sessions it began.
+// The last owner that does not expire stays.
+type RevokeAdminToken struct {
+	By Actor
+	ID string
+}
+
+// PurgeChannel removes all messages of a channel. Its offsets go on where they were.
+type PurgeChannel struct {
+	By      Actor
+	Channel ChannelKey
+}
+
+// Seal replaces the sealed key-encryption key.
+type Seal struct {
+	By      Actor
+	Keyring []byte
+}
+
+// Note adds to the audit what an operator did beside the state.
+type Note struct {
+	By     Actor
+	Action string
+	Target string
+}
+
+// beginControl begins a command that an operator asked for.
+func beginControl(o op, by *Actor) []byte {
+	return appendActor([]byte{byte(o), controlVersion}, by)
+}
 
 // Append appends the encoded command to dst.
 func (c Publish) Append(dst []byte) []byte {
-	dst = appendHead(dst, opPublish)
+	dst = append(dst, byte(opPublish), publishVersion)
 	dst = appendString(dst, c.Channel.Project)
 	dst = appendString(dst, c.Channel.Name)
 	dst = appendString(dst, c.ID)
@@ -105,23 +179,24 @@ func (c Publish) Encode() []byte { return c.Append(nil) }
 
 // Encode returns the encoded command.
 func (c Init) Encode() []byte {
-	dst := appendHead(nil, opInit)
+	dst := beginControl(opInit, &c.By)
 	dst = appendString(dst, c.ClusterID)
 	dst = appendString(dst, c.Epoch)
 	dst = append(dst, c.AdminTokenHash[:]...)
+	dst = appendBytes(dst, c.Keyring)
 	dst = appendProject(dst, &c.Project)
 	return appendKeys(dst, c.Keys)
 }
 
 // Encode returns the encoded command.
 func (c CreateProject) Encode() []byte {
-	dst := appendProject(appendHead(nil, opCreateProject), &c.Project)
+	dst := appendProject(beginControl(opCreateProject, &c.By), &c.Project)
 	return appendKeys(dst, c.Keys)
 }
 
 // Encode returns the encoded command.
 func (c UpdateProject) Encode() []byte {
-	dst := appendString(appendHead(nil, opUpdateProject), c.ID)
+	dst := appendString(beginControl(opUpdateProject, &c.By), c.ID)
 	if dst = appendBool(dst, c.Name != nil); c.Name != nil {
 		dst = appendString(dst, *c.Name)
 	}
@@ -134,29 +209,68 @@ func (c UpdateProject) Encode() []byte {
 	if dst = appendBool(dst, c.Rules != nil); c.Rules != nil {
 		dst = appendRules(dst, *c.Rules)
 	}
+	if dst = appendBool(dst, c.Access != nil); c.Access != nil {
+		dst = appendAccess(dst, c.Access)
+	}
+	if dst = appendBool(dst, c.Quotas != nil); c.Quotas != nil {
+		dst = appendQuotas(dst, c.Quotas)
+	}
 	return dst
 }
 
 // Encode returns the encoded command.
 func (c DeleteProject) Encode() []byte {
-	return appendString(appendHead(nil, opDeleteProject), c.ID)
+	return appendString(beginControl(opDeleteProject, &c.By), c.ID)
 }
 
 // Encode returns the encoded command.
-func (c CreateKey) Encode() []byte { return appendKey(appendHead(nil, opCreateKey), &c.Key) }
+func (c CreateKey) Encode() []byte { return appendKey(beginControl(opCreateKey, &c.By), &c.Key) }
 
 // Encode returns the encoded command.
 func (c RotateKey) Encode() []byte {
-	dst := appendKey(appendHead(nil, opRotateKey), &c.Key)
+	dst := appendKey(beginControl(opRotateKey, &c.By), &c.Key)
 	return binary.AppendVarint(dst, c.Overlap)
 }
 
 // Encode returns the encoded command.
-func (c RevokeKey) Encode() []byte { return appendString(appendHead(nil, opRevokeKey), c.ID) }
+func (c RevokeKey) Encode() []byte { return appendString(beginControl(opRevokeKey, &c.By), c.ID) }
+
+// Encode returns the encoded command.
+func (c KeysUsed) Encode() []byte {
+	dst := binary.AppendUvarint([]byte{byte(opKeysUsed), controlVersion}, uint64(len(c.Used)))
+	for _, use := range c.Used {
+		dst = binary.AppendVarint(appendString(dst, use.ID), use.At)
+	}
+	return dst
+}
+
+// Encode returns the encoded command.
+func (c CreateAdminToken) Encode() []byte {
+	return appendAdminToken(beginControl(opCreateAdminToken, &c.By), &c.Token)
+}
+
+// Encode returns the encoded command.
+func (c RevokeAdminToken) Encode() []byte {
+	return appendString(beginControl(opRevokeAdminToken, &c.By), c.ID)
+}
+
+// Encode returns the encoded command.
+func (c PurgeChannel) Encode() []byte {
+	dst := appendString(beginControl(opPurgeChannel, &c.By), c.Channel.Project)
+	return appendString(dst, c.Channel.Name)
+}
+
+// Encode returns the encoded command.
+func (c Seal) Encode() []byte { return appendBytes(beginControl(opSeal, &c.By), c.Keyring) }
+
+// Encode returns the encoded command.
+func (c Note) Encode() []byte {
+	return appendString(appendString(beginControl(opNote, &c.By), c.Action), c.Target)
+}
 
 // Encode returns the encoded command.
 func (c UpdateSettings) Encode() []byte {
-	dst := appendHead(nil, opUpdateSettings)
+	dst := beginControl(opUpdateSettings, &c.By)
 	if dst = appendBool(dst, c.MaxBytes != nil); c.MaxBytes != nil {
 		dst = binary.AppendVarint(dst, *c.MaxBytes)
 	}
@@ -171,7 +285,7 @@ type publication struct {
 // decodePublish decodes a Publish without allocating; any other command is
 // answered with false.
 func decodePublish(b []byte) (p publication, ok bool, err error) {
-	if len(b) < 2 || op(b[0]) != opPublish || b[1] != commandVersion {
+	if len(b) < 2 || op(b[0]) != opPublish || b[1] != publishVersion {
 		return p, false, nil
 	}
 	d := decoder{rest: b[2:]}
@@ -184,27 +298,39 @@ func decodeCommand(b []byte) (command any, err error) {
 	if len(b) < 2 {
 		return nil, errTruncated
 	}
-	if b[1] != commandVersion {
+	if b[1] != controlVersion {
 		return nil, fmt.Errorf("unknown version %d of op %d", b[1], b[0])
 	}
 	d := decoder{rest: b[2:]}
 	switch op(b[0]) {
 	case opInit:
-		command = &Init{d.string(), d.string(), d.hash(), d.project(), d.keys()}
+		command = &Init{d.actor(), d.string(), d.string(), d.hash(), d.blob(), d.project(), d.keys()}
 	case opCreateProject:
-		command = &CreateProject{d.project(), d.keys()}
+		command = &CreateProject{d.actor(), d.project(), d.keys()}
 	case opUpdateProject:
 		command = d.updateProject()
 	case opDeleteProject:
-		command = &DeleteProject{d.string()}
+		command = &DeleteProject{d.actor(), d.string()}
 	case opCreateKey:
-		command = &CreateKey{d.key()}
+		command = &CreateKey{d.actor(), d.key()}
 	case opRotateKey:
-		command = &RotateKey{d.key(), d.varint()}
+		command = &RotateKey{d.actor(), d.key(), d.varint()}
 	case opRevokeKey:
-		command = &RevokeKey{d.string()}
+		command = &RevokeKey{d.actor(), d.string()}
 	case opUpdateSettings:
 		command = d.updateSettings()
+	case opKeysUsed:
+		command = d.keysUsed()
+	case opCreateAdminToken:
+		command = &CreateAdminToken{d.actor(), d.adminToken()}
+	case opRevokeAdminToken:
+		command = &RevokeAdminToken{d.actor(), d.string()}
+	case opPurgeChannel:
+		command = &PurgeChannel{d.actor(), ChannelKey{d.string(), d.string()}}
+	case opSeal:
+		command = &Seal{d.actor(), d.blob()}
+	case opNote:
+		command = &Note{d.actor(), d.string(), d.string()}
 	default:
 		return nil, fmt.Errorf("unknown op %d", b[0])
 	}
@@ -212,7 +338,7 @@ func decodeCommand(b []byte) (command any, err error) {
 }
 
 func (d *decoder) updateProject() *UpdateProject {
-	c := &UpdateProject{ID: d.string()}
+	c := &UpdateProject{By: d.actor(), ID: d.string()}
 	if d.bool() {
 		name := d.string()
 		c.Name = &name
@@ -229,11 +355,27 @@ func (d *decoder) updateProject() *UpdateProject {
 		rules := d.rules()
 		c.Rules = &rules
 	}
+	if d.bool() {
+		access := d.access()
+		c.Access = &access
+	}
+	if d.bool() {
+		quotas := d.quotas()
+		c.Quotas = &quotas
+	}
+	return c
+}
+
+func (d *decoder) keysUsed() *KeysUsed {
+	c := &KeysUsed{}
+	for n := d.count(); n > 0 && d.err == nil; n-- {
+		c.Used = append(c.Used, KeyUse{d.string(), d.varint()})
+	}
 	return c
 }
 
 func (d *decoder) updateSettings() *UpdateSettings {
-	c := &UpdateSettings{}
+	c := &UpdateSettings{By: d.actor()}
 	if d.bool() {
 		n := d.varint()
 		c.MaxBytes = &n

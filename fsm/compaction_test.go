@@ -125,7 +125,7 @@ func TestCompactionBesideChangesAndCrashes(t *testing.T) {
 	}
 	m.must(CreateProject{Project: Project{ID: "p0"}}.Encode())
 	m.publish(1, ChannelKey{"p0", "c"}, "1")
-	m.must(CreateKey{newKey("k1", PublicKey)}.Encode())
+	m.must(CreateKey{Key: newKey("k1", PublicKey)}.Encode())
 	m.flushed()
 	again := func(step string) {
 		t.Helper()
@@ -143,7 +143,7 @@ func TestCompactionBesideChangesAndCrashes(t *testing.T) {
 	for step := 0; !m.compactStep(); step++ {
 		switch step {
 		case 20:
-			m.must(DeleteProject{"p0"}.Encode())
+			m.must(DeleteProject{ID: "p0"}.Encode())
 		case 25:
 			m.tick(time.Minute.Milliseconds()) // expires all there is
 		default:

@@ -2,31 +2,40 @@ package fsm
 
 import "math"
 
-// control applies any command but Publish.
-func (a *application) control(command any) *refusal {
+// control applies any command but Publish. An error means that the state cannot
+// go on.
+func (a *application) control(command any) (*refusal, error) {
 	switch c := command.(type) {
 	case *Init:
-		return a.init(c)
+		return a.init(c), nil
 	case *CreateProject:
-		return a.createProject(&c.Project, c.Keys)
+		return a.addProject(c), nil
 	case *UpdateProject:
-		return a.updateProject(c)
+		return a.updateProject(c), nil
 	case *DeleteProject:
-		return a.deleteProject(c.ID)
+		return a.deleteProject(c), nil
 	case *CreateKey:
-		return a.createKey(&c.Key)
+		return a.addKey(c), nil
 	case *RotateKey:
-		return a.rotateKey(&c.Key, c.Overlap)
+		return a.rotateKey(c), nil
 	case *RevokeKey:
-		k, ok := a.directory.key(c.ID)
-		if !ok {
-			return refuse(codeNotFound, "key %q", c.ID)
-		}
-		a.endKey(k)
+		return a.revokeKey(c), nil
 	case *UpdateSettings:
-		return a.updateSettings(c)
+		return a.updateSettings(c), nil
+	case *KeysUsed:
+		a.keysUsed(c)
+	case *CreateAdminToken:
+		return a.createAdminToken(c), nil
+	case *RevokeAdminToken:
+		return a.revokeAdminToken(c), nil
+	case *PurgeChannel:
+		return a.purgeChannel(c)
+	case *Seal:
+		return a.seal(c), nil
+	case *Note:
+		a.record(c.By, c.Action, c.Target, nil, nil)
 	}
-	return nil
+	return nil, nil
 }
 
 func (a *application) init(c *Init) *refusal {
@@ -38,8 +47,34 @@ func (a *application) init(c *Init) *refusal {
 			return r
 		}
 	}
-	a.cluster = cluster{c.ClusterID, c.Epoch, c.AdminTokenHash, true}
+	a.cluster = cluster{c.ClusterID, c.Epoch, c.Keyring, true}
 	a.changes.set(bucketMeta, string(metaCluster), a.cluster.append(nil))
+	a.setAdminToken(&AdminToken{
+		ID: FirstAdminToken, Name: "first", Role: Owner, Hash: c.AdminTokenHash, CreatedAt: a.stamp,
+	})
+	a.record(c.By, "cluster.init", c.ClusterID, nil, nil)
+	return nil
+}
+
+func (a *application) seal(c *Seal) *refusal {
+	if !a.cluster.initialised {
+		return refuse(codeInvalid, "keyring of a cluster without its first state")
+	}
+	a.cluster.keyring = c.Keyring
+	a.changes.set(bucketMeta, string(metaCluster), a.cluster.append(nil))
+	a.record(c.By, "keyring.seal", a.cluster.id, nil, nil)
+	return nil
+}
+
+func (a *application) addProject(c *CreateProject) *refusal {
+	if r := a.createProject(&c.Project, c.Keys); r != nil {
+		return r
+	}
+	shown := showProject(&c.Project)
+	for i := range c.Keys {
+		shown.Keys = append(shown.Keys, *showKey(&c.Keys[i]))
+	}
+	a.record(c.By, "project.create", c.Project.ID, nil, shown)
 	return nil
 }
 
@@ -49,7 +84,10 @@ func (a *application) createProject(p *Project, keys []Key) *refusal {
 	}
 	_, taken := a.directory.project(p.ID)
 	if _, gone := a.directory.gone[p.ID]; taken || gone {
-		return refuse(codeConflict, "project %q", p.ID)
+		return refuse(codeConflict, "project %q exists, or did", p.ID)
+	}
+	if r := p.check(); r != nil {
+		return r
 	}
 	ids, hashes := make(map[string]bool), make(map[KeyHash]bool)
 	for i := range keys {
@@ -61,7 +99,7 @@ func (a *application) createProject(p *Project, keys []Key) *refusal {
 			return r
 		}
 		if ids[k.ID] || hashes[k.Hash] {
-			return refuse(codeConflict, "key %q", k.ID)
+			return refuse(codeConflict, "key %q exists", k.ID)
 		}
 		ids[k.ID], hashes[k.Hash] = true, true
 	}
@@ -97,20 +135,42 @@ func (a *application) updateProject(c *UpdateProject) *refusal {
 	if c.AllowNativeClients != nil {
 		next.AllowNativeClients = *c.AllowNativeClients
 	}
+	if c.Access != nil {
+		next.Access = *c.Access
+	}
+	if c.Quotas != nil {
+		next.Quotas = *c.Quotas
+	}
+	if r := next.check(); r != nil {
+		return r
+	}
 	a.setProject(&next)
+	a.record(c.By, "project.update", c.ID, showChange(&old.Project, c), showChange(&next.Project, c))
 	return nil
 }
 
-func (a *application) deleteProject(id string) *refusal {
-	if _, ok := a.directory.project(id); !ok {
+// check reports what of a project is out of bounds.
+func (p *Project) check() *refusal {
+	if r := p.Access.check(); r != nil {
+		return r
+	}
+	return p.Quotas.check()
+}
+
+func (a *application) deleteProject(c *DeleteProject) *refusal {
+	id := c.ID
+	p, ok := a.directory.project(id)
+	if !ok {
 		return refuse(codeNotFound, "project %q", id)
 	}
+	a.record(c.By, "project.delete", id, showProject(&p.Project), nil)
 	for _, k := range a.directory.keys(id) {
 		a.endKey(k)
 	}
 	a.directory.removeProject(id)
 	a.changes.set(bucketProjects, id, nil)
 	a.changes.set(bucketGone, id, appendBool(nil, false))
+	delete(a.counts, id)
 	for key, ch := range a.channels {
 		if key.Project == id {
 			ch.dropped = true
@@ -120,6 +180,14 @@ func (a *application) deleteProject(id string) *refusal {
 		}
 	}
 	a.events = append(a.events, func(o Observer) { o.ProjectChanged(id) })
+	return nil
+}
+
+func (a *application) addKey(c *CreateKey) *refusal {
+	if r := a.createKey(&c.Key); r != nil {
+		return r
+	}
+	a.record(c.By, "key.create", c.Key.ID, nil, showKey(&c.Key))
 	return nil
 }
 
@@ -135,13 +203,14 @@ func (a *application) createKey(k *Key) *refusal {
 	return nil
 }
 
-func (a *application) rotateKey(k *Key, overlap int64) *refusal {
+func (a *application) rotateKey(c *RotateKey) *refusal {
+	k := &c.Key
 	old, ok := a.directory.key(k.Replaces)
 	if !ok {
 		return refuse(codeNotFound, "key %q", k.Replaces)
 	}
-	if overlap < 0 || overlap > math.MaxInt64-a.stamp {
-		return refuse(codeInvalid, "overlap of %d ms", overlap)
+	if c.Overlap < 0 || c.Overlap > math.MaxInt64-a.stamp {
+		return refuse(codeInvalid, "overlap of %d ms", c.Overlap)
 	}
 	if k.Project != old.Project {
 		return refuse(codeInvalid, "key %q of project %q", k.ID, k.Project)
@@ -149,17 +218,66 @@ func (a *application) rotateKey(k *Key, overlap int64) *refusal {
 	if r := a.createKey(k); r != nil {
 		return r
 	}
-	if overlap == 0 {
+	a.record(c.By, "key.rotate", old.ID, showKey(old), showKey(k))
+	if c.Overlap == 0 {
 		a.endKey(old)
 		return nil
 	}
 	ending := *old
-	ending.ExpiresAt = a.stamp + overlap
+	ending.ExpiresAt = a.stamp + c.Overlap
 	if old.ExpiresAt != 0 {
 		ending.ExpiresAt = min(ending.ExpiresAt, old.ExpiresAt)
 	}
 	a.setKey(&ending)
 	return nil
+}
+
+func (a *application) revokeKey(c *RevokeKey) *refusal {
+	k, ok := a.directory.key(c.ID)
+	if !ok {
+		return refuse(codeNotFound, "key %q", c.ID)
+	}
+	a.endKey(k)
+	a.record(c.By, "key.revoke", c.ID, showKey(k), nil)
+	return nil
+}
+
+// keysUsed notes the last uses. None is later than the cluster's time.
+func (a *application) keysUsed(c *KeysUsed) {
+	for _, use := range c.Used {
+		at := min(use.At, a.stamp)
+		if k, ok := a.directory.key(use.ID); ok && k.LastUsedAt < at {
+			used := *k
+			used.LastUsedAt = at
+			a.setKey(&used)
+		}
+		if token, ok := a.admins.byID[use.ID]; ok && token.LastUsedAt < at {
+			used := *token
+			used.LastUsedAt = at
+			a.setAdminToken(&used)
+		}
+	}
+}
+
+func (a *application) purgeChannel(c *PurgeChannel) (*refusal, error) {
+	p, ok := a.directory.project(c.Channel.Project)
+	if !ok {
+		return refuse(codeNotFound, "project %q", c.Channel.Project), nil
+	}
+	if !namable(c.Channel.Name, maxChannelName) {
+		return refuse(codeInvalid, "channel name of %d bytes", len(c.Channel.Name)), nil
+	}
+	ch, err := a.existing(p, []byte(c.Channel.Name))
+	if err != nil {
+		return nil, err
+	}
+	if ch == nil {
+		return refuse(codeNotFound, "channel %q of project %q", c.Channel.Name, p.ID), nil
+	}
+	ch.floor = ch.offset + 1
+	a.changes.setChannel(ch)
+	a.record(c.By, "channel.purge", p.ID+"/"+c.Channel.Name, nil, nil)
+	return nil, nil
 }
 
 // checkKey reports what keeps a new key from being added.
@@ -171,10 +289,10 @@ func (a *application) checkKey(k *Key) *refusal {
 		return refuse(codeInvalid, "key %q that ends before it begins", k.ID)
 	}
 	if _, taken := a.directory.key(k.ID); taken {
-		return refuse(codeConflict, "key %q", k.ID)
+		return refuse(codeConflict, "key %q exists", k.ID)
 	}
 	if _, taken := a.directory.keyByHash(k.Hash); taken {
-		return refuse(codeConflict, "text of key %q", k.ID)
+		return refuse(codeConflict, "text of key %q exists", k.ID)
 	}
 	return nil
 }

@@ -43,24 +43,32 @@ func (m *machine) refused(want error, command []byte) {
 func TestInitHappensOnce(t *testing.T) {
 	dir := t.TempDir()
 	m := openMachine(t, dir)
-	if _, done := m.AdminTokenHash(); done {
+	m.refused(ErrInvalid, Seal{Keyring: []byte("s")}.Encode())
+	if m.Initialised() {
 		t.Fatal("initialised before the first command")
 	}
 	k := newKey("k1", PublicKey)
-	m.must(Init{ClusterID: "c1", Epoch: "e1", AdminTokenHash: KeyHash{1},
+	m.must(Init{ClusterID: "c1", Epoch: "e1", AdminTokenHash: HashKey("adm_1"), Keyring: []byte("sealed"),
 		Project: Project{ID: projectID, Name: "default"}, Keys: []Key{k}}.Encode())
-	m.must(Init{ClusterID: "c2", Epoch: "e2", AdminTokenHash: KeyHash{2},
+	first := m.stamp
+	m.must(Init{ClusterID: "c2", Epoch: "e2", AdminTokenHash: HashKey("adm_2"),
 		Project: Project{ID: "p2"}}.Encode())
 	check := func(m *machine) {
 		t.Helper()
-		hash, done := m.AdminTokenHash()
-		if m.ClusterID() != "c1" || m.Epoch() != "e1" || hash != (KeyHash{1}) || !done {
-			t.Errorf("cluster %q, epoch %q, token %x, %t", m.ClusterID(), m.Epoch(), hash[:1], done)
+		if m.ClusterID() != "c1" || m.Epoch() != "e1" || !m.Initialised() || string(m.Keyring()) != "sealed" {
+			t.Errorf("cluster %q, epoch %q, keyring %q", m.ClusterID(), m.Epoch(), m.Keyring())
+		}
+		token, ok := m.AdminTokenByText("adm_1")
+		if want := (AdminToken{ID: FirstAdminToken, Name: "first", Role: Owner, Hash: HashKey("adm_1"), CreatedAt: first}); !ok || token != want {
+			t.Errorf("first admin token %+v, %t, want %+v", token, ok, want)
+		}
+		if _, ok := m.AdminTokenByText("adm_2"); ok {
+			t.Error("the second Init made an admin token")
 		}
 		if _, ok := m.Project("p2"); ok {
 			t.Error("the second Init made a project")
 		}
-		if got, ok := m.KeyByText(keyText(k)); !ok || got.ID != "k1" || got.CreatedAt != start+1 {
+		if got, ok := m.KeyByText(keyText(k)); !ok || got.ID != "k1" || got.CreatedAt != first {
 			t.Errorf("key %+v, %t", got, ok)
 		}
 	}
@@ -75,24 +83,24 @@ func TestProjectsAndKeysConflict(t *testing.T) {
 	m := openMachine(t, t.TempDir())
 	m.createProject()
 	k := newKey("k1", ServerKey)
-	m.must(CreateKey{k}.Encode())
-	m.refused(ErrConflict, CreateKey{k}.Encode())
+	m.must(CreateKey{Key: k}.Encode())
+	m.refused(ErrConflict, CreateKey{Key: k}.Encode())
 	sameText := k
 	sameText.ID = "k2"
-	m.refused(ErrConflict, CreateKey{sameText}.Encode())
+	m.refused(ErrConflict, CreateKey{Key: sameText}.Encode())
 	foreign := newKey("k3", ServerKey)
 	foreign.Project = "p2"
-	m.refused(ErrNotFound, CreateKey{foreign}.Encode())
-	m.refused(ErrInvalid, CreateProject{Project{ID: "p2"}, []Key{newKey("k4", ServerKey)}}.Encode())
+	m.refused(ErrNotFound, CreateKey{Key: foreign}.Encode())
+	m.refused(ErrInvalid, CreateProject{Project: Project{ID: "p2"}, Keys: []Key{newKey("k4", ServerKey)}}.Encode())
 	twice := newKey("k5", ServerKey)
 	twice.Project = "p2"
-	m.refused(ErrConflict, CreateProject{Project{ID: "p2"}, []Key{twice, twice}}.Encode())
+	m.refused(ErrConflict, CreateProject{Project: Project{ID: "p2"}, Keys: []Key{twice, twice}}.Encode())
 	m.refused(ErrInvalid, CreateProject{Project: Project{ID: ""}}.Encode())
 	m.refused(ErrInvalid, CreateProject{Project: Project{ID: "a\x00b"}}.Encode())
 	m.refused(ErrConflict, CreateProject{Project: Project{ID: projectID}}.Encode())
 	m.refused(ErrNotFound, UpdateProject{ID: "p2"}.Encode())
-	m.refused(ErrNotFound, DeleteProject{"p2"}.Encode())
-	m.refused(ErrNotFound, RevokeKey{"k9"}.Encode())
+	m.refused(ErrNotFound, DeleteProject{ID: "p2"}.Encode())
+	m.refused(ErrNotFound, RevokeKey{ID: "k9"}.Encode())
 	m.refused(ErrNotFound, RotateKey{Key: newKey("k6", ServerKey)}.Encode())
 	if keys := m.Keys(projectID); len(keys) != 1 || keys[0].ID != "k1" {
 		t.Errorf("keys %+v", keys)
@@ -113,7 +121,7 @@ func TestUpdateLeavesOldCopiesAlone(t *testing.T) {
 		t.Errorf("a project that was read changed: %+v", before)
 	}
 	after, _ := m.Project(projectID)
-	want := Project{projectID, "two", origins, true, nil, start + 1}
+	want := Project{ID: projectID, Name: "two", AllowedOrigins: origins, AllowNativeClients: true, CreatedAt: start + 1}
 	if !reflect.DeepEqual(*after, want) {
 		t.Errorf("project %+v, want %+v", *after, want)
 	}
@@ -127,10 +135,10 @@ func TestKeyExpiresAtItsStamp(t *testing.T) {
 	m.createProject()
 	late, soon := newKey("late", PublicKey), newKey("soon", PublicKey)
 	late.ExpiresAt, soon.ExpiresAt = start+500, start+100
-	m.must(CreateKey{late}.Encode(), CreateKey{soon}.Encode())
+	m.must(CreateKey{Key: late}.Encode(), CreateKey{Key: soon}.Encode())
 	past := newKey("past", PublicKey)
 	past.ExpiresAt = m.stamp
-	m.refused(ErrInvalid, CreateKey{past}.Encode())
+	m.refused(ErrInvalid, CreateKey{Key: past}.Encode())
 	if got := m.Deadline(); got != start+100 {
 		t.Fatalf("deadline %d", got-start)
 	}
@@ -154,7 +162,7 @@ func TestKeyExpiresAtItsStamp(t *testing.T) {
 	if got := m.Deadline(); got != start+500 {
 		t.Fatalf("deadline %d after opening again", got-start)
 	}
-	m.must(RevokeKey{"late"}.Encode())
+	m.must(RevokeKey{ID: "late"}.Encode())
 	if got := m.Deadline(); got != 0 {
 		t.Errorf("deadline %d without keys that expire", got)
 	}
@@ -165,11 +173,11 @@ func TestRotatedKeyLivesOn(t *testing.T) {
 	o := &told{}
 	m := openMachine(t, t.TempDir(), o.observe)
 	m.createProject()
-	m.must(CreateKey{newKey("k1", ServerKey)}.Encode())
+	m.must(CreateKey{Key: newKey("k1", ServerKey)}.Encode())
 	second := newKey("k2", ServerKey)
 	second.Replaces = "k1"
-	m.refused(ErrInvalid, RotateKey{second, -1}.Encode())
-	m.must(RotateKey{second, 1000}.Encode())
+	m.refused(ErrInvalid, RotateKey{Key: second, Overlap: -1}.Encode())
+	m.must(RotateKey{Key: second, Overlap: 1000}.Encode())
 	rotated := m.stamp
 	if old, ok := m.Key("k1"); !ok || old.ExpiresAt != rotated+1000 {
 		t.Errorf("old key %+v, %t", old, ok)
@@ -177,13 +185,13 @@ func TestRotatedKeyLivesOn(t *testing.T) {
 	// Rotating it again must not let it live longer.
 	third := newKey("k3", ServerKey)
 	third.Replaces = "k1"
-	m.must(RotateKey{third, 5000}.Encode())
+	m.must(RotateKey{Key: third, Overlap: 5000}.Encode())
 	if old, _ := m.Key("k1"); old.ExpiresAt != rotated+1000 {
 		t.Errorf("old key now ends at +%d", old.ExpiresAt-rotated)
 	}
 	fourth := newKey("k4", ServerKey)
 	fourth.Replaces = "k3"
-	m.must(RotateKey{fourth, 0}.Encode())
+	m.must(RotateKey{Key: fourth, Overlap: 0}.Encode())
 	o.expect(t, "changed p1", "ended k3")
 	m.tick(1000)
 	o.expect(t, "ended k1")
@@ -197,14 +205,14 @@ func TestDeletedProjectIsGone(t *testing.T) {
 	dir := t.TempDir()
 	m := openMachine(t, dir, o.observe, lazy)
 	m.createProject()
-	m.must(CreateProject{Project: Project{ID: "p10"}}.Encode(), CreateKey{newKey("k1", ServerKey)}.Encode())
+	m.must(CreateProject{Project: Project{ID: "p10"}}.Encode(), CreateKey{Key: newKey("k1", ServerKey)}.Encode())
 	kept := ChannelKey{"p10", "c"}
 	m.publish(1, news, "1")
 	m.publish(1, kept, "1")
 	m.flushed()
 	m.publish(1, news, "2")
 	o.lines = nil
-	m.must(DeleteProject{projectID}.Encode())
+	m.must(DeleteProject{ID: projectID}.Encode())
 	o.expect(t, "ended k1", "changed p1")
 	if _, err := m.Channel(news); !errors.Is(err, ErrNotFound) {
 		t.Errorf("channel of a deleted project: %v", err)

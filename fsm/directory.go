@@ -163,10 +163,11 @@ func (d *directory) keys(project string) []*Key {
 // setKey adds or replaces a key.
 func (d *directory) setKey(k *Key) {
 	d.mu.Lock()
+	old := d.byID[k.ID]
 	d.byID[k.ID] = k
 	d.byHash[k.Hash] = k
 	d.mu.Unlock()
-	if k.ExpiresAt != 0 {
+	if k.ExpiresAt != 0 && (old == nil || old.ExpiresAt != k.ExpiresAt) {
 		heap.Push(&d.expiries, expiry{k.ExpiresAt, k.ID})
 	}
 	d.setDeadline()

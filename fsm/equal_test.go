@@ -50,22 +50,22 @@ func anyHistory(t *rapid.T) history {
 			return CreateProject{Project: Project{ID: pick("new", "p1", "p2", "p3"), Rules: rules()}}.Encode()
 		case 3:
 			if rapid.IntRange(0, 3).Draw(t, "really") == 0 {
-				return DeleteProject{pick("old", "p1", "p2")}.Encode()
+				return DeleteProject{ID: pick("old", "p1", "p2")}.Encode()
 			}
 		case 4:
 			r := rules()
 			return UpdateProject{ID: pick("changed", "p1", "p2"), Rules: &r}.Encode()
 		case 5:
-			return CreateKey{key()}.Encode()
+			return CreateKey{Key: key()}.Encode()
 		case 6:
 			k := key()
 			k.Replaces = pick("replaced", "k1", "k2", "k3")
-			return RotateKey{k, rapid.Int64Range(0, 3000).Draw(t, "overlap")}.Encode()
+			return RotateKey{Key: k, Overlap: rapid.Int64Range(0, 3000).Draw(t, "overlap")}.Encode()
 		case 7:
-			return RevokeKey{pick("revoked", "k1", "k2", "k3")}.Encode()
+			return RevokeKey{ID: pick("revoked", "k1", "k2", "k3")}.Encode()
 		case 8:
 			limit := rapid.SampledFrom([]int64{0, MinMaxBytes, 2 * MinMaxBytes}).Draw(t, "cap")
-			return UpdateSettings{&limit}.Encode()
+			return UpdateSettings{MaxBytes: &limit}.Encode()
 		}
 		id := ""
 		if rapid.Bool().Draw(t, "with id") {

@@ -8,12 +8,13 @@ import (
 // Why a committed command had no effect. They survive the wire: DecodeResult
 // and DecodeReceipt return errors that wrap the same sentinel.
 var (
-	// ErrNotFound means that the project or key does not exist.
+	// ErrNotFound means that the project, key, channel or token does not exist.
 	ErrNotFound = errors.New("not found")
-	// ErrConflict means that an id or a key is taken already.
-	ErrConflict = errors.New("already exists")
-	// ErrRateLimited means that a bounded table is full for the moment: the
-	// message ids of the last ten minutes, or the past rules of a project.
+	// ErrConflict means that an id or a key is taken already, or that the last
+	// owner would go.
+	ErrConflict = errors.New("conflict")
+	// ErrRateLimited means that a bounded table is full: the message ids of the
+	// last ten minutes, the past rules of a project, its quota of channels.
 	ErrRateLimited = errors.New("too many")
 	// ErrInvalid means that a field is out of bounds.
 	ErrInvalid = errors.New("invalid")

@@ -33,7 +33,7 @@ func (m *machine) exported() []byte {
 func TestRestoredStateIsTheSame(t *testing.T) {
 	from := openMachine(t, t.TempDir(), lazy)
 	from.createProject()
-	from.must(CreateKey{newKey("k1", PublicKey)}.Encode())
+	from.must(CreateKey{Key: newKey("k1", PublicKey)}.Encode())
 	from.publishID(1, news, "id")
 	from.flushed()
 	from.publish(1, news, "2", "3")

@@ -103,7 +103,7 @@ func TestFullDiskIsNotCompacted(t *testing.T) {
 	if due() {
 		t.Error("a full file is to be compacted")
 	}
-	m.must(DeleteProject{"p2"}.Encode())
+	m.must(DeleteProject{ID: "p2"}.Encode())
 	resize("40m")
 	for deadline := time.Now().Add(10 * time.Second); m.db.Stats().FreeAlloc < 25<<20; m.flushed() {
 		if time.Now().After(deadline) {

@@ -38,6 +38,12 @@ func (s *State) hashContent(h hash.Hash) error {
 	for _, k := range s.directory.keys("") {
 		h.Write(appendKey(nil, k))
 	}
+	for _, token := range s.admins.list(func(*AdminToken) bool { return true }) {
+		h.Write(appendAdminToken(nil, token))
+	}
+	for i := range s.audit.records {
+		h.Write(s.audit.records[i].append(nil))
+	}
 	h.Write(appendIDs(nil, s.ids.queue))
 	projects := *s.directory.projects.Load()
 	for _, id := range slices.Sorted(maps.Keys(projects)) {

@@ -21,14 +21,16 @@ func HashKey(text string) KeyHash { return sha256.Sum256([]byte(text)) }
 // Key is a credential of a project. The text of a server key is not part of
 // it; only its hash and a recognisable prefix are kept.
 type Key struct {
-	ID        string
-	Project   string // project id
-	Kind      KeyKind
-	Name      string
-	Text      string // full text of a public key, empty for a server key
-	Prefix    string // first eight characters, safe to log
-	Hash      KeyHash
-	CreatedAt int64  // Unix ms
-	ExpiresAt int64  // Unix ms by the cluster's stamp; 0 means never
-	Replaces  string // id of the key that this one was rotated from
+	ID         string
+	Project    string // project id
+	Kind       KeyKind
+	Name       string
+	Text       string // full text of a public key, empty for a server key
+	Prefix     string // first eight characters, safe to log
+	Hash       KeyHash
+	CreatedAt  int64  // Unix ms
+	ExpiresAt  int64  // Unix ms by the cluster's stamp; 0 means never
+	LastUsedAt int64  // Unix ms, coarsely; 0 means never
+	Replaces   string // id of the key that this one was rotated from
+	Signing    []byte // of a server key: the secret that signs its tokens, sealed
 }

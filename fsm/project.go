@@ -7,7 +7,9 @@ type Project struct {
 	AllowedOrigins     []string
 	AllowNativeClients bool   // clients that send no Origin
 	Rules              []Rule // first match wins; DefaultRule is implied at the end
-	CreatedAt          int64  // Unix ms
+	Access             Access // of public keys
+	Quotas             Quotas
+	CreatedAt          int64 // Unix ms
 }
 
 // Rule returns the rule that governs a channel of the project.

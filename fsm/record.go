@@ -14,12 +14,14 @@ import (
 //
 //	meta      "format"                         uvarint format
 //	          "applied"                        uvarint index, term; varint stamp
-//	          "cluster"                        cluster id, epoch, hash of the admin token
+//	          "cluster"                        cluster id, epoch, sealed key-encryption key
 //	          "settings"                       settings of the cluster
 //	          "volume"                         payload bytes published, and when
 //	projects  project id                       project
 //	gone      id of a deleted project          bool: nothing of it is left
 //	keys      key id                           key
+//	admins    admin token id                   admin token or console session
+//	audit     sequence number (8, BE)          audit record
 //	channels  channel                          channel head
 //	chunks    channel, first offset (8, BE)    consecutive messages of the channel
 //	sessions  session (16)                     forwarder session
@@ -33,12 +35,14 @@ var (
 	bucketProjects = []byte("projects")
 	bucketGone     = []byte("gone")
 	bucketKeys     = []byte("keys")
+	bucketAdmins   = []byte("admins")
+	bucketAudit    = []byte("audit")
 	bucketChannels = []byte("channels")
 	bucketChunks   = []byte("chunks")
 	bucketSessions = []byte("sessions")
 	bucketIDs      = []byte("ids")
 
-	buckets = [][]byte{bucketMeta, bucketProjects, bucketGone, bucketKeys,
+	buckets = [][]byte{bucketMeta, bucketProjects, bucketGone, bucketKeys, bucketAdmins, bucketAudit,
 		bucketChannels, bucketChunks, bucketSessions, bucketIDs}
 
 	metaFormat  = []byte("format")
@@ -50,7 +54,7 @@ var (
 )
 
 // format is the version of all the above.
-const format = 2
+const format = 3
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -106,19 +110,19 @@ func (d *decoder) position() position {
 
 // cluster is what Init sets.
 type cluster struct {
-	id, epoch      string
-	adminTokenHash KeyHash
-	initialised    bool
+	id, epoch   string
+	keyring     []byte
+	initialised bool
 }
 
 func (c *cluster) append(dst []byte) []byte {
 	dst = appendString(dst, c.id)
 	dst = appendString(dst, c.epoch)
-	return append(dst, c.adminTokenHash[:]...)
+	return appendBytes(dst, c.keyring)
 }
 
 func (d *decoder) cluster() cluster {
-	return cluster{d.string(), d.string(), d.hash(), true}
+	return cluster{d.string(), d.string(), d.blob(), true}
 }
 
 // Bounds of the parts of a channel's key and of a message id, in bytes.

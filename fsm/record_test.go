@@ -105,7 +105,7 @@ func TestFlippedBitRefusesToOpen(t *testing.T) {
 		dir := t.TempDir()
 		m := openMachine(t, dir, lazy)
 		m.createProject()
-		m.must(CreateKey{newKey("k", PublicKey)}.Encode())
+		m.must(CreateKey{Key: newKey("k", PublicKey)}.Encode())
 		m.publishID(1, news, "id")
 		m.flushed()
 		m.alter(bucket, flip)
@@ -142,7 +142,7 @@ func TestFutureFormatIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.kill()
-	if _, err := Open(m.cfg); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("format %d", format+1)) {
+	if _, err := Open(m.cfg); err == nil || !strings.Contains(err.Error(), fmt.Sprint("format ", format+1)) {
 		t.Errorf("opened with %v", err)
 	}
 }

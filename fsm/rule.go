@@ -1,9 +1,6 @@
 package fsm
 
-import (
-	"strings"
-	"time"
-)
+import "time"
 
 // Durability says what must have happened before a publish is acknowledged.
 type Durability string
@@ -42,9 +39,4 @@ var DefaultRule = Rule{
 }
 
 // Matches reports whether the rule governs the channel name.
-func (r Rule) Matches(channel string) bool {
-	if prefix, ok := strings.CutSuffix(r.Pattern, "*"); ok {
-		return strings.HasPrefix(channel, prefix)
-	}
-	return channel == r.Pattern
-}
+func (r Rule) Matches(channel string) bool { return MatchesPattern(r.Pattern, channel) }

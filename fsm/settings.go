@@ -33,7 +33,9 @@ func (a *application) updateSettings(c *UpdateSettings) *refusal {
 	if n := *c.MaxBytes; n < 0 || n > 0 && n < MinMaxBytes {
 		return refuse(codeInvalid, "maxBytes %d is neither 0 nor at least %d", n, MinMaxBytes)
 	}
+	before := a.settings
 	a.settings.MaxBytes = *c.MaxBytes
 	a.changes.set(bucketMeta, string(metaSettings), a.settings.append(nil))
+	a.record(c.By, "settings.update", a.cluster.id, showSettings(before), showSettings(a.settings))
 	return nil
 }

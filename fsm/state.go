@@ -93,6 +93,7 @@ type State struct {
 
 	channels map[ChannelKey]*channel // the resident ones
 	unborn   map[ChannelKey]*channel // those among them without a durable record
+	counts   map[string]int          // channels by project, as far as a quota asked for it
 	cache    cache
 
 	applied  position // last whole entry
@@ -143,6 +144,7 @@ func (s *State) adopt(db *bolt.DB, im *image) {
 	s.current.Store(im.directory)
 	s.channels = make(map[ChannelKey]*channel)
 	s.unborn = make(map[ChannelKey]*channel)
+	s.counts = make(map[string]int)
 	s.cache = cache{limit: s.cfg.CacheBytes}
 	s.applied, s.durable = im.position, im.index
 	s.inEntry, s.skipping = false, false
@@ -220,10 +222,16 @@ func (s *State) Epoch() string {
 	return s.cluster.epoch
 }
 
-// AdminTokenHash returns the hash of the cluster's admin token, and whether the
-// cluster has its first state at all.
-func (s *State) AdminTokenHash() (hash KeyHash, initialised bool) {
+// Initialised reports whether the cluster has its first state.
+func (s *State) Initialised() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.cluster.adminTokenHash, s.cluster.initialised
+	return s.cluster.initialised
+}
+
+// Keyring returns the sealed key-encryption key. It must not be changed.
+func (s *State) Keyring() []byte {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.cluster.keyring
 }

@@ -151,13 +151,25 @@ type image struct {
 	settings  Settings
 	volume    volume
 	directory *directory
+	admins    *adminTable
+	audit     *auditLog
 	sessions  *sessionTable
 	ids       *idTable
 }
 
+func newImage() *image {
+	return &image{
+		directory: newDirectory(),
+		admins:    newAdminTable(),
+		audit:     newAuditLog(),
+		sessions:  newSessionTable(),
+		ids:       newIDTable(),
+	}
+}
+
 // loadImage reads it from a state file.
 func loadImage(db *bolt.DB) (*image, error) {
-	im := &image{directory: newDirectory(), sessions: newSessionTable(), ids: newIDTable()}
+	im := newImage()
 	err := db.View(im.load)
 	if err != nil {
 		return nil, fmt.Errorf("load state: %w", err)
@@ -192,6 +204,17 @@ func (im *image) load(tx *bolt.Tx) error {
 		k := d.key()
 		im.directory.setKey(&k)
 	})
+	if err != nil {
+		return err
+	}
+	err = each(tx, bucketAdmins, func(d *decoder, _ []byte) {
+		token := d.adminToken()
+		im.admins.set(&token)
+	})
+	if err != nil {
+		return err
+	}
+	err = each(tx, bucketAudit, func(d *decoder, _ []byte) { im.audit.add(d.auditRecord()) })
 	if err != nil {
 		return err
 	}

@@ -14,13 +14,13 @@ import (
 // capBytes caps the cluster.
 func (m *machine) capBytes(limit int64) {
 	m.t.Helper()
-	m.must(UpdateSettings{&limit}.Encode())
+	m.must(UpdateSettings{MaxBytes: &limit}.Encode())
 }
 
 func TestSettingsAreRefusedOutOfBounds(t *testing.T) {
 	m := openMachine(t, t.TempDir(), lazy)
 	for _, limit := range []int64{-1, 1, MinMaxBytes - 1} {
-		if err := DecodeResult(m.entry(1, UpdateSettings{&limit}.Encode())[0]); err == nil {
+		if err := DecodeResult(m.entry(1, UpdateSettings{MaxBytes: &limit}.Encode())[0]); err == nil {
 			t.Errorf("a cap of %d bytes is taken", limit)
 		}
 	}

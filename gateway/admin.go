@@ -4,93 +4,11 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
 const maxAdminBody = 1 << 20
-
-// adminCall answers one call of the admin API: a status and what to encode,
-// nil for nothing.
-type adminCall func(r *http.Request) (status int, answer any, err error)
-
-// adminHandler serves /admin/v1/.
-func (s *Server) adminHandler() http.Handler {
-	mux := http.NewServeMux()
-	for path, calls := range map[string]map[string]adminCall{
-		"/projects":                               {"GET": s.listProjects, "POST": s.createProject},
-		"/projects/{id}":                          {"GET": s.getProject, "PATCH": s.updateProject, "DELETE": s.deleteProject},
-		"/projects/{id}/keys":                     {"POST": s.createKey},
-		"/projects/{id}/channels":                 {"GET": s.listChannels},
-		"/projects/{id}/channels/{name}/messages": {"GET": s.channelMessages},
-		"/keys/{id}":                              {"DELETE": s.revokeKey},
-		"/keys/{id}/rotate":                       {"POST": s.rotateKey},
-		"/keys/{id}/connections":                  {"GET": s.keyConnections},
-		"/settings":                               {"GET": s.getSettings, "PATCH": s.updateSettings},
-		"/origins/check":                          {"POST": s.checkOrigin},
-		"/metrics/history":                        {"GET": s.metricsHistory},
-		"/status":                                 {"GET": s.clusterStatus},
-		"/members/{name}":                         {"DELETE": s.removeMember},
-	} {
-		mux.HandleFunc("/admin/v1"+path, s.adminRoute(calls))
-	}
-	mux.HandleFunc("/", s.adminRoute(nil))
-	return mux
-}
-
-// adminRoute authenticates the operator, then answers with the call for the
-// request's method; with no calls at all there is no such path.
-func (s *Server) adminRoute(calls map[string]adminCall) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if refusal := s.checkAdmin(r); refusal != nil {
-			s.refuseAdmin(w, refusal)
-			return
-		}
-		call := calls[r.Method]
-		switch {
-		case calls == nil:
-			s.refuseAdmin(w, Refuse(CodeNotFound, "no such path"))
-			return
-		case call == nil:
-			allowed := make([]string, 0, len(calls))
-			for method := range calls {
-				allowed = append(allowed, method)
-			}
-			slices.Sort(allowed)
-			w.Header().Set("Allow", strings.Join(allowed, ", "))
-			s.refuseAdmin(w, &Refusal{Code: CodeInvalidMessage, Reason: "method not allowed", status: http.StatusMethodNotAllowed})
-			return
-		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
-		status, answer, err := call(r)
-		switch {
-		case err != nil:
-			s.refuseAdmin(w, s.refusalOf(err, r.Method+" "+r.URL.Path))
-		case answer == nil:
-			w.WriteHeader(status)
-		default:
-			writeJSON(w, status, answer)
-		}
-	}
-}
-
-func (s *Server) checkAdmin(r *http.Request) *Refusal {
-	if len(r.Header.Values("Authorization")) > 1 {
-		return Refuse(CodeInvalidMessage, "repeated header")
-	}
-	token, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !found || token == "" {
-		return Refuse(CodeAuthRequired, "an admin token is required")
-	}
-	if s.cfg.Broker.Admin(token) {
-		return nil
-	}
-	if limited := s.failedAuth(s.requestAddress(r), token); limited != nil {
-		return limited
-	}
-	return Refuse(CodeInvalidKey, "the admin token is not valid")
-}
 
 func (s *Server) refuseAdmin(w http.ResponseWriter, r *Refusal) {
 	s.metrics.refused(r.Code, "admin")
@@ -178,7 +96,11 @@ func (s *Server) removeMember(r *http.Request) (int, any, error) {
 	if _, err := adminQuery(r); err != nil {
 		return 0, nil, err
 	}
-	if err := s.cfg.Broker.RemoveMember(r.Context(), r.PathValue("name")); err != nil {
+	name := r.PathValue("name")
+	if err := s.cfg.Broker.RemoveMember(r.Context(), name); err != nil {
+		return 0, nil, err
+	}
+	if err := s.cfg.Broker.Note(r.Context(), actorOf(r), "member.remove", name); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusNoContent, nil, nil

@@ -194,7 +194,7 @@ func (s *Server) createProject(r *http.Request) (int, any, error) {
 	if fields.AllowNativeClients != nil {
 		spec.AllowNativeClients = *fields.AllowNativeClients
 	}
-	project, issued, err := s.cfg.Broker.CreateProject(r.Context(), spec)
+	project, issued, err := s.cfg.Broker.CreateProject(r.Context(), actorOf(r), spec)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -210,7 +210,7 @@ func (s *Server) updateProject(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	change.ID = r.PathValue("id")
+	change.By, change.ID = actorOf(r), r.PathValue("id")
 	project, err := s.cfg.Broker.UpdateProject(r.Context(), change)
 	if err != nil {
 		return 0, nil, err
@@ -219,7 +219,7 @@ func (s *Server) updateProject(r *http.Request) (int, any, error) {
 }
 
 func (s *Server) deleteProject(r *http.Request) (int, any, error) {
-	if err := s.cfg.Broker.DeleteProject(r.Context(), r.PathValue("id")); err != nil {
+	if err := s.cfg.Broker.DeleteProject(r.Context(), actorOf(r), r.PathValue("id")); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusNoContent, nil, nil
@@ -242,7 +242,7 @@ func (s *Server) createKey(r *http.Request) (int, any, error) {
 			return 0, nil, err
 		}
 	}
-	issued, err := s.cfg.Broker.CreateKey(r.Context(), r.PathValue("id"), kind, name)
+	issued, err := s.cfg.Broker.CreateKey(r.Context(), actorOf(r), r.PathValue("id"), kind, name)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -261,7 +261,7 @@ func (s *Server) rotateKey(r *http.Request) (int, any, error) {
 			return 0, nil, err
 		}
 	}
-	issued, old, err := s.cfg.Broker.RotateKey(r.Context(), r.PathValue("id"), overlap)
+	issued, old, err := s.cfg.Broker.RotateKey(r.Context(), actorOf(r), r.PathValue("id"), overlap)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -283,7 +283,7 @@ func parseOverlap(raw []byte) (time.Duration, error) {
 }
 
 func (s *Server) revokeKey(r *http.Request) (int, any, error) {
-	if err := s.cfg.Broker.RevokeKey(r.Context(), r.PathValue("id")); err != nil {
+	if err := s.cfg.Broker.RevokeKey(r.Context(), actorOf(r), r.PathValue("id")); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusNoContent, nil, nil

@@ -25,7 +25,7 @@ func (s *Server) updateSettings(r *http.Request) (int, any, error) {
 	if err := adminBody(r, &settingsShape, values[:]); err != nil {
 		return 0, nil, err
 	}
-	var change fsm.UpdateSettings
+	change := fsm.UpdateSettings{By: actorOf(r)}
 	if values[0] != nil {
 		n, ok := wholeNumber(values[0])
 		if !ok || n > 0 && n < fsm.MinMaxBytes {

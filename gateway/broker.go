@@ -17,6 +17,14 @@ type Broker interface {
 
 	// Key returns the live key with this text.
 	Key(text string) (fsm.Key, bool)
+	// SigningSecret returns the text of the secret that signs the tokens of a live
+	// server key.
+	SigningSecret(keyID string) (secret []byte, ok bool)
+	// ConsoleSecret returns the key that signs console tokens, nil when this node
+	// cannot open the cluster's keyring.
+	ConsoleSecret() []byte
+	// AdminToken returns the live admin token, or console session, with this text.
+	AdminToken(text string) (fsm.AdminToken, bool)
 	// Project returns a project of the cluster. The result must not be changed.
 	Project(id string) (*fsm.Project, bool)
 	// Staleness is the age of the last proof that this node was up to date.
@@ -48,20 +56,34 @@ type Broker interface {
 // Operator is the part of a Broker that serves the admin API. A write returns
 // once every node that is fresh has applied it, or after one second.
 type Operator interface {
-	// Admin reports whether token is the cluster's admin token.
-	Admin(token string) bool
-
-	CreateProject(ctx context.Context, spec ProjectSpec) (*fsm.Project, []IssuedKey, error)
+	CreateProject(ctx context.Context, by fsm.Actor, spec ProjectSpec) (*fsm.Project, []IssuedKey, error)
 	// Projects lists projects by id, those after cursor.
 	Projects(cursor string, limit int) []*fsm.Project
 	UpdateProject(ctx context.Context, change fsm.UpdateProject) (*fsm.Project, error)
-	DeleteProject(ctx context.Context, id string) error
+	DeleteProject(ctx context.Context, by fsm.Actor, id string) error
 
 	Keys(project string) []fsm.Key
-	CreateKey(ctx context.Context, project string, kind fsm.KeyKind, name string) (IssuedKey, error)
+	CreateKey(ctx context.Context, by fsm.Actor, project string, kind fsm.KeyKind, name string) (IssuedKey, error)
 	// RotateKey issues a successor and lets the old key live for overlap.
-	RotateKey(ctx context.Context, id string, overlap time.Duration) (issued IssuedKey, old fsm.Key, err error)
-	RevokeKey(ctx context.Context, id string) error
+	RotateKey(ctx context.Context, by fsm.Actor, id string, overlap time.Duration) (issued IssuedKey, old fsm.Key, err error)
+	RevokeKey(ctx context.Context, by fsm.Actor, id string) error
+
+	// AdminTokens lists the admin tokens by id, those after cursor, without console
+	// sessions.
+	AdminTokens(cursor string, limit int) []fsm.AdminToken
+	// CreateAdminToken makes an admin token or a console session; text is known at
+	// this moment only.
+	CreateAdminToken(ctx context.Context, by fsm.Actor, spec AdminTokenSpec) (token fsm.AdminToken, text string, err error)
+	RevokeAdminToken(ctx context.Context, by fsm.Actor, id string) error
+
+	// Audit returns changes, the newest first: those before a sequence number, or
+	// the last ones when it is 0.
+	Audit(before uint64, limit int) []fsm.AuditRecord
+	// Note adds to the audit what is not a change of the state.
+	Note(ctx context.Context, by fsm.Actor, action, target string) error
+
+	// PurgeChannel removes the messages of a channel; its offsets go on.
+	PurgeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) error
 
 	// Channels lists a project's channels by name, with the subscribers of the
 	// whole cluster: those that were published to and those subscribed to.
@@ -89,7 +111,16 @@ type ProjectSpec struct {
 // IssuedKey is a key at the only moment its text is known.
 type IssuedKey struct {
 	fsm.Key
-	Secret string // full text, "pk_…" or "sk_…"
+	Secret        string // full text, "pk_…" or "sk_…"
+	SigningSecret string // of a server key: what signs its tokens, "ss_…"
+}
+
+// AdminTokenSpec is what is said of a new admin token.
+type AdminTokenSpec struct {
+	Name     string
+	Role     fsm.Role
+	Lifetime time.Duration // 0 means for ever
+	Parent   string        // of a console session, which takes name and role from it: id of the token that signed in
 }
 
 // ChannelQuery asks for channels of a project.

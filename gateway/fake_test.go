@@ -24,6 +24,8 @@ type fakeBroker struct {
 	epoch     string
 	keys      map[string]fsm.Key // by text
 	projects  map[string]*fsm.Project
+	admins    map[string]fsm.AdminToken // by text
+	audit     []fsm.AuditRecord
 	channels  map[fsm.ChannelKey]*fakeChannel
 	staleness time.Duration
 	settings  fsm.Settings
@@ -53,6 +55,7 @@ func newFakeBroker() *fakeBroker {
 		epoch:    "epoch-1",
 		keys:     make(map[string]fsm.Key),
 		projects: make(map[string]*fsm.Project),
+		admins:   map[string]fsm.AdminToken{adminToken: {ID: fsm.FirstAdminToken, Name: "first", Role: fsm.Owner}},
 		channels: make(map[fsm.ChannelKey]*fakeChannel),
 		clock:    1_764_000_000_000,
 	}
@@ -303,9 +306,102 @@ func (b *fakeBroker) OffsetAt(_ context.Context, key fsm.ChannelKey, t int64) (u
 	return c.head + 1, nil
 }
 
-func (b *fakeBroker) Admin(token string) bool { return token == adminToken }
+func (b *fakeBroker) AdminToken(text string) (fsm.AdminToken, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	token, found := b.admins[text]
+	return token, found
+}
 
-func (b *fakeBroker) CreateProject(_ context.Context, spec ProjectSpec) (*fsm.Project, []IssuedKey, error) {
+func (b *fakeBroker) AdminTokens(cursor string, limit int) []fsm.AdminToken {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var found []fsm.AdminToken
+	for _, token := range b.admins {
+		if token.Parent == "" && token.ID > cursor {
+			found = append(found, token)
+		}
+	}
+	slices.SortFunc(found, func(a, b fsm.AdminToken) int { return cmp.Compare(a.ID, b.ID) })
+	return found[:min(limit, len(found))]
+}
+
+func (b *fakeBroker) CreateAdminToken(_ context.Context, by fsm.Actor, spec AdminTokenSpec) (fsm.AdminToken, string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	token := fsm.AdminToken{ID: b.id("adm"), Name: spec.Name, Role: spec.Role, CreatedAt: b.clock, Parent: spec.Parent}
+	for _, parent := range b.admins {
+		if parent.ID == spec.Parent {
+			token.Name, token.Role = parent.Name, parent.Role
+		}
+	}
+	if spec.Lifetime > 0 {
+		token.ExpiresAt = b.clock + spec.Lifetime.Milliseconds()
+	}
+	text := "text-of-" + token.ID
+	b.admins[text] = token
+	b.record(by, "token.create", token.ID)
+	return token, text, nil
+}
+
+func (b *fakeBroker) RevokeAdminToken(_ context.Context, by fsm.Actor, id string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for text, token := range b.admins {
+		if token.ID == id {
+			delete(b.admins, text)
+			b.record(by, "token.revoke", id)
+			return nil
+		}
+	}
+	return Refuse(CodeNotFound, "no such admin token")
+}
+
+// record is called with mu held.
+func (b *fakeBroker) record(by fsm.Actor, action, target string) {
+	b.audit = append(b.audit, fsm.AuditRecord{Seq: uint64(len(b.audit) + 1), At: b.clock, By: by, Action: action, Target: target})
+}
+
+func (b *fakeBroker) Note(_ context.Context, by fsm.Actor, action, target string) error {
+	b.set(func() { b.record(by, action, target) })
+	return nil
+}
+
+func (b *fakeBroker) Audit(before uint64, limit int) []fsm.AuditRecord {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var found []fsm.AuditRecord
+	for _, record := range slices.Backward(b.audit) {
+		if (before == 0 || record.Seq < before) && len(found) < limit {
+			found = append(found, record)
+		}
+	}
+	return found
+}
+
+func (b *fakeBroker) PurgeChannel(_ context.Context, by fsm.Actor, key fsm.ChannelKey) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c, found := b.channels[key]
+	if !found {
+		return Refuse(CodeNotFound, "no such channel")
+	}
+	c.messages = nil
+	b.record(by, "channel.purge", key.Project+"/"+key.Name)
+	return nil
+}
+
+// SigningSecret is "ss_" and the id of the key.
+func (b *fakeBroker) SigningSecret(keyID string) ([]byte, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, key, found := b.byID(keyID)
+	return []byte("ss_" + keyID), found && key.Kind == fsm.ServerKey
+}
+
+func (b *fakeBroker) ConsoleSecret() []byte { return []byte("the secret of console tokens") }
+
+func (b *fakeBroker) CreateProject(_ context.Context, by fsm.Actor, spec ProjectSpec) (*fsm.Project, []IssuedKey, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p := &fsm.Project{
@@ -313,12 +409,22 @@ func (b *fakeBroker) CreateProject(_ context.Context, spec ProjectSpec) (*fsm.Pr
 		AllowNativeClients: spec.AllowNativeClients, CreatedAt: b.clock,
 	}
 	b.projects[p.ID] = p
+	b.record(by, "project.create", p.ID)
 	var issued []IssuedKey
 	for _, kind := range []fsm.KeyKind{fsm.PublicKey, fsm.ServerKey} {
 		text := NewKeyText(kind)
-		issued = append(issued, IssuedKey{b.putKey(p.ID, kind, "default", text), text})
+		issued = append(issued, b.issue(p.ID, kind, "default", text))
 	}
 	return p, issued, nil
+}
+
+// issue puts a key and shows it as it is only once. It is called with mu held.
+func (b *fakeBroker) issue(project string, kind fsm.KeyKind, name, text string) IssuedKey {
+	issued := IssuedKey{Key: b.putKey(project, kind, name, text), Secret: text}
+	if kind == fsm.ServerKey {
+		issued.SigningSecret = "ss_" + issued.ID
+	}
+	return issued
 }
 
 func (b *fakeBroker) Projects(cursor string, limit int) []*fsm.Project {
@@ -354,6 +460,12 @@ func (b *fakeBroker) UpdateProject(_ context.Context, change fsm.UpdateProject) 
 	if change.Rules != nil {
 		p.Rules = *change.Rules
 	}
+	if change.Access != nil {
+		p.Access = *change.Access
+	}
+	if change.Quotas != nil {
+		p.Quotas = *change.Quotas
+	}
 	b.projects[p.ID] = &p
 	observer := b.observer
 	b.mu.Unlock()
@@ -376,7 +488,7 @@ func (b *fakeBroker) UpdateSettings(_ context.Context, change fsm.UpdateSettings
 	return b.settings, nil
 }
 
-func (b *fakeBroker) DeleteProject(_ context.Context, id string) error {
+func (b *fakeBroker) DeleteProject(_ context.Context, _ fsm.Actor, id string) error {
 	b.mu.Lock()
 	if _, found := b.projects[id]; !found {
 		b.mu.Unlock()
@@ -402,14 +514,15 @@ func (b *fakeBroker) Keys(project string) []fsm.Key {
 	return found
 }
 
-func (b *fakeBroker) CreateKey(_ context.Context, project string, kind fsm.KeyKind, name string) (IssuedKey, error) {
+func (b *fakeBroker) CreateKey(_ context.Context, by fsm.Actor, project string, kind fsm.KeyKind, name string) (IssuedKey, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, found := b.projects[project]; !found {
 		return IssuedKey{}, Refuse(CodeNotFound, "no such project")
 	}
 	text := NewKeyText(kind)
-	return IssuedKey{b.putKey(project, kind, name, text), text}, nil
+	b.record(by, "key.create", project)
+	return b.issue(project, kind, name, text), nil
 }
 
 func (b *fakeBroker) byID(id string) (text string, key fsm.Key, found bool) {
@@ -421,7 +534,7 @@ func (b *fakeBroker) byID(id string) (text string, key fsm.Key, found bool) {
 	return "", fsm.Key{}, false
 }
 
-func (b *fakeBroker) RotateKey(_ context.Context, id string, overlap time.Duration) (IssuedKey, fsm.Key, error) {
+func (b *fakeBroker) RotateKey(_ context.Context, by fsm.Actor, id string, overlap time.Duration) (IssuedKey, fsm.Key, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	text, old, found := b.byID(id)
@@ -431,10 +544,11 @@ func (b *fakeBroker) RotateKey(_ context.Context, id string, overlap time.Durati
 	old.ExpiresAt = b.clock + overlap.Milliseconds()
 	b.keys[text] = old
 	next := NewKeyText(old.Kind)
-	return IssuedKey{b.putKey(old.Project, old.Kind, old.Name, next), next}, old, nil
+	b.record(by, "key.rotate", id)
+	return b.issue(old.Project, old.Kind, old.Name, next), old, nil
 }
 
-func (b *fakeBroker) RevokeKey(_ context.Context, id string) error {
+func (b *fakeBroker) RevokeKey(_ context.Context, _ fsm.Actor, id string) error {
 	b.mu.Lock()
 	text, _, found := b.byID(id)
 	b.mu.Unlock()

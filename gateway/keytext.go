@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"hash/crc32"
 
@@ -43,6 +44,14 @@ func NewKeyText(kind fsm.KeyKind) string {
 	}
 	sum := keySum(text[len(prefix):])
 	return string(append(text, sum[:]...))
+}
+
+// NewSigningSecret makes the secret of a new server key that signs its tokens:
+// "ss_" and 32 random bytes in base64url. The HMAC key is this text as it stands.
+func NewSigningSecret() string {
+	var random [32]byte
+	_, _ = rand.Read(random[:])
+	return "ss_" + base64.RawURLEncoding.EncodeToString(random[:])
 }
 
 var errKeyText = errors.New("not the text of a key")

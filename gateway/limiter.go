@@ -39,6 +39,17 @@ func (l *limiter) take(name string, now time.Time) (wait time.Duration) {
 	return wait
 }
 
+// wait returns 0 when name has a token left, or how long it is until there is one.
+func (l *limiter) wait(name string, now time.Time) time.Duration {
+	if l.rate.gap == 0 {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := l.meters[name]
+	return m.take(l.rate, now.Sub(l.began))
+}
+
 // shrink forgets the buckets that are full again, and if that is not enough,
 // any, until half of the table is free.
 func (l *limiter) shrink(now time.Duration) {

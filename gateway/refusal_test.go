@@ -226,7 +226,7 @@ func TestOriginTakenAwayClosesItsClients(t *testing.T) {
 		public.wantError(CodeOriginNotAllowed)
 		public.wantClose(1000)
 		server.wantSilence()
-		if err := h.broker.DeleteProject(t.Context(), testProject); err != nil {
+		if err := h.broker.DeleteProject(t.Context(), fsm.Actor{}, testProject); err != nil {
 			t.Fatal(err)
 		}
 		server.wantError(CodeKeyRevoked)

@@ -30,6 +30,7 @@ type Server struct {
 	workers   *workers
 	catchUps  *catchUps
 	failures  *limiter
+	guesses   *limiter // wrong admin tokens, by address
 	freshness freshness
 	newcomers *newcomers
 	lobby     *lobby
@@ -72,6 +73,7 @@ func New(cfg Config) (*Server, error) {
 		lobby:     newLobby(cfg.Listener.Addr()),
 		freshness: freshness{began: time.Now()},
 		failures:  newLimiter(perSecond(float64(cfg.FailedAuthRate), cfg.FailedAuthBurst)),
+		guesses:   newLimiter(perSecond(guessRate, guessBurst)),
 	}
 	if _, err := rand.Read(s.instance[:]); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)

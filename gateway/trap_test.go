@@ -206,7 +206,7 @@ func TestTrap09OnlyFinalClosesAre1000(t *testing.T) {
 		other := h.open(h.secret)
 		for _, key := range h.broker.Keys(testProject) {
 			if key.ID == h.server.Connections("", "", 10)[0].KeyID {
-				if err := h.broker.RevokeKey(context.Background(), key.ID); err != nil {
+				if err := h.broker.RevokeKey(context.Background(), fsm.Actor{}, key.ID); err != nil {
 					t.Fatal(err)
 				}
 			}

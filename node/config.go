@@ -157,6 +157,14 @@ func (c *Config) Validate() error {
 	return nil
 }
 
+// secrets returns the secrets of the cluster, the one in use first.
+func (c *Config) secrets() []string {
+	if c.ClusterSecret == "" {
+		return nil
+	}
+	return []string{c.ClusterSecret}
+}
+
 // clientTLS returns what clients are met with, nil for plain TCP.
 func (c *Config) clientTLS(log *slog.Logger) (*tls.Config, error) {
 	if c.TLSCert == "" {

@@ -36,7 +36,7 @@ func (n *Node) Credentials() (Credentials, bool) {
 func (n *Node) initialise(ctx context.Context) error {
 	const poll = 20 * time.Millisecond
 	for {
-		if _, done := n.state.AdminTokenHash(); done {
+		if n.state.Initialised() {
 			return nil
 		}
 		if n.cluster.Bootstrapped() {
@@ -69,22 +69,40 @@ func (n *Node) makeFirstState(ctx context.Context) error {
 	}
 	public := presetKey(project.ID, fsm.PublicKey, creds.PublicKey)
 	server := presetKey(project.ID, fsm.ServerKey, creds.ServerKey)
+	keyring, err := n.keyring.make()
+	if err != nil {
+		return fmt.Errorf("make keyring: %w", err)
+	}
+	if err := n.sign(&server, keyring); err != nil {
+		return fmt.Errorf("make signing secret: %w", err)
+	}
 	creds.PublicKey, creds.ServerKey = public.Secret, server.Secret
 
 	init := fsm.Init{
+		By:             n.self(),
 		ClusterID:      clusterID,
 		Epoch:          uuid.NewString(),
 		AdminTokenHash: fsm.HashKey(token),
+		Keyring:        keyring,
 		Project:        project,
 		Keys:           []fsm.Key{public.Key, server.Key},
 	}
 	if err := n.change(ctx, init.Encode()); err != nil {
 		return fmt.Errorf("make first state: %w", err)
 	}
-	if n.Admin(token) {
+	if n.owner(token) {
 		n.credentials = &creds
 	}
 	return nil
+}
+
+// self is this node as the author of a change.
+func (n *Node) self() fsm.Actor { return fsm.Actor{Name: n.cfg.NodeName, Via: "node"} }
+
+// owner reports whether text is an admin token that may do everything.
+func (n *Node) owner(text string) bool {
+	token, ok := n.state.AdminTokenByText(text)
+	return ok && token.Role == fsm.Owner && token.Parent == ""
 }
 
 func presetKey(project string, kind fsm.KeyKind, text string) gateway.IssuedKey {

@@ -6,8 +6,6 @@ package node
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,6 +32,7 @@ type Node struct {
 	state   *fsm.State
 	cluster *cluster.Cluster
 	gateway *gateway.Server
+	keyring *keyring
 	relay   *relay
 	disk    diskWatch
 	latency *publishTimer
@@ -59,8 +58,8 @@ type Node struct {
 
 // Reasons of Ready for which the operator has to change how the node is started.
 var (
-	// ErrAdminToken says that the admin token is not the cluster's.
-	ErrAdminToken = errors.New("the admin token is not that of this cluster")
+	// ErrAdminToken says that the admin token is no owner of the cluster.
+	ErrAdminToken = errors.New("the admin token is not an owner of this cluster")
 	// ErrNameTaken says that a live member of the cluster has the node's name.
 	ErrNameTaken = cluster.ErrNameTaken
 )
@@ -80,6 +79,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		log:    cfg.Logger.With("node", cfg.NodeName),
 		cancel: cancel,
 
+		keyring:   newKeyring(cfg.secrets()),
 		latency:   newPublishTimer(),
 		startedAt: time.Now(),
 
@@ -220,7 +220,7 @@ func (n *Node) join(ctx context.Context) error {
 	if _, id := n.cluster.ID(); n.state.ClusterID() != id {
 		return fmt.Errorf("the state in %s belongs to cluster %s, this node to %s", n.cfg.DataDir, n.state.ClusterID(), id)
 	}
-	if n.cfg.AdminToken != "" && !n.Admin(n.cfg.AdminToken) {
+	if n.cfg.AdminToken != "" && !n.owner(n.cfg.AdminToken) {
 		return ErrAdminToken
 	}
 	return nil
@@ -309,10 +309,3 @@ func (n *Node) abort(cause error) {
 
 // NodeName implements gateway.Broker.
 func (n *Node) NodeName() string { return n.cfg.NodeName }
-
-// Admin implements gateway.Operator.
-func (n *Node) Admin(token string) bool {
-	want, initialised := n.state.AdminTokenHash()
-	got := sha256.Sum256([]byte(token))
-	return initialised && subtle.ConstantTimeCompare(got[:], want[:]) == 1
-}

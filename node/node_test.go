@@ -140,7 +140,7 @@ func TestAnotherAdminTokenIsRefused(t *testing.T) {
 	cfg := testConfig(t, dir)
 	cfg.AdminToken = "the token of this cluster"
 	n := start(t, cfg)
-	if !n.Admin(cfg.AdminToken) || n.Admin("the token of another") || n.Admin("") {
+	if !n.owner(cfg.AdminToken) || n.owner("the token of another") || n.owner("") {
 		t.Error("the admin token is not judged rightly")
 	}
 	if err := n.Close(); err != nil {

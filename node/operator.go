@@ -35,13 +35,17 @@ func (n *Node) change(ctx context.Context, command []byte) error {
 }
 
 // CreateProject implements gateway.Operator.
-func (n *Node) CreateProject(ctx context.Context, spec gateway.ProjectSpec) (*fsm.Project, []gateway.IssuedKey, error) {
+func (n *Node) CreateProject(ctx context.Context, by fsm.Actor, spec gateway.ProjectSpec) (*fsm.Project, []gateway.IssuedKey, error) {
 	id := newID("prj")
 	keys := []gateway.IssuedKey{
 		newKey(id, fsm.PublicKey, "default"),
 		newKey(id, fsm.ServerKey, "default"),
 	}
+	if err := n.sign(&keys[1], n.state.Keyring()); err != nil {
+		return nil, nil, fmt.Errorf("make signing secret: %w", err)
+	}
 	command := fsm.CreateProject{
+		By: by,
 		Project: fsm.Project{
 			ID:                 id,
 			Name:               spec.Name,
@@ -79,24 +83,29 @@ func (n *Node) UpdateProject(ctx context.Context, change fsm.UpdateProject) (*fs
 }
 
 // DeleteProject implements gateway.Operator.
-func (n *Node) DeleteProject(ctx context.Context, id string) error {
-	return n.change(ctx, fsm.DeleteProject{ID: id}.Encode())
+func (n *Node) DeleteProject(ctx context.Context, by fsm.Actor, id string) error {
+	return n.change(ctx, fsm.DeleteProject{By: by, ID: id}.Encode())
 }
 
 // Keys implements gateway.Operator.
 func (n *Node) Keys(project string) []fsm.Key { return n.state.Keys(project) }
 
 // CreateKey implements gateway.Operator.
-func (n *Node) CreateKey(ctx context.Context, project string, kind fsm.KeyKind, name string) (gateway.IssuedKey, error) {
+func (n *Node) CreateKey(ctx context.Context, by fsm.Actor, project string, kind fsm.KeyKind, name string) (gateway.IssuedKey, error) {
 	key := newKey(project, kind, name)
-	if err := n.change(ctx, fsm.CreateKey{Key: key.Key}.Encode()); err != nil {
+	if kind == fsm.ServerKey {
+		if err := n.sign(&key, n.state.Keyring()); err != nil {
+			return gateway.IssuedKey{}, fmt.Errorf("make signing secret: %w", err)
+		}
+	}
+	if err := n.change(ctx, fsm.CreateKey{By: by, Key: key.Key}.Encode()); err != nil {
 		return gateway.IssuedKey{}, err
 	}
 	return n.issued(key)
 }
 
 // RotateKey implements gateway.Operator.
-func (n *Node) RotateKey(ctx context.Context, id string, overlap time.Duration) (gateway.IssuedKey, fsm.Key, error) {
+func (n *Node) RotateKey(ctx context.Context, by fsm.Actor, id string, overlap time.Duration) (gateway.IssuedKey, fsm.Key, error) {
 	if err := n.catchUpForKey(ctx, id); err != nil {
 		return gateway.IssuedKey{}, fsm.Key{}, err
 	}
@@ -106,7 +115,12 @@ func (n *Node) RotateKey(ctx context.Context, id string, overlap time.Duration) 
 	}
 	key := newKey(old.Project, old.Kind, old.Name)
 	key.Replaces = id
-	command := fsm.RotateKey{Key: key.Key, Overlap: overlap.Milliseconds()}
+	if key.Kind == fsm.ServerKey {
+		if err := n.sign(&key, n.state.Keyring()); err != nil {
+			return gateway.IssuedKey{}, fsm.Key{}, fmt.Errorf("make signing secret: %w", err)
+		}
+	}
+	command := fsm.RotateKey{By: by, Key: key.Key, Overlap: overlap.Milliseconds()}
 	if err := n.change(ctx, command.Encode()); err != nil {
 		return gateway.IssuedKey{}, fsm.Key{}, err
 	}
@@ -124,8 +138,8 @@ func (n *Node) RotateKey(ctx context.Context, id string, overlap time.Duration) 
 }
 
 // RevokeKey implements gateway.Operator.
-func (n *Node) RevokeKey(ctx context.Context, id string) error {
-	return n.change(ctx, fsm.RevokeKey{ID: id}.Encode())
+func (n *Node) RevokeKey(ctx context.Context, by fsm.Actor, id string) error {
+	return n.change(ctx, fsm.RevokeKey{By: by, ID: id}.Encode())
 }
 
 // Settings implements gateway.Operator.

@@ -1,0 +1,118 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"math"
+	"strings"
+)
+
+// Access says what a bare public key of a project may do. Server keys may do
+// everything; a token may do what it names.
+type Access struct {
+	// Subscribe holds patterns of channels that it may subscribe to. Nil means
+	// all channels, an empty list none.
+	Subscribe []string
+	// Publish holds what it may publish to; the first grant that matches counts.
+	Publish []PublishGrant
+}
+
+// PublishGrant lets public keys publish to the channels that match Pattern.
+type PublishGrant struct {
+	Pattern string  // exact name, or a prefix followed by one "*"
+	Rate    float64 // messages per second and connection
+	Burst   int     // messages that may come at once
+}
+
+// MaySubscribe reports whether a public key may subscribe to a channel.
+func (a Access) MaySubscribe(channel string) bool {
+	if a.Subscribe == nil {
+		return true
+	}
+	for _, pattern := range a.Subscribe {
+		if MatchesPattern(pattern, channel) {
+			return true
+		}
+	}
+	return false
+}
+
+// PublishGrant returns the grant under which a public key may publish to a
+// channel, if there is one.
+func (a Access) PublishGrant(channel string) (PublishGrant, bool) {
+	for _, grant := range a.Publish {
+		if MatchesPattern(grant.Pattern, channel) {
+			return grant, true
+		}
+	}
+	return PublishGrant{}, false
+}
+
+// MatchesPattern reports whether a channel name matches a pattern: an exact name,
+// or a prefix followed by one "*".
+func MatchesPattern(pattern, channel string) bool {
+	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
+		return strings.HasPrefix(channel, prefix)
+	}
+	return channel == pattern
+}
+
+// Quotas bound what a project uses of the whole cluster. 0 means no bound.
+type Quotas struct {
+	Connections int     // live at once
+	Channels    int     // ever published to
+	PublishRate float64 // messages per second
+}
+
+func (a *Access) check() *refusal {
+	for _, grant := range a.Publish {
+		if !countable(grant.Rate) || grant.Burst < 0 {
+			return refuse(codeInvalid, "rate %v, burst %d of pattern %q", grant.Rate, grant.Burst, grant.Pattern)
+		}
+	}
+	return nil
+}
+
+func (q *Quotas) check() *refusal {
+	if q.Connections < 0 || q.Channels < 0 || !countable(q.PublishRate) {
+		return refuse(codeInvalid, "quotas of %d connections, %d channels, %v messages per second",
+			q.Connections, q.Channels, q.PublishRate)
+	}
+	return nil
+}
+
+// countable reports whether f is a finite number from 0 on.
+func countable(f float64) bool { return f >= 0 && !math.IsInf(f, 1) }
+
+func appendAccess(dst []byte, a *Access) []byte {
+	if dst = appendBool(dst, a.Subscribe != nil); a.Subscribe != nil {
+		dst = appendStrings(dst, a.Subscribe)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(a.Publish)))
+	for _, grant := range a.Publish {
+		dst = appendString(dst, grant.Pattern)
+		dst = appendFloat(dst, grant.Rate)
+		dst = binary.AppendVarint(dst, int64(grant.Burst))
+	}
+	return dst
+}
+
+func (d *decoder) access() Access {
+	var a Access
+	if d.bool() {
+		if a.Subscribe = d.strings(); a.Subscribe == nil {
+			a.Subscribe = []string{}
+		}
+	}
+	for n := d.count(); n > 0 && d.err == nil; n-- {
+		a.Publish = append(a.Publish, PublishGrant{d.string(), d.float(), d.integer()})
+	}
+	return a
+}
+
+func appendQuotas(dst []byte, q *Quotas) []byte {
+	dst = binary.AppendVarint(dst, int64(q.Connections))
+	dst = binary.AppendVarint(dst, int64(q.Channels))
+	return appendFloat(dst, q.PublishRate)
+}
+
+func (d *decoder) quotas() Quotas { return Quotas{d.integer(), d.integer(), d.float()} }

@@ -1,0 +1,272 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Actor is who makes a change, as the audit shows it.
+type Actor struct {
+	ID      string `json:"id"`      // of the admin token; empty for a node
+	Name    string `json:"name"`    // of the admin token, or of the node
+	Address string `json:"address"` // the change came from; empty for a node
+	Via     string `json:"via"`     // "api", "cli", "console" or "node"
+}
+
+// AuditRecord is one change that was made to the state by command.
+type AuditRecord struct {
+	Seq    uint64          `json:"seq"` // 1 for the first, then without a hole
+	At     int64           `json:"at"`  // the cluster's stamp, Unix ms
+	By     Actor           `json:"by"`
+	Action string          `json:"action"` // such as "key.rotate"
+	Target string          `json:"target"` // id of what was changed
+	Before json.RawMessage `json:"before,omitempty"`
+	After  json.RawMessage `json:"after,omitempty"`
+}
+
+// Bounds of the audit. What is older goes.
+const (
+	maxAuditRecords = 10_000
+	maxAuditBytes   = 16 << 20
+)
+
+// auditLog is the newest records, oldest first.
+type auditLog struct {
+	records []AuditRecord
+	bytes   int
+	next    uint64
+}
+
+func newAuditLog() *auditLog { return &auditLog{next: 1} }
+
+func (l *auditLog) add(r AuditRecord) {
+	l.records = append(l.records, r)
+	l.bytes += r.size()
+	l.next = r.Seq + 1
+}
+
+// overfull reports whether the oldest record has to go.
+func (l *auditLog) overfull() bool {
+	return len(l.records) > maxAuditRecords || l.bytes > maxAuditBytes && len(l.records) > 1
+}
+
+func (l *auditLog) dropOldest() AuditRecord {
+	oldest := l.records[0]
+	l.records = l.records[1:]
+	l.bytes -= oldest.size()
+	return oldest
+}
+
+// size is about what a record takes in memory, in bytes.
+func (r *AuditRecord) size() int {
+	return 200 + len(r.By.ID) + len(r.By.Name) + len(r.By.Address) + len(r.Action) + len(r.Target) + len(r.Before) + len(r.After)
+}
+
+// record appends to the audit that a command has made a change. What before and
+// after show is encoded as JSON; they hold no secret.
+func (a *application) record(by Actor, action, target string, before, after any) {
+	r := AuditRecord{
+		Seq: a.audit.next, At: a.stamp, By: by, Action: action, Target: target,
+		Before: shown(before), After: shown(after),
+	}
+	a.audit.add(r)
+	a.changes.set(bucketAudit, auditKey(r.Seq), r.append(nil))
+	for a.audit.overfull() {
+		oldest := a.audit.dropOldest()
+		a.changes.set(bucketAudit, auditKey(oldest.Seq), nil)
+	}
+}
+
+func auditKey(seq uint64) string { return string(binary.BigEndian.AppendUint64(nil, seq)) }
+
+// shown encodes what the audit shows of something. The types are structs of plain
+// fields, so the text is the same on every node.
+func shown(v any) json.RawMessage {
+	if v == nil {
+		return nil
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("fsm: encode %T for the audit: %v", v, err))
+	}
+	return text
+}
+
+// Audit returns changes, the newest first: those before a sequence number, or the
+// last ones when it is 0, at most limit.
+func (s *State) Audit(before uint64, limit int) []AuditRecord {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	records := s.audit.records
+	if len(records) > 0 && before != 0 {
+		n := min(max(before, records[0].Seq)-records[0].Seq, uint64(len(records)))
+		records = records[:n]
+	}
+	list := make([]AuditRecord, 0, min(len(records), max(limit, 0)))
+	for i := len(records) - 1; i >= 0 && len(list) < limit; i-- {
+		list = append(list, records[i])
+	}
+	return list
+}
+
+type shownProject struct {
+	ID                 string       `json:"id,omitempty"`
+	Name               *string      `json:"name,omitempty"`
+	AllowedOrigins     *[]string    `json:"allowedOrigins,omitempty"`
+	AllowNativeClients *bool        `json:"allowNativeClients,omitempty"`
+	Rules              *[]shownRule `json:"rules,omitempty"`
+	Access             *shownAccess `json:"access,omitempty"`
+	Quotas             *shownQuotas `json:"quotas,omitempty"`
+	Keys               []shownKey   `json:"keys,omitempty"`
+}
+
+type shownRule struct {
+	Pattern      string     `json:"pattern"`
+	KeepMessages int        `json:"keepMessages"`
+	KeepFor      string     `json:"keepFor"`
+	KeepBytes    int64      `json:"keepBytes"`
+	InitialAll   bool       `json:"initialAll"`
+	InitialLast  int        `json:"initialLast"`
+	Durability   Durability `json:"durability"`
+}
+
+type shownAccess struct {
+	Subscribe []string     `json:"subscribe"`
+	Publish   []shownGrant `json:"publish"`
+}
+
+type shownGrant struct {
+	Pattern string  `json:"pattern"`
+	Rate    float64 `json:"rate"`
+	Burst   int     `json:"burst"`
+}
+
+type shownQuotas struct {
+	Connections int     `json:"connections"`
+	Channels    int     `json:"channels"`
+	PublishRate float64 `json:"publishRate"`
+}
+
+type shownKey struct {
+	ID        string  `json:"id"`
+	Project   string  `json:"project"`
+	Kind      KeyKind `json:"kind"`
+	Name      string  `json:"name"`
+	Prefix    string  `json:"prefix"`
+	ExpiresAt int64   `json:"expiresAt,omitempty"`
+	Replaces  string  `json:"replaces,omitempty"`
+}
+
+type shownSettings struct {
+	MaxBytes int64 `json:"maxBytes"`
+}
+
+type shownToken struct {
+	ID        string `json:"id"`
+	Name      string `json:"name"`
+	Role      Role   `json:"role"`
+	ExpiresAt int64  `json:"expiresAt,omitempty"`
+	Parent    string `json:"parent,omitempty"`
+}
+
+func showProject(p *Project) *shownProject {
+	return &shownProject{
+		p.ID, &p.Name, &p.AllowedOrigins, &p.AllowNativeClients,
+		showRules(p.Rules), showAccess(&p.Access), showQuotas(&p.Quotas), nil,
+	}
+}
+
+// showChange shows of a project what an update sets.
+func showChange(p *Project, c *UpdateProject) *shownProject {
+	var s shownProject
+	if c.Name != nil {
+		s.Name = &p.Name
+	}
+	if c.AllowedOrigins != nil {
+		s.AllowedOrigins = &p.AllowedOrigins
+	}
+	if c.AllowNativeClients != nil {
+		s.AllowNativeClients = &p.AllowNativeClients
+	}
+	if c.Rules != nil {
+		s.Rules = showRules(p.Rules)
+	}
+	if c.Access != nil {
+		s.Access = showAccess(&p.Access)
+	}
+	if c.Quotas != nil {
+		s.Quotas = showQuotas(&p.Quotas)
+	}
+	return &s
+}
+
+func showRules(rules []Rule) *[]shownRule {
+	shown := make([]shownRule, len(rules))
+	for i, r := range rules {
+		shown[i] = shownRule{
+			r.Pattern, r.KeepMessages, r.KeepFor.Truncate(time.Millisecond).String(), r.KeepBytes,
+			r.Initial.All, r.Initial.Last, r.Durability,
+		}
+	}
+	return &shown
+}
+
+func showAccess(a *Access) *shownAccess {
+	shown := &shownAccess{Subscribe: a.Subscribe, Publish: make([]shownGrant, len(a.Publish))}
+	if a.Subscribe == nil {
+		shown.Subscribe = []string{"*"}
+	}
+	for i, grant := range a.Publish {
+		shown.Publish[i] = shownGrant(grant)
+	}
+	return shown
+}
+
+func showQuotas(q *Quotas) *shownQuotas {
+	shown := shownQuotas(*q)
+	return &shown
+}
+
+func showKey(k *Key) *shownKey {
+	return &shownKey{k.ID, k.Project, k.Kind, k.Name, k.Prefix, k.ExpiresAt, k.Replaces}
+}
+
+func showSettings(s Settings) shownSettings { return shownSettings(s) }
+
+func showAdminToken(t *AdminToken) *shownToken {
+	return &shownToken{t.ID, t.Name, t.Role, t.ExpiresAt, t.Parent}
+}
+
+func appendActor(dst []byte, a *Actor) []byte {
+	dst = appendString(dst, a.ID)
+	dst = appendString(dst, a.Name)
+	dst = appendString(dst, a.Address)
+	return appendString(dst, a.Via)
+}
+
+func (d *decoder) actor() Actor {
+	return Actor{ID: d.string(), Name: d.string(), Address: d.string(), Via: d.string()}
+}
+
+func (r *AuditRecord) append(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, r.Seq)
+	dst = binary.AppendVarint(dst, r.At)
+	dst = appendActor(dst, &r.By)
+	dst = appendString(dst, r.Action)
+	dst = appendString(dst, r.Target)
+	dst = appendBytes(dst, r.Before)
+	return appendBytes(dst, r.After)
+}
+
+func (d *decoder) auditRecord() AuditRecord {
+	return AuditRecord{
+		Seq: d.uvarint(), At: d.varint(), By: d.actor(),
+		Action: d.string(), Target: d.string(),
+		Before: d.json(), After: d.json(),
+	}
+}
+
+// json returns a copy of the next JSON text, nil when there is none.
+func (d *decoder) json() json.RawMessage { return append(json.RawMessage(nil), d.bytes()...) }

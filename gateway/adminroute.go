@@ -1,0 +1,187 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// adminCall answers one call of the admin API: a status and what to encode,
+// nil for nothing.
+type adminCall func(r *http.Request) (status int, answer any, err error)
+
+// adminRoute is one call of the admin API and the least role that may make it.
+type adminRoute struct {
+	method, path string
+	needs        fsm.Role
+	call         adminCall
+}
+
+// adminRoutes is the whole admin API.
+func (s *Server) adminRoutes() []adminRoute {
+	const (
+		viewer   = fsm.Viewer
+		operator = fsm.Operator
+		owner    = fsm.Owner
+	)
+	return []adminRoute{
+		{"GET", "/whoami", viewer, s.whoAmI},
+		{"GET", "/tokens", owner, s.listAdminTokens},
+		{"POST", "/tokens", owner, s.createAdminToken},
+		{"DELETE", "/tokens/{id}", owner, s.revokeAdminToken},
+		{"GET", "/audit", viewer, s.listAudit},
+
+		{"GET", "/projects", viewer, s.listProjects},
+		{"POST", "/projects", operator, s.createProject},
+		{"GET", "/projects/{id}", viewer, s.getProject},
+		{"PATCH", "/projects/{id}", operator, s.updateProject},
+		{"DELETE", "/projects/{id}", operator, s.deleteProject},
+
+		{"POST", "/projects/{id}/keys", operator, s.createKey},
+		{"DELETE", "/keys/{id}", operator, s.revokeKey},
+		{"POST", "/keys/{id}/rotate", operator, s.rotateKey},
+		{"GET", "/keys/{id}/connections", viewer, s.keyConnections},
+		{"POST", "/origins/check", viewer, s.checkOrigin},
+
+		{"GET", "/projects/{id}/channels", viewer, s.listChannels},
+		{"DELETE", "/projects/{id}/channels/{name}", operator, s.purgeChannel},
+		{"GET", "/projects/{id}/channels/{name}/messages", viewer, s.channelMessages},
+		{"POST", "/projects/{id}/channels/{name}/messages", operator, s.publishAsOperator},
+
+		{"GET", "/settings", viewer, s.getSettings},
+		{"PATCH", "/settings", owner, s.updateSettings},
+		{"GET", "/metrics/history", viewer, s.metricsHistory},
+		{"GET", "/status", viewer, s.clusterStatus},
+		{"DELETE", "/members/{name}", owner, s.removeMember},
+	}
+}
+
+// adminHandler serves /admin/v1/.
+func (s *Server) adminHandler() http.Handler {
+	paths := make(map[string]map[string]adminRoute)
+	for _, route := range s.adminRoutes() {
+		if paths[route.path] == nil {
+			paths[route.path] = make(map[string]adminRoute)
+		}
+		paths[route.path][route.method] = route
+	}
+	mux := http.NewServeMux()
+	for path, methods := range paths {
+		mux.HandleFunc("/admin/v1"+path, s.adminPath(methods))
+	}
+	mux.HandleFunc("/", s.adminPath(nil))
+	return mux
+}
+
+// adminPath authenticates the operator, then answers with the route for the
+// request's method if the operator's role allows it; with no routes at all there is
+// no such path.
+func (s *Server) adminPath(methods map[string]adminRoute) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		op, refusal := s.authenticateOperator(r)
+		if refusal != nil {
+			s.refuseAdmin(w, refusal)
+			return
+		}
+		route, found := methods[r.Method]
+		switch {
+		case methods == nil:
+			s.refuseAdmin(w, Refuse(CodeNotFound, "no such path"))
+			return
+		case !found:
+			allowed := make([]string, 0, len(methods))
+			for method := range methods {
+				allowed = append(allowed, method)
+			}
+			slices.Sort(allowed)
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			s.refuseAdmin(w, &Refusal{Code: CodeInvalidMessage, Reason: "method not allowed", status: http.StatusMethodNotAllowed})
+			return
+		case !op.token.Role.Includes(route.needs):
+			s.refuseAdmin(w, Refuse(CodeForbidden, "this takes the role "+string(route.needs)+", the admin token has "+string(op.token.Role)))
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
+		status, answer, err := route.call(r.WithContext(context.WithValue(r.Context(), operatorKey{}, op)))
+		switch {
+		case err != nil:
+			s.refuseAdmin(w, s.refusalOf(err, r.Method+" "+r.URL.Path))
+		case answer == nil:
+			w.WriteHeader(status)
+		default:
+			writeJSON(w, status, answer)
+		}
+	}
+}
+
+// operator is who makes a call of the admin API.
+type operator struct {
+	token   fsm.AdminToken
+	address string
+	via     string
+}
+
+// actor is the operator as the author of a change.
+func (op operator) actor() fsm.Actor {
+	id := op.token.ID
+	if op.token.Parent != "" {
+		id = op.token.Parent
+	}
+	return fsm.Actor{ID: id, Name: op.token.Name, Address: op.address, Via: op.via}
+}
+
+type operatorKey struct{}
+
+// operatorOf returns who makes a call that adminPath has let through.
+func operatorOf(r *http.Request) operator { return r.Context().Value(operatorKey{}).(operator) }
+
+// actorOf is operatorOf for the author of a change.
+func actorOf(r *http.Request) fsm.Actor { return operatorOf(r).actor() }
+
+// An address may send guessBurst wrong admin tokens at once and guessRate more each
+// second.
+const (
+	guessBurst = 10
+	guessRate  = 1
+)
+
+// cliAgent begins the User-Agent of the command line.
+const cliAgent = "aptlyd-cli"
+
+// authenticateOperator finds the operator whose token a request carries.
+func (s *Server) authenticateOperator(r *http.Request) (operator, *Refusal) {
+	if len(r.Header.Values("Authorization")) > 1 {
+		return operator{}, Refuse(CodeInvalidMessage, "repeated header")
+	}
+	text, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !found || text == "" {
+		return operator{}, Refuse(CodeAuthRequired, "an admin token is required")
+	}
+	op := operator{address: s.requestAddress(r), via: "api"}
+	if strings.HasPrefix(r.UserAgent(), cliAgent) {
+		op.via = "cli"
+	}
+	var refusal *Refusal
+	op.token, refusal = s.adminToken(op.address, text)
+	return op, refusal
+}
+
+// adminToken returns the admin token with a text. An address that fails too often
+// is not told whether its next guess is right.
+func (s *Server) adminToken(address, text string) (fsm.AdminToken, *Refusal) {
+	now := time.Now()
+	if wait := s.guesses.wait(address, now); wait > 0 {
+		return fsm.AdminToken{}, &Refusal{
+			Code: CodeRateLimited, Reason: "too many wrong admin tokens from this address", RetryAfter: wait,
+		}
+	}
+	if token, ok := s.cfg.Broker.AdminToken(text); ok {
+		return token, nil
+	}
+	s.guesses.take(address, now)
+	return fsm.AdminToken{}, Refuse(CodeInvalidKey, "the admin token is not valid")
+}

@@ -1,0 +1,53 @@
+package node
+
+import (
+	"context"
+
+	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway"
+)
+
+// AdminToken implements gateway.Broker.
+func (n *Node) AdminToken(text string) (fsm.AdminToken, bool) { return n.state.AdminTokenByText(text) }
+
+// AdminTokens implements gateway.Operator.
+func (n *Node) AdminTokens(cursor string, limit int) []fsm.AdminToken {
+	return n.state.AdminTokens(cursor, limit)
+}
+
+// CreateAdminToken implements gateway.Operator.
+func (n *Node) CreateAdminToken(ctx context.Context, by fsm.Actor, spec gateway.AdminTokenSpec) (fsm.AdminToken, string, error) {
+	text := newAdminToken()
+	token := fsm.AdminToken{
+		ID: newID("adm"), Name: spec.Name, Role: spec.Role, Hash: fsm.HashKey(text), Parent: spec.Parent,
+	}
+	if spec.Lifetime > 0 {
+		token.ExpiresAt = n.state.Stamp() + spec.Lifetime.Milliseconds()
+	}
+	if err := n.change(ctx, fsm.CreateAdminToken{By: by, Token: token}.Encode()); err != nil {
+		return fsm.AdminToken{}, "", err
+	}
+	token, ok := n.state.AdminToken(token.ID)
+	if !ok {
+		return fsm.AdminToken{}, "", gateway.Refuse(gateway.CodeConflict, "the admin token ended while it was made")
+	}
+	return token, text, nil
+}
+
+// RevokeAdminToken implements gateway.Operator.
+func (n *Node) RevokeAdminToken(ctx context.Context, by fsm.Actor, id string) error {
+	return n.change(ctx, fsm.RevokeAdminToken{By: by, ID: id}.Encode())
+}
+
+// Audit implements gateway.Operator.
+func (n *Node) Audit(before uint64, limit int) []fsm.AuditRecord { return n.state.Audit(before, limit) }
+
+// PurgeChannel implements gateway.Operator.
+func (n *Node) PurgeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) error {
+	return n.change(ctx, fsm.PurgeChannel{By: by, Channel: channel}.Encode())
+}
+
+// Note implements gateway.Operator.
+func (n *Node) Note(ctx context.Context, by fsm.Actor, action, target string) error {
+	return n.change(ctx, fsm.Note{By: by, Action: action, Target: target}.Encode())
+}

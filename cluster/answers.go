@@ -57,7 +57,7 @@ func request[A any](ctx context.Context, pool *rpcPool, node string, m method, q
 	if err != nil {
 		return none, fmt.Errorf("encode request: %w", err)
 	}
-	answer, err := pool.call(ctx, node, m, raw)
+	answer, err := pool.call(ctx, node, laneControl, m, raw)
 	if err != nil {
 		return none, err
 	}

@@ -144,7 +144,7 @@ func (c *Cluster) open(machine Machine) error {
 	})
 	c.standings.run = c.standing
 	c.fresh = newFreshness(c.applier, c.askReadIndex)
-	server := &rpcServer{submit: c.stage.submit, call: c.answer}
+	server := &rpcServer{submit: c.stage.submit, call: c.answer, receive: cfg.Receive}
 	port.onRPC = server.serve
 	port.serve()
 
@@ -380,7 +380,15 @@ func (c *Cluster) Query(ctx context.Context, node string, request []byte) ([]byt
 	if node == c.id {
 		return c.cfg.Handle(ctx, c.id, request)
 	}
-	return c.pool.call(ctx, node, methodQuery, request)
+	return c.pool.call(ctx, node, laneControl, methodQuery, request)
+}
+
+// Send hands a message to another node's Config.Receive and returns once that
+// has taken it. Messages travel apart from all other traffic. One that fails may
+// have been taken.
+func (c *Cluster) Send(ctx context.Context, node string, message []byte) error {
+	_, err := c.pool.call(ctx, node, laneMessage, methodMessage, message)
+	return err
 }
 
 // Close stops the node. It does not hand over leadership; see

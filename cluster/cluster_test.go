@@ -280,6 +280,27 @@ func TestQueryReachesTheNodeThatIsMeant(t *testing.T) {
 	}
 }
 
+func TestMessagesArriveInOrder(t *testing.T) {
+	t.Parallel()
+	tc := newTestCluster(t, 3, nil)
+	from, to := tc.nodes[0], tc.nodes[2]
+	for i := range 50 {
+		if err := from.Send(within(t), to.id, fmt.Append(nil, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	to.received.Lock()
+	defer to.received.Unlock()
+	for i, text := range to.messages {
+		if want := fmt.Sprintf("%s %d", from.id, i); text != want {
+			t.Errorf("message %d is %q, want %q", i, text, want)
+		}
+	}
+	if len(to.messages) != 50 {
+		t.Errorf("%d messages arrived", len(to.messages))
+	}
+}
+
 func TestTransferLeadership(t *testing.T) {
 	t.Parallel()
 	tc := newTestCluster(t, 3, nil)

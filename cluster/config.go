@@ -42,6 +42,8 @@ type Config struct {
 	Fatal func(error)
 	// Handle answers a peer's Query. It may block until ctx ends.
 	Handle func(ctx context.Context, from string, request []byte) ([]byte, error)
+	// Receive takes a peer's Send. It must not block, and may keep message.
+	Receive func(from string, message []byte) error
 	// Extra returns up to 256 bytes that Members shows on every node. May be nil.
 	Extra func() []byte
 	// Logger takes what is worth telling an operator.
@@ -153,6 +155,8 @@ func (c Config) Validate() error {
 		return errors.New("cluster: Fatal is nil")
 	case c.Handle == nil:
 		return errors.New("cluster: Handle is nil")
+	case c.Receive == nil:
+		return errors.New("cluster: Receive is nil")
 	case c.Logger == nil:
 		return errors.New("cluster: Logger is nil")
 	case c.ElectionTimeout < 5*time.Millisecond:

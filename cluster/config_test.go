@@ -21,6 +21,7 @@ func TestConfigNamesTheFieldThatIsWrong(t *testing.T) {
 		PeerListener: local,
 		GossipAddr:   "127.0.0.1:0",
 		Fatal:        func(error) {},
+		Receive:      func(string, []byte) error { return nil },
 		Handle:       func(context.Context, string, []byte) ([]byte, error) { return nil, nil },
 		Logger:       testLogger(),
 	}
@@ -38,6 +39,7 @@ func TestConfigNamesTheFieldThatIsWrong(t *testing.T) {
 		{"Advertise", func(c *Config) { c.Advertise = strings.Repeat("h", maxHostBytes+1) }},
 		{"BootstrapExpect", func(c *Config) { c.BootstrapExpect = -1 }},
 		{"Fatal", func(c *Config) { c.Fatal = nil }},
+		{"Receive", func(c *Config) { c.Receive = nil }},
 		{"Handle", func(c *Config) { c.Handle = nil }},
 		{"Logger", func(c *Config) { c.Logger = nil }},
 		{"LeaderLease", func(c *Config) { c.LeaderLease = 2 * c.withDefaults().ElectionTimeout }},

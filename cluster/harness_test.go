@@ -51,6 +51,9 @@ type testNode struct {
 	machine *testMachine
 	fatal   atomic.Pointer[error]
 	stopped bool
+
+	received sync.Mutex
+	messages []string // sender and text
 }
 
 // testCluster is several nodes in this process, over loopback.
@@ -115,6 +118,12 @@ func (tc *testCluster) tryStart(name string, expect int, folder string) (*testNo
 		},
 		Handle: func(_ context.Context, from string, request []byte) ([]byte, error) {
 			return []byte(name + " heard " + string(request)), nil
+		},
+		Receive: func(from string, message []byte) error {
+			node.received.Lock()
+			defer node.received.Unlock()
+			node.messages = append(node.messages, from+" "+string(message))
+			return nil
 		},
 		Extra:           func() []byte { return []byte("extra of " + name) },
 		Logger:          testLogger().With("node", name),

@@ -14,6 +14,7 @@ type lane byte
 const (
 	laneControl lane = iota
 	laneSubmit
+	laneMessage
 )
 
 type route struct {
@@ -122,9 +123,9 @@ func endAll(routes map[route]*dialled, reason error) {
 	}
 }
 
-// call makes one request on the control lane.
-func (p *rpcPool) call(ctx context.Context, node string, m method, request []byte) ([]byte, error) {
-	client, err := p.client(ctx, node, laneControl)
+// call makes one request.
+func (p *rpcPool) call(ctx context.Context, node string, l lane, m method, request []byte) ([]byte, error) {
+	client, err := p.client(ctx, node, l)
 	if err != nil {
 		return nil, err
 	}

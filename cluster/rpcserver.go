@@ -20,7 +20,8 @@ const (
 	methodForm      method = 6 // forming a cluster: do
 	methodJoin      method = 7
 	methodRemove    method = 8
-	methodMember    method = 9 // is this node a member?
+	methodMember    method = 9  // is this node a member?
+	methodMessage   method = 10 // the node's own, in order → nothing
 )
 
 // openToOutsiders are the methods that a node without a cluster may call.
@@ -41,6 +42,9 @@ type rpcServer struct {
 	submit func(raw []byte, reply func(outcome, error))
 	// call answers every other request; it may block until ctx ends.
 	call func(ctx context.Context, from string, m method, request []byte) ([]byte, error)
+	// receive takes a message without blocking; those of one connection come in
+	// the order in which they were sent.
+	receive func(from string, message []byte) error
 }
 
 // serve answers requests until the connection ends, then waits for those it
@@ -81,6 +85,10 @@ func (s *rpcServer) serve(conn *peerConn) {
 				}
 				s.answer(w, f.number, encodeOutcome(o), nil)
 			})
+			continue
+		}
+		if m == methodMessage {
+			s.answer(w, f.number, nil, s.receive(conn.peer, f.payload))
 			continue
 		}
 		calls <- struct{}{}

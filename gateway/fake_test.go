@@ -34,6 +34,8 @@ type fakeBroker struct {
 
 	catchUp    func(ctx context.Context) error // nil: at once
 	catchUps   int
+	attend     func(channels []fsm.ChannelKey, then func()) bool // nil: at once
+	ignored    []fsm.ChannelKey
 	publishErr error
 	batches    []int         // how many messages each call of Publish brought
 	holdAcks   chan struct{} // when set, acknowledgements wait for it to close
@@ -209,6 +211,19 @@ func (b *fakeBroker) rounds() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.catchUps
+}
+
+func (b *fakeBroker) Attend(channels []fsm.ChannelKey, then func()) bool {
+	b.mu.Lock()
+	attend := b.attend
+	b.mu.Unlock()
+	return attend != nil && attend(channels, then)
+}
+
+func (b *fakeBroker) Ignore(channel fsm.ChannelKey) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ignored = append(b.ignored, channel)
 }
 
 func (b *fakeBroker) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) {

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/aptlyd/aptlyd/fsm"
@@ -22,12 +24,27 @@ func (in *interest) add(key fsm.ChannelKey, loop int) {
 	in.loops[key] |= 1 << loop
 }
 
-func (in *interest) remove(key fsm.ChannelKey, loop int) {
+// remove reports whether no loop has subscribers of the channel any more.
+func (in *interest) remove(key fsm.ChannelKey, loop int) (last bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.loops[key] &^= 1 << loop; in.loops[key] == 0 {
-		delete(in.loops, key)
+	if in.loops[key] &^= 1 << loop; in.loops[key] != 0 {
+		return false
 	}
+	delete(in.loops, key)
+	return true
+}
+
+func (in *interest) has(key fsm.ChannelKey) bool {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	return in.loops[key] != 0
+}
+
+func (in *interest) channels() []fsm.ChannelKey {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	return slices.AppendSeq(make([]fsm.ChannelKey, 0, len(in.loops)), maps.Keys(in.loops))
 }
 
 // sort appends to perLoop[i] the commits that loop i has subscribers for.

@@ -19,7 +19,8 @@ func (s *Server) Appended(batch []fsm.Appended) {
 }
 
 // Transient delivers messages that are never logged, and have no offset, to the
-// subscribers that this node has and that can take them now. It does not block.
+// subscribers that this node has and that can take them now. It does not block,
+// and keeps the messages.
 func (s *Server) Transient(batch []fsm.Appended) {
 	commits := make([]commit, len(batch))
 	for i, a := range batch {
@@ -27,6 +28,12 @@ func (s *Server) Transient(batch []fsm.Appended) {
 	}
 	s.hand(commits)
 }
+
+// Attends reports whether a channel has subscribers here.
+func (s *Server) Attends(channel fsm.ChannelKey) bool { return s.interest.has(channel) }
+
+// Attended returns the channels that have subscribers here.
+func (s *Server) Attended() []fsm.ChannelKey { return s.interest.channels() }
 
 func (s *Server) hand(commits []commit) {
 	var room [maxLoops][]commit

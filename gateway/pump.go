@@ -54,10 +54,11 @@ type lookup struct {
 }
 
 // lookUp has the bounds of the channels looked up that the client has asked for
-// first. The loop is told of its interest before, so no commit is missed
-// between the look-up and the moment its result is used.
+// first. The loop is told of its interest before, and the Broker too, so nothing
+// is missed between the look-up and the moment its result is used.
 func (c *conn) lookUp() {
 	var job []*lookup
+	var channels []fsm.ChannelKey
 	n := 0
 	for n < len(c.ops) && !c.ops[n].leave && len(job) < lookupsPerJob {
 		o := c.ops[n]
@@ -68,6 +69,7 @@ func (c *conn) lookUp() {
 			continue
 		}
 		job = append(job, &lookup{op: o, sub: sub, key: sub.topic.key})
+		channels = append(channels, sub.topic.key)
 	}
 	c.ops = slices.Delete(c.ops, 0, n)
 	if len(job) == 0 {
@@ -76,12 +78,15 @@ func (c *conn) lookUp() {
 	}
 	c.working = true
 	s := c.loop.server
-	s.workers.do(func() {
+	work := func() {
 		for _, l := range job {
 			l.run(s)
 		}
 		c.loop.mail.post(func() { c.subscribed(job) })
-	})
+	}
+	if !s.cfg.Broker.Attend(channels, func() { s.workers.do(work) }) {
+		s.workers.do(work)
+	}
 }
 
 func (l *lookup) run(s *Server) {

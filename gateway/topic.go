@@ -27,7 +27,9 @@ func (t *topic) leave(sub *subscription) {
 	t.subs = t.subs[:last]
 	if last == 0 {
 		delete(t.loop.topics, t.key)
-		t.loop.server.interest.remove(t.key, t.loop.index)
+		if s := t.loop.server; s.interest.remove(t.key, t.loop.index) {
+			s.cfg.Broker.Ignore(t.key)
+		}
 	}
 }
 

@@ -62,6 +62,39 @@ func (n *Node) publishLogged(p fsm.Publish, done func(fsm.Receipt, error)) {
 	})
 }
 
+// Attend implements gateway.Broker.
+func (n *Node) Attend(channels []fsm.ChannelKey, then func()) bool {
+	return n.announcer.attend(channels, then)
+}
+
+// Ignore implements gateway.Broker.
+func (n *Node) Ignore(channel fsm.ChannelKey) { n.announcer.ignore(channel) }
+
+// transient reports whether a channel is a memory channel.
+func (n *Node) transient(channel fsm.ChannelKey) bool {
+	project, ok := n.state.Project(channel.Project)
+	return ok && project.Rule(channel.Name).Durability == fsm.DurabilityMemory
+}
+
+// observer is what the state tells: the gateway all, the announcer that rules
+// may have changed.
+type observer struct {
+	*gateway.Server
+	rulesChanged func()
+}
+
+// ProjectChanged implements fsm.Observer.
+func (o observer) ProjectChanged(id string) {
+	o.Server.ProjectChanged(id)
+	o.rulesChanged()
+}
+
+// Reset implements fsm.Observer.
+func (o observer) Reset() {
+	o.Server.Reset()
+	o.rulesChanged()
+}
+
 // Channel implements gateway.Broker.
 func (n *Node) Channel(_ context.Context, key fsm.ChannelKey) (fsm.ChannelInfo, error) {
 	return n.state.Channel(key)

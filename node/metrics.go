@@ -2,9 +2,8 @@ package node
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// registerMetrics publishes what the node knows of its place in the cluster and
-// returns the counter of transient messages that did not reach a peer.
-func (n *Node) registerMetrics(registry *prometheus.Registry) prometheus.Counter {
+// registerMetrics publishes what the node knows of its place in the cluster.
+func (n *Node) registerMetrics(registry *prometheus.Registry) {
 	gauge := func(name, help string, value func() float64) {
 		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Namespace: "aptlyd", Subsystem: "cluster", Name: name, Help: help,
@@ -25,10 +24,15 @@ func (n *Node) registerMetrics(registry *prometheus.Registry) prometheus.Counter
 	gauge("staleness_seconds", "Age of the last proof that this node was up to date.", func() float64 {
 		return n.Staleness().Seconds()
 	})
+	registry.MustRegister(n.latency.seconds)
+}
+
+// droppedTransients counts the transient messages that did not reach a peer.
+func droppedTransients(registry *prometheus.Registry) func(n int) {
 	dropped := prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "aptlyd", Subsystem: "relay", Name: "dropped_total",
 		Help: "Messages of memory channels that did not reach another node.",
 	})
-	registry.MustRegister(dropped, n.latency.seconds)
-	return dropped
+	registry.MustRegister(dropped)
+	return func(n int) { dropped.Add(float64(n)) }
 }

@@ -33,12 +33,15 @@ type Node struct {
 	cluster *cluster.Cluster
 	gateway *gateway.Server
 	keyring *keyring
-	relay   *relay
 	disk    diskWatch
 	latency *publishTimer
 	history history
 
 	startedAt time.Time
+
+	// Of memory channels: to the other nodes, and what they are told is wanted.
+	relay     *relay
+	announcer *announcer
 
 	clientAddr net.Addr
 	listeners  []net.Listener // closed first when the node must not go on
@@ -126,10 +129,14 @@ func Start(cfg Config) (_ *Node, err error) {
 		return nil, fmt.Errorf("build gateway: %w", err)
 	}
 	n.built.push("gateway", n.gateway.Close)
+	n.announcer = newAnnouncer(n.gateway.Attends, n.gateway.Attended, n.transient, n.announce)
+	n.built.push("announcer", n.announcer.close)
+	n.relay = newRelay(n.send, droppedTransients(registry))
+	n.built.push("relay", n.relay.close)
 
 	n.state, err = fsm.Open(fsm.Config{
 		Dir:      filepath.Join(cfg.DataDir, "state"),
-		Observer: n.gateway,
+		Observer: observer{n.gateway, n.announcer.rulesChanged},
 		Fatal:    n.failStop,
 		Logger:   n.log.With("component", "fsm"),
 	})
@@ -151,6 +158,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		SubmitTimeout:   cfg.PublishTimeout,
 		Fatal:           n.failStop,
 		Handle:          n.answerPeer,
+		Receive:         n.receive,
 		Extra:           n.vitals,
 		Logger:          n.log.With("component", "cluster"),
 	}, n.state)
@@ -158,9 +166,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		return nil, fmt.Errorf("open cluster: %w", err)
 	}
 	n.built.push("cluster", n.cluster.Close)
-	transientDropped := n.registerMetrics(registry)
-	n.relay = newRelay(n.relayTo, func(count int) { transientDropped.Add(float64(count)) })
-	n.built.push("relay", n.relay.close)
+	n.registerMetrics(registry)
 
 	n.disk = diskWatch{
 		reserve: cfg.DiskReserve,
@@ -175,6 +181,8 @@ func Start(cfg Config) (_ *Node, err error) {
 		}
 	})
 	n.serving.Go(func() { n.recordHistory(ctx) })
+	n.serving.Go(func() { n.announcer.run(ctx) })
+	n.serving.Go(func() { n.tendPeers(ctx) })
 	n.serving.Go(func() { n.serve(ctx) })
 	return n, nil
 }
@@ -205,6 +213,7 @@ func (n *Node) serve(ctx context.Context) {
 		close(n.failed)
 		return
 	}
+	n.meetPeers()
 	n.gateway.Open()
 	n.log.Info("serving clients", "addr", n.clientAddr.String())
 	close(n.ready)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -14,13 +15,12 @@ import (
 	"github.com/aptlyd/aptlyd/gateway"
 )
 
-// question is what one node asks another. Exactly one field is set. Transient is
-// for the subscribers of the asked node; it is answered with null.
+// question is what one node asks another. Exactly one field is set.
 type question struct {
 	Connections *connectionsQuestion `json:"connections,omitempty"`
 	Subscribers *subscribersQuestion `json:"subscribers,omitempty"`
 	History     *historyQuestion     `json:"history,omitempty"`
-	Transient   []transientMessage   `json:"transient,omitempty"`
+	Attention   *attentionChange     `json:"attention,omitempty"`
 }
 
 // connectionsQuestion asks for the connections of a key; the answer is a list of
@@ -32,7 +32,7 @@ type connectionsQuestion struct {
 }
 
 // answerPeer answers another node of the cluster.
-func (n *Node) answerPeer(_ context.Context, _ string, request []byte) ([]byte, error) {
+func (n *Node) answerPeer(_ context.Context, from string, request []byte) ([]byte, error) {
 	var q question
 	if err := json.Unmarshal(request, &q); err != nil {
 		return nil, fmt.Errorf("decode question of a peer: %w", err)
@@ -44,11 +44,62 @@ func (n *Node) answerPeer(_ context.Context, _ string, request []byte) ([]byte, 
 		return json.Marshal(n.gateway.Subscribers(q.Subscribers.Project))
 	case q.History != nil:
 		return json.Marshal(n.history.list(q.History.First, q.History.Last))
-	case q.Transient != nil:
-		n.deliverTransient(q.Transient)
-		return []byte("null"), nil
+	case q.Attention != nil:
+		return json.Marshal(n.relay.heed(from, *q.Attention, time.Now()))
 	}
 	return nil, errors.New("a peer asks what this version does not know")
+}
+
+// peersInterval is how often a node looks which others there are.
+const peersInterval = 500 * time.Millisecond
+
+// tendPeers keeps the exchange of memory channels with the other nodes going.
+func (n *Node) tendPeers(ctx context.Context) {
+	ticker := time.NewTicker(peersInterval)
+	defer ticker.Stop()
+	for {
+		n.meetPeers()
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// meetPeers takes note of the other members. All are told what this node attends
+// to, since one that seems to be gone may still go by what it heard last.
+func (n *Node) meetPeers() {
+	self, _ := n.cluster.ID()
+	var all, alive []string
+	for _, m := range n.cluster.Members() {
+		if m.ID == self {
+			continue
+		}
+		all = append(all, m.ID)
+		if m.Alive {
+			alive = append(alive, m.ID)
+		}
+	}
+	n.relay.setPeers(alive, time.Now())
+	n.announcer.setPeers(all)
+}
+
+// announce tells a peer which channels this node attends to.
+func (n *Node) announce(ctx context.Context, peer string, change attentionChange) (attentionAnswer, error) {
+	var answer attentionAnswer
+	request, err := json.Marshal(question{Attention: &change})
+	if err != nil {
+		return answer, fmt.Errorf("encode channels for a peer: %w", err)
+	}
+	reply, err := n.cluster.Query(ctx, peer, request)
+	if err != nil {
+		return answer, fmt.Errorf("tell a peer of channels: %w", err)
+	}
+	if err := json.Unmarshal(reply, &answer); err != nil {
+		return answer, fmt.Errorf("decode answer of a peer: %w", err)
+	}
+	return answer, nil
 }
 
 // askPeers puts a question to every other reachable member at once and returns

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"sync"
 	"time"
 
@@ -11,146 +10,254 @@ import (
 	"github.com/aptlyd/aptlyd/gateway"
 )
 
-// transientMessage is a message of a channel with durability "memory" on its
-// way to the subscribers of another node.
-type transientMessage struct {
-	Project   string          `json:"project"`
-	Channel   string          `json:"channel"`
-	Timestamp int64           `json:"timestamp"` // Unix ms
-	Data      json.RawMessage `json:"data"`
-}
-
-// Bounds of what waits for one peer. What does not fit is not delivered there:
-// such messages carry no promise, and a slow peer must not slow the publisher.
+// Bounds of what waits for one peer, in bytes of payload.
 const (
-	relayQueue   = 4096            // messages
-	relayBatch   = 256             // messages sent together
-	relayTimeout = 2 * time.Second // for one batch
+	relayQueueBytes = 8 << 20   // altogether
+	relayBatchBytes = 256 << 10 // sent together
 )
 
-// relay carries transient messages to the other nodes, one queue and one
-// goroutine per peer, so that peers do not wait for each other.
+const (
+	relayTimeout = 2 * time.Second // for one batch
+	// relayPatience is how long a peer may take over a batch before publishers
+	// are not held up by it any more.
+	relayPatience = 250 * time.Millisecond
+)
+
+// relay brings messages of memory channels to the nodes that attend to them.
+// While some are on their way to a peer the next gather. Messages of one
+// publisher to one channel keep their order.
 type relay struct {
-	send func(ctx context.Context, peer string, batch []transientMessage) error
+	send func(ctx context.Context, peer string, batch []byte) error
 	drop func(n int) // counts what could not be delivered
 
-	mu     sync.Mutex
-	queues map[string]chan transientMessage // by node id
-	ctx    context.Context
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	mu    sync.Mutex
+	peers map[string]*relayPeer
+}
+
+// relayPeer is another node as a relay sees it.
+type relayPeer struct {
+	id     string
+	wake   chan struct{}
 	cancel context.CancelFunc
-	wg     sync.WaitGroup
+
+	attention attention
+	queue     []fsm.Appended
+	bytes     int       // of queue
+	sending   time.Time // when the batch on its way left; zero: none is
 }
 
-func newRelay(send func(context.Context, string, []transientMessage) error, drop func(int)) *relay {
+func newRelay(send func(context.Context, string, []byte) error, drop func(int)) *relay {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &relay{send: send, drop: drop, queues: make(map[string]chan transientMessage), ctx: ctx, cancel: cancel}
+	return &relay{send: send, drop: drop, ctx: ctx, cancel: cancel, peers: make(map[string]*relayPeer)}
 }
 
-// broadcast hands a message to the queue of every peer. It never blocks.
-func (r *relay) broadcast(peers []cluster.Member, self string, m transientMessage) {
+// broadcast gives each peer what it attends to of groups, or nothing to anybody
+// and ErrOverloaded when too much waits. It does not block.
+func (r *relay) broadcast(groups []fsm.Appended, now time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ctx.Err() != nil {
+		return cluster.ErrUnavailable
+	}
+	// A peer that hangs loses what does not fit; one that is merely busy has
+	// publishers wait.
+	for _, p := range r.peers {
+		if p.bytes > relayQueueBytes && !p.hangs(now) {
+			return cluster.ErrOverloaded
+		}
+	}
+	dropped := 0
+	for _, p := range r.peers {
+		for _, g := range groups {
+			switch {
+			case !p.attention.wants(g.Channel, now):
+			case p.bytes > relayQueueBytes:
+				dropped += len(g.Messages)
+			default:
+				p.queue = append(p.queue, g)
+				p.bytes += payloadBytes(g)
+			}
+		}
+		if len(p.queue) > 0 {
+			signal(p.wake)
+		}
+	}
+	if dropped > 0 {
+		r.drop(dropped)
+	}
+	return nil
+}
+
+func (p *relayPeer) hangs(now time.Time) bool {
+	return !p.sending.IsZero() && now.Sub(p.sending) > relayPatience
+}
+
+func payloadBytes(g fsm.Appended) (n int) {
+	for i := range g.Messages {
+		n += len(g.Messages[i].Data)
+	}
+	return n
+}
+
+// setPeers says which other nodes there are. One that has just told what it
+// attends to is there in any case.
+func (r *relay) setPeers(ids []string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ctx.Err() != nil {
 		return
 	}
-	for _, p := range peers {
-		if p.ID == self || !p.Alive {
-			continue
-		}
-		queue, ok := r.queues[p.ID]
-		if !ok {
-			queue = make(chan transientMessage, relayQueue)
-			r.queues[p.ID] = queue
-			r.wg.Go(func() { r.run(p.ID, queue) })
-		}
-		select {
-		case queue <- m:
-		default:
-			r.drop(1)
+	gone := make(map[string]bool, len(r.peers))
+	for id, p := range r.peers {
+		gone[id] = now.Sub(p.attention.at) > attentionAge
+	}
+	for _, id := range ids {
+		delete(gone, id)
+		r.peer(id)
+	}
+	for id, is := range gone {
+		if is {
+			r.peers[id].cancel()
+			delete(r.peers, id)
 		}
 	}
 }
 
-// run sends what waits for one peer, everything that is there at a time.
-func (r *relay) run(peer string, queue <-chan transientMessage) {
-	batch := make([]transientMessage, 0, relayBatch)
+// peer returns a peer, made when it is new. r.mu is held.
+func (r *relay) peer(id string) *relayPeer {
+	p := r.peers[id]
+	if p == nil {
+		ctx, cancel := context.WithCancel(r.ctx)
+		p = &relayPeer{id: id, wake: make(chan struct{}, 1), cancel: cancel}
+		r.peers[id] = p
+		r.running.Go(func() { r.serve(ctx, p) })
+	}
+	return p
+}
+
+// heed takes what a peer says of the channels that it attends to.
+func (r *relay) heed(peer string, change attentionChange, now time.Time) attentionAnswer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ctx.Err() != nil {
+		return attentionAnswer{}
+	}
+	return r.peer(peer).attention.apply(change, now)
+}
+
+// serve sends one peer what waits for it, as much as fits at a time.
+func (r *relay) serve(ctx context.Context, p *relayPeer) {
 	for {
-		batch = batch[:0]
 		select {
-		case m := <-queue:
-			batch = append(batch, m)
-		case <-r.ctx.Done():
+		case <-p.wake:
+		case <-ctx.Done():
 			return
 		}
-		for more := true; more && len(batch) < relayBatch; {
-			select {
-			case m := <-queue:
-				batch = append(batch, m)
-			default:
-				more = false
+		for {
+			batch, count := r.take(p)
+			if count == 0 {
+				break
 			}
+			sending, cancel := context.WithTimeout(ctx, relayTimeout)
+			if err := r.send(sending, p.id, encodeTransients(batch)); err != nil {
+			}
+			cancel()
 		}
-		ctx, cancel := context.WithTimeout(r.ctx, relayTimeout)
-		if err := r.send(ctx, peer, batch); err != nil {
-			r.drop(len(batch))
-		}
-		cancel()
 	}
+}
+
+// take returns the next batch for a peer and the number of its messages.
+func (r *relay) take(p *relayPeer) (batch []fsm.Appended, count int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, size := 0, 0
+	for n < len(p.queue) && (n == 0 || size < relayBatchBytes) {
+		size += payloadBytes(p.queue[n])
+		count += len(p.queue[n].Messages)
+		n++
+	}
+	batch = p.queue[:n:n]
+	p.bytes -= size
+	if p.queue = p.queue[n:]; len(p.queue) == 0 {
+		p.queue = nil
+	}
+	p.sending = time.Time{}
+	if count > 0 {
+		p.sending = time.Now()
+	}
+	return batch, count
 }
 
 func (r *relay) close() error {
 	r.mu.Lock()
 	r.cancel()
 	r.mu.Unlock()
-	r.wg.Wait()
+	r.running.Wait()
 	return nil
 }
 
-// publishTransient delivers messages of memory channels: here at once, to the
-// other nodes by the relay, to the log never.
+// signal leaves one token in a channel that holds one.
+func signal(wake chan struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+}
+
+// publishTransient delivers messages of memory channels: to subscribers here and
+// on the other nodes, to the log never.
 func (n *Node) publishTransient(batch []fsm.Publish, done func(int, fsm.Receipt, error)) {
-	if n.Staleness() > gateway.RefuseAfter {
-		go func() {
-			for i := range batch {
-				done(i, fsm.Receipt{}, refusal(cluster.ErrUnavailable))
-			}
-		}()
-		return
+	now := time.Now()
+	receipt := fsm.Receipt{Timestamp: max(n.state.Stamp(), now.UnixMilli())}
+	err := cluster.ErrUnavailable
+	if n.Staleness() <= gateway.RefuseAfter {
+		groups := byChannel(batch, receipt.Timestamp)
+		if err = n.relay.broadcast(groups, now); err == nil {
+			n.gateway.Transient(groups)
+		}
 	}
-	stamp := max(n.state.Stamp(), time.Now().UnixMilli())
-	self, _ := n.cluster.ID()
-	members := n.cluster.Members()
-	messages := make([]transientMessage, len(batch))
-	for i, p := range batch {
-		messages[i] = transientMessage{Project: p.Channel.Project, Channel: p.Channel.Name, Timestamp: stamp, Data: p.Data}
-		n.relay.broadcast(members, self, messages[i])
-	}
-	n.deliverTransient(messages)
 	go func() {
 		for i := range batch {
-			done(i, fsm.Receipt{Timestamp: stamp}, nil)
+			if err != nil {
+				done(i, fsm.Receipt{}, refusal(err))
+			} else {
+				done(i, receipt, nil)
+			}
 		}
 	}()
 }
 
-// deliverTransient hands messages to this node's subscribers.
-func (n *Node) deliverTransient(batch []transientMessage) {
-	appended := make([]fsm.Appended, len(batch))
-	for i, t := range batch {
-		appended[i] = fsm.Appended{
-			Channel:  fsm.ChannelKey{Project: t.Project, Name: t.Channel},
-			Messages: []fsm.Message{{Timestamp: t.Timestamp, Data: t.Data}},
+// byChannel joins messages of the same channel.
+func byChannel(batch []fsm.Publish, stamp int64) []fsm.Appended {
+	groups := make([]fsm.Appended, 0, 1)
+	at := make(map[fsm.ChannelKey]int, 1)
+	for _, p := range batch {
+		i, known := at[p.Channel]
+		if !known {
+			i = len(groups)
+			at[p.Channel] = i
+			groups = append(groups, fsm.Appended{Channel: p.Channel})
 		}
+		groups[i].Messages = append(groups[i].Messages, fsm.Message{Timestamp: stamp, Data: p.Data})
 	}
-	n.gateway.Transient(appended)
+	return groups
 }
 
-// relayTo sends one batch of transient messages to a peer.
-func (n *Node) relayTo(ctx context.Context, peer string, batch []transientMessage) error {
-	request, err := json.Marshal(question{Transient: batch})
+// receive takes transient messages from a peer.
+func (n *Node) receive(_ string, message []byte) error {
+	batch, err := decodeTransients(message)
 	if err != nil {
 		return err
 	}
-	_, err = n.cluster.Query(ctx, peer, request)
-	return err
+	n.gateway.Transient(batch)
+	return nil
+}
+
+// send sends a batch of transient messages to a peer.
+func (n *Node) send(ctx context.Context, peer string, batch []byte) error {
+	return n.cluster.Send(ctx, peer, batch)
 }

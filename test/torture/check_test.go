@@ -1,0 +1,203 @@
+package torture
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// second is one in a history.
+const second = int64(1e9)
+
+// soundHistory is a short history of two nodes in which nothing is wrong.
+func soundHistory() []Event {
+	history := []Event{
+		{At: 1 * second, Began: 1*second - 10, Kind: Created, Key: "key"},
+		{At: 2 * second, Began: 2*second - 10, Kind: Opened, Session: "user", Node: "n1", Key: "key", Outcome: OK},
+		{At: 3 * second, Kind: Subscribe, Session: "sub", Node: "n2", Channel: "t:0"},
+		{At: 4 * second, Began: 4*second - 10, Kind: Publish, Session: "pub", Seq: 1, Node: "n1", Channel: "t:0", Tag: "a", Outcome: OK, Offset: 1, Stamp: 100},
+		{At: 5 * second, Kind: Deliver, Session: "sub", Node: "n2", Channel: "t:0", Tag: "a", Offset: 1, Stamp: 100},
+		{At: 6 * second, Began: 6*second - 10, Kind: Publish, Session: "pub", Seq: 2, Node: "n1", Channel: "t:0", Tag: "b", ID: "b", Outcome: Unknown},
+		{At: 7 * second, Began: 7*second - 10, Kind: Publish, Session: "post", Node: "n2", Channel: "t:0", Tag: "b", ID: "b", Outcome: OK, Offset: 2, Stamp: 200, Duplicate: true},
+		{At: 8 * second, Kind: Deliver, Session: "sub", Node: "n2", Channel: "t:0", Tag: "b", Offset: 2, Stamp: 200},
+		{At: 9 * second, Began: 9*second - 10, Kind: Publish, Session: "pub", Seq: 3, Node: "n1", Channel: "t:0", Tag: "c", Outcome: OK, Offset: 3, Stamp: 300},
+		{At: 10 * second, Began: 10*second - 10, Kind: Publish, Session: "pub", Seq: 4, Node: "n1", Channel: "t:0", Tag: "d", Outcome: Failed, Code: "unavailable"},
+		{At: 11 * second, Began: 11*second - 10, Kind: Revoked, Key: "key"},
+		{At: 22 * second, Began: 22*second - 10, Kind: Opened, Session: "late", Node: "n2", Key: "key", Outcome: Failed, Code: "invalid_key"},
+		{At: 23 * second, Kind: Healed, Note: "n1 n2"},
+		{At: 24 * second, Kind: Live, Node: "n1"},
+		{At: 25 * second, Kind: Live, Node: "n2"},
+		{At: 26 * second, Kind: Deliver, Session: "sub", Node: "n2", Channel: "t:0", Tag: "c", Offset: 3, Stamp: 300},
+		{At: 27 * second, Kind: CaughtUp, Session: "sub", Channel: "t:0", Head: 3},
+	}
+	for _, node := range []string{"n1", "n2"} {
+		for i, tag := range []string{"a", "b", "c"} {
+			history = append(history, Event{At: 30 * second, Kind: Read, Node: node, Channel: "t:0", Tag: tag, Offset: uint64(i + 1), Stamp: int64(100 * (i + 1))})
+		}
+		history = append(history, Event{At: 30 * second, Kind: Retained, Node: node, Channel: "t:0", Offset: 1, Head: 3})
+	}
+	return history
+}
+
+func TestSoundHistory(t *testing.T) {
+	if found := Check(soundHistory()); len(found) > 0 {
+		t.Errorf("found %v", found)
+	}
+}
+
+// where returns the first event that is as wanted.
+func where(history []Event, wanted func(Event) bool) *Event {
+	return &history[slices.IndexFunc(history, wanted)]
+}
+
+func TestEveryRuleFindsItsViolation(t *testing.T) {
+	is := func(kind Kind, tag string) func(Event) bool {
+		return func(e Event) bool { return e.Kind == kind && e.Tag == tag }
+	}
+	without := func(h []Event, unwanted func(Event) bool) []Event { return slices.DeleteFunc(h, unwanted) }
+	tested := make(map[string]bool)
+	for _, c := range []struct {
+		rule string
+		what string // part of the violation's text
+		bad  func([]Event) []Event
+	}{
+		{"one message per offset", "is a", func(h []Event) []Event {
+			where(h, is(Deliver, "b")).Offset = 1
+			return h
+		}},
+		{"one message per offset", "is of 100", func(h []Event) []Event { // replay differs from live in its stamp
+			return append(h, Event{Kind: Deliver, Session: "again", Node: "n1", Channel: "t:0", Tag: "a", Offset: 1, Stamp: 101, Replay: true})
+		}},
+		{"what is acknowledged is there", "c was acknowledged", func(h []Event) []Event {
+			return without(h, func(e Event) bool { return e.Kind == Read && e.Tag == "c" && e.Node == "n2" })
+		}},
+		{"what is acknowledged is there", "a was acknowledged", func(h []Event) []Event {
+			where(h, is(Publish, "a")).Offset = 0
+			return h
+		}},
+		{"no hole", "lacks 2", func(h []Event) []Event {
+			return without(h, func(e Event) bool { return e.Kind == Read && e.Tag == "b" })
+		}},
+		{"no hole", "begins at 2", func(h []Event) []Event {
+			where(h, func(e Event) bool { return e.Kind == Retained }).Offset = 2
+			return h
+		}},
+		{"no repeat", `b (id "b", sent 2 times)`, func(h []Event) []Event {
+			for i := range h {
+				if h[i].Kind == Read && h[i].Tag == "c" {
+					h[i].Tag = "b"
+				}
+			}
+			return h
+		}},
+		{"all nodes agree", "up to 3 on n1 and up to 2 on n2", func(h []Event) []Event {
+			where(h, func(e Event) bool { return e.Kind == Retained && e.Node == "n2" }).Head = 2
+			return h
+		}},
+		{"time does not go back", "is of 301", func(h []Event) []Event {
+			for i := range h {
+				if h[i].Tag == "b" && h[i].Stamp != 0 {
+					h[i].Stamp = 301
+				}
+			}
+			return h
+		}},
+		{"publishes of a connection keep their order", "pub sent c before a", func(h []Event) []Event {
+			where(h, is(Publish, "a")).Seq = 5
+			return h
+		}},
+		{"what was acknowledged comes before what was sent later", "b was acknowledged at 2", func(h []Event) []Event {
+			e := where(h, is(Publish, "c"))
+			e.Offset = 1
+			return h
+		}},
+		{"a subscriber gets everything once and in order", "after 1", func(h []Event) []Event {
+			return without(h, is(Deliver, "b"))
+		}},
+		{"a subscriber gets everything once and in order", "after 2", func(h []Event) []Event { // twice
+			return slices.Insert(h, 8, h[7])
+		}},
+		{"a subscriber gets everything once and in order", "will not come", func(h []Event) []Event {
+			return append(h, Event{Kind: Gap, Session: "sub", Channel: "t:0", Offset: 4, Head: 9})
+		}},
+		{"a subscriber gets everything once and in order", "means nothing", func(h []Event) []Event {
+			return append(h, Event{Kind: Reset, Session: "sub", Channel: "t:0"})
+		}},
+		{"a subscriber gets everything once and in order", "before it says subscribed", func(h []Event) []Event {
+			return without(h, func(e Event) bool { return e.Kind == Subscribe })
+		}},
+		{"a subscriber gets everything to the end", "up to 2 of 3", func(h []Event) []Event {
+			return without(h, is(Deliver, "c"))
+		}},
+		{"what is delivered stays", "c was delivered", func(h []Event) []Event {
+			return without(h, func(e Event) bool { return e.Kind == Read && e.Tag == "c" })
+		}},
+		{"nobody is sent what nobody published", "ghost", func(h []Event) []Event {
+			where(h, is(Deliver, "c")).Tag = "ghost"
+			return h
+		}},
+		{"nobody is sent what nobody published", "was published to t:0", func(h []Event) []Event {
+			return append(h, Event{Kind: Deliver, Session: "other", Channel: "m:0", Tag: "a"})
+		}},
+		{"what failed did not happen", "d was refused", func(h []Event) []Event {
+			where(h, is(Deliver, "c")).Tag = "d"
+			return h
+		}},
+		{"a key works until it is revoked", "n1 refuses", func(h []Event) []Event {
+			e := where(h, func(e Event) bool { return e.Kind == Opened })
+			e.Outcome, e.Code = Failed, "invalid_key"
+			return h
+		}},
+		{"a revoked key is dead", "n2 takes key", func(h []Event) []Event {
+			where(h, func(e Event) bool { return e.Session == "late" }).Outcome = OK
+			return h
+		}},
+		{"a revoked key is dead", "delivers e", func(h []Event) []Event {
+			return append(h,
+				Event{At: 28 * second, Began: 28*second - 10, Kind: Publish, Channel: "m:0", Tag: "e", Outcome: OK},
+				Event{At: 29 * second, Kind: Deliver, Session: "user", Channel: "m:0", Tag: "e"})
+		}},
+		{"a node ends only when it must", "panic", func(h []Event) []Event {
+			return append(h, Event{Kind: Died, Node: "n1", Note: "panic: no"})
+		}},
+		{"a healed cluster lives", "n2 does not serve", func(h []Event) []Event {
+			return without(h, func(e Event) bool { return e.Kind == Live && e.Node == "n2" })
+		}},
+		{"a healed cluster lives", "n2 is back", func(h []Event) []Event {
+			where(h, func(e Event) bool { return e.Kind == Live && e.Node == "n2" }).At += 60 * second
+			return h
+		}},
+		{"a healed cluster lives", "ends before", func(h []Event) []Event {
+			return without(h, func(e Event) bool { return e.Kind == Healed })
+		}},
+	} {
+		tested[c.rule] = true
+		found := Check(c.bad(soundHistory()))
+		if !slices.ContainsFunc(found, func(v Violation) bool { return v.Rule == c.rule && strings.Contains(v.Text, c.what) }) {
+			t.Errorf("%s (%s): found %v", c.rule, c.what, found)
+		}
+	}
+	for _, r := range rules {
+		if !tested[r.name] {
+			t.Errorf("%s: nothing shows that it finds anything", r.name)
+		}
+	}
+}
+
+func TestHistoryIsReadAsItWasWritten(t *testing.T) {
+	var file bytes.Buffer
+	for _, e := range soundHistory() {
+		if err := json.NewEncoder(&file).Encode(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	history, err := ReadHistory(&file)
+	if err != nil || !slices.Equal(history, soundHistory()) {
+		t.Errorf("read %d events, %v", len(history), err)
+	}
+	if _, err := ReadHistory(strings.NewReader(`{"at":1,"kind":"read","what":2}`)); err == nil {
+		t.Error("a history with a field that nobody knows is read")
+	}
+}

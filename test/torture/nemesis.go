@@ -1,0 +1,313 @@
+package torture
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/aptlyd/aptlyd/test/lab"
+)
+
+// able reports whether a kind of fault can be made here.
+func (s *site) able(kind FaultKind) bool {
+	switch kind {
+	case Cut, Mute, Refuse:
+		return s.network != nil
+	case Fill, Freeze, PowerCut, Blackout:
+		return len(s.disks) > 0
+	case Slow, EIO:
+		_, err := exec.LookPath("strace")
+		return err == nil
+	}
+	return true
+}
+
+// suffer carries a plan out. What is still broken at the end is healed.
+func (s *site) suffer(began time.Time, plan Plan, length time.Duration) {
+	s.t.Helper()
+	type undo struct {
+		at   time.Duration
+		what Step
+		run  func()
+	}
+	var undos []undo
+	heal := func(until time.Duration) {
+		slices.SortStableFunc(undos, func(a, b undo) int { return int(a.at - b.at) })
+		for len(undos) > 0 && undos[0].at <= until {
+			u := undos[0]
+			undos = undos[1:]
+			s.note("%s of %s is over", u.what.Fault, s.cluster.Name(u.what.Node))
+			u.run()
+			s.nodes[u.what.Node].busy--
+		}
+	}
+	for next := 0; ; {
+		now := time.Since(began)
+		heal(now)
+		s.tend()
+		switch {
+		case next < len(plan) && plan[next].At <= now:
+			step := plan[next]
+			next++
+			if step.Node == leaderNode {
+				step.Node = s.leader()
+				if step.Other == step.Node {
+					step.Other = (step.Node + 1) % (len(s.nodes) - 1)
+				}
+			}
+			if !s.fit(step) {
+				s.note("%s of %s is left out: it has ended", step.Fault, s.cluster.Name(step.Node))
+				continue
+			}
+			s.note("%s of %s for %v", step.Fault, s.cluster.Name(step.Node), step.For)
+			if run := s.begin(step); run != nil {
+				s.nodes[step.Node].busy++
+				undos = append(undos, undo{time.Since(began) + step.For, step, run})
+			}
+		case now >= length:
+			heal(1 << 62)
+			return
+		default:
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+}
+
+// fit reports whether a fault makes sense now: two at once are for different
+// parts.
+func (s *site) fit(step Step) bool {
+	busy := func(n *node) bool { return n.busy > 0 }
+	switch step.Fault {
+	case Cut, Mute, Refuse, Clock, Join, Leave, Roll, Massacre:
+		return true
+	case Blackout:
+		return !slices.ContainsFunc(s.nodes, busy)
+	}
+	return !s.ended(step.Node) && !busy(s.nodes[step.Node])
+}
+
+// begin makes a fault and returns what undoes it, nil for nothing.
+func (s *site) begin(step Step) (undo func()) {
+	s.t.Helper()
+	i := step.Node
+	switch step.Fault {
+	case Kill:
+		s.hold(i)
+		s.kill(i)
+		return func() { s.release(i) }
+	case Massacre:
+		for i := range s.nodes {
+			s.hold(i)
+			s.kill(i)
+		}
+		return func() {
+			for i := range s.nodes {
+				s.release(i)
+			}
+		}
+	case Pause:
+		s.signal(i, syscall.SIGSTOP)
+		return func() { s.signal(i, syscall.SIGCONT) }
+	case Roll:
+		s.roll()
+	case Clock:
+		return s.skew(step)
+	case Wipe:
+		s.hold(i)
+		s.kill(i)
+		s.await(i)
+		s.wipe(i)
+		return func() { s.release(i) }
+	case Flip:
+		return s.flip(step)
+	case Join:
+		joiner := len(s.nodes) - 1
+		s.nodes[joiner].running = true
+	case Leave:
+		s.leave()
+	case Slow:
+		s.nodes[i].mayEnd = true // two slow writes on top of each other may be one that hangs
+		return lab.Inject(s.t, s.cluster.PID(i), "fsync,fdatasync", "delay_enter=100000")
+	case EIO:
+		s.nodes[i].mayEnd = true
+		call := []string{"fsync", "fdatasync"}[step.Luck%2] // of the log, of the state
+		return lab.Inject(s.t, s.cluster.PID(i), call, "error=EIO")
+	case Cut:
+		s.network.Hosts[i].Cut()
+		return s.network.Hosts[i].Mend
+	case Mute:
+		from, to := s.network.Hosts[i], s.network.Hosts[step.Other]
+		from.Mute(to)
+		return func() { from.Unmute(to) }
+	case Refuse:
+		from, to := s.network.Hosts[i], s.network.Hosts[step.Other]
+		from.Refuse(to)
+		return func() { from.Unrefuse(to) }
+	case Fill:
+		ballast := filepath.Join(s.cluster.Dir(i), "ballast")
+		if err := lab.Fill(s.cluster.Dir(i), ballast, diskReserve/2); err != nil {
+			s.t.Fatal(err)
+		}
+		return func() {
+			if err := os.Remove(ballast); err != nil && !os.IsNotExist(err) {
+				s.t.Fatal(err)
+			}
+		}
+	case Freeze:
+		s.nodes[i].mayEnd = true
+		s.disks[i].Freeze()
+		return s.disks[i].Thaw
+	case PowerCut:
+		return s.cutPower([]int{i})
+	case Blackout:
+		return s.cutPower(s.members())
+	}
+	return nil
+}
+
+// roll restarts one node after the other, in good order.
+func (s *site) roll() {
+	for _, i := range s.members() {
+		if s.ended(i) || s.nodes[i].busy > 0 {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(s.t.Context(), 15*time.Second)
+		err := s.cluster.Stop(ctx, i)
+		cancel()
+		if err != nil {
+			s.note("stop: %v", err)
+		}
+		if err := s.cluster.Start(i); err != nil {
+			s.t.Fatal(err)
+		}
+		for end := time.Now().Add(10 * time.Second); s.ready(i) != nil && time.Now().Before(end); {
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+}
+
+// skew moves the clock of a node.
+func (s *site) skew(step Step) func() {
+	offsets := []time.Duration{-time.Hour, -15 * time.Minute, -7 * time.Second, -2 * time.Second, 2 * time.Second, 7 * time.Second, 15 * time.Minute, time.Hour}
+	offset := offsets[step.Luck%uint64(len(offsets))]
+	s.note("the clock of %s is %v off", s.cluster.Name(step.Node), offset)
+	path := s.clock(step.Node)
+	if err := os.WriteFile(path, strconv.AppendInt(nil, offset.Milliseconds(), 10), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return func() {
+		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// leave takes the node that joined out of the cluster.
+func (s *site) leave() {
+	joiner := len(s.nodes) - 1
+	name := s.cluster.Name(joiner)
+	s.hold(joiner)
+	s.kill(joiner)
+	s.await(joiner)
+	var out string
+	var err error
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+		if out, err = s.aptlyd(s.leader(), "cluster", "remove", name); err == nil {
+			break
+		}
+	}
+	s.note("cluster remove %s: %s %v", name, out, err)
+	if err != nil {
+		s.release(joiner) // it stays
+		return
+	}
+	s.nodes[joiner].running = false
+}
+
+// flip inverts one bit of what a node has stored, while it is stopped.
+func (s *site) flip(step Step) func() {
+	i := step.Node
+	n := s.nodes[i]
+	s.hold(i)
+	// In good order, so that what is at the end of the log is no torn write.
+	ctx, cancel := context.WithTimeout(s.t.Context(), 15*time.Second)
+	defer cancel()
+	if err := s.cluster.Stop(ctx, i); err != nil {
+		s.note("stop: %v", err)
+	}
+	n.killed = true
+	pattern := []string{"raft/*.wal", "state/state.db"}[step.Luck%2]
+	n.mayEnd, n.damaged = true, true
+	where, err := flipBit(filepath.Join(s.cluster.Dir(i), pattern), step.Luck)
+	if err != nil {
+		s.note("no bit flipped: %v", err)
+	} else {
+		s.note("flipped a bit: %s", where)
+	}
+	return func() { s.release(i) }
+}
+
+// flipBit inverts a bit of a message in the newest file of a pattern.
+func flipBit(pattern string, luck uint64) (where string, err error) {
+	paths, err := filepath.Glob(pattern)
+	if err != nil || len(paths) == 0 {
+		return "", fmt.Errorf("no %s: %w", pattern, err)
+	}
+	path := slices.Max(paths)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	var places []int
+	mark := []byte(`"text":"`)
+	for from := 0; ; {
+		at := bytes.Index(raw[from:], mark)
+		if at < 0 {
+			break
+		}
+		from += at + len(mark)
+		places = append(places, from)
+	}
+	if len(places) == 0 {
+		return "", fmt.Errorf("no message in %s", path)
+	}
+	// Not among the last ones: a damaged final batch cannot be told from a torn
+	// write.
+	at := places[luck/2%uint64(len(places)*3/4+1)]
+	if _, err := f.WriteAt([]byte{raw[at] ^ 1}, int64(at)); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s at %d", path, at), f.Sync()
+}
+
+// cutPower cuts the power of nodes at one instant.
+func (s *site) cutPower(nodes []int) func() {
+	for _, i := range nodes {
+		s.hold(i)
+		s.kill(i)
+	}
+	for _, i := range nodes {
+		if err := s.disks[i].Cut(); err != nil {
+			s.note("cut the power of %s: %v", s.cluster.Name(i), err)
+		}
+	}
+	return func() {
+		for _, i := range nodes {
+			s.await(i)
+			s.disks[i].Power()
+			s.release(i)
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package torture
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/aptlyd/aptlyd/client"
+)
+
+// Options say what to run.
+type Options struct {
+	Seed   uint64
+	Length time.Duration // of the faults; healing and reading come on top
+	Nodes  int
+	Binary string // of aptlyd, built with the tag "planted"
+	Bug    string // planted; empty for none
+	Plan   Plan   // instead of the seed's
+	Dir    string // for the history and the nodes' data and logs
+}
+
+// Report is what came of a run.
+type Report struct {
+	Plan       Plan
+	History    []Event
+	Violations []Violation
+	Published  int64         // acknowledged
+	Refused    int64         // failed or unknown
+	Recovery   time.Duration // from the end of the faults until every node served
+}
+
+// Run tortures a cluster. It fails the test only when it could not do so: what it
+// found is in the report.
+func Run(t testing.TB, o Options) Report {
+	t.Helper()
+	recorder, err := NewRecorder(filepath.Join(o.Dir, "history.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, recorder, o.Binary, o.Dir, o.Nodes, o.Bug)
+	w := newWorkload(recorder, s.cluster.ServerKey, s.cluster.AdminToken, s.prepareProject(), s.doors)
+	report := Report{Plan: o.Plan}
+	if report.Plan == nil {
+		report.Plan = NewPlan(o.Seed, o.Length, o.Nodes, s.able)
+	}
+	w.start(o.Seed)
+	s.suffer(time.Now(), report.Plan, o.Length)
+	report.Recovery = s.heal(w)
+	w.end()
+	heads := s.readAll(w)
+	w.drain(heads, 20*time.Second)
+	s.resumeAll(w, heads, o.Seed)
+	if report.History, err = recorder.Close(); err != nil {
+		t.Fatal(err)
+	}
+	report.Violations = Check(report.History)
+	report.Published, report.Refused = w.published.Load(), w.refused.Load()
+	return report
+}
+
+// prepareProject sets the rules of the project that a cluster begins with, under
+// which nothing expires during a run, and returns its id.
+func (s *site) prepareProject() string {
+	s.t.Helper()
+	rules := []client.Rule{
+		{Pattern: "m:*", Durability: "memory"},
+		{Pattern: "*", KeepMessages: 1_000_000, KeepFor: client.Duration(10 * 365 * 24 * time.Hour), Initial: &client.Initial{All: true}},
+	}
+	for project, err := range s.admin(0).Projects(s.t.Context()) {
+		if err == nil {
+			_, err = s.admin(0).UpdateProject(s.t.Context(), project.ID, client.ProjectChange{Rules: &rules})
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return project.ID
+	}
+	s.t.Fatal("the cluster has no project")
+	return ""
+}

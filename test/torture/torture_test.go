@@ -1,0 +1,137 @@
+package torture
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	seed     = flag.Uint64("seed", 0, "torture with this seed only; 0 means those of every day")
+	seeds    = flag.Int("seeds", 1, "how many seeds to torture with, from -seed on")
+	duration = flag.Duration("duration", 12*time.Second, "how long a seed's faults last")
+	nodes    = flag.Int("nodes", 3, "nodes of the cluster")
+	judge    = flag.String("judge", "", "a history to judge again, instead of any torture")
+	keep     = flag.String("keep", "", "folder for the histories and logs of failed runs (default: a new one)")
+)
+
+// aptlyd is the path of an aptlyd in which bugs can be planted, built by TestMain.
+var aptlyd string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "aptlyd-torture-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		aptlyd = filepath.Join(dir, "aptlyd")
+		build := exec.Command("go", "build", "-tags", "planted", "-o", aptlyd, "github.com/aptlyd/aptlyd/cmd/aptlyd")
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "build aptlyd:", err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// TestTorture is the everyday run, and with -seed any other.
+func TestTorture(t *testing.T) {
+	if *judge != "" {
+		t.Skip("a history is judged")
+	}
+	first, count := *seed, *seeds
+	if first == 0 {
+		first = 1
+	}
+	for s := first; s < first+uint64(count); s++ {
+		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
+			report := torture(t, Options{Seed: s, Length: *duration, Nodes: *nodes})
+			if len(report.Violations) > 0 {
+				t.Errorf("first of %d violations:\n%s", len(report.Violations), report.Violations[0])
+				for _, v := range report.Violations[1:min(len(report.Violations), 8)] {
+					t.Log(v)
+				}
+				t.Logf("again: go test ./test/torture -run TestTorture -seed %d -duration %v -nodes %d", s, *duration, *nodes)
+			}
+		})
+	}
+}
+
+// TestJudge judges a history that an earlier run has left.
+func TestJudge(t *testing.T) {
+	if *judge == "" {
+		t.Skip("there is no -judge history")
+	}
+	file, err := os.Open(*judge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	history, err := ReadHistory(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range Check(history) {
+		t.Error(v)
+	}
+}
+
+// torture runs in a folder that stays when the test fails.
+func torture(t *testing.T, o Options) Report {
+	t.Helper()
+	o.Dir, o.Binary = t.TempDir(), aptlyd
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("history and logs are in %s", preserve(t, o))
+		}
+	})
+	report := Run(t, o)
+	for _, step := range report.Plan {
+		t.Log(step)
+	}
+	t.Logf("seed %d, %d nodes: %d events, %d publishes acknowledged, %d not; live %v after the faults",
+		o.Seed, o.Nodes, len(report.History), report.Published, report.Refused, report.Recovery.Round(10*time.Millisecond))
+	if report.Published == 0 {
+		t.Error("nothing was acknowledged: the run shows nothing")
+	}
+	return report
+}
+
+// preserve copies the history and the logs out of the test's folder.
+func preserve(t *testing.T, o Options) string {
+	t.Helper()
+	to := filepath.Join(*keep, fmt.Sprintf("aptlyd-torture-seed-%d-nodes-%d%s", o.Seed, o.Nodes, o.Bug))
+	if *keep == "" {
+		to = filepath.Join(os.TempDir(), filepath.Base(to))
+	}
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		t.Error(err)
+		return ""
+	}
+	paths, err := filepath.Glob(filepath.Join(o.Dir, "*"))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, path := range paths {
+		if !strings.HasSuffix(path, ".log") && !strings.HasSuffix(path, ".jsonl") {
+			continue
+		}
+		content, err := os.ReadFile(path)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, filepath.Base(path)), content, 0o600)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	return to
+}

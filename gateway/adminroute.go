@@ -152,10 +152,14 @@ const (
 // cliAgent begins the User-Agent of the command line.
 const cliAgent = "aptlyd-cli"
 
-// authenticateOperator finds the operator whose token a request carries.
+// authenticateOperator finds the operator whose token a request carries, or whose
+// console session when it carries no token.
 func (s *Server) authenticateOperator(r *http.Request) (operator, *Refusal) {
 	if len(r.Header.Values("Authorization")) > 1 {
 		return operator{}, Refuse(CodeInvalidMessage, "repeated header")
+	}
+	if r.Header.Get("Authorization") == "" {
+		return s.sessionOperator(r)
 	}
 	text, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !found || text == "" {
@@ -170,7 +174,8 @@ func (s *Server) authenticateOperator(r *http.Request) (operator, *Refusal) {
 	return op, refusal
 }
 
-// adminToken returns the admin token with a text. An address that fails too often
+// adminToken returns the admin token with a text, which a console session is not:
+// its text is of use in its cookie only. An address that fails too often
 // is not told whether its next guess is right.
 func (s *Server) adminToken(address, text string) (fsm.AdminToken, *Refusal) {
 	now := time.Now()
@@ -179,7 +184,7 @@ func (s *Server) adminToken(address, text string) (fsm.AdminToken, *Refusal) {
 			Code: CodeRateLimited, Reason: "too many wrong admin tokens from this address", RetryAfter: wait,
 		}
 	}
-	if token, ok := s.cfg.Broker.AdminToken(text); ok {
+	if token, ok := s.cfg.Broker.AdminToken(text); ok && token.Parent == "" {
 		return token, nil
 	}
 	s.guesses.take(address, now)

@@ -38,6 +38,7 @@ func (s *Server) handler() http.Handler {
 	if s.cfg.Registry != nil {
 		open.Handle("/metrics", promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{}))
 	}
+	open.HandleFunc("/console/session", s.consoleSession)
 	if s.cfg.Console != nil {
 		open.Handle("/console/", s.cfg.Console)
 	}

@@ -1,0 +1,98 @@
+// How to connect: snippets with the project's own key and this host.
+import { h, fill } from '../dom.js';
+import { card, copyButton } from '../parts.js';
+
+const endpoint = () => (location.protocol === 'https:' ? 'wss://' : 'ws://') + location.host;
+
+const snippets = {
+  JavaScript: (key) => `npm install @aptly-sdk/brook
+
+import Brook from '@aptly-sdk/brook';
+
+const client = new Brook({ apiKey: '${key}' });
+client.config.endpoint = '${endpoint()}';
+
+const news = client.realtime.channel('news');
+const show = (data, { offset }) => console.log(offset, data);
+
+// Runs after every (re)connect: nothing is missed in between.
+client.onConnectivityChange((status) => {
+  if (status === 'connected') news.stream(show);
+});
+
+await client.connect();`,
+  React: (key) => `npm install @aptly-sdk/brook
+
+import Brook from '@aptly-sdk/brook';
+import { BrookProvider, useConnection, useStream } from '@aptly-sdk/brook/react';
+import { useState } from 'react';
+
+const client = new Brook({ apiKey: '${key}' });
+client.config.endpoint = '${endpoint()}';
+
+function News() {
+  const { status } = useConnection();
+  const [last, setLast] = useState(null);
+  useStream('news', (message) => setLast(message));
+  return <p>{status}: {JSON.stringify(last)}</p>;
+}
+
+export default function App() {
+  return <BrookProvider config={client}><News /></BrookProvider>;
+}`,
+  Go: () => `go get github.com/aptly-cloud/go
+
+client, err := aptly.NewClient(aptly.Config{
+	APIKey:   os.Getenv("APTLY_SERVER_KEY"), // sk_…
+	Endpoint: "${endpoint()}",
+})
+if err != nil {
+	log.Fatal(err)
+}
+defer client.Cleanup()
+if err := client.Connect(); err != nil {
+	log.Fatal(err)
+}
+news, err := client.Realtime().Channel("news")
+if err != nil {
+	log.Fatal(err)
+}
+if err := news.Publish(map[string]string{"text": "hello"}); err != nil {
+	log.Fatal(err)
+}`,
+  curl: () => `curl ${location.origin}/realtime \\
+  -H "x-api-key: $APTLY_SERVER_KEY" \\
+  -H 'Content-Type: application/json' \\
+  -d '{"channel":"news","message":{"text":"hello"}}'`,
+};
+
+// connectCard shows one snippet at a time; update puts another public key in.
+export function connectCard() {
+  let chosen = 'JavaScript';
+  let key = '';
+  const code = h('pre', { class: 'code', tabIndex: 0 });
+  const hint = h('p', { class: 'hint' });
+  const show = () => {
+    code.textContent = snippets[chosen](key || 'pk_…');
+    hint.textContent = chosen === 'Go' || chosen === 'curl'
+      ? 'Publishes with a server key (sk_…): keep it out of web pages.'
+      : 'Subscribes with the public key of this project, which may be in a web page.';
+    for (const tab of choices.children) tab.setAttribute('aria-selected', String(tab.textContent === chosen));
+  };
+  const choices = h('div', { class: 'segments', role: 'tablist', 'aria-label': 'Language' }, Object.keys(snippets).map((name) =>
+    h('button', { type: 'button', role: 'tab', onclick: () => { chosen = name; show(); } }, name)));
+  const node = card('How to connect', { id: 'connect', hint: h('span', {}, 'Endpoint ', h('code', {}, endpoint())) },
+    h('div', { class: 'row between' }, choices, copyButton(() => code.textContent.replace(/^(npm|go) .*\n\n/, ''), 'Copy', 'the code')),
+    code, hint);
+  show();
+  return {
+    node,
+    update(project) {
+      const live = project.keys.filter((k) => k.kind === 'public' && k.key);
+      const current = live.find((k) => !k.expiresAt) ?? live[0];
+      if (current?.key === key) return;
+      key = current?.key ?? '';
+      show();
+    },
+  };
+}

@@ -1,0 +1,149 @@
+package gateway
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// A console session is an admin token of its own, made at sign-in and ended with
+// the token that signed in. The browser holds it in a cookie that pages cannot
+// read; the state is what it ends in, so a copy of the cookie is worth nothing
+// after sign-out, on any node.
+
+const (
+	sessionLifetime = 12 * time.Hour
+	sessionCookie   = "aptlyd_session"
+	// consoleHeader comes with every call of the console. A page of another origin
+	// cannot send it without a preflight, which the admin API does not answer.
+	consoleHeader = "X-Aptlyd-Console"
+)
+
+var signInShape = objectShape{strict: true, names: []string{"token"}}
+
+// consoleSession serves /console/session: POST signs in, DELETE signs out.
+func (s *Server) consoleSession(w http.ResponseWriter, r *http.Request) {
+	var refusal *Refusal
+	switch {
+	case r.Method != http.MethodPost && r.Method != http.MethodDelete:
+		w.Header().Set("Allow", "DELETE, POST")
+		refusal = &Refusal{Code: CodeInvalidMessage, Reason: "method not allowed", status: http.StatusMethodNotAllowed}
+	case !fromConsole(r):
+		refusal = refuseForeign()
+	case r.Method == http.MethodPost:
+		refusal = s.signIn(w, r)
+	default:
+		refusal = s.signOut(w, r)
+	}
+	if refusal != nil {
+		s.refuseAdmin(w, refusal)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// signIn exchanges an admin token for a new session. A session that the browser
+// had before ends: its cookie is overwritten, and nobody else has a use for it.
+func (s *Server) signIn(w http.ResponseWriter, r *http.Request) *Refusal {
+	var values [1][]byte
+	if err := adminBody(r, &signInShape, values[:]); err != nil {
+		return s.refusalOf(err, "sign in")
+	}
+	text, ok := unquote(values[0])
+	if !ok || text == "" {
+		return Refuse(CodeInvalidMessage, "token is not a string")
+	}
+	address := s.requestAddress(r)
+	token, refusal := s.adminToken(address, text)
+	if refusal != nil {
+		return refusal
+	}
+	if refusal := s.signOut(w, r); refusal != nil {
+		return refusal
+	}
+	by := operator{token: token, address: address, via: "console"}.actor()
+	_, session, err := s.cfg.Broker.CreateAdminToken(r.Context(), by, AdminTokenSpec{Parent: token.ID, Lifetime: sessionLifetime})
+	if err != nil {
+		return s.refusalOf(err, "sign in")
+	}
+	http.SetCookie(w, s.newCookie(r, session, int(sessionLifetime/time.Second)))
+	return nil
+}
+
+// signOut ends the session of a request, if it has one.
+func (s *Server) signOut(w http.ResponseWriter, r *http.Request) *Refusal {
+	session, found := s.session(r)
+	if !found {
+		return nil
+	}
+	by := operator{token: session, address: s.requestAddress(r), via: "console"}.actor()
+	if err := s.cfg.Broker.RevokeAdminToken(r.Context(), by, session.ID); err != nil {
+		return s.refusalOf(err, "sign out")
+	}
+	http.SetCookie(w, s.newCookie(r, "", -1))
+	return nil
+}
+
+// session returns the live session whose cookie a request carries.
+func (s *Server) session(r *http.Request) (fsm.AdminToken, bool) {
+	cookies := r.CookiesNamed(s.cookieName(r))
+	if len(cookies) != 1 {
+		return fsm.AdminToken{}, false
+	}
+	token, found := s.cfg.Broker.AdminToken(cookies[0].Value)
+	return token, found && token.Parent != ""
+}
+
+// sessionOperator authenticates a call of the console by its cookie.
+func (s *Server) sessionOperator(r *http.Request) (operator, *Refusal) {
+	token, found := s.session(r)
+	switch {
+	case !found:
+		return operator{}, Refuse(CodeAuthRequired, "an admin token is required")
+	case !fromConsole(r):
+		return operator{}, refuseForeign()
+	}
+	return operator{token: token, address: s.requestAddress(r), via: "console"}, nil
+}
+
+// fromConsole reports whether a request was made by the console's own page, which
+// a cookie alone does not show.
+func fromConsole(r *http.Request) bool {
+	if r.Header.Get(consoleHeader) != "1" {
+		return false
+	}
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "none", "same-origin":
+	default:
+		return false
+	}
+	origins := r.Header.Values("Origin")
+	return len(origins) == 0 || len(origins) == 1 && ownOrigin(origins[0], r.Host)
+}
+
+func refuseForeign() *Refusal {
+	return Refuse(CodeForbidden, "a console session is for calls of the console's own page only")
+}
+
+func (s *Server) newCookie(r *http.Request, value string, maxAge int) *http.Cookie {
+	return &http.Cookie{
+		Name: s.cookieName(r), Value: value, Path: "/", MaxAge: maxAge,
+		Secure: s.overTLS(r), HttpOnly: true, SameSite: http.SameSiteStrictMode,
+	}
+}
+
+// cookieName is under the prefix by which browsers keep others from setting the
+// cookie; they take it over TLS only.
+func (s *Server) cookieName(r *http.Request) string {
+	if s.overTLS(r) {
+		return "__Host-" + sessionCookie
+	}
+	return sessionCookie
+}
+
+// overTLS reports whether the browser speaks TLS, to this node or to a trusted
+// proxy before it.
+func (s *Server) overTLS(r *http.Request) bool {
+	return s.cfg.TLS != nil || s.trusted(hostOf(r.RemoteAddr)) && r.Header.Get("X-Forwarded-Proto") == "https"
+}

@@ -1,0 +1,172 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// browser is a page of the console: it has a cookie and says where it comes from.
+type browser struct {
+	h      *harness
+	cookie *http.Cookie
+}
+
+// call makes a call as the console's own page, but for the headers given.
+func (b *browser) call(method, path, body string, header ...string) (*http.Response, map[string]any) {
+	headers := map[string]string{
+		"Content-Type": "application/json", consoleHeader: "1",
+		"Sec-Fetch-Site": "same-origin", "Origin": "http://" + b.h.addr,
+	}
+	if b.cookie != nil {
+		headers["Cookie"] = b.cookie.Name + "=" + b.cookie.Value
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		headers[header[i]] = header[i+1]
+	}
+	var flat []string
+	for name, value := range headers {
+		if value != "" {
+			flat = append(flat, name, value)
+		}
+	}
+	return b.h.do(method, path, body, flat...)
+}
+
+// signIn signs in and keeps the cookie as a browser does.
+func (b *browser) signIn(token string) *http.Response {
+	b.h.t.Helper()
+	res, _ := b.call("POST", "/console/session", `{"token":"`+token+`"}`)
+	for _, cookie := range res.Cookies() {
+		b.cookie = cookie
+	}
+	return res
+}
+
+func (b *browser) wantStatus(want int, method, path, body string, header ...string) {
+	b.h.t.Helper()
+	if res, answer := b.call(method, path, body, header...); res.StatusCode != want {
+		b.h.t.Errorf("%s %s %q: %d %v, want %d", method, path, header, res.StatusCode, answer, want)
+	}
+}
+
+func TestConsoleSignsInAndOut(t *testing.T) {
+	h := newHarness(t, "portable")
+	b := &browser{h: h}
+	b.wantStatus(401, "GET", "/admin/v1/projects", "")
+	if res := b.signIn(adminToken); res.StatusCode != 204 {
+		t.Fatalf("sign-in: %s", res.Status)
+	}
+	c := b.cookie
+	if c.Name != "aptlyd_session" || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Secure || c.MaxAge != 12*3600 || c.Domain != "" {
+		t.Errorf("cookie %+v", c)
+	}
+	if strings.Contains(c.Value, adminToken) {
+		t.Error("the cookie holds the admin token")
+	}
+	b.wantStatus(201, "POST", "/admin/v1/projects", `{"name":"by cookie"}`)
+	if last := h.broker.Audit(0, 1)[0].By; last.ID != fsm.FirstAdminToken || last.Via != "console" {
+		t.Errorf("the change was made by %+v", last)
+	}
+
+	if res, _ := b.call("DELETE", "/console/session", ""); res.StatusCode != 204 || res.Cookies()[0].MaxAge >= 0 {
+		t.Errorf("sign-out: %s %v", res.Status, res.Cookies())
+	}
+	b.wantStatus(401, "GET", "/admin/v1/projects", "") // the same cookie again
+	b.wantStatus(204, "DELETE", "/console/session", "")
+}
+
+func TestConsoleSessionsAreForTheConsoleOnly(t *testing.T) {
+	h := newHarness(t, "portable")
+	b := &browser{h: h}
+	b.signIn(adminToken)
+	const body = `{"name":"forged"}`
+	for _, forged := range [][]string{
+		{"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"},
+		{"Origin", "https://evil.example", "Sec-Fetch-Site", ""}, // an old browser
+		{"Origin", "", "Sec-Fetch-Site", "cross-site"},
+		{"Origin", "null", "Sec-Fetch-Site", ""},
+		{"Origin", "http://localhost:1", "Sec-Fetch-Site", "same-site"},
+		{consoleHeader, ""}, // a form or an image
+	} {
+		b.wantStatus(403, "POST", "/admin/v1/projects", body, forged...)
+		b.wantStatus(403, "GET", "/admin/v1/projects", "", forged...)
+		b.wantStatus(403, "POST", "/console/session", `{"token":"`+adminToken+`"}`, forged...)
+		b.wantStatus(403, "DELETE", "/console/session", "", forged...)
+	}
+	b.wantStatus(200, "GET", "/admin/v1/projects", "", "Origin", "", "Sec-Fetch-Site", "")
+	// The session's text is no admin token, and the admin token no session.
+	b.wantStatus(401, "GET", "/admin/v1/projects", "", "Cookie", "", "Authorization", "Bearer "+b.cookie.Value)
+	b.wantStatus(401, "POST", "/console/session", `{"token":"`+b.cookie.Value+`"}`)
+	b.wantStatus(401, "GET", "/admin/v1/projects", "", "Cookie", sessionCookie+"="+adminToken)
+	b.wantStatus(401, "GET", "/admin/v1/projects", "", "Cookie", sessionCookie+"="+b.cookie.Value+"; "+sessionCookie+"=x")
+}
+
+func TestConsoleSessionIsNewAtEachSignIn(t *testing.T) {
+	h := newHarness(t, "portable")
+	planted := &browser{h: h, cookie: &http.Cookie{Name: sessionCookie, Value: "planted-by-an-attacker"}}
+	planted.signIn(adminToken)
+	if planted.cookie.Value == "planted-by-an-attacker" {
+		t.Fatal("the session was not chosen by the node")
+	}
+	first := *planted.cookie
+	planted.signIn(adminToken)
+	if planted.cookie.Value == first.Value {
+		t.Error("two sign-ins share a session")
+	}
+	old := &browser{h: h, cookie: &first}
+	old.wantStatus(401, "GET", "/admin/v1/projects", "")
+	planted.wantStatus(200, "GET", "/admin/v1/projects", "")
+}
+
+func TestConsoleSessionHasTheRoleOfItsToken(t *testing.T) {
+	h := newHarness(t, "portable")
+	_, made := h.admin("POST", "/tokens", `{"name":"ada","role":"viewer"}`)
+	b := &browser{h: h}
+	b.signIn(made["token"].(string))
+	if _, me := b.call("GET", "/admin/v1/whoami", ""); me["name"] != "ada" || me["role"] != "viewer" || me["expiresAt"] == nil {
+		t.Errorf("signed in as %v", me)
+	}
+	for _, route := range h.server.adminRoutes() {
+		want := route.needs != fsm.Viewer
+		path := strings.NewReplacer("{id}", "x", "{name}", "x").Replace(route.path)
+		res, answer := b.call(route.method, "/admin/v1"+path, "")
+		if refused := answer["code"] == string(CodeForbidden); refused != want {
+			t.Errorf("a viewer's %s %s: %s %v", route.method, path, res.Status, answer)
+		}
+	}
+}
+
+func TestConsoleSignInSlowsGuessing(t *testing.T) {
+	h := newHarness(t, "portable")
+	b := &browser{h: h}
+	for range guessBurst {
+		b.wantStatus(401, "POST", "/console/session", `{"token":"wrong"}`)
+	}
+	res, _ := b.call("POST", "/console/session", `{"token":"`+adminToken+`"}`)
+	if res.StatusCode != 429 || res.Header.Get("Retry-After") == "" {
+		t.Errorf("after %d wrong tokens: %s", guessBurst, res.Status)
+	}
+	for _, body := range []string{`{}`, `{"token":""}`, `{"token":1}`, `{"token":"a","token":"b"}`, `nonsense`} {
+		(&browser{h: newHarness(t, "portable")}).wantStatus(400, "POST", "/console/session", body)
+	}
+	b.wantStatus(405, "GET", "/console/session", "")
+}
+
+func TestConsoleCookieOverTLS(t *testing.T) {
+	h := newHarness(t, "portable", func(c *Config) { c.TrustedProxies = append(c.TrustedProxies, prefix("127.0.0.0/8")) })
+	b := &browser{h: h}
+	over := []string{"X-Forwarded-Proto", "https", "Origin", "https://" + h.addr}
+	res, _ := b.call("POST", "/console/session", `{"token":"`+adminToken+`"}`, over...)
+	if res.StatusCode != 204 {
+		t.Fatalf("sign-in: %s", res.Status)
+	}
+	b.cookie = res.Cookies()[0]
+	if b.cookie.Name != "__Host-aptlyd_session" || !b.cookie.Secure || b.cookie.Path != "/" {
+		t.Errorf("cookie %+v", b.cookie)
+	}
+	b.wantStatus(200, "GET", "/admin/v1/projects", "", over...)
+	b.wantStatus(401, "GET", "/admin/v1/projects", "")
+}

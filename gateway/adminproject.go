@@ -21,19 +21,23 @@ type projectJSON struct {
 	AllowedOrigins     []string   `json:"allowedOrigins"`
 	AllowNativeClients bool       `json:"allowNativeClients"`
 	Rules              []ruleJSON `json:"rules"`
+	Access             accessJSON `json:"access"`
+	Quotas             quotasJSON `json:"quotas"`
 	CreatedAt          int64      `json:"createdAt"`
 	Keys               []keyJSON  `json:"keys"`
 }
 
 type keyJSON struct {
-	ID        string        `json:"id"`
-	Kind      fsm.KeyKind   `json:"kind"`
-	Name      string        `json:"name"`
-	Key       string        `json:"key,omitempty"` // full text, where it may be shown
-	Prefix    string        `json:"prefix,omitempty"`
-	CreatedAt int64         `json:"createdAt"`
-	ExpiresAt int64         `json:"expiresAt,omitempty"`
-	Replaces  *replacesJSON `json:"replaces,omitempty"`
+	ID            string        `json:"id"`
+	Kind          fsm.KeyKind   `json:"kind"`
+	Name          string        `json:"name"`
+	Key           string        `json:"key,omitempty"` // full text, where it may be shown
+	Prefix        string        `json:"prefix,omitempty"`
+	SigningSecret string        `json:"signingSecret,omitempty"` // of a server key, when it is made
+	CreatedAt     int64         `json:"createdAt"`
+	LastUsedAt    int64         `json:"lastUsedAt,omitempty"`
+	ExpiresAt     int64         `json:"expiresAt,omitempty"`
+	Replaces      *replacesJSON `json:"replaces,omitempty"`
 }
 
 type replacesJSON struct {
@@ -46,12 +50,13 @@ func showProject(p *fsm.Project, keys []keyJSON) projectJSON {
 	if origins == nil {
 		origins = []string{}
 	}
-	return projectJSON{p.ID, p.Name, origins, p.AllowNativeClients, showRules(p.Rules), p.CreatedAt, keys}
+	return projectJSON{p.ID, p.Name, origins, p.AllowNativeClients, showRules(p.Rules),
+		showAccess(p.Access), quotasJSON(p.Quotas), p.CreatedAt, keys}
 }
 
 // showIssued shows a key at the only moment that its text is known.
 func showIssued(k IssuedKey) keyJSON {
-	return keyJSON{ID: k.ID, Kind: k.Kind, Name: k.Name, Key: k.Secret, CreatedAt: k.CreatedAt}
+	return keyJSON{ID: k.ID, Kind: k.Kind, Name: k.Name, Key: k.Secret, SigningSecret: k.SigningSecret, CreatedAt: k.CreatedAt}
 }
 
 func showKeys(keys []fsm.Key) []keyJSON {
@@ -59,7 +64,7 @@ func showKeys(keys []fsm.Key) []keyJSON {
 	for i, k := range keys {
 		shown[i] = keyJSON{
 			ID: k.ID, Kind: k.Kind, Name: k.Name, Key: k.Text, Prefix: k.Prefix,
-			CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt,
+			CreatedAt: k.CreatedAt, LastUsedAt: k.LastUsedAt, ExpiresAt: k.ExpiresAt,
 		}
 	}
 	return shown
@@ -100,7 +105,7 @@ func (s *Server) getProject(r *http.Request) (int, any, error) {
 
 var (
 	newProjectShape = objectShape{strict: true, names: []string{"name", "allowedOrigins", "allowNativeClients"}}
-	projectShape    = objectShape{strict: true, names: []string{"name", "allowedOrigins", "allowNativeClients", "rules"}}
+	projectShape    = objectShape{strict: true, names: []string{"name", "allowedOrigins", "allowNativeClients", "rules", "access", "quotas"}}
 	newKeyShape     = objectShape{strict: true, names: []string{"kind", "name"}}
 	rotateShape     = objectShape{strict: true, names: []string{"overlap"}}
 )
@@ -108,7 +113,7 @@ var (
 // readProject reads the fields of a project that a body holds.
 func readProject(r *http.Request, shape *objectShape) (fsm.UpdateProject, error) {
 	var change fsm.UpdateProject
-	var values [4][]byte
+	var values [6][]byte
 	if err := adminBody(r, shape, values[:]); err != nil {
 		return change, err
 	}
@@ -139,6 +144,20 @@ func readProject(r *http.Request, shape *objectShape) (fsm.UpdateProject, error)
 			return change, Refuse(CodeInvalidMessage, err.Error())
 		}
 		change.Rules = &rules
+	}
+	if values[4] != nil {
+		access, err := parseAccess(values[4])
+		if err != nil {
+			return change, Refuse(CodeInvalidMessage, err.Error())
+		}
+		change.Access = &access
+	}
+	if values[5] != nil {
+		quotas, err := parseQuotas(values[5])
+		if err != nil {
+			return change, Refuse(CodeInvalidMessage, err.Error())
+		}
+		change.Quotas = &quotas
 	}
 	return change, nil
 }

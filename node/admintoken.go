@@ -8,7 +8,13 @@ import (
 )
 
 // AdminToken implements gateway.Broker.
-func (n *Node) AdminToken(text string) (fsm.AdminToken, bool) { return n.state.AdminTokenByText(text) }
+func (n *Node) AdminToken(text string) (fsm.AdminToken, bool) {
+	token, ok := n.state.AdminTokenByText(text)
+	if ok {
+		n.KeyUsed(token.ID)
+	}
+	return token, ok
+}
 
 // AdminTokens implements gateway.Operator.
 func (n *Node) AdminTokens(cursor string, limit int) []fsm.AdminToken {

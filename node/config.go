@@ -29,6 +29,10 @@ type Config struct {
 	BootstrapExpect int      // how many nodes form the cluster the first time
 	ClusterSecret   string   // shared by the nodes of a cluster
 
+	// NewKeyring begins a new keyring where none of the cluster secrets opens that of
+	// the cluster: what signed tokens until then is lost.
+	NewKeyring bool
+
 	AdminToken         string // the cluster's; made by the node that bootstraps when empty
 	BootstrapPublicKey string // preset keys of project "default"
 	BootstrapServerKey string

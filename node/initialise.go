@@ -14,9 +14,10 @@ import (
 
 // Credentials are what the node that forms a cluster tells its operator, once.
 type Credentials struct {
-	AdminToken string // empty when it was given
-	PublicKey  string
-	ServerKey  string
+	AdminToken    string // empty when it was given
+	PublicKey     string
+	ServerKey     string
+	SigningSecret string // of the server key
 }
 
 // DefaultProject is the name of the project a new cluster begins with.
@@ -76,7 +77,7 @@ func (n *Node) makeFirstState(ctx context.Context) error {
 	if err := n.sign(&server, keyring); err != nil {
 		return fmt.Errorf("make signing secret: %w", err)
 	}
-	creds.PublicKey, creds.ServerKey = public.Secret, server.Secret
+	creds.PublicKey, creds.ServerKey, creds.SigningSecret = public.Secret, server.Secret, server.SigningSecret
 
 	init := fsm.Init{
 		By:             n.self(),

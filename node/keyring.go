@@ -35,9 +35,9 @@ const (
 // keeps secrets from being seen by accident, not from whoever has the state.
 const noSecret = "aptlyd without cluster secret"
 
-// errKeyring says that the keyring is sealed under a secret that this node was not
+// ErrKeyring says that the keyring is sealed under a secret that this node was not
 // given.
-var errKeyring = errors.New("the keyring of the cluster is sealed under another cluster secret")
+var ErrKeyring = errors.New("the cluster's keyring is sealed under a cluster secret that this node does not have")
 
 // keyring opens the cluster's keyring with this node's secrets.
 type keyring struct {
@@ -71,7 +71,7 @@ func (k *keyring) sealKey(key []byte) ([]byte, error) {
 	return seal(sealed, derive([]byte(secret), purposeKeyring, 32), key, purposeKeyring)
 }
 
-// open returns the key-encryption key of a sealed keyring. The error is errKeyring
+// open returns the key-encryption key of a sealed keyring. The error is ErrKeyring
 // when it is not sealed under a secret of this node.
 func (k *keyring) open(sealed []byte) ([]byte, error) {
 	k.mu.Lock()
@@ -81,7 +81,7 @@ func (k *keyring) open(sealed []byte) ([]byte, error) {
 	}
 	secret, ok := k.sealedUnder(sealed)
 	if !ok {
-		return nil, errKeyring
+		return nil, ErrKeyring
 	}
 	key, err := unseal(derive([]byte(secret), purposeKeyring, 32), sealed[1+secretMark:], purposeKeyring)
 	if err != nil {

@@ -33,6 +33,7 @@ type Node struct {
 	cluster *cluster.Cluster
 	gateway *gateway.Server
 	keyring *keyring
+	keyUses *keyUses
 	disk    diskWatch
 	latency *publishTimer
 	history history
@@ -83,6 +84,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		cancel: cancel,
 
 		keyring:   newKeyring(cfg.secrets()),
+		keyUses:   newKeyUses(),
 		latency:   newPublishTimer(),
 		startedAt: time.Now(),
 
@@ -183,6 +185,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.serving.Go(func() { n.recordHistory(ctx) })
 	n.serving.Go(func() { n.announcer.run(ctx) })
 	n.serving.Go(func() { n.tendPeers(ctx) })
+	n.serving.Go(func() { n.upkeep(ctx) })
 	n.serving.Go(func() { n.serve(ctx) })
 	return n, nil
 }
@@ -231,6 +234,9 @@ func (n *Node) join(ctx context.Context) error {
 	}
 	if n.cfg.AdminToken != "" && !n.owner(n.cfg.AdminToken) {
 		return ErrAdminToken
+	}
+	if err := n.openKeyring(ctx); err != nil {
+		return err
 	}
 	return nil
 }

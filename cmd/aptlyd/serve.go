@@ -73,7 +73,8 @@ over the file.`,
 	f.StringSliceVar(&cfg.Join, "join", cfg.Join, "gossip addresses of any nodes; may name the node itself")
 	f.IntVar(&cfg.BootstrapExpect, "bootstrap-expect", cfg.BootstrapExpect, "how many nodes form the cluster the first time; ignored ever after")
 	f.StringVar(&cfg.ClusterSecret, "cluster-secret", cfg.ClusterSecret, "shared secret of the nodes")
-	f.StringVar(&cfg.AdminToken, "admin-token", cfg.AdminToken, "the cluster's admin token (default: made by the node that bootstraps, printed once)")
+	f.BoolVar(&cfg.NewKeyring, "new-keyring", cfg.NewKeyring, "where the cluster secret that sealed the signing secrets is lost: start without them")
+	f.StringVar(&cfg.AdminToken, "admin-token", cfg.AdminToken, "the cluster's first admin token, or another of its owners (default: made by the node that bootstraps, printed once)")
 	f.StringVar(&cfg.BootstrapPublicKey, "bootstrap-public-key", cfg.BootstrapPublicKey, `preset public key of project "default"`)
 	f.StringVar(&cfg.BootstrapServerKey, "bootstrap-server-key", cfg.BootstrapServerKey, `preset server key of project "default"`)
 	f.StringVar(&cfg.TLSCert, "tls-cert", cfg.TLSCert, "PEM file of the certificate to serve clients with, with its chain; read again when it changes")
@@ -191,11 +192,12 @@ func consoleURL(addr net.Addr, encrypted bool) string {
 func printWelcome(w io.Writer, c node.Credentials, console string) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nA new cluster. These secrets are shown once, so keep them:\n\n")
-	fmt.Fprintf(&b, "  public key   %s\n", c.PublicKey)
-	fmt.Fprintf(&b, "  server key   %s\n", c.ServerKey)
+	fmt.Fprintf(&b, "  public key      %s\n", c.PublicKey)
+	fmt.Fprintf(&b, "  server key      %s\n", c.ServerKey)
+	fmt.Fprintf(&b, "  signing secret  %s\n", c.SigningSecret)
 	if c.AdminToken != "" {
-		fmt.Fprintf(&b, "  admin token  %s\n", c.AdminToken)
+		fmt.Fprintf(&b, "  admin token     %s\n", c.AdminToken)
 	}
-	fmt.Fprintf(&b, "  console      %s\n\n", console)
+	fmt.Fprintf(&b, "  console         %s\n\n", console)
 	io.WriteString(w, b.String()) //nolint:errcheck // standard output is gone: nobody is left to tell
 }

@@ -1,0 +1,154 @@
+package gateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+const (
+	maxPatterns = 100 // of each list in a project's access
+	maxQuota    = 1_000_000_000
+)
+
+// accessJSON is what public keys of a project may do, as the admin API shows it.
+type accessJSON struct {
+	Subscribe []string    `json:"subscribe"`
+	Publish   []grantJSON `json:"publish"`
+}
+
+type grantJSON struct {
+	Pattern string  `json:"pattern"`
+	Rate    float64 `json:"rate"`
+	Burst   int     `json:"burst"`
+}
+
+type quotasJSON struct {
+	Connections int     `json:"connections"`
+	Channels    int     `json:"channels"`
+	PublishRate float64 `json:"publishRate"`
+}
+
+func showAccess(a fsm.Access) accessJSON {
+	shown := accessJSON{a.Subscribe, make([]grantJSON, len(a.Publish))}
+	if a.Subscribe == nil {
+		shown.Subscribe = []string{"*"}
+	}
+	for i, grant := range a.Publish {
+		shown.Publish[i] = grantJSON(grant)
+	}
+	return shown
+}
+
+var (
+	accessShape = objectShape{strict: true, names: []string{"subscribe", "publish"}}
+	grantShape  = objectShape{strict: true, names: []string{"pattern", "rate", "burst"}}
+	quotasShape = objectShape{strict: true, names: []string{"connections", "channels", "publishRate"}}
+)
+
+// parseAccess reads what public keys may do. What is left out is as in a new
+// project: subscribe to everything, publish nothing.
+func parseAccess(raw []byte) (fsm.Access, error) {
+	var access fsm.Access
+	var values [2][]byte
+	if err := accessShape.scan(raw, maxNesting, values[:]); err != nil {
+		return access, fmt.Errorf("access: %w", err)
+	}
+	if values[0] != nil {
+		access.Subscribe = []string{}
+		err := scanList(values[0], maxPatterns, func(raw []byte) error {
+			pattern, err := parsePatternName(raw)
+			access.Subscribe = append(access.Subscribe, pattern)
+			return err
+		})
+		if err != nil {
+			return access, fmt.Errorf("access: subscribe: %w", err)
+		}
+	}
+	if values[1] != nil {
+		err := scanList(values[1], maxPatterns, func(raw []byte) error {
+			grant, err := parseGrant(raw)
+			access.Publish = append(access.Publish, grant)
+			return err
+		})
+		if err != nil {
+			return access, fmt.Errorf("access: publish: %w", err)
+		}
+	}
+	return access, nil
+}
+
+// parseGrant reads one element of publish. A burst that is left out is a second's
+// worth of the rate.
+func parseGrant(raw []byte) (fsm.PublishGrant, error) {
+	var grant fsm.PublishGrant
+	var values [3][]byte
+	err := grantShape.scan(raw, maxNesting, values[:])
+	if err != nil {
+		return grant, err
+	}
+	if grant.Pattern, err = parsePatternName(values[0]); err != nil {
+		return grant, err
+	}
+	var ok bool
+	if grant.Rate, ok = quantity(values[1]); !ok || grant.Rate == 0 {
+		return grant, fmt.Errorf("rate is not a number above 0 and up to %d", maxQuota)
+	}
+	grant.Burst = int(math.Ceil(grant.Rate))
+	if values[2] != nil {
+		n, ok := wholeNumber(values[2])
+		if !ok || n < 1 || n > maxQuota {
+			return grant, fmt.Errorf("burst is not a whole number from 1 to %d", maxQuota)
+		}
+		grant.Burst = int(n)
+	}
+	return grant, nil
+}
+
+// parseQuotas reads quotas; one that is left out is 0, which bounds nothing.
+func parseQuotas(raw []byte) (fsm.Quotas, error) {
+	var quotas fsm.Quotas
+	var values [3][]byte
+	if err := quotasShape.scan(raw, maxNesting, values[:]); err != nil {
+		return quotas, fmt.Errorf("quotas: %w", err)
+	}
+	for i, quota := range []*int{&quotas.Connections, &quotas.Channels} {
+		if values[i] == nil {
+			continue
+		}
+		n, ok := wholeNumber(values[i])
+		if !ok || n > maxQuota {
+			return quotas, fmt.Errorf("quotas: %s is not a whole number from 0 to %d", quotasShape.names[i], maxQuota)
+		}
+		*quota = int(n)
+	}
+	if values[2] != nil {
+		var ok bool
+		if quotas.PublishRate, ok = quantity(values[2]); !ok {
+			return quotas, fmt.Errorf("quotas: publishRate is not a number from 0 to %d", maxQuota)
+		}
+	}
+	return quotas, nil
+}
+
+// quantity reads a number from 0 to maxQuota.
+func quantity(raw []byte) (float64, bool) {
+	var n float64
+	if raw == nil || isNull(raw) || json.Unmarshal(raw, &n) != nil {
+		return 0, false
+	}
+	return n, n >= 0 && n <= maxQuota
+}
+
+// scanList calls each for every element of a list of at most limit.
+func scanList(raw []byte, limit int, each func(raw []byte) error) error {
+	count := 0
+	return scanArray(raw, maxNesting, func(raw []byte) error {
+		if count++; count > limit {
+			return fmt.Errorf("more than %d", limit)
+		}
+		return each(raw)
+	})
+}

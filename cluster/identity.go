@@ -55,7 +55,7 @@ type identity struct {
 
 // openIdentity reads node.json in dir, or makes it when there is none.
 func openIdentity(dir string) (*identity, error) {
-	id := &identity{path: filepath.Join(dir, "node.json")}
+	id := &identity{path: filepath.Join(dir, IdentityFile)}
 	raw, err := os.ReadFile(id.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -38,6 +38,9 @@ func eventful(t *testing.T) *machine {
 		m.publish(1, ChannelKey{projectID, "few"}, fmt.Sprintf(`"f%d"`, i+1))
 	}
 	m.publishID(1, news, "id")
+	// What the old rule let go does not come back under a wider one.
+	m.must(UpdateProject{ID: projectID, Rules: &[]Rule{{Pattern: "*", KeepMessages: 1000, KeepFor: time.Hour}}}.Encode())
+	m.publish(1, ChannelKey{projectID, "few"}, `"f301"`)
 	return m
 }
 

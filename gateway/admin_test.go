@@ -137,6 +137,16 @@ func TestAdminLists(t *testing.T) {
 	if len(list["projects"].([]any)) != 1 || list["next"] != "" {
 		t.Errorf("got %v", list)
 	}
+	res, body := h.do("GET", "/admin/v1/backup", "", "Authorization", "Bearer "+adminToken)
+	if res.StatusCode != 200 || body["everything"] != true || res.ContentLength != int64(len(`{"everything":true}`)) {
+		t.Errorf("backup: %d %v %d", res.StatusCode, body, res.ContentLength)
+	}
+	if res, _ := h.do("GET", "/admin/v1/backup", "", "Authorization", "Bearer another"); res.StatusCode != 401 {
+		t.Errorf("backup without the token: %d", res.StatusCode)
+	}
+	if res, _ := h.do("POST", "/admin/v1/backup", "", "Authorization", "Bearer "+adminToken); res.StatusCode != 405 {
+		t.Errorf("POST backup: %d", res.StatusCode)
+	}
 	if status, _ := h.admin("DELETE", "/members/n2", ""); status != 204 {
 		t.Errorf("remove a member: %d", status)
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
-// adminCall answers one call of the admin API: a status and what to encode,
-// nil for nothing.
+// adminCall answers one call of the admin API: a status and what to encode, or to
+// send when it is a *download, nil for nothing.
 type adminCall func(r *http.Request) (status int, answer any, err error)
 
 // adminRoute is one call of the admin API and the least role that may make it.
@@ -56,6 +56,7 @@ func (s *Server) adminRoutes() []adminRoute {
 		{"PATCH", "/settings", owner, s.updateSettings},
 		{"GET", "/metrics/history", viewer, s.metricsHistory},
 		{"GET", "/status", viewer, s.clusterStatus},
+		{"GET", "/backup", owner, s.backup},
 		{"DELETE", "/members/{name}", owner, s.removeMember},
 	}
 }
@@ -107,11 +108,14 @@ func (s *Server) adminPath(methods map[string]adminRoute) http.HandlerFunc {
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
 		status, answer, err := route.call(r.WithContext(context.WithValue(r.Context(), operatorKey{}, op)))
+		file, isFile := answer.(*download)
 		switch {
 		case err != nil:
 			s.refuseAdmin(w, s.refusalOf(err, r.Method+" "+r.URL.Path))
 		case answer == nil:
 			w.WriteHeader(status)
+		case isFile:
+			s.send(w, status, file)
 		default:
 			writeJSON(w, status, answer)
 		}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
@@ -105,6 +106,9 @@ type Operator interface {
 	UpdateSettings(ctx context.Context, change fsm.UpdateSettings) (fsm.Settings, error)
 	// History is what the cluster did in the last minutes, at most 60.
 	History(ctx context.Context, minutes int) (History, error)
+	// Backup opens the state of the cluster, of so many bytes, as it is at the time of
+	// the call or later. The reader must be closed.
+	Backup(ctx context.Context) (r io.ReadCloser, size int64, err error)
 	// RemoveMember takes the node with this name or id out of the cluster, unless
 	// that would cost the quorum.
 	RemoveMember(ctx context.Context, name string) error

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strings"
@@ -596,6 +597,11 @@ func (b *fakeBroker) History(context.Context, int) (History, error) {
 
 func (b *fakeBroker) Connections(_ context.Context, keyID, cursor string, limit int) ([]ConnectionStatus, error) {
 	return b.observer.(*Server).Connections(keyID, cursor, limit), nil
+}
+
+func (b *fakeBroker) Backup(context.Context) (io.ReadCloser, int64, error) {
+	const everything = `{"everything":true}`
+	return io.NopCloser(strings.NewReader(everything)), int64(len(everything)), nil
 }
 
 func (b *fakeBroker) RemoveMember(_ context.Context, name string) error {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,8 +36,10 @@ type Node struct {
 	keyring *keyring
 	keyUses *keyUses
 	disk    diskWatch
-	latency *publishTimer
-	history history
+
+	backingUp atomic.Bool // a Backup is being read
+	latency   *publishTimer
+	history   history
 
 	startedAt time.Time
 
@@ -76,6 +79,9 @@ func Start(cfg Config) (_ *Node, err error) {
 	}
 	if err := prepareDataDir(cfg.DataDir); err != nil {
 		return nil, err
+	}
+	if exists(cfg.DataDir, foundingDir) {
+		return nil, errUnfinished
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	n := &Node{

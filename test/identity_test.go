@@ -55,20 +55,7 @@ func TestWipedNodeComesBackAsANewMember(t *testing.T) {
 	if err := c.Restart(within(t, deadline), wiped); exitCode(err) != 2 {
 		t.Fatalf("a newcomer with the name of a member that may live: %v", err)
 	}
-	for {
-		err := c.Restart(within(t, deadline), wiped)
-		if err == nil {
-			break
-		}
-		// A new leader begins to listen anew.
-		if exitCode(err) != 2 || time.Since(killed) > 3*deadline {
-			t.Fatalf("%v after the node was wiped: %v", time.Since(killed), err)
-		}
-		select {
-		case <-time.After(time.Second):
-		case <-t.Context().Done():
-		}
-	}
+	awaitRestart(t, c, wiped, killed)
 	took := time.Since(killed)
 	t.Logf("back after %v", took)
 	// The last sign of life may be a moment older than the kill.

@@ -46,16 +46,25 @@ func (r *remote) addKeyFlags(cmd *cobra.Command) {
 // leave out is taken from the environment, and the call is bounded in time.
 func (r *remote) withAdmin(run func(context.Context, *cobra.Command, *client.Admin, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := fillFlags(cmd.Flags(), ""); err != nil {
+		admin, err := r.admin(cmd)
+		if err != nil {
 			return err
-		}
-		if r.adminToken == "" {
-			return misuse{errors.New("--admin-token (or APTLYD_ADMIN_TOKEN) is needed")}
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), callTimeout)
 		defer cancel()
-		return run(ctx, cmd, &client.Admin{BaseURL: r.server, Token: r.adminToken}, args)
+		return run(ctx, cmd, admin, args)
 	}
+}
+
+// admin returns the client of the admin API that the flags describe.
+func (r *remote) admin(cmd *cobra.Command) (*client.Admin, error) {
+	if err := fillFlags(cmd.Flags(), ""); err != nil {
+		return nil, err
+	}
+	if r.adminToken == "" {
+		return nil, misuse{errors.New("--admin-token (or APTLYD_ADMIN_TOKEN) is needed")}
+	}
+	return &client.Admin{BaseURL: r.server, Token: r.adminToken}, nil
 }
 
 // connect returns a connected client.

@@ -1,0 +1,45 @@
+package node
+
+import (
+	"context"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/aptlyd/aptlyd/gateway"
+)
+
+// freshTimeout bounds the wait for a node to be up to date.
+const freshTimeout = 10 * time.Second
+
+// Backup implements gateway.Operator. One at a time: what is overwritten meanwhile
+// makes the state file grow.
+func (n *Node) Backup(ctx context.Context) (io.ReadCloser, int64, error) {
+	if !n.backingUp.CompareAndSwap(false, true) {
+		return nil, 0, gateway.Refuse(gateway.CodeConflict, "another backup of this node is under way")
+	}
+	ctx, cancel := context.WithTimeout(ctx, freshTimeout)
+	defer cancel()
+	if err := n.CatchUp(ctx); err != nil {
+		n.backingUp.Store(false)
+		return nil, 0, err
+	}
+	r, size, _, _, err := n.state.Export()
+	if err != nil {
+		n.backingUp.Store(false)
+		return nil, 0, err
+	}
+	return &backup{r, &n.backingUp}, size, nil
+}
+
+// backup is a stream whose end lets the next one begin.
+type backup struct {
+	io.ReadCloser
+	running *atomic.Bool
+}
+
+func (b *backup) Close() error {
+	err := b.ReadCloser.Close()
+	b.running.Store(false)
+	return err
+}

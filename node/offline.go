@@ -1,0 +1,187 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/aptlyd/aptlyd/cluster"
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// ErrInUse says that a node runs on a data folder.
+var ErrInUse = cluster.ErrInUse
+
+// Summary says what a state holds.
+type Summary = fsm.Summary
+
+// CheckBackup reads a whole backup, its checksum and every record, and says what it
+// holds.
+func CheckBackup(file string) (Summary, error) { return fsm.CheckBackup(file) }
+
+// Restore makes in dir, which must be empty or not exist, the data folder of a node
+// that is a new cluster with the state in a backup. On error nothing is left in dir.
+func Restore(file, dir string) (f Founded, err error) {
+	made := !exists(dir)
+	if err := prepareDataDir(dir); err != nil {
+		return f, err
+	}
+	defer func() {
+		if err != nil && made {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, lockFile)), os.Remove(dir))
+		}
+	}()
+	err = withFolder(dir, func(*cluster.Folder) error {
+		if f, err = resume(dir); err != nil || f.Resumed {
+			return err
+		}
+		names, err := content(dir)
+		if err != nil {
+			return err
+		}
+		if len(names) > 0 {
+			return &ConfigError{"data-dir", fmt.Sprintf("%s is not empty: it holds %s; a backup is restored to an empty folder", dir, names[0])}
+		}
+		f, err = found(dir, func(state string, founding fsm.Founding) (Summary, error) {
+			return fsm.RefoundBackup(file, state, founding)
+		})
+		return err
+	})
+	return f, err
+}
+
+// Inspect says whose a data folder is. No node may run on it.
+func Inspect(dir string) (o cluster.Owner, err error) {
+	err = withFolder(dir, func(folder *cluster.Folder) error {
+		o, err = folder.Owner()
+		return err
+	})
+	return o, err
+}
+
+// Recover makes the node whose data folder is dir the only member of a new cluster,
+// with everything that the folder holds: its state and, unless withoutLog, what its
+// log has beyond. What was there before is kept in Founded.Replaced.
+func Recover(dir string, withoutLog bool, log *slog.Logger) (f Founded, err error) {
+	err = withFolder(dir, func(folder *cluster.Folder) error {
+		if f, err = resume(dir); err != nil || f.Resumed {
+			return err
+		}
+		if _, err := folder.Owner(); err != nil {
+			return err
+		}
+		f, err = found(dir, func(state string, founding fsm.Founding) (Summary, error) {
+			from := filepath.Join(dir, stateDir)
+			if !withoutLog {
+				// On a copy: what is applied here may never have been committed, and
+				// the decision is not made yet.
+				replayed := filepath.Join(dir, foundingDir, "replayed")
+				if err := replay(folder, from, replayed, log); err != nil {
+					return Summary{}, err
+				}
+				from = replayed
+			}
+			summary, err := fsm.Refound(from, state, founding)
+			if err == nil && !withoutLog {
+				err = os.RemoveAll(from)
+			}
+			return summary, err
+		})
+		return err
+	})
+	return f, err
+}
+
+// replay copies a state and brings it to the end of the folder's log.
+func replay(folder *cluster.Folder, from, to string, log *slog.Logger) error {
+	if err := copyDir(from, to); err != nil {
+		return fmt.Errorf("copy state: %w", err)
+	}
+	// A state that cannot go on ends the goroutine that it finds out on.
+	result := make(chan error, 2)
+	go func() {
+		failure := errors.New("the log could not be replayed")
+		defer func() { result <- failure }()
+		failure = replayInto(folder, to, log, func(err error) {
+			result <- err
+			runtime.Goexit()
+		})
+	}()
+	return <-result
+}
+
+func replayInto(folder *cluster.Folder, dir string, log *slog.Logger, fatal func(error)) error {
+	state, err := fsm.Open(fsm.Config{Dir: dir, Logger: log, Fatal: fatal})
+	if err != nil {
+		return fmt.Errorf("open state: %w", err)
+	}
+	err = folder.Replay(state, log)
+	if err == nil {
+		err = state.Flush()
+	}
+	return errors.Join(err, state.Close())
+}
+
+// copyDir copies the files of a folder.
+func copyDir(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := copyFile(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func copyFile(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(target, source)
+	return errors.Join(err, target.Close())
+}
+
+// Rebuild empties a data folder, so that its next start is that of a new node, which
+// receives everything from the others. What was there is kept in the folder it
+// returns, "" when there was nothing.
+func Rebuild(dir string) (replaced string, err error) {
+	err = withFolder(dir, func(*cluster.Folder) error {
+		if err := os.RemoveAll(filepath.Join(dir, foundingDir)); err != nil {
+			return fmt.Errorf("remove what an interrupted run left: %w", err)
+		}
+		names, err := content(dir)
+		if err != nil || len(names) == 0 {
+			return err
+		}
+		replaced = filepath.Join(dir, replacedName(time.Now()))
+		return moveAside(dir, replaced)
+	})
+	return replaced, err
+}
+
+// withFolder runs fn while no node can run on a data folder.
+func withFolder(dir string, fn func(*cluster.Folder) error) (err error) {
+	folder, err := cluster.OpenFolder(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, folder.Close()) }()
+	return fn(folder)
+}

@@ -27,8 +27,15 @@ type door struct {
 	poller   *epollPoller
 	raw      syscall.RawConn // of the listener
 	next     int             // whose turn it is among the loops
+	taken    [][]stranger    // of one call of accept, by loop
 	paused   bool
 	resumeAt time.Duration
+}
+
+// stranger is an accepted client.
+type stranger struct {
+	fd   int
+	from netip.Addr
 }
 
 // openDoor has clients accepted from l and returns where those are to be had
@@ -38,11 +45,30 @@ func (p *epollPoller) openDoor(l *net.TCPListener) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take listening descriptor: %w", err)
 	}
-	p.door = &door{poller: p, raw: raw}
+	if err := p.loop.server.furnish(raw); err != nil {
+		return nil, err
+	}
+	p.door = &door{poller: p, raw: raw, taken: make([][]stranger, len(p.loop.server.loops))}
 	if err := p.door.watch(unix.EPOLL_CTL_ADD, unix.EPOLLIN); err != nil {
 		return nil, fmt.Errorf("watch listener: %w", err)
 	}
 	return p.loop.server.lobby, nil
+}
+
+// furnish sets what accepted descriptors inherit. Without a bound on the send
+// buffer a slow client hides megabytes in the kernel.
+func (s *Server) furnish(listener syscall.RawConn) error {
+	var failed error
+	err := listener.Control(func(fd uintptr) {
+		failed = errors.Join(
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, s.cfg.SendBufferBytes),
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
+		)
+	})
+	if err := errors.Join(err, failed); err != nil {
+		return fmt.Errorf("set options of clients: %w", err)
+	}
+	return nil
 }
 
 func (d *door) watch(op int, events uint32) error {
@@ -55,6 +81,7 @@ func (d *door) watch(op int, events uint32) error {
 
 // accept takes in who waits.
 func (d *door) accept() {
+	defer d.deal()
 	s := d.poller.loop.server
 	for range acceptBatch {
 		if reason := s.crowded(); reason != "" {
@@ -64,7 +91,7 @@ func (d *door) accept() {
 		fd, from, err := d.acceptOne()
 		switch {
 		case err == nil:
-			d.take(fd, from)
+			d.take(stranger{fd, from})
 		case errors.Is(err, unix.EAGAIN), errors.Is(err, net.ErrClosed):
 			return
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
@@ -121,23 +148,42 @@ func (d *door) mustWatch(events uint32) {
 	}
 }
 
-// take gives a client to the next loop.
-func (d *door) take(fd int, from netip.Addr) {
+// take keeps a client for the next loop, unless its address has too many.
+func (d *door) take(c stranger) {
 	s := d.poller.loop.server
-	if !s.newcomers.enter(from, s.trusted(from.String())) {
+	if !s.newcomers.enter(c.from, s.trusted(c.from.String())) {
 		s.metrics.refused(CodeRateLimited, "handshake")
 		// As much of an answer as there can be without waiting.
-		_, _ = unix.Write(fd, tooManyNewcomers)
-		_ = unix.Close(fd)
+		_, _ = unix.Write(c.fd, tooManyNewcomers)
+		_ = unix.Close(c.fd)
 		return
 	}
 	s.strangers.Add(1)
 	d.next = (d.next + 1) % len(s.loops)
-	l := s.loops[d.next]
-	if !l.mail.post(func() { l.poller.(*epollPoller).greet(fd, from) }) {
-		s.newcomers.leave(from)
-		s.strangers.Add(-1)
-		_ = unix.Close(fd)
+	d.taken[d.next] = append(d.taken[d.next], c)
+}
+
+// deal gives the loops who was taken for them.
+func (d *door) deal() {
+	s := d.poller.loop.server
+	for i, mine := range d.taken {
+		if len(mine) == 0 {
+			continue
+		}
+		d.taken[i] = nil
+		l := s.loops[i]
+		greeted := l.mail.post(func() {
+			for _, c := range mine {
+				l.poller.(*epollPoller).greet(c)
+			}
+		})
+		if !greeted {
+			for _, c := range mine {
+				s.newcomers.leave(c.from)
+				s.strangers.Add(-1)
+				_ = unix.Close(c.fd)
+			}
+		}
 	}
 }
 

@@ -41,7 +41,10 @@ type fakeBroker struct {
 	batches    []int         // how many messages each call of Publish brought
 	holdAcks   chan struct{} // when set, acknowledgements wait for it to close
 	channelErr error
-	readHook   func(key fsm.ChannelKey) error
+
+	// Called between a look into a channel and its answer.
+	channelHook func()
+	readHook    func(key fsm.ChannelKey) error
 }
 
 type fakeChannel struct {
@@ -272,28 +275,32 @@ func (b *fakeBroker) publish(p fsm.Publish, done func(fsm.Receipt, error)) {
 
 func (b *fakeBroker) Channel(_ context.Context, key fsm.ChannelKey) (fsm.ChannelInfo, error) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.channelErr != nil {
-		return fsm.ChannelInfo{}, b.channelErr
+	hook, err := b.channelHook, b.channelErr
+	info := fsm.ChannelInfo{Name: key.Name, Earliest: 1}
+	if c, found := b.channels[key]; found {
+		info.Head, info.Earliest = c.head, c.earliest()
 	}
-	c, found := b.channels[key]
-	if !found {
-		return fsm.ChannelInfo{Name: key.Name, Earliest: 1}, nil
+	b.mu.Unlock()
+	if hook != nil {
+		hook()
 	}
-	return fsm.ChannelInfo{Name: key.Name, Head: c.head, Earliest: c.earliest()}, nil
+	return info, err
 }
 
 func (b *fakeBroker) Read(_ context.Context, key fsm.ChannelKey, after uint64, maxMessages, maxBytes int) (fsm.Page, error) {
 	b.mu.Lock()
-	hook := b.readHook
+	hook, page := b.readHook, b.page(key, after, maxMessages, maxBytes)
 	b.mu.Unlock()
 	if hook != nil {
 		if err := hook(key); err != nil {
 			return fsm.Page{}, err
 		}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	return page, nil
+}
+
+// page is called with the lock held.
+func (b *fakeBroker) page(key fsm.ChannelKey, after uint64, maxMessages, maxBytes int) fsm.Page {
 	c := b.channel(key)
 	page := fsm.Page{Head: c.head, Earliest: c.earliest()}
 	at, _ := slices.BinarySearchFunc(c.messages, after+1, func(m fsm.Message, offset uint64) int {
@@ -307,7 +314,7 @@ func (b *fakeBroker) Read(_ context.Context, key fsm.ChannelKey, after uint64, m
 		size += len(m.Data)
 		page.Messages = append(page.Messages, m)
 	}
-	return page, nil
+	return page
 }
 
 func (b *fakeBroker) OffsetAt(_ context.Context, key fsm.ChannelKey, t int64) (uint64, error) {

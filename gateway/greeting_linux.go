@@ -30,36 +30,24 @@ type greeting struct {
 const maxDropped = 256 << 10
 
 // greet begins with an accepted descriptor, whose request has mostly come with it.
-func (p *epollPoller) greet(fd int, from netip.Addr) {
+func (p *epollPoller) greet(c stranger) {
 	s := p.loop.server
 	g := &greeting{
 		poller: p,
-		socket: &epollConn{poller: p, fd: int32(fd), slot: p.takeSlot(), interest: unix.EPOLLIN | unix.EPOLLRDHUP},
-		from:   from,
+		socket: &epollConn{poller: p, fd: int32(c.fd), slot: p.takeSlot(), interest: unix.EPOLLIN | unix.EPOLLRDHUP},
+		from:   c.from,
 		by:     p.loop.now + s.cfg.HandshakeTimeout,
 		head:   headReader{limit: s.cfg.MaxHandshakeBytes},
 	}
 	g.socket.owner = g
 	g.waiting = p.greetings.PushBack(g)
 	p.slots[g.socket.slot].conn = g.socket
-	if err := g.socket.prepare(s.cfg.SendBufferBytes); err != nil {
-		s.cfg.Logger.Debug("greet client", "address", from, "error", err)
+	if err := g.socket.control(unix.EPOLL_CTL_ADD); err != nil {
+		s.cfg.Logger.Debug("greet client", "address", c.from, "error", err)
 		g.gone()
 		return
 	}
 	g.socket.read()
-}
-
-// prepare has the descriptor watched. Without a bound on the send buffer a slow
-// client hides megabytes in the kernel.
-func (t *epollConn) prepare(sendBuffer int) error {
-	if err := unix.SetsockoptInt(int(t.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer); err != nil {
-		return fmt.Errorf("set send buffer: %w", err)
-	}
-	if err := unix.SetsockoptInt(int(t.fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
-		return fmt.Errorf("set no delay: %w", err)
-	}
-	return t.control(unix.EPOLL_CTL_ADD)
 }
 
 // expireGreetings ends those that took too long.

@@ -25,10 +25,13 @@ type loop struct {
 	conns   []*conn
 	topics  map[fsm.ChannelKey]*topic
 	epoch   string  // that connections were told
+	resets  int     // times that the state was replaced
 	dirty   []*conn // to be settled at the end of this turn
 	scratch []byte  // what a connection writes at once is joined here
 	tasks   []func()
 	commits []commit
+	jobs    []job
+	shelf   shelf
 	stopped bool
 
 	submitted []fsm.Publish // what clients have published since publish was last called
@@ -94,6 +97,8 @@ func (l *loop) turn() {
 	l.wheel.advance(l.now, (*conn).check)
 	l.settle()
 	l.publish() // what was held back until an answer had been written
+	l.dispatch()
+	l.shelf.expire(l.now)
 	if more {
 		l.mail.signal()
 	}

@@ -111,6 +111,8 @@ func (s *Server) Reset() {
 				c.rejudge(project)
 			}
 		}
+		l.resets++
+		l.shelf.clear()
 		for _, t := range l.topics {
 			t.recheck()
 		}

@@ -8,11 +8,7 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
-const (
-	lookupsPerJob = 64
-	pageMessages  = 512
-	pageBytes     = 64 << 10
-)
+const lookupsPerJob = 64
 
 // pump gives the workers the next thing that this connection needs of the log.
 // There is one job at a time, so that a connection with many channels waits its
@@ -57,10 +53,10 @@ type lookup struct {
 // first. The loop is told of its interest before, and the Broker too, so nothing
 // is missed between the look-up and the moment its result is used.
 func (c *conn) lookUp() {
-	var job []*lookup
+	var asked []*lookup
 	var channels []fsm.ChannelKey
 	n := 0
-	for n < len(c.ops) && !c.ops[n].leave && len(job) < lookupsPerJob {
+	for n < len(c.ops) && !c.ops[n].leave && len(asked) < lookupsPerJob {
 		o := c.ops[n]
 		n++
 		sub := c.enter(o.channel)
@@ -68,24 +64,33 @@ func (c *conn) lookUp() {
 			c.refuse(Refuse(CodeTooManyChannels, "too many channels on one connection"), o.channel, "")
 			continue
 		}
-		job = append(job, &lookup{op: o, sub: sub, key: sub.topic.key})
+		asked = append(asked, &lookup{op: o, sub: sub, key: sub.topic.key})
 		channels = append(channels, sub.topic.key)
 	}
 	c.ops = slices.Delete(c.ops, 0, n)
-	if len(job) == 0 {
+	if len(asked) == 0 {
 		c.loop.touch(c)
 		return
 	}
 	c.working = true
-	s := c.loop.server
-	work := func() {
-		for _, l := range job {
-			l.run(s)
-		}
-		c.loop.mail.post(func() { c.subscribed(job) })
+	l, resets := c.loop, c.loop.resets
+	look := job{
+		run: func() {
+			for _, lookup := range asked {
+				lookup.run(l.server)
+			}
+		},
+		then: func() {
+			c.working = false
+			if resets != l.resets {
+				c.putBack(asked) // looked up in the state before
+				return
+			}
+			c.subscribed(asked)
+		},
 	}
-	if !s.cfg.Broker.Attend(channels, func() { s.workers.do(work) }) {
-		s.workers.do(work)
+	if !l.server.cfg.Broker.Attend(channels, func() { l.mail.post(func() { l.work(look) }) }) {
+		l.work(look)
 	}
 }
 
@@ -106,16 +111,15 @@ func (l *lookup) run(s *Server) {
 // subscribed uses what was looked up. A client that knows of a later offset
 // than this node may simply come from a node that is ahead: then the leader is
 // asked first, and what follows waits.
-func (c *conn) subscribed(job []*lookup) {
-	c.working = false
+func (c *conn) subscribed(asked []*lookup) {
 	if c.state != stateOpen {
 		return
 	}
 	c.loop.touch(c)
 	epoch := c.loop.server.cfg.Broker.Epoch()
-	for i, l := range job {
+	for i, l := range asked {
 		if l.err == nil && c.ahead(l, epoch) {
-			c.catchUp(job[i:])
+			c.catchUp(asked[i:])
 			return
 		}
 		c.finish(l, epoch)
@@ -129,14 +133,23 @@ func (c *conn) ahead(l *lookup, epoch string) bool {
 		start.offset > max(l.info.Head, l.sub.topic.head)
 }
 
-func (c *conn) catchUp(rest []*lookup) {
-	c.working = true
-	ops := make([]op, len(rest), len(rest)+len(c.ops))
-	for i, l := range rest {
+// putBack has lookups made again, before all else.
+func (c *conn) putBack(asked []*lookup) {
+	if c.state != stateOpen {
+		return
+	}
+	ops := make([]op, len(asked), len(asked)+len(c.ops))
+	for i, l := range asked {
 		ops[i] = l.op
 	}
-	ops[0].caughtUp = true
 	c.ops = append(ops, c.ops...)
+	c.loop.touch(c)
+}
+
+func (c *conn) catchUp(rest []*lookup) {
+	c.putBack(rest)
+	c.ops[0].caughtUp = true
+	c.working = true
 	s := c.loop.server
 	s.catchUps.join(s.ctx, func(err error) {
 		c.loop.mail.post(func() {
@@ -176,63 +189,40 @@ func (c *conn) abandon(channel string, r *Refusal) {
 	c.refuse(r, channel, "")
 }
 
-// read has the next page of a subscription read and encoded.
+// read has a subscription given what it wants next: what others have read
+// lately, or are reading, or a page read for it.
 func (c *conn) read(sub *subscription) {
-	p := &page{sub: sub, from: sub.next, head: sub.topic.head}
-	replayTo, count := sub.replayTo, pageMessages
-	if len(sub.backfill) > 0 {
-		first := sub.backfill[0]
-		p.backfill, p.from = true, first.next
-		replayTo = first.end
-		count = int(min(uint64(count), first.end-first.next))
-	}
-	key, quoted := sub.topic.key, sub.topic.quoted
 	c.working = true
-	s := c.loop.server
-	s.workers.do(func() {
-		p.run(s, key, quoted, count, replayTo)
-		c.loop.mail.post(func() { c.paged(p) })
-	})
-}
-
-func (p *page) run(s *Server, key fsm.ChannelKey, quoted []byte, count int, replayTo uint64) {
-	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.RequestTimeout)
-	defer cancel()
-	p.bounds, p.err = s.cfg.Broker.Read(ctx, key, p.from-1+plantedReplaySkip, count, pageBytes)
-	messages := p.bounds.Messages
-	p.bounds.Messages = nil
-	if p.backfill {
-		for len(messages) > 0 && messages[len(messages)-1].Offset > replayTo-1 {
-			messages = messages[:len(messages)-1]
-		}
+	w, t := sub.wants(), sub.topic
+	if p := t.shelved(w); p != nil {
+		// In the next turn, so that the others have theirs in between.
+		c.loop.mail.post(func() { c.paged(w, p) })
+		return
 	}
-	switch {
-	case p.err != nil:
-		p.err = fmt.Errorf("read channel: %w", p.err)
-	case len(messages) > 0:
-		p.first = messages[0].Offset
-		p.frames = encodeMessages(quoted, messages, replayTo)
-	case p.bounds.Earliest <= p.from && p.bounds.Head >= p.from:
-		p.err = fmt.Errorf("read channel: nothing from offset %d on although %d is the head", p.from, p.bounds.Head)
-	case !p.backfill && p.bounds.Head < p.head:
-		p.err = fmt.Errorf("read channel: head went back from %d to %d", p.head, p.bounds.Head)
+	p := t.reading(w)
+	if p == nil {
+		p = t.read(w)
 	}
+	p.waiting = append(p.waiting, w)
 }
 
 // paged delivers a page, unless it was unsubscribed meanwhile.
-func (c *conn) paged(p *page) {
+func (c *conn) paged(w want, p *page) {
 	c.working = false
 	if c.state != stateOpen {
 		return
 	}
 	c.loop.touch(c)
 	switch {
+	case w.sub.gone:
+	case p.resets != c.loop.resets:
+		w.sub.enqueue() // read before the state was replaced: that says nothing of it now
 	case p.err != nil:
 		// The cursor cannot move on, and to skip would be a silent hole: the
 		// client resumes elsewhere.
-		c.refuse(c.loop.server.refusalOf(p.err, "read channel"), p.sub.topic.key.Name, "")
+		c.refuse(c.loop.server.refusalOf(p.err, "read channel"), p.topic.key.Name, "")
 		c.close(closeTryLater, "the log cannot be read")
-	case !p.sub.gone:
-		p.sub.take(p)
+	default:
+		w.sub.take(w, p)
 	}
 }

@@ -176,22 +176,10 @@ func (sub *subscription) begin(l *lookup, epoch string, initial fsm.Initial) {
 	}
 }
 
-// page is what a subscription has read from the log, encoded.
-type page struct {
-	sub      *subscription
-	backfill bool
-	head     uint64 // how far the channel reached when the read was asked for
-	from     uint64 // the offset that was wanted next
-	frames   frameRun
-	first    uint64 // offset of the first frame
-	bounds   fsm.Page
-	err      error
-}
-
-// take delivers a page and moves on.
-func (sub *subscription) take(p *page) {
-	if p.backfill {
-		sub.takeBackfill(p)
+// take delivers what sub wants of a page and moves on.
+func (sub *subscription) take(w want, p *page) {
+	if w.backfill {
+		sub.takeBackfill(w, p)
 		return
 	}
 	t := sub.topic
@@ -200,10 +188,9 @@ func (sub *subscription) take(p *page) {
 		sub.gap(sub.next, p.bounds.Earliest, false, sub.announce)
 		sub.next = p.bounds.Earliest
 	}
-	if n := len(p.frames.ends); n > 0 {
-		after := p.first + uint64(n)
-		sub.conn.queue(delivery{sub: sub, frames: p.frames, first: p.first, after: after})
-		sub.next, sub.announce = after, true
+	if d, some := p.delivery(w); some {
+		sub.conn.queue(d)
+		sub.next, sub.announce = d.after, true
 	}
 	if sub.next > t.head {
 		sub.live, sub.announce = true, true
@@ -212,17 +199,16 @@ func (sub *subscription) take(p *page) {
 	}
 }
 
-func (sub *subscription) takeBackfill(p *page) {
+func (sub *subscription) takeBackfill(w want, p *page) {
 	current := &sub.backfill[0]
 	if p.bounds.Earliest > current.next {
 		to := min(p.bounds.Earliest, current.end)
 		sub.gap(current.next, to, true, current.announce)
 		current.next = to
 	}
-	if n := len(p.frames.ends); n > 0 {
-		after := p.first + uint64(n)
-		sub.conn.queue(delivery{sub: sub, frames: p.frames, first: p.first, after: after, backfill: true})
-		current.next, current.announce = after, true
+	if d, some := p.delivery(w); some {
+		sub.conn.queue(d)
+		current.next, current.announce = d.after, true
 	}
 	if current.next >= current.end {
 		sub.backfill = slices.Delete(sub.backfill, 0, 1)

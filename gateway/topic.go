@@ -12,6 +12,9 @@ type topic struct {
 	subs   []*subscription
 	head   uint64  // the highest offset this loop has heard of
 	latest *commit // of this turn, not yet delivered
+
+	underway []*page // being read
+	pages    []*page // on the loop's shelf, the oldest first
 }
 
 func (t *topic) join(sub *subscription) {
@@ -51,7 +54,7 @@ func (t *topic) deliver(c *commit) {
 			continue
 		}
 		if frames.bytes == nil {
-			frames = encodeMessages(t.quoted, c.messages, 0)
+			frames = encodeMessages(t.quoted, c.messages, false)
 		}
 		sub.conn.queue(delivery{
 			sub: sub, frames: frames, skip: int(sub.next - first), first: sub.next, after: last + 1,
@@ -64,7 +67,7 @@ func (t *topic) deliver(c *commit) {
 
 // deliverTransient gives messages without offset to whoever can take them now.
 func (t *topic) deliverTransient(c *commit) {
-	frames := encodeMessages(t.quoted, c.messages, 0)
+	frames := encodeMessages(t.quoted, c.messages, false)
 	for _, sub := range t.subs {
 		if !sub.joining && !sub.conn.out.blocked {
 			sub.conn.queue(delivery{sub: sub, frames: frames})
@@ -82,8 +85,10 @@ func (t *topic) raise(head uint64) {
 	}
 }
 
-// recheck has every subscriber ask the log how far the channel reaches.
+// recheck has every subscriber ask the log how far the channel reaches. What is
+// being read was asked for before, so nobody joins in.
 func (t *topic) recheck() {
+	t.underway = nil
 	for _, sub := range t.subs {
 		if sub.live {
 			sub.fallBehind()
@@ -97,15 +102,15 @@ type frameRun struct {
 	ends  []int // where each frame ends
 }
 
-// encodeMessages encodes message frames; those up to replayTo are marked as replayed.
-func encodeMessages(channel []byte, messages []fsm.Message, replayTo uint64) frameRun {
+// encodeMessages encodes message frames.
+func encodeMessages(channel []byte, messages []fsm.Message, replayed bool) frameRun {
 	size := 0
 	for i := range messages {
 		size += len(messages[i].Data) + len(channel) + 112
 	}
 	run := frameRun{bytes: make([]byte, 0, size), ends: make([]int, 0, len(messages))}
 	for _, m := range messages {
-		run.bytes = appendMessage(run.bytes, channel, m, m.Offset > 0 && m.Offset <= replayTo)
+		run.bytes = appendMessage(run.bytes, channel, m, replayed)
 		run.ends = append(run.ends, len(run.bytes))
 	}
 	return run

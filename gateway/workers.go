@@ -1,9 +1,40 @@
 package gateway
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
-// workers is a fixed number of goroutines that do what an event loop must not:
-// wait. A connection has at most one job in the queue, which bounds it.
+// job is something that an event loop must not do, because it may wait, and what
+// the loop does when it is done.
+type job struct{ run, then func() }
+
+// jobsTogether is how many jobs of a turn a worker takes at a time: to hand one
+// over costs as much as most of them.
+const jobsTogether = 16
+
+// work has a job done once this turn is over.
+func (l *loop) work(j job) { l.jobs = append(l.jobs, j) }
+
+// dispatch gives the jobs of this turn to the workers.
+func (l *loop) dispatch() {
+	for jobs := range slices.Chunk(l.jobs, jobsTogether) {
+		l.server.workers.do(func() {
+			for _, j := range jobs {
+				j.run()
+			}
+			l.mail.post(func() {
+				for _, j := range jobs {
+					j.then()
+				}
+			})
+		})
+	}
+	l.jobs = nil
+}
+
+// workers is a fixed number of goroutines that do the jobs of all loops. A
+// connection has at most one job under way, which bounds the queue.
 type workers struct {
 	mu     sync.Mutex
 	ready  sync.Cond

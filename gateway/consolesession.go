@@ -63,7 +63,9 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) *Refusal {
 		return refusal
 	}
 	by := operator{token: token, address: address, via: "console"}.actor()
-	_, session, err := s.cfg.Broker.CreateAdminToken(r.Context(), by, AdminTokenSpec{Parent: token.ID, Lifetime: sessionLifetime})
+	_, session, err := s.cfg.Broker.CreateAdminToken(r.Context(), by, AdminTokenSpec{
+		Name: token.Name, Role: token.Role, Parent: token.ID, Lifetime: sessionLifetime,
+	})
 	if err != nil {
 		return s.refusalOf(err, "sign in")
 	}

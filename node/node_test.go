@@ -227,3 +227,46 @@ func TestKeyLifeOverTheAdminAPI(t *testing.T) {
 	admin(http.MethodDelete, "/projects/"+project["id"].(string), nil, 204)
 	publish(final["key"], 401)
 }
+
+func TestConsoleSessionEndsWithItsToken(t *testing.T) {
+	n := start(t, testConfig(t, filepath.Join(t.TempDir(), "data")))
+	creds, _ := n.Credentials()
+	const header = "Authorization"
+	made := call(t, n, http.MethodPost, "/admin/v1/tokens", header, "Bearer "+creds.AdminToken,
+		map[string]any{"name": "ada", "role": "viewer"}, http.StatusCreated)
+	signIn, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+n.Addr().String()+"/console/session",
+		strings.NewReader(fmt.Sprintf(`{"token":%q}`, made["token"])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signIn.Header.Set("Content-Type", "application/json")
+	signIn.Header.Set("X-Aptlyd-Console", "1")
+	resp, err := http.DefaultClient.Do(signIn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent || len(resp.Cookies()) != 1 {
+		t.Fatalf("sign-in: %s, cookies %v", resp.Status, resp.Cookies())
+	}
+	whoAmI := func(want int) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+n.Addr().String()+"/admin/v1/whoami", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.AddCookie(resp.Cookies()[0])
+		req.Header.Set("X-Aptlyd-Console", "1")
+		answer, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != want {
+			t.Errorf("with the cookie: %s, want %d", answer.Status, want)
+		}
+	}
+	whoAmI(http.StatusOK)
+	call(t, n, http.MethodDelete, "/admin/v1/tokens/"+made["id"].(string), header, "Bearer "+creds.AdminToken, nil, http.StatusNoContent)
+	whoAmI(http.StatusUnauthorized)
+}

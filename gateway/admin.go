@@ -10,13 +10,13 @@ import (
 
 const maxAdminBody = 1 << 20
 
-func (s *Server) refuseAdmin(w http.ResponseWriter, r *Refusal) {
-	s.metrics.refused(r.Code, "admin")
-	setRetryAfter(w, r)
-	writeJSON(w, r.httpStatus(), struct {
+func (s *Server) refuseAdmin(w http.ResponseWriter, r *http.Request, refusal *Refusal) {
+	s.refused(refusal, "admin", s.requestPeer(r))
+	setRetryAfter(w, refusal)
+	writeJSON(w, refusal.httpStatus(), struct {
 		Error string `json:"error"`
 		Code  Code   `json:"code"`
-	}{r.Reason, r.Code})
+	}{refusal.Reason, refusal.Code})
 }
 
 // adminBody reads the body of a call; an empty one has no field.

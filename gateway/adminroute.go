@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
 )
@@ -52,6 +51,9 @@ func (s *Server) adminRoutes() []adminRoute {
 		{"GET", "/projects/{id}/channels/{name}/messages", viewer, s.channelMessages},
 		{"POST", "/projects/{id}/channels/{name}/messages", operator, s.publishAsOperator},
 
+		{"GET", "/refusals", viewer, s.listRefusals},
+		{"DELETE", "/connections/{id}", operator, s.disconnect},
+
 		{"GET", "/settings", viewer, s.getSettings},
 		{"PATCH", "/settings", owner, s.updateSettings},
 		{"GET", "/metrics/history", viewer, s.metricsHistory},
@@ -85,13 +87,14 @@ func (s *Server) adminPath(methods map[string]adminRoute) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		op, refusal := s.authenticateOperator(r)
 		if refusal != nil {
-			s.refuseAdmin(w, refusal)
+			s.refuseAdmin(w, r, refusal)
 			return
 		}
 		route, found := methods[r.Method]
+		who := op.principal()
 		switch {
 		case methods == nil:
-			s.refuseAdmin(w, Refuse(CodeNotFound, "no such path"))
+			s.refuseAdmin(w, r, Refuse(CodeNotFound, "no such path").of(who, toDoNothing, ""))
 			return
 		case !found:
 			allowed := make([]string, 0, len(methods))
@@ -100,10 +103,12 @@ func (s *Server) adminPath(methods map[string]adminRoute) http.HandlerFunc {
 			}
 			slices.Sort(allowed)
 			w.Header().Set("Allow", strings.Join(allowed, ", "))
-			s.refuseAdmin(w, &Refusal{Code: CodeInvalidMessage, Reason: "method not allowed", status: http.StatusMethodNotAllowed})
+			s.refuseAdmin(w, r, &Refusal{Code: CodeInvalidMessage, Reason: "method not allowed", status: http.StatusMethodNotAllowed})
 			return
-		case !op.token.Role.Includes(route.needs):
-			s.refuseAdmin(w, Refuse(CodeForbidden, "this takes the role "+string(route.needs)+", the admin token has "+string(op.token.Role)))
+		}
+		do := actionOf[route.needs]
+		if refusal := authorise(who, do, nil, ""); refusal != nil {
+			s.refuseAdmin(w, r, refusal)
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
@@ -111,7 +116,7 @@ func (s *Server) adminPath(methods map[string]adminRoute) http.HandlerFunc {
 		file, isFile := answer.(*download)
 		switch {
 		case err != nil:
-			s.refuseAdmin(w, s.refusalOf(err, r.Method+" "+r.URL.Path))
+			s.refuseAdmin(w, r, s.refusalOf(err, r.Method+" "+r.URL.Path).of(who, do, ""))
 		case answer == nil:
 			w.WriteHeader(status)
 		case isFile:
@@ -136,6 +141,11 @@ func (op operator) actor() fsm.Actor {
 		id = op.token.Parent
 	}
 	return fsm.Actor{ID: id, Name: op.token.Name, Address: op.address, Via: op.via}
+}
+
+// principal is the operator as who asks.
+func (op operator) principal() principal {
+	return principal{kind: admin, key: op.actor().ID, role: op.token.Role}
 }
 
 type operatorKey struct{}
@@ -182,8 +192,8 @@ func (s *Server) authenticateOperator(r *http.Request) (operator, *Refusal) {
 // its text is of use in its cookie only. An address that fails too often
 // is not told whether its next guess is right.
 func (s *Server) adminToken(address, text string) (fsm.AdminToken, *Refusal) {
-	now := time.Now()
-	if wait := s.guesses.wait(address, now); wait > 0 {
+	guesses := perSecond(guessRate, guessBurst)
+	if wait := s.guesses.wait(address, guesses); wait > 0 {
 		return fsm.AdminToken{}, &Refusal{
 			Code: CodeRateLimited, Reason: "too many wrong admin tokens from this address", RetryAfter: wait,
 		}
@@ -191,6 +201,6 @@ func (s *Server) adminToken(address, text string) (fsm.AdminToken, *Refusal) {
 	if token, ok := s.cfg.Broker.AdminToken(text); ok && token.Parent == "" {
 		return token, nil
 	}
-	s.guesses.take(address, now)
+	s.guesses.take(address, guesses)
 	return fsm.AdminToken{}, Refuse(CodeInvalidKey, "the admin token is not valid")
 }

@@ -26,6 +26,13 @@ type Broker interface {
 	ConsoleSecret() []byte
 	// AdminToken returns the live admin token, or console session, with this text.
 	AdminToken(text string) (fsm.AdminToken, bool)
+	// KeyByID returns the live key with this id.
+	KeyByID(id string) (fsm.Key, bool)
+	// KeyUsed notes that a key, or a token that it signed, is in use. It is cheap.
+	KeyUsed(id string)
+	// Stamp is the cluster's time, Unix ms: the same on every node that is up to
+	// date, never going back, and at most some seconds old.
+	Stamp() int64
 	// Project returns a project of the cluster. The result must not be changed.
 	Project(id string) (*fsm.Project, bool)
 	// Staleness is the age of the last proof that this node was up to date.
@@ -98,6 +105,10 @@ type Operator interface {
 	// Channels lists a project's channels by name, with the subscribers of the
 	// whole cluster: those that were published to and those subscribed to.
 	Channels(ctx context.Context, q ChannelQuery) ([]ChannelStatus, error)
+	// Refusals lists the refusals of the whole cluster, newest first.
+	Refusals(ctx context.Context, q RefusalQuery) ([]RefusalRecord, error)
+	// Disconnect closes the connection with an id, on whichever node it is.
+	Disconnect(ctx context.Context, id string) error
 	// Connections lists who uses a key, over the whole cluster, by connection id.
 	Connections(ctx context.Context, keyID, cursor string, limit int) ([]ConnectionStatus, error)
 	Status(ctx context.Context) (Status, error)

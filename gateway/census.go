@@ -12,7 +12,7 @@ func (s *Server) Connections(keyID, cursor string, limit int) []ConnectionStatus
 	s.ask(func(l *loop) func() {
 		var mine []ConnectionStatus
 		for _, c := range l.conns {
-			if c.state != stateOpen || keyID != "" && c.keyID != keyID {
+			if c.state != stateOpen || keyID != "" && c.who.Value().key != keyID {
 				continue
 			}
 			if status := c.status(); status.ID > cursor {
@@ -23,6 +23,23 @@ func (s *Server) Connections(keyID, cursor string, limit int) []ConnectionStatus
 	})
 	slices.SortFunc(all, func(a, b ConnectionStatus) int { return cmp.Compare(a.ID, b.ID) })
 	return all[:min(limit, len(all))]
+}
+
+// Disconnect closes the connection with an id, if this node has it. Its client may
+// come back.
+func (s *Server) Disconnect(id string) (found bool) {
+	s.ask(func(l *loop) func() {
+		mine := false
+		for _, c := range l.conns {
+			if c.state == stateOpen && s.connectionName(c.id) == id {
+				c.close(closeDisconnected, "disconnected")
+				c.hasten()
+				mine = true
+			}
+		}
+		return func() { found = found || mine }
+	})
+	return found
 }
 
 // Subscribers counts the subscribers on this node of each channel of a project
@@ -72,7 +89,7 @@ func (c *conn) status() ConnectionStatus {
 		Node:     s.cfg.Broker.NodeName(),
 		Address:  c.peer.address,
 		Origin:   c.peer.origin.Value(),
-		KeyID:    c.keyID,
+		KeyID:    c.who.Value().key,
 		Since:    c.since,
 		Channels: make([]string, 0, len(c.subs)),
 		State:    "live",

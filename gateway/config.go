@@ -49,7 +49,7 @@ type Config struct {
 }
 
 // Limits are what a client may do and how long it may take. A zero value stands
-// for the default.
+// for the default, but for Rates.
 type Limits struct {
 	MaxMessageBytes   int // payload of a message; default 64 KiB, at most 1 MiB
 	MaxBatchBytes     int // body of a REST batch; default 4 MiB
@@ -71,6 +71,8 @@ type Limits struct {
 	CommitBacklogBytes int
 	FailedAuthBurst    int // failed authentications per address and per key; default 50
 	FailedAuthRate     int // and so many more each second; default 5
+
+	Rates
 
 	HandshakeTimeout time.Duration // default 5 s
 	AuthTimeout      time.Duration // default 10 s
@@ -101,6 +103,7 @@ func DefaultLimits() Limits {
 		CommitBacklogBytes:   16 << 20,
 		FailedAuthBurst:      50,
 		FailedAuthRate:       5,
+		Rates:                Rates{ConnectionPublish: 200, ConnectionSubscribe: 500},
 		HandshakeTimeout:     5 * time.Second,
 		AuthTimeout:          10 * time.Second,
 		FrameTimeout:         10 * time.Second,
@@ -168,6 +171,11 @@ func (l Limits) Validate() error {
 	for _, span := range l.times() {
 		if *span.at < 0 {
 			return fmt.Errorf("%s is negative", span.name)
+		}
+	}
+	for _, count := range l.Rates.all() {
+		if *count.at < 0 {
+			return fmt.Errorf("%s is negative", count.name)
 		}
 	}
 	l.setDefaults()

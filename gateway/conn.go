@@ -25,8 +25,7 @@ func newPeer(address, origin, host string) peer {
 type connState uint8
 
 const (
-	stateNew      connState = iota // nothing but auth is taken
-	stateChecking                  // its key is being looked up
+	stateNew connState = iota // nothing but auth is taken
 	stateOpen
 	stateRefused // told why; it may go by itself before it is closed
 	stateClosing // sent a close frame and waits for the client's
@@ -44,6 +43,7 @@ const (
 	closeRestart      = closeCode(1012)          // draining: reconnect
 	closeTryLater     = closeCode(1013)          // try again, here or elsewhere
 	closeSlowConsumer = closeCode(4008)          // reconnect and resume
+	closeDisconnected = closeCode(4009)          // by an operator
 )
 
 // conn is one client connection. All of it belongs to its loop.
@@ -56,13 +56,14 @@ type conn struct {
 	since     int64 // Unix ms
 	state     connState
 	dirty     bool
+	checking  bool // the cluster is being asked about what the client has shown
 	draining  bool // to be closed when no publish is unanswered
 	expelled  bool // to be reset unless its socket takes the close frame at once
 
-	// Who it is, once open.
-	keyID   string
-	project string
-	server  bool // a server key: may publish, has no origin to judge
+	who        unique.Handle[principal] // nobody until open
+	endsAt     time.Duration            // when those rights end, since the loop began; 0 for never
+	subscribes meter
+	publishes  *publishMeters // nil until one is counted
 
 	// What comes in.
 	frames       frameReader
@@ -100,6 +101,7 @@ func newConn(l *loop, p peer, id uint64) *conn {
 		loop:          l,
 		id:            id,
 		peer:          p,
+		who:           unique.Make(principal{}),
 		since:         time.Now().UnixMilli(),
 		frames:        frameReader{limit: 2 * cfg.MaxMessageBytes},
 		authBy:        l.now + cfg.AuthTimeout,
@@ -145,7 +147,7 @@ func (c *conn) feed(p []byte) {
 
 // mustPause reports whether enough is under way for this client.
 func (c *conn) mustPause() bool {
-	return c.state == stateChecking ||
+	return c.checking ||
 		len(c.pending) >= c.loop.server.cfg.MaxPublishes ||
 		c.pendingBytes >= c.loop.server.cfg.MaxPublishBytes ||
 		len(c.ops) >= maxOps ||
@@ -280,6 +282,9 @@ func (c *conn) end(reset bool) {
 	}
 	c.forget()
 	c.state = stateEnded
+	if who := c.who.Value(); who.kind != nobody {
+		c.loop.server.quotas.disconnect(who.project)
+	}
 	if reset {
 		c.transport.Reset()
 	} else {
@@ -296,7 +301,7 @@ func (c *conn) check() {
 	case stateEnded:
 		return
 	case stateNew:
-		if now >= c.authBy {
+		if now >= c.authBy && !c.checking {
 			c.refuse(Refuse(CodeAuthTimeout, "no auth frame in time"), "", "")
 		}
 	case stateRefused:
@@ -304,9 +309,14 @@ func (c *conn) check() {
 			c.close(c.closeWith, "")
 		}
 	case stateOpen:
+		if c.endsAt != 0 && now >= c.endsAt {
+			c.refuse(Refuse(CodeTokenExpired, "the token has expired").of(c.who.Value(), toConnect, ""), "", "")
+			break
+		}
 		if now >= c.nextHeartbeat {
 			c.nextHeartbeat += cfg.Heartbeat
 			c.heartbeatDue = true
+			c.loop.server.cfg.Broker.KeyUsed(c.who.Value().key)
 			c.loop.touch(c)
 		}
 	}
@@ -356,11 +366,16 @@ func (c *conn) nextCheck() time.Duration {
 	}
 	switch c.state {
 	case stateNew:
-		at = min(at, c.authBy)
+		if !c.checking {
+			at = min(at, c.authBy)
+		}
 	case stateRefused:
 		at = min(at, c.endBy)
 	case stateOpen:
 		at = min(at, c.nextHeartbeat)
+		if c.endsAt != 0 {
+			at = min(at, c.endsAt)
+		}
 	}
 	if c.out.blocked {
 		at = min(at, c.progressAt+cfg.StallTimeout)

@@ -37,7 +37,7 @@ func (s *Server) consoleSession(w http.ResponseWriter, r *http.Request) {
 		refusal = s.signOut(w, r)
 	}
 	if refusal != nil {
-		s.refuseAdmin(w, refusal)
+		s.refuseAdmin(w, r, refusal)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -152,7 +152,7 @@ func (d *door) mustWatch(events uint32) {
 func (d *door) take(c stranger) {
 	s := d.poller.loop.server
 	if !s.newcomers.enter(c.from, s.trusted(c.from.String())) {
-		s.metrics.refused(CodeRateLimited, "handshake")
+		s.refused(refuseNewcomer(), "handshake", newPeer(c.from.String(), "", ""))
 		// As much of an answer as there can be without waiting.
 		_, _ = unix.Write(c.fd, tooManyNewcomers)
 		_ = unix.Close(c.fd)

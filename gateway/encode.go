@@ -145,10 +145,13 @@ type connectedInfo struct {
 // features are the additions to the published protocol that this server knows.
 const features = `["gap","epoch","from","id"]`
 
-func appendConnected(dst []byte, info connectedInfo) []byte {
+func appendAuthSuccess(dst []byte) []byte {
 	dst, mark := beginFrame(dst)
-	dst = endFrame(append(dst, `{"type":"auth_success"}`...), mark)
-	dst, mark = beginFrame(dst)
+	return endFrame(append(dst, `{"type":"auth_success"}`...), mark)
+}
+
+func appendConnected(dst []byte, info connectedInfo) []byte {
+	dst, mark := beginFrame(appendAuthSuccess(dst))
 	dst = append(dst, `{"type":"connected","connectionId":`...)
 	dst = appendQuoted(dst, info.connection)
 	dst = append(dst, `,"node":`...)

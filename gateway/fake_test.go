@@ -32,6 +32,7 @@ type fakeBroker struct {
 	settings  fsm.Settings
 	clock     int64
 	nextID    int
+	used      []string // ids of keys
 
 	catchUp    func(ctx context.Context) error // nil: at once
 	catchUps   int

@@ -42,8 +42,8 @@ func (s *Server) handler() http.Handler {
 	if s.cfg.Console != nil {
 		open.Handle("/console/", s.cfg.Console)
 	}
-	open.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		s.refuseHTTP(w, Refuse(CodeNotFound, "no such path"))
+	open.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.refuseHTTP(w, r, Refuse(CodeNotFound, "no such path"))
 	})
 	always := http.NewServeMux()
 	always.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -52,14 +52,14 @@ func (s *Server) handler() http.Handler {
 	always.HandleFunc("/readyz", s.ready)
 	always.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if !s.open.Load() {
-			s.refuseHTTP(w, &Refusal{Code: CodeUnavailable, Reason: "node is starting", RetryAfter: time.Second})
+			s.refuseHTTP(w, r, &Refusal{Code: CodeUnavailable, Reason: "node is starting", RetryAfter: time.Second})
 			return
 		}
 		open.ServeHTTP(w, r)
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.requests.TryRLock() {
-			s.refuseHTTP(w, &Refusal{Code: CodeUnavailable, Reason: "node is stopping", RetryAfter: time.Second})
+			s.refuseHTTP(w, r, &Refusal{Code: CodeUnavailable, Reason: "node is stopping", RetryAfter: time.Second})
 			return
 		}
 		defer s.requests.RUnlock()
@@ -88,7 +88,7 @@ func (s *Server) root(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		http.Redirect(w, r, "/console/", http.StatusFound)
 	default:
-		s.refuseMethod(w, http.MethodGet)
+		s.refuseMethod(w, r, http.MethodGet)
 	}
 }
 
@@ -104,7 +104,7 @@ func (s *Server) realtime(w http.ResponseWriter, r *http.Request) {
 func (s *Server) only(method string, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != method {
-			s.refuseMethod(w, method+", OPTIONS")
+			s.refuseMethod(w, r, method+", OPTIONS")
 			return
 		}
 		next(w, r)
@@ -133,14 +133,14 @@ func (s *Server) withCORS(next http.HandlerFunc) http.HandlerFunc {
 }
 
 // refuseHTTP answers with a refusal in the shape that published clients read.
-func (s *Server) refuseHTTP(w http.ResponseWriter, r *Refusal) {
-	s.metrics.refused(r.Code, "http")
-	setRetryAfter(w, r)
-	writeJSON(w, r.httpStatus(), struct {
+func (s *Server) refuseHTTP(w http.ResponseWriter, r *http.Request, refusal *Refusal) {
+	s.refused(refusal, "rest", s.requestPeer(r))
+	setRetryAfter(w, refusal)
+	writeJSON(w, refusal.httpStatus(), struct {
 		Success bool   `json:"success"`
 		Error   string `json:"error"`
 		Code    Code   `json:"code"`
-	}{false, r.Reason, r.Code})
+	}{false, refusal.Reason, refusal.Code})
 }
 
 // setRetryAfter says when to come back where the status calls for it.
@@ -159,9 +159,9 @@ func (r *Refusal) httpStatus() int {
 }
 
 // refuseMethod answers 405: the path is there, the method is not.
-func (s *Server) refuseMethod(w http.ResponseWriter, allow string) {
+func (s *Server) refuseMethod(w http.ResponseWriter, r *http.Request, allow string) {
 	w.Header().Set("Allow", allow)
-	s.refuseHTTP(w, &Refusal{Code: CodeInvalidMessage, Reason: "method not allowed", status: http.StatusMethodNotAllowed})
+	s.refuseHTTP(w, r, &Refusal{Code: CodeInvalidMessage, Reason: "method not allowed", status: http.StatusMethodNotAllowed})
 }
 
 // writeJSON answers with v. An error means that the client has gone.

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// limiter is a table of token buckets, one for each name. The table is bounded:
-// when it is full, buckets are forgotten, those first that are full again anyway.
+// limiter is a table of token buckets, one for each name, which always comes with
+// the same rate. The table is bounded: when it is full, buckets are forgotten,
+// those first that are full again anyway.
 type limiter struct {
-	rate  rate
 	began time.Time
 
 	mu     sync.Mutex
@@ -18,36 +18,33 @@ type limiter struct {
 // maxMeters bounds the table of a limiter: about 8 MB.
 const maxMeters = 1 << 16
 
-func newLimiter(r rate) *limiter {
-	return &limiter{rate: r, began: time.Now(), meters: make(map[string]meter)}
+func newLimiter() *limiter {
+	return &limiter{began: time.Now(), meters: make(map[string]meter)}
 }
 
 // take spends a token of name and returns 0, or how long it is until there is one.
-func (l *limiter) take(name string, now time.Time) (wait time.Duration) {
-	if l.rate.gap == 0 {
+func (l *limiter) take(name string, r rate) (wait time.Duration) {
+	if r.gap == 0 {
 		return 0
 	}
-	at := now.Sub(l.began)
+	now := time.Since(l.began)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m, found := l.meters[name]
 	if !found && len(l.meters) >= maxMeters {
-		l.shrink(at)
+		l.shrink(now)
 	}
-	wait = m.take(l.rate, at)
+	wait = m.take(r, now)
 	l.meters[name] = m
 	return wait
 }
 
-// wait returns 0 when name has a token left, or how long it is until there is one.
-func (l *limiter) wait(name string, now time.Time) time.Duration {
-	if l.rate.gap == 0 {
-		return 0
-	}
+// wait is take that spends nothing.
+func (l *limiter) wait(name string, r rate) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := l.meters[name]
-	return m.take(l.rate, now.Sub(l.began))
+	return m.take(r, time.Since(l.began))
 }
 
 // shrink forgets the buckets that are full again, and if that is not enough,

@@ -17,6 +17,9 @@ func perSecond(n float64, burst int) rate {
 	return rate{gap, gap * time.Duration(max(burst, 1))}
 }
 
+// allow lets at least burst come at once.
+func (r *rate) allow(burst int) { r.burst = max(r.burst, r.gap*time.Duration(burst)) }
+
 // meter is a token bucket in eight bytes: when it will be full again, on any
 // clock that does not go back (the generic cell rate algorithm, ITU-T I.371).
 type meter time.Duration

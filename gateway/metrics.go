@@ -36,7 +36,7 @@ func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 		commitsDropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "aptlyd_loop_commits_dropped_total", Help: "Commits that an event loop was too far behind to be handed; its subscribers read them from the log."}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "aptlyd_refusals_total", Help: "Refusals by code, over ws or http, or at the handshake."}, []string{"code", "via"}),
+			Name: "aptlyd_refusals_total", Help: "Refusals by code: over ws, rest or admin, or at the handshake."}, []string{"code", "via"}),
 		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "aptlyd_closes_total", Help: "Connections closed, by WebSocket close code."}, []string{"code"}),
 		acceptPauses: prometheus.NewCounterVec(prometheus.CounterOpts{

@@ -48,3 +48,8 @@ func (n *newcomers) leave(from netip.Addr) {
 		delete(n.byAddress, from)
 	}
 }
+
+// refuseNewcomer is why a client is turned away before it could say anything.
+func refuseNewcomer() *Refusal {
+	return Refuse(CodeRateLimited, "too many unfinished handshakes from this address")
+}

@@ -52,7 +52,7 @@ func (s *Server) hand(commits []commit) {
 func (s *Server) KeyEnded(key fsm.Key) {
 	s.onLoops(func(l *loop) {
 		for _, c := range l.conns {
-			if c.state == stateOpen && c.keyID == key.ID && !plantedKeepsRevoked {
+			if c.state == stateOpen && c.who.Value().key == key.ID && !plantedKeepsRevoked {
 				c.revoke()
 			}
 		}
@@ -67,7 +67,7 @@ func (s *Server) ProjectChanged(id string) {
 	s.onLoops(func(l *loop) {
 		project, found := s.cfg.Broker.Project(id)
 		for _, c := range l.conns {
-			if c.state != stateOpen || c.project != id {
+			if c.state != stateOpen || c.who.Value().project != id {
 				continue
 			}
 			if !found {
@@ -96,16 +96,16 @@ func (s *Server) Reset() {
 			if c.state != stateOpen {
 				continue
 			}
-			live, known := keys[c.project]
+			live, known := keys[c.who.Value().project]
 			if !known {
 				live = make(map[string]bool)
-				for _, key := range s.cfg.Broker.Keys(c.project) {
+				for _, key := range s.cfg.Broker.Keys(c.who.Value().project) {
 					live[key.ID] = true
 				}
-				keys[c.project] = live
+				keys[c.who.Value().project] = live
 			}
-			project, found := s.cfg.Broker.Project(c.project)
-			if !found || !live[c.keyID] {
+			project, found := s.cfg.Broker.Project(c.who.Value().project)
+			if !found || !live[c.who.Value().key] {
 				c.revoke()
 			} else {
 				c.rejudge(project)

@@ -173,12 +173,18 @@ func (c *conn) finish(l *lookup, epoch string) {
 		c.abandon(l.op.channel, s.refusalOf(l.err, "subscribe"))
 		return
 	}
-	project, found := s.cfg.Broker.Project(c.project)
-	if !found || l.sub.gone {
-		c.abandon(l.op.channel, Refuse(CodeUnavailable, "the channel could not be joined"))
-		return
+	project, found := s.cfg.Broker.Project(c.who.Value().project)
+	refusal := Refuse(CodeUnavailable, "the channel could not be joined")
+	if found {
+		// The rights may have changed since the client asked.
+		if forbidden := authorise(c.who.Value(), toSubscribe, project, l.op.channel); forbidden != nil {
+			refusal = forbidden
+		} else if !l.sub.gone {
+			l.sub.begin(l, epoch, project.Rule(l.op.channel).Initial)
+			return
+		}
 	}
-	l.sub.begin(l, epoch, project.Rule(l.op.channel).Initial)
+	c.abandon(l.op.channel, refusal)
 }
 
 // abandon refuses a subscribe; a subscription that was there before stays.

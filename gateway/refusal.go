@@ -12,6 +12,8 @@ type Code string
 const (
 	CodeInvalidKey       Code = "invalid_key"
 	CodeKeyRevoked       Code = "key_revoked"
+	CodeTokenInvalid     Code = "token_invalid"
+	CodeTokenExpired     Code = "token_expired"
 	CodeOriginNotAllowed Code = "origin_not_allowed"
 	CodeAuthRequired     Code = "auth_required"
 	CodeAuthTimeout      Code = "auth_timeout"
@@ -36,9 +38,22 @@ type Refusal struct {
 	RetryAfter time.Duration // when trying again makes sense; 0 where the code says nothing of time
 
 	status int // HTTP status where it is not that of the code
+
+	// For operators only.
+	detail  string // the rule that refused, in full; empty when Reason says all
+	who     principal
+	action  action
+	channel string
 }
 
 func (r *Refusal) Error() string { return r.Reason }
+
+// of returns the refusal as one of what somebody wanted to do.
+func (r *Refusal) of(who principal, do action, channel string) *Refusal {
+	known := *r
+	known.who, known.action, known.channel = who, do, channel
+	return &known
+}
 
 // Refuse returns a refusal with a code and a reason for people.
 func Refuse(code Code, reason string) *Refusal { return &Refusal{Code: code, Reason: reason} }
@@ -54,6 +69,8 @@ type answer struct {
 var answers = map[Code]answer{
 	CodeInvalidKey:       {http.StatusUnauthorized, 1000},
 	CodeKeyRevoked:       {http.StatusUnauthorized, 1000},
+	CodeTokenInvalid:     {http.StatusUnauthorized, 1000},
+	CodeTokenExpired:     {http.StatusUnauthorized, 1000},
 	CodeOriginNotAllowed: {http.StatusForbidden, 1000},
 	CodeAuthRequired:     {http.StatusUnauthorized, 1008},
 	CodeAuthTimeout:      {http.StatusUnauthorized, 1008},

@@ -19,60 +19,70 @@ const (
 	bodyAllowance = 8 << 10 // what a body may hold besides its message
 )
 
-// keyOf authenticates a REST request.
-func (s *Server) keyOf(w http.ResponseWriter, r *http.Request) (fsm.Key, *Refusal) {
-	if len(r.Header.Values("X-Api-Key")) > 1 || len(r.Header.Values("Origin")) > 1 {
-		return fsm.Key{}, Refuse(CodeInvalidMessage, "repeated header")
-	}
-	text := r.Header.Get("X-Api-Key")
-	if text == "" {
-		return fsm.Key{}, Refuse(CodeAuthRequired, "x-api-key is missing")
-	}
-	if refusal := s.available(); refusal != nil {
-		return fsm.Key{}, refusal
-	}
-	key, refusal := s.findKey(r, text)
-	if refusal != nil {
-		return fsm.Key{}, refusal
-	}
-	project, found := s.cfg.Broker.Project(key.Project)
-	if !found {
-		return fsm.Key{}, Refuse(CodeInvalidKey, "the API key is not valid")
-	}
-	origin := r.Header.Get("Origin")
-	if verdict := judgeOrigin(project.AllowedOrigins, project.AllowNativeClients, origin, r.Host); !verdict.allowed {
-		w.Header().Del("Access-Control-Allow-Origin")
-		if key.Kind == fsm.PublicKey {
-			if limited := s.failedAuth(s.requestAddress(r), text); limited != nil {
-				return fsm.Key{}, limited
-			}
-			return fsm.Key{}, refuseOrigin(origin)
-		}
-	}
-	return key, nil
+// caller is who makes a REST request, and for which project.
+type caller struct {
+	principal
+	project *fsm.Project
+	address string
 }
 
-// findKey looks a key up here and, when it could be one that another node has
-// just made, once more when this node has caught up.
-func (s *Server) findKey(r *http.Request, text string) (fsm.Key, *Refusal) {
-	wellFormed := CheckKeyText(text) == nil
-	if wellFormed {
-		if key, found := s.cfg.Broker.Key(text); found {
-			return key, nil
+// authenticate returns who makes a REST request.
+func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *Refusal) {
+	var by caller
+	if len(r.Header.Values("X-Api-Key")) > 1 || len(r.Header.Values("Origin")) > 1 {
+		return by, Refuse(CodeInvalidMessage, "repeated header")
+	}
+	text := r.Header.Get("X-Api-Key")
+	if text != "" {
+		if refusal := s.available(); refusal != nil {
+			return by, refusal
 		}
 	}
-	if limited := s.failedAuth(s.requestAddress(r), text); limited != nil {
-		return fsm.Key{}, limited
+	from := s.requestPeer(r)
+	by.address = from.address
+	var refusal *Refusal
+	if by.principal, refusal = s.identifyNow(r.Context(), text, from.address); refusal != nil {
+		return by, refusal.of(by.principal, toConnect, "")
 	}
-	if wellFormed {
-		if err := s.catchUps.wait(r.Context(), s.ctx); err != nil {
-			return fsm.Key{}, s.refusalOf(err, "catch up for a key")
+	if by.project, refusal = s.admit(by.principal, from); refusal != nil {
+		if limited := s.failedAuth(from.address, text); limited != nil {
+			refusal = limited
 		}
-		if key, found := s.cfg.Broker.Key(text); found {
-			return key, nil
-		}
+		w.Header().Del("Access-Control-Allow-Origin")
+		return by, refusal.of(by.principal, toConnect, "")
 	}
-	return fsm.Key{}, Refuse(CodeInvalidKey, "the API key is not valid")
+	if by.kind == serverKey && !judgeOrigin(by.project.AllowedOrigins, by.project.AllowNativeClients, from.origin.Value(), r.Host).allowed {
+		w.Header().Del("Access-Control-Allow-Origin")
+	}
+	s.cfg.Broker.KeyUsed(by.key)
+	return by, nil
+}
+
+// identifyNow is identify for those who can wait for the cluster to be asked.
+func (s *Server) identifyNow(ctx context.Context, text, address string) (principal, *Refusal) {
+	who, unknown, refusal := s.identify(text)
+	if refusal == nil || refusal.Code == CodeAuthRequired {
+		return who, refusal
+	}
+	if limited := s.failedAuth(address, text); limited != nil {
+		return who, limited
+	}
+	if !unknown {
+		return who, refusal
+	}
+	if err := s.catchUps.wait(ctx, s.ctx); err != nil {
+		return who, s.refusalOf(err, "catch up for a key")
+	}
+	who, _, refusal = s.identify(text)
+	return who, refusal
+}
+
+// may decides what a caller may do in a channel now.
+func (s *Server) may(by caller, do action, channel string) *Refusal {
+	if refusal := authorise(by.principal, do, by.project, channel); refusal != nil {
+		return refusal
+	}
+	return s.throttleRequest(by.principal, do, by.project, channel, by.address)
 }
 
 // publishResult is the answer to one publish over HTTP.
@@ -105,7 +115,7 @@ var (
 )
 
 // readPost takes apart one message as it comes over HTTP.
-func (s *Server) readPost(project string, raw []byte, id string) *posted {
+func (s *Server) readPost(by caller, raw []byte, id string) *posted {
 	p := &posted{}
 	var values [3][]byte
 	if err := postShape.scan(raw, s.cfg.MaxDepth, values[:]); err != nil {
@@ -120,7 +130,7 @@ func (s *Server) readPost(project string, raw []byte, id string) *posted {
 	if p.refusal = checkChannel(channel); p.refusal != nil {
 		return p
 	}
-	p.publish.Channel = fsm.ChannelKey{Project: project, Name: channel}
+	p.publish.Channel = fsm.ChannelKey{Project: by.project.ID, Name: channel}
 	if p.publish.ID, p.refusal = parseID(values[2]); p.refusal != nil {
 		return p
 	}
@@ -136,6 +146,8 @@ func (s *Server) readPost(project string, raw []byte, id string) *posted {
 		p.refusal = Refuse(CodeInvalidMessage, "message is missing")
 	} else if len(p.publish.Data) > s.cfg.MaxMessageBytes {
 		p.refusal = Refuse(CodeMessageTooLarge, "message is too large")
+	} else {
+		p.refusal = s.may(by, toPublish, channel)
 	}
 	return p
 }
@@ -174,36 +186,28 @@ func (p *posted) result(ctx context.Context, s *Server) publishResult {
 	return res
 }
 
-// publisherOf authenticates a request that publishes and reads its body.
-func (s *Server) publisherOf(w http.ResponseWriter, r *http.Request, limit int) (fsm.Key, []byte, *Refusal) {
-	key, refusal := s.keyOf(w, r)
-	if refusal != nil {
-		return key, nil, refusal
-	}
-	if key.Kind != fsm.ServerKey {
-		return key, nil, Refuse(CodeForbidden, "a public key may not publish")
-	}
-	body, refusal := readBody(w, r, limit)
-	return key, body, refusal
-}
-
 // publishOne serves POST /realtime.
 func (s *Server) publishOne(w http.ResponseWriter, r *http.Request) {
-	key, body, refusal := s.publisherOf(w, r, s.cfg.MaxMessageBytes+bodyAllowance)
+	by, refusal := s.authenticate(w, r)
 	if refusal != nil {
-		s.refuseHTTP(w, refusal)
+		s.refuseHTTP(w, r, refusal)
+		return
+	}
+	body, refusal := readBody(w, r, s.cfg.MaxMessageBytes+bodyAllowance)
+	if refusal != nil {
+		s.refuseHTTP(w, r, refusal.of(by.principal, toPublish, ""))
 		return
 	}
 	id := r.Header.Get("Idempotency-Key")
 	if len(id) > maxMessageID || len(r.Header.Values("Idempotency-Key")) > 1 {
-		s.refuseHTTP(w, Refuse(CodeInvalidMessage, "Idempotency-Key is not one value of 1 to 128 bytes"))
+		s.refuseHTTP(w, r, Refuse(CodeInvalidMessage, "Idempotency-Key is not one value of 1 to 128 bytes"))
 		return
 	}
-	p := s.readPost(key.Project, body, id)
+	p := s.readPost(by, body, id)
 	p.send(s)
 	res := p.result(r.Context(), s)
 	if p.refusal != nil {
-		s.refuseHTTP(w, p.refusal)
+		s.refuseHTTP(w, r, p.refusal)
 		return
 	}
 	writeJSON(w, http.StatusOK, res)
@@ -213,9 +217,14 @@ var errBatchSize = errors.New("a batch holds at most 1,000 messages")
 
 // publishBatch serves POST /realtime/batch: one result for each message.
 func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request) {
-	key, body, refusal := s.publisherOf(w, r, s.cfg.MaxBatchBytes)
+	by, refusal := s.authenticate(w, r)
 	if refusal != nil {
-		s.refuseHTTP(w, refusal)
+		s.refuseHTTP(w, r, refusal)
+		return
+	}
+	body, refusal := readBody(w, r, s.cfg.MaxBatchBytes)
+	if refusal != nil {
+		s.refuseHTTP(w, r, refusal.of(by.principal, toPublish, ""))
 		return
 	}
 	var values [1][]byte
@@ -228,12 +237,12 @@ func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request) {
 			if len(all) == maxBatch {
 				return errBatchSize
 			}
-			all = append(all, s.readPost(key.Project, raw, ""))
+			all = append(all, s.readPost(by, raw, ""))
 			return nil
 		})
 	}
 	if err != nil {
-		s.refuseHTTP(w, Refuse(CodeInvalidMessage, err.Error()))
+		s.refuseHTTP(w, r, Refuse(CodeInvalidMessage, err.Error()))
 		return
 	}
 	for _, p := range all {
@@ -243,7 +252,7 @@ func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request) {
 	for i, p := range all {
 		results[i] = p.result(r.Context(), s)
 		if p.refusal != nil {
-			s.metrics.refused(p.refusal.Code, "http")
+			s.refused(p.refusal, "rest", s.requestPeer(r))
 		}
 	}
 	writeJSON(w, http.StatusOK, struct {
@@ -267,14 +276,20 @@ type historyMessage struct {
 
 // history serves GET /realtime/history.
 func (s *Server) history(w http.ResponseWriter, r *http.Request) {
-	key, refusal := s.keyOf(w, r)
+	by, refusal := s.authenticate(w, r)
 	if refusal != nil {
-		s.refuseHTTP(w, refusal)
+		s.refuseHTTP(w, r, refusal)
 		return
 	}
-	answer, err := s.messages(r.Context(), fsm.ChannelKey{Project: key.Project, Name: r.URL.Query().Get("channel")}, r.URL.Query())
+	query := r.URL.Query()
+	channel := query.Get("channel")
+	if refusal := s.may(by, toReadHistory, channel); refusal != nil {
+		s.refuseHTTP(w, r, refusal)
+		return
+	}
+	answer, err := s.messages(r.Context(), fsm.ChannelKey{Project: by.project.ID, Name: channel}, query)
 	if err != nil {
-		s.refuseHTTP(w, s.refusalOf(err, "read history"))
+		s.refuseHTTP(w, r, s.refusalOf(err, "read history").of(by.principal, toReadHistory, channel))
 		return
 	}
 	writeJSON(w, http.StatusOK, answer)

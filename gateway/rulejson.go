@@ -132,13 +132,18 @@ func parsePatternName(raw []byte) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("pattern is not a string")
 	}
+	return pattern, checkPattern(pattern)
+}
+
+// checkPattern reports what keeps a text from being a pattern of channel names.
+func checkPattern(pattern string) error {
 	if refusal := checkChannel(pattern); refusal != nil {
-		return "", fmt.Errorf("pattern: %w", refusal)
+		return fmt.Errorf("pattern: %w", refusal)
 	}
 	if star := strings.IndexByte(pattern, '*'); star >= 0 && star != len(pattern)-1 {
-		return "", fmt.Errorf("pattern has a * that is not at its end")
+		return fmt.Errorf("pattern has a * that is not at its end")
 	}
-	return pattern, nil
+	return nil
 }
 
 func parseInitial(raw []byte) (fsm.Initial, error) {

@@ -31,6 +31,9 @@ type Server struct {
 	catchUps  *catchUps
 	failures  *limiter
 	guesses   *limiter // wrong admin tokens, by address
+	throttles *throttles
+	quotas    *quotas
+	refusals  refusals
 	freshness freshness
 	newcomers *newcomers
 	lobby     *lobby
@@ -72,8 +75,10 @@ func New(cfg Config) (*Server, error) {
 		newcomers: newNewcomers(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
 		lobby:     newLobby(cfg.Listener.Addr()),
 		freshness: freshness{began: time.Now()},
-		failures:  newLimiter(perSecond(float64(cfg.FailedAuthRate), cfg.FailedAuthBurst)),
-		guesses:   newLimiter(perSecond(guessRate, guessBurst)),
+		failures:  newLimiter(),
+		guesses:   newLimiter(),
+		throttles: newThrottles(&cfg.Limits),
+		quotas:    newQuotas(),
 	}
 	if _, err := rand.Read(s.instance[:]); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
@@ -284,8 +289,8 @@ func refuseDraining() *Refusal {
 // failedAuth counts a failed authentication and returns a refusal for an
 // address or key that fails too often.
 func (s *Server) failedAuth(address, text string) *Refusal {
-	now, hash := time.Now(), fsm.HashKey(text)
-	wait := max(s.failures.take("address "+address, now), s.failures.take("key "+string(hash[:]), now))
+	hash, r := fsm.HashKey(text), perSecond(float64(s.cfg.FailedAuthRate), s.cfg.FailedAuthBurst)
+	wait := max(s.failures.take("address "+address, r), s.failures.take("key "+string(hash[:]), r))
 	if wait == 0 {
 		return nil
 	}

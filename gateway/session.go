@@ -18,7 +18,7 @@ func (c *conn) request(frame []byte) {
 	case req.kind == "heartbeat" && refusal == nil:
 		// A sign of life. To answer it would start a game of ping-pong that
 		// published clients never end.
-	case c.state == stateNew && req.kind == "auth" && refusal == nil:
+	case req.kind == "auth" && refusal == nil:
 		c.authenticate(req.apiKey)
 	case c.state == stateNew:
 		c.refuse(Refuse(CodeAuthRequired, "authenticate first"), "", "")
@@ -27,17 +27,36 @@ func (c *conn) request(frame []byte) {
 	case req.kind == "publish":
 		c.publish(req)
 	case req.kind == "subscribe":
-		c.ops = append(c.ops, op{channel: req.channel, start: req.start})
+		c.subscribe(req)
 	case req.kind == "unsubscribe":
 		c.ops = append(c.ops, op{channel: req.channel, leave: true})
-	default:
-		c.refuse(Refuse(CodeInvalidMessage, "authenticated already"), "", "")
 	}
+}
+
+// may decides what the client may do in a channel now.
+func (c *conn) may(do action, channel string) *Refusal {
+	who := c.who.Value()
+	project, found := c.loop.server.cfg.Broker.Project(who.project)
+	if !found {
+		return Refuse(CodeUnavailable, "the project was deleted").of(who, do, channel)
+	}
+	if refusal := authorise(who, do, project, channel); refusal != nil {
+		return refusal
+	}
+	return c.throttle(who, do, project, channel)
+}
+
+func (c *conn) subscribe(req request) {
+	if refusal := c.may(toSubscribe, req.channel); refusal != nil {
+		c.refuse(refusal, req.channel, "")
+		return
+	}
+	c.ops = append(c.ops, op{channel: req.channel, start: req.start})
 }
 
 // refuse tells the client why not, and closes where the code says so.
 func (c *conn) refuse(r *Refusal, channel, id string) {
-	c.loop.server.metrics.refused(r.Code, "ws")
+	c.loop.server.refused(r, "ws", c.peer)
 	authenticating := c.state < stateOpen
 	passing := r.Code == CodeRateLimited || r.Code == CodeUnavailable
 	if authenticating && passing {
@@ -64,108 +83,6 @@ func (c *conn) sendRefusal(r *Refusal, channel, id string) {
 	c.loop.touch(c)
 }
 
-// authenticate admits the client, refuses it, or asks the cluster first whether
-// it knows a key that this node does not.
-func (c *conn) authenticate(text string) {
-	s := c.loop.server
-	if text == "" {
-		c.refuse(Refuse(CodeAuthRequired, "apiKey is missing"), "", "")
-		return
-	}
-	if refusal := s.available(); refusal != nil {
-		c.refuse(refusal, "", "")
-		return
-	}
-	if CheckKeyText(text) != nil {
-		c.refuseAuth(Refuse(CodeInvalidKey, "the API key is not valid"), text)
-		return
-	}
-	if key, found := s.cfg.Broker.Key(text); found {
-		c.admit(key, text)
-		return
-	}
-	if refusal := s.failedAuth(c.peer.address, text); refusal != nil {
-		c.refuse(refusal, "", "")
-		return
-	}
-	c.state = stateChecking
-	s.catchUps.join(s.ctx, func(err error) {
-		c.loop.mail.post(func() { c.recheckKey(text, err) })
-	})
-}
-
-// recheckKey decides once the node is known to have heard of every key.
-func (c *conn) recheckKey(text string, err error) {
-	if c.state != stateChecking {
-		return
-	}
-	c.state = stateNew
-	c.loop.touch(c)
-	if err != nil {
-		c.refuse(Refuse(CodeUnavailable, "the cluster cannot be asked about the key"), "", "")
-		return
-	}
-	key, found := c.loop.server.cfg.Broker.Key(text)
-	if !found {
-		// The attempt was counted before the cluster was asked.
-		c.refuse(Refuse(CodeInvalidKey, "the API key is not valid"), "", "")
-		return
-	}
-	c.admit(key, text)
-}
-
-// refuseAuth refuses for good, but for someone who fails too often.
-func (c *conn) refuseAuth(r *Refusal, text string) {
-	if limited := c.loop.server.failedAuth(c.peer.address, text); limited != nil {
-		r = limited
-	}
-	c.refuse(r, "", "")
-}
-
-func (c *conn) admit(key fsm.Key, text string) {
-	s := c.loop.server
-	project, found := s.cfg.Broker.Project(key.Project)
-	if !found {
-		c.refuseAuth(Refuse(CodeInvalidKey, "the API key is not valid"), text)
-		return
-	}
-	if key.Kind == fsm.PublicKey && !c.originAllowed(project) {
-		c.refuseAuth(refuseOrigin(c.peer.origin.Value()), text)
-		return
-	}
-	c.state = stateOpen
-	c.keyID, c.project, c.server = key.ID, key.Project, key.Kind == fsm.ServerKey
-	c.nextHeartbeat = c.loop.now + s.cfg.Heartbeat
-	c.loop.wheel.schedule(c, c.nextCheck())
-	c.out.urgent = appendConnected(c.out.urgent, connectedInfo{
-		connection:      s.connectionName(c.id),
-		node:            s.cfg.Broker.NodeName(),
-		epoch:           s.cfg.Broker.Epoch(),
-		maxMessageBytes: s.cfg.MaxMessageBytes,
-		heartbeatMs:     s.cfg.Heartbeat.Milliseconds(),
-	})
-	c.loop.touch(c)
-}
-
-func (c *conn) originAllowed(p *fsm.Project) bool {
-	return judgeOrigin(p.AllowedOrigins, p.AllowNativeClients, c.peer.origin.Value(), c.peer.host.Value()).allowed
-}
-
-func refuseOrigin(header string) *Refusal {
-	if header == "" {
-		return Refuse(CodeOriginNotAllowed, "the project does not allow clients without an origin")
-	}
-	return Refuse(CodeOriginNotAllowed, "origin "+header+" is not allowed")
-}
-
-// rejudge closes a client whose origin its project no longer allows.
-func (c *conn) rejudge(project *fsm.Project) {
-	if c.state == stateOpen && !c.server && !c.originAllowed(project) {
-		c.refuse(refuseOrigin(c.peer.origin.Value()), "", "")
-		c.hasten()
-	}
-}
-
 // publish is a client's publish that has no answer yet.
 type publish struct {
 	conn    *conn
@@ -179,8 +96,8 @@ type publish struct {
 
 func (c *conn) publish(req request) {
 	s := c.loop.server
-	if !c.server {
-		c.refuse(Refuse(CodeForbidden, "a public key may not publish"), req.channel, req.id)
+	if refusal := c.may(toPublish, req.channel); refusal != nil {
+		c.refuse(refusal, req.channel, req.id)
 		return
 	}
 	if len(req.message) > s.cfg.MaxMessageBytes {
@@ -196,7 +113,7 @@ func (c *conn) publish(req request) {
 	c.pendingBytes += p.size
 	s.metrics.published.Inc()
 	c.loop.submit(p, fsm.Publish{
-		Channel: fsm.ChannelKey{Project: c.project, Name: req.channel},
+		Channel: fsm.ChannelKey{Project: c.who.Value().project, Name: req.channel},
 		ID:      req.id,
 		Data:    bytes.Clone(req.message),
 	})
@@ -236,7 +153,8 @@ func (c *conn) settlePublish(at int) {
 func (c *conn) sendAnswer(p *publish) {
 	if p.err != nil {
 		r := c.loop.server.refusalOf(p.err, "publish")
-		c.loop.server.metrics.refused(r.Code, "ws")
+		r = r.of(c.who.Value(), toPublish, p.channel)
+		c.loop.server.refused(r, "ws", c.peer)
 		c.sendRefusal(r, p.channel, p.id)
 		return
 	}

@@ -18,6 +18,12 @@ func (n *Node) Epoch() string { return n.state.Epoch() }
 // Key implements gateway.Broker.
 func (n *Node) Key(text string) (fsm.Key, bool) { return n.state.KeyByText(text) }
 
+// KeyByID implements gateway.Broker.
+func (n *Node) KeyByID(id string) (fsm.Key, bool) { return n.state.Key(id) }
+
+// Stamp implements gateway.Broker.
+func (n *Node) Stamp() int64 { return n.state.Stamp() }
+
 // Project implements gateway.Broker.
 func (n *Node) Project(id string) (*fsm.Project, bool) { return n.state.Project(id) }
 

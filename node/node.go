@@ -192,6 +192,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.serving.Go(func() { n.announcer.run(ctx) })
 	n.serving.Go(func() { n.tendPeers(ctx) })
 	n.serving.Go(func() { n.upkeep(ctx) })
+	n.serving.Go(func() { n.shareUsage(ctx) })
 	n.serving.Go(func() { n.serve(ctx) })
 	return n, nil
 }

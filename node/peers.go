@@ -17,10 +17,13 @@ import (
 
 // question is what one node asks another. Exactly one field is set.
 type question struct {
-	Connections *connectionsQuestion `json:"connections,omitempty"`
-	Subscribers *subscribersQuestion `json:"subscribers,omitempty"`
-	History     *historyQuestion     `json:"history,omitempty"`
-	Attention   *attentionChange     `json:"attention,omitempty"`
+	Connections *connectionsQuestion  `json:"connections,omitempty"`
+	Subscribers *subscribersQuestion  `json:"subscribers,omitempty"`
+	History     *historyQuestion      `json:"history,omitempty"`
+	Attention   *attentionChange      `json:"attention,omitempty"`
+	Usage       *usageQuestion        `json:"usage,omitempty"`
+	Disconnect  *disconnectQuestion   `json:"disconnect,omitempty"`
+	Refusals    *gateway.RefusalQuery `json:"refusals,omitempty"`
 }
 
 // connectionsQuestion asks for the connections of a key; the answer is a list of
@@ -46,6 +49,16 @@ func (n *Node) answerPeer(_ context.Context, from string, request []byte) ([]byt
 		return json.Marshal(n.history.list(q.History.First, q.History.Last))
 	case q.Attention != nil:
 		return json.Marshal(n.relay.heed(from, *q.Attention, time.Now()))
+	case q.Refusals != nil:
+		list, err := n.gateway.Refusals(*q.Refusals)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(list)
+	case q.Disconnect != nil:
+		return json.Marshal(n.gateway.Disconnect(q.Disconnect.ID))
+	case q.Usage != nil:
+		return json.Marshal(n.gateway.Usage())
 	}
 	return nil, errors.New("a peer asks what this version does not know")
 }

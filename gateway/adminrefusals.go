@@ -1,0 +1,33 @@
+package gateway
+
+import "net/http"
+
+// listRefusals serves GET /refusals: those of the whole cluster, newest first.
+func (s *Server) listRefusals(r *http.Request) (int, any, error) {
+	cursor, limit, query, err := listQuery(r, "project", "key", "code")
+	if err != nil {
+		return 0, nil, err
+	}
+	found, err := s.cfg.Broker.Refusals(r.Context(), RefusalQuery{
+		Project: query.Get("project"), KeyID: query.Get("key"), Code: Code(query.Get("code")), Cursor: cursor, Limit: limit + 1,
+	})
+	if err != nil {
+		return 0, nil, err
+	}
+	found, next := cutPage(found, limit, func(r RefusalRecord) string { return r.Cursor() })
+	if found == nil {
+		found = []RefusalRecord{}
+	}
+	return http.StatusOK, struct {
+		Refusals []RefusalRecord `json:"refusals"`
+		Next     string          `json:"next"`
+	}{found, next}, nil
+}
+
+// disconnect serves DELETE /connections/{id}.
+func (s *Server) disconnect(r *http.Request) (int, any, error) {
+	if err := s.cfg.Broker.Disconnect(r.Context(), r.PathValue("id")); err != nil {
+		return 0, nil, err
+	}
+	return http.StatusNoContent, nil, nil
+}

@@ -1,0 +1,220 @@
+package gateway
+
+import (
+	"errors"
+	"time"
+	"unique"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// identify returns who a client says they are with the text of a key or a token.
+// When unknown, the cluster may know of the key what this node does not yet.
+func (s *Server) identify(text string) (who principal, unknown bool, refusal *Refusal) {
+	switch {
+	case text == "":
+		return who, false, Refuse(CodeAuthRequired, "the API key is missing")
+	case looksLikeToken(text):
+		who, err := readToken(text, s.cfg.Broker)
+		if err == nil {
+			return who, false, nil
+		}
+		refusal := &Refusal{Code: CodeTokenInvalid, Reason: "the token is not valid", detail: err.Error()}
+		if errors.Is(err, jwt.ErrTokenExpired) {
+			refusal.Code, refusal.Reason = CodeTokenExpired, "the token has expired"
+		}
+		return who, errors.Is(err, errKeyOfToken), refusal
+	case CheckKeyText(text) != nil:
+		return someone(text), false, &Refusal{
+			Code: CodeInvalidKey, Reason: invalidKey, detail: "a text that is not well formed: mistyped, or no key at all"}
+	}
+	if key, found := s.cfg.Broker.Key(text); found {
+		return keyPrincipal(key), false, nil
+	}
+	return someone(text), true, &Refusal{
+		Code: CodeInvalidKey, Reason: invalidKey, detail: "a well-formed key that the cluster does not know: never made, or ended"}
+}
+
+const invalidKey = "the API key is not valid"
+
+// admissible decides whether somebody may come from where they do.
+func admissible(who principal, from peer, project *fsm.Project) *Refusal {
+	var verdict originVerdict
+	origin := from.origin.Value()
+	switch {
+	case who.kind == publicKey:
+		verdict = judgeOrigin(project.AllowedOrigins, project.AllowNativeClients, origin, from.host.Value())
+	case who.kind == bearer && who.token.origins != nil:
+		verdict = judgeOrigin(who.token.origins, false, origin, from.host.Value())
+		verdict.reason = "by the token's own list: " + verdict.reason
+	default:
+		return nil
+	}
+	if verdict.allowed {
+		return nil
+	}
+	reason := "origin " + clip(origin) + " is not allowed"
+	if origin == "" {
+		reason = "the project does not allow clients without an origin"
+	}
+	return &Refusal{Code: CodeOriginNotAllowed, Reason: reason, detail: verdict.reason}
+}
+
+// admit decides whether somebody may be served from where they come from.
+func (s *Server) admit(who principal, from peer) (*fsm.Project, *Refusal) {
+	project, found := s.cfg.Broker.Project(who.project)
+	if !found {
+		return nil, &Refusal{Code: CodeInvalidKey, Reason: invalidKey, detail: "the key's project was deleted"}
+	}
+	if refusal := admissible(who, from, project); refusal != nil {
+		return nil, refusal
+	}
+	return project, nil
+}
+
+// authenticate admits the client, refuses it, or asks the cluster first whether
+// it knows a key that this node does not. On an open connection a fresh token
+// takes the place of the one that the client came with.
+func (c *conn) authenticate(text string) {
+	s := c.loop.server
+	if c.state == stateOpen && c.who.Value().kind != bearer {
+		c.refuse(Refuse(CodeInvalidMessage, "authenticated already").of(c.who.Value(), toConnect, ""), "", "")
+		return
+	}
+	if refusal := s.available(); refusal != nil && text != "" {
+		c.refuse(refusal.of(someone(text), toConnect, ""), "", "")
+		return
+	}
+	who, unknown, refusal := s.identify(text)
+	switch {
+	case refusal == nil:
+		c.enterAs(who, text)
+	case refusal.Code == CodeAuthRequired:
+		c.refuseAs(refusal.of(who, toConnect, ""))
+	case !unknown:
+		c.refuseAuth(refusal.of(who, toConnect, ""), text)
+	default:
+		if limited := s.failedAuth(c.peer.address, text); limited != nil {
+			c.refuseAs(limited.of(who, toConnect, ""))
+			return
+		}
+		c.checking = true
+		s.catchUps.join(s.ctx, func(err error) {
+			c.loop.mail.post(func() { c.recheckKey(text, err) })
+		})
+	}
+}
+
+// recheckKey decides once the node is known to have heard of every key.
+func (c *conn) recheckKey(text string, err error) {
+	c.checking = false
+	if c.state > stateOpen {
+		return
+	}
+	c.loop.touch(c)
+	if err != nil {
+		c.refuseAs(Refuse(CodeUnavailable, "the cluster cannot be asked about the key").of(someone(text), toConnect, ""))
+		return
+	}
+	who, _, refusal := c.loop.server.identify(text)
+	if refusal != nil {
+		// The attempt was counted before the cluster was asked.
+		c.refuseAs(refusal.of(who, toConnect, ""))
+		return
+	}
+	c.enterAs(who, text)
+}
+
+// refuseAuth refuses for good, but for someone who fails too often.
+func (c *conn) refuseAuth(r *Refusal, text string) {
+	if limited := c.loop.server.failedAuth(c.peer.address, text); limited != nil {
+		r = limited.of(r.who, toConnect, "")
+	}
+	c.refuseAs(r)
+}
+
+// refuseAs refuses what somebody has shown. A connection that is open already
+// keeps the rights that it has.
+func (c *conn) refuseAs(r *Refusal) {
+	if c.state == stateOpen {
+		c.loop.server.refused(r, "ws", c.peer)
+		c.sendRefusal(r, "", "")
+		return
+	}
+	c.refuse(r, "", "")
+}
+
+// enterAs serves the client as somebody from now on.
+func (c *conn) enterAs(who principal, text string) {
+	s := c.loop.server
+	project, refusal := s.admit(who, c.peer)
+	if refusal == nil && c.state == stateOpen && who.project != c.who.Value().project {
+		refusal = Refuse(CodeForbidden, "the token is for another project")
+	}
+	if refusal == nil {
+		refusal = authorise(who, toConnect, project, "")
+	}
+	if refusal != nil {
+		c.refuseAuth(refusal.of(who, toConnect, ""), text)
+		return
+	}
+	if c.state == stateOpen {
+		c.become(who)
+		c.out.urgent = appendAuthSuccess(c.out.urgent)
+		c.rejudge(project)
+		return
+	}
+	if refusal := s.throttleConnect(who, project, c.peer); refusal != nil {
+		c.refuse(refusal.of(who, toConnect, ""), "", "")
+		return
+	}
+	c.state = stateOpen
+	c.become(who)
+	c.nextHeartbeat = c.loop.now + s.cfg.Heartbeat
+	c.out.urgent = appendConnected(c.out.urgent, connectedInfo{
+		connection:      s.connectionName(c.id),
+		node:            s.cfg.Broker.NodeName(),
+		epoch:           s.cfg.Broker.Epoch(),
+		maxMessageBytes: s.cfg.MaxMessageBytes,
+		heartbeatMs:     s.cfg.Heartbeat.Milliseconds(),
+	})
+	c.loop.wheel.schedule(c, c.nextCheck())
+}
+
+// become gives the connection somebody's rights, for as long as they last.
+func (c *conn) become(who principal) {
+	c.who, c.endsAt = unique.Make(who), 0
+	if who.token != nil {
+		const longest = 10 * 365 * 24 * time.Hour // as long as a connection can be thought to live
+		left := who.token.endsAt - c.loop.server.cfg.Broker.Stamp()
+		c.endsAt = c.loop.now + min(time.Duration(min(left, longest.Milliseconds()))*time.Millisecond, longest)
+		c.loop.wheel.schedule(c, c.endsAt)
+	}
+	c.loop.server.cfg.Broker.KeyUsed(who.key)
+	c.loop.touch(c)
+}
+
+// rejudge closes a client whose origin its project no longer allows, and takes
+// the channels from it that it may no longer follow. One whose subscribe is
+// still under way is judged when it is done.
+func (c *conn) rejudge(project *fsm.Project) {
+	who := c.who.Value()
+	if refusal := admissible(who, c.peer, project); refusal != nil {
+		c.refuse(refusal.of(who, toConnect, ""), "", "")
+		c.hasten()
+		return
+	}
+	for i := len(c.subs) - 1; i >= 0; i-- {
+		sub := c.subs[i]
+		name := sub.topic.key.Name
+		if sub.joining {
+			continue
+		}
+		if refusal := authorise(who, toSubscribe, project, name); refusal != nil {
+			c.leave(name)
+			c.refuse(refusal, name, "")
+		}
+	}
+}

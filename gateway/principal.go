@@ -1,0 +1,43 @@
+package gateway
+
+import "github.com/aptlyd/aptlyd/fsm"
+
+// principalKind tells what somebody has shown to say who they are.
+type principalKind uint8
+
+const (
+	nobody    principalKind = iota
+	publicKey               // a bare public key: on people's devices, bound to origins
+	serverKey               // a bare server key: a backend
+	bearer                  // a token that a backend signed, or a node for its console
+	admin                   // an admin token or a console session
+)
+
+// principal is who asks. Equal ones are shared, since most connections have
+// theirs in common with many.
+type principal struct {
+	kind    principalKind
+	key     string // id of the key that it is, or that signed it
+	prefix  string // first characters of that key, safe to show
+	project string
+	token   *token   // what a bearer may do
+	role    fsm.Role // what an admin may do
+}
+
+func keyPrincipal(k fsm.Key) principal {
+	kind := publicKey
+	if k.Kind == fsm.ServerKey {
+		kind = serverKey
+	}
+	return principal{kind: kind, key: k.ID, prefix: k.Prefix, project: k.Project}
+}
+
+// someone is somebody who has shown a text that is no key, as far as it may be
+// shown to an operator.
+func someone(text string) principal {
+	const shown = 8
+	if len(text) > shown && (text[:3] == publicKeyPrefix || text[:3] == serverKeyPrefix) {
+		return principal{prefix: text[:shown]}
+	}
+	return principal{}
+}

@@ -1,0 +1,164 @@
+package gateway
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// Usage is what one node's clients use of a project's quotas.
+type Usage struct {
+	Connections int     `json:"connections"`
+	PublishRate float64 `json:"publishRate"` // messages per second, in the last second or so
+}
+
+// quotas hold what the clients of this node use of each project, and what those
+// of the others did when last heard of. The sum over the cluster is soft: nodes
+// tell each other each second, so it can be exceeded by what comes within one.
+// The share of a publish rate that a node may use is what the others leave, and
+// at least its equal part.
+type quotas struct {
+	began time.Time
+
+	mu       sync.Mutex
+	projects map[string]*projectUsage
+	counted  time.Time // when rates were last measured
+}
+
+type projectUsage struct {
+	connections int
+	published   int     // since it was last measured
+	rate        float64 // as last measured, per second
+	spent       meter
+	share       float64 // of the publish rate, for this node; 0 until told
+	elsewhere   Usage
+}
+
+// quotaRetry is what a client is told to wait for a place among the connections.
+const quotaRetry = time.Second
+
+func newQuotas() *quotas {
+	now := time.Now()
+	return &quotas{began: now, counted: now, projects: make(map[string]*projectUsage)}
+}
+
+func (q *quotas) of(project string) *projectUsage {
+	u := q.projects[project]
+	if u == nil {
+		u = &projectUsage{}
+		q.projects[project] = u
+	}
+	return u
+}
+
+// connect counts a connection of a project in, unless there are too many.
+func (q *quotas) connect(p *fsm.Project) *Refusal {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	u := q.of(p.ID)
+	if most := p.Quotas.Connections; most > 0 && u.connections+u.elsewhere.Connections >= most {
+		return &Refusal{
+			Code: CodeRateLimited, Reason: "the project has too many connections", RetryAfter: quotaRetry,
+			detail: fmt.Sprintf("the project's quota is %d connections: %d are here, %d on other nodes",
+				most, u.connections, u.elsewhere.Connections),
+		}
+	}
+	u.connections++
+	return nil
+}
+
+// disconnect counts a connection out.
+func (q *quotas) disconnect(project string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.of(project).connections--
+}
+
+// publish spends a message of a project's rate.
+func (q *quotas) publish(p *fsm.Project) *Refusal {
+	most := p.Quotas.PublishRate
+	if most == 0 {
+		return nil
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	u := q.of(p.ID)
+	share := most
+	if u.share > 0 {
+		share = min(most, u.share)
+	}
+	if wait := u.spent.take(perSecond(share, int(share)), time.Since(q.began)); wait > 0 {
+		return &Refusal{
+			Code: CodeRateLimited, Reason: "the project publishes too much", RetryAfter: max(wait, time.Millisecond),
+			detail: fmt.Sprintf("the project's quota is %g messages a second, %g of them for this node", most, share),
+		}
+	}
+	u.published++
+	return nil
+}
+
+// measure ends a second of counting.
+func (q *quotas) measure(now time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	passed := max(now.Sub(q.counted).Seconds(), 0.1)
+	q.counted = now
+	for id, u := range q.projects {
+		u.rate = float64(u.published) / passed
+		if u.published = 0; u.rate == 0 && u.connections == 0 {
+			delete(q.projects, id)
+		}
+	}
+}
+
+// divide takes in what other nodes use, one element for each.
+func (q *quotas) divide(others []map[string]Usage, project func(id string) (*fsm.Project, bool)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for id, u := range q.projects {
+		u.elsewhere = Usage{}
+		for _, other := range others {
+			u.elsewhere.Connections += other[id].Connections
+			u.elsewhere.PublishRate += other[id].PublishRate
+		}
+		p, found := project(id)
+		if !found || p.Quotas.PublishRate == 0 {
+			u.share = 0
+			continue
+		}
+		most := p.Quotas.PublishRate
+		share := max(most/float64(len(others)+1), most-u.elsewhere.PublishRate)
+		if u.share > 0 {
+			// Half of the way: nodes that take what is left at once would sway.
+			share = (share + u.share) / 2
+		}
+		u.share = share
+	}
+}
+
+// MeasureUsage is to be called once a second. It reports whether there is
+// anything that the quotas of a project want other nodes to be asked about.
+func (s *Server) MeasureUsage() bool {
+	s.quotas.measure(time.Now())
+	return len(s.Usage()) > 0
+}
+
+// Usage returns what this node's clients use of the projects that have quotas.
+func (s *Server) Usage() map[string]Usage {
+	s.quotas.mu.Lock()
+	defer s.quotas.mu.Unlock()
+	used := make(map[string]Usage)
+	for id, u := range s.quotas.projects {
+		if p, found := s.cfg.Broker.Project(id); found && (p.Quotas.Connections > 0 || p.Quotas.PublishRate > 0) {
+			used[id] = Usage{u.connections, u.rate}
+		}
+	}
+	return used
+}
+
+// DivideQuotas takes in the usage of all other nodes that can be reached.
+func (s *Server) DivideQuotas(others []map[string]Usage) {
+	s.quotas.divide(others, s.cfg.Broker.Project)
+}

@@ -157,6 +157,8 @@ type shownKey struct {
 	Prefix    string  `json:"prefix"`
 	ExpiresAt int64   `json:"expiresAt,omitempty"`
 	Replaces  string  `json:"replaces,omitempty"`
+	// ReplacedEndsAt is when the key that it replaces ends, Unix ms.
+	ReplacedEndsAt int64 `json:"replacedEndsAt,omitempty"`
 }
 
 type shownSettings struct {
@@ -230,7 +232,10 @@ func showQuotas(q *Quotas) *shownQuotas {
 }
 
 func showKey(k *Key) *shownKey {
-	return &shownKey{k.ID, k.Project, k.Kind, k.Name, k.Prefix, k.ExpiresAt, k.Replaces}
+	return &shownKey{
+		ID: k.ID, Project: k.Project, Kind: k.Kind, Name: k.Name, Prefix: k.Prefix,
+		ExpiresAt: k.ExpiresAt, Replaces: k.Replaces,
+	}
 }
 
 func showSettings(s Settings) shownSettings { return shownSettings(s) }

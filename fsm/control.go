@@ -218,17 +218,19 @@ func (a *application) rotateKey(c *RotateKey) *refusal {
 	if r := a.createKey(k); r != nil {
 		return r
 	}
-	a.record(c.By, "key.rotate", old.ID, showKey(old), showKey(k))
-	if c.Overlap == 0 {
-		a.endKey(old)
-		return nil
-	}
 	ending := *old
 	ending.ExpiresAt = a.stamp + c.Overlap
 	if old.ExpiresAt != 0 {
 		ending.ExpiresAt = min(ending.ExpiresAt, old.ExpiresAt)
 	}
-	a.setKey(&ending)
+	if c.Overlap == 0 {
+		a.endKey(old)
+	} else {
+		a.setKey(&ending)
+	}
+	after := showKey(k)
+	after.ReplacedEndsAt = ending.ExpiresAt
+	a.record(c.By, "key.rotate", old.ID, showKey(old), after)
 	return nil
 }
 

@@ -42,8 +42,9 @@ func anyHistory(t *rapid.T) history {
 			int64(rapid.IntRange(0, 50).Draw(t, "bytes")))}
 	}
 	large := rapid.IntRange(0, 7).Draw(t, "messages of up to") == 0
+	stamp := start
 	command := func() []byte {
-		switch n := rapid.IntRange(0, 29).Draw(t, "command"); n {
+		switch n := rapid.IntRange(0, 39).Draw(t, "command"); n {
 		case 0:
 			return Init{ClusterID: "c", Epoch: "e", Project: Project{ID: "p1", Rules: rules()}}.Encode()
 		case 1, 2:
@@ -66,6 +67,18 @@ func anyHistory(t *rapid.T) history {
 		case 8:
 			limit := rapid.SampledFrom([]int64{0, MinMaxBytes, 2 * MinMaxBytes}).Draw(t, "cap")
 			return UpdateSettings{MaxBytes: &limit}.Encode()
+		case 9:
+			return KeysUsed{[]KeyUse{{pick("used", "k1", "k2", "adm_first"), stamp - rapid.Int64Range(-500, 500).Draw(t, "ago")}}}.Encode()
+		case 10:
+			return adminToken(pick("token", "t1", "t2", "t3"), Viewer, pick("parent", "", "t1", "adm_first"), start+rapid.Int64Range(0, 9000).Draw(t, "token ends"))
+		case 11:
+			return RevokeAdminToken{ID: pick("ended", "t1", "t2", "adm_first")}.Encode()
+		case 12:
+			return PurgeChannel{Channel: ChannelKey{pick("of", "p1", "p2"), pick("purged", "a", "b", "c")}}.Encode()
+		case 13:
+			return UpdateProject{ID: pick("limited", "p1", "p2"), Quotas: &Quotas{Channels: rapid.IntRange(0, 3).Draw(t, "quota")}}.Encode()
+		case 14:
+			return Seal{Keyring: []byte(pick("keyring", "a", "b"))}.Encode()
 		}
 		id := ""
 		if rapid.Bool().Draw(t, "with id") {
@@ -80,7 +93,6 @@ func anyHistory(t *rapid.T) history {
 	}
 	h := history{{stamp: start, session: 1, settle: true, batches: [][][]byte{{
 		CreateProject{Project: Project{ID: "p1"}}.Encode(), CreateProject{Project: Project{ID: "p2"}}.Encode()}}}}
-	stamp := start
 	one := func(label string, of int) bool { return rapid.IntRange(1, of).Draw(t, label) == 1 }
 	for range rapid.IntRange(5, 60).Draw(t, "entries") {
 		wait := int64(3000)

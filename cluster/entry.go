@@ -57,14 +57,7 @@ func encodeBatch(b batch) []byte {
 
 // batch reads one batch. Commands alias the cursor's bytes.
 func (c *cursor) batch() batch {
-	var b batch
-	copy(b.session[:], c.take(len(b.session)))
-	b.seq = c.uvarint()
-	b.acked = c.uvarint()
-	n := c.count()
-	if c.err == nil && (b.seq == 0 || b.acked >= b.seq || n == 0) {
-		c.err = fmt.Errorf("batch %d (acked %d) of %d commands is not a possible one", b.seq, b.acked, n)
-	}
+	b, n := c.batchHead()
 	if c.err != nil {
 		return batch{}
 	}
@@ -75,11 +68,25 @@ func (c *cursor) batch() batch {
 	return b
 }
 
-// decodeBatch reads the bytes of exactly one batch.
-func decodeBatch(raw []byte) (batch, error) {
+// batchHead reads a batch up to its commands and returns their number.
+func (c *cursor) batchHead() (b batch, n int) {
+	copy(b.session[:], c.take(len(b.session)))
+	b.seq = c.uvarint()
+	b.acked = c.uvarint()
+	n = c.count()
+	if c.err == nil && (b.seq == 0 || b.acked >= b.seq || n == 0) {
+		c.err = fmt.Errorf("batch %d (acked %d) of %d commands is not a possible one", b.seq, b.acked, n)
+	}
+	return b, n
+}
+
+// checkBatch reports whether raw is exactly one batch.
+func checkBatch(raw []byte) error {
 	c := cursor{rest: raw}
-	b := c.batch()
-	return b, c.end()
+	for _, n := c.batchHead(); c.err == nil && n > 0; n-- {
+		c.bytes()
+	}
+	return c.end()
 }
 
 // encodeEntry joins encoded batches under a stamp.

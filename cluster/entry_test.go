@@ -89,6 +89,25 @@ func FuzzDecodeEntry(f *testing.F) {
 	})
 }
 
+// decodeBatch reads the bytes of exactly one batch.
+func decodeBatch(raw []byte) (batch, error) {
+	c := cursor{rest: raw}
+	b := c.batch()
+	return b, c.end()
+}
+
+// What the leader takes from a forwarder every node must be able to read.
+func FuzzCheckBatch(f *testing.F) {
+	f.Add(encodeBatch(batch{seq: 300, acked: 5, commands: [][]byte{make([]byte, 200), {}, []byte("x")}}))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		_, err := decodeBatch(raw)
+		_, entryErr := decodeEntry(encodeEntry(1, [][]byte{raw}))
+		if checked := checkBatch(raw); (checked == nil) != (err == nil) || (checked == nil) != (entryErr == nil) {
+			t.Errorf("check: %v, batch: %v, entry: %v", checked, err, entryErr)
+		}
+	})
+}
+
 func FuzzDecodeOutcome(f *testing.F) {
 	f.Add(encodeOutcome(outcome{index: 7, next: 2, results: [][]byte{[]byte("a")}}))
 	f.Fuzz(func(t *testing.T, raw []byte) {

@@ -270,6 +270,7 @@ func (f *forwarder) deliver(p *parcel, o outcome) (finished []settled) {
 		return nil // an earlier send of it was answered already
 	}
 	f.parcels = append(f.parcels[:at], f.parcels[at+1:]...)
+	finished = make([]settled, 0, len(p.submissions))
 	for i, s := range p.submissions {
 		if i < len(o.results) {
 			finished = f.finish(finished, s, Result{Data: o.results[i], Index: o.index})

@@ -65,7 +65,7 @@ func newStage(cfg Config, raft proposer, machine Machine, committed func(index, 
 // submit takes an encoded batch. It never blocks; reply is called exactly once,
 // from another goroutine.
 func (s *stage) submit(raw []byte, reply func(outcome, error)) {
-	if _, err := decodeBatch(raw); err != nil {
+	if err := checkBatch(raw); err != nil {
 		go reply(outcome{}, err)
 		return
 	}

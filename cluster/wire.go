@@ -18,6 +18,14 @@ func (c *cursor) uvarint() uint64 {
 	if c.err != nil {
 		return 0
 	}
+	// Nearly every number is a length that fits two bytes.
+	if len(c.rest) >= 2 && c.rest[1] < 0x80 {
+		if low := c.rest[0]; low >= 0x80 {
+			v := uint64(low&0x7f) | uint64(c.rest[1])<<7
+			c.rest = c.rest[2:]
+			return v
+		}
+	}
 	v, n := binary.Uvarint(c.rest)
 	if n <= 0 {
 		c.err = errShort

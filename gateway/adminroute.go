@@ -45,6 +45,7 @@ func (s *Server) adminRoutes() []adminRoute {
 		{"POST", "/keys/{id}/rotate", operator, s.rotateKey},
 		{"GET", "/keys/{id}/connections", viewer, s.keyConnections},
 		{"POST", "/origins/check", viewer, s.checkOrigin},
+		{"POST", "/projects/{id}/console-token", viewer, s.createConsoleToken},
 
 		{"GET", "/projects/{id}/channels", viewer, s.listChannels},
 		{"DELETE", "/projects/{id}/channels/{name}", operator, s.purgeChannel},

@@ -1,0 +1,42 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// consoleTokenLife is short because a console token outlives the session that
+// asked for it by that much at most; the console asks again for as long as it runs.
+const consoleTokenLife = 5 * time.Minute
+
+// createConsoleToken serves POST /projects/{id}/console-token: what the console
+// watches the channels of a project with, over WebSocket. It may read everything
+// and publish nothing.
+func (s *Server) createConsoleToken(r *http.Request) (int, any, error) {
+	project, err := s.project(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	secret := s.cfg.Broker.ConsoleSecret()
+	if len(secret) == 0 {
+		return 0, nil, &Refusal{Code: CodeUnavailable, Reason: "this node cannot read the cluster's keys yet", RetryAfter: time.Second}
+	}
+	expires := time.UnixMilli(s.cfg.Broker.Stamp()).Add(consoleTokenLife).Truncate(time.Second)
+	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"kid":      consoleTokenID,
+		"sub":      operatorOf(r).token.ID,
+		"project":  project.ID,
+		"exp":      expires.Unix(),
+		"channels": map[string][]string{"*": {"subscribe", "history"}},
+	}).SignedString(secret)
+	if err != nil {
+		return 0, nil, fmt.Errorf("sign console token: %w", err)
+	}
+	return http.StatusOK, struct {
+		Token     string `json:"token"`
+		ExpiresAt int64  `json:"expiresAt"`
+	}{text, expires.UnixMilli()}, nil
+}

@@ -83,7 +83,8 @@ type conn struct {
 	closeWith closeCode // what a refused connection is closed with
 
 	// Times since the loop began.
-	wheelTick     int64
+	wheelTick     int64 // of its entry in the wheel; 0 for none
+	wheelAt       int   // the entry's place in its slot
 	authBy        time.Duration
 	lastRead      time.Duration
 	pinged        bool
@@ -207,6 +208,7 @@ func (c *conn) broken(err *frameError) {
 		return
 	}
 	if err.code == ws.StatusMessageTooBig {
+		c.loop.server.metrics.refused(CodeMessageTooLarge, "ws")
 		c.sendRefusal(Refuse(CodeMessageTooLarge, err.reason), "", "")
 	}
 	c.close(err.code, err.reason)
@@ -291,6 +293,7 @@ func (c *conn) end(reset bool) {
 		c.transport.Close()
 	}
 	c.held, c.out = nil, outbox{}
+	c.loop.wheel.cancel(c)
 	c.loop.detach(c)
 }
 

@@ -14,7 +14,6 @@ import (
 
 const (
 	acceptBatch = 64 // clients taken in before other sockets have their turn
-	acceptPause = 100 * time.Millisecond
 	doorSlot    = -1 // the listening descriptor's, in an epoll set
 )
 
@@ -186,8 +185,6 @@ func (d *door) deal() {
 		}
 	}
 }
-
-var tooManyNewcomers = []byte("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 
 // surrender makes a net.Conn of the descriptor, which is not the loop's any more.
 func (t *epollConn) surrender() (net.Conn, error) {

@@ -102,6 +102,7 @@ func (g *greeting) leave() { g.poller.loop.server.strangers.Add(-1) }
 // refuse answers a request that makes no sense.
 func (g *greeting) refuse(err *handshakeError) {
 	g.refused, g.head = true, headReader{}
+	g.poller.loop.server.metrics.handshakeRefused(err.status)
 	if _, err := g.socket.Write(plainAnswer(err)); err != nil {
 		g.gone()
 		return
@@ -154,7 +155,7 @@ func (g *greeting) handOver(sent []byte) error {
 	if err != nil {
 		return err
 	}
-	if visitor := (&guest{Conn: socket, early: bytes.Clone(sent), leave: g.leave}); !g.poller.loop.server.lobby.admit(visitor) {
+	if visitor := (&guest{Conn: socket, early: bytes.Clone(sent), arrive: func() {}, leave: g.leave}); !g.poller.loop.server.lobby.admit(visitor) {
 		return visitor.Close()
 	}
 	return nil

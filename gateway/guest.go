@@ -6,13 +6,15 @@ import (
 	"sync"
 )
 
-// guest is a client whose first request was read here and is not for a
-// WebSocket: net/http serves it, and reads what was read first.
+// guest is a client that net/http serves. What was read of its first request
+// before it came there is read first.
 type guest struct {
 	net.Conn
-	early []byte
-	left  sync.Once
-	leave func() // called once, when it is closed
+	early   []byte
+	arrived sync.Once
+	arrive  func() // called once, when its first request is read, or it is closed
+	left    sync.Once
+	leave   func() // called once, when it is closed or a connection
 }
 
 func (g *guest) Read(p []byte) (int, error) {
@@ -32,8 +34,18 @@ func (g *guest) CloseWrite() error {
 }
 
 func (g *guest) Close() error {
+	g.arrived.Do(g.arrive)
 	g.left.Do(g.leave)
 	return g.Conn.Close()
+}
+
+// guestOf returns the guest that a client's socket is or is laid upon.
+func guestOf(socket net.Conn) (g *guest, ok bool) {
+	if encrypted, is := socket.(*tls.Conn); is {
+		socket = encrypted.NetConn()
+	}
+	g, ok = socket.(*guest)
+	return g, ok
 }
 
 // tcpOf returns the TCP connection that a client's socket is or is laid upon.

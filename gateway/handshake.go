@@ -73,6 +73,7 @@ func appendHandshakeResponse(dst []byte, key string) []byte {
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	key, refused := checkHandshake(r)
 	if refused != nil {
+		s.metrics.handshakeRefused(refused.status)
 		if refused.status == http.StatusUpgradeRequired {
 			w.Header().Set("Sec-WebSocket-Version", "13")
 		}
@@ -80,6 +81,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.draining.Load() || !s.admitConnection() {
+		s.metrics.refused(CodeUnavailable, "handshake")
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, "no room for a connection", http.StatusServiceUnavailable)
 		return
@@ -125,9 +127,10 @@ func (s *Server) switchProtocols(socket net.Conn, buffered *bufio.ReadWriter, re
 		return nil, fmt.Errorf("read buffered bytes: %w", err)
 	}
 	early := append([]byte(nil), peeked...)
-	if g, ok := socket.(*guest); ok {
+	if g, ok := guestOf(socket); ok {
 		early = append(early, g.early...)
 		g.early = nil
+		g.left.Do(g.leave)
 	}
 	if tcp, ok := tcpOf(socket); ok {
 		// Without a bound a slow client hides megabytes in the kernel.

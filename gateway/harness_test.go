@@ -90,6 +90,31 @@ func newHarness(t *testing.T, poller string, adjust ...func(*Config)) *harness {
 	return h
 }
 
+// metric returns the value of a counter with these labels, in the order of
+// their names.
+func (h *harness) metric(name string, labels ...string) (value float64) {
+	h.t.Helper()
+	families, err := h.server.cfg.Registry.Gather()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			same := len(m.GetLabel()) == len(labels)
+			for i := range min(len(labels), len(m.GetLabel())) {
+				same = same && m.GetLabel()[i].GetValue() == labels[i]
+			}
+			if same {
+				value = m.GetCounter().GetValue()
+			}
+		}
+	}
+	return value
+}
+
 func (h *harness) channel(name string) fsm.ChannelKey {
 	return fsm.ChannelKey{Project: testProject, Name: name}
 }

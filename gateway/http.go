@@ -18,6 +18,7 @@ import (
 func (s *Server) newHTTPServer() *http.Server {
 	return &http.Server{
 		Handler:           s.handler(),
+		ConnContext:       introduce,
 		ReadHeaderTimeout: s.cfg.HandshakeTimeout,
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      60 * time.Second,
@@ -58,6 +59,7 @@ func (s *Server) handler() http.Handler {
 		open.ServeHTTP(w, r)
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		arrived(r)
 		if !s.requests.TryRLock() {
 			s.refuseHTTP(w, r, &Refusal{Code: CodeUnavailable, Reason: "node is stopping", RetryAfter: time.Second})
 			return

@@ -13,6 +13,7 @@ type holdings struct {
 	descriptors, goroutines       int
 	connections, topics, interest int
 	slotsTaken, greetings, guests int
+	scheduled, shelved, underway  int
 }
 
 func (h *harness) holdings() (sum holdings) {
@@ -24,12 +25,26 @@ func (h *harness) holdings() (sum holdings) {
 	sum.descriptors, sum.goroutines = len(open), runtime.NumGoroutine()
 	h.server.ask(func(l *loop) func() {
 		mine := holdings{connections: len(l.conns), topics: len(l.topics)}
+		mine.shelved = len(l.shelf.pages)
+		for _, slot := range l.wheel.slots {
+			for _, c := range slot {
+				if c != nil {
+					mine.scheduled++
+				}
+			}
+		}
+		for _, t := range l.topics {
+			mine.underway += len(t.underway)
+		}
 		if p, ok := l.poller.(*epollPoller); ok {
 			mine.slotsTaken, mine.greetings = len(p.slots)-len(p.free), p.greetings.Len()
 		}
 		return func() {
 			sum.connections += mine.connections
 			sum.topics += mine.topics
+			sum.scheduled += mine.scheduled
+			sum.shelved += mine.shelved
+			sum.underway += mine.underway
 			sum.slotsTaken += mine.slotsTaken
 			sum.greetings += mine.greetings
 		}

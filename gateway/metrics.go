@@ -19,6 +19,7 @@ type metrics struct {
 	closes            *prometheus.CounterVec
 	acceptPauses      *prometheus.CounterVec
 	handshakesExpired prometheus.Counter
+	handshakesRefused *prometheus.CounterVec
 }
 
 func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
@@ -41,6 +42,8 @@ func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 			Name: "aptlyd_closes_total", Help: "Connections closed, by WebSocket close code."}, []string{"code"}),
 		acceptPauses: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "aptlyd_accept_pauses_total", Help: "Times that accepting clients paused, by what there was too much or too little of."}, []string{"reason"}),
+		handshakesRefused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "aptlyd_handshakes_refused_total", Help: "First requests and upgrades refused because they make no sense, by HTTP status."}, []string{"status"}),
 		handshakesExpired: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "aptlyd_handshakes_expired_total", Help: "Clients closed because their first request did not come in time."}),
 	}
@@ -52,7 +55,7 @@ func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		build, m.connections, m.delivered, m.sent, m.published, m.gaps, m.commitsDropped, m.refusals, m.closes,
-		m.acceptPauses, m.handshakesExpired,
+		m.acceptPauses, m.handshakesExpired, m.handshakesRefused,
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, err
@@ -65,4 +68,8 @@ func (m *metrics) refused(code Code, via string) { m.refusals.WithLabelValues(st
 
 func (m *metrics) closed(code closeCode) {
 	m.closes.WithLabelValues(strconv.Itoa(int(code))).Inc()
+}
+
+func (m *metrics) handshakeRefused(status int) {
+	m.handshakesRefused.WithLabelValues(strconv.Itoa(status)).Inc()
 }

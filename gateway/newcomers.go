@@ -5,6 +5,8 @@ import (
 	"sync"
 )
 
+var tooManyNewcomers = []byte("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+
 // newcomers counts the clients whose first request has not come in full, so
 // that neither all of them nor those of one address take every descriptor.
 type newcomers struct {

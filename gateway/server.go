@@ -95,6 +95,7 @@ func New(cfg Config) (*Server, error) {
 	for _, l := range s.loops {
 		s.running.Go(l.run)
 	}
+	s.running.Go(s.giveBack)
 	s.http = s.newHTTPServer()
 	s.running.Go(func() {
 		// A node that must not go on closes the listener first of all.
@@ -116,14 +117,15 @@ func (s *Server) makeLoops() (net.Listener, error) {
 		}
 		s.loops = append(s.loops, l)
 	}
+	clients := &hall{s.cfg.Listener, s}
 	if s.cfg.TLS != nil {
-		return tls.NewListener(s.cfg.Listener, s.cfg.TLS), nil
+		return tls.NewListener(clients, s.cfg.TLS), nil
 	}
 	keeper, ok := s.loops[0].poller.(doorkeeper)
 	if listener, tcp := s.cfg.Listener.(*net.TCPListener); ok && tcp {
 		return keeper.openDoor(listener)
 	}
-	return s.cfg.Listener, nil
+	return clients, nil
 }
 
 // doorkeeper is a poller that accepts clients itself and hands over only those

@@ -5,16 +5,11 @@ import "time"
 // wheel tells its loop which connections are due to be looked at. It is coarse:
 // a connection is told at most one step after its time, and one that is due
 // later than a turn of the wheel is told once a turn. A connection has one
-// entry that counts; bringing it forward leaves the old one to be skipped.
+// entry at most.
 type wheel struct {
 	step  time.Duration
-	slots [wheelSlots][]wheelEntry
-	tick  int64 // steps since the loop began that have been told
-}
-
-type wheelEntry struct {
-	conn *conn
-	tick int64
+	slots [wheelSlots][]*conn // nil where an entry was taken back
+	tick  int64               // steps since the loop began that have been told
 }
 
 const wheelSlots = 512
@@ -26,23 +21,33 @@ func (w *wheel) schedule(c *conn, at time.Duration) {
 	if c.wheelTick != 0 && c.wheelTick <= tick {
 		return
 	}
-	c.wheelTick = tick
-	slot := tick % wheelSlots
-	w.slots[slot] = append(w.slots[slot], wheelEntry{c, tick})
+	w.cancel(c)
+	slot := &w.slots[tick%wheelSlots]
+	c.wheelTick, c.wheelAt = tick, len(*slot)
+	*slot = append(*slot, c)
+}
+
+// cancel takes the entry of c back, if it has one: an entry would keep what has
+// ended in memory.
+func (w *wheel) cancel(c *conn) {
+	if c.wheelTick != 0 {
+		w.slots[c.wheelTick%wheelSlots][c.wheelAt] = nil
+		c.wheelTick = 0
+	}
 }
 
 // advance calls due for every connection whose time is now or has passed.
 func (w *wheel) advance(now time.Duration, due func(c *conn)) {
 	for target := int64(now / w.step); w.tick < target; {
 		w.tick++
-		slot := w.tick % wheelSlots
-		entries := w.slots[slot]
-		w.slots[slot] = nil
-		for _, e := range entries {
-			if e.conn.wheelTick == e.tick {
-				e.conn.wheelTick = 0
-				due(e.conn)
+		slot := &w.slots[w.tick%wheelSlots]
+		// By index: what due ends may have an entry further on.
+		for i := range *slot {
+			if c := (*slot)[i]; c != nil {
+				c.wheelTick = 0
+				due(c)
 			}
 		}
+		*slot = nil
 	}
 }

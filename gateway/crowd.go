@@ -1,0 +1,43 @@
+package gateway
+
+import (
+	"runtime/debug"
+	"time"
+)
+
+// crowd notices when many clients have left. The runtime collects what they
+// leave only when as much again is needed, and keeps it for minutes after that;
+// then it is worth a collection to give the memory back at once.
+type crowd struct{ most, before int }
+
+// manyClients is from how many on it matters.
+const manyClients = 1000
+
+// left reports whether at least a half of many clients has left and no more are
+// leaving, given how many there are now. It is asked once a second.
+func (c *crowd) left(now int) bool {
+	calm := now >= c.before
+	c.before, c.most = now, max(c.most, now)
+	if c.most < manyClients || now > c.most/2 || !calm {
+		return false
+	}
+	c.most = now
+	return true
+}
+
+// giveBack returns memory to the system when a crowd has left.
+func (s *Server) giveBack() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	var c crowd
+	for {
+		select {
+		case <-ticker.C:
+			if c.left(s.ConnectionCount()) {
+				debug.FreeOSMemory()
+			}
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}

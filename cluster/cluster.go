@@ -182,8 +182,8 @@ func (c *Cluster) openPort() (*peerPort, error) {
 	}
 	c.peerAddress = net.JoinHostPort(c.cfg.Advertise, strconv.Itoa(address.Port))
 	port := newPeerPort(c.cfg.PeerListener, nil, self, c.log)
-	if c.cfg.Secret != "" {
-		if port.tls, err = peerTLS(c.cfg.Secret); err != nil {
+	if len(c.cfg.Secrets) > 0 {
+		if port.tls, err = peerTLS(c.cfg.Secrets); err != nil {
 			return nil, err
 		}
 	}

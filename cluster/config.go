@@ -30,9 +30,11 @@ type Config struct {
 	// BootstrapExpect is the number of nodes that form the cluster the first
 	// time, 1 when 0.
 	BootstrapExpect int
-	// Secret is shared by the nodes of a cluster. Without it every address must
+	// Secrets are shared by the nodes of a cluster: a node proves itself with the
+	// first and accepts all, so that the secret can change while the cluster runs.
+	// Without any every address must
 	// be a loopback address.
-	Secret string
+	Secrets []string
 	// Version is the program's version, told to the others.
 	Version string
 	// FeatureLevel is told to the others; it says which commands the node knows.
@@ -174,17 +176,17 @@ func (c Config) Validate() error {
 	if err != nil {
 		return fmt.Errorf("cluster: GossipAddr: %w", err)
 	}
-	if c.Secret != "" {
+	if len(c.Secrets) > 0 {
 		return nil
 	}
 	if peer, ok := c.PeerListener.Addr().(*net.TCPAddr); !ok || !peer.IP.IsLoopback() {
-		return fmt.Errorf("cluster: without Secret the peer port must listen on a loopback address, not %s", c.PeerListener.Addr())
+		return fmt.Errorf("cluster: without Secrets the peer port must listen on a loopback address, not %s", c.PeerListener.Addr())
 	}
 	if !gossip.IP.IsLoopback() {
-		return fmt.Errorf("cluster: without Secret GossipAddr must be a loopback address, not %s", c.GossipAddr)
+		return fmt.Errorf("cluster: without Secrets GossipAddr must be a loopback address, not %s", c.GossipAddr)
 	}
 	if !loopback(c.Advertise) {
-		return fmt.Errorf("cluster: without Secret Advertise must be a loopback address, not %s", c.Advertise)
+		return fmt.Errorf("cluster: without Secrets Advertise must be a loopback address, not %s", c.Advertise)
 	}
 	for _, join := range c.Join {
 		host, _, err := net.SplitHostPort(join)
@@ -192,7 +194,7 @@ func (c Config) Validate() error {
 			return fmt.Errorf("cluster: Join: %w", err)
 		}
 		if !loopback(host) {
-			return fmt.Errorf("cluster: without Secret Join must name loopback addresses, not %s", join)
+			return fmt.Errorf("cluster: without Secrets Join must name loopback addresses, not %s", join)
 		}
 	}
 	return nil

@@ -45,9 +45,9 @@ func TestConfigNamesTheFieldThatIsWrong(t *testing.T) {
 		{"LeaderLease", func(c *Config) { c.LeaderLease = 2 * c.withDefaults().ElectionTimeout }},
 		{"MaxCommandBytes", func(c *Config) { c.MaxCommandBytes = maxFrameBytes }},
 		{"GossipAddr", func(c *Config) { c.GossipAddr = "nowhere" }},
-		{"without Secret GossipAddr", func(c *Config) { c.GossipAddr = "0.0.0.0:0" }},
-		{"without Secret Advertise", func(c *Config) { c.Advertise = "192.0.2.1" }},
-		{"without Secret Join", func(c *Config) { c.Join = []string{"192.0.2.1:7401"} }},
+		{"without Secrets GossipAddr", func(c *Config) { c.GossipAddr = "0.0.0.0:0" }},
+		{"without Secrets Advertise", func(c *Config) { c.Advertise = "192.0.2.1" }},
+		{"without Secrets Join", func(c *Config) { c.Join = []string{"192.0.2.1:7401"} }},
 	} {
 		t.Run(test.field, func(t *testing.T) {
 			c := good
@@ -59,7 +59,7 @@ func TestConfigNamesTheFieldThatIsWrong(t *testing.T) {
 	}
 	t.Run("with a secret any address will do", func(t *testing.T) {
 		c := good
-		c.Secret, c.Advertise, c.GossipAddr, c.Join = "s", "192.0.2.1", "0.0.0.0:0", []string{"192.0.2.2:7401"}
+		c.Secrets, c.Advertise, c.GossipAddr, c.Join = []string{"s"}, "192.0.2.1", "0.0.0.0:0", []string{"192.0.2.2:7401"}
 		if err := c.withDefaults().Validate(); err != nil {
 			t.Error(err)
 		}

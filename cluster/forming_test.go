@@ -112,7 +112,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
-		config, err := peerTLS(secret)
+		config, err := peerTLS([]string{secret})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -187,7 +187,7 @@ func TestAnOutsiderMayOnlyJoin(t *testing.T) {
 	t.Parallel()
 	tc := newTestCluster(t, 1, nil)
 	member := tc.nodes[0]
-	config, err := peerTLS("a secret of the tests")
+	config, err := peerTLS([]string{"a secret of the tests"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func TestSecondProcessIsRefused(t *testing.T) {
 
 func TestWithoutASecretOnLoopback(t *testing.T) {
 	t.Parallel()
-	tc := newTestCluster(t, 3, func(c *Config) { c.Secret = "" })
+	tc := newTestCluster(t, 3, func(c *Config) { c.Secrets = nil })
 	for i, r := range tc.nodes[1].submitAll(20, "plain %d") {
 		if r.Err != nil {
 			t.Errorf("command %d: %v", i, r.Err)

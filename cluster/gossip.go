@@ -84,8 +84,8 @@ func startGossip(cfg Config, id string, self rumour) (*gossip, error) {
 	lan.Delegate = gossipDelegate{g}
 	lan.Events = gossipDelegate{g}
 	lan.Logger = bridgeStandard(cfg.Logger, "gossip")
-	if cfg.Secret != "" {
-		if lan.SecretKey, err = deriveKey(cfg.Secret, "gossip key"); err != nil {
+	if len(cfg.Secrets) > 0 {
+		if lan.Keyring, err = gossipKeys(cfg.Secrets); err != nil {
 			return nil, err
 		}
 	}

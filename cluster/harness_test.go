@@ -110,7 +110,7 @@ func (tc *testCluster) tryStart(name string, expect int, folder string) (*testNo
 		GossipAddr:      "127.0.0.1:0",
 		Advertise:       "127.0.0.1",
 		BootstrapExpect: expect,
-		Secret:          "a secret of the tests",
+		Secrets:         []string{"a secret of the tests"},
 		Version:         "test",
 		Fatal: func(err error) {
 			node.fatal.Store(&err)

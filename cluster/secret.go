@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"math/big"
 	"time"
+
+	"github.com/hashicorp/memberlist"
 )
 
 // deriveKey makes a 32-byte key for one purpose out of the cluster's secret
@@ -24,16 +26,32 @@ func deriveKey(secret, purpose string) ([]byte, error) {
 	return key, nil
 }
 
-// peerTLS returns the TLS configuration of the peer port, both ends' alike. The
-// certificate's key is derived from the secret, so whoever can complete the
-// handshake knows the secret; names and dates in it mean nothing.
-func peerTLS(secret string) (*tls.Config, error) {
+// peerKey is the key of the peer port that belongs to a secret.
+func peerKey(secret string) (ed25519.PrivateKey, error) {
 	seed, err := deriveKey(secret, "peer port ed25519 key")
 	if err != nil {
 		return nil, err
 	}
-	private := ed25519.NewKeyFromSeed(seed)
-	public := private.Public().(ed25519.PublicKey)
+	return ed25519.NewKeyFromSeed(seed), nil
+}
+
+// peerTLS returns the TLS configuration of the peer port, both ends' alike. The
+// certificate's key is derived from the first secret, so whoever can complete the
+// handshake knows it; names and dates in it mean nothing. The key of any of the
+// secrets is accepted.
+func peerTLS(secrets []string) (*tls.Config, error) {
+	var own ed25519.PrivateKey
+	var accepted []ed25519.PublicKey
+	for i, secret := range secrets {
+		private, err := peerKey(secret)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			own = private
+		}
+		accepted = append(accepted, private.Public().(ed25519.PublicKey))
+	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
 		Subject:      pkix.Name{CommonName: "aptlyd peer"},
@@ -41,25 +59,45 @@ func peerTLS(secret string) (*tls.Config, error) {
 		NotAfter:     time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 	}
-	der, err := x509.CreateCertificate(nil, template, template, public, private)
+	der, err := x509.CreateCertificate(nil, template, template, own.Public(), own)
 	if err != nil {
 		return nil, fmt.Errorf("create peer certificate: %w", err)
 	}
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
-		Certificates:           []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: private}},
+		Certificates:           []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: own}},
 		ClientAuth:             tls.RequireAnyClientCert,
 		SessionTicketsDisabled: true,
-		InsecureSkipVerify:     true, // VerifyConnection below pins the one key instead
+		InsecureSkipVerify:     true, // VerifyConnection below pins the keys instead
 		VerifyConnection: func(state tls.ConnectionState) error {
 			if len(state.PeerCertificates) == 0 {
 				return errors.New("peer showed no certificate")
 			}
 			theirs, ok := state.PeerCertificates[0].PublicKey.(ed25519.PublicKey)
-			if !ok || subtle.ConstantTimeCompare(theirs, public) != 1 {
-				return errors.New("peer does not know the cluster secret")
+			if ok {
+				for _, key := range accepted {
+					if subtle.ConstantTimeCompare(theirs, key) == 1 {
+						return nil
+					}
+				}
 			}
-			return nil
+			return errors.New("peer does not know the cluster secret")
 		},
 	}, nil
+}
+
+// gossipKeys returns the keys of gossip, the first one to encrypt with.
+func gossipKeys(secrets []string) (*memberlist.Keyring, error) {
+	keys := make([][]byte, len(secrets))
+	for i, secret := range secrets {
+		var err error
+		if keys[i], err = deriveKey(secret, "gossip key"); err != nil {
+			return nil, err
+		}
+	}
+	ring, err := memberlist.NewKeyring(keys, keys[0])
+	if err != nil {
+		return nil, fmt.Errorf("make gossip keys: %w", err)
+	}
+	return ring, nil
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +28,7 @@ type Config struct {
 	Advertise       string   // host at which the other nodes reach this one
 	Join            []string // gossip addresses of any nodes, "host:port"
 	BootstrapExpect int      // how many nodes form the cluster the first time
-	ClusterSecret   string   // shared by the nodes of a cluster
+	ClusterSecrets  []string // shared by the nodes of a cluster: the first is used, all are accepted
 
 	// NewKeyring begins a new keyring where none of the cluster secrets opens that of
 	// the cluster: what signed tokens until then is lost.
@@ -98,8 +99,8 @@ func (c *Config) Validate() error {
 	if c.BootstrapExpect < 1 {
 		return &ConfigError{"bootstrap-expect", "must be at least 1"}
 	}
-	if c.ClusterSecret != "" && len(c.ClusterSecret) < 16 {
-		return &ConfigError{"cluster-secret", "must have at least 16 characters"}
+	if slices.ContainsFunc(c.ClusterSecrets, func(s string) bool { return len(s) < 16 }) {
+		return &ConfigError{"cluster-secret", "must have at least 16 characters each"}
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		return &ConfigError{"listen", err.Error()}
@@ -112,7 +113,7 @@ func (c *Config) Validate() error {
 		if err != nil {
 			return &ConfigError{peer.setting, err.Error()}
 		}
-		if c.ClusterSecret != "" {
+		if len(c.ClusterSecrets) > 0 {
 			continue
 		}
 		if host == "" {
@@ -126,13 +127,13 @@ func (c *Config) Validate() error {
 		if err != nil {
 			return &ConfigError{"join", fmt.Sprintf("%q: %v", addr, err)}
 		}
-		if c.ClusterSecret == "" && !isLoopback(host) {
+		if len(c.ClusterSecrets) == 0 && !isLoopback(host) {
 			return &ConfigError{"join", fmt.Sprintf("%s is not loopback: nodes on different hosts need --cluster-secret", addr)}
 		}
 	}
 	if c.Advertise == "" {
 		c.Advertise = defaultAdvertise(c.PeerListen)
-	} else if c.ClusterSecret == "" && !isLoopback(c.Advertise) {
+	} else if len(c.ClusterSecrets) == 0 && !isLoopback(c.Advertise) {
 		return &ConfigError{"advertise", "an address other than loopback needs --cluster-secret"}
 	}
 	for _, preset := range []struct{ setting, text, prefix string }{
@@ -159,14 +160,6 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("check limits: %w", err)
 	}
 	return nil
-}
-
-// secrets returns the secrets of the cluster, the one in use first.
-func (c *Config) secrets() []string {
-	if c.ClusterSecret == "" {
-		return nil
-	}
-	return []string{c.ClusterSecret}
 }
 
 // clientTLS returns what clients are met with, nil for plain TCP.

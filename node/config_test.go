@@ -17,7 +17,8 @@ func TestValidateNamesTheSetting(t *testing.T) {
 		{"node-name", func(c *Config) { c.NodeName = "a b" }},
 		{"data-dir", func(c *Config) { c.DataDir = "" }},
 		{"bootstrap-expect", func(c *Config) { c.BootstrapExpect = 0 }},
-		{"cluster-secret", func(c *Config) { c.ClusterSecret = "short" }},
+		{"cluster-secret", func(c *Config) { c.ClusterSecrets = []string{"short"} }},
+		{"cluster-secret", func(c *Config) { c.ClusterSecrets = []string{"a secret of enough length", "short"} }},
 		{"listen", func(c *Config) { c.Listen = "8080" }},
 		{"peer-listen", func(c *Config) { c.PeerListen = "0.0.0.0:7400" }},
 		{"gossip-listen", func(c *Config) { c.GossipListen = "192.0.2.1:7401" }},
@@ -48,7 +49,7 @@ func TestWithoutSecretPeerPortsAreLoopback(t *testing.T) {
 		t.Errorf("peer %s, gossip %s, advertise %s", cfg.PeerListen, cfg.GossipListen, cfg.Advertise)
 	}
 	cfg = DefaultConfig()
-	cfg.ClusterSecret = "a secret of enough length"
+	cfg.ClusterSecrets = []string{"a secret of enough length"}
 	cfg.Join = []string{"192.0.2.1:7401"}
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)

@@ -103,7 +103,7 @@ func TestSigningSecretOutlivesTheClusterSecret(t *testing.T) {
 	}
 
 	cfg := testConfig(t, dir)
-	cfg.ClusterSecret = "a secret that came later"
+	cfg.ClusterSecrets = []string{"a secret that came later"}
 	n = start(t, cfg)
 	before := n.state.Keyring()
 	if err := n.resealKeyring(t.Context()); err != nil {

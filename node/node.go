@@ -89,7 +89,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		log:    cfg.Logger.With("node", cfg.NodeName),
 		cancel: cancel,
 
-		keyring:   newKeyring(cfg.secrets()),
+		keyring:   newKeyring(cfg.ClusterSecrets),
 		keyUses:   newKeyUses(),
 		latency:   newPublishTimer(),
 		startedAt: time.Now(),
@@ -161,7 +161,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		Advertise:       cfg.Advertise,
 		Join:            cfg.Join,
 		BootstrapExpect: cfg.BootstrapExpect,
-		Secret:          cfg.ClusterSecret,
+		Secrets:         cfg.ClusterSecrets,
 		Version:         Version,
 		SubmitTimeout:   cfg.PublishTimeout,
 		Fatal:           n.failStop,

@@ -9,28 +9,38 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
-// upkeepInterval is how often a node reports uses of keys, which is how coarsely
-// the state knows them, and looks after the keyring.
-const upkeepInterval = time.Minute
+const (
+	// keyUseInterval is how often a node reports uses of keys, which is how coarsely
+	// the state knows them.
+	keyUseInterval = time.Minute
+	// keyringInterval is how soon after a change of the cluster secret the old one
+	// is not needed any more.
+	keyringInterval = time.Second
+)
 
 // upkeep does from time to time what the state needs of its nodes.
 func (n *Node) upkeep(ctx context.Context) {
-	ticker := time.NewTicker(upkeepInterval)
-	defer ticker.Stop()
+	uses := time.NewTicker(keyUseInterval)
+	defer uses.Stop()
+	keyring := time.NewTicker(keyringInterval)
+	defer keyring.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-n.failed:
 			return
-		case <-ticker.C:
-		}
-		if !n.state.Initialised() {
-			continue
-		}
-		n.reportKeyUses(ctx)
-		if err := n.resealKeyring(ctx); err != nil {
-			n.log.Warn("the keyring is as it was, trying again", "err", err, "in", upkeepInterval)
+		case <-uses.C:
+			if n.state.Initialised() {
+				n.reportKeyUses(ctx)
+			}
+		case <-keyring.C:
+			if !n.state.Initialised() {
+				continue
+			}
+			if err := n.resealKeyring(ctx); err != nil {
+				n.log.Warn("the keyring is as it was, trying again", "err", err, "in", keyringInterval)
+			}
 		}
 	}
 }

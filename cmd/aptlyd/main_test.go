@@ -32,6 +32,8 @@ func TestExitCodes(t *testing.T) {
 		{"no server there", []string{"project", "list", "--admin-token", "x", "--server", "http://127.0.0.1:1"}, exitFailed},
 		{"peers without a secret", []string{"serve", "--join", "10.0.0.1:7401"}, exitMisuse},
 		{"peer port open without a secret", []string{"serve", "--peer-listen", "0.0.0.0:0"}, exitMisuse},
+		{"an empty one of the secrets", []string{"serve", "--cluster-secret", "a secret of enough length,"}, exitMisuse},
+		{"a short one of the secrets", []string{"serve", "--cluster-secret", "a secret of enough length,short"}, exitMisuse},
 		{"key with a typo", []string{"serve", "--bootstrap-server-key", "sk_0000000000000000000000000000000000000000"}, exitMisuse},
 		{"data folder open to others", []string{"serve", "--data-dir", open, "--listen", "127.0.0.1:0"}, exitMisuse},
 	} {

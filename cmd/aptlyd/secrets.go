@@ -1,0 +1,26 @@
+package main
+
+import (
+	"errors"
+	"strings"
+)
+
+// secretList is a flag of one secret or several, separated by commas or given in
+// several flags.
+type secretList struct{ list *[]string }
+
+// Set adds secrets. Unlike other lists it knows no quotes: a secret may hold them.
+func (s secretList) Set(text string) error {
+	for secret := range strings.SplitSeq(text, ",") {
+		if secret == "" {
+			return errors.New("a secret is empty")
+		}
+		*s.list = append(*s.list, secret)
+	}
+	return nil
+}
+
+// String shows no secret.
+func (s secretList) String() string { return "" }
+
+func (s secretList) Type() string { return "strings" }

@@ -76,6 +76,13 @@ func TestAdminKeys(t *testing.T) {
 	c := h.open(old)
 	c.subscribe("c", "")
 
+	_, p := h.admin("GET", "/projects/"+testProject, "")
+	for _, shown := range p["keys"].([]any) {
+		shown := shown.(map[string]any)
+		if used := shown["id"] == k["id"]; used != (shown["connections"] == 1.0) {
+			t.Errorf("one client uses %v, got %v", k["id"], shown)
+		}
+	}
 	_, list := h.admin("GET", fmt.Sprintf("/keys/%v/connections", k["id"]), "")
 	conns, _ := list["connections"].([]any)
 	if len(conns) != 1 {

@@ -37,6 +37,7 @@ type keyJSON struct {
 	CreatedAt     int64         `json:"createdAt"`
 	LastUsedAt    int64         `json:"lastUsedAt,omitempty"`
 	ExpiresAt     int64         `json:"expiresAt,omitempty"`
+	Connections   *int          `json:"connections,omitempty"` // that use it now, where one project is shown
 	Replaces      *replacesJSON `json:"replaces,omitempty"`
 }
 
@@ -100,7 +101,16 @@ func (s *Server) getProject(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusOK, showProject(project, showKeys(s.cfg.Broker.Keys(project.ID))), nil
+	use, err := s.cfg.Broker.KeyConnections(r.Context(), project.ID)
+	if err != nil {
+		return 0, nil, err
+	}
+	keys := showKeys(s.cfg.Broker.Keys(project.ID))
+	for i := range keys {
+		count := use[keys[i].ID]
+		keys[i].Connections = &count
+	}
+	return http.StatusOK, showProject(project, keys), nil
 }
 
 var (

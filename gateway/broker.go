@@ -109,6 +109,9 @@ type Operator interface {
 	Refusals(ctx context.Context, q RefusalQuery) ([]RefusalRecord, error)
 	// Disconnect closes the connection with an id, on whichever node it is.
 	Disconnect(ctx context.Context, id string) error
+	// KeyConnections counts the connections of each key of a project that has any, over the
+	// whole cluster.
+	KeyConnections(ctx context.Context, project string) (map[string]int, error)
 	// Connections lists who uses a key, over the whole cluster, by connection id.
 	Connections(ctx context.Context, keyID, cursor string, limit int) ([]ConnectionStatus, error)
 	Status(ctx context.Context) (Status, error)

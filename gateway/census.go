@@ -42,6 +42,26 @@ func (s *Server) Disconnect(id string) (found bool) {
 	return found
 }
 
+// KeyConnections counts the connections on this node of each key of a project that has
+// any; those with a token count for the key that signed it.
+func (s *Server) KeyConnections(project string) map[string]int {
+	count := make(map[string]int)
+	s.ask(func(l *loop) func() {
+		mine := make(map[string]int)
+		for _, c := range l.conns {
+			if who := c.who.Value(); c.state == stateOpen && who.project == project {
+				mine[who.key]++
+			}
+		}
+		return func() {
+			for key, n := range mine {
+				count[key] += n
+			}
+		}
+	})
+	return count
+}
+
 // Subscribers counts the subscribers on this node of each channel of a project
 // that has any.
 func (s *Server) Subscribers(project string) map[string]int {

@@ -603,6 +603,10 @@ func (b *fakeBroker) History(context.Context, int) (History, error) {
 	return History{StepSeconds: 10, Series: HistorySeries{Connections: []Reading{1, Reading(math.NaN())}}}, nil
 }
 
+func (b *fakeBroker) KeyConnections(_ context.Context, project string) (map[string]int, error) {
+	return b.observer.(*Server).KeyConnections(project), nil
+}
+
 func (b *fakeBroker) Connections(_ context.Context, keyID, cursor string, limit int) ([]ConnectionStatus, error) {
 	return b.observer.(*Server).Connections(keyID, cursor, limit), nil
 }

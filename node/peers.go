@@ -17,13 +17,14 @@ import (
 
 // question is what one node asks another. Exactly one field is set.
 type question struct {
-	Connections *connectionsQuestion  `json:"connections,omitempty"`
-	Subscribers *subscribersQuestion  `json:"subscribers,omitempty"`
-	History     *historyQuestion      `json:"history,omitempty"`
-	Attention   *attentionChange      `json:"attention,omitempty"`
-	Usage       *usageQuestion        `json:"usage,omitempty"`
-	Disconnect  *disconnectQuestion   `json:"disconnect,omitempty"`
-	Refusals    *gateway.RefusalQuery `json:"refusals,omitempty"`
+	Connections    *connectionsQuestion    `json:"connections,omitempty"`
+	Subscribers    *subscribersQuestion    `json:"subscribers,omitempty"`
+	KeyConnections *keyConnectionsQuestion `json:"keyConnections,omitempty"`
+	History        *historyQuestion        `json:"history,omitempty"`
+	Attention      *attentionChange        `json:"attention,omitempty"`
+	Usage          *usageQuestion          `json:"usage,omitempty"`
+	Disconnect     *disconnectQuestion     `json:"disconnect,omitempty"`
+	Refusals       *gateway.RefusalQuery   `json:"refusals,omitempty"`
 }
 
 // connectionsQuestion asks for the connections of a key; the answer is a list of
@@ -45,6 +46,8 @@ func (n *Node) answerPeer(_ context.Context, from string, request []byte) ([]byt
 		return json.Marshal(n.gateway.Connections(q.Connections.KeyID, q.Connections.Cursor, q.Connections.Limit))
 	case q.Subscribers != nil:
 		return json.Marshal(n.gateway.Subscribers(q.Subscribers.Project))
+	case q.KeyConnections != nil:
+		return json.Marshal(n.gateway.KeyConnections(q.KeyConnections.Project))
 	case q.History != nil:
 		return json.Marshal(n.history.list(q.History.First, q.History.Last))
 	case q.Attention != nil:

@@ -158,22 +158,3 @@ func (s *Server) channelMessages(r *http.Request) (int, any, error) {
 	}
 	return http.StatusOK, answer, nil
 }
-
-func (s *Server) keyConnections(r *http.Request) (int, any, error) {
-	cursor, limit, _, err := listQuery(r)
-	if err != nil {
-		return 0, nil, err
-	}
-	found, err := s.cfg.Broker.Connections(r.Context(), r.PathValue("id"), cursor, limit+1)
-	if err != nil {
-		return 0, nil, err
-	}
-	found, next := cutPage(found, limit, func(c ConnectionStatus) string { return c.ID })
-	if found == nil {
-		found = []ConnectionStatus{}
-	}
-	return http.StatusOK, struct {
-		Connections []ConnectionStatus `json:"connections"`
-		Next        string             `json:"next"`
-	}{found, next}, nil
-}

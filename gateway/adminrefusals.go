@@ -23,11 +23,3 @@ func (s *Server) listRefusals(r *http.Request) (int, any, error) {
 		Next     string          `json:"next"`
 	}{found, next}, nil
 }
-
-// disconnect serves DELETE /connections/{id}.
-func (s *Server) disconnect(r *http.Request) (int, any, error) {
-	if err := s.cfg.Broker.Disconnect(r.Context(), r.PathValue("id")); err != nil {
-		return 0, nil, err
-	}
-	return http.StatusNoContent, nil, nil
-}

@@ -20,6 +20,10 @@ type adminRoute struct {
 	call         adminCall
 }
 
+// statusPath is what a node also answers that has lost its cluster: on every other
+// path it cannot know whether the admin token is still good.
+const statusPath = "/status"
+
 // adminRoutes is the whole admin API.
 func (s *Server) adminRoutes() []adminRoute {
 	const (
@@ -53,12 +57,13 @@ func (s *Server) adminRoutes() []adminRoute {
 		{"POST", "/projects/{id}/channels/{name}/messages", operator, s.publishAsOperator},
 
 		{"GET", "/refusals", viewer, s.listRefusals},
+		{"GET", "/connections", viewer, s.listConnections},
 		{"DELETE", "/connections/{id}", operator, s.disconnect},
 
 		{"GET", "/settings", viewer, s.getSettings},
 		{"PATCH", "/settings", owner, s.updateSettings},
 		{"GET", "/metrics/history", viewer, s.metricsHistory},
-		{"GET", "/status", viewer, s.clusterStatus},
+		{"GET", statusPath, viewer, s.clusterStatus},
 		{"GET", "/backup", owner, s.backup},
 		{"DELETE", "/members/{name}", owner, s.removeMember},
 	}
@@ -105,6 +110,10 @@ func (s *Server) adminPath(methods map[string]adminRoute) http.HandlerFunc {
 			slices.Sort(allowed)
 			w.Header().Set("Allow", strings.Join(allowed, ", "))
 			s.refuseAdmin(w, r, &Refusal{Code: CodeInvalidMessage, Reason: "method not allowed", status: http.StatusMethodNotAllowed})
+			return
+		}
+		if route.path != statusPath && s.staleness() > RefuseAfter {
+			s.refuseAdmin(w, r, refuseStale().of(who, toDoNothing, ""))
 			return
 		}
 		do := actionOf[route.needs]

@@ -112,8 +112,8 @@ type Operator interface {
 	// KeyConnections counts the connections of each key of a project that has any, over the
 	// whole cluster.
 	KeyConnections(ctx context.Context, project string) (map[string]int, error)
-	// Connections lists who uses a key, over the whole cluster, by connection id.
-	Connections(ctx context.Context, keyID, cursor string, limit int) ([]ConnectionStatus, error)
+	// Connections lists connections over the whole cluster, by id.
+	Connections(ctx context.Context, q ConnectionQuery) ([]ConnectionStatus, error)
 	Status(ctx context.Context) (Status, error)
 
 	Settings() fsm.Settings
@@ -148,6 +148,14 @@ type AdminTokenSpec struct {
 	Role     fsm.Role
 	Lifetime time.Duration // 0 means for ever
 	Parent   string        // of a console session, which takes name and role from it: id of the token that signed in
+}
+
+// ConnectionQuery asks for live connections. An empty field leaves out nothing.
+type ConnectionQuery struct {
+	Project string `json:"project"`
+	KeyID   string `json:"keyId"`
+	Cursor  string `json:"cursor"` // only ids after this one
+	Limit   int    `json:"limit"`
 }
 
 // ChannelQuery asks for channels of a project.

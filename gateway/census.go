@@ -5,24 +5,24 @@ import (
 	"slices"
 )
 
-// Connections lists the connections of a key on this node by id, those after
-// cursor, at most limit. An empty keyID lists those of all keys.
-func (s *Server) Connections(keyID, cursor string, limit int) []ConnectionStatus {
+// Connections lists connections of this node by id.
+func (s *Server) Connections(q ConnectionQuery) []ConnectionStatus {
 	var all []ConnectionStatus
 	s.ask(func(l *loop) func() {
 		var mine []ConnectionStatus
 		for _, c := range l.conns {
-			if c.state != stateOpen || keyID != "" && c.who.Value().key != keyID {
+			who := c.who.Value()
+			if c.state != stateOpen || q.KeyID != "" && who.key != q.KeyID || q.Project != "" && who.project != q.Project {
 				continue
 			}
-			if status := c.status(); status.ID > cursor {
+			if status := c.status(); status.ID > q.Cursor {
 				mine = append(mine, status)
 			}
 		}
 		return func() { all = append(all, mine...) }
 	})
 	slices.SortFunc(all, func(a, b ConnectionStatus) int { return cmp.Compare(a.ID, b.ID) })
-	return all[:min(limit, len(all))]
+	return all[:min(q.Limit, len(all))]
 }
 
 // Disconnect closes the connection with an id, if this node has it. Its client may

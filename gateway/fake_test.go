@@ -607,8 +607,8 @@ func (b *fakeBroker) KeyConnections(_ context.Context, project string) (map[stri
 	return b.observer.(*Server).KeyConnections(project), nil
 }
 
-func (b *fakeBroker) Connections(_ context.Context, keyID, cursor string, limit int) ([]ConnectionStatus, error) {
-	return b.observer.(*Server).Connections(keyID, cursor, limit), nil
+func (b *fakeBroker) Connections(_ context.Context, q ConnectionQuery) ([]ConnectionStatus, error) {
+	return b.observer.(*Server).Connections(q), nil
 }
 
 func (b *fakeBroker) Backup(context.Context) (io.ReadCloser, int64, error) {

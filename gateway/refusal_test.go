@@ -200,7 +200,7 @@ func TestRevokedWithBacklogIsReset(t *testing.T) {
 			h.broker.append(h.channel("c"), big)
 		}
 		eventually(t, func() string {
-			if all := h.server.Connections("", "", 10); len(all) != 1 || all[0].State != "catching_up" {
+			if all := h.server.Connections(ConnectionQuery{Limit: 10}); len(all) != 1 || all[0].State != "catching_up" {
 				return fmt.Sprintf("connections: %+v", all)
 			}
 			return ""

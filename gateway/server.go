@@ -279,9 +279,13 @@ func (s *Server) available() *Refusal {
 		return refuseDraining()
 	}
 	if s.staleness() > RefuseAfter || s.paused() {
-		return &Refusal{Code: CodeUnavailable, Reason: "node is cut off from its cluster", RetryAfter: time.Second}
+		return refuseStale()
 	}
 	return nil
+}
+
+func refuseStale() *Refusal {
+	return &Refusal{Code: CodeUnavailable, Reason: "node is cut off from its cluster", RetryAfter: time.Second}
 }
 
 func refuseDraining() *Refusal {

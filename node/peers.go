@@ -17,22 +17,14 @@ import (
 
 // question is what one node asks another. Exactly one field is set.
 type question struct {
-	Connections    *connectionsQuestion    `json:"connections,omitempty"`
-	Subscribers    *subscribersQuestion    `json:"subscribers,omitempty"`
-	KeyConnections *keyConnectionsQuestion `json:"keyConnections,omitempty"`
-	History        *historyQuestion        `json:"history,omitempty"`
-	Attention      *attentionChange        `json:"attention,omitempty"`
-	Usage          *usageQuestion          `json:"usage,omitempty"`
-	Disconnect     *disconnectQuestion     `json:"disconnect,omitempty"`
-	Refusals       *gateway.RefusalQuery   `json:"refusals,omitempty"`
-}
-
-// connectionsQuestion asks for the connections of a key; the answer is a list of
-// gateway.ConnectionStatus by id.
-type connectionsQuestion struct {
-	KeyID  string `json:"keyId"`
-	Cursor string `json:"cursor"`
-	Limit  int    `json:"limit"`
+	Connections    *gateway.ConnectionQuery `json:"connections,omitempty"`
+	Subscribers    *subscribersQuestion     `json:"subscribers,omitempty"`
+	KeyConnections *keyConnectionsQuestion  `json:"keyConnections,omitempty"`
+	History        *historyQuestion         `json:"history,omitempty"`
+	Attention      *attentionChange         `json:"attention,omitempty"`
+	Usage          *usageQuestion           `json:"usage,omitempty"`
+	Disconnect     *disconnectQuestion      `json:"disconnect,omitempty"`
+	Refusals       *gateway.RefusalQuery    `json:"refusals,omitempty"`
 }
 
 // answerPeer answers another node of the cluster.
@@ -43,7 +35,7 @@ func (n *Node) answerPeer(_ context.Context, from string, request []byte) ([]byt
 	}
 	switch {
 	case q.Connections != nil:
-		return json.Marshal(n.gateway.Connections(q.Connections.KeyID, q.Connections.Cursor, q.Connections.Limit))
+		return json.Marshal(n.gateway.Connections(*q.Connections))
 	case q.Subscribers != nil:
 		return json.Marshal(n.gateway.Subscribers(q.Subscribers.Project))
 	case q.KeyConnections != nil:
@@ -160,9 +152,9 @@ func askPeers[Answer any](ctx context.Context, n *Node, q question) ([]Answer, e
 }
 
 // Connections implements gateway.Operator.
-func (n *Node) Connections(ctx context.Context, keyID, cursor string, limit int) ([]gateway.ConnectionStatus, error) {
-	all := n.gateway.Connections(keyID, cursor, limit)
-	others, err := askPeers[[]gateway.ConnectionStatus](ctx, n, question{Connections: &connectionsQuestion{keyID, cursor, limit}})
+func (n *Node) Connections(ctx context.Context, q gateway.ConnectionQuery) ([]gateway.ConnectionStatus, error) {
+	all := n.gateway.Connections(q)
+	others, err := askPeers[[]gateway.ConnectionStatus](ctx, n, question{Connections: &q})
 	if err != nil {
 		return nil, err
 	}
@@ -170,5 +162,5 @@ func (n *Node) Connections(ctx context.Context, keyID, cursor string, limit int)
 		all = append(all, list...)
 	}
 	slices.SortFunc(all, func(a, b gateway.ConnectionStatus) int { return cmp.Compare(a.ID, b.ID) })
-	return all[:min(limit, len(all))], nil
+	return all[:min(q.Limit, len(all))], nil
 }

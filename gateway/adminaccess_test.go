@@ -1,0 +1,72 @@
+package gateway
+
+import (
+	"encoding/json"
+	"testing"
+)
+
+func TestAccessAndQuotasOverTheAdminAPI(t *testing.T) {
+	h := newHarness(t, "portable")
+	path := "/projects/" + testProject
+	shown := func(p map[string]any) string {
+		text, err := json.Marshal([]any{p["access"], p["quotas"]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	const open, unlimited = `{"publish":[],"subscribe":["*"]}`, `{"channels":0,"connections":0,"publishRate":0}`
+	for _, c := range []struct{ body, want string }{
+		{`{}`, open + "," + unlimited},
+		{`{"access":{"subscribe":["public:*"],"publish":[{"pattern":"cursor:*","rate":0.5},{"pattern":"b","rate":10,"burst":20}]}}`,
+			`{"publish":[{"burst":1,"pattern":"cursor:*","rate":0.5},{"burst":20,"pattern":"b","rate":10}],"subscribe":["public:*"]},` + unlimited},
+		{`{"access":{"subscribe":[]}}`, `{"publish":[],"subscribe":[]},` + unlimited},
+		{`{"quotas":{"connections":100,"channels":5,"publishRate":2.5}}`,
+			`{"publish":[],"subscribe":[]},{"channels":5,"connections":100,"publishRate":2.5}`},
+		{`{"access":{},"quotas":{}}`, open + "," + unlimited},
+	} {
+		status, p := h.admin("PATCH", path, c.body)
+		if got := shown(p); status != 200 || got != "["+c.want+"]" {
+			t.Errorf("%s: %d\n%s, want\n[%s]", c.body, status, got, c.want)
+		}
+	}
+	for _, body := range []string{
+		`{"access":[]}`, `{"access":{"subscribe":"*"}}`, `{"access":{"subscribe":["a*b"]}}`, `{"access":{"subscribe":[""]}}`,
+		`{"access":{"history":[]}}`, `{"access":{"publish":["a"]}}`, `{"access":{"publish":[{"pattern":"a"}]}}`,
+		`{"access":{"publish":[{"pattern":"a","rate":0}]}}`, `{"access":{"publish":[{"pattern":"a","rate":-1}]}}`,
+		`{"access":{"publish":[{"pattern":"a","rate":"1"}]}}`, `{"access":{"publish":[{"pattern":"a","rate":1e400}]}}`,
+		`{"access":{"publish":[{"pattern":"a","rate":1,"burst":0}]}}`, `{"access":{"publish":[{"rate":1}]}}`,
+		`{"quotas":{"connections":-1}}`, `{"quotas":{"channels":1.5}}`, `{"quotas":{"publishRate":-1}}`, `{"quotas":{"bytes":1}}`,
+		`{"quotas":{"publishRate":null}}`,
+	} {
+		if status, answer := h.admin("PATCH", path, body); status != 400 || answer["code"] != "invalid_message" {
+			t.Errorf("%s: %d %v", body, status, answer)
+		}
+	}
+}
+
+func FuzzAccess(f *testing.F) {
+	f.Add([]byte(`{"subscribe":["a*"],"publish":[{"pattern":"b","rate":1,"burst":2}]}`))
+	f.Add([]byte(`{"connections":1,"channels":2,"publishRate":3.5}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if access, err := parseAccess(raw); err == nil {
+			text, err := json.Marshal(showAccess(access))
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := parseAccess(text)
+			if err != nil || len(again.Publish) != len(access.Publish) || access.MaySubscribe("x") != again.MaySubscribe("x") {
+				t.Errorf("%s came back as %+v, %v", text, again, err)
+			}
+		}
+		if quotas, err := parseQuotas(raw); err == nil {
+			text, err := json.Marshal(quotasJSON(quotas))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if again, err := parseQuotas(text); err != nil || again != quotas {
+				t.Errorf("%s came back as %+v, %v", text, again, err)
+			}
+		}
+	})
+}

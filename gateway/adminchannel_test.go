@@ -1,0 +1,67 @@
+package gateway
+
+import "testing"
+
+func TestPurgeAndPublishOverTheAdminAPI(t *testing.T) {
+	h := newHarness(t, "portable")
+	h.fill("room/1", 3)
+	path := "/projects/" + testProject + "/channels/room%2F1"
+	sub := h.open(h.public)
+	sub.subscribe("room/1", `,"from":"live"`)
+	status, sent := h.admin("POST", path+"/messages", `{"message":{"by":"operator"},"id":"once"}`)
+	if status != 200 || sent["success"] != true || sent["offset"] != 4.0 || sent["channel"] != "room/1" || sent["id"] != "once" {
+		t.Errorf("published: %d %v", status, sent)
+	}
+	if m := sub.want("message"); string(m.Data) != `{"by":"operator"}` {
+		t.Errorf("delivered %s", m.Data)
+	}
+	if status, sent = h.admin("POST", path+"/messages", `{"message":1,"id":"once"}`); status != 200 || sent["offset"] != 4.0 || sent["duplicate"] != true {
+		t.Errorf("published again: %d %v", status, sent)
+	}
+	for _, body := range []string{`{}`, `{"message":1,"channel":"a"}`, `{"message":1,"id":""}`, `1`} {
+		if status, answer := h.admin("POST", path+"/messages", body); status != 400 || answer["code"] != "invalid_message" {
+			t.Errorf("%s: %d %v", body, status, answer)
+		}
+	}
+	if status, _ := h.admin("DELETE", path, ""); status != 204 {
+		t.Errorf("purge: %d", status)
+	}
+	if _, page := h.admin("GET", path+"/messages", ""); page["offset"] != 4.0 || page["earliest"] != 5.0 || len(page["messages"].([]any)) != 0 {
+		t.Errorf("purged channel: %v", page)
+	}
+	for _, path := range []string{"/projects/none/channels/a", "/projects/" + testProject + "/channels/never"} {
+		if status, answer := h.admin("DELETE", path, ""); status != 404 || answer["code"] != "not_found" {
+			t.Errorf("purge %s: %d %v", path, status, answer)
+		}
+	}
+}
+
+func TestConnectionsOverTheAdminAPI(t *testing.T) {
+	h := newHarness(t, "portable")
+	c := h.open(h.public)
+	h.open(h.secret)
+	_, list := h.admin("GET", "/connections", "")
+	if len(list["connections"].([]any)) != 2 {
+		t.Fatalf("got %v", list)
+	}
+	key, _ := h.broker.Key(h.public)
+	for query, want := range map[string]int{
+		"?key=" + key.ID: 1, "?project=" + testProject: 2, "?project=none": 0, "?key=none": 0, "?limit=1": 1,
+	} {
+		if _, list := h.admin("GET", "/connections"+query, ""); len(list["connections"].([]any)) != want {
+			t.Errorf("%s: %v, want %d", query, list, want)
+		}
+	}
+	_, list = h.admin("GET", "/connections?key="+key.ID, "")
+	id := list["connections"].([]any)[0].(map[string]any)["id"].(string)
+	if status, _ := h.admin("DELETE", "/connections/"+id, ""); status != 204 {
+		t.Errorf("disconnect: %d", status)
+	}
+	c.wantClose(closeDisconnected)
+	if status, answer := h.admin("DELETE", "/connections/"+id, ""); status != 404 || answer["code"] != "not_found" {
+		t.Errorf("disconnect again: %d %v", status, answer)
+	}
+	if records := h.broker.Audit(0, 10); len(records) != 1 || records[0].Action != "connection.close" || records[0].Target != id {
+		t.Errorf("audit %+v", records)
+	}
+}

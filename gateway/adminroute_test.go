@@ -1,0 +1,129 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// neededRoles says for every route of the admin API which role it takes.
+var neededRoles = map[string]fsm.Role{
+	"GET /whoami":                                  fsm.Viewer,
+	"GET /tokens":                                  fsm.Owner,
+	"POST /tokens":                                 fsm.Owner,
+	"DELETE /tokens/{id}":                          fsm.Owner,
+	"GET /audit":                                   fsm.Viewer,
+	"GET /projects":                                fsm.Viewer,
+	"POST /projects":                               fsm.Operator,
+	"GET /projects/{id}":                           fsm.Viewer,
+	"PATCH /projects/{id}":                         fsm.Operator,
+	"DELETE /projects/{id}":                        fsm.Operator,
+	"POST /projects/{id}/console-token":            fsm.Viewer,
+	"POST /projects/{id}/keys":                     fsm.Operator,
+	"DELETE /keys/{id}":                            fsm.Operator,
+	"POST /keys/{id}/rotate":                       fsm.Operator,
+	"GET /keys/{id}/connections":                   fsm.Viewer,
+	"POST /origins/check":                          fsm.Viewer,
+	"GET /projects/{id}/channels":                  fsm.Viewer,
+	"DELETE /projects/{id}/channels/{name}":        fsm.Operator,
+	"GET /projects/{id}/channels/{name}/messages":  fsm.Viewer,
+	"POST /projects/{id}/channels/{name}/messages": fsm.Operator,
+	"GET /refusals":                                fsm.Viewer,
+	"GET /connections":                             fsm.Viewer,
+	"DELETE /connections/{id}":                     fsm.Operator,
+	"GET /settings":                                fsm.Viewer,
+	"PATCH /settings":                              fsm.Owner,
+	"GET /metrics/history":                         fsm.Viewer,
+	"GET /status":                                  fsm.Viewer,
+	"GET /backup":                                  fsm.Owner,
+	"DELETE /members/{name}":                       fsm.Owner,
+}
+
+// Every route asks for its role and for a live token: of a role below it answers
+// 403, of that role or above anything else.
+func TestEveryAdminRouteTakesItsRole(t *testing.T) {
+	h := newHarness(t, "portable")
+	tokens := map[fsm.Role]string{}
+	h.broker.set(func() {
+		for _, role := range []fsm.Role{fsm.Viewer, fsm.Operator, fsm.Owner} {
+			tokens[role] = "token-of-" + string(role)
+			h.broker.admins[tokens[role]] = fsm.AdminToken{ID: "adm_" + string(role), Name: string(role), Role: role}
+		}
+	})
+	roles := []fsm.Role{fsm.Viewer, fsm.Operator, fsm.Owner}
+	seen := make(map[string]bool)
+	for _, route := range h.server.adminRoutes() {
+		name := route.method + " " + route.path
+		seen[name] = true
+		needs, known := neededRoles[name]
+		if !known {
+			t.Errorf("%s: this test does not know which role it takes", name)
+			continue
+		}
+		// Nothing that the path names is there, so nothing is changed.
+		path := "/admin/v1" + strings.NewReplacer("{id}", "none", "{name}", "none").Replace(route.path)
+		do := func(token string) (int, any) {
+			res, answer := h.do(route.method, path, "", "Authorization", "Bearer "+token, "Content-Type", "application/json")
+			return res.StatusCode, answer["code"]
+		}
+		for _, role := range roles {
+			status, code := do(tokens[role])
+			if refused := status == http.StatusForbidden && code == "forbidden"; refused != !role.Includes(needs) {
+				t.Errorf("%s as %s: %d %v", name, role, status, code)
+			}
+			if status == http.StatusUnauthorized {
+				t.Errorf("%s as %s is not let in: %v", name, role, code)
+			}
+		}
+		for _, stranger := range []string{h.secret, h.public, "another"} {
+			h.server.guesses = newLimiter()
+			if status, code := do(stranger); status != http.StatusUnauthorized || code != "invalid_key" {
+				t.Errorf("%s with %.6s: %d %v", name, stranger, status, code)
+			}
+		}
+		if res, answer := h.do(route.method, path, ""); res.StatusCode != http.StatusUnauthorized || answer["code"] != "auth_required" {
+			t.Errorf("%s without a token: %d %v", name, res.StatusCode, answer)
+		}
+	}
+	for name := range neededRoles {
+		if !seen[name] {
+			t.Errorf("%s is no route any more", name)
+		}
+	}
+}
+
+func TestCutOffNodeAnswersOperatorsOnlyOfItsStatus(t *testing.T) {
+	h := newHarness(t, "portable")
+	h.broker.set(func() { h.broker.staleness = RefuseAfter + time.Second })
+	for path, want := range map[string]int{"/status": 200, "/projects": 503, "/whoami": 503} {
+		if status, answer := h.admin("GET", path, ""); status != want {
+			t.Errorf("%s: %d %v, want %d", path, status, answer, want)
+		}
+	}
+}
+
+func TestGuessesOfAdminTokensAreSlowed(t *testing.T) {
+	h := newHarness(t, "portable", func(c *Config) { c.TrustedProxies = append(c.TrustedProxies, prefix("127.0.0.0/8")) })
+	try := func(address, token string) (*http.Response, any) {
+		res, answer := h.do("GET", "/admin/v1/whoami", "", "Authorization", "Bearer "+token, "X-Forwarded-For", address)
+		return res, answer["code"]
+	}
+	for i := range guessBurst {
+		if res, code := try("192.0.2.1", fmt.Sprintf("guess-%d", i)); res.StatusCode != 401 {
+			t.Fatalf("guess %d: %d %v", i, res.StatusCode, code)
+		}
+	}
+	// Within the second that a further guess takes, even the right token tells nothing.
+	res, code := try("192.0.2.1", adminToken)
+	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); res.StatusCode != 429 || code != "rate_limited" || err != nil || seconds < 1 {
+		t.Errorf("after %d wrong ones: %d %v, %s", guessBurst, res.StatusCode, code, res.Header)
+	}
+	if res, code := try("192.0.2.2", adminToken); res.StatusCode != 200 {
+		t.Errorf("from another address: %d %v", res.StatusCode, code)
+	}
+}

@@ -51,7 +51,7 @@ func TestCommitsOfOneKindAreJoined(t *testing.T) {
 func TestPublishesOfOneTurnGoTogether(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
 		h := newHarness(t, poller)
-		h.broker.projects[testProject].Rules = []fsm.Rule{{Pattern: "memory:*", Durability: fsm.DurabilityMemory}}
+		h.change(func(p *fsm.Project) { p.Rules = []fsm.Rule{{Pattern: "memory:*", Durability: fsm.DurabilityMemory}} })
 		publisher := h.open(h.secret)
 		const subscribers, messages = 4, 40 // the subscribers are on both loops
 		var listening []*client

@@ -28,24 +28,35 @@ func (s *Server) newHTTPServer() *http.Server {
 	}
 }
 
+// routes is what is answered over HTTP while the node serves clients. The admin
+// API has routes of its own.
+func (s *Server) routes() map[string]http.Handler {
+	routes := map[string]http.Handler{
+		"/{$}":              http.HandlerFunc(s.root),
+		"/realtime":         http.HandlerFunc(s.realtime),
+		"/realtime/batch":   s.withCORS(s.only(http.MethodPost, s.publishBatch)),
+		"/realtime/history": s.withCORS(s.only(http.MethodGet, s.history)),
+		"/admin/v1/":        s.adminHandler(),
+		"/console/session":  http.HandlerFunc(s.consoleSession),
+		"/": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.refuseHTTP(w, r, Refuse(CodeNotFound, "no such path"))
+		}),
+	}
+	if s.cfg.Registry != nil {
+		routes["/metrics"] = promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{})
+	}
+	if s.cfg.Console != nil {
+		routes["/console/"] = s.cfg.Console
+	}
+	return routes
+}
+
 // handler answers everything that comes over the listener.
 func (s *Server) handler() http.Handler {
 	open := http.NewServeMux()
-	open.HandleFunc("/{$}", s.root)
-	open.HandleFunc("/realtime", s.realtime)
-	open.HandleFunc("/realtime/batch", s.withCORS(s.only(http.MethodPost, s.publishBatch)))
-	open.HandleFunc("/realtime/history", s.withCORS(s.only(http.MethodGet, s.history)))
-	open.Handle("/admin/v1/", s.adminHandler())
-	if s.cfg.Registry != nil {
-		open.Handle("/metrics", promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{}))
+	for pattern, handler := range s.routes() {
+		open.Handle(pattern, handler)
 	}
-	open.HandleFunc("/console/session", s.consoleSession)
-	if s.cfg.Console != nil {
-		open.Handle("/console/", s.cfg.Console)
-	}
-	open.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.refuseHTTP(w, r, Refuse(CodeNotFound, "no such path"))
-	})
 	always := http.NewServeMux()
 	always.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "ok\n")

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"slices"
+
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
@@ -32,6 +34,9 @@ const (
 	startLast
 	startTime
 )
+
+// requestKinds is every type of frame that a client may send.
+var requestKinds = []string{"auth", "heartbeat", "subscribe", "unsubscribe", "publish"}
 
 // The names of client frames, in the order of the constants below.
 var requestShape = objectShape{names: []string{
@@ -72,8 +77,8 @@ func parseRequest(frame []byte, depth int) (request, *Refusal) {
 		return req, nil
 	case "heartbeat":
 		return req, nil
-	case "subscribe", "unsubscribe", "publish":
-	default:
+	}
+	if !slices.Contains(requestKinds, kind) {
 		return req, Refuse(CodeUnknownType, "unknown type of frame")
 	}
 	if !isNull(values[fieldChannel]) {

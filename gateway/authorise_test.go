@@ -1,0 +1,296 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// credentials are all that somebody can show, in the order of the columns of the
+// table below.
+var credentials = []string{
+	"none", "malformed", "unknown", "ended", "public", "server", "foreign server", "foreign public",
+	"subscribe token", "publish token", "expired token", "forged token", "foreign token", "console token",
+	"viewer", "operator", "owner", "session",
+}
+
+// What may be answered. The columns are the credentials.
+//
+//	.  done     a  auth_required   k  invalid_key     f  forbidden
+//	x  token_expired               t  token_invalid   -  nothing to tell apart
+const (
+	//           nmueps fF s p x f F c v o o s
+	everybody = "......" + ".." + "......" + "...."
+	viewers   = "akkkkk" + "kk" + "kkkkkk" + "...."
+	operators = "akkkkk" + "kk" + "kkkkkk" + "f..."
+	owners    = "akkkkk" + "kk" + "kkkkkk" + "ff.."
+
+	subscribers = "akkk.." + ".." + ".fxt.." + "kkka"
+	publishers  = "akkkf." + ".f" + "f.xt.f" + "kkka"
+	readers     = "akkk.." + ".." + "ffxt.." + "kkka"
+	connected   = "akkk.." + ".." + "..xt.." + "kkka"
+)
+
+// rights is every frame and every route, and who may.
+var rights = map[string]string{
+	"frame auth":        connected,
+	"frame heartbeat":   connected,
+	"frame subscribe":   subscribers,
+	"frame unsubscribe": connected,
+	"frame publish":     publishers,
+
+	"GET /{$}":              everybody, // the way to the console
+	"GET /metrics":          everybody,
+	"GET /console/":         everybody, // a page; what it shows it asks the admin API for
+	"GET /":                 everybody, // nothing is there
+	"POST /realtime":        publishers,
+	"POST /realtime/batch":  publishers,
+	"GET /realtime/history": readers,
+	// What these do is decided behind them.
+	"/admin/v1/":       "",
+	"/console/session": "",
+
+	"GET /admin/v1/whoami":         viewers,
+	"GET /admin/v1/tokens":         owners,
+	"POST /admin/v1/tokens":        owners,
+	"DELETE /admin/v1/tokens/{id}": owners,
+	"GET /admin/v1/audit":          viewers,
+
+	"GET /admin/v1/projects":                                viewers,
+	"POST /admin/v1/projects":                               operators,
+	"GET /admin/v1/projects/{id}":                           viewers,
+	"PATCH /admin/v1/projects/{id}":                         operators,
+	"DELETE /admin/v1/projects/{id}":                        operators,
+	"POST /admin/v1/projects/{id}/keys":                     operators,
+	"GET /admin/v1/projects/{id}/channels":                  viewers,
+	"DELETE /admin/v1/projects/{id}/channels/{name}":        operators,
+	"GET /admin/v1/projects/{id}/channels/{name}/messages":  viewers,
+	"POST /admin/v1/projects/{id}/channels/{name}/messages": operators,
+	"DELETE /admin/v1/keys/{id}":                            operators,
+	"POST /admin/v1/keys/{id}/rotate":                       operators,
+	"GET /admin/v1/keys/{id}/connections":                   viewers,
+	"POST /admin/v1/origins/check":                          viewers,
+	"GET /admin/v1/refusals":                                viewers,
+	"DELETE /admin/v1/connections/{id}":                     operators,
+	"GET /admin/v1/settings":                                viewers,
+	"PATCH /admin/v1/settings":                              owners,
+	"GET /admin/v1/metrics/history":                         viewers,
+	"GET /admin/v1/status":                                  viewers,
+	"GET /admin/v1/backup":                                  owners,
+	"DELETE /admin/v1/members/{name}":                       owners,
+}
+
+var outcomes = map[Code]byte{
+	"": '.', CodeAuthRequired: 'a', CodeInvalidKey: 'k', CodeForbidden: 'f', CodeTokenExpired: 'x', CodeTokenInvalid: 't',
+}
+
+// rightsHarness knows every credential.
+type rightsHarness struct {
+	*harness
+	texts   map[string]string
+	asked   int // requests, each from an address of its own
+	channel string
+}
+
+const foreignProject = "prj-foreign"
+
+func newRightsHarness(t *testing.T) *rightsHarness {
+	h := &rightsHarness{channel: "c", harness: newHarness(t, "", func(c *Config) {
+		c.TrustedProxies = []netip.Prefix{prefix("127.0.0.0/8")}
+		c.FailedAuthBurst = 1 << 20
+		c.CloseGrace = 20 * time.Millisecond
+		c.Console = http.NotFoundHandler()
+	})}
+	h.broker.set(func() {
+		h.broker.projects[foreignProject] = &fsm.Project{ID: foreignProject, AllowedOrigins: []string{testOrigin}}
+		for role, text := range map[fsm.Role]string{fsm.Viewer: "viewer-token", fsm.Operator: "operator-token"} {
+			h.broker.admins[text] = fsm.AdminToken{ID: "adm-" + string(role), Role: role}
+		}
+		h.broker.admins["session-token"] = fsm.AdminToken{ID: "adm-session", Role: fsm.Owner, Parent: fsm.FirstAdminToken}
+	})
+	foreign := h.broker.addKey(foreignProject, fsm.ServerKey)
+	ended := h.broker.addKey(testProject, fsm.ServerKey)
+	h.broker.endKey(ended)
+	may := func(actions string) string { return `,"channels":{"*":[` + actions + `]}` }
+	h.texts = map[string]string{
+		"none": "", "malformed": "hello", "unknown": NewKeyText(fsm.ServerKey), "ended": ended,
+		"public": h.public, "server": h.secret,
+		"foreign server": foreign, "foreign public": h.broker.addKey(foreignProject, fsm.PublicKey),
+		"subscribe token": h.token(h.secret, time.Hour, may(`"subscribe"`)),
+		"publish token":   h.token(h.secret, time.Hour, may(`"publish"`)),
+		"expired token":   h.token(h.secret, -time.Hour, may(`"publish"`)),
+		"forged token":    swapPart(h.token(h.secret, time.Hour, may(`"publish"`)), 1, h.broker.claimsOf("key-001", time.Hour, may(`"publish","subscribe"`))),
+		"foreign token":   h.token(foreign, time.Hour, may(`"subscribe","publish","history"`)),
+		"console token": mint(plainHeader, h.broker.claimsOf(consoleTokenID, time.Hour,
+			may(`"subscribe","history"`)+`,"project":"`+testProject+`"`), h.broker.ConsoleSecret()),
+		"viewer": "viewer-token", "operator": "operator-token", "owner": adminToken, "session": "session-token",
+	}
+	return h
+}
+
+// frame asks over WebSocket.
+func (h *rightsHarness) frame(credential, kind string) Code {
+	h.t.Helper()
+	text := h.texts[credential]
+	if credential == "session" {
+		text = "" // a cookie, which the handshake does not look at
+	}
+	c := h.dial("Origin: " + testOrigin + "\r\n")
+	defer c.socket.Close()
+	c.text(`{"type":"auth","apiKey":%q}`, text)
+	if f := c.next(); f.Code != "" {
+		return f.Code
+	}
+	c.want("connected")
+	switch kind {
+	case "auth":
+		return ""
+	case "heartbeat":
+		c.text(`{"type":"heartbeat"}`)
+		c.wantSilence()
+		return ""
+	}
+	c.text(`{"type":%q,"channel":%q,"message":%q}`, kind, h.channel, credential)
+	return c.next().Code
+}
+
+// request asks over HTTP with the credential wherever it could be meant to be.
+func (h *rightsHarness) request(credential, route string) Code {
+	h.t.Helper()
+	method, path, _ := strings.Cut(route, " ")
+	path = strings.NewReplacer("{$}", "", "{id}", "none", "{name}", h.channel).Replace(path)
+	text := h.texts[credential]
+	h.asked++
+	header := []string{"X-Forwarded-For", netip.AddrFrom4([4]byte{10, 0, byte(h.asked >> 8), byte(h.asked)}).String(), "Content-Type", "application/json"}
+	body := "{}"
+	switch {
+	case credential == "session":
+		header = append(header, "Cookie", sessionCookie+"="+text, consoleHeader, "1")
+	case text != "" && strings.HasPrefix(path, "/admin"):
+		header = append(header, "Authorization", "Bearer "+text)
+	case text != "":
+		header = append(header, "X-Api-Key", text, "Origin", testOrigin)
+	}
+	switch path {
+	case "/realtime":
+		body = fmt.Sprintf(`{"channel":%q,"message":%q}`, h.channel, credential)
+	case "/realtime/batch":
+		body = fmt.Sprintf(`{"messages":[{"channel":%q,"message":%q}]}`, h.channel, credential)
+	case "/realtime/history":
+		path += "?channel=" + h.channel
+	}
+	_, answer := h.do(method, path, body, header...)
+	if results, ok := answer["results"].([]any); ok && len(results) == 1 {
+		answer = results[0].(map[string]any)
+	}
+	code, _ := answer["code"].(string)
+	if _, decides := outcomes[Code(code)]; !decides {
+		return "" // something else was wrong: who asks was not
+	}
+	return Code(code)
+}
+
+// Whoever asks for whatever is answered as the table says, and what is not in the
+// table is not there.
+func TestRights(t *testing.T) {
+	h := newRightsHarness(t)
+	known := make(map[string]bool)
+	for _, kind := range requestKinds {
+		known["frame "+kind] = true
+	}
+	for _, route := range h.server.adminRoutes() {
+		known[route.method+" /admin/v1"+route.path] = true
+	}
+	for pattern := range h.server.routes() {
+		found := false
+		for name := range rights {
+			_, path, hasMethod := strings.Cut(name, " ")
+			if found = hasMethod && path == pattern || name == pattern; found {
+				known[name] = true
+				break
+			}
+		}
+		if !found {
+			t.Errorf("nobody says who may %s", pattern)
+		}
+	}
+	for name := range known {
+		if _, listed := rights[name]; !listed {
+			t.Errorf("nobody says who may %s", name)
+		}
+	}
+	for name, want := range rights {
+		if !known[name] {
+			t.Errorf("the table has %s, which is not there", name)
+			continue
+		}
+		for i, credential := range credentials {
+			if want == "" {
+				break
+			}
+			var code Code
+			if kind, isFrame := strings.CutPrefix(name, "frame "); isFrame {
+				code = h.frame(credential, kind)
+			} else {
+				code = h.request(credential, name)
+			}
+			if got := outcomes[code]; got != want[i] {
+				t.Errorf("%s with %s: %q, want %q", name, credential, string(got), string(want[i]))
+			}
+		}
+	}
+
+	// What was published went to the project of who published it, and nowhere else.
+	published := func(project string) (by []string) {
+		page, err := h.broker.Read(t.Context(), fsm.ChannelKey{Project: project, Name: h.channel}, 0, 100, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range page.Messages {
+			by = append(by, strings.Trim(string(m.Data), `"`))
+		}
+		slices.Sort(by)
+		return slices.Compact(by)
+	}
+	if by := published(testProject); !slices.Equal(by, []string{"publish token", "server"}) {
+		t.Errorf("in the project: %q", by)
+	}
+	if by := published(foreignProject); !slices.Equal(by, []string{"foreign server", "foreign token"}) {
+		t.Errorf("in the foreign project: %q", by)
+	}
+}
+
+// The decision itself, for what no route can ask for.
+func TestAuthoriseForeign(t *testing.T) {
+	own, foreign := &fsm.Project{ID: testProject}, &fsm.Project{ID: foreignProject}
+	every := [...]action{toConnect, toSubscribe, toPublish, toReadHistory, toView, toOperate, toOwn}
+	all := &token{scopes: []scope{{pattern: "*", actions: [...]bool{toConnect: true, toSubscribe: true, toPublish: true, toReadHistory: true}}}}
+	for name, who := range map[string]principal{
+		"public": {kind: publicKey, project: testProject}, "server": {kind: serverKey, project: testProject},
+		"bearer": {kind: bearer, project: testProject, token: all}, "nobody": {}, "nobody of the project": {project: testProject},
+	} {
+		for _, do := range every {
+			if authorise(who, do, foreign, "c") == nil {
+				t.Errorf("%s may %s in a foreign project", name, do)
+			}
+			if authorise(who, do, nil, "c") == nil {
+				t.Errorf("%s may %s in no project", name, do)
+			}
+		}
+	}
+	for _, do := range every[:4] {
+		if authorise(principal{kind: admin, role: fsm.Owner}, do, own, "c") == nil {
+			t.Errorf("an admin may %s", do)
+		}
+	}
+	r := authorise(principal{kind: publicKey, project: testProject}, toPublish, own, "c")
+	if r == nil || r.Code != CodeForbidden || r.Reason == "" || r.detail == r.Reason || r.action != toPublish || r.channel != "c" {
+		t.Errorf("the refusal does not explain itself: %+v", r)
+	}
+}

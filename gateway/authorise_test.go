@@ -72,6 +72,7 @@ var rights = map[string]string{
 	"DELETE /admin/v1/projects/{id}/channels/{name}":        operators,
 	"GET /admin/v1/projects/{id}/channels/{name}/messages":  viewers,
 	"POST /admin/v1/projects/{id}/channels/{name}/messages": operators,
+	"POST /admin/v1/projects/{id}/console-token":            viewers,
 	"DELETE /admin/v1/keys/{id}":                            operators,
 	"POST /admin/v1/keys/{id}/rotate":                       operators,
 	"GET /admin/v1/keys/{id}/connections":                   viewers,

@@ -91,21 +91,13 @@ func (s *Server) Reset() {
 			l.closeAll(closeRestart, "epoch changed")
 			return
 		}
-		keys := make(map[string]map[string]bool)
 		for _, c := range l.conns {
 			if c.state != stateOpen {
 				continue
 			}
-			live, known := keys[c.who.Value().project]
-			if !known {
-				live = make(map[string]bool)
-				for _, key := range s.cfg.Broker.Keys(c.who.Value().project) {
-					live[key.ID] = true
-				}
-				keys[c.who.Value().project] = live
-			}
-			project, found := s.cfg.Broker.Project(c.who.Value().project)
-			if !found || !live[c.who.Value().key] {
+			who := c.who.Value()
+			project, found := s.cfg.Broker.Project(who.project)
+			if !found || !s.stillLives(who) {
 				c.revoke()
 			} else {
 				c.rejudge(project)
@@ -126,7 +118,16 @@ func (s *Server) onLoops(task func(l *loop)) {
 	}
 }
 
+// stillLives reports whether the key that somebody came with has not ended.
+func (s *Server) stillLives(who principal) bool {
+	if who.key == consoleTokenID {
+		return true // the cluster's own, which does not end
+	}
+	_, found := s.cfg.Broker.KeyByID(who.key)
+	return found
+}
+
 func (c *conn) revoke() {
-	c.refuse(Refuse(CodeKeyRevoked, "the API key was revoked"), "", "")
+	c.refuse(Refuse(CodeKeyRevoked, "the API key was revoked").of(c.who.Value(), toConnect, ""), "", "")
 	c.hasten()
 }

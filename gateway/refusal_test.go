@@ -256,6 +256,11 @@ func TestResetJudgesEverybodyAnew(t *testing.T) {
 		h := newHarness(t, poller, func(c *Config) { c.CloseGrace = 20 * time.Millisecond })
 		key := h.broker.addKey(testProject, fsm.ServerKey)
 		ended, stays := h.open(key), h.open(h.secret)
+		console := h.dial("")
+		console.text(`{"type":"auth","apiKey":%q}`, mint(plainHeader,
+			h.broker.claimsOf(consoleTokenID, time.Minute, someChannels+`,"project":"`+testProject+`"`), h.broker.ConsoleSecret()))
+		console.want("auth_success")
+		console.want("connected")
 		stays.subscribe("c", "")
 		h.broker.set(func() {
 			delete(h.broker.keys, key)
@@ -266,6 +271,7 @@ func TestResetJudgesEverybodyAnew(t *testing.T) {
 		h.server.Reset()
 		ended.wantError(CodeKeyRevoked)
 		ended.wantClose(1000)
+		console.wantSilence()
 		stays.wantMessages("c", 1, 3, false)
 		h.broker.append(h.channel("c"), `4`)
 		stays.wantMessages("c", 4, 4, false)
@@ -280,7 +286,7 @@ func TestEveryCodeHasAnAnswer(t *testing.T) {
 	for _, code := range []Code{
 		CodeInvalidKey, CodeKeyRevoked, CodeOriginNotAllowed, CodeAuthRequired, CodeAuthTimeout, CodeRateLimited,
 		CodeUnavailable, CodeOutcomeUnknown, CodeForbidden, CodeInvalidMessage, CodeInvalidChannel, CodeUnknownType,
-		CodeMessageTooLarge, CodeTooManyChannels, CodeNotFound, CodeConflict, CodeInternal,
+		CodeMessageTooLarge, CodeTooManyChannels, CodeNotFound, CodeConflict, CodeInternal, CodeTokenInvalid, CodeTokenExpired,
 	} {
 		if answers[code].status == 0 {
 			t.Errorf("%s has no HTTP status", code)

@@ -68,16 +68,16 @@ func TestCapKeepsTheNewest(t *testing.T) {
 		m := openMachine(t, dir, lazy, panics)
 		defer func() { _ = m.Close() }()
 		m.createProject(rule(1<<20, 24*time.Hour, 0))
-		limit := rapid.Int64Range(MinMaxBytes, 2*MinMaxBytes).Draw(rt, "cap")
+		limit := rapid.Int64Range(MinMaxBytes, MinMaxBytes+MinMaxBytes/4).Draw(rt, "cap")
 		m.capBytes(limit)
 		published := make([][]Message, 3)
 		var largest, latest int64 // bytes of one entry
-		for n := range rapid.IntRange(1, 80).Draw(rt, "entries") {
+		for n := range rapid.IntRange(20, 80).Draw(rt, "entries") {
 			latest = 0
 			c := rapid.IntRange(0, 2).Draw(rt, "channel")
 			var data []string
 			for range rapid.IntRange(0, 4).Draw(rt, "messages") {
-				size := rapid.IntRange(0, 60<<10).Draw(rt, "size")
+				size := rapid.IntRange(20<<10, 60<<10).Draw(rt, "size")
 				data = append(data, string(make([]byte, size)))
 				latest += int64(size)
 			}
@@ -145,7 +145,7 @@ func TestCheckpointsAreFewAndClose(t *testing.T) {
 // What a cap lets go leaves the disk.
 func TestCapShrinksTheDisk(t *testing.T) {
 	m := openMachine(t, t.TempDir(), lazy, func(c *Config) { c.CompactBytes = 4 << 20 })
-	m.createProject(rule(1<<20, time.Hour, 0))
+	m.createProject(rule(1<<20, 1000*time.Hour, 0))
 	data := string(bytes.Repeat([]byte("x"), 64<<10))
 	for i := range 1536 {
 		m.publish(1, ChannelKey{projectID, fmt.Sprint(i % 50)}, data)

@@ -146,8 +146,8 @@ func TestPurgedChannelGoesOn(t *testing.T) {
 			m.tick(sweepPause)
 			m.flushed()
 		}
-		if n := m.chunks(); n != 2 {
-			t.Errorf("%d chunks are stored, want those of what is retained", n)
+		if n := m.chunks() + m.tails(); n != 2 {
+			t.Errorf("%d chunks and tails are stored, want those of what is retained", n)
 		}
 		if err := m.Close(); err != nil {
 			t.Fatal(err)

@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"unsafe"
@@ -42,7 +41,7 @@ func (s *State) Entry(index, term uint64, stamp int64) {
 	for gone := s.sessions.expire(s.stamp); gone != nil; gone = s.sessions.expire(s.stamp) {
 		s.changes.forgetSession(gone)
 	}
-	s.flusher.note(s.pending() > s.cfg.FlushBytes)
+	s.flusher.note(s.pending() > s.cfg.FlushBytes || s.spread() > maxSpread)
 }
 
 // endEntry makes the entry before a whole one, at which a freeze may cut.
@@ -63,6 +62,14 @@ func (s *State) pending() int64 {
 	}
 	return n
 }
+
+// maxSpread is to how many blocks a flush is meant to write at most: each of them
+// takes several KiB of memory on the way. It is more than the blocks of 100,000
+// channels.
+const maxSpread = 48 << 10
+
+// spread is about how many blocks a flush would write now.
+func (s *State) spread() int { return min(len(s.changes.channels), s.blocks) }
 
 // Batch applies the next commands of the entry, the forwarder's batch seq; it
 // will not ask again for results up to acked. A batch that was applied before is
@@ -142,9 +149,9 @@ func (s *State) applyAll(commands [][]byte) (results [][]byte, err error) {
 // channel has to be read that is not resident.
 type application struct {
 	*State
-	tx    *bolt.Tx
-	heads *bolt.Cursor
-	key   []byte // scratch
+	tx     *bolt.Tx
+	blocks *bolt.Cursor
+	key    []byte // scratch
 }
 
 func (a *application) end() {
@@ -162,7 +169,7 @@ func (a *application) begin() (*bolt.Tx, error) {
 		if err != nil {
 			return nil, fmt.Errorf("begin read: %w", err)
 		}
-		a.tx, a.heads = tx, tx.Bucket(bucketChannels).Cursor()
+		a.tx, a.blocks = tx, tx.Bucket(bucketChannels).Cursor()
 	}
 	return a.tx, nil
 }
@@ -259,12 +266,10 @@ func (a *application) existing(p *project, name []byte) (*channel, error) {
 	ch, ok := a.channels[ChannelKey{p.ID, text(name)}]
 	if !ok {
 		ch = &channel{key: ChannelKey{p.ID, string(name)}}
-		stored, err := a.load(ch)
-		if err != nil || !stored {
+		if err := a.load(ch); err != nil || !ch.stored {
 			return nil, err
 		}
-		a.channels[ch.key] = ch
-		a.cache.add(ch)
+		a.reside(ch)
 	}
 	ch.used.Store(true)
 	if ch.version == p.version {
@@ -297,13 +302,18 @@ func (a *application) born(p *project, name []byte) (*channel, *refusal, error) 
 	}
 	ch := &channel{key: ChannelKey{p.ID, string(name)}, head: head{floor: 1, version: p.version}}
 	ch.used.Store(true)
-	a.unborn[ch.key] = ch
-	a.channels[ch.key] = ch
-	a.cache.add(ch)
+	a.reside(ch)
 	if count, ok := a.counts[p.ID]; ok {
 		a.counts[p.ID] = count + 1
 	}
 	return ch, nil, nil
+}
+
+// reside makes a channel resident that is about to be published to.
+func (a *application) reside(ch *channel) {
+	a.channels[ch.key] = ch
+	a.cache.add(ch)
+	a.changes.bytes += ch.cost // it cannot be let go of before it is written
 }
 
 // countChannels returns how many channels of a project were ever published to. The
@@ -325,23 +335,18 @@ func (a *application) countChannels(project string) (int, error) {
 }
 
 // load reads a channel's head from the state file, if it is there.
-func (a *application) load(ch *channel) (stored bool, err error) {
+func (a *application) load(ch *channel) error {
 	if _, err := a.begin(); err != nil {
-		return false, err
+		return err
 	}
 	a.key = appendChannelKey(a.key[:0], ch.key)
-	ch.head, stored, err = readHead(a.heads, a.key)
-	return stored, err
-}
-
-// readHead reads the head of the channel with a key, if it is stored.
-func readHead(heads *bolt.Cursor, key []byte) (h head, stored bool, err error) {
-	found, value := heads.Seek(key)
-	if !bytes.Equal(found, key) {
-		return head{}, false, nil
+	body, stored, err := findChannel(a.blocks, a.key)
+	if err != nil || !stored {
+		return err
 	}
-	err = open(bucketChannels, key, value, func(d *decoder) { h = d.head() })
-	return h, true, err
+	ch.stored = true
+	ch.head, _, err = decodeChannel(a.key, body)
+	return err
 }
 
 // rollback ends a read transaction.

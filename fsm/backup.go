@@ -97,9 +97,9 @@ func summarise(tx *bolt.Tx) (Summary, error) {
 	if err != nil {
 		return s, err
 	}
-	err = each(tx, bucketChannels, func(d *decoder, _ []byte) {
-		d.head()
+	err = verifyChannels(tx, func(tail segment) {
 		s.Channels++
+		s.Messages += uint64(len(tail.messages))
 	})
 	if err != nil {
 		return s, err

@@ -5,9 +5,10 @@ import "slices"
 // What resident things take in memory, about: a channel with its place in the
 // maps, a cached segment, a message without its payload.
 const (
-	channelCost = 512
+	channelCost = 400
 	segmentCost = 96
 	messageCost = 48
+	dirtyCost   = 200 // what a channel takes besides while it waits to be flushed
 )
 
 // cache decides which channels stay in memory when nothing of them waits to be
@@ -47,10 +48,24 @@ func (c *cache) remove(ch *channel) {
 	ch.next, ch.prev = nil, nil
 }
 
-// keep adds a durable segment to a channel's cached ones. A channel may not take
+// keep adds a durable segment to a channel's cached ones, and takes away those that
+// it covers or that something is missing behind. A channel may not take
 // more than an eighth of the cache; its oldest segments go first, but none that
 // the observer has yet to hear of.
 func (c *cache) keep(ch *channel, s segment) {
+	n := len(ch.cached)
+	for n > 0 && ch.cached[n-1].last() >= s.first() {
+		n--
+	}
+	if n > 0 && ch.cached[n-1].last()+1 < s.first() {
+		n = 0
+	}
+	for _, old := range ch.cached[n:] {
+		c.grow(ch, -old.cost())
+	}
+	if n < len(ch.cached) {
+		ch.cached = slices.Clip(ch.cached[:n]) // readers may hold the others
+	}
 	ch.cached = append(ch.cached, s)
 	c.grow(ch, s.cost())
 	for ch.cost > c.limit/8 && len(ch.cached) > 0 && !(ch.touched && ch.cached[0].last() > ch.settled) {

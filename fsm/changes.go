@@ -26,15 +26,6 @@ type changes struct {
 // record is one record to be stored, or deleted when its body is nil.
 type record struct{ bucket, key, body []byte }
 
-// frozenHead is a channel as it was when its changes were frozen. Its new
-// messages are split into chunks by the flusher.
-type frozenHead struct {
-	channel *channel
-	head
-	fresh  segment
-	chunks []segment
-}
-
 func newChanges(ids *idTable) *changes {
 	return &changes{sessions: make(map[sessionID]*session), firstID: ids.next()}
 }
@@ -50,7 +41,7 @@ func (c *changes) setChannel(ch *channel) {
 	if !ch.dirty {
 		ch.dirty = true
 		c.channels = append(c.channels, ch)
-		c.bytes += channelCost
+		c.bytes += dirtyCost
 	}
 }
 
@@ -81,9 +72,7 @@ func (s *State) freeze() *changes {
 		if ch.dropped {
 			continue
 		}
-		ch.writing = true
-		ch.frozen, ch.fresh = ch.fresh, segment{}
-		c.heads = append(c.heads, frozenHead{channel: ch, head: ch.head, fresh: ch.frozen})
+		c.heads = append(c.heads, ch.freeze())
 	}
 	for id, session := range c.sessions {
 		c.records = append(c.records, record{bucketSessions, slices.Clone(id[:]), session.append(nil)})

@@ -70,6 +70,42 @@ func (s *segment) next(at edge) edge {
 	return edge{at.offset + 1, s.messages[i+1].Timestamp, at.before + int64(len(s.messages[i].Data))}
 }
 
+// from returns what of the segment has an offset of at least that.
+func (s segment) from(offset uint64) segment {
+	switch {
+	case s.empty() || offset <= s.first():
+		return s
+	case offset > s.last():
+		return segment{}
+	}
+	before := s.at(offset).before
+	return segment{before, s.bytes - (before - s.before), s.messages[offset-s.first():]}
+}
+
+// join returns the segment together with the one that follows it.
+func (s segment) join(next segment) segment {
+	if s.empty() {
+		return next
+	}
+	return segment{s.before, s.bytes + next.bytes, slices.Concat(s.messages, next.messages)}
+}
+
+// detach returns a copy that aliases nothing.
+func (s segment) detach() segment {
+	size := 0
+	for _, m := range s.messages {
+		size += len(m.Data)
+	}
+	buffer := make([]byte, 0, size)
+	copied := make([]Message, len(s.messages))
+	for i, m := range s.messages {
+		n := len(buffer)
+		buffer = append(buffer, m.Data...)
+		copied[i] = Message{m.Offset, m.Timestamp, buffer[n:len(buffer):len(buffer)]}
+	}
+	return segment{s.before, s.bytes, copied}
+}
+
 // edge is a place between two messages of a channel: before the message at
 // offset, which has this stamp, lie so many payload bytes.
 type edge struct {
@@ -118,20 +154,13 @@ func decodeChunk(key, value []byte) (segment, error) {
 	offset := binary.BigEndian.Uint64(rest)
 	var s segment
 	err = open(bucketChunks, key, value, func(d *decoder) {
-		s.before = d.varint()
-		n := d.count()
+		before, n := d.varint(), d.count()
 		if n == 0 {
 			d.fail(errTruncated)
 			return
 		}
-		s.messages = make([]Message, n)
-		var stamp int64
-		for i := range s.messages {
-			stamp += d.varint()
-			data := d.bytes()
-			s.bytes += int64(len(data))
-			s.messages[i] = Message{offset + uint64(i), stamp, data}
-		}
+		s = d.messages(offset, n)
+		s.before = before
 	})
 	return s, err
 }
@@ -221,6 +250,7 @@ type channel struct {
 	dirty   bool   // in State.changes
 	writing bool   // in State.frozen
 	dropped bool   // its project is gone
+	stored  bool   // in a block
 	touched bool   // in State.touched
 	settled uint64 // newest offset the observer knows of, while touched
 

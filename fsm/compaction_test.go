@@ -259,7 +259,7 @@ func TestCompactionFindsDamage(t *testing.T) {
 		f := &fatalities{}
 		m := openMachine(t, t.TempDir(), lazy, f.configure)
 		m.createProject()
-		m.publish(1, news, "1")
+		m.publish(1, news, long)
 		m.flushed()
 		m.alter(bucket, flip)
 		err := expectFatal(t, f, func() {

@@ -175,7 +175,6 @@ func (a *application) deleteProject(c *DeleteProject) *refusal {
 		if key.Project == id {
 			ch.dropped = true
 			delete(a.channels, key)
-			delete(a.unborn, key)
 			a.cache.remove(ch)
 		}
 	}

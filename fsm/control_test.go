@@ -207,8 +207,8 @@ func TestDeletedProjectIsGone(t *testing.T) {
 	m.createProject()
 	m.must(CreateProject{Project: Project{ID: "p10"}}.Encode(), CreateKey{Key: newKey("k1", ServerKey)}.Encode())
 	kept := ChannelKey{"p10", "c"}
-	m.publish(1, news, "1")
-	m.publish(1, kept, "1")
+	m.publish(1, news, long)
+	m.publish(1, kept, long)
 	m.flushed()
 	m.publish(1, news, "2")
 	o.lines = nil
@@ -240,7 +240,7 @@ func TestDeletedProjectIsGone(t *testing.T) {
 	}
 	m = openMachine(t, dir)
 	m.refused(ErrConflict, CreateProject{Project: Project{ID: projectID}}.Encode())
-	if got := m.read(kept, 0); got != "1" {
+	if got := m.read(kept, 0); got != long {
 		t.Errorf("read %s", got)
 	}
 }

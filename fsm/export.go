@@ -202,8 +202,7 @@ func copyExport(f *os.File, r io.Reader) error {
 
 // verify reads the records that loadImage does not.
 func verify(tx *bolt.Tx) error {
-	err := each(tx, bucketChannels, func(d *decoder, _ []byte) { d.head() })
-	if err != nil {
+	if err := verifyChannels(tx, func(segment) {}); err != nil {
 		return err
 	}
 	return tx.Bucket(bucketChunks).ForEach(func(key, value []byte) error {

@@ -135,7 +135,7 @@ func TestCorruptRecordIsNotRestored(t *testing.T) {
 	for _, bucket := range [][]byte{bucketChunks, bucketChannels, bucketProjects} {
 		from := openMachine(t, t.TempDir(), lazy)
 		from.createProject()
-		from.publish(1, news, "1")
+		from.publish(1, news, long)
 		from.flushed()
 		from.alter(bucket, flip)
 		tx, err := from.db.Begin(false)

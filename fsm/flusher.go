@@ -55,7 +55,7 @@ func (f *flusher) stop() {
 }
 
 func (f *flusher) run(s *State) {
-	var timer, compactAgain <-chan time.Time
+	var timer, sweepAgain, compactAgain <-chan time.Time
 	for {
 		select {
 		case <-f.wake:
@@ -65,6 +65,7 @@ func (f *flusher) run(s *State) {
 			continue
 		case <-timer:
 		case <-f.urgent:
+		case <-sweepAgain:
 		case <-compactAgain:
 			compactAgain = after(s.compact())
 			continue
@@ -73,7 +74,12 @@ func (f *flusher) run(s *State) {
 			return
 		}
 		timer = nil
-		s.flush()
+		begun := time.Now()
+		behind := s.flush()
+		sweepAgain = nil
+		if behind {
+			sweepAgain = time.After(sweepRest * time.Since(begun))
+		}
 		compactAgain = after(s.compact())
 	}
 }
@@ -120,23 +126,22 @@ func (s *State) Flush() error {
 	return nil
 }
 
-// flush writes what was applied, if anything.
-func (s *State) flush() {
+// flush writes what was applied, if anything, and reports whether more is to be
+// deleted than there was time for.
+func (s *State) flush() (behind bool) {
 	f := &s.flusher
 	f.running.Lock()
 	defer f.running.Unlock()
 	db, c := s.takeChanges()
 	if c == nil {
-		return
+		return false
 	}
 	if err := s.write(db, c); err != nil {
 		s.fail(fmt.Errorf("flush state: %w", err))
-		return
+		return false
 	}
 	s.written(c)
-	if f.sweep.behind {
-		signal(f.wake)
-	}
+	return f.sweep.behind
 }
 
 // takeChanges freezes what was applied. It returns nil when there is nothing, and
@@ -167,7 +172,6 @@ func (s *State) takeChanges() (*bolt.DB, *changes) {
 
 // write puts a frozen set of changes into the state file, in one transaction.
 func (s *State) write(db *bolt.DB, c *changes) error {
-	slices.SortFunc(c.heads, func(a, b frozenHead) int { return a.channel.key.compare(b.channel.key) })
 	return db.Update(func(tx *bolt.Tx) error {
 		w := &writer{tx, s.flusher.compaction}
 		trim := &deletion{writer: w, deadline: time.Now().Add(trimTime)}
@@ -180,10 +184,8 @@ func (s *State) write(db *bolt.DB, c *changes) error {
 				return err
 			}
 		}
-		for i := range c.heads {
-			if err := c.heads[i].write(trim, c.projects); err != nil {
-				return err
-			}
+		if err := c.writeChannels(trim); err != nil {
+			return err
 		}
 		if err := c.writeIDs(w); err != nil {
 			return err
@@ -198,42 +200,8 @@ func (s *State) write(db *bolt.DB, c *changes) error {
 	})
 }
 
-// trimEvery is by how many messages the count of a rule must have moved on
-// before a flush deletes chunks of the channel. It does so for at most trimTime
-// in all; what is left the sweep takes.
-const (
-	trimEvery = 64
-	trimTime  = 50 * time.Millisecond
-)
-
-// write stores a channel's head and its new messages, and deletes chunks that
-// its rule's count lets go.
-func (h *frozenHead) write(d *deletion, projects map[string]*project) error {
-	ch := h.channel
-	key := appendChannelKey(nil, ch.key)
-	if err := d.put(bucketChannels, key, h.head.append(nil)); err != nil {
-		return err
-	}
-	h.chunks = h.fresh.split()
-	for i := range h.chunks {
-		k := binary.BigEndian.AppendUint64(key, h.chunks[i].first())
-		var value []byte
-		value, h.chunks[i] = h.chunks[i].chunk(k)
-		if err := d.store(bucketChunks, k, value); err != nil {
-			return err
-		}
-	}
-	v := view{key: ch.key, project: projects[ch.key.Project], head: h.head}
-	low := v.lowest(v.project.Rule(ch.key.Name), h.floor)
-	if low < ch.trimmed+trimEvery {
-		return nil
-	}
-	done, err := d.chunks(key, low)
-	if done {
-		ch.trimmed = low
-	}
-	return err
-}
+// trimTime is what a flush spends on chunks that counts let go, at most.
+const trimTime = 50 * time.Millisecond
 
 // writeIDs stores the new ids and deletes the records of forgotten ones.
 func (c *changes) writeIDs(w *writer) error {
@@ -272,22 +240,13 @@ func (s *State) written(c *changes) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range c.heads {
-		h := &c.heads[i]
-		ch := h.channel
-		ch.writing = false
-		ch.frozen = segment{}
-		if ch.dropped {
-			continue
-		}
-		delete(s.unborn, ch.key)
-		for _, chunk := range h.chunks {
-			s.cache.keep(ch, chunk)
-		}
+		c.heads[i].thawed(&s.cache)
 	}
 	for _, id := range c.purged {
 		s.directory.gone[id] = true
 	}
 	s.cache.evict(func(ch *channel) { delete(s.channels, ch.key) })
 	s.frozen, s.durable = nil, c.index
+	s.blocks = s.flusher.sweep.blocks
 	s.settled.Broadcast()
 }

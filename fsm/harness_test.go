@@ -209,6 +209,9 @@ func (f *fatalities) configure(c *Config) {
 
 const projectID = "p1"
 
+// long is a message that becomes a chunk at once.
+var long = strings.Repeat("x", tailBytes)
+
 var news = ChannelKey{projectID, "news"}
 
 func newKey(id string, kind KeyKind) Key {

@@ -59,3 +59,19 @@ func BenchmarkMillion(b *testing.B) {
 		m.publish(1, ChannelKey{projectID, "user:0:inbox"}, "1")
 	}
 }
+
+// BenchmarkChannelCost says what a resident channel takes in memory.
+func BenchmarkChannelCost(b *testing.B) {
+	const channels = 100_000
+	for b.Loop() {
+		m := openMachine(b, b.TempDir(), lazy)
+		m.createProject()
+		empty := heapInUse()
+		for n := range channels {
+			m.entry(1, Publish{Channel: ChannelKey{projectID, fmt.Sprintf("user:%d:inbox", n)}, Data: []byte("1")}.Encode())
+		}
+		b.ReportMetric(float64(heapInUse()-empty)/channels, "dirty-B")
+		m.flushed()
+		b.ReportMetric(float64(heapInUse()-empty)/channels, "resident-B")
+	}
+}

@@ -14,7 +14,6 @@ import (
 type snapshot struct {
 	view
 	channel *channel // nil when not resident
-	tx      *bolt.Tx // nil when nothing is needed of the disk
 }
 
 func (v *snapshot) close() {
@@ -50,7 +49,6 @@ func (s *State) snapshot(key ChannelKey, from uint64) (*snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("begin read: %w", err)
 	}
-	v.tx = tx
 	v.readFrom(tx)
 	return v, nil
 }
@@ -75,7 +73,7 @@ func (v *snapshot) read(fn func(v *snapshot, earliest edge) error) error {
 	if v.channel == nil {
 		var err error
 		var stored bool
-		if v.head, stored, err = readHead(v.tx.Bucket(bucketChannels).Cursor(), v.prefix); err != nil {
+		if v.head, stored, err = v.load(); err != nil {
 			return err
 		}
 		if !stored {
@@ -179,18 +177,8 @@ func (v *snapshot) part(from uint64) (part []Message, stored bool, err error) {
 
 // detach returns a copy of messages that aliases nothing.
 func detach(messages []Message) []Message {
-	size := 0
-	for _, m := range messages {
-		size += len(m.Data)
-	}
-	buffer := make([]byte, 0, size)
-	copied := make([]Message, len(messages))
-	for i, m := range messages {
-		n := len(buffer)
-		buffer = append(buffer, m.Data...)
-		copied[i] = Message{m.Offset, m.Timestamp, buffer[n:len(buffer):len(buffer)]}
-	}
-	return copied
+	s := segment{messages: messages}
+	return s.detach().messages
 }
 
 // OffsetAt returns the offset of the first retained message stamped at or after
@@ -250,7 +238,7 @@ func (s *State) Channels(project, after string, limit int) ([]ChannelInfo, error
 // view returns a channel as it is now, with a transaction begun now. It is called
 // with mu held.
 func (s *State) view(tx *bolt.Tx, p *project, name string) *snapshot {
-	v := &snapshot{view: view{key: ChannelKey{p.ID, name}, project: p, stamp: s.stamp, gone: s.volume.floor.stamp}, tx: tx}
+	v := &snapshot{view: view{key: ChannelKey{p.ID, name}, project: p, stamp: s.stamp, gone: s.volume.floor.stamp}}
 	v.readFrom(tx)
 	v.reside(s.channels[v.key])
 	return v
@@ -267,21 +255,30 @@ func (v *snapshot) reside(ch *channel) {
 // It is called with mu held and a transaction begun since.
 func (s *State) names(tx *bolt.Tx, project, after string, limit int) ([]string, error) {
 	prefix := appendProjectPrefix(nil, project)
-	c := tx.Bucket(bucketChannels).Cursor()
-	key, _ := c.Seek(append(slices.Clone(prefix), after...))
 	var names []string
-	for ; bytes.HasPrefix(key, prefix) && len(names) < limit; key, _ = c.Next() {
-		_, name, _, err := splitChannelKey(key)
-		if err != nil {
-			return nil, err
+	err := eachChannel(tx, append(slices.Clone(prefix), after...), func(channel, _ []byte) bool {
+		if !bytes.HasPrefix(channel, prefix) {
+			return bytes.Compare(channel, prefix) < 0
 		}
-		if string(name) > after {
-			names = append(names, string(name))
+		if name := string(channel[len(prefix) : len(channel)-1]); name > after {
+			names = append(names, name)
+		}
+		return len(names) < limit
+	})
+	if err != nil {
+		return nil, err
+	}
+	add := func(ch *channel) {
+		if !ch.stored && !ch.dropped && ch.key.Project == project && ch.key.Name > after {
+			names = append(names, ch.key.Name)
 		}
 	}
-	for key := range s.unborn {
-		if key.Project == project && key.Name > after {
-			names = append(names, key.Name)
+	for _, ch := range s.changes.channels {
+		add(ch)
+	}
+	if s.frozen != nil {
+		for i := range s.frozen.heads {
+			add(s.frozen.heads[i].channel)
 		}
 	}
 	slices.Sort(names)

@@ -22,8 +22,8 @@ import (
 //	keys      key id                           key
 //	admins    admin token id                   admin token or console session
 //	audit     sequence number (8, BE)          audit record
-//	channels  channel                          channel head
-//	chunks    channel, first offset (8, BE)    consecutive messages of the channel
+//	channels  first channel, or lower          block: heads and newest messages of neighbouring channels
+//	chunks    channel, first offset (8, BE)    consecutive messages of the channel, older ones
 //	sessions  session (16)                     forwarder session
 //	ids       first sequence (8, BE)           consecutive message ids
 //

@@ -76,7 +76,7 @@ func TestFlippedBitStopsTheNode(t *testing.T) {
 			f := &fatalities{}
 			m := openMachine(t, t.TempDir(), lazy, f.configure)
 			m.createProject()
-			m.publish(1, news, "1", "2", "3")
+			m.publish(1, news, "1", "2", long)
 			m.flushed()
 			m.evictAll()
 			m.alter(c.in, flip)
@@ -91,7 +91,7 @@ func TestLostChunkStopsTheNode(t *testing.T) {
 	f := &fatalities{}
 	m := openMachine(t, t.TempDir(), lazy, f.configure)
 	m.createProject()
-	m.publish(1, news, "1", "2", "3")
+	m.publish(1, news, "1", "2", long)
 	m.flushed()
 	m.evictAll()
 	m.alter(bucketChunks, func([]byte) []byte { return nil })
@@ -204,6 +204,9 @@ func FuzzRecord(f *testing.F) {
 	f.Add(appendIDs(nil, []seenID{{idHash{1}, 2, start}}))
 	f.Add(appendKey(nil, &sampleKey))
 	f.Add(position{1, 2, 3}.append(nil))
+	f.Add((&volume{1 << 20, checkpoint{start, 5}, []checkpoint{{start + 1, 6}}}).append(nil))
+	f.Add(Settings{MinMaxBytes}.append(nil))
+	f.Add(appendEntries(nil, sampleBlock()))
 	s := segment{messages: []Message{{1, start, []byte("x")}, {2, start + 1, nil}}, bytes: 1}
 	key := appendChunkKey(nil, appendChannelKey(nil, news), 1)
 	chunk, _ := s.chunk(key)
@@ -227,6 +230,23 @@ func FuzzRecord(f *testing.F) {
 		decode(func(d *decoder) []byte { k := d.key(); return appendKey(nil, &k) })
 		decode(func(d *decoder) []byte { return d.position().append(nil) })
 		decode(func(d *decoder) []byte { c := d.cluster(); return c.append(nil) })
+		decode(func(d *decoder) []byte { v := d.volume(); return v.append(nil) })
+		decode(func(d *decoder) []byte { return d.settings().append(nil) })
+		_ = scanBlock(firstBlock, seal(bucketChannels, firstBlock, bytes.Clone(body)), func(channel, body []byte) bool {
+			h, tail, err := decodeChannel(channel, body)
+			if err != nil {
+				return true
+			}
+			s, err := decodeTail(channel, h, tail)
+			if err != nil {
+				return true
+			}
+			back, err := decodeTail(channel, h, appendTail(nil, s.messages))
+			if err != nil || !reflect.DeepEqual(back, s) {
+				t.Errorf("tail came back with %v", err)
+			}
+			return true
+		})
 		value := seal(bucketChunks, key, bytes.Clone(body))
 		s, err := decodeChunk(key, value)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -131,9 +132,10 @@ func (r *refounding) record(b *bolt.Bucket, bucket, key, value []byte) error {
 	case string(bucketMeta):
 		body = r.meta(&d, key)
 	case string(bucketChannels):
-		h := d.head()
-		h.offset, h.floor = jump(&d, h.offset), jump(&d, h.floor)
-		body = h.append(nil)
+		d.rest = nil
+		if body, err = r.block(&d, key, value); err != nil {
+			return err
+		}
 	case string(bucketChunks):
 		d.rest = nil // payloads and stamps: its offset is in the key
 		n := len(key) - 8
@@ -157,6 +159,24 @@ func (r *refounding) record(b *bolt.Bucket, bucket, key, value []byte) error {
 		return fmt.Errorf("write %s %q: %w", bucket, key, err)
 	}
 	return nil
+}
+
+// block returns the new body of a block. Tails are found from the heads, which they
+// end at.
+func (r *refounding) block(d *decoder, key, value []byte) ([]byte, error) {
+	var entries []entry
+	var wrong error
+	err := scanBlock(key, value, func(channel, body []byte) bool {
+		var h head
+		var tail []byte
+		if h, tail, wrong = decodeChannel(channel, body); wrong != nil {
+			return false
+		}
+		h.offset, h.floor = jump(d, h.offset), jump(d, h.floor)
+		entries = append(entries, entry{slices.Clone(channel), append(h.append(nil), tail...)})
+		return true
+	})
+	return appendEntries(nil, entries), errors.Join(err, wrong)
 }
 
 // meta returns the new body of a record in bucketMeta.

@@ -158,7 +158,7 @@ func TestRefoundRefusesWhatItCannotDo(t *testing.T) {
 	}{
 		{"an offset at the end of all", func(w *writer) error {
 			h := head{offset: maxOffset - 1, floor: 1}
-			return w.put(bucketChannels, appendChannelKey(nil, news), h.append(nil))
+			return w.put(bucketChannels, firstBlock, appendEntries(nil, []entry{{appendChannelKey(nil, news), appendTail(h.append(nil), nil)}}))
 		}},
 		{"a damaged record", func(w *writer) error { return w.store(bucketKeys, []byte("k1"), []byte("damaged")) }},
 		{"a later format", func(w *writer) error { return w.put(bucketMeta, metaFormat, []byte{99}) }},

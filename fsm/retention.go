@@ -35,15 +35,16 @@ type view struct {
 	stamp   int64 // of the state
 	gone    int64 // what is stamped up to here the cap of the cluster has let go
 	head
-	memory              // together with the chunks it leaves no hole
-	chunks *bolt.Bucket // nil when nothing is needed of the disk
-	prefix []byte       // of the keys in chunks
-	known  *edge        // before a message that was once the oldest retained, or nil
+	memory          // together with the chunks it leaves no hole
+	tx     *bolt.Tx // nil when nothing is needed of the disk
+	prefix []byte   // of the keys of its chunks, which is its own key
+	tail   *segment // as stored, nil when not looked at yet
+	known  *edge    // before a message that was once the oldest retained, or nil
 }
 
 // readFrom lets the view see what a transaction holds of the channel.
 func (v *view) readFrom(tx *bolt.Tx) {
-	v.chunks = tx.Bucket(bucketChunks)
+	v.tx = tx
 	v.prefix = appendChannelKey(nil, v.key)
 }
 
@@ -61,12 +62,12 @@ func (v *view) retained(rule Rule, stamp int64) retained {
 }
 
 // lowest returns the lowest offset that floor and the rule's count allow.
-func (v *view) lowest(rule Rule, floor uint64) uint64 {
+func (h *head) lowest(rule Rule, floor uint64) uint64 {
 	keep := uint64(max(rule.KeepMessages, 0))
-	if v.offset <= keep {
+	if h.offset <= keep {
 		return max(floor, 1)
 	}
-	return max(floor, v.offset-keep+1)
+	return max(floor, h.offset-keep+1)
 }
 
 // needsDisk reports whether the chunks are needed to know earliest, or to read
@@ -177,10 +178,19 @@ func (v *view) boundary(low uint64, keep retained) (edge, error) {
 // segment returns the segment that holds offset, or the oldest after it. Its
 // messages may alias the transaction.
 func (v *view) segment(offset uint64) (segment, error) {
-	if first, ok := v.first(); v.chunks != nil && (!ok || offset < first) {
-		s, ok, err := v.chunk(offset)
-		if ok || err != nil {
+	if first, ok := v.first(); v.tx != nil && (!ok || offset < first) {
+		tail, err := v.storedTail()
+		if err != nil {
+			return segment{}, err
+		}
+		if !tail.empty() && tail.first() <= offset && offset <= tail.last() {
+			return tail, nil
+		}
+		if s, ok, err := v.chunk(offset); ok || err != nil {
 			return s, err
+		}
+		if !tail.empty() && tail.last() >= offset {
+			return tail, nil
 		}
 	}
 	if s, ok := v.memory.segment(offset); ok {
@@ -193,9 +203,36 @@ func (v *view) missing(offset uint64) error {
 	return fmt.Errorf("channel %q of project %q: message %d: %w", v.key.Name, v.key.Project, offset, errMissing)
 }
 
-// chunk is segment for the messages on disk.
+// load reads what is stored of the channel besides chunks: its head and its tail.
+func (v *view) load() (h head, stored bool, err error) {
+	body, stored, err := findChannel(v.tx.Bucket(bucketChannels).Cursor(), v.prefix)
+	if err != nil {
+		return h, false, err
+	}
+	v.tail = &segment{}
+	if !stored {
+		return h, false, nil
+	}
+	h, tail, err := decodeChannel(v.prefix, body)
+	if err == nil {
+		*v.tail, err = decodeTail(v.prefix, h, tail)
+	}
+	return h, true, err
+}
+
+// storedTail returns the tail that is stored.
+func (v *view) storedTail() (segment, error) {
+	if v.tail == nil {
+		if _, _, err := v.load(); err != nil {
+			return segment{}, err
+		}
+	}
+	return *v.tail, nil
+}
+
+// chunk is segment for the chunks.
 func (v *view) chunk(offset uint64) (s segment, ok bool, err error) {
-	c := v.chunks.Cursor()
+	c := v.tx.Bucket(bucketChunks).Cursor()
 	key, value := c.Seek(appendChunkKey(nil, v.prefix, offset))
 	if key == nil || !bytes.HasPrefix(key, v.prefix) || binary.BigEndian.Uint64(key[len(v.prefix):]) > offset {
 		var before, content []byte

@@ -142,33 +142,56 @@ func (m *machine) chunks() (n int) {
 	return n
 }
 
+// tails counts the channels in the state file that have one.
+func (m *machine) tails() (n int) {
+	m.t.Helper()
+	err := m.db.View(func(tx *bolt.Tx) error {
+		return eachChannel(tx, firstBlock, func(key, body []byte) bool {
+			_, tail, err := decodeChannel(key, body)
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			if tailCount(tail) > 0 {
+				n++
+			}
+			return true
+		})
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return n
+}
+
 func TestSweepDeletesWhatNobodyTouches(t *testing.T) {
-	m := openMachine(t, t.TempDir(), lazy)
-	m.createProject(rule(1000, time.Minute, 0))
-	for c := range 50 {
-		m.publish(0, ChannelKey{projectID, fmt.Sprint(c)}, "1")
-	}
-	m.flushed()
-	if n := m.chunks(); n != 50 {
-		t.Fatalf("%d chunks, want 50", n)
-	}
-	m.tick(30_000)
-	m.publish(1, news, "1")
-	m.flushed()
-	m.tick(30_000)
-	deadline := time.Now().Add(10 * time.Second)
-	for m.chunks() > 1 {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d chunks are left, want 1", m.chunks())
+	for _, data := range []string{"1", long} {
+		m := openMachine(t, t.TempDir(), lazy)
+		m.createProject(rule(1000, time.Minute, 0))
+		for c := range 50 {
+			m.publish(0, ChannelKey{projectID, fmt.Sprint(c)}, data)
 		}
-		m.tick(1)
 		m.flushed()
-	}
-	if got := m.read(news, 0); got != "1" {
-		t.Errorf("read %s", got)
-	}
-	if got, want := m.info(ChannelKey{projectID, "7"}), (ChannelInfo{"7", 1, 2, 0}); got != want {
-		t.Errorf("info %+v, want %+v", got, want)
+		if n := m.chunks() + m.tails(); n != 50 {
+			t.Fatalf("%d chunks and tails, want 50", n)
+		}
+		m.tick(30_000)
+		m.publish(1, news, data)
+		m.flushed()
+		m.tick(30_000)
+		deadline := time.Now().Add(10 * time.Second)
+		for m.chunks()+m.tails() > 1 {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d chunks and %d tails are left, want 1 of them", m.chunks(), m.tails())
+			}
+			m.tick(1)
+			m.flushed()
+		}
+		if got := m.read(news, 0); got != data {
+			t.Errorf("read %s", got)
+		}
+		if got, want := m.info(ChannelKey{projectID, "7"}), (ChannelInfo{"7", 1, 2, 0}); got != want {
+			t.Errorf("info %+v, want %+v", got, want)
+		}
 	}
 }
 

@@ -25,13 +25,13 @@ type Config struct {
 	Logger *slog.Logger
 
 	// FlushEvery is the longest time that an applied entry is only in memory
-	// (and in the Raft log). Default 100 ms.
+	// (and in the Raft log). Default 1 s.
 	FlushEvery time.Duration
 	// FlushBytes is how much waits in memory before it is flushed without
-	// waiting for FlushEvery. Default 4 MiB.
+	// waiting for FlushEvery. Default 64 MiB.
 	FlushBytes int64
 	// PendingBytes bounds what waits to be flushed; beyond, Entry waits for the
-	// flusher. Default 64 MiB.
+	// flusher. Default 128 MiB.
 	PendingBytes int64
 	// CacheBytes bounds the memory for recent messages and for the channels
 	// they belong to, beside what waits to be flushed. Default 64 MiB.
@@ -51,13 +51,13 @@ func (c *Config) complete() error {
 		return errors.New("fsm: Config.Logger is nil")
 	}
 	if c.FlushEvery <= 0 {
-		c.FlushEvery = 100 * time.Millisecond
+		c.FlushEvery = time.Second
 	}
 	if c.FlushBytes <= 0 {
-		c.FlushBytes = 4 << 20
+		c.FlushBytes = 64 << 20
 	}
 	if c.PendingBytes <= 0 {
-		c.PendingBytes = 64 << 20
+		c.PendingBytes = 128 << 20
 	}
 	if c.CacheBytes <= 0 {
 		c.CacheBytes = 64 << 20
@@ -92,7 +92,6 @@ type State struct {
 	*image
 
 	channels map[ChannelKey]*channel // the resident ones
-	unborn   map[ChannelKey]*channel // those among them without a durable record
 	counts   map[string]int          // channels by project, as far as a quota asked for it
 	cache    cache
 
@@ -103,6 +102,7 @@ type State struct {
 	changes *changes // since the last freeze
 	frozen  *changes // being written, or nil
 	durable uint64   // index of the last entry written
+	blocks  int      // about how many blocks there are
 	swaps   int      // counts Restores
 	failed  error    // storage failed: nothing is written any more
 	settled *sync.Cond
@@ -143,7 +143,6 @@ func (s *State) adopt(db *bolt.DB, im *image) {
 	s.db, s.image = db, im
 	s.current.Store(im.directory)
 	s.channels = make(map[ChannelKey]*channel)
-	s.unborn = make(map[ChannelKey]*channel)
 	s.counts = make(map[string]int)
 	s.cache = cache{limit: s.cfg.CacheBytes}
 	s.applied, s.durable = im.position, im.index

@@ -3,45 +3,49 @@ package fsm
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"slices"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 )
 
-// A flush spends at most sweepTime on deleting what is no longer retained of
-// channels that nobody publishes to, and up to sweepMost when there is much of
-// that. A new round over all channels begins only sweepPause (by the stamp) after
-// the last one began.
+// The sweep takes one part in sweepShare of the flusher's time, within bounds, and
+// when there is much to delete sweepMost of each flush, after which the flusher rests
+// sweepRest times as long. A new round over all channels begins only sweepPause (by
+// the stamp) after the last one began.
 const (
-	sweepTime  = 2 * time.Millisecond
-	sweepMost  = 40 * time.Millisecond
+	sweepShare = 50
+	sweepLeast = 2 * time.Millisecond
+	sweepMost  = 50 * time.Millisecond
+	sweepRest  = 2
 	sweepPause = 1000 // ms
 )
 
-// sweep goes round the stored chunks, a little in each flush. How far it gets is
-// this node's own affair: what it deletes was not retained any more.
+// sweep goes round the stored channels, a little in each flush, and deletes what is
+// no longer retained of those that nobody publishes to. How far it gets is this
+// node's own affair.
 type sweep struct {
-	next   []byte        // where in the chunks to go on; nil at the beginning
-	begun  int64         // stamp at which the round began
-	time   time.Duration // to spend in the next flush; 0 means sweepTime
-	behind bool          // the last flush had more to delete than time for it
+	next   []byte    // channel to go on with; nil at the beginning
+	begun  int64     // stamp at which the round began
+	last   time.Time // when it last had its turn
+	behind bool      // it had more to delete than time for it
+	seen   int       // blocks of this round
+	blocks int       // of the last one
 }
 
 // run goes on with the round. The transaction holds the state as of the changes.
 func (s *sweep) run(w *writer, c *changes) error {
-	if s.time == 0 {
-		s.time = sweepTime
+	now := time.Now()
+	budget := min(max(now.Sub(s.last)/sweepShare, sweepLeast), sweepMost)
+	if s.behind {
+		budget = sweepMost
 	}
-	d := &deletion{writer: w, deadline: time.Now().Add(s.time)}
+	s.last = now
+	d := &deletion{writer: w, deadline: now.Add(budget)}
 	if err := s.delete(d, c); err != nil {
 		return err
 	}
 	s.behind = d.late && d.deleted > 0
-	if s.behind {
-		s.time = min(2*s.time, sweepMost)
-	} else {
-		s.time = sweepTime
-	}
 	return nil
 }
 
@@ -57,27 +61,18 @@ func (s *sweep) delete(d *deletion, c *changes) error {
 		if c.stamp < s.begun+sweepPause {
 			return nil
 		}
-		s.begun = c.stamp
+		s.begun, s.next, s.seen = c.stamp, firstBlock, 0
 	}
 	for !d.over() {
-		key, _ := d.tx.Bucket(bucketChunks).Cursor().Seek(s.next)
-		if key == nil {
-			s.next = nil
-			return nil
-		}
-		project, name, rest, err := splitChannelKey(key)
-		if err != nil {
+		end, done, err := d.expireBlock(s.next, c)
+		if err != nil || !done {
 			return err
 		}
-		channel := slices.Clone(key[:len(key)-len(rest)])
-		if p, ok := c.projects[string(project)]; ok {
-			done, err := d.expire(p, string(name), channel, c)
-			if err != nil || !done {
-				return err
-			}
+		s.seen++
+		if s.next = end; end == nil {
+			s.blocks = s.seen
+			return nil
 		}
-		// No key of the channel is as high as that.
-		s.next = append(channel, bytes.Repeat([]byte{0xff}, 9)...)
 	}
 	return nil
 }
@@ -89,6 +84,9 @@ type deletion struct {
 	deadline time.Time
 	late     bool // the deadline ended it
 	deleted  int  // records
+
+	cursor *bolt.Cursor // of the chunks
+	at     []byte       // where it stands, nil at the end
 }
 
 // over reports whether the deadline has come.
@@ -97,74 +95,185 @@ func (d *deletion) over() bool {
 	return d.late
 }
 
-// expire deletes the chunks of a channel of which nothing is retained.
-func (d *deletion) expire(p *project, name string, key []byte, c *changes) (done bool, err error) {
-	v := view{key: ChannelKey{p.ID, name}, project: p, stamp: c.stamp, gone: c.floor}
-	var stored bool
-	if v.head, stored, err = readHead(d.tx.Bucket(bucketChannels).Cursor(), key); err != nil {
-		return false, err
+// expired says what to delete of a channel.
+type expired struct {
+	channel []byte
+	chunks  uint64 // those below this offset
+	tail    bool
+}
+
+// expireBlock deletes what is not retained of the channels of a block, the one that
+// a channel belongs to, and returns where the next block begins.
+func (d *deletion) expireBlock(channel []byte, c *changes) (end []byte, done bool, err error) {
+	blocks := d.tx.Bucket(bucketChannels).Cursor()
+	key, value := seekBlock(blocks, channel)
+	if key == nil {
+		key, value = blocks.First()
 	}
-	if !stored {
-		return false, fmt.Errorf("channel %q of project %q has chunks but no head: %w", name, p.ID, errCorrupt)
+	if key == nil {
+		return nil, true, nil
+	}
+	d.cursor = d.tx.Bucket(bucketChunks).Cursor()
+	d.at, _ = d.cursor.Seek(key)
+	var list []expired
+	var wrong error
+	err = scanBlock(key, value, func(channel, body []byte) bool {
+		var e expired
+		if e, wrong = d.expired(channel, body, c); e.tail || e.chunks > 0 {
+			e.channel = bytes.Clone(channel)
+			list = append(list, e)
+		}
+		return wrong == nil
+	})
+	if err == nil {
+		err = wrong
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	end, _ = blocks.Next()
+	end = bytes.Clone(end)
+	tails := false
+	for _, e := range list {
+		tails = tails || e.tail
+		if done, err := d.chunks(e.channel, e.chunks); err != nil || !done {
+			return nil, false, err
+		}
+	}
+	if !tails {
+		return end, true, nil
+	}
+	return end, true, d.dropTails(key, list)
+}
+
+// dropTails takes the tails of some channels out of their block.
+func (d *deletion) dropTails(key []byte, list []expired) error {
+	var b block
+	if err := b.read(d.tx.Bucket(bucketChannels).Cursor(), key); err != nil {
+		return err
+	}
+	for i, e := range b.entries {
+		for len(list) > 0 && bytes.Compare(list[0].channel, e.key) < 0 {
+			list = list[1:]
+		}
+		if len(list) == 0 || !list[0].tail || !bytes.Equal(list[0].channel, e.key) {
+			continue
+		}
+		h, _, err := decodeChannel(e.key, e.body)
+		if err != nil {
+			return err
+		}
+		b.entries[i].body = appendTail(h.append(nil), nil)
+		d.deleted++
+	}
+	return b.write(d.writer, b.entries)
+}
+
+// hasChunks reports whether a channel that is not before the last one asked for has
+// chunks.
+func (d *deletion) hasChunks(channel []byte) bool {
+	if d.at != nil && bytes.Compare(d.at, channel) < 0 {
+		d.at, _ = d.cursor.Seek(channel)
+	}
+	return bytes.HasPrefix(d.at, channel)
+}
+
+// expired finds what is not retained of a channel.
+func (d *deletion) expired(channel, body []byte, c *changes) (e expired, err error) {
+	h, tail, err := decodeChannel(channel, body)
+	if err != nil {
+		return e, err
+	}
+	hasTail, hasChunks := tailCount(tail) > 0, d.hasChunks(channel)
+	if !hasTail && !hasChunks {
+		return e, nil
+	}
+	project, name, _, err := splitChannelKey(channel)
+	if err != nil {
+		return e, err
+	}
+	p, ok := c.projects[string(project)]
+	if !ok {
+		return e, nil // it is purged as a whole
+	}
+	v := view{key: ChannelKey{p.ID, text(name)}, project: p, stamp: c.stamp, gone: c.floor, head: h}
+	rule := p.Rule(v.key.Name)
+	if v.lowest(rule, v.floor) > v.offset || !v.retained(rule, v.stamp)(v.newest()) {
+		return expired{tail: hasTail, chunks: noOffset}, nil
+	}
+	if !hasChunks {
+		return e, nil
 	}
 	v.readFrom(d.tx)
 	at, err := v.earliest()
 	if err != nil {
-		return false, err
+		return e, err
 	}
-	if at.offset > v.offset {
-		return d.prefix(bucketChunks, key)
+	e = expired{tail: hasTail && at.offset > v.offset, chunks: at.offset}
+	if at.offset+tailCount(tail) > v.offset {
+		e.chunks = noOffset
 	}
-	return d.chunks(key, at.offset)
+	return e, nil
 }
 
 // purge deletes what is left of a deleted project.
 func (d *deletion) purge(project string) (done bool, err error) {
 	prefix := appendProjectPrefix(nil, project)
-	for _, bucket := range [][]byte{bucketChunks, bucketChannels} {
-		if done, err = d.prefix(bucket, prefix); err != nil || !done {
-			return false, err
-		}
+	if done, err = d.chunks(prefix, noOffset); err != nil || !done {
+		return false, err
+	}
+	if done, err = d.channels(prefix); err != nil || !done {
+		return false, err
 	}
 	return true, d.put(bucketGone, []byte(project), appendBool(nil, true))
 }
 
-// prefix deletes the records whose keys begin with prefix.
-func (d *deletion) prefix(bucket, prefix []byte) (done bool, err error) {
-	b := d.tx.Bucket(bucket)
-	for {
-		key, _ := b.Cursor().Seek(prefix)
-		if !bytes.HasPrefix(key, prefix) {
-			return true, nil
-		}
+// channels takes the channels whose keys begin with prefix out of their blocks.
+func (d *deletion) channels(prefix []byte) (done bool, err error) {
+	var b block
+	for from := prefix; ; {
 		if d.over() {
 			return false, nil
 		}
-		if err := d.remove(bucket, slices.Clone(key)); err != nil {
+		if err := b.read(d.tx.Bucket(bucketChannels).Cursor(), from); err != nil {
 			return false, err
 		}
-		d.deleted++
+		n := len(b.entries)
+		left := slices.DeleteFunc(b.entries, func(e entry) bool { return bytes.HasPrefix(e.key, prefix) })
+		if deleted := n - len(left); deleted > 0 {
+			if err := b.write(d.writer, left); err != nil {
+				return false, err
+			}
+			d.deleted += deleted
+		}
+		if !bytes.HasPrefix(b.end, prefix) {
+			return true, nil
+		}
+		from = bytes.Clone(b.end)
 	}
 }
 
-// chunks deletes the chunks of a channel that lie entirely below an offset that
-// some chunk holds.
-func (d *deletion) chunks(channel []byte, below uint64) (done bool, err error) {
+// chunks deletes the chunks of a channel that lie entirely below the first offset of
+// another one, all of them when that is noOffset, which a project's prefix may be
+// given with.
+func (d *deletion) chunks(prefix []byte, below uint64) (done bool, err error) {
 	c := d.tx.Bucket(bucketChunks).Cursor()
 	for {
-		key, _ := c.Seek(channel)
-		if !bytes.HasPrefix(key, channel) {
+		key, _ := c.Seek(prefix)
+		if !bytes.HasPrefix(key, prefix) {
 			return true, nil
 		}
-		key = slices.Clone(key)
-		next, _ := c.Next()
-		if !bytes.HasPrefix(next, channel) || binary.BigEndian.Uint64(next[len(channel):]) > below {
-			return true, nil
+		if below != noOffset {
+			next, _ := c.Next()
+			if !bytes.HasPrefix(next, prefix) || binary.BigEndian.Uint64(next[len(prefix):]) > below {
+				return true, nil
+			}
+			c.Seek(key)
 		}
 		if d.over() {
 			return false, nil
 		}
-		if err := d.remove(bucketChunks, key); err != nil {
+		if err := d.removeAt(c, bucketChunks, key); err != nil {
 			return false, err
 		}
 		d.deleted++

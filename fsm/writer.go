@@ -27,6 +27,15 @@ func (w *writer) store(bucket, key, value []byte) error {
 	return nil
 }
 
+// removeAt deletes the record that a cursor stands at.
+func (w *writer) removeAt(c *bolt.Cursor, bucket, key []byte) error {
+	if err := c.Delete(); err != nil {
+		return fmt.Errorf("delete %s %q: %w", bucket, key, err)
+	}
+	w.compaction.note(bucket, key, 0)
+	return nil
+}
+
 // remove deletes a record.
 func (w *writer) remove(bucket, key []byte) error {
 	if err := w.tx.Bucket(bucket).Delete(key); err != nil {

@@ -1,0 +1,210 @@
+package fsm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Most channels are small: a record of bbolt for each would cost more than what is
+// in it. So neighbouring channels share a record, a block, and a flush that has new
+// messages for many of them writes it once. A block holds the channels from its own
+// key on up to the key of the next block, in order, each as
+//
+//	uvarint bytes that its key shares with the one before | rest of its key | body
+//
+// Both are strings. The first block has a key that is below every channel's.
+const (
+	blockBytes = 2 << 10 // of more, several blocks are made,
+	blockFill  = blockBytes * 3 / 4
+)
+
+var firstBlock = []byte{0}
+
+// entry is a channel in a block.
+type entry struct{ key, body []byte }
+
+// scanBlock calls fn with the channels of a block until it returns false. The key is
+// good only until fn returns; the body aliases value.
+func scanBlock(key, value []byte, fn func(channel, body []byte) bool) error {
+	return open(bucketChannels, key, value, func(d *decoder) {
+		var buffer [maxProjectID + maxChannelName + 2]byte
+		channel := buffer[:0]
+		for len(d.rest) > 0 {
+			shared, rest, body := d.uvarint(), d.bytes(), d.bytes()
+			if d.err == nil && shared > uint64(len(channel)) {
+				d.fail(errCorrupt)
+			}
+			if d.err != nil {
+				return
+			}
+			channel = append(channel[:shared], rest...)
+			if !fn(channel, body) {
+				d.rest = nil
+			}
+		}
+	})
+}
+
+// seekBlock returns the block that a channel belongs to, nil when there is none yet.
+func seekBlock(c *bolt.Cursor, channel []byte) (key, value []byte) {
+	key, value = c.Seek(channel)
+	switch {
+	case bytes.Equal(key, channel):
+		return key, value
+	case key == nil:
+		return c.Last()
+	}
+	return c.Prev()
+}
+
+// findChannel returns what is stored of a channel.
+func findChannel(c *bolt.Cursor, channel []byte) (body []byte, stored bool, err error) {
+	key, value := seekBlock(c, channel)
+	if key == nil {
+		return nil, false, nil
+	}
+	err = scanBlock(key, value, func(found, b []byte) bool {
+		order := bytes.Compare(found, channel)
+		if order == 0 {
+			body, stored = b, true
+		}
+		return order < 0
+	})
+	return body, stored, err
+}
+
+// block is a block that is about to be changed.
+type block struct {
+	key     []byte
+	stored  bool
+	end     []byte // key of the next one, nil when there is none
+	entries []entry
+	keys    []byte // scratch
+}
+
+// read reads the block that a channel belongs to. It aliases the transaction, and
+// what was read before is not good any more.
+func (b *block) read(c *bolt.Cursor, channel []byte) error {
+	key, value := seekBlock(c, channel)
+	b.entries, b.keys = b.entries[:0], b.keys[:0]
+	if b.stored = key != nil; !b.stored {
+		b.end, _ = c.First()
+		b.key = firstBlock
+		return nil
+	}
+	b.key = key
+	err := scanBlock(key, value, func(channel, body []byte) bool {
+		begin := len(b.keys)
+		b.keys = append(b.keys, channel...)
+		b.entries = append(b.entries, entry{b.keys[begin:], body})
+		return true
+	})
+	b.end, _ = c.Next()
+	return err
+}
+
+// covers reports whether a channel that is not below the block belongs to it.
+func (b *block) covers(channel []byte) bool { return b.end == nil || bytes.Compare(channel, b.end) < 0 }
+
+// write stores other entries in its place, as one block or several.
+func (b *block) write(w *writer, entries []entry) error {
+	if len(entries) == 0 {
+		if !b.stored {
+			return nil
+		}
+		return w.remove(bucketChannels, b.key)
+	}
+	size := 0
+	for _, e := range entries {
+		size += e.size()
+	}
+	limit := size
+	if size > blockBytes {
+		limit = size / ((size + blockFill - 1) / blockFill)
+	}
+	key := b.key
+	for rest := entries; len(rest) > 0; {
+		n, size := 0, 0
+		for n < len(rest) && (n == 0 || size < limit) {
+			size += rest[n].size()
+			n++
+		}
+		body := appendEntries(make([]byte, 0, size+4), rest[:n])
+		if err := w.put(bucketChannels, key, body); err != nil {
+			return err
+		}
+		if rest = rest[n:]; len(rest) > 0 {
+			key = rest[0].key
+		}
+	}
+	return nil
+}
+
+// size is about what the entry takes in a block.
+func (e entry) size() int { return len(e.key) + len(e.body) + 4 }
+
+func appendEntries(dst []byte, entries []entry) []byte {
+	var last []byte
+	for _, e := range entries {
+		shared := 0
+		for shared < min(len(last), len(e.key)) && last[shared] == e.key[shared] {
+			shared++
+		}
+		dst = binary.AppendUvarint(dst, uint64(shared))
+		dst = appendBytes(dst, e.key[shared:])
+		dst = appendBytes(dst, e.body)
+		last = e.key
+	}
+	return dst
+}
+
+// eachChannel calls fn with every stored channel in order, from the block on that a
+// channel belongs to, until it returns false.
+func eachChannel(tx *bolt.Tx, from []byte, fn func(channel, body []byte) bool) error {
+	c := tx.Bucket(bucketChannels).Cursor()
+	key, value := seekBlock(c, from)
+	if key == nil {
+		key, value = c.First()
+	}
+	for on := true; on && key != nil; key, value = c.Next() {
+		err := scanBlock(key, value, func(channel, body []byte) bool {
+			on = fn(channel, body)
+			return on
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verifyChannels reads all that is stored of channels besides chunks, and that they
+// are in order, and calls fn with the tail of each.
+func verifyChannels(tx *bolt.Tx, fn func(tail segment)) error {
+	var last []byte
+	var wrong error
+	err := eachChannel(tx, firstBlock, func(channel, body []byte) bool {
+		if bytes.Compare(last, channel) >= 0 {
+			wrong = fmt.Errorf("channel %q behind %q: %w", channel, last, errCorrupt)
+			return false
+		}
+		last = append(last[:0], channel...)
+		h, tail, err := decodeChannel(channel, body)
+		if err != nil {
+			wrong = err
+			return false
+		}
+		s, err := decodeTail(channel, h, tail)
+		if err != nil {
+			wrong = err
+			return false
+		}
+		fn(s)
+		return true
+	})
+	return errors.Join(err, wrong)
+}

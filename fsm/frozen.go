@@ -1,0 +1,170 @@
+package fsm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+)
+
+// frozenHead is a channel as it was when its changes were frozen, on its way to the
+// state file.
+type frozenHead struct {
+	channel *channel
+	head
+	fresh segment // the new messages
+	heard bool    // the observer knows them
+	stay  bool    // they stay in memory, even if they are few
+
+	kept []segment // filled in by the flusher: what of them, and before them, stays
+}
+
+// freeze lets the flusher have what is new. It is called with State.mu held.
+func (ch *channel) freeze() frozenHead {
+	ch.writing = true
+	ch.frozen, ch.fresh = ch.fresh, segment{}
+	return frozenHead{
+		channel: ch,
+		head:    ch.head,
+		fresh:   ch.frozen,
+		heard:   !ch.touched,
+		stay:    ch.touched || len(ch.cached) > 0, // there may be no hole
+	}
+}
+
+// thawed takes note that it is durable. It is called with State.mu held.
+func (h *frozenHead) thawed(c *cache) {
+	ch := h.channel
+	ch.writing, ch.stored = false, true
+	ch.frozen = segment{}
+	if ch.dropped {
+		return
+	}
+	for _, s := range h.kept {
+		c.keep(ch, s)
+	}
+}
+
+// mergeBytes is after how many bytes what goes into one block is written: it makes
+// several by then, the last of which takes the rest.
+const mergeBytes = 8 * blockBytes
+
+// writeChannels stores the frozen channels, block by block.
+func (c *changes) writeChannels(d *deletion) error {
+	type keyed struct {
+		key  []byte
+		head *frozenHead
+	}
+	size := 0
+	for i := range c.heads {
+		k := &c.heads[i].channel.key
+		size += len(k.Project) + len(k.Name) + 2
+	}
+	keys := make([]byte, 0, size)
+	order := make([]keyed, len(c.heads))
+	for i := range c.heads {
+		begin := len(keys)
+		keys = appendChannelKey(keys, c.heads[i].channel.key)
+		order[i] = keyed{keys[begin:len(keys):len(keys)], &c.heads[i]}
+	}
+	slices.SortFunc(order, func(a, b keyed) int { return bytes.Compare(a.key, b.key) })
+
+	blocks := d.tx.Bucket(bucketChannels).Cursor()
+	var b block
+	var merged []entry
+	var bodies []byte // of one block, until it is written
+	for len(order) > 0 {
+		if err := b.read(blocks, order[0].key); err != nil {
+			return err
+		}
+		merged, bodies = merged[:0], bodies[:0]
+		old := b.entries
+		for ; len(order) > 0 && len(bodies) < mergeBytes && b.covers(order[0].key); order = order[1:] {
+			next := order[0]
+			for len(old) > 0 && bytes.Compare(old[0].key, next.key) < 0 {
+				merged = append(merged, old[0])
+				old = old[1:]
+			}
+			var stored []byte
+			if len(old) > 0 && bytes.Equal(old[0].key, next.key) {
+				stored = old[0].body
+				old = old[1:]
+			}
+			begin := len(bodies)
+			var err error
+			if bodies, err = next.head.write(bodies, d, next.key, stored, c.projects); err != nil {
+				return err
+			}
+			merged = append(merged, entry{next.key, bodies[begin:]})
+		}
+		merged = append(merged, old...)
+		if err := b.write(d.writer, merged); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write appends the channel's body to dst, given the one stored before, nil when
+// there is none. It stores what are chunks by now and deletes those that the rule's
+// count lets go.
+func (h *frozenHead) write(dst []byte, d *deletion, key, stored []byte, projects map[string]*project) ([]byte, error) {
+	name := &h.channel.key
+	low := h.lowest(projects[name.Project].Rule(name.Name), h.floor)
+	from := low
+	if !h.heard {
+		from = 0
+	}
+	was, tail := head{}, emptyTail
+	if stored != nil {
+		var err error
+		if was, tail, err = decodeChannel(key, stored); err != nil {
+			return nil, err
+		}
+	}
+	fresh := h.fresh.from(from)
+	if h.stay && !fresh.empty() {
+		h.kept = []segment{fresh.detach()}
+	}
+	room := tailBytes - tailSize(fresh)
+	dst = h.head.append(dst)
+	n := tailCount(tail)
+	if room >= len(tail) && (n == 0 || from <= was.offset-n+1) {
+		return extendTail(dst, tail, was.stamp, fresh.messages), nil
+	}
+	older, err := decodeTail(key, was, tail)
+	if err != nil {
+		return nil, err
+	}
+	joined := older.from(from).join(fresh)
+	if tailSize(joined) <= tailBytes {
+		return appendTail(dst, joined.messages), nil
+	}
+	h.kept = joined.split()
+	for i := range h.kept {
+		k := binary.BigEndian.AppendUint64(key, h.kept[i].first())
+		var value []byte
+		value, h.kept[i] = h.kept[i].chunk(k)
+		if err := d.store(bucketChunks, k, value); err != nil {
+			return nil, err
+		}
+	}
+	return appendTail(dst, nil), h.trim(d, key, low)
+}
+
+// trimEvery is by how many messages the count of a rule must have moved on
+// before a flush deletes chunks of the channel.
+const trimEvery = 64
+
+// trim deletes the chunks of a channel below an offset. What it has no time for the
+// sweep takes.
+func (h *frozenHead) trim(d *deletion, key []byte, low uint64) error {
+	ch := h.channel
+	if low < ch.trimmed+trimEvery {
+		return nil
+	}
+	done, err := d.chunks(key, low)
+	if done {
+		ch.trimmed = low
+	}
+	return err
+}

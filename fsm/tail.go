@@ -1,0 +1,91 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// The newest messages of a channel lie in its body, its tail, as long as they take
+// no more than that; then they become chunks. So a channel with few messages is all
+// in one place.
+const tailBytes = 1 << 10
+
+var emptyTail = []byte{0}
+
+// decodeChannel takes a channel's body apart:
+//
+//	head | uvarint count | count × message of the tail, as in a chunk
+func decodeChannel(key, body []byte) (h head, tail []byte, err error) {
+	d := decoder{rest: body}
+	h = d.head()
+	if d.err != nil {
+		return h, nil, fmt.Errorf("decode channel %q: %w: %w", key, errCorrupt, d.err)
+	}
+	return h, d.rest, nil
+}
+
+// decodeTail returns the messages of a tail, which alias it.
+func decodeTail(key []byte, h head, tail []byte) (s segment, err error) {
+	d := decoder{rest: tail}
+	n := d.count()
+	if uint64(n) > h.offset {
+		d.fail(errCorrupt)
+	}
+	s = d.messages(h.offset-uint64(n)+1, n)
+	s.before = h.total - s.bytes
+	if err := d.finish(); err != nil {
+		return segment{}, fmt.Errorf("decode tail of channel %q: %w: %w", key, errCorrupt, err)
+	}
+	return s, nil
+}
+
+// tailCount returns how many messages a tail has.
+func tailCount(tail []byte) uint64 {
+	n, _ := binary.Uvarint(tail)
+	return n
+}
+
+// tailSize is about what messages take in a tail.
+func tailSize(s segment) int { return int(s.bytes) + 8*len(s.messages) }
+
+// appendTail appends a tail of other messages.
+func appendTail(dst []byte, messages []Message) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(messages)))
+	return appendMessages(dst, messages, 0)
+}
+
+// extendTail appends a tail together with the messages that follow it, the last of
+// it stamped so.
+func extendTail(dst, tail []byte, stamp int64, messages []Message) []byte {
+	n, size := binary.Uvarint(tail)
+	if n == 0 {
+		stamp = 0
+	}
+	dst = binary.AppendUvarint(dst, n+uint64(len(messages)))
+	dst = append(dst, tail[size:]...)
+	return appendMessages(dst, messages, stamp)
+}
+
+// appendMessages appends messages that follow one of the stamp given.
+func appendMessages(dst []byte, messages []Message, stamp int64) []byte {
+	for _, m := range messages {
+		dst = binary.AppendVarint(dst, m.Timestamp-stamp)
+		dst = appendBytes(dst, m.Data)
+		stamp = m.Timestamp
+	}
+	return dst
+}
+
+// messages reads n messages, the first of them at an offset. Their Data aliases the
+// input.
+func (d *decoder) messages(offset uint64, n int) (s segment) {
+	s.messages = make([]Message, 0, n)
+	var stamp int64
+	for i := 0; i < n && d.err == nil; i++ {
+		stamp += d.varint()
+		data := d.bytes()
+		s.bytes += int64(len(data))
+		s.messages = append(s.messages, Message{offset + uint64(i), stamp, data})
+	}
+	return s
+}

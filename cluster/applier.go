@@ -165,6 +165,7 @@ func (s *stateSnapshot) Persist(sink raft.SnapshotSink) error {
 	if !ok {
 		return errors.New("snapshot goes to a foreign store")
 	}
+	k.waited() // nobody sends this one
 	if err := s.machine.Flush(); err != nil {
 		k.store.fatal(fmt.Errorf("flush state: %w", err))
 		return fmt.Errorf("flush state: %w", err)

@@ -15,15 +15,11 @@ const maxClockSkew = 5 * time.Second
 // trustClock hands leadership over when this node's clock is off. At least two
 // others have to be heard of: of two nodes neither can say which one is wrong.
 func (c *Cluster) trustClock(ctx context.Context) error {
-	nodes, now := c.roster.view(time.Now()), time.Now()
-	if len(nodes) <= 2 {
-		last, at := c.fresh.lastView()
-		if time.Since(at) > 10*time.Second {
-			return nil
-		}
-		nodes, now = last.Nodes, at
+	now := time.Now()
+	skew, ok := clockSkew(c.roster.view(now), c.id, now)
+	if last, at := c.fresh.lastView(); !ok && now.Sub(at) < 10*time.Second {
+		skew, ok = clockSkew(last.Nodes, c.id, at)
 	}
-	skew, ok := clockSkew(nodes, c.id, now)
 	if !ok || skew.Abs() <= maxClockSkew {
 		return nil
 	}
@@ -38,7 +34,7 @@ func (c *Cluster) trustClock(ctx context.Context) error {
 func clockSkew(nodes map[string]leaderHeard, self string, now time.Time) (time.Duration, bool) {
 	var offsets []int64
 	for node, h := range nodes {
-		if node == self || time.Duration(h.Age)*time.Millisecond > reachableFor {
+		if node == self || h.Silent || time.Duration(h.Age)*time.Millisecond > reachableFor {
 			continue
 		}
 		offsets = append(offsets, wallMillis(now)-(h.Clock+h.Age))

@@ -113,6 +113,14 @@ func (c *Cluster) open(machine Machine) error {
 		return err
 	}
 	c.teardown.push("peer port", port.close)
+	snapshots.waits = newWatchdog(installStall, func(snapshot string, limit time.Duration) {
+		c.log.Warn("a snapshot does not go on arriving", "snapshot", snapshot, "for", limit)
+		port.cutRaft()
+	})
+	c.teardown.push("watch over snapshots", func() error {
+		snapshots.waits.close()
+		return nil
+	})
 	if c.gossip, err = startGossip(cfg, c.id, c.rumour()); err != nil {
 		return err
 	}
@@ -126,7 +134,7 @@ func (c *Cluster) open(machine Machine) error {
 	if c.raft, err = startRaft(cfg, c.id, logs, snapshots, c.applier, transport, notify); err != nil {
 		return errors.Join(err, transport.Close())
 	}
-	nudges := newNudger(transport, raft.ServerID(c.id), c.others)
+	nudges := newNudger(transport.NetworkTransport, raft.ServerID(c.id), c.others)
 	c.teardown.push("raft", func() error {
 		stopped := c.raft.Shutdown()
 		// Raft waits for the calls it has begun, so they are cut first.

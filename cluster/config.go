@@ -55,7 +55,8 @@ type Config struct {
 
 	// ElectionTimeout is how long a follower waits for its leader. Default 500 ms.
 	ElectionTimeout time.Duration
-	// LeaderLease is how long a leader leads without hearing a majority. Default 250 ms.
+	// LeaderLease is how long a leader leads without hearing a majority. Default
+	// ElectionTimeout: before that nobody else can lead.
 	LeaderLease time.Duration
 	// SubmitTimeout bounds a Submit. Default 10 s.
 	SubmitTimeout time.Duration
@@ -106,7 +107,7 @@ func (c Config) withDefaults() Config {
 	c = plant(c)
 	orDefault(&c.BootstrapExpect, 1)
 	orDefault(&c.ElectionTimeout, 500*time.Millisecond)
-	orDefault(&c.LeaderLease, min(250*time.Millisecond, c.ElectionTimeout))
+	orDefault(&c.LeaderLease, c.ElectionTimeout)
 	orDefault(&c.SubmitTimeout, 10*time.Second)
 	orDefault(&c.MaxCommandBytes, 2<<20)
 	orDefault(&c.QueueBytes, 64<<20)

@@ -31,6 +31,9 @@ type view struct {
 type leaderHeard struct {
 	report
 	Age int64 `json:"age"` // ms
+	// Silent: it has not reported at all, so far as this leader and those before
+	// it know. Age is how long.
+	Silent bool `json:"silent,omitempty"`
 }
 
 const (

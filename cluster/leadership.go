@@ -42,7 +42,8 @@ func (c *Cluster) watchLeadership(ctx context.Context, notify <-chan bool) {
 
 // lead is being the leader: it returns when ctx ends.
 func (c *Cluster) lead(ctx context.Context) {
-	c.roster.begin(time.Now())
+	last, viewed := c.fresh.lastView()
+	c.roster.begin(c.memberIDs(), last, viewed, time.Now())
 	defer c.roster.end()
 	defer c.sure.Store(false)
 	c.log.Info("leading the cluster", "term", c.raft.CurrentTerm())

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
@@ -61,7 +62,9 @@ func openLogStore(cfg Config, dir string, logger *slog.Logger) (*logStore, error
 	if err := s.verifyEnd(); err != nil {
 		return nil, errors.Join(err, log.Close(), meta.Close())
 	}
-	s.dog = newWatchdog(cfg.WriteStall, cfg.Fatal)
+	s.dog = newWatchdog(cfg.WriteStall, func(what string, limit time.Duration) {
+		cfg.Fatal(fmt.Errorf("%s did not finish within %s: the disk hangs", what, limit))
+	})
 	return s, nil
 }
 

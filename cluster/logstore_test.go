@@ -314,15 +314,15 @@ func TestATornWriteIsNoDamage(t *testing.T) {
 }
 
 func TestWatchdogGivesUpOnAStalledWrite(t *testing.T) {
-	gaveUp := make(chan error, 1)
-	dog := newWatchdog(50*time.Millisecond, func(err error) { gaveUp <- err })
+	gaveUp := make(chan string, 10)
+	dog := newWatchdog(50*time.Millisecond, func(what string, _ time.Duration) { gaveUp <- what })
 	defer dog.close()
 	dog.watch("a quick write")()
 	done := dog.watch("a write that hangs")
 	defer done()
 	select {
-	case err := <-gaveUp:
-		if got := err.Error(); got[:18] != "a write that hangs" {
+	case got := <-gaveUp:
+		if got != "a write that hangs" {
 			t.Errorf("it blames %q", got)
 		}
 	case <-time.After(patience):
@@ -331,14 +331,17 @@ func TestWatchdogGivesUpOnAStalledWrite(t *testing.T) {
 }
 
 func TestWatchdogCountsItsOwnTicks(t *testing.T) {
-	dog := &watchdog{limit: watchdogTicks, writes: make(map[*write]struct{})}
+	dog := &watchdog{limit: watchdogTicks, vigils: make(map[*vigil]struct{})}
 	defer dog.watch("a write")()
 	for i := range watchdogTicks {
-		if stalled := dog.tick(); stalled != "" {
+		if stalled := dog.tick(); len(stalled) > 0 {
 			t.Fatalf("it gave up after %d ticks", i+1)
 		}
 	}
-	if dog.tick() == "" {
+	if len(dog.tick()) != 1 {
 		t.Error("it did not give up")
+	}
+	if len(dog.tick()) != 0 {
+		t.Error("it gives up twice")
 	}
 }

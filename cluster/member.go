@@ -57,7 +57,7 @@ func (c *Cluster) Members() []Member {
 			m.ClockOffset, m.ClockKnown = time.Duration((h.Clock+h.Age)-(l.Clock+l.Age))*time.Millisecond, true
 		}
 		if known {
-			m.Alive = heard && time.Duration(h.Age)*time.Millisecond < reachableFor
+			m.Alive = heard && !h.Silent && time.Duration(h.Age)*time.Millisecond < reachableFor
 		} else {
 			m.Alive = gossiping
 		}

@@ -42,6 +42,17 @@ func (c *Cluster) configuration() (raft.Configuration, uint64, error) {
 	return config.Clone(), future.Index(), nil
 }
 
+func (c *Cluster) memberIDs() (ids []string) {
+	config, _, err := c.configuration()
+	if err != nil {
+		return nil
+	}
+	for _, s := range config.Servers {
+		ids = append(ids, string(s.ID))
+	}
+	return ids
+}
+
 func (c *Cluster) isMember(id string) bool {
 	config, _, err := c.configuration()
 	return err == nil && slices.ContainsFunc(config.Servers, func(s raft.Server) bool { return string(s.ID) == id })

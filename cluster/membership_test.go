@@ -104,7 +104,7 @@ func TestNextStep(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c := membershipCluster(t, names)
 			now := time.Now()
-			c.roster.begin(now.Add(-long))
+			c.roster.begin(nil, view{}, time.Time{}, now.Add(-long))
 			for _, n := range test.heard {
 				c.roster.note(n.id, report{Applied: n.applied}, now.Add(-n.ago))
 			}
@@ -115,12 +115,37 @@ func TestNextStep(t *testing.T) {
 	}
 }
 
-func TestANewLeaderGivesEveryoneTime(t *testing.T) {
-	var r roster
-	now := time.Now()
-	r.begin(now)
-	if got := r.silence("b", now.Add(5*time.Second)); got != 5*time.Second {
-		t.Errorf("silence is %s right after an election", got)
+// A silence that spans several leaders is one silence, but none of them may take
+// for silent whoever had nobody to report to.
+func TestASilenceOutlivesTheLeader(t *testing.T) {
+	members := []string{"a", "b", "c", "d"}
+	start := time.Now()
+	var first, second roster
+	first.begin(members, view{}, time.Time{}, start)
+	first.note("b", report{Applied: 7}, start.Add(8*time.Second))
+
+	viewed := start.Add(10 * time.Second)
+	elected := viewed.Add(time.Minute) // there was no leader for long
+	known := first.view(viewed)
+	delete(known, "d") // it joined a moment ago
+	second.begin(members, view{Nodes: known}, viewed, elected)
+	for node, want := range map[string]time.Duration{"b": 62 * time.Second, "c": 70 * time.Second, "d": 0} {
+		if got := second.silence(node, elected.Add(settleIn-1)); got != 0 {
+			t.Errorf("%s is silent for %s right after an election", node, got)
+		}
+		if got := second.silence(node, elected.Add(settleIn)).Round(time.Millisecond); got != want+settleIn {
+			t.Errorf("%s is silent for %s, want %s", node, got, want+settleIn)
+		}
+		if what, ok := second.reachable(node, elected); ok {
+			t.Errorf("%s can be reached: %+v", node, what)
+		}
+	}
+	second.note("c", report{}, elected.Add(time.Second))
+	if got := second.silence("c", elected.Add(settleIn)); got != settleIn-time.Second {
+		t.Errorf("c is silent for %s although it reports", got)
+	}
+	if nodes := second.view(elected); nodes["b"].Silent || nodes["b"].Applied != 7 || !nodes["d"].Silent || len(nodes) != 4 {
+		t.Errorf("the next leader is told %+v", nodes)
 	}
 }
 
@@ -138,6 +163,7 @@ func TestClockSkew(t *testing.T) {
 		{"all agree", map[string]leaderHeard{"b": node(1_000_000, 0), "c": node(999_900, 100)}, 0, true},
 		{"ahead of both", map[string]leaderHeard{"b": node(990_000, 0), "c": node(988_000, 0)}, 11 * time.Second, true},
 		{"one other is off", map[string]leaderHeard{"b": node(0, 0), "c": node(1_000_000, 0), "d": node(1_000_000, 0)}, 0, true},
+		{"who never reported does not count", map[string]leaderHeard{"b": {Silent: true}, "c": node(1_000_000, 0)}, 0, false},
 		{"old news do not count", map[string]leaderHeard{"b": node(0, 0), "c": node(1_000_000, 60_000)}, 0, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {

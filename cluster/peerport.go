@@ -46,7 +46,7 @@ type peerPort struct {
 	running    sync.WaitGroup
 
 	mu    sync.Mutex
-	conns map[net.Conn]struct{} // nil once closed
+	conns map[net.Conn]purpose // 0 unless accepted for it; nil once closed
 }
 
 func newPeerPort(listener net.Listener, tlsConfig *tls.Config, self uuid.UUID, logger *slog.Logger) *peerPort {
@@ -60,7 +60,7 @@ func newPeerPort(listener net.Listener, tlsConfig *tls.Config, self uuid.UUID, l
 		handshakes: make(chan struct{}, maxHandshakes),
 		stop:       stop,
 		stopped:    stopped,
-		conns:      make(map[net.Conn]struct{}),
+		conns:      make(map[net.Conn]purpose),
 	}
 }
 
@@ -114,6 +114,11 @@ func (p *peerPort) accept(raw net.Conn) {
 	}
 	switch h.purpose {
 	case purposeRaft:
+		p.mu.Lock()
+		if _, open := p.conns[raw]; open {
+			p.conns[raw] = purposeRaft
+		}
+		p.mu.Unlock()
 		select {
 		case p.raft <- peer:
 		case <-p.stopped.Done():
@@ -235,6 +240,18 @@ func (p *peerPort) introduce(ctx context.Context, raw net.Conn, to uuid.UUID, wh
 	return conn, cluster == uuid.Nil || ack.cluster == uuid.Nil, raw.SetDeadline(time.Time{})
 }
 
+// cutRaft cuts the connections on which peers send Raft's messages. They are made
+// anew when the next one is sent.
+func (p *peerPort) cutRaft() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for conn, what := range p.conns {
+		if what == purposeRaft {
+			conn.Close() // whoever reads from it learns enough
+		}
+	}
+}
+
 // cut stops accepting and cuts every connection.
 func (p *peerPort) cut() error {
 	p.stop()
@@ -268,7 +285,7 @@ func (p *peerPort) track(conn net.Conn) bool {
 		conn.Close()
 		return false
 	}
-	p.conns[conn] = struct{}{}
+	p.conns[conn] = 0
 	return true
 }
 

@@ -14,14 +14,16 @@ const (
 	// transportPool is how many idle connections to a peer are kept: replication,
 	// heartbeats and nudges each need their own.
 	transportPool = 5
+	// installStall is how long the next bytes of a snapshot may take to arrive.
+	installStall = 3 * time.Second
 	// maxAppendEntries bounds one AppendEntries. Raft counts entries only, and
 	// one may be as large as a full batch.
 	maxAppendEntries = 16
 )
 
 // newTransport runs Raft's messages over the peer port.
-func newTransport(port *peerPort, cfg Config) *raft.NetworkTransport {
-	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+func newTransport(port *peerPort, cfg Config) *replication {
+	return newReplication(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  &raftStream{port},
 		MaxPool: transportPool,
 		// With more than one, two failed appends on a follower stop replication
@@ -29,7 +31,7 @@ func newTransport(port *peerPort, cfg Config) *raft.NetworkTransport {
 		MaxRPCsInFlight: 1,
 		Timeout:         transportTimeout,
 		Logger:          bridge(cfg.Logger, "raft-net"),
-	})
+	}), cfg)
 }
 
 // raftConfig is Raft's configuration for this node.

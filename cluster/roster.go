@@ -21,11 +21,24 @@ type heard struct {
 // reachableFor is how long after its last report a node counts as reachable.
 const reachableFor = 3 * time.Second
 
-// begin forgets what was heard before.
-func (r *roster) begin(now time.Time) {
+// settleIn is how long a new leader takes nobody for silent: whoever lives has
+// reported by then.
+const settleIn = 5 * time.Second
+
+// begin takes over what the last leader had heard, as its view said at viewed,
+// so that a silence does not begin anew with every leader. Members that it did
+// not know of are silent from now on.
+func (r *roster) begin(members []string, last view, viewed, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.since, r.heard = now, make(map[string]heard)
+	for _, node := range members {
+		r.heard[node] = heard{at: now}
+		if h, ok := last.Nodes[node]; ok {
+			at := viewed.Add(-time.Duration(h.Age) * time.Millisecond)
+			r.heard[node] = heard{report: h.report, at: at, reported: !h.Silent}
+		}
+	}
 }
 
 func (r *roster) end() {
@@ -52,11 +65,14 @@ func (r *roster) welcome(node string, now time.Time) {
 	}
 }
 
-// silence is how long a node has not been heard of. A leader that is new in
-// office counts from there.
+// silence is how long a node has not been heard of, by this leader or the ones
+// before it.
 func (r *roster) silence(node string, now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if now.Sub(r.since) < settleIn {
+		return 0
+	}
 	if h, ok := r.heard[node]; ok {
 		return now.Sub(h.at)
 	}
@@ -77,10 +93,7 @@ func (r *roster) view(now time.Time) map[string]leaderHeard {
 	defer r.mu.Unlock()
 	nodes := make(map[string]leaderHeard, len(r.heard))
 	for node, h := range r.heard {
-		if !h.reported {
-			continue
-		}
-		nodes[node] = leaderHeard{report: h.report, Age: now.Sub(h.at).Milliseconds()}
+		nodes[node] = leaderHeard{report: h.report, Age: now.Sub(h.at).Milliseconds(), Silent: !h.reported}
 	}
 	return nodes
 }

@@ -36,6 +36,9 @@ type snapshotStore struct {
 	machine Machine
 	configs *configHistory
 	fatal   func(error)
+	// waits, if set, watches what is received: while Raft waits for the next bytes
+	// it does nothing else, and a sender that was paused never fails.
+	waits *watchdog
 
 	mu     sync.Mutex
 	record *snapshotRecord // nil: none yet
@@ -162,7 +165,7 @@ func (s *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64,
 	configurationIndex uint64, _ raft.Transport,
 ) (raft.SnapshotSink, error) {
 	id := fmt.Sprintf("%d-%d", term, index)
-	return &snapshotSink{store: s, record: snapshotRecord{Meta: raft.SnapshotMeta{
+	return &snapshotSink{store: s, waited: s.await(id), record: snapshotRecord{Meta: raft.SnapshotMeta{
 		Version:            version,
 		ID:                 id,
 		Index:              index,
@@ -170,6 +173,14 @@ func (s *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64,
 		Configuration:      configuration,
 		ConfigurationIndex: configurationIndex,
 	}}}, nil
+}
+
+// await begins to wait for the next bytes of a snapshot.
+func (s *snapshotStore) await(id string) (came func()) {
+	if s.waits == nil {
+		return func() {}
+	}
+	return s.waits.watch(id)
 }
 
 // settle notes that the machine has restored the received snapshot. From here on
@@ -198,6 +209,7 @@ type snapshotSink struct {
 	taken  bool     // by this node: the state is the machine's
 	file   *os.File // of an install, once bytes arrive
 	ended  bool
+	waited func() // ends the watch over the next bytes
 }
 
 var _ raft.SnapshotSink = (*snapshotSink)(nil)
@@ -207,9 +219,11 @@ func (k *snapshotSink) ID() string { return k.record.Meta.ID }
 func (k *snapshotSink) temporary() string { return k.store.installPath() + ".tmp" }
 
 func (k *snapshotSink) Write(b []byte) (int, error) {
+	k.waited()
 	if k.ended {
 		return 0, fs.ErrClosed
 	}
+	defer func() { k.waited = k.store.await(k.ID()) }()
 	if k.file == nil {
 		f, err := os.OpenFile(k.temporary(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 		if err != nil {
@@ -227,6 +241,7 @@ func (k *snapshotSink) Write(b []byte) (int, error) {
 
 // Close makes the snapshot durable and the newest one.
 func (k *snapshotSink) Close() error {
+	k.waited()
 	if k.ended {
 		return nil
 	}
@@ -252,6 +267,7 @@ func (k *snapshotSink) Close() error {
 
 // Cancel forgets the snapshot.
 func (k *snapshotSink) Cancel() error {
+	k.waited()
 	if k.ended {
 		return nil
 	}

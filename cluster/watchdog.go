@@ -1,29 +1,29 @@
 package cluster
 
 import (
-	"fmt"
 	"sync"
 	"time"
 )
 
-// watchdog gives the node up when one write takes too long. A leader whose disk
-// hangs would otherwise lead for ever, because its heartbeats need no disk.
+// watchdog calls for help when something takes too long: a write to the log,
+// since a leader whose disk hangs would otherwise lead for ever, its heartbeats
+// needing no disk; or the next bytes of a snapshot, for which all of Raft waits.
 //
 // Time is counted in ticks of the watchdog's own timer, so that a process that
 // was stopped for a while does not take itself for one with a slow disk.
 type watchdog struct {
 	limit   int // ticks
 	every   time.Duration
-	fatal   func(error)
+	stalled func(what string, limit time.Duration)
 	stopped chan struct{}
 	running sync.WaitGroup
 
 	mu     sync.Mutex
-	writes map[*write]struct{}
+	vigils map[*vigil]struct{}
 }
 
-// write is one outstanding write.
-type write struct {
+// vigil is something that is to end soon.
+type vigil struct {
 	what  string
 	ticks int
 }
@@ -31,27 +31,28 @@ type write struct {
 // watchdogTicks is how finely a stall is measured.
 const watchdogTicks = 10
 
-func newWatchdog(limit time.Duration, fatal func(error)) *watchdog {
+// newWatchdog has stalled called, once, of whatever takes longer than limit.
+func newWatchdog(limit time.Duration, stalled func(what string, limit time.Duration)) *watchdog {
 	w := &watchdog{
 		limit:   watchdogTicks,
 		every:   limit / watchdogTicks,
-		fatal:   fatal,
+		stalled: stalled,
 		stopped: make(chan struct{}),
-		writes:  make(map[*write]struct{}),
+		vigils:  make(map[*vigil]struct{}),
 	}
 	w.running.Go(w.run)
 	return w
 }
 
-// watch begins a write; the function it returns ends it.
+// watch begins a vigil; the function it returns ends it.
 func (w *watchdog) watch(what string) (done func()) {
-	one := &write{what: what}
+	one := &vigil{what: what}
 	w.mu.Lock()
-	w.writes[one] = struct{}{}
+	w.vigils[one] = struct{}{}
 	w.mu.Unlock()
 	return func() {
 		w.mu.Lock()
-		delete(w.writes, one)
+		delete(w.vigils, one)
 		w.mu.Unlock()
 	}
 }
@@ -62,9 +63,8 @@ func (w *watchdog) run() {
 	for {
 		select {
 		case <-ticker.C:
-			if stalled := w.tick(); stalled != "" {
-				w.fatal(fmt.Errorf("%s did not finish within %s: the disk hangs", stalled, w.every*watchdogTicks))
-				return
+			for _, what := range w.tick() {
+				w.stalled(what, w.every*watchdogTicks)
 			}
 		case <-w.stopped:
 			return
@@ -72,18 +72,19 @@ func (w *watchdog) run() {
 	}
 }
 
-// tick counts one tick against every outstanding write and names one that has
+// tick counts one tick against every vigil and ends and names those that have
 // had too many.
-func (w *watchdog) tick() (stalled string) {
+func (w *watchdog) tick() (stalled []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for one := range w.writes {
+	for one := range w.vigils {
 		one.ticks++
 		if one.ticks > w.limit {
-			return one.what
+			stalled = append(stalled, one.what)
+			delete(w.vigils, one)
 		}
 	}
-	return ""
+	return stalled
 }
 
 func (w *watchdog) close() {

@@ -1,0 +1,59 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// complaints counts what Raft logs of peers that it cannot reach.
+type complaints struct {
+	slog.Handler
+	beats, appends atomic.Int32
+}
+
+func (c *complaints) Enabled(context.Context, slog.Level) bool { return true }
+
+func (c *complaints) WithAttrs([]slog.Attr) slog.Handler { return c }
+
+func (c *complaints) Handle(_ context.Context, r slog.Record) error {
+	switch {
+	case strings.Contains(r.Message, "failed to heartbeat"):
+		c.beats.Add(1)
+	case strings.Contains(r.Message, "failed to appendEntries"):
+		c.appends.Add(1)
+	}
+	return nil
+}
+
+// With every failure Raft waits longer before it replicates to a peer again, so
+// there must not be many while the peer is away.
+func TestAbsenceIsOneFailure(t *testing.T) {
+	t.Parallel()
+	heard := &complaints{Handler: slog.DiscardHandler}
+	tc := newTestCluster(t, 3, func(c *Config) { c.Logger = slog.New(heard) })
+	away := tc.follower()
+	away.stop(t)
+	heard.beats.Store(0)
+	heard.appends.Store(0)
+	eventually(t, func() error {
+		if r := tc.leader().Apply(within(t), []byte("meanwhile")); r.Err != nil {
+			return r.Err
+		}
+		if n := heard.beats.Load(); n < 20 {
+			return fmt.Errorf("%d heartbeats have failed", n)
+		}
+		return nil
+	})
+	if n := heard.appends.Load(); n > 4 {
+		t.Errorf("replication failed %d times in one absence", n)
+	}
+	back := tc.start(away.cfg.NodeName, 3, away.cfg.NodeName)
+	index, _ := tc.leader().applier.progress()
+	if err := back.WaitApplied(within(t), index); err != nil {
+		t.Error(err)
+	}
+}

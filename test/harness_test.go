@@ -109,10 +109,13 @@ func spawn(t *testing.T, options bench.SpawnOptions) spawned {
 	return spawned{c}
 }
 
+// long reports whether tests may take their time.
+func long() bool { return os.Getenv("APTLYD_LONG") != "" }
+
 // rounds returns how often a test repeats itself: few, or many where there is
 // time.
 func rounds(t *testing.T, few, many int) int {
-	if os.Getenv("APTLYD_LONG") != "" {
+	if long() {
 		return many
 	}
 	t.Logf("%d rounds; APTLYD_LONG=1 makes them %d", few, many)

@@ -50,7 +50,7 @@ peers: build
 ## check: what a change must pass before it is merged
 check: lint test race
 
-## sdk: fetch the published JavaScript SDK for the tests
+## sdk: fetch the published JavaScript SDK and the browser driver for the tests
 sdk:
 	@./hack/sdk.sh
 

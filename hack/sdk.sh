@@ -1,11 +1,15 @@
 #!/bin/sh
-# Fetches the unmodified JavaScript SDK that the tests run against aptlyd.
+# Fetches what the tests run against aptlyd from npm: the unmodified JavaScript
+# SDK, and what drives a browser.
 set -eu
-cd "$(dirname "$0")/../test/sdk"
+cd "$(dirname "$0")/../test"
 if ! command -v npm >/dev/null 2>&1; then
-	echo "NOTE: npm is not installed: the tests with the JavaScript SDK will be skipped" >&2
+	echo "NOTE: npm is not installed: the tests with the JavaScript SDK and of the console will be skipped" >&2
 	exit 0
 fi
-if [ ! -d node_modules ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
-	npm ci --no-audit --no-fund --loglevel=error
-fi
+for folder in sdk console; do
+	if [ ! -d "$folder/node_modules" ] || [ "$folder/package-lock.json" -nt "$folder/node_modules/.package-lock.json" ]; then
+		(cd "$folder" && npm ci --no-audit --no-fund --loglevel=error)
+	fi
+done
+command -v chromium >/dev/null 2>&1 || echo "NOTE: chromium is not installed: the test of the console will be skipped" >&2

@@ -131,7 +131,7 @@ export function table(columns, { key, none, href }) {
   const body = h('tbody', { role: 'rowgroup' });
   const head = h('thead', {}, h('tr', {}, columns.map((c) => h('th', { class: c.class?.includes('number') ? 'number' : '', scope: 'col' }, c.label))));
   const grid = h('table', { class: href ? 'linked' : '' }, head, body);
-  const node = h('div', { class: 'table-box' }, grid, none);
+  const node = h('div', { class: 'table-box', role: 'region', 'aria-label': columns[0].label, tabIndex: 0 }, grid, none);
   const update = keyed(body, key, (item) => {
     const cells = columns.map((c) => h('td', { class: c.class, 'data-label': c.label }));
     const row = h('tr', {}, cells);

@@ -1,0 +1,137 @@
+// Package console drives the web console of real nodes, and pages that use the
+// published SDK, in a real browser.
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/aptlyd/aptlyd/bench"
+)
+
+const (
+	deadline = 5 * time.Minute // of the whole journey; no promise of aptlyd is measured with it
+	inside   = "APTLYD_TEST_NETWORK"
+)
+
+// TestMain runs the tests in a network of their own where it may: a browser gives
+// up its requests whenever the machine's network changes, which the tests of
+// other packages bring about.
+func TestMain(m *testing.M) {
+	if os.Getenv(inside) == "" && os.Geteuid() == 0 {
+		self := exec.Command("/proc/self/exe", os.Args[1:]...)
+		self.Env = append(os.Environ(), inside+"=own")
+		self.Stdout, self.Stderr = os.Stdout, os.Stderr
+		self.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+		var ended *exec.ExitError
+		switch err := self.Run(); {
+		case err == nil:
+			os.Exit(0)
+		case errors.As(err, &ended):
+			os.Exit(ended.ExitCode())
+		}
+		fmt.Fprintln(os.Stderr, "NOTE: no network of its own for the browser")
+	}
+	if os.Getenv(inside) != "" {
+		if err := raiseLoopback(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// raiseLoopback sets the interface of a new network up.
+func raiseLoopback() error {
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open socket: %w", err)
+	}
+	defer unix.Close(socket)
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		return fmt.Errorf("name loopback: %w", err)
+	}
+	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, request); err != nil {
+		return fmt.Errorf("raise loopback: %w", err)
+	}
+	return nil
+}
+
+// need skips the test, loudly, where something is missing. In CI it fails.
+func need(t *testing.T, missing string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf("CI must test the console, but %s", missing)
+	}
+	t.Skipf("NOT TESTED: %s", missing)
+}
+
+// browserPath finds Chromium.
+func browserPath(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{os.Getenv("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"} {
+		if name == "" {
+			continue
+		}
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	need(t, "chromium is not installed")
+	return ""
+}
+
+func TestConsole(t *testing.T) {
+	if _, err := exec.LookPath("node"); err != nil {
+		need(t, "node is not installed")
+	}
+	if _, err := os.Stat("node_modules"); err != nil {
+		need(t, "what drives the browser is not installed (make sdk)")
+	}
+	chromium := browserPath(t)
+	binary := filepath.Join(t.TempDir(), "aptlyd")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../cmd/aptlyd").CombinedOutput(); err != nil {
+		t.Fatalf("build aptlyd: %v\n%s", err, out)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	c, err := bench.Spawn(ctx, bench.SpawnOptions{Nodes: 3, Binary: binary, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for i := range c.Len() {
+			_ = c.Kill(i) // a drain would take its time, and one is dead already
+		}
+		if err := c.Close(); err != nil {
+			t.Errorf("end the cluster: %v", err)
+		}
+		for i := 0; t.Failed() && i < c.Len(); i++ {
+			log, err := os.ReadFile(c.Dir(i) + ".log")
+			t.Logf("log of %s (%v):\n%s", c.Name(i), err, log)
+		}
+	})
+	journey := exec.CommandContext(ctx, "node", "journey.mjs")
+	journey.Env = append(os.Environ(), "CHROMIUM="+chromium, "ADMIN_TOKEN="+c.AdminToken)
+	for i := range c.Len() {
+		n := strconv.Itoa(i)
+		journey.Env = append(journey.Env, "NODE"+n+"="+c.Addr(i), "NAME"+n+"="+c.Name(i), "PID"+n+"="+strconv.Itoa(c.PID(i)))
+	}
+	out, err := journey.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatalf("journey: %v", err)
+	}
+}

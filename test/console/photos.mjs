@@ -1,0 +1,55 @@
+// Every page, light and dark, on a desk and on a phone: a picture of each, and
+// what a checker of accessibility says of it.
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { shots } from './browser.mjs';
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const devices = { desk: { width: 1280, height: 900 }, phone: { width: 390, height: 844 } };
+const rules = { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'] };
+
+// examine returns what is wrong with the page that is shown.
+async function examine(page) {
+  const { violations } = await page.evaluate((options) => globalThis.axe.run(document, options), rules);
+  return violations.flatMap((v) => v.nodes.map((n) => `${v.id}: ${n.target.join(' ')}: ${n.failureSummary.split('\n')[1]?.trim()}`));
+}
+
+export async function photograph(browser, office, base, project, channel) {
+  const state = await office.storageState();
+  const inside = `#/projects/${project}`;
+  // Each place with what is there once the page has what it shows.
+  const places = {
+    projects: ['#/projects', 'tbody tr'], project: [inside, '#danger'], channels: [`${inside}/channels`, 'tbody tr'],
+    channel: [`${inside}/channels/${encodeURIComponent(channel)}`, '.message'], connections: [`${inside}/connections`, '.toolbar select'],
+    refusals: ['#/refusals', 'tbody tr'], cluster: ['#/cluster', '.chart canvas'], audit: ['#/audit', 'tbody tr'], tokens: ['#/tokens', 'tbody tr'],
+  };
+  const wrong = [];
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  const take = async (name) => {
+    for (const [device, viewport] of Object.entries(devices)) {
+      await page.setViewportSize(viewport);
+      for (const colorScheme of ['light', 'dark']) {
+        await page.emulateMedia({ colorScheme });
+        await page.screenshot({ path: `${shots}${name}-${device}-${colorScheme}.png`, fullPage: true });
+        if (device === 'desk') wrong.push(...(await examine(page)).map((what) => `${name}, ${colorScheme}: ${what}`));
+      }
+      const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      if (wider > 0) wrong.push(`${name} is ${wider} pixels too wide for a ${device}`);
+    }
+  };
+  await page.goto(`${base}/console/`);
+  await page.getByLabel('Admin token').waitFor();
+  await page.evaluate(axe);
+  await take('signin');
+  await context.addCookies(state.cookies);
+  await page.reload();
+  await page.evaluate(axe);
+  for (const [name, [hash, there]] of Object.entries(places)) {
+    await page.goto(`${base}/console/${hash}`);
+    await page.locator(there).first().waitFor();
+    await take(name);
+  }
+  await context.close();
+  if (wrong.length > 0) throw new Error([...new Set(wrong)].join('\n'));
+}

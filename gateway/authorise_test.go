@@ -78,6 +78,7 @@ var rights = map[string]string{
 	"GET /admin/v1/keys/{id}/connections":                   viewers,
 	"POST /admin/v1/origins/check":                          viewers,
 	"GET /admin/v1/refusals":                                viewers,
+	"GET /admin/v1/connections":                             viewers,
 	"DELETE /admin/v1/connections/{id}":                     operators,
 	"GET /admin/v1/settings":                                viewers,
 	"PATCH /admin/v1/settings":                              owners,

@@ -208,8 +208,7 @@ func (c *conn) broken(err *frameError) {
 		return
 	}
 	if err.code == ws.StatusMessageTooBig {
-		c.loop.server.metrics.refused(CodeMessageTooLarge, "ws")
-		c.sendRefusal(Refuse(CodeMessageTooLarge, err.reason), "", "")
+		c.refuse(Refuse(CodeMessageTooLarge, err.reason), "", "")
 	}
 	c.close(err.code, err.reason)
 }

@@ -37,7 +37,7 @@ func (h *hall) Accept() (net.Conn, error) {
 		if g, ok := h.admit(socket); ok {
 			return g, nil
 		}
-		s.metrics.refused(CodeRateLimited, "handshake")
+		s.refused(refuseNewcomer(), "handshake", newPeer(addressOf(socket).String(), "", ""))
 		if s.cfg.TLS == nil {
 			// A new socket has room for it.
 			_, _ = socket.Write(tooManyNewcomers)

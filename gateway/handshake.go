@@ -81,9 +81,10 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.draining.Load() || !s.admitConnection() {
-		s.metrics.refused(CodeUnavailable, "handshake")
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "no room for a connection", http.StatusServiceUnavailable)
+		refusal := Refuse(CodeUnavailable, "no room for a connection")
+		s.refused(refusal, "handshake", s.requestPeer(r))
+		setRetryAfter(w, refusal)
+		http.Error(w, refusal.Reason, http.StatusServiceUnavailable)
 		return
 	}
 	socket, early, err := s.hijack(w, appendHandshakeResponse(nil, key))

@@ -172,8 +172,10 @@ func (l *loop) settle() {
 		return
 	}
 	for len(l.dirty) > 0 {
-		c := l.dirty[len(l.dirty)-1]
-		l.dirty = l.dirty[:len(l.dirty)-1]
+		last := len(l.dirty) - 1
+		c := l.dirty[last]
+		l.dirty[last] = nil // not to be kept by the array
+		l.dirty = l.dirty[:last]
 		c.dirty = false
 		c.settle()
 	}

@@ -16,6 +16,9 @@ type Admin struct {
 	BaseURL string
 	Token   string
 	HTTP    *http.Client // nil means http.DefaultClient
+	// UserAgent is sent with every call unless it is empty. The audit takes one that
+	// begins with "aptlyd-cli" for the command line.
+	UserAgent string
 }
 
 // Project owns keys and channels.
@@ -25,21 +28,45 @@ type Project struct {
 	AllowedOrigins     []string `json:"allowedOrigins"`
 	AllowNativeClients bool     `json:"allowNativeClients"`
 	Rules              []Rule   `json:"rules,omitempty"`
+	Access             Access   `json:"access"`
+	Quotas             Quotas   `json:"quotas"`
 	CreatedAt          int64    `json:"createdAt"` // Unix ms
 	Keys               []Key    `json:"keys,omitempty"`
 }
 
-// Key is a credential of a project. The text of a server key is there only in
-// the answer that created it.
+// Access says what a bare public key of a project may do.
+type Access struct {
+	Subscribe []string       `json:"subscribe"` // patterns: names, or prefixes followed by "*"
+	Publish   []PublishGrant `json:"publish"`
+}
+
+// PublishGrant lets public keys publish to the channels that match Pattern.
+type PublishGrant struct {
+	Pattern string  `json:"pattern"`
+	Rate    float64 `json:"rate"`            // messages per second and connection
+	Burst   int     `json:"burst,omitempty"` // messages that may come at once; 0 leaves it to the node
+}
+
+// Quotas bound what a project uses of the whole cluster. 0 means no bound.
+type Quotas struct {
+	Connections int     `json:"connections"`
+	Channels    int     `json:"channels"`    // ever published to
+	PublishRate float64 `json:"publishRate"` // messages per second
+}
+
+// Key is a credential of a project. The text of a server key, and the secret that
+// signs tokens under it, are there only in the answer that created it.
 type Key struct {
-	ID        string    `json:"id"`
-	Kind      string    `json:"kind"` // "public" or "server"
-	Name      string    `json:"name"`
-	Text      string    `json:"key,omitempty"`
-	Prefix    string    `json:"prefix,omitempty"`
-	CreatedAt int64     `json:"createdAt"`           // Unix ms
-	ExpiresAt int64     `json:"expiresAt,omitempty"` // Unix ms; 0 means never
-	Replaces  *Replaced `json:"replaces,omitempty"`
+	ID            string    `json:"id"`
+	Kind          string    `json:"kind"` // "public" or "server"
+	Name          string    `json:"name"`
+	Text          string    `json:"key,omitempty"`
+	Prefix        string    `json:"prefix,omitempty"`
+	SigningSecret string    `json:"signingSecret,omitempty"`
+	CreatedAt     int64     `json:"createdAt"`            // Unix ms
+	LastUsedAt    int64     `json:"lastUsedAt,omitempty"` // Unix ms, to the minute or so; 0 means never
+	ExpiresAt     int64     `json:"expiresAt,omitempty"`  // Unix ms; 0 means never
+	Replaces      *Replaced `json:"replaces,omitempty"`
 }
 
 // Replaced is the key that a rotation took over from.
@@ -61,6 +88,8 @@ type ProjectChange struct {
 	AllowedOrigins     *[]string `json:"allowedOrigins,omitempty"`
 	AllowNativeClients *bool     `json:"allowNativeClients,omitempty"`
 	Rules              *[]Rule   `json:"rules,omitempty"`
+	Access             *Access   `json:"access,omitempty"`
+	Quotas             *Quotas   `json:"quotas,omitempty"`
 }
 
 // Channel is a channel that was published to.
@@ -184,6 +213,24 @@ func (a *Admin) Connections(ctx context.Context, keyID string) iter.Seq2[Connect
 	return list(ctx, a, path, func(page *listPage) []Connection { return page.Connections })
 }
 
+// AllConnections lists who is connected, on all nodes: of a project or of a key, or
+// everybody where these are empty.
+func (a *Admin) AllConnections(ctx context.Context, project, keyID string) iter.Seq2[Connection, error] {
+	return listWhere(ctx, a, "/connections", url.Values{"project": {project}, "key": {keyID}},
+		func(page *listPage) []Connection { return page.Connections })
+}
+
+// Disconnect closes a connection. Its client may come back.
+func (a *Admin) Disconnect(ctx context.Context, id string) error {
+	return a.do(ctx, call{method: http.MethodDelete, path: "/connections/" + url.PathEscape(id)}, nil)
+}
+
+// PurgeChannel removes all messages of a channel, whose offsets go on.
+func (a *Admin) PurgeChannel(ctx context.Context, project, channel string) error {
+	path := "/projects/" + url.PathEscape(project) + "/channels/" + url.PathEscape(channel)
+	return a.do(ctx, call{method: http.MethodDelete, path: path}, nil)
+}
+
 // Channels lists the channels of a project.
 func (a *Admin) Channels(ctx context.Context, project string) iter.Seq2[Channel, error] {
 	path := "/projects/" + url.PathEscape(project) + "/channels"
@@ -224,18 +271,31 @@ func (a *Admin) RemoveMember(ctx context.Context, name string) error {
 
 // listPage is a page of any list: Next is empty on the last one.
 type listPage struct {
-	Projects    []Project    `json:"projects"`
-	Connections []Connection `json:"connections"`
-	Channels    []Channel    `json:"channels"`
-	Next        string       `json:"next"`
+	Projects    []Project     `json:"projects"`
+	Connections []Connection  `json:"connections"`
+	Channels    []Channel     `json:"channels"`
+	Tokens      []AdminToken  `json:"tokens"`
+	Audit       []AuditRecord `json:"audit"`
+	Refusals    []Refusal     `json:"refusals"`
+	Next        string        `json:"next"`
 }
 
 // list walks through the pages of a list and ends with the first error.
 func list[T any](ctx context.Context, a *Admin, path string, items func(*listPage) []T) iter.Seq2[T, error] {
+	return listWhere(ctx, a, path, nil, items)
+}
+
+// listWhere is list with filters, of which empty ones count for nothing.
+func listWhere[T any](ctx context.Context, a *Admin, path string, filters url.Values, items func(*listPage) []T) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		cursor := url.Values{}
+		query := url.Values{}
+		for name := range filters {
+			if filters.Get(name) != "" {
+				query[name] = filters[name]
+			}
+		}
 		for {
-			page, err := request[listPage](ctx, a, http.MethodGet, path, cursor, nil)
+			page, err := request[listPage](ctx, a, http.MethodGet, path, query, nil)
 			if err != nil {
 				var none T
 				yield(none, err)
@@ -249,7 +309,7 @@ func list[T any](ctx context.Context, a *Admin, path string, items func(*listPag
 			if page.Next == "" {
 				return
 			}
-			cursor.Set("cursor", page.Next)
+			query.Set("cursor", page.Next)
 		}
 	}
 }
@@ -263,6 +323,9 @@ func request[T any](ctx context.Context, a *Admin, method, path string, query ur
 func (a *Admin) do(ctx context.Context, c call, result any) error {
 	c.path = "/admin/v1" + c.path
 	c.header = http.Header{"Authorization": {"Bearer " + a.Token}}
+	if a.UserAgent != "" {
+		c.header.Set("User-Agent", a.UserAgent)
+	}
 	if err := do(ctx, a.HTTP, a.BaseURL, c, result); err != nil {
 		return fmt.Errorf("admin: %w", err)
 	}

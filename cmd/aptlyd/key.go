@@ -32,6 +32,9 @@ func newKeyCreate() *cobra.Command {
 			return show(cmd, r.json, key, func(p *printer) {
 				p.line("id\t%s", key.ID)
 				p.line("%s key\t%s", key.Kind, key.Text)
+				if key.SigningSecret != "" {
+					p.line("signing secret\t%s", key.SigningSecret)
+				}
 			})
 		}),
 	}
@@ -53,13 +56,14 @@ func newKeyList() *cobra.Command {
 				return err
 			}
 			return show(cmd, r.json, project.Keys, func(p *printer) {
-				p.line("ID\tKIND\tNAME\tKEY\tCREATED\tENDS")
+				p.line("ID\tKIND\tNAME\tKEY\tCREATED\tUSED\tENDS")
 				for _, k := range project.Keys {
 					text := k.Text
 					if text == "" {
 						text = k.Prefix + "…"
 					}
-					p.line("%s\t%s\t%s\t%s\t%s\t%s", k.ID, k.Kind, k.Name, text, moment(k.CreatedAt), moment(k.ExpiresAt))
+					p.line("%s\t%s\t%s\t%s\t%s\t%s\t%s", k.ID, k.Kind, k.Name, text,
+						moment(k.CreatedAt), moment(k.LastUsedAt), moment(k.ExpiresAt))
 				}
 			})
 		}),
@@ -83,6 +87,9 @@ func newKeyRotate() *cobra.Command {
 			return show(cmd, r.json, key, func(p *printer) {
 				p.line("id\t%s", key.ID)
 				p.line("%s key\t%s", key.Kind, key.Text)
+				if key.SigningSecret != "" {
+					p.line("signing secret\t%s", key.SigningSecret)
+				}
 				if key.Replaces != nil {
 					p.line("old key ends\t%s", moment(key.Replaces.ExpiresAt))
 				}

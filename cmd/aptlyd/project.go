@@ -11,7 +11,7 @@ import (
 )
 
 func newProject() *cobra.Command {
-	return group("project", "Manage projects", newProjectCreate(), newProjectList(), newProjectDelete())
+	return group("project", "Manage projects", newProjectCreate(), newProjectList(), newProjectUpdate(), newProjectDelete())
 }
 
 func newProjectCreate() *cobra.Command {
@@ -31,9 +31,12 @@ func newProjectCreate() *cobra.Command {
 				p.line("project\t%s", project.ID)
 				for _, k := range project.Keys {
 					p.line("%s key\t%s", k.Kind, k.Text)
+					if k.SigningSecret != "" {
+						p.line("signing secret\t%s", k.SigningSecret)
+					}
 				}
 				p.line("")
-				p.line("The server key is shown once, so keep it.")
+				p.line("The server key and its signing secret are shown once, so keep them.")
 			})
 		}),
 	}
@@ -50,12 +53,9 @@ func newProjectList() *cobra.Command {
 		Short: "List the projects",
 		Args:  cobra.NoArgs,
 		RunE: r.withAdmin(func(ctx context.Context, cmd *cobra.Command, admin *client.Admin, _ []string) error {
-			projects := []client.Project{}
-			for project, err := range admin.Projects(ctx) {
-				if err != nil {
-					return err
-				}
-				projects = append(projects, project)
+			projects, err := collect(admin.Projects(ctx), 0)
+			if err != nil {
+				return err
 			}
 			return show(cmd, r.json, projects, func(p *printer) {
 				p.line("ID\tNAME\tORIGINS\tNATIVE\tCREATED")

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/aptlyd/aptlyd/client"
+	"github.com/aptlyd/aptlyd/node"
 )
 
 // callTimeout bounds one call to a node.
@@ -64,7 +66,9 @@ func (r *remote) admin(cmd *cobra.Command) (*client.Admin, error) {
 	if r.adminToken == "" {
 		return nil, misuse{errors.New("--admin-token (or APTLYD_ADMIN_TOKEN) is needed")}
 	}
-	return &client.Admin{BaseURL: r.server, Token: r.adminToken}, nil
+	return &client.Admin{
+		BaseURL: r.server, Token: r.adminToken, UserAgent: "aptlyd-cli/" + node.Version,
+	}, nil
 }
 
 // connect returns a connected client.
@@ -84,6 +88,20 @@ func (r *remote) connect(ctx context.Context, cmd *cobra.Command) (*client.Clien
 		return nil, fmt.Errorf("connect to %s: %w", r.server, err)
 	}
 	return c, nil
+}
+
+// collect returns the elements of a list, at most limit of them unless that is 0.
+func collect[T any](list iter.Seq2[T, error], limit int) ([]T, error) {
+	all := []T{}
+	for item, err := range list {
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, item); len(all) == limit {
+			break
+		}
+	}
+	return all, nil
 }
 
 // printer writes for people, in columns where lines have tabs.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 )
@@ -14,15 +15,22 @@ import (
 // It takes batches and must stay a raft.BatchingFSM itself: a wrapper that
 // embeds raft.FSM would silently lose ApplyBatch.
 type applier struct {
+	logs      entries
 	machine   Machine
 	snapshots *snapshotStore
 	configs   *configHistory
 	fatal     func(error)
 
+	stopped  atomic.Bool
 	mu       sync.Mutex
 	consumed uint64
 	term     uint64
 	waiters  map[*waiter]struct{}
+}
+
+// entries is the log, as far as the applier looks at it.
+type entries interface {
+	GetLog(index uint64, log *raft.Log) error
 }
 
 var _ raft.BatchingFSM = (*applier)(nil)
@@ -38,8 +46,8 @@ type applied struct {
 	outcomes []outcome // one per batch
 }
 
-func newApplier(machine Machine, snapshots *snapshotStore, configs *configHistory, fatal func(error)) *applier {
-	a := &applier{machine: machine, snapshots: snapshots, configs: configs, fatal: fatal, waiters: make(map[*waiter]struct{})}
+func newApplier(logs entries, machine Machine, snapshots *snapshotStore, configs *configHistory, fatal func(error)) *applier {
+	a := &applier{logs: logs, machine: machine, snapshots: snapshots, configs: configs, fatal: fatal, waiters: make(map[*waiter]struct{})}
 	a.consumed, a.term = machine.Applied()
 	return a
 }
@@ -50,6 +58,9 @@ func (a *applier) Apply(log *raft.Log) any { return a.ApplyBatch([]*raft.Log{log
 // ApplyBatch takes entries in log order, configurations among them.
 func (a *applier) ApplyBatch(logs []*raft.Log) []any {
 	answers := make([]any, len(logs))
+	if a.stopped.Load() {
+		return answers
+	}
 	last, _ := a.progress()
 	begin := last
 	var term uint64
@@ -62,6 +73,10 @@ func (a *applier) ApplyBatch(logs []*raft.Log) []any {
 		if log.Index <= last {
 			continue
 		}
+		if err := a.follows(last, log.Index); err != nil {
+			a.fatal(err)
+			break
+		}
 		answers[i] = a.apply(log)
 		last, term = log.Index, log.Term
 	}
@@ -70,6 +85,26 @@ func (a *applier) ApplyBatch(logs []*raft.Log) []any {
 		a.advance(last, term)
 	}
 	return answers
+}
+
+// stop has what comes from now on ignored. When Raft shuts down it drops
+// entries and may still hand over later ones, so this comes first: a state with
+// a hole that calls itself complete would be wrong for good.
+func (a *applier) stop() { a.stopped.Store(true) }
+
+// follows reports an error unless the entries between two are such as Raft keeps
+// to itself.
+func (a *applier) follows(last, index uint64) error {
+	for skipped := last + 1; skipped < index; skipped++ {
+		var log raft.Log
+		if err := a.logs.GetLog(skipped, &log); err != nil {
+			return fmt.Errorf("look at entry %d, which was not applied: %w", skipped, err)
+		}
+		if log.Type == raft.LogCommand || log.Type == raft.LogConfiguration {
+			return fmt.Errorf("entry %d was to be applied after %d: entry %d is missing", index, last, skipped)
+		}
+	}
+	return nil
 }
 
 func (a *applier) apply(log *raft.Log) *applied {

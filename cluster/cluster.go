@@ -106,7 +106,7 @@ func (c *Cluster) open(machine Machine) error {
 	if err := settleStart(logs, snapshots, machine, who.Member); err != nil {
 		return err
 	}
-	c.applier = newApplier(machine, snapshots, configs, cfg.Fatal)
+	c.applier = newApplier(logs, machine, snapshots, configs, cfg.Fatal)
 
 	port, err := c.openPort()
 	if err != nil {
@@ -136,6 +136,7 @@ func (c *Cluster) open(machine Machine) error {
 	}
 	nudges := newNudger(transport.NetworkTransport, raft.ServerID(c.id), c.others)
 	c.teardown.push("raft", func() error {
+		c.applier.stop()
 		stopped := c.raft.Shutdown()
 		// Raft waits for the calls it has begun, so they are cut first.
 		err := errors.Join(transport.Close(), port.close())

@@ -101,7 +101,7 @@ func (f *Folder) Replay(machine Machine, logger *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	a := newApplier(machine, snapshots, configs, cfg.Fatal)
+	a := newApplier(logs, machine, snapshots, configs, cfg.Fatal)
 	for index, _ := a.progress(); index < last && fatal.Load() == nil; {
 		index++
 		var entry raft.Log

@@ -164,8 +164,9 @@ func (c *Cluster) answerMember(ctx context.Context, r memberRequest) (struct{}, 
 	return none, nil
 }
 
-// disowned reports whether another node knows a leader, which says that this one
-// is no member.
+// disowned reports whether another member knows a leader, which says that this
+// node is none. Who is not in this node's own configuration is not asked: a
+// newcomer that waits to join knows nobody, and says so.
 func (c *Cluster) disowned(ctx context.Context) bool {
 	if _, leader := c.raft.LeaderWithID(); leader != "" || !c.identity.read().Member {
 		return false
@@ -173,7 +174,7 @@ func (c *Cluster) disowned(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, freshnessTimeout)
 	defer cancel()
 	for _, n := range c.gossip.all() {
-		if n.id == c.id {
+		if n.id == c.id || !c.isMember(n.id) {
 			continue
 		}
 		_, err := request[struct{}](ctx, c.pool, n.id, methodMember, memberRequest{ID: c.id})

@@ -124,3 +124,26 @@ func TestMayGo(t *testing.T) {
 		})
 	}
 }
+
+func TestNewcomerDisownsNobody(t *testing.T) {
+	t.Parallel()
+	tc := newTestCluster(t, 3, nil)
+	survivor := tc.follower()
+	for _, other := range tc.others(survivor) {
+		other.kill(t)
+	}
+	newcomer := tc.start("newcomer", 3, "newcomer")
+	eventually(t, func() error {
+		if _, leader := survivor.raft.LeaderWithID(); leader != "" {
+			return errors.New("the dead leader is still followed")
+		}
+		_, err := request[struct{}](within(t), survivor.pool, newcomer.id, methodMember, memberRequest{ID: survivor.id})
+		if !errors.Is(err, ErrNotMember) {
+			return fmt.Errorf("the newcomer, which knows no member, says %w", err)
+		}
+		return nil
+	})
+	if survivor.disowned(within(t)) {
+		t.Error("a node takes a newcomer's word for not being a member")
+	}
+}

@@ -89,6 +89,21 @@ func (d *Disk) Cut() error {
 // waits for.
 func (d *Disk) Power() {
 	d.t.Helper()
+	d.unmount()
+	// Where another mount namespace has a copy of the mount, the dead file system
+	// lives on, and would be mounted again. A copy of the image holds what has
+	// reached the device, no more.
+	if out, err := exec.Command("losetup", "-j", d.image).Output(); err != nil || len(out) > 0 {
+		dead := d.image
+		d.image += "-"
+		Run(d.t, "cp", "--sparse=always", dead, d.image)
+		Run(d.t, "rm", dead)
+	}
+	d.mount()
+}
+
+func (d *Disk) unmount() {
+	d.t.Helper()
 	const patience = time.Minute
 	for end := time.Now().Add(patience); ; {
 		out, err := exec.Command("umount", d.dir).CombinedOutput()
@@ -100,7 +115,6 @@ func (d *Disk) Power() {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	d.mount()
 }
 
 // Fill writes a file that leaves only so many bytes of the file system free that

@@ -3,6 +3,7 @@ package torture
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -60,33 +61,41 @@ func (s *site) scrub(w *workload, i int) bool {
 	return true
 }
 
-// readAll reads every channel from every member, once all have the same, and
-// returns the heads.
-func (s *site) readAll(w *workload) map[string]uint64 {
-	end := time.Now().Add(30 * time.Second)
-	heads := make(map[string]uint64)
-	for _, channel := range channels {
-		for time.Now().Before(end) {
-			least, most := ^uint64(0), uint64(0)
-			for _, i := range s.members() {
-				h, err := w.rest(s.door(i), w.serverKey).History(s.t.Context(), channel, 1<<52, 1)
-				if err != nil {
-					least = 0
-					continue
-				}
-				least, most = min(least, h.Offset), max(most, h.Offset)
-			}
-			heads[channel] = most
-			if least == most {
-				break
-			}
-			time.Sleep(100 * time.Millisecond)
+// settle waits until all members have the same, and nothing has come for a while:
+// what clients gave up may be on its way through the cluster. It returns the heads.
+func (s *site) settle(w *workload) map[string]uint64 {
+	const quiet = 1500 * time.Millisecond
+	var heads map[string]uint64
+	for end, since := time.Now().Add(30*time.Second), time.Now(); time.Since(since) < quiet && time.Now().Before(end); {
+		now, agreed := s.heads(w)
+		if !agreed || !maps.Equal(now, heads) {
+			heads, since = now, time.Now()
 		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return heads
+}
+
+// heads returns how far each channel reaches, and whether all members say so.
+func (s *site) heads(w *workload) (heads map[string]uint64, agreed bool) {
+	heads, agreed = make(map[string]uint64), true
+	for n, i := range s.members() {
+		for _, channel := range channels {
+			h, err := w.rest(s.door(i), w.serverKey).History(s.t.Context(), channel, 0, 1)
+			agreed = agreed && err == nil && (n == 0 || h.Offset == heads[channel])
+			heads[channel] = max(heads[channel], h.Offset)
+		}
+	}
+	return heads, agreed
+}
+
+// readAll reads every channel from every member.
+func (s *site) readAll(w *workload) {
+	for _, channel := range channels {
 		for _, i := range s.members() {
 			s.read(w, i, channel)
 		}
 	}
-	return heads
 }
 
 // read reads what node i has of a channel.

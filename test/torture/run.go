@@ -47,7 +47,8 @@ func Run(t testing.TB, o Options) Report {
 	s.suffer(time.Now(), report.Plan, o.Length)
 	report.Recovery = s.heal(w)
 	w.end()
-	heads := s.readAll(w)
+	heads := s.settle(w)
+	s.readAll(w)
 	w.drain(heads, 20*time.Second)
 	s.resumeAll(w, heads, o.Seed)
 	if report.History, err = recorder.Close(); err != nil {

@@ -1,0 +1,75 @@
+package torture
+
+import (
+	"os"
+	"slices"
+	"testing"
+	"time"
+)
+
+// planted are the bugs that can be planted, each with faults that bring it to
+// light and the rules of which one at least must find it.
+var planted = []struct {
+	bug    string
+	length time.Duration
+	plan   Plan
+	rules  []string
+}{
+	{"ack-before-sync", 14 * time.Second, Plan{
+		{Fault: Blackout, At: 3 * time.Second, For: time.Second, Other: 1},
+		{Fault: Blackout, At: 9 * time.Second, For: time.Second, Other: 1},
+	}, []string{"what is acknowledged is there"}},
+	{"deliver-before-commit", 12 * time.Second, Plan{
+		{Fault: Cut, At: 3 * time.Second, For: 5 * time.Second, Node: leaderNode, Other: 1},
+	}, []string{"one message per offset", "what is delivered stays"}},
+	{"no-dedup", 12 * time.Second, Plan{
+		{Fault: Kill, At: 3 * time.Second, For: time.Second, Node: leaderNode, Other: 1},
+		{Fault: Kill, At: 8 * time.Second, For: time.Second, Node: leaderNode, Other: 1},
+	}, []string{"no repeat"}},
+	{"replay-off-by-one", 6 * time.Second, Plan{}, []string{"a subscriber gets everything once and in order"}},
+	{"revocation-missed", revokedWithin + 10*time.Second, Plan{}, []string{"a revoked key is dead"}},
+	{"batch-lost-at-leader-change", 12 * time.Second, Plan{
+		{Fault: Kill, At: 3 * time.Second, For: time.Second, Node: leaderNode, Other: 1},
+		{Fault: Pause, At: 8 * time.Second, For: 3 * time.Second, Node: leaderNode, Other: 1},
+	}, []string{"what is acknowledged is there"}},
+	{"no-checksum", 10 * time.Second, Plan{
+		{Fault: Flip, At: 5 * time.Second, For: time.Second, Node: 1, Other: 2, Luck: 2_001},
+	}, []string{"nobody is sent what nobody published"}},
+	{"restore-without-swap", 30 * time.Second, Plan{
+		{Fault: Kill, At: 2 * time.Second, For: 24 * time.Second, Node: 1, Other: 2},
+	}, []string{"what is acknowledged is there"}},
+}
+
+// TestPlantedBugsAreFound shows that the rules find what they are for, and that
+// without a bug the same faults break nothing.
+func TestPlantedBugsAreFound(t *testing.T) {
+	if os.Getenv("APTLYD_LONG") == "" {
+		t.Skip("NOT TESTED: APTLYD_LONG=1 plants bugs, for some minutes")
+	}
+	for _, p := range planted {
+		t.Run(p.bug, func(t *testing.T) {
+			needsDisks := slices.ContainsFunc(p.plan, func(s Step) bool { return s.Fault == Blackout || s.Fault == Cut })
+			if needsDisks && os.Geteuid() != 0 {
+				t.Skip("NOT TESTED: the fault that shows it needs root")
+			}
+			o := Options{Seed: 1, Length: p.length, Nodes: 3, Plan: p.plan}
+			if found := torture(t, o).Violations; len(found) > 0 {
+				t.Errorf("without the bug: %v", found[0])
+			}
+			o.Bug = p.bug
+			report := torture(t, o)
+			count := make(map[string]int)
+			for _, v := range report.Violations {
+				if count[v.Rule]++; count[v.Rule] == 1 {
+					t.Logf("found: %s", v)
+				}
+			}
+			for rule, n := range sorted(count) {
+				t.Logf("%s: %d", rule, n)
+			}
+			if !slices.ContainsFunc(p.rules, func(rule string) bool { return count[rule] > 0 }) {
+				t.Errorf("not found by %q", p.rules)
+			}
+		})
+	}
+}

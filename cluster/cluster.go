@@ -292,7 +292,7 @@ func (c *Cluster) followLeader() (stop func()) {
 }
 
 // Ready returns once the node is a member of a cluster and has caught up, or with
-// the reason why it will not be: ErrNameTaken, ErrWrongCluster.
+// the reason why it will not be: ErrNameTaken, ErrTooOld, ErrWrongCluster.
 func (c *Cluster) Ready(ctx context.Context) error {
 	select {
 	case <-c.ready:

@@ -37,7 +37,8 @@ type Config struct {
 	Secrets []string
 	// Version is the program's version, told to the others.
 	Version string
-	// FeatureLevel is told to the others; it says which commands the node knows.
+	// FeatureLevel, from 1, is told to the others; it says which commands the node
+	// knows. Default 1.
 	FeatureLevel uint32
 	// Fatal is called when the node cannot go on: storage that fails, an entry
 	// that cannot be decoded. It must not return but by ending the goroutine.
@@ -106,6 +107,7 @@ const (
 func (c Config) withDefaults() Config {
 	c = plant(c)
 	orDefault(&c.BootstrapExpect, 1)
+	orDefault(&c.FeatureLevel, 1)
 	orDefault(&c.ElectionTimeout, 500*time.Millisecond)
 	orDefault(&c.LeaderLease, c.ElectionTimeout)
 	orDefault(&c.SubmitTimeout, 10*time.Second)

@@ -34,6 +34,15 @@ func (d *directory) name(node string) string {
 	return node
 }
 
+// feature returns the feature level that a node announces, or last did; 0 where
+// nothing is known of it.
+func (d *directory) feature(node string) uint32 {
+	if n, ok := d.gossip.find(node); ok {
+		return n.Feature
+	}
+	return d.identity.read().Peers[node].Feature
+}
+
 // remember writes down where the members are, for a start at which nobody
 // answers at the configured addresses. Members that are gone are forgotten.
 func (d *directory) remember(members map[string]bool) error {
@@ -44,7 +53,7 @@ func (d *directory) remember(members map[string]bool) error {
 			next[id] = record
 		}
 		if n, ok := d.gossip.find(id); ok {
-			next[id] = peerRecord{Name: n.Name, Peer: n.Peer, Gossip: n.gossip}
+			next[id] = peerRecord{Name: n.Name, Peer: n.Peer, Gossip: n.gossip, Feature: n.Feature}
 		}
 	}
 	if maps.Equal(known, next) {

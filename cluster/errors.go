@@ -33,6 +33,8 @@ var (
 	ErrQuorumAtRisk = errors.New("the cluster would lose its quorum")
 	// ErrRemoved: this node is not a member of its cluster any more.
 	ErrRemoved = errors.New("this node was removed from its cluster; empty its data folder to let it join as a new member")
+	// ErrTooOld: the node that joins does not know commands that the members use.
+	ErrTooOld = errors.New("the version of this node is too old for its cluster")
 	// ErrConflict: a proposal does not fit what the peer sees; try again.
 	ErrConflict = errors.New("peer does not agree with the proposal")
 	// ErrClosed: the cluster was closed.
@@ -62,6 +64,7 @@ var wireErrors = map[byte]error{
 	13: errWrongNode,
 	14: ErrAmbiguousMember,
 	15: ErrQuorumAtRisk,
+	16: ErrTooOld,
 }
 
 // codeOther marks an error that has a text and no code.

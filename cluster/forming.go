@@ -126,7 +126,7 @@ func (c *Cluster) tryJoin(ctx context.Context) (joined bool, err error) {
 		switch {
 		case err == nil:
 			return true, c.adopt(answer.Cluster)
-		case errors.Is(err, ErrNameTaken), errors.Is(err, ErrWrongCluster):
+		case errors.Is(err, ErrNameTaken), errors.Is(err, ErrWrongCluster), errors.Is(err, ErrTooOld):
 			return false, fmt.Errorf("join the cluster: %w", err)
 		default:
 			c.log.Debug("a member could not let this node join", "member", n.Name, "err", err)
@@ -138,7 +138,7 @@ func (c *Cluster) tryJoin(ctx context.Context) (joined bool, err error) {
 func (c *Cluster) askToJoin(ctx context.Context, member string) (joinAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	return request[joinAnswer](ctx, c.pool, member, methodJoin, joinRequest{ID: c.id, Name: c.cfg.NodeName})
+	return request[joinAnswer](ctx, c.pool, member, methodJoin, joinRequest{ID: c.id, Name: c.cfg.NodeName, Feature: c.cfg.FeatureLevel})
 }
 
 // adopt makes this node one of a cluster.
@@ -341,15 +341,24 @@ func (c *Cluster) company() int {
 }
 
 // mingle keeps this node in gossip with others until ctx ends: someone who is
-// alone, because all were restarted at once, knocks again.
+// alone, because all were restarted at once, knocks again. What it hears of the
+// members it remembers.
 func (c *Cluster) mingle(ctx context.Context) {
 	for {
+		var news <-chan struct{} // while it is none, formOrJoin takes them
+		if c.isMember(c.id) {
+			news = c.gossip.changed
+			if err := c.rememberMembers(); err != nil && ctx.Err() == nil {
+				c.log.Warn("the members could not be remembered", "err", err)
+			}
+		}
 		if len(c.gossip.all()) < c.company() {
 			if seeds := c.directory.seeds(c.cfg.Join); len(seeds) > 0 {
 				c.gossip.join(seeds)
 			}
 		}
 		select {
+		case <-news:
 		case <-time.After(mingleInterval):
 		case <-ctx.Done():
 			return

@@ -21,7 +21,8 @@ import (
 //	                                        | code | cluster id | self |
 //	                                        +------+------------+------+
 //
-// A cluster id of zeros means "none yet". Code 0 accepts.
+// The digit is the version of the peer protocol, of these two and of all that
+// follows. A cluster id of zeros means "none yet". Code 0 accepts.
 const (
 	helloMagic    = "aptlyd1"
 	helloBytes    = 1 + len(helloMagic) + 3*16
@@ -69,8 +70,11 @@ func decodeHello(b []byte) (hello, error) {
 		return h, fmt.Errorf("hello has unknown purpose %#x", b[0])
 	}
 	b = b[1:]
-	if string(b[:len(helloMagic)]) != helloMagic {
-		return h, errors.New("hello is not from an aptlyd of this protocol")
+	switch magic := string(b[:len(helloMagic)]); {
+	case magic[:len(magic)-1] != helloMagic[:len(magic)-1]:
+		return h, errors.New("hello is not from an aptlyd")
+	case magic != helloMagic:
+		return h, fmt.Errorf("hello is of version %q of the peer protocol, this program speaks %q", magic[len(magic)-1:], helloMagic[len(magic)-1:])
 	}
 	b = b[len(helloMagic):]
 	copy(h.cluster[:], b)

@@ -25,6 +25,8 @@ type peerRecord struct {
 	Name   string `json:"name"`
 	Peer   string `json:"peer"`
 	Gossip string `json:"gossip"`
+	// Feature is the feature level that it last announced.
+	Feature uint32 `json:"feature,omitempty"`
 }
 
 // identityFile is node.json.

@@ -14,8 +14,9 @@ import (
 
 // joinRequest asks for membership.
 type joinRequest struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Feature uint32 `json:"feature"`
 }
 
 // joinAnswer grants it.
@@ -92,6 +93,9 @@ func (c *Cluster) answerJoin(ctx context.Context, from string, r joinRequest) (j
 		if c.directory.name(string(s.ID)) == r.Name && !c.silent(string(s.ID)) {
 			return joinAnswer{}, fmt.Errorf("%w: %s", ErrNameTaken, r.Name)
 		}
+	}
+	if level := c.FeatureLevel(); r.Feature < level {
+		return joinAnswer{}, fmt.Errorf("%w: it has feature level %d, the cluster uses %d", ErrTooOld, r.Feature, level)
 	}
 	err = c.change(ctx, c.raft.AddNonvoter(raft.ServerID(r.ID), raft.ServerAddress(r.ID), index, changeTimeout))
 	if err != nil {

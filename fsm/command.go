@@ -332,7 +332,9 @@ func decodeCommand(b []byte) (command any, err error) {
 	case opNote:
 		command = &Note{d.actor(), d.string(), d.string()}
 	default:
-		return nil, fmt.Errorf("unknown op %d", b[0])
+		if command = d.next(op(b[0])); command == nil {
+			return nil, fmt.Errorf("unknown op %d", b[0])
+		}
 	}
 	return command, d.finish()
 }

@@ -124,7 +124,7 @@ type Operator interface {
 	// the call or later. The reader must be closed.
 	Backup(ctx context.Context) (r io.ReadCloser, size int64, err error)
 	// RemoveMember takes the node with this name or id out of the cluster, unless
-	// that would cost the quorum.
+	// that would cost the quorum or it is the node that is asked.
 	RemoveMember(ctx context.Context, name string) error
 }
 

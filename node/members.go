@@ -38,7 +38,11 @@ func (n *Node) Status(context.Context) (gateway.Status, error) {
 	return status, nil
 }
 
-// RemoveMember implements gateway.Operator.
+// RemoveMember implements gateway.Operator. A node cannot answer for its own removal:
+// it hears nothing of what is committed after it.
 func (n *Node) RemoveMember(ctx context.Context, name string) error {
+	if id, _ := n.cluster.ID(); name == id || name == n.cfg.NodeName {
+		return gateway.Refuse(gateway.CodeConflict, "a node does not remove itself: ask another one")
+	}
 	return refusal(n.cluster.Remove(ctx, name))
 }

@@ -69,6 +69,8 @@ var (
 	ErrAdminToken = errors.New("the admin token is not an owner of this cluster")
 	// ErrNameTaken says that a live member of the cluster has the node's name.
 	ErrNameTaken = cluster.ErrNameTaken
+	// ErrTooOld says that the other nodes use commands that this version does not know.
+	ErrTooOld = cluster.ErrTooOld
 )
 
 // Start builds a node and begins to serve it. It returns once all ports are
@@ -163,6 +165,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		BootstrapExpect: cfg.BootstrapExpect,
 		Secrets:         cfg.ClusterSecrets,
 		Version:         Version,
+		FeatureLevel:    fsm.Level,
 		SubmitTimeout:   cfg.PublishTimeout,
 		Fatal:           n.failStop,
 		Handle:          n.answerPeer,
@@ -194,6 +197,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.serving.Go(func() { n.upkeep(ctx) })
 	n.serving.Go(func() { n.shareUsage(ctx) })
 	n.serving.Go(func() { n.serve(ctx) })
+	n.serving.Go(func() { n.useNext(ctx) })
 	return n, nil
 }
 

@@ -16,6 +16,10 @@ const settleTimeout = time.Second
 // change commits a control command and returns when this node and every fresh
 // one has applied it, or settleTimeout after the commit.
 func (n *Node) change(ctx context.Context, command []byte) error {
+	if need, have := fsm.LevelOf(command), n.cluster.FeatureLevel(); need > have {
+		return gateway.Refuse(gateway.CodeConflict,
+			fmt.Sprintf("this takes feature level %d and a member of the cluster has %d: upgrade all nodes first", need, have))
+	}
 	result := n.cluster.Apply(ctx, command)
 	if result.Err != nil {
 		return refusal(result.Err)

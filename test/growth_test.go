@@ -97,6 +97,9 @@ func TestCommandLineClusterRemove(t *testing.T) {
 	if out, code := aptlyd(t, c, 0, "cluster", "remove", "nobody"); code != 1 || !strings.Contains(out, "no member has that name") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
+	if out, code := aptlyd(t, c, 0, "cluster", "remove", c.Name(0)); code != 1 || !strings.Contains(out, "ask another one") {
+		t.Errorf("a node removes itself: exit code %d: %s", code, out)
+	}
 	lead := leader(t, c)
 	others := slices.DeleteFunc([]int{0, 1, 2}, func(i int) bool { return i == lead })
 	if err := c.Kill(others[0]); err != nil {

@@ -1,0 +1,24 @@
+//go:build next
+
+package fsm
+
+// The tag "next" makes the version after this one, as far as an upgrade is
+// concerned: it has one more command.
+
+const Level = 2
+
+const opNext op = 250
+
+var levels = map[[2]byte]uint32{{byte(opNext), controlVersion}: 2}
+
+// Next is the command that this version does not know. It does nothing.
+type Next struct{}
+
+func (c Next) Encode() []byte { return []byte{byte(opNext), controlVersion} }
+
+func (d *decoder) next(o op) any {
+	if o != opNext {
+		return nil
+	}
+	return &Next{}
+}

@@ -40,7 +40,7 @@ export function chart(title, series, format, signal) {
     plot?.destroy();
     const axis = { stroke: paint('--quiet'), grid: { stroke: paint('--line'), width: 1 }, ticks: { show: false }, font: '11px system-ui, sans-serif' };
     plot = new globalThis.uPlot({
-      width: box.clientWidth, height, legend: { show: false }, padding: [8, 4, 0, 0],
+      width: box.clientWidth, height, legend: { show: false }, padding: [8, 18, 0, 0],
       cursor: { sync: { key: 'history' }, y: false, points: { size: 6 } },
       scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.15 : 1] } },
       axes: [{ ...axis, space: 70, size: 28, values: (_, times) => times.map((t) => new Date(t * 1000).toTimeString().slice(0, 5)) },

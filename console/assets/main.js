@@ -62,6 +62,7 @@ function show() {
 }
 
 function askToSignIn(reason) {
+  localStorage.removeItem('session');
   page.abort();
   frame?.leave();
   frame = null;
@@ -71,6 +72,7 @@ function askToSignIn(reason) {
 
 async function enter() {
   Object.assign(session, await get('/whoami'));
+  localStorage.setItem('session', 'yes');
   frame = shell(async () => {
     await signOut();
     askToSignIn('');
@@ -82,8 +84,7 @@ async function enter() {
 addEventListener('hashchange', show);
 addEventListener('signedout', () => askToSignIn('Your session has ended. Sign in again.'));
 
-try {
-  await enter();
-} catch (error) {
-  askToSignIn(error.status === 401 ? '' : error.message);
-}
+// The page cannot see its own cookie. It asks the node only when a session may be
+// there, so that opening the console is not a refused call.
+if (!localStorage.getItem('session')) askToSignIn('');
+else enter().catch((error) => askToSignIn(error.status === 401 ? '' : error.message));

@@ -108,6 +108,15 @@ try {
     await sees(page, '.message', '<img src=x onerror=');
     must(Date.now() - started < 60_000, 'the first message took more than a minute');
   });
+  await step('see who is connected, and disconnect one', page, async () => {
+    await go(`#/projects/${project}/connections`);
+    const rows = page.locator('tbody tr').filter({ hasText: site.origin });
+    await eventually('both pages are listed', async () => await rows.count() === 2);
+    await rows.filter({ hasText: env.NAME0 }).getByRole('button', { name: 'Disconnect' }).click();
+    await page.locator('dialog').getByRole('button', { name: 'Disconnect' }).click();
+    await sees(plain, '#status', /connected[^]*connected/);
+    await page.goBack();
+  });
   await step('pause, filter and the retained messages', page, async () => {
     await page.getByRole('button', { name: 'Pause' }).click();
     await page.getByLabel('Message as JSON').fill('"second"');
@@ -249,6 +258,7 @@ try {
     await byRole('button', 'Sign out').click();
     await page.getByLabel('Admin token').waitFor();
     await office.addCookies(cookies);
+    await page.evaluate(() => localStorage.setItem('session', 'yes'));
     await page.reload();
     await page.getByLabel('Admin token').waitFor();
   });

@@ -20,7 +20,7 @@ export async function photograph(browser, office, base, project, channel) {
   // Each place with what is there once the page has what it shows.
   const places = {
     projects: ['#/projects', 'tbody tr'], project: [inside, '#danger'], channels: [`${inside}/channels`, 'tbody tr'],
-    channel: [`${inside}/channels/${encodeURIComponent(channel)}`, '.message'], connections: [`${inside}/connections`, '.toolbar select'],
+    channel: [`${inside}/channels/${encodeURIComponent(channel)}`, '.message'], connections: ['#/connections', 'tbody tr'],
     refusals: ['#/refusals', 'tbody tr'], cluster: ['#/cluster', '.chart canvas'], audit: ['#/audit', 'tbody tr'], tokens: ['#/tokens', 'tbody tr'],
   };
   const wrong = [];
@@ -43,6 +43,7 @@ export async function photograph(browser, office, base, project, channel) {
   await page.evaluate(axe);
   await take('signin');
   await context.addCookies(state.cookies);
+  await page.evaluate(() => localStorage.setItem('session', 'yes'));
   await page.reload();
   await page.evaluate(axe);
   for (const [name, [hash, there]] of Object.entries(places)) {

@@ -18,12 +18,12 @@ function showRecord(record) {
 export default function auditPage({ signal }) {
   const pages = pager(() => again());
   const list = table([
-    { label: '#', class: 'number quiet', text: (r) => r.seq },
+    { label: '#', class: 'number quiet minor', text: (r) => r.seq },
     { label: 'Time', class: 'quiet', text: (r) => moment(r.at) },
     { label: 'Who', class: 'strong', text: (r) => r.by.name || r.by.id || 'node' },
     { label: 'Through', text: (r) => r.by.via, node: (r) => badge(r.by.via) },
-    { label: 'Action', class: 'mono', text: (r) => r.action },
-    { label: 'Target', class: 'mono wrap', text: (r) => r.target },
+    { label: 'Action', class: 'mono lead', text: (r) => r.action },
+    { label: 'Target', class: 'mono wrap wide', text: (r) => r.target },
     { label: 'Address', class: 'mono quiet', text: (r) => r.by.address || '–' },
     { label: '', class: 'actions', text: () => 'x', node: (r) => h('div', { class: 'row end' }, button('Details', () => showRecord(r), { small: true })) },
   ], { key: (r) => r.seq, none: empty('No change yet', 'Every change of projects, keys, tokens and settings is recorded here, with who made it.') });

@@ -3,7 +3,7 @@ import { del, get, path, post, query } from '../api.js';
 import { clock, count, moment, plural, rate } from '../format.js';
 import { icon } from '../icons.js';
 import { poll } from '../live.js';
-import { badge, busy, button, card, confirm, empty, heading, pager, toast } from '../parts.js';
+import { badge, busy, button, card, confirm, empty, heading, toast } from '../parts.js';
 import { may } from '../session.js';
 import { tail } from '../tail.js';
 import { projectLink, projectOf } from './projects.js';

@@ -2,7 +2,7 @@ import { h } from '../dom.js';
 import { get, path, query } from '../api.js';
 import { bytes, count, rate } from '../format.js';
 import { poll } from '../live.js';
-import { badge, button, dialog, empty, field, form, pager, table } from '../parts.js';
+import { button, dialog, empty, field, form, pager, table } from '../parts.js';
 import { projectHead } from './project.js';
 import { projectLink, projectOf } from './projects.js';
 
@@ -50,12 +50,12 @@ export default function channelsPage({ project: id, signal }) {
   const pages = pager(() => again());
   const open = () => openChannel(id);
   const list = table([
-    { label: 'Channel', class: 'mono strong', text: (c) => c.name, link: (c) => projectLink(id, 'channels', c.name) },
+    { label: 'Channel', class: 'mono strong lead', text: (c) => c.name, link: (c) => projectLink(id, 'channels', c.name) },
     { label: 'Subscribers', class: 'number', text: (c) => count(c.subscribers), node: (c) => c.subscribers ? h('span', { class: 'live-number' }, count(c.subscribers)) : '0' },
     { label: 'Messages/s', class: 'number', text: (c) => rate(c.rate) },
     { label: 'Head offset', class: 'number', text: (c) => count(c.offset) },
     { label: 'Retained', class: 'number', text: (c) => count(Math.max(0, c.offset + 1 - c.earliest)) },
-    { label: 'Size', class: 'number quiet', text: (c) => bytes(c.bytes) },
+    { label: 'Size', class: 'number quiet minor', text: (c) => bytes(c.bytes) },
   ], {
     key: (c) => c.name, href: true,
     none: empty('No channel here', 'A channel begins with its first subscriber or message. Open one to watch it and publish to it.', button('Open a channel', open, { kind: 'primary' })),

@@ -46,7 +46,7 @@ export default function clusterPage({ signal }) {
   let leader = '';
   const leads = (m) => m.leader && m.name === leader;
   const nodes = table([
-    { label: 'Node', class: 'strong', text: (m) => m.name, title: (m) => m.id },
+    { label: 'Node', class: 'strong lead', text: (m) => m.name, title: (m) => m.id },
     { label: 'State', text: (m) => m.state, node: (m) => badge(m.state, m.state === 'alive' ? 'good' : 'bad') },
     { label: 'Role', text: (m) => leads(m) ? 'leader' : m.voter ? 'voter' : 'non-voter', node: (m) => leads(m) ? badge('leader', 'accent') : m.voter ? 'voter' : 'non-voter' },
     { label: 'Applied', class: 'number', text: (m) => count(m.appliedIndex) },
@@ -56,7 +56,7 @@ export default function clusterPage({ signal }) {
     { label: 'Disk used', class: 'number', text: (m) => m.diskUsed ? bytes(m.diskUsed) : '–' },
     { label: 'Disk free', class: 'number', text: (m) => m.diskFree ? bytes(m.diskFree) : '–' },
     { label: 'Version', class: 'quiet clip', text: (m) => m.version || '–' },
-    { label: 'Peer address', class: 'mono quiet', text: (m) => m.peerAddr || '–' },
+    { label: 'Peer address', class: 'mono quiet wide', text: (m) => m.peerAddr || '–' },
   ], { key: (m) => m.id });
   let warned = '';
 

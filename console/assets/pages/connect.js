@@ -4,10 +4,12 @@ import { card, copyButton } from '../parts.js';
 
 const endpoint = () => (location.protocol === 'https:' ? 'wss://' : 'ws://') + location.host;
 
-const snippets = {
-  JavaScript: (key) => `npm install @aptly-sdk/brook
+const installs = {
+  JavaScript: 'npm install @aptly-sdk/brook', React: 'npm install @aptly-sdk/brook', Go: 'go get github.com/aptly-cloud/go',
+};
 
-import Brook from '@aptly-sdk/brook';
+const snippets = {
+  JavaScript: (key) => `import Brook from '@aptly-sdk/brook';
 
 const client = new Brook({ apiKey: '${key}' });
 client.config.endpoint = '${endpoint()}';
@@ -21,9 +23,7 @@ client.onConnectivityChange((status) => {
 });
 
 await client.connect();`,
-  React: (key) => `npm install @aptly-sdk/brook
-
-import Brook from '@aptly-sdk/brook';
+  React: (key) => `import Brook from '@aptly-sdk/brook';
 import { BrookProvider, useConnection, useStream } from '@aptly-sdk/brook/react';
 import { useState } from 'react';
 
@@ -40,9 +40,7 @@ function News() {
 export default function App() {
   return <BrookProvider config={client}><News /></BrookProvider>;
 }`,
-  Go: () => `go get github.com/aptly-cloud/go
-
-client, err := aptly.NewClient(aptly.Config{
+  Go: () => `client, err := aptly.NewClient(aptly.Config{
 	APIKey:   os.Getenv("APTLY_SERVER_KEY"), // sk_…
 	Endpoint: "${endpoint()}",
 })
@@ -71,9 +69,12 @@ export function connectCard() {
   let chosen = 'JavaScript';
   let key = '';
   const code = h('pre', { class: 'code', tabIndex: 0 });
+  const install = h('p', {});
   const hint = h('p', { class: 'hint' });
   const show = () => {
     code.textContent = snippets[chosen](key || 'pk_…');
+    install.hidden = !installs[chosen];
+    fill(install, h('span', { class: 'hint' }, 'Install with '), h('code', {}, installs[chosen]));
     hint.textContent = chosen === 'Go' || chosen === 'curl'
       ? 'Publishes with a server key (sk_…): keep it out of web pages.'
       : 'Subscribes with the public key of this project, which may be in a web page.';
@@ -82,8 +83,8 @@ export function connectCard() {
   const choices = h('div', { class: 'segments', role: 'tablist', 'aria-label': 'Language' }, Object.keys(snippets).map((name) =>
     h('button', { type: 'button', role: 'tab', onclick: () => { chosen = name; show(); } }, name)));
   const node = card('How to connect', { id: 'connect', hint: h('span', {}, 'Endpoint ', h('code', {}, endpoint())) },
-    h('div', { class: 'row between' }, choices, copyButton(() => code.textContent.replace(/^(npm|go) .*\n\n/, ''), 'Copy', 'the code')),
-    code, hint);
+    h('div', { class: 'row between' }, choices, copyButton(() => code.textContent, 'Copy', 'the code')),
+    install, code, hint);
   show();
   return {
     node,

@@ -53,13 +53,13 @@ export default function connectionsPage({ project, search, signal }) {
   }
 
   const list = table([
-    { label: 'Address', class: 'mono strong', text: (c) => c.address, title: (c) => c.id },
+    { label: 'Address', class: 'mono strong lead', text: (c) => c.address, title: (c) => c.id },
     { label: 'Key', text: (c) => [name(c.keyId), keys.get(c.keyId)?.expiresAt].join(), node: (c) => h('span', { class: 'row' }, name(c.keyId), keys.get(c.keyId)?.expiresAt ? badge('ending', 'warn') : null) },
-    { label: 'Origin', class: 'wrap', text: (c) => c.origin || 'none' },
+    { label: 'Origin', class: 'wrap wide', text: (c) => c.origin || 'none' },
     { label: 'Node', text: (c) => c.node },
     { label: 'Since', class: 'quiet', text: (c) => ago(c.since), title: (c) => moment(c.since) },
     {
-      label: 'Channels', class: 'wrap', text: (c) => c.channels.length > 3 ? `${c.channels.slice(0, 3).join(', ')} and ${c.channels.length - 3} more` : c.channels.join(', ') || 'none',
+      label: 'Channels', class: 'wrap wide', text: (c) => c.channels.length > 3 ? `${c.channels.slice(0, 3).join(', ')} and ${c.channels.length - 3} more` : c.channels.join(', ') || 'none',
       title: (c) => c.channels.slice(0, 50).join('\n'),
     },
     { label: 'State', text: (c) => c.state + c.behind, node: (c) => c.state === 'live' ? badge('live', 'good') : badge(`${count(c.behind)} behind`, 'warn') },

@@ -77,9 +77,9 @@ export function keysCard(refresh) {
     !key.expiresAt && button('Rotate', () => rotateKey(key, refresh), { small: true }),
     button('Revoke', () => revokeKey(key, refresh), { small: true, kind: 'danger' }));
   const list = table([
-    { label: 'Name', class: 'strong', text: (k) => [k.name, k.kind, k.expiresAt].join(), node: (k) => h('span', { class: 'row' }, k.name, badge(k.kind, k.kind === 'server' ? 'accent' : '')) },
+    { label: 'Name', class: 'strong lead', text: (k) => [k.name, k.kind, k.expiresAt].join(), node: (k) => h('span', { class: 'row' }, k.name, badge(k.kind, k.kind === 'server' ? 'accent' : '')) },
     {
-      label: 'Key', class: 'mono', text: (k) => k.key ?? k.prefix,
+      label: 'Key', class: 'mono wide', text: (k) => k.key ?? k.prefix,
       node: (k) => k.key ? h('span', { class: 'secret' }, h('code', { class: 'clip' }, k.key), copyButton(k.key, '', 'the public key')) : h('code', { class: 'quiet' }, k.prefix + '…'),
     },
     {

@@ -1,8 +1,7 @@
 import { h, fill, setText } from '../dom.js';
 import { all, del, patch, path } from '../api.js';
-import { count } from '../format.js';
 import { poll } from '../live.js';
-import { badge, busy, button, card, confirm, dialog, field, form, heading, tabs, toast } from '../parts.js';
+import { button, card, confirm, dialog, field, form, heading, tabs, toast } from '../parts.js';
 import { may } from '../session.js';
 import { accessCard } from './access.js';
 import { connectCard } from './connect.js';

@@ -33,10 +33,10 @@ async function createProject() {
 export default function projectsPage({ signal }) {
   const create = may('operator') && button('New project', createProject, { kind: 'primary', iconName: 'plus' });
   const list = table([
-    { label: 'Project', class: 'strong', text: (p) => p.name, link: (p) => projectLink(p.id) },
+    { label: 'Project', class: 'strong lead', text: (p) => p.name, link: (p) => projectLink(p.id) },
     { label: 'Public key', class: 'mono quiet', text: (p) => p.keys.find((k) => k.kind === 'public')?.prefix.concat('…') ?? 'none' },
     { label: 'Keys', class: 'number', text: (p) => p.keys.length },
-    { label: 'Allowed origins', class: 'wrap', text: (p) => p.allowedOrigins.join(', ') || (p.allowNativeClients ? 'native clients only' : 'none: browsers are refused') },
+    { label: 'Allowed origins', class: 'wrap wide', text: (p) => p.allowedOrigins.join(', ') || (p.allowNativeClients ? 'native clients only' : 'none: browsers are refused') },
     { label: 'Created', class: 'quiet', text: (p) => moment(p.createdAt) },
   ], {
     key: (p) => p.id,

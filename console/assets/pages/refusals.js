@@ -22,11 +22,10 @@ export default function refusalsPage({ project, search, signal }) {
   const list = table([
     { label: 'Time', class: 'mono quiet', text: (r) => clock(r.at).slice(0, 8), title: (r) => moment(r.at) },
     { label: 'Code', text: (r) => r.code, node: (r) => badge(r.code, 'bad') },
-    { label: 'Why', class: 'strong why', text: (r) => r.detail || r.reason },
-    { label: 'Origin', class: 'wrap', text: (r) => r.origin || 'none' },
+    { label: 'Why', class: 'strong why lead', text: (r) => r.detail || r.reason },
+    { label: 'From', class: 'wrap wide', text: (r) => [r.address, r.origin].join(' '), node: (r) => h('span', { class: 'from' }, h('span', { class: 'mono' }, r.address), r.origin && h('span', { class: 'hint' }, r.origin)) },
     { label: 'Key', text: (r) => keys.get(r.keyId)?.name ?? r.keyPrefix ?? '', node: (r) => keys.get(r.keyId)?.name ?? (r.keyPrefix ? h('code', {}, r.keyPrefix + '…') : '–') },
     { label: 'What', class: 'wrap', text: (r) => [r.action, r.channel].filter(Boolean).join(' ') || r.via },
-    { label: 'Address', class: 'mono', text: (r) => r.address },
     { label: 'Node', class: 'quiet', text: (r) => r.node },
   ], { key: (r) => [r.node, r.at, r.seq, r.address, r.code, r.channel].join(), none: empty('Nothing was refused', 'Each refused connection, publish and subscription appears here with the rule that refused it. Every node remembers its last 1,000.') });
   const again = poll(signal, 2000, async () => {

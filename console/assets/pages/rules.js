@@ -1,5 +1,5 @@
 // Channel rules: how long messages are kept, and where a new subscriber begins.
-import { h, fill, setText } from '../dom.js';
+import { h, setText } from '../dom.js';
 import { patch, path } from '../api.js';
 import { busy, button, card, iconButton, select, toast } from '../parts.js';
 import { icon } from '../icons.js';

@@ -38,7 +38,7 @@ export default function tokensPage({ signal }) {
     again();
   }
   const list = table([
-    { label: 'Name', class: 'strong', text: (t) => t.name + (t.id === session.id), node: (t) => h('span', { class: 'row' }, t.name, t.id === session.id && badge('this session', 'good')) },
+    { label: 'Name', class: 'strong lead', text: (t) => t.name + (t.id === session.id), node: (t) => h('span', { class: 'row' }, t.name, t.id === session.id && badge('you', 'good')) },
     { label: 'Role', text: (t) => t.role, node: (t) => badge(t.role, t.role === 'owner' ? 'accent' : '') },
     { label: 'Created', class: 'quiet', text: (t) => moment(t.createdAt) },
     { label: 'Last used', class: 'quiet', text: (t) => ago(t.lastUsedAt), title: (t) => moment(t.lastUsedAt) },

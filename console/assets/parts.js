@@ -236,7 +236,8 @@ export function pager(onmove) {
   const back = button('Previous', () => { cursor = before.pop(); onmove(); }, { small: true });
   const forth = button('Next', () => { before.push(cursor); cursor = next; onmove(); }, { small: true });
   const label = h('span', { class: 'hint' });
-  const node = h('div', { class: 'pager' }, label, h('div', { class: 'row' }, back, forth));
+  const turns = h('div', { class: 'row' }, back, forth);
+  const node = h('div', { class: 'pager' }, label, turns);
   return {
     node,
     cursor: () => cursor,
@@ -245,7 +246,7 @@ export function pager(onmove) {
       next = following;
       back.disabled = before.length === 0;
       forth.disabled = !next;
-      node.hidden = back.disabled && forth.disabled && !text;
+      turns.hidden = back.disabled && forth.disabled;
       setText(label, text);
     },
   };

@@ -231,7 +231,11 @@ try {
     await guest.close();
   });
 
-  await step('pictures', page, () => photograph(browser, office, node(0), project, channelName.slice(0, 90)));
+  await step('pictures', page, async () => {
+    await go(`#/projects/${project}/channels/news`); // so that somebody is connected
+    await sees(page, '.badge', 'live');
+    await photograph(browser, office, node(0), project, channelName.slice(0, 90));
+  });
 
   const other = await browser.newContext();
   const elsewhere = await other.newPage();

@@ -6,6 +6,7 @@ import { shots } from './browser.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const devices = { desk: { width: 1280, height: 900 }, phone: { width: 390, height: 844 } };
+const tallest = 4000; // pixels of a picture: lists go on for ever
 const rules = { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'] };
 
 // examine returns what is wrong with the page that is shown.
@@ -31,7 +32,9 @@ export async function photograph(browser, office, base, project, channel) {
       await page.setViewportSize(viewport);
       for (const colorScheme of ['light', 'dark']) {
         await page.emulateMedia({ colorScheme });
-        await page.screenshot({ path: `${shots}${name}-${device}-${colorScheme}.png`, fullPage: true });
+        const tall = await page.evaluate(() => document.documentElement.scrollHeight);
+        const clip = { x: 0, y: 0, width: viewport.width, height: Math.min(tall, tallest) };
+        await page.screenshot({ path: `${shots}${name}-${device}-${colorScheme}.png`, fullPage: true, clip });
         if (device === 'desk') wrong.push(...(await examine(page)).map((what) => `${name}, ${colorScheme}: ${what}`));
       }
       const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);

@@ -52,6 +52,14 @@ func TestFeatureLevelIsThatOfTheOldestMember(t *testing.T) {
 	upgraded := tc.start("node3", 3, "node3")
 	tc.ready()
 	tc.expectLevel(2)
+	eventually(t, func() error {
+		for _, node := range tc.others(upgraded) {
+			if got := node.identity.read().Peers[upgraded.id].Feature; got != 3 {
+				return fmt.Errorf("%s remembers %d of it", node.cfg.NodeName, got)
+			}
+		}
+		return nil
+	})
 	upgraded.stop(t)
 	tc.expectLevel(2)
 

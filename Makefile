@@ -6,7 +6,7 @@ LDFLAGS  := -s -w -X github.com/aptlyd/aptlyd/node.Version=$(VERSION)
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 20s
 
-.PHONY: build run cluster test race fuzz lint bench peers check sdk clean
+.PHONY: build run cluster test race fuzz lint bench peers check sdk clean torture planted
 
 ## build: compile bin/aptlyd and bin/aptly-bench
 build:
@@ -33,6 +33,15 @@ race: build sdk
 ## fuzz: each fuzz target for FUZZTIME
 fuzz:
 	@FUZZTIME=$(FUZZTIME) ./hack/fuzz.sh
+
+## torture: break clusters of three and of five nodes by twenty seeds (some half an hour; root for disks and networks)
+torture:
+	$(GO) test ./test/torture -run TestTorture -count 1 -timeout 60m -v -seed 1 -seeds 10 -duration 60s -nodes 3
+	$(GO) test ./test/torture -run TestTorture -count 1 -timeout 60m -v -seed 101 -seeds 10 -duration 60s -nodes 5
+
+## planted: show that the torturer finds bugs that are planted
+planted:
+	APTLYD_LONG=1 $(GO) test ./test/torture -run TestPlanted -count 1 -timeout 30m -v
 
 ## lint: go vet and golangci-lint
 lint:

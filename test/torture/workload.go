@@ -186,11 +186,12 @@ func (p *poster) run() {
 			}
 			messages = append(messages, e)
 		}
-		// What may not have happened is tried again, elsewhere, if its id allows it.
+		// What may not have happened is tried again, elsewhere, if its id allows it;
+		// and now and then what has happened, too.
 		for tries := 0; tries < 8 && len(messages) > 0; tries++ {
 			again := messages[:0]
 			for _, e := range p.post(p.pick(p.random), messages) {
-				if e.Outcome != OK && e.ID != "" {
+				if e.ID != "" && (e.Outcome != OK || p.random.IntN(20) == 0) {
 					again = append(again, Event{Kind: Publish, Channel: e.Channel, Tag: e.Tag, ID: e.ID})
 				}
 			}

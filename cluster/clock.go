@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// maxClockSkew is how far a leader's clock may be off the median of the others.
+// maxClockSkew is how far a leader's clock may be off the median of all.
 // Time is what messages and keys expire by, and stamps never go back: a leader a
 // day ahead would expire everything for good.
 const maxClockSkew = 5 * time.Second
@@ -23,29 +23,28 @@ func (c *Cluster) trustClock(ctx context.Context) error {
 	if !ok || skew.Abs() <= maxClockSkew {
 		return nil
 	}
-	err := fmt.Errorf("its clock is %s off the other nodes' median", skew.Round(time.Millisecond))
+	err := fmt.Errorf("its clock is %s off the nodes' median", skew.Round(time.Millisecond))
 	if transfer := c.TransferLeadership(ctx); transfer != nil {
 		return fmt.Errorf("%w, and leadership could not be handed over: %w", err, transfer)
 	}
 	return err
 }
 
-// clockSkew is how far this node's clock is ahead of the median of the others.
+// clockSkew is how far this node's clock is ahead of the median of all clocks, its
+// own among them: with three nodes, one that is off must not make the other two
+// distrust themselves. Of two medians the nearer counts.
 func clockSkew(nodes map[string]leaderHeard, self string, now time.Time) (time.Duration, bool) {
-	var offsets []int64
+	offsets := []int64{0} // its own
 	for node, h := range nodes {
 		if node == self || h.Silent || time.Duration(h.Age)*time.Millisecond > reachableFor {
 			continue
 		}
 		offsets = append(offsets, wallMillis(now)-(h.Clock+h.Age))
 	}
-	if len(offsets) < 2 {
+	if len(offsets) < 3 {
 		return 0, false
 	}
 	slices.Sort(offsets)
-	middle := offsets[len(offsets)/2]
-	if len(offsets)%2 == 0 {
-		middle = (middle + offsets[len(offsets)/2-1]) / 2
-	}
-	return time.Duration(middle) * time.Millisecond, true
+	lower, upper := offsets[(len(offsets)-1)/2], offsets[len(offsets)/2]
+	return time.Duration(max(lower, min(upper, 0))) * time.Millisecond, true
 }

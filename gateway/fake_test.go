@@ -600,7 +600,8 @@ func (b *fakeBroker) Channels(_ context.Context, q ChannelQuery) ([]ChannelStatu
 }
 
 func (b *fakeBroker) History(context.Context, int) (History, error) {
-	return History{StepSeconds: 10, Series: HistorySeries{Connections: []Reading{1, Reading(math.NaN())}}}, nil
+	steps := []Reading{1, Reading(math.NaN())}
+	return History{StepSeconds: 10, Series: HistorySeries{steps, steps, steps, steps, steps, steps, steps}}, nil
 }
 
 func (b *fakeBroker) KeyConnections(_ context.Context, project string) (map[string]int, error) {
@@ -624,5 +625,5 @@ func (b *fakeBroker) RemoveMember(_ context.Context, name string) error {
 }
 
 func (b *fakeBroker) Status(context.Context) (Status, error) {
-	return Status{Node: b.NodeName(), Version: "test", Leader: b.NodeName(), Term: 1, Members: []MemberStatus{}}, nil
+	return Status{Node: b.NodeName(), Version: "test", Leader: b.NodeName(), Term: 1, Members: []MemberStatus{{Name: b.NodeName(), State: "alive", Voter: true, Leader: true}}}, nil
 }

@@ -1,0 +1,266 @@
+package gateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// openAPI is docs/openapi.yaml, as far as these tests look at it.
+type openAPI struct {
+	t    *testing.T
+	root map[string]any
+}
+
+func readOpenAPI(t *testing.T) openAPI {
+	t.Helper()
+	raw, err := os.ReadFile("../docs/openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := openAPI{t: t}
+	if err := yaml.Unmarshal(raw, &d.root); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// at walks down names; a $ref on the way is followed. It returns nil where a name
+// is missing.
+func (d openAPI) at(node any, names ...string) any {
+	for i := 0; ; i++ {
+		object, _ := node.(map[string]any)
+		if ref, found := object["$ref"].(string); found {
+			if node = d.at(d.root, strings.Split(strings.TrimPrefix(ref, "#/"), "/")...); node == nil {
+				d.t.Errorf("%s leads nowhere", ref)
+				return nil
+			}
+			object, _ = node.(map[string]any)
+		}
+		if i == len(names) {
+			return node
+		}
+		if node = object[names[i]]; node == nil {
+			return nil
+		}
+	}
+}
+
+func (d openAPI) operation(method, path string) any {
+	return d.at(d.root, "paths", path, strings.ToLower(method))
+}
+
+// answer is the schema of what an operation answers with a status.
+func (d openAPI) answer(operation any, status int) any {
+	response := d.at(operation, "responses", fmt.Sprint(status))
+	if response == nil {
+		response = d.at(operation, "responses", "default")
+	}
+	return d.at(response, "content", "application/json", "schema")
+}
+
+// faults says where a value differs from a schema.
+func (d openAPI) faults(schema, value any, where string) []string {
+	object, _ := d.at(schema).(map[string]any)
+	if options, found := object["anyOf"].([]any); found {
+		for _, option := range options {
+			if len(d.faults(option, value, where)) == 0 {
+				return nil
+			}
+		}
+		return []string{where + " is none of what it may be"}
+	}
+	var faults []string
+	if allowed := listOf(object["type"]); len(allowed) > 0 && !slices.Contains(allowed, kindOf(value)) &&
+		(kindOf(value) != "integer" || !slices.Contains(allowed, "number")) {
+		return []string{fmt.Sprintf("%s is a %s, not %v", where, kindOf(value), allowed)}
+	}
+	if enum, found := object["enum"].([]any); found && !slices.Contains(enum, value) {
+		faults = append(faults, fmt.Sprintf("%s is %v, none of %v", where, value, enum))
+	}
+	switch value := value.(type) {
+	case []any:
+		for i, item := range value {
+			faults = append(faults, d.faults(object["items"], item, fmt.Sprintf("%s[%d]", where, i))...)
+		}
+	case map[string]any:
+		known, _ := object["properties"].(map[string]any)
+		for _, name := range listOf(object["required"]) {
+			if _, found := value[name]; !found {
+				faults = append(faults, where+"."+name+" is missing")
+			}
+		}
+		for name, field := range value {
+			if schema, found := known[name]; found {
+				faults = append(faults, d.faults(schema, field, where+"."+name)...)
+			} else if object["additionalProperties"] == false {
+				faults = append(faults, where+"."+name+" is not documented")
+			}
+		}
+	}
+	return faults
+}
+
+func listOf(v any) []string {
+	switch v := v.(type) {
+	case string:
+		return []string{v}
+	case []any:
+		list := make([]string, len(v))
+		for i, item := range v {
+			list[i] = fmt.Sprint(item)
+		}
+		return list
+	}
+	return nil
+}
+
+// kindOf names the JSON type of a decoded value as schemas do.
+func kindOf(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "null"
+	case bool:
+		return "boolean"
+	case string:
+		return "string"
+	case float64:
+		if v == math.Trunc(v) {
+			return "integer"
+		}
+		return "number"
+	case []any:
+		return "array"
+	}
+	return "object"
+}
+
+func TestOpenAPIListsEveryRoute(t *testing.T) {
+	d := readOpenAPI(t)
+	h := newHarness(t, "portable")
+	documented := make(map[string]bool)
+	for path, operations := range d.root["paths"].(map[string]any) {
+		for method := range operations.(map[string]any) {
+			documented[strings.ToUpper(method)+" "+path] = true
+		}
+	}
+	for _, route := range h.server.adminRoutes() {
+		path := "/admin/v1" + route.path
+		operation := d.operation(route.method, path)
+		if role := d.at(operation, "x-role"); role != string(route.needs) {
+			t.Errorf("%s %s takes a %s, documented is %v", route.method, path, route.needs, role)
+		}
+		delete(documented, route.method+" "+path)
+	}
+	for route := range documented {
+		method, path, _ := strings.Cut(route, " ")
+		if strings.HasPrefix(path, "/admin/") {
+			t.Errorf("%s is documented and does not exist", route)
+		} else if res, _ := h.do(method, path, ""); res.StatusCode == http.StatusNotFound || res.StatusCode == http.StatusMethodNotAllowed {
+			t.Errorf("%s: %s", route, res.Status)
+		}
+	}
+}
+
+func TestOpenAPINamesWhatBodiesHold(t *testing.T) {
+	d := readOpenAPI(t)
+	for route, shape := range map[string]*objectShape{
+		"POST /admin/v1/tokens":                                 &newAdminTokenShape,
+		"POST /admin/v1/projects":                               &newProjectShape,
+		"PATCH /admin/v1/projects/{id}":                         &projectShape,
+		"POST /admin/v1/projects/{id}/keys":                     &newKeyShape,
+		"POST /admin/v1/keys/{id}/rotate":                       &rotateShape,
+		"POST /admin/v1/origins/check":                          &originCheckShape,
+		"POST /admin/v1/projects/{id}/channels/{name}/messages": &operatorPostShape,
+		"PATCH /admin/v1/settings":                              &settingsShape,
+		"POST /console/session":                                 &signInShape,
+		"POST /realtime":                                        &postShape,
+		"POST /realtime/batch":                                  &batchShape,
+	} {
+		method, path, _ := strings.Cut(route, " ")
+		wantNames(t, d, route, d.at(d.operation(method, path), "requestBody", "content", "application/json", "schema"), shape)
+	}
+	for name, shape := range map[string]*objectShape{"Rule": &ruleShape, "Access": &accessShape, "Quotas": &quotasShape} {
+		wantNames(t, d, name, d.at(d.root, "components", "schemas", name), shape)
+	}
+}
+
+func wantNames(t *testing.T, d openAPI, what string, schema any, shape *objectShape) {
+	t.Helper()
+	properties, _ := d.at(schema, "properties").(map[string]any)
+	got := slices.Sorted(maps.Keys(properties))
+	if want := slices.Sorted(slices.Values(shape.names)); !slices.Equal(got, want) {
+		t.Errorf("%s takes %v, documented are %v", what, want, got)
+	}
+}
+
+func TestOpenAPIDescribesAnswers(t *testing.T) {
+	d := readOpenAPI(t)
+	h := newHarness(t, "portable")
+	h.fill("news", 3)
+	h.open(h.secret).subscribe("news", "")
+	key := h.broker.Keys(testProject)[0].ID
+	project := "/projects/" + testProject
+	rules := `{"rules":[{"pattern":"a","initial":{"last":5}},{"pattern":"b","initial":"live"}],` +
+		`"access":{"subscribe":["a"],"publish":[{"pattern":"b","rate":0.5,"burst":2}]},"quotas":{"publishRate":1.5}}`
+	for _, call := range []struct{ method, route, path, body string }{
+		{"POST", "/tokens", "/tokens", `{"name":"ada","role":"viewer"}`},
+		{"POST", "/projects", "/projects", `{"name":"shop"}`},
+		{"PATCH", "/projects/{id}", project, rules},
+		{"POST", "/projects/{id}/keys", project + "/keys", `{"kind":"server"}`},
+		{"POST", "/keys/{id}/rotate", "/keys/" + key + "/rotate", `{"overlap":"1h"}`},
+		{"POST", "/projects/{id}/console-token", project + "/console-token", ""},
+		{"POST", "/origins/check", "/origins/check", `{"rules":["x","*"],"origin":"https://a.example"}`},
+		{"POST", "/projects/{id}/channels/{name}/messages", project + "/channels/news/messages", `{"message":1,"id":"x"}`},
+		{"PATCH", "/settings", "/settings", `{"maxBytes":2000000}`},
+		{"GET", "/whoami", "/whoami", ""},
+		{"GET", "/tokens", "/tokens", ""},
+		{"GET", "/audit", "/audit", ""},
+		{"GET", "/projects", "/projects", ""},
+		{"GET", "/projects/{id}", project, ""},
+		{"GET", "/keys/{id}/connections", "/keys/" + key + "/connections", ""},
+		{"GET", "/connections", "/connections", ""},
+		{"GET", "/projects/{id}/channels", project + "/channels", ""},
+		{"GET", "/projects/{id}/channels/{name}/messages", project + "/channels/news/messages", ""},
+		{"GET", "/refusals", "/refusals", ""},
+		{"GET", "/settings", "/settings", ""},
+		{"GET", "/metrics/history", "/metrics/history", ""},
+		{"GET", "/status", "/status", ""},
+		{"GET", "/projects/{id}", "/projects/none", ""},
+	} {
+		status, answer := h.admin(call.method, call.path, call.body)
+		d.check(call.method+" /admin/v1"+call.route, status, answer)
+	}
+	for _, call := range []struct{ method, path, body string }{
+		{"POST", "/realtime", `{"channel":"news","message":1}`},
+		{"POST", "/realtime", `{"channel":"news"}`},
+		{"POST", "/realtime/batch", `{"messages":[{"channel":"news","message":1},{"channel":"","message":1}]}`},
+		{"GET", "/realtime/history?channel=news", ""},
+	} {
+		res, answer := h.do(call.method, call.path, call.body, "x-api-key", h.secret, "Content-Type", "application/json")
+		path, _, _ := strings.Cut(call.path, "?")
+		d.check(call.method+" "+path, res.StatusCode, answer)
+	}
+}
+
+func (d openAPI) check(route string, status int, answer map[string]any) {
+	d.t.Helper()
+	method, path, _ := strings.Cut(route, " ")
+	schema := d.answer(d.operation(method, path), status)
+	if schema == nil {
+		d.t.Errorf("%s answers %d, of which nothing is documented", route, status)
+		return
+	}
+	for _, fault := range d.faults(schema, answer, "the answer") {
+		shown, _ := json.Marshal(answer)
+		d.t.Errorf("%s, %d: %s in %.300s", route, status, fault, shown)
+	}
+}

@@ -20,6 +20,7 @@ type Fanout struct {
 	Publishers  int           // publishing connections to each server, which share the channels
 	Rate        float64       // messages per second over all channels; 0 publishes as fast as Window allows
 	Window      int           // messages of a channel that not all subscribers have; without any, that are not acknowledged
+	Pending     int           // messages of all channels that are not acknowledged; 0 is as many as their windows allow
 	Size        int           // bytes of payload, at least MinSize
 	Duration    time.Duration // for which is published
 	InFlight    int           // clients that connect at a time
@@ -39,6 +40,8 @@ func (f Fanout) Validate() error {
 		return errors.New("rate: must not be negative")
 	case f.Window < 1:
 		return errors.New("window: at least one")
+	case f.Pending < 0:
+		return errors.New("pending: must not be negative")
 	case f.Size < MinSize:
 		return fmt.Errorf("size: at least %d bytes", MinSize)
 	case f.Duration <= 0:
@@ -214,17 +217,24 @@ func (r *fanoutRun) settled() bool {
 	return answered && r.report.Delivered >= r.published*uint64(r.Subscribers)
 }
 
-// publishAll fills every window.
+// publishAll fills every window, but for what Pending holds back. Channels take turns
+// over its calls.
 func (r *fanoutRun) publishAll(end time.Time) {
-	for _, st := range r.streams {
+	for range r.streams {
+		st := r.streams[r.turn]
 		for r.room(st) {
 			now := time.Now()
-			if now.After(end) {
+			if r.full() || now.After(end) {
 				return
 			}
 			r.publish(st, now)
 		}
+		r.turn = (r.turn + 1) % len(r.streams)
 	}
+}
+
+func (r *fanoutRun) full() bool {
+	return r.Pending > 0 && r.published-r.acknowledged-r.report.Refused >= uint64(r.Pending)
 }
 
 // publishDue publishes what is due by now and returns when the next one is.

@@ -70,6 +70,8 @@ func percentile(sorted []time.Duration, p int) float64 {
 func BenchmarkShrink(b *testing.B) {
 	b.Run("2GiB/channels=1000", func(b *testing.B) { benchmarkShrink(b, 2<<30, 1000, 1<<10) })
 	b.Run("96MiB/channels=100000", func(b *testing.B) { benchmarkShrink(b, 96<<20, 100_000, 256) })
+	// Chunks of one message each.
+	b.Run("2GiB/channels=100000", func(b *testing.B) { benchmarkShrink(b, 2<<30, 100_000, 2<<10) })
 }
 
 func benchmarkShrink(b *testing.B, total, channels, size int) {

@@ -25,7 +25,7 @@ type Config struct {
 	Logger *slog.Logger
 
 	// FlushEvery is the longest time that an applied entry is only in memory
-	// (and in the Raft log). Default 1 s.
+	// (and in the Raft log). Default 5 s.
 	FlushEvery time.Duration
 	// FlushBytes is how much waits in memory before it is flushed without
 	// waiting for FlushEvery. Default 64 MiB.
@@ -51,7 +51,7 @@ func (c *Config) complete() error {
 		return errors.New("fsm: Config.Logger is nil")
 	}
 	if c.FlushEvery <= 0 {
-		c.FlushEvery = time.Second
+		c.FlushEvery = 5 * time.Second
 	}
 	if c.FlushBytes <= 0 {
 		c.FlushBytes = 64 << 20

@@ -16,7 +16,7 @@ import (
 const (
 	sweepShare = 50
 	sweepLeast = 2 * time.Millisecond
-	sweepMost  = 50 * time.Millisecond
+	sweepMost  = 100 * time.Millisecond
 	sweepRest  = 2
 	sweepPause = 1000 // ms
 )

@@ -41,6 +41,7 @@ func newBroadcast(t *target, use, short string, defaults bench.Fanout) *cobra.Co
 	flags.IntVar(&load.Publishers, "publishers", defaults.Publishers, "publishing connections to each node, which share the channels")
 	flags.Float64Var(&load.Rate, "rate", defaults.Rate, "messages per second over all channels; 0 publishes as fast as --window allows")
 	flags.IntVar(&load.Window, "window", defaults.Window, "messages of a channel that not all subscribers have; without any, that are not acknowledged")
+	flags.IntVar(&load.Pending, "pending", defaults.Pending, "messages of all channels that are not acknowledged; 0 is as many as --window allows")
 	flags.IntVar(&load.Size, "size", 128, fmt.Sprintf("bytes of payload, at least %d", bench.MinSize))
 	flags.DurationVar(&load.Duration, "duration", defaults.Duration, "how long to publish")
 	flags.IntVar(&load.InFlight, "in-flight", 200, "clients that connect at a time")

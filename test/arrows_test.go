@@ -27,7 +27,7 @@ var arrows = map[string]struct {
 	"bench/aptly-bench": {imports: []string{"bench"}},
 	"test":              {},
 	"test/lab":          {},
-	"test/console": {},
+	"test/console":      {},
 	"test/torture":      {imports: []string{"bench", "client", "test/lab"}},
 }
 

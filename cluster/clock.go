@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,6 +22,7 @@ func (c *Cluster) trustClock(ctx context.Context) error {
 		skew, ok = clockSkew(last.Nodes, c.id, at)
 	}
 	if !ok || skew.Abs() <= maxClockSkew {
+		c.clock.set(now)
 		return nil
 	}
 	err := fmt.Errorf("its clock is %s off the nodes' median", skew.Round(time.Millisecond))
@@ -28,6 +30,27 @@ func (c *Cluster) trustClock(ctx context.Context) error {
 		return fmt.Errorf("%w, and leadership could not be handed over: %w", err, transfer)
 	}
 	return err
+}
+
+// steadyClock is the wall clock as of when nobody contradicted it, and what has
+// passed since by the monotonic one. A leader stamps by it: should somebody set the
+// wall clock a day ahead, the others are asked before anything is stamped so.
+type steadyClock struct{ last atomic.Pointer[reading] }
+
+// reading is what the wall clock said, in Unix ms.
+type reading struct {
+	at   time.Time
+	wall int64
+}
+
+func (c *steadyClock) set(now time.Time) { c.last.Store(&reading{now, wallMillis(now)}) }
+
+func (c *steadyClock) millis(now time.Time) int64 {
+	r := c.last.Load()
+	if r == nil {
+		return wallMillis(now)
+	}
+	return r.wall + now.Sub(r.at).Milliseconds()
 }
 
 // clockSkew is how far this node's clock is ahead of the median of all clocks, its

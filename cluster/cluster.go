@@ -40,6 +40,7 @@ type Cluster struct {
 
 	// sure: this node leads and has applied everything committed before its term.
 	sure     atomic.Bool
+	clock    steadyClock
 	changing sync.Mutex // held while the configuration is changed
 	forming  sync.Mutex // held while a first configuration is taken on
 
@@ -151,6 +152,7 @@ func (c *Cluster) open(machine Machine) error {
 			nudges.nudge(index, term)
 		}
 	})
+	c.stage.wall = c.clock.millis
 	c.standings.run = c.standing
 	c.fresh = newFreshness(c.applier, c.askReadIndex)
 	server := &rpcServer{submit: c.stage.submit, call: c.answer, receive: cfg.Receive}

@@ -149,6 +149,23 @@ func TestASilenceOutlivesTheLeader(t *testing.T) {
 	}
 }
 
+func TestClockIsTrustedBeforeItStamps(t *testing.T) {
+	var c steadyClock
+	now := time.Now()
+	if got := c.millis(now); got != now.UnixMilli() {
+		t.Errorf("at first it says %d, not %d", got, now.UnixMilli())
+	}
+	// Since it was last found right somebody has set the wall clock.
+	c.last.Store(&reading{now, 1_000_000})
+	if got := c.millis(now.Add(2 * time.Second)); got != 1_002_000 {
+		t.Errorf("it follows a clock that was set: %d", got)
+	}
+	c.set(now)
+	if got := c.millis(now.Add(2 * time.Second)); got != now.UnixMilli()+2000 {
+		t.Errorf("found right again it says %d, not %d", got, now.UnixMilli()+2000)
+	}
+}
+
 func TestClockSkew(t *testing.T) {
 	now := time.UnixMilli(1_000_000)
 	node := func(clock, age int64) leaderHeard { return leaderHeard{report: report{Clock: clock}, Age: age} }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -76,23 +77,31 @@ func TestKilledLeaderLosesNothing(t *testing.T) {
 	c := startCluster(t, 3)
 	l := startLoad(t, c, 10, 500)
 	l.await(500)
-	lead := leader(t, c)
-	l.watch()
-	if err := c.Kill(lead); err != nil {
-		t.Fatal(err)
+	var pauses []time.Duration
+	for range rounds(t, 1, 20) {
+		lead := leader(t, c)
+		l.watch()
+		if err := c.Kill(lead); err != nil {
+			t.Fatal(err)
+		}
+		l.await(1000)
+		pauses = append(pauses, l.pause())
+		if err := c.Restart(within(t, deadline), lead); err != nil {
+			t.Fatal(err)
+		}
+		l.await(500)
 	}
-	l.await(1000)
-	t.Logf("longest pause between acknowledgements: %v", l.pause())
-	// Promised, so asserted: publishing resumes within three seconds.
-	if pause := l.pause(); pause > 3*time.Second {
-		t.Errorf("publishing resumed after %v", pause)
-	}
-	if err := c.Restart(within(t, deadline), lead); err != nil {
-		t.Fatal(err)
-	}
-	l.await(500)
 	l.end()
 	l.check()
+	slices.Sort(pauses)
+	t.Logf("longest pauses between acknowledgements: %v", pauses)
+	// Promised, so asserted.
+	if longest := pauses[len(pauses)-1]; longest > 3*time.Second {
+		t.Errorf("publishing resumed after %v", longest)
+	}
+	if median := pauses[len(pauses)/2]; len(pauses) >= 20 && median > 1500*time.Millisecond {
+		t.Errorf("half of the time publishing resumed after %v", median)
+	}
 }
 
 func TestKillingAllNodesLosesNothing(t *testing.T) {
@@ -204,23 +213,31 @@ func TestRevokedKeyIsDeadEverywhereWithinASecond(t *testing.T) {
 
 func TestDrainedNodeLosesNoPublish(t *testing.T) {
 	c := startCluster(t, 3)
-	l := startLoad(t, c, 10, 300)
-	l.await(300)
-	for range c.Len() {
+	l := startLoad(t, c, 10, 500)
+	l.await(500)
+	var pauses []time.Duration
+	for range rounds(t, c.Len(), 20) {
 		lead := leader(t, c)
 		l.watch()
 		stopping := time.Now()
 		if err := c.Stop(within(t, 15*time.Second), lead); err != nil {
 			t.Fatal(err) // exit 0 within 15 s is promised
 		}
-		l.await(300)
-		t.Logf("%s stopped in %v; longest pause %v", c.Name(lead), time.Since(stopping), l.pause())
+		t.Logf("%s stopped in %v", c.Name(lead), time.Since(stopping))
+		l.await(500)
+		pauses = append(pauses, l.pause())
 		if err := c.Restart(within(t, deadline), lead); err != nil {
 			t.Fatal(err)
 		}
 	}
 	l.end()
 	l.check()
+	slices.Sort(pauses)
+	t.Logf("longest pauses between acknowledgements: %v", pauses)
+	// Promised, so asserted, but not of a machine that was busy once.
+	if median := pauses[len(pauses)/2]; median > 500*time.Millisecond {
+		t.Errorf("publishing paused for %v while leadership was handed over", median)
+	}
 }
 
 func TestNodeCutOffFailsClosed(t *testing.T) {

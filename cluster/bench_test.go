@@ -54,28 +54,3 @@ func BenchmarkPublishToFollower(b *testing.B) {
 		})
 	}
 }
-
-// BenchmarkSubmit shows how many commands of 128 bytes per second three nodes
-// agree on, with submitters on all of them.
-func BenchmarkSubmit(b *testing.B) {
-	tc := newTestCluster(b, 3, func(c *Config) { c.LogSegmentBytes = 64 << 20 })
-	tc.leader()
-	const waiting = 20_000
-	slots := make(chan struct{}, waiting)
-	command := make([]byte, 128)
-	b.SetBytes(int64(len(command)))
-	b.ReportAllocs()
-	b.ResetTimer()
-	for i := range b.N {
-		slots <- struct{}{}
-		tc.nodes[i%3].Submit(command, func(r Result) {
-			if r.Err != nil {
-				b.Error(r.Err)
-			}
-			<-slots
-		})
-	}
-	for range waiting {
-		slots <- struct{}{}
-	}
-}

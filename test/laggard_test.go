@@ -75,7 +75,7 @@ func TestLaggardIsKilledWhileItCatchesUp(t *testing.T) {
 		run = laggardRun{missed: 1 << 30, kills: 5, rate: 1000, memory: 2 << 30}
 	}
 	c := startCluster(t, 3)
-	l := startLoad(t, c, 10, run.rate)
+	l := startLoad(t, c, run.rate/5, run.rate) // so many channels that none is trimmed
 	l.await(100)
 	lead := leader(t, c)
 	laggard := (lead + 1) % 3

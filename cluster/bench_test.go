@@ -39,7 +39,7 @@ func BenchmarkPublishToFollower(b *testing.B) {
 			for i := range max(b.N, 50) {
 				<-ticker.C
 				begin := time.Now()
-				submitter.Submit(fmt.Appendf(nil, "command %d", i), func(r Result) {
+				submitter.Submit([][]byte{fmt.Appendf(nil, "command %d", i)}, func(_ int, r Result) {
 					if r.Err != nil {
 						b.Error(r.Err)
 					}

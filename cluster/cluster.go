@@ -63,6 +63,7 @@ func Open(cfg Config, machine Machine) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leave: true}
+	c.roster.grace = min(maxGrace, cfg.NameFreeAfter)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if err := c.open(machine); err != nil {
 		c.cancel()
@@ -319,16 +320,19 @@ func (c *Cluster) PeerAddr() string { return c.peerAddress }
 // GossipAddr returns host and port of this node's gossip.
 func (c *Cluster) GossipAddr() string { return c.gossip.address() }
 
-// Submit has a command applied, after all those submitted before it on this
-// node. It never blocks. done is called exactly once, from another goroutine,
-// within Config.SubmitTimeout; until then command must not change.
-func (c *Cluster) Submit(command []byte, done func(Result)) { c.forwarder.submit(command, done) }
+// Submit has commands applied in their order, after all those submitted before
+// on this node. It never blocks and does not keep the slice. done is called
+// exactly once for each place in it, from another goroutine, within
+// Config.SubmitTimeout; until then the command must not change.
+func (c *Cluster) Submit(commands [][]byte, done func(i int, r Result)) {
+	c.forwarder.submit(commands, done)
+}
 
 // Apply is Submit for a caller that waits. When ctx ends first, the outcome is
 // unknown.
 func (c *Cluster) Apply(ctx context.Context, command []byte) Result {
 	result := make(chan Result, 1)
-	c.Submit(command, func(r Result) { result <- r })
+	c.Submit([][]byte{command}, func(_ int, r Result) { result <- r })
 	select {
 	case r := <-result:
 		return r

@@ -227,7 +227,7 @@ func agree(b *testing.B, nodes []*Cluster, messages int) {
 	b.ResetTimer()
 	for i := range messages {
 		slots <- struct{}{}
-		nodes[i%len(nodes)].Submit(command, func(r Result) {
+		nodes[i%len(nodes)].Submit([][]byte{command}, func(_ int, r Result) {
 			if r.Err != nil {
 				b.Error(r.Err)
 			}

@@ -24,18 +24,20 @@ type Result struct {
 type submission struct {
 	command  []byte
 	deadline time.Time
-	done     func(Result) // nil once called
+	place    int               // in what was submitted together
+	done     func(int, Result) // nil once called
 }
 
 // settled is a result that is to be told once the lock is released.
 type settled struct {
-	done   func(Result)
+	done   func(int, Result)
+	place  int
 	result Result
 }
 
 func tell(all []settled) {
 	for _, s := range all {
-		s.done(s.result)
+		s.done(s.place, s.result)
 	}
 }
 
@@ -109,26 +111,38 @@ func (f *forwarder) renewSession() {
 	f.seq = 0
 }
 
-// submit takes a command; see Cluster.Submit.
-func (f *forwarder) submit(command []byte, done func(Result)) {
-	refuse := func(err error) { f.running.Go(func() { done(Result{Err: err}) }) }
+// submit takes commands; see Cluster.Submit.
+func (f *forwarder) submit(commands [][]byte, done func(int, Result)) {
+	var refused []settled
+	refuse := func(place int, err error) { refused = append(refused, settled{done, place, Result{Err: err}}) }
+	submissions := make([]submission, len(commands))
+	deadline := time.Now().Add(f.cfg.SubmitTimeout - f.tick())
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch {
-	case f.closed:
-		go done(Result{Err: ErrClosed})
-	case len(command) > f.cfg.MaxCommandBytes:
-		refuse(ErrTooLarge)
-	case f.bytes+len(command) > f.cfg.QueueBytes:
-		refuse(ErrOverloaded)
-	default:
-		f.bytes += len(command)
-		f.queue = append(f.queue, &submission{
-			command:  command,
-			deadline: time.Now().Add(f.cfg.SubmitTimeout - f.tick()),
-			done:     done,
-		})
+	for i, command := range commands {
+		switch {
+		case f.closed:
+			refuse(i, ErrClosed)
+		case len(command) > f.cfg.MaxCommandBytes:
+			refuse(i, ErrTooLarge)
+		case f.bytes+len(command) > f.cfg.QueueBytes:
+			refuse(i, ErrOverloaded)
+		default:
+			f.bytes += len(command)
+			submissions[i] = submission{command: command, deadline: deadline, place: i, done: done}
+			f.queue = append(f.queue, &submissions[i])
+		}
+	}
+	if len(refused) < len(commands) {
 		f.rouse()
+	}
+	if len(refused) == 0 {
+		return
+	}
+	if f.closed {
+		go tell(refused)
+	} else {
+		f.running.Go(func() { tell(refused) })
 	}
 }
 
@@ -286,7 +300,7 @@ func (f *forwarder) finish(finished []settled, s *submission, r Result) []settle
 	if s.done == nil {
 		return finished
 	}
-	finished = append(finished, settled{s.done, r})
+	finished = append(finished, settled{s.done, s.place, r})
 	f.bytes -= len(s.command)
 	s.done, s.command = nil, nil
 	return finished

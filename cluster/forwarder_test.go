@@ -97,7 +97,7 @@ func TestForwarderIsExactlyOnceInOrder(t *testing.T) {
 			var waiting sync.WaitGroup
 			waiting.Add(count)
 			for i := range count {
-				f.submit(fmt.Appendf(nil, "c %d", i), func(r Result) {
+				f.submit([][]byte{fmt.Appendf(nil, "c %d", i)}, func(_ int, r Result) {
 					results[i] = r
 					waiting.Done()
 				})
@@ -118,7 +118,7 @@ func TestForwarderDeadlines(t *testing.T) {
 	cfg := Config{SubmitTimeout: 200 * time.Millisecond}.withDefaults()
 	submit := func(f *forwarder) Result {
 		result := make(chan Result, 1)
-		f.submit([]byte("x"), func(r Result) { result <- r })
+		f.submit([][]byte{[]byte("x")}, func(_ int, r Result) { result <- r })
 		return <-result
 	}
 	t.Run("nobody to send to", func(t *testing.T) {
@@ -145,9 +145,9 @@ func TestForwarderDeadlines(t *testing.T) {
 	t.Run("closed", func(t *testing.T) {
 		f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return silentLink{}, nil })
 		result := make(chan Result, 2)
-		f.submit([]byte("x"), func(r Result) { result <- r })
+		f.submit([][]byte{[]byte("x")}, func(_ int, r Result) { result <- r })
 		f.close()
-		f.submit([]byte("y"), func(r Result) { result <- r })
+		f.submit([][]byte{[]byte("y")}, func(_ int, r Result) { result <- r })
 		for range 2 {
 			if r := <-result; !errors.Is(r.Err, ErrClosed) {
 				t.Errorf("got %v", r.Err)
@@ -197,7 +197,7 @@ func TestForwarderFollowsTheLeader(t *testing.T) {
 			defer f.close()
 			f.follow("silent")
 			result := make(chan Result, 1)
-			f.submit([]byte("x"), func(r Result) { result <- r })
+			f.submit([][]byte{[]byte("x")}, func(_ int, r Result) { result <- r })
 			<-began
 			elected.Store(true)
 			f.follow("flaky")
@@ -219,14 +219,14 @@ func TestForwarderBounds(t *testing.T) {
 	f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return silentLink{}, nil })
 	defer f.close()
 	refused := make(chan Result, 1)
-	f.submit(make([]byte, 61), func(r Result) { refused <- r })
+	f.submit([][]byte{make([]byte, 61)}, func(_ int, r Result) { refused <- r })
 	if r := <-refused; !errors.Is(r.Err, ErrTooLarge) {
 		t.Errorf("a command that is too large: %v", r.Err)
 	}
 	for range 2 {
-		f.submit(make([]byte, 50), func(Result) {})
+		f.submit([][]byte{make([]byte, 50)}, func(_ int, _ Result) {})
 	}
-	f.submit([]byte("x"), func(r Result) { refused <- r })
+	f.submit([][]byte{[]byte("x")}, func(_ int, r Result) { refused <- r })
 	if r := <-refused; !errors.Is(r.Err, ErrOverloaded) {
 		t.Errorf("a command that is too many: %v", r.Err)
 	}
@@ -241,7 +241,7 @@ func TestForwarderBeginsAnewWhenItsSessionIsForgotten(t *testing.T) {
 	defer f.close()
 	submit := func(text string) Result {
 		result := make(chan Result, 1)
-		f.submit([]byte(text), func(r Result) { result <- r })
+		f.submit([][]byte{[]byte(text)}, func(_ int, r Result) { result <- r })
 		return <-result
 	}
 	if r := submit("one"); r.Err != nil {

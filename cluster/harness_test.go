@@ -259,7 +259,7 @@ func (n *testNode) submitAll(count int, format string) []Result {
 	var waiting sync.WaitGroup
 	waiting.Add(count)
 	for i := range count {
-		n.Submit(fmt.Appendf(nil, format, i), func(r Result) {
+		n.Submit([][]byte{fmt.Appendf(nil, format, i)}, func(_ int, r Result) {
 			results[i] = r
 			waiting.Done()
 		})

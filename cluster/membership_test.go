@@ -120,7 +120,8 @@ func TestNextStep(t *testing.T) {
 func TestASilenceOutlivesTheLeader(t *testing.T) {
 	members := []string{"a", "b", "c", "d"}
 	start := time.Now()
-	var first, second roster
+	const grace = 5 * time.Second
+	first, second := roster{grace: grace}, roster{grace: grace}
 	first.begin(members, view{}, time.Time{}, start)
 	first.note("b", report{Applied: 7}, start.Add(8*time.Second))
 
@@ -130,18 +131,18 @@ func TestASilenceOutlivesTheLeader(t *testing.T) {
 	delete(known, "d") // it joined a moment ago
 	second.begin(members, view{Nodes: known}, viewed, elected)
 	for node, want := range map[string]time.Duration{"b": 62 * time.Second, "c": 70 * time.Second, "d": 0} {
-		if got := second.silence(node, elected.Add(settleIn-1)); got != 0 {
+		if got := second.silence(node, elected.Add(grace-1)); got != 0 {
 			t.Errorf("%s is silent for %s right after an election", node, got)
 		}
-		if got := second.silence(node, elected.Add(settleIn)).Round(time.Millisecond); got != want+settleIn {
-			t.Errorf("%s is silent for %s, want %s", node, got, want+settleIn)
+		if got := second.silence(node, elected.Add(grace)).Round(time.Millisecond); got != want+grace {
+			t.Errorf("%s is silent for %s, want %s", node, got, want+grace)
 		}
 		if what, ok := second.reachable(node, elected); ok {
 			t.Errorf("%s can be reached: %+v", node, what)
 		}
 	}
 	second.note("c", report{}, elected.Add(time.Second))
-	if got := second.silence("c", elected.Add(settleIn)); got != settleIn-time.Second {
+	if got := second.silence("c", elected.Add(grace)); got != grace-time.Second {
 		t.Errorf("c is silent for %s although it reports", got)
 	}
 	if nodes := second.view(elected); nodes["b"].Silent || nodes["b"].Applied != 7 || !nodes["d"].Silent || len(nodes) != 4 {

@@ -7,6 +7,10 @@ import (
 
 // roster is what this node heard of the others while it leads.
 type roster struct {
+	// grace is how long a new leader takes nobody for silent: whoever lives has
+	// reported by then.
+	grace time.Duration
+
 	mu    sync.Mutex
 	since time.Time // when leading began; zero: not leading
 	heard map[string]heard
@@ -21,9 +25,8 @@ type heard struct {
 // reachableFor is how long after its last report a node counts as reachable.
 const reachableFor = 3 * time.Second
 
-// settleIn is how long a new leader takes nobody for silent: whoever lives has
-// reported by then.
-const settleIn = 5 * time.Second
+// maxGrace bounds a roster's grace, which is no longer than a name is kept.
+const maxGrace = 5 * time.Second
 
 // begin takes over what the last leader had heard, as its view said at viewed,
 // so that a silence does not begin anew with every leader. Members that it did
@@ -70,7 +73,7 @@ func (r *roster) welcome(node string, now time.Time) {
 func (r *roster) silence(node string, now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now.Sub(r.since) < settleIn {
+	if now.Sub(r.since) < r.grace {
 		return 0
 	}
 	if h, ok := r.heard[node]; ok {

@@ -3,6 +3,7 @@ package fsm
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 // A command is one change to the state:
@@ -167,6 +168,7 @@ func beginControl(o op, by *Actor) []byte {
 
 // Append appends the encoded command to dst.
 func (c Publish) Append(dst []byte) []byte {
+	dst = slices.Grow(dst, 2+len(c.Channel.Project)+len(c.Channel.Name)+len(c.ID)+len(c.Data)+4*binary.MaxVarintLen32)
 	dst = append(dst, byte(opPublish), publishVersion)
 	dst = appendString(dst, c.Channel.Project)
 	dst = appendString(dst, c.Channel.Name)

@@ -37,35 +37,35 @@ func (n *Node) CatchUp(ctx context.Context) error { return refusal(n.cluster.Cat
 func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) {
 	done = n.latency.watch(done)
 	var transient []fsm.Publish
-	var places []int // of those, in batch
+	var commands [][]byte
+	var transients, logged []int // places in batch
 	for i, p := range batch {
 		project, ok := n.state.Project(p.Channel.Project)
 		switch {
 		case !ok:
 			go done(i, fsm.Receipt{}, gateway.Refuse(gateway.CodeNotFound, "the project was deleted"))
 		case project.Rule(p.Channel.Name).Durability == fsm.DurabilityMemory:
-			transient, places = append(transient, p), append(places, i)
+			transient, transients = append(transient, p), append(transients, i)
 		case n.disk.low.Load():
 			go done(i, fsm.Receipt{}, errDiskFull)
 		default:
-			n.publishLogged(p, func(r fsm.Receipt, err error) { done(i, r, err) })
+			n.plant(p)
+			commands, logged = append(commands, p.Encode()), append(logged, i)
 		}
 	}
 	if len(transient) > 0 {
-		n.publishTransient(transient, func(i int, r fsm.Receipt, err error) { done(places[i], r, err) })
+		n.publishTransient(transient, func(i int, r fsm.Receipt, err error) { done(transients[i], r, err) })
 	}
-}
-
-func (n *Node) publishLogged(p fsm.Publish, done func(fsm.Receipt, error)) {
-	n.plant(p)
-	n.cluster.Submit(p.Append(nil), func(r cluster.Result) {
-		if r.Err != nil {
-			done(fsm.Receipt{}, refusal(r.Err))
-			return
-		}
-		receipt, err := fsm.DecodeReceipt(r.Data)
-		done(receipt, refusal(err))
-	})
+	if len(commands) > 0 {
+		n.cluster.Submit(commands, func(i int, r cluster.Result) {
+			if r.Err != nil {
+				done(logged[i], fsm.Receipt{}, refusal(r.Err))
+				return
+			}
+			receipt, err := fsm.DecodeReceipt(r.Data)
+			done(logged[i], receipt, refusal(err))
+		})
+	}
 }
 
 // Attend implements gateway.Broker.

@@ -130,7 +130,7 @@ func TestBrowserFindsTheConsole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if resp.StatusCode != 200 || resp.Request.URL.Path != "/console/" || !bytes.Contains(body, []byte("Admin token")) {
+	if resp.StatusCode != 200 || resp.Request.URL.Path != "/console/" || !bytes.Contains(body, []byte("<title>aptlyd</title>")) {
 		t.Errorf("%s: %s %.100s", resp.Request.URL, resp.Status, body)
 	}
 }

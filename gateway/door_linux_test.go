@@ -14,17 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// untilPaused waits until accepting has paused for a reason.
-func (h *harness) untilPaused(reason string) {
-	h.t.Helper()
-	eventually(h.t, func() string {
-		if h.metric("aptlyd_accept_pauses_total", reason) == 0 {
-			return "accepting does not pause for " + reason
-		}
-		return ""
-	})
-}
-
 // strangersGone waits until no socket is left that is not a connection.
 func (h *harness) strangersGone() {
 	h.t.Helper()

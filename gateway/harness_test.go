@@ -115,6 +115,17 @@ func (h *harness) metric(name string, labels ...string) (value float64) {
 	return value
 }
 
+// untilPaused waits until accepting has paused for a reason.
+func (h *harness) untilPaused(reason string) {
+	h.t.Helper()
+	eventually(h.t, func() string {
+		if h.metric("aptlyd_accept_pauses_total", reason) == 0 {
+			return "accepting does not pause for " + reason
+		}
+		return ""
+	})
+}
+
 func (h *harness) channel(name string) fsm.ChannelKey {
 	return fsm.ChannelKey{Project: testProject, Name: name}
 }

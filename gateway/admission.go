@@ -79,8 +79,8 @@ func (s *Server) admit(who principal, from peer) (*fsm.Project, *Refusal) {
 // takes the place of the one that the client came with.
 func (c *conn) authenticate(text string) {
 	s := c.loop.server
-	if c.state == stateOpen && c.who.Value().kind != bearer {
-		c.refuse(Refuse(CodeInvalidMessage, "authenticated already").of(c.who.Value(), toConnect, ""), "", "")
+	if refusal := c.mayRefresh(); refusal != nil {
+		c.refuse(refusal.of(c.who.Value(), toConnect, ""), "", "")
 		return
 	}
 	if refusal := s.available(); refusal != nil && text != "" {
@@ -105,6 +105,22 @@ func (c *conn) authenticate(text string) {
 			c.loop.mail.post(func() { c.recheckKey(text, err) })
 		})
 	}
+}
+
+// mayRefresh refuses another auth on an open connection that did not come with a
+// token, or that has sent so many that reading them would be work; they count as
+// subscribes do.
+func (c *conn) mayRefresh() *Refusal {
+	if c.state != stateOpen {
+		return nil
+	}
+	if c.who.Value().kind != bearer {
+		return Refuse(CodeInvalidMessage, "authenticated already")
+	}
+	if wait := c.subscribes.take(c.loop.server.throttles[toSubscribe].connection, c.loop.now); wait > 0 {
+		return tooMany("on this connection", wait)
+	}
+	return nil
 }
 
 // recheckKey decides once the node is known to have heard of every key.

@@ -26,7 +26,7 @@ func (a action) String() string { return actionNames[a] }
 
 // Roles and actions of the admin API stand for each other.
 var (
-	roleFor  = map[action]fsm.Role{toView: fsm.Viewer, toOperate: fsm.Operator, toOwn: fsm.Owner}
+	roleFor  = [...]fsm.Role{toView: fsm.Viewer, toOperate: fsm.Operator, toOwn: fsm.Owner}
 	actionOf = map[fsm.Role]action{fsm.Viewer: toView, fsm.Operator: toOperate, fsm.Owner: toOwn}
 )
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unique"
 
 	"github.com/aptlyd/aptlyd/fsm"
 )
@@ -294,5 +295,20 @@ func TestAuthoriseForeign(t *testing.T) {
 	r := authorise(principal{kind: publicKey, project: testProject}, toPublish, own, "c")
 	if r == nil || r.Code != CodeForbidden || r.Reason == "" || r.detail == r.Reason || r.action != toPublish || r.channel != "c" {
 		t.Errorf("the refusal does not explain itself: %+v", r)
+	}
+}
+
+// What every publish of a backend pays.
+func BenchmarkMayPublish(b *testing.B) {
+	broker := newFakeBroker()
+	b.Cleanup(broker.close)
+	broker.projects[testProject] = &fsm.Project{ID: testProject}
+	s := &Server{cfg: Config{Broker: broker, Limits: DefaultLimits()}, quotas: newQuotas()}
+	s.throttles = newThrottles(&s.cfg.Limits)
+	c := &conn{loop: &loop{server: s}, who: unique.Make(principal{kind: serverKey, key: "key", project: testProject})}
+	for b.Loop() {
+		if c.may(toPublish, "c") != nil {
+			b.Fatal("refused")
+		}
 	}
 }

@@ -102,7 +102,7 @@ func newConn(l *loop, p peer, id uint64) *conn {
 		loop:          l,
 		id:            id,
 		peer:          p,
-		who:           unique.Make(principal{}),
+		who:           nobodyYet,
 		since:         time.Now().UnixMilli(),
 		frames:        frameReader{limit: 2 * cfg.MaxMessageBytes},
 		authBy:        l.now + cfg.AuthTimeout,

@@ -1,6 +1,10 @@
 package gateway
 
-import "github.com/aptlyd/aptlyd/fsm"
+import (
+	"unique"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
 
 // principalKind tells what somebody has shown to say who they are.
 type principalKind uint8
@@ -23,6 +27,9 @@ type principal struct {
 	token   *token   // what a bearer may do
 	role    fsm.Role // what an admin may do
 }
+
+// nobodyYet is who has not said who they are.
+var nobodyYet = unique.Make(principal{})
 
 func keyPrincipal(k fsm.Key) principal {
 	kind := publicKey

@@ -64,6 +64,8 @@ func TestConnectionRates(t *testing.T) {
 		}
 		c.text(`{"type":"subscribe","channel":"d1"}`)
 		c.wantLimited()
+		c.text(`{"type":"auth","apiKey":"a.b.c"}`)
+		c.wantLimited()
 
 		// Over HTTP an address with a key stands for a connection.
 		token := h.token(h.secret, time.Hour, everywhere)

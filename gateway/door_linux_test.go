@@ -36,6 +36,10 @@ func (h *harness) strangersGone() {
 // and those who are in notice nothing.
 func TestHalfOpenHandshakesOfOneAddress(t *testing.T) {
 	const all, kept = 5000, 1024
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil || files.Cur < 2*all {
+		t.Skipf("%d open files are needed, %d are allowed", 2*all, files.Cur)
+	}
 	for name := range pollers {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t, name, func(c *Config) { c.HandshakeTimeout = time.Hour })

@@ -143,7 +143,7 @@ type connectedInfo struct {
 }
 
 // features are the additions to the published protocol that this server knows.
-const features = `["gap","epoch","from","id"]`
+const features = `["gap","epoch","from","id","refresh"]`
 
 func appendAuthSuccess(dst []byte) []byte {
 	dst, mark := beginFrame(dst)

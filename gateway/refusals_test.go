@@ -120,6 +120,19 @@ func TestRefusalsAreBounded(t *testing.T) {
 	}
 }
 
+// What reads as a cursor is one: it comes out as it went in.
+func FuzzRefusalCursor(f *testing.F) {
+	f.Add((&RefusalRecord{At: 1_764_000_000_000, Seq: 17, Node: "n.1"}).Cursor())
+	f.Add("1.2.")
+	f.Add("-1.+2.n")
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := parseRefusalCursor(text)
+		if err == nil && r.Cursor() != text {
+			t.Errorf("%q reads as %q", text, r.Cursor())
+		}
+	})
+}
+
 func BenchmarkRefused(b *testing.B) {
 	s := &Server{cfg: Config{Broker: &fakeBroker{}}}
 	s.metrics, _ = newMetrics(nil, "")

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -297,5 +298,33 @@ func TestAccessEndsWhileSubscribing(t *testing.T) {
 		c.wantForbidden("c")
 		h.fill("c", 1)
 		c.wantSilence()
+	})
+}
+
+// A key is known to be in use when somebody shows it, or a token that it signed,
+// and as long as they stay.
+func TestUseOfKeysIsNoted(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller, func(c *Config) { c.Heartbeat = 20 * time.Millisecond })
+		noted := func(text string) {
+			t.Helper()
+			key, _ := h.broker.Key(text)
+			eventually(t, func() string {
+				h.broker.mu.Lock()
+				defer h.broker.mu.Unlock()
+				if !slices.Contains(h.broker.used, key.ID) {
+					return "the use of a key is not noted"
+				}
+				h.broker.used = nil
+				return ""
+			})
+		}
+		h.open(h.public)
+		noted(h.public)
+		noted(h.public) // with the next heartbeat
+		h.do("GET", "/realtime/history?channel=c", "", "X-Api-Key", h.secret)
+		noted(h.secret)
+		h.tokenClient(someChannels)
+		noted(h.secret)
 	})
 }

@@ -115,9 +115,9 @@ func TestTokens(t *testing.T) {
 	} {
 		who, err := readToken(c.text, b)
 		switch {
-		case c.want == errAny && err == nil, c.want != errAny && !errors.Is(err, c.want):
+		case errors.Is(c.want, errAny) && err == nil, !errors.Is(c.want, errAny) && !errors.Is(err, c.want):
 			t.Errorf("%s: error %v, want %v", name, err, c.want)
-		case errors.Is(err, jwt.ErrTokenExpired) != (c.want == jwt.ErrTokenExpired):
+		case errors.Is(err, jwt.ErrTokenExpired) != errors.Is(c.want, jwt.ErrTokenExpired):
 			t.Errorf("%s: error %v", name, err)
 		case err == nil && (who.kind != bearer || who.project != testProject || who.token.subject != "user-17"):
 			t.Errorf("%s: %+v", name, who)

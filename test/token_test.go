@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/gobwas/ws/wsutil"
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/aptlyd/aptlyd/client"
@@ -118,7 +120,9 @@ func TestTokensOnEveryNode(t *testing.T) {
 
 	// What was refused where is known everywhere, once gossip knows everybody.
 	eventually(t, deadline, func() error {
-		var list struct{ Refusals []struct{ Node, Code, Detail, KeyID string } }
+		var list struct {
+			Refusals []struct{ Node, Code, Detail, KeyID string }
+		}
 		call(t, c, 2, "GET", "/refusals?code=token_invalid", nil, &list)
 		nodes := make(map[string]bool)
 		for _, r := range list.Refusals {
@@ -132,6 +136,42 @@ func TestTokensOnEveryNode(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// What public keys may follow is changed for every client on every node at once.
+func TestAccessChangesReachLiveConnections(t *testing.T) {
+	c := startCluster(t, 3)
+	var followers []*member
+	for node := range c.Len() {
+		m, err := join(c, c.PublicKey, "staff", node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.socket.Close()
+		followers = append(followers, m)
+	}
+	access := map[string]any{"access": map[string]any{"subscribe": []string{"news"}}}
+	call(t, c, 1, "PATCH", "/projects/"+defaultProject(t, c).ID, access, nil)
+	mustPublish(t, c, 0, "staff", 1)
+	for _, m := range followers {
+		if err := m.socket.SetReadDeadline(time.Now().Add(deadline)); err != nil {
+			t.Fatal(err)
+		}
+		for _, frame := range []string{"", `{"type":"subscribe","channel":"staff"}`, `{"type":"subscribe","channel":"news"}`} {
+			if frame != "" {
+				if err := wsutil.WriteClientText(m.socket, []byte(frame)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := `"code":"forbidden","channel":"staff"`
+			if strings.Contains(frame, "news") {
+				want = `"type":"subscribed","channel":"news"`
+			}
+			if text, err := wsutil.ReadServerText(m.socket); err != nil || !strings.Contains(string(text), want) {
+				t.Errorf("node %d sends %s, %v; want %s", m.node, text, err, want)
+			}
+		}
+	}
 }
 
 // A quota counts connections wherever they are, and an operator ends one wherever

@@ -172,7 +172,17 @@ func TestSwarmSaysWhyItCouldNotConnect(t *testing.T) {
 		_, _ = r.ReadString('\n')
 	})
 	deaf := listen(t, func(_ net.Conn, r *bufio.Reader) { _, _ = r.ReadString('\n') })
-	for server, want := range map[string]string{"tcp://" + refusing: "refused: entry", "tcp://" + deaf: "without a word"} {
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := gone.Addr().String()
+	if err := gone.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for server, want := range map[string]string{
+		"tcp://" + refusing: "refused: entry", "tcp://" + deaf: "without a word", "tcp://" + closed: "connection refused",
+	} {
 		s := newTestSwarm(t, server, Transport{})
 		err := s.connect(t.Context(), []*member{s.add(placement{})}, 1)
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -182,7 +182,7 @@ func (c *conn) enterAs(who principal, text string) {
 		c.rejudge(project)
 		return
 	}
-	if refusal := s.throttleConnect(who, project, c.peer); refusal != nil {
+	if refusal := s.shared(who, toConnect, project, c.peer.address); refusal != nil {
 		c.refuse(refusal.of(who, toConnect, ""), "", "")
 		return
 	}

@@ -73,16 +73,23 @@ func throttled(do action) action {
 	return do
 }
 
-// shared spends what all connections of a key or an address have in common.
-func (t *throttle) shared(who principal, address string) *Refusal {
+// shared spends what all connections of a key, an address and a project have in
+// common.
+func (s *Server) shared(who principal, do action, project *fsm.Project, address string) *Refusal {
+	t := &s.throttles[do]
 	if wait := t.keys.take(who.key, t.key); wait > 0 {
 		return tooMany("with this key", wait)
 	}
-	if who.kind == serverKey {
-		return nil
+	if who.kind != serverKey {
+		if wait := t.addresses.take(address, t.address); wait > 0 {
+			return tooMany("from this address", wait)
+		}
 	}
-	if wait := t.addresses.take(address, t.address); wait > 0 {
-		return tooMany("from this address", wait)
+	switch do {
+	case toConnect:
+		return s.quotas.connect(project)
+	case toPublish:
+		return s.quotas.publish(project)
 	}
 	return nil
 }
@@ -112,11 +119,7 @@ func (c *conn) throttle(who principal, do action, project *fsm.Project, channel 
 			return tooMany("on this connection", wait).of(who, do, channel)
 		}
 	}
-	refusal := t.shared(who, c.peer.address)
-	if refusal == nil && do == toPublish {
-		refusal = s.quotas.publish(project)
-	}
-	if refusal != nil {
+	if refusal := s.shared(who, do, project, c.peer.address); refusal != nil {
 		return refusal.of(who, do, channel)
 	}
 	return nil
@@ -161,20 +164,8 @@ func (s *Server) throttleRequest(who principal, do action, project *fsm.Project,
 			return tooMany("from this address with this key", wait).of(who, do, channel)
 		}
 	}
-	refusal := t.shared(who, address)
-	if refusal == nil && do == toPublish {
-		refusal = s.quotas.publish(project)
-	}
-	if refusal != nil {
+	if refusal := s.shared(who, throttled(do), project, address); refusal != nil {
 		return refusal.of(who, do, channel)
 	}
 	return nil
-}
-
-// throttleConnect refuses a connection too many, and counts one in that may stay.
-func (s *Server) throttleConnect(who principal, project *fsm.Project, from peer) *Refusal {
-	if refusal := s.throttles[toConnect].shared(who, from.address); refusal != nil {
-		return refusal
-	}
-	return s.quotas.connect(project)
 }

@@ -117,8 +117,9 @@ func (c *conn) mayRefresh() *Refusal {
 	if c.who.Value().kind != bearer {
 		return Refuse(CodeInvalidMessage, "authenticated already")
 	}
-	if wait := c.subscribes.take(c.loop.server.throttles[toSubscribe].connection, c.loop.now); wait > 0 {
-		return tooMany("on this connection", wait)
+	r := c.loop.server.throttles[toSubscribe].connection
+	if wait := c.subscribes.take(r, c.loop.now); wait > 0 {
+		return tooMany("on this connection", r, wait)
 	}
 	return nil
 }

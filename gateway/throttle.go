@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
@@ -78,11 +79,11 @@ func throttled(do action) action {
 func (s *Server) shared(who principal, do action, project *fsm.Project, address string) *Refusal {
 	t := &s.throttles[do]
 	if wait := t.keys.take(who.key, t.key); wait > 0 {
-		return tooMany("with this key", wait)
+		return tooMany("with this key", t.key, wait)
 	}
 	if who.kind != serverKey {
 		if wait := t.addresses.take(address, t.address); wait > 0 {
-			return tooMany("from this address", wait)
+			return tooMany("from this address", t.address, wait)
 		}
 	}
 	switch do {
@@ -94,8 +95,13 @@ func (s *Server) shared(who principal, do action, project *fsm.Project, address 
 	return nil
 }
 
-func tooMany(of string, wait time.Duration) *Refusal {
-	return &Refusal{Code: CodeRateLimited, Reason: "too much at once " + of, RetryAfter: max(wait, time.Millisecond)}
+// tooMany is the refusal of what exceeds a rate.
+func tooMany(of string, r rate, wait time.Duration) *Refusal {
+	reason := "too much at once " + of
+	return &Refusal{
+		Code: CodeRateLimited, Reason: reason, RetryAfter: max(wait, time.Millisecond),
+		detail: fmt.Sprintf("%s: %.3g a second are allowed, %d at once", reason, float64(time.Second)/float64(r.gap), r.burst/r.gap),
+	}
 }
 
 // publishMeters are what a connection that is not a backend's has published.
@@ -107,65 +113,90 @@ type publishMeters struct {
 // throttle refuses what the client does too often.
 func (c *conn) throttle(who principal, do action, project *fsm.Project, channel string) *Refusal {
 	s := c.loop.server
-	t := &s.throttles[do]
-	if who.kind != serverKey {
-		wait := time.Duration(0)
-		if do == toSubscribe {
-			wait = c.subscribes.take(t.connection, c.loop.now)
-		} else {
-			wait = c.publishMeters().take(t.connection, who, project, channel, c.loop.now)
-		}
-		if wait > 0 {
-			return tooMany("on this connection", wait).of(who, do, channel)
-		}
+	refusal := c.spend(who, do, project, channel, s.throttles[do].connection)
+	if refusal == nil {
+		refusal = s.shared(who, do, project, c.peer.address)
 	}
-	if refusal := s.shared(who, do, project, c.peer.address); refusal != nil {
+	if refusal != nil {
 		return refusal.of(who, do, channel)
 	}
 	return nil
 }
 
-func (c *conn) publishMeters() *publishMeters {
+// spend takes from the connection's own buckets.
+func (c *conn) spend(who principal, do action, project *fsm.Project, channel string, r rate) *Refusal {
+	switch {
+	case who.kind == serverKey:
+		return nil
+	case do == toSubscribe:
+		if wait := c.subscribes.take(r, c.loop.now); wait > 0 {
+			return tooMany("on this connection", r, wait)
+		}
+		return nil
+	}
 	if c.publishes == nil {
 		c.publishes = &publishMeters{}
 	}
-	return c.publishes
+	if wait := c.publishes.all.take(r, c.loop.now); wait > 0 {
+		return tooMany("on this connection", r, wait)
+	}
+	if grant, r := grantOf(who, project, channel); r.gap > 0 {
+		if wait := c.publishes.take(grant, r, c.loop.now); wait > 0 {
+			return tooMany("on this connection under the grant of "+grant, r, wait)
+		}
+	}
+	return nil
 }
 
-func (m *publishMeters) take(r rate, who principal, project *fsm.Project, channel string, now time.Duration) time.Duration {
-	if wait := m.all.take(r, now); wait > 0 || who.kind != publicKey {
-		return wait
+// grantOf is the grant under which somebody publishes, if it sets a bound.
+func grantOf(who principal, project *fsm.Project, channel string) (pattern string, r rate) {
+	if who.kind != publicKey {
+		return "", rate{}
 	}
 	grant, _ := project.Access.PublishGrant(channel)
-	if grant.Rate == 0 {
-		return 0
-	}
+	return grant.Pattern, perSecond(grant.Rate, grant.Burst)
+}
+
+// take spends a token of a grant.
+func (m *publishMeters) take(grant string, r rate, now time.Duration) (wait time.Duration) {
 	if m.grants == nil {
 		m.grants = make(map[string]meter)
 	}
-	spent := m.grants[grant.Pattern]
-	wait := spent.take(perSecond(grant.Rate, grant.Burst), now)
-	m.grants[grant.Pattern] = spent
+	spent := m.grants[grant]
+	wait = spent.take(r, now)
+	m.grants[grant] = spent
 	return wait
 }
 
 // throttleRequest refuses what is done too often over HTTP.
 func (s *Server) throttleRequest(who principal, do action, project *fsm.Project, channel, address string) *Refusal {
-	t := &s.throttles[throttled(do)]
-	if who.kind != serverKey {
-		name := who.key + " " + address
-		wait := t.requests.take(name, t.connection)
-		if wait == 0 && do == toPublish && who.kind == publicKey {
-			if grant, _ := project.Access.PublishGrant(channel); grant.Rate > 0 {
-				wait = t.requests.take(name+" "+grant.Pattern, perSecond(grant.Rate, grant.Burst))
-			}
-		}
-		if wait > 0 {
-			return tooMany("from this address with this key", wait).of(who, do, channel)
-		}
+	refusal := s.spendRequest(who, do, project, channel, address)
+	if refusal == nil {
+		refusal = s.shared(who, throttled(do), project, address)
 	}
-	if refusal := s.shared(who, throttled(do), project, address); refusal != nil {
+	if refusal != nil {
 		return refusal.of(who, do, channel)
+	}
+	return nil
+}
+
+// spendRequest takes from the buckets that stand in for those of a connection.
+func (s *Server) spendRequest(who principal, do action, project *fsm.Project, channel, address string) *Refusal {
+	if who.kind == serverKey {
+		return nil
+	}
+	const of = "from this address with this key"
+	t, name := &s.throttles[throttled(do)], who.key+" "+address
+	if wait := t.requests.take(name, t.connection); wait > 0 {
+		return tooMany(of, t.connection, wait)
+	}
+	if do != toPublish {
+		return nil
+	}
+	if grant, r := grantOf(who, project, channel); r.gap > 0 {
+		if wait := t.requests.take(name+" "+grant, r); wait > 0 {
+			return tooMany(of+" under the grant of "+grant, r, wait)
+		}
 	}
 	return nil
 }

@@ -116,7 +116,7 @@ func TestKeyAndAddressRates(t *testing.T) {
 		c = h.dial(from + "2\r\n")
 		c.text(`{"type":"auth","apiKey":%q}`, h.public)
 		c.want("auth_success")
-		if r := h.lastRefusal(RefusalQuery{Code: CodeRateLimited}); r.Address != "192.0.2.1" || r.Action != "connect" || r.Reason != "too much at once from this address" {
+		if r := h.lastRefusal(RefusalQuery{Code: CodeRateLimited}); r.Address != "192.0.2.1" || r.Action != "connect" || r.Detail != "too much at once from this address: 1 a second are allowed, 5 at once" {
 			t.Errorf("got %+v", r)
 		}
 	})

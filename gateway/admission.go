@@ -62,6 +62,28 @@ func admissible(who principal, from peer, project *fsm.Project) *Refusal {
 	return &Refusal{Code: CodeOriginNotAllowed, Reason: reason, detail: verdict.reason}
 }
 
+// places remembers admissible's answers while many connections are judged anew:
+// to match an origin with a hundred rules takes 0.1 ms, and most come from few.
+type places map[place]*Refusal
+
+type place struct {
+	project      *fsm.Project
+	origin, host unique.Handle[string]
+}
+
+func (p places) admissible(who principal, from peer, project *fsm.Project) *Refusal {
+	if who.kind != publicKey {
+		return admissible(who, from, project)
+	}
+	at := place{project, from.origin, from.host}
+	refusal, known := p[at]
+	if !known {
+		refusal = admissible(who, from, project)
+		p[at] = refusal
+	}
+	return refusal
+}
+
 // admit decides whether somebody may be served from where they come from.
 func (s *Server) admit(who principal, from peer) (*fsm.Project, *Refusal) {
 	project, found := s.cfg.Broker.Project(who.project)
@@ -180,7 +202,7 @@ func (c *conn) enterAs(who principal, text string) {
 	if c.state == stateOpen {
 		c.become(who)
 		c.out.urgent = appendAuthSuccess(c.out.urgent)
-		c.rejudge(project)
+		c.rejudge(project, make(places))
 		return
 	}
 	if refusal := s.shared(who, toConnect, project, c.peer.address); refusal != nil {
@@ -216,9 +238,9 @@ func (c *conn) become(who principal) {
 // rejudge closes a client whose origin its project no longer allows, and takes
 // the channels from it that it may no longer follow. One whose subscribe is
 // still under way is judged when it is done.
-func (c *conn) rejudge(project *fsm.Project) {
+func (c *conn) rejudge(project *fsm.Project, known places) {
 	who := c.who.Value()
-	if refusal := admissible(who, c.peer, project); refusal != nil {
+	if refusal := known.admissible(who, c.peer, project); refusal != nil {
 		c.refuse(refusal.of(who, toConnect, ""), "", "")
 		c.hasten()
 		return

@@ -66,6 +66,7 @@ func (s *Server) ProjectChanged(id string) {
 	}
 	s.onLoops(func(l *loop) {
 		project, found := s.cfg.Broker.Project(id)
+		known := make(places)
 		for _, c := range l.conns {
 			if c.state != stateOpen || c.who.Value().project != id {
 				continue
@@ -73,7 +74,7 @@ func (s *Server) ProjectChanged(id string) {
 			if !found {
 				c.revoke()
 			} else {
-				c.rejudge(project)
+				c.rejudge(project, known)
 			}
 		}
 	})
@@ -91,6 +92,7 @@ func (s *Server) Reset() {
 			l.closeAll(closeRestart, "epoch changed")
 			return
 		}
+		known := make(places)
 		for _, c := range l.conns {
 			if c.state != stateOpen {
 				continue
@@ -100,7 +102,7 @@ func (s *Server) Reset() {
 			if !found || !s.stillLives(who) {
 				c.revoke()
 			} else {
-				c.rejudge(project)
+				c.rejudge(project, known)
 			}
 		}
 		l.resets++

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"runtime"
 	"runtime/debug"
 	"time"
 )
@@ -34,10 +35,21 @@ func (s *Server) giveBack() {
 		select {
 		case <-ticker.C:
 			if c.left(s.ConnectionCount()) {
+				s.trim()
+				runtime.GC() // what pools hold goes with the second collection
 				debug.FreeOSMemory()
 			}
 		case <-s.ctx.Done():
 			return
 		}
 	}
+}
+
+// trim has all that grew with a crowd take only what is needed now.
+func (s *Server) trim() {
+	s.ask(func(l *loop) func() {
+		l.trim()
+		return func() {}
+	})
+	s.interest.trim()
 }

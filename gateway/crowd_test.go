@@ -1,6 +1,9 @@
 package gateway
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 func TestCrowdThatLeft(t *testing.T) {
 	var c crowd
@@ -16,5 +19,48 @@ func TestCrowdThatLeft(t *testing.T) {
 		if got := c.left(step.now); got != step.left {
 			t.Errorf("step %d, %d clients: %v", i, step.now, got)
 		}
+	}
+}
+
+// What a crowd made the loops grow to is given back, and those who stayed notice
+// nothing.
+func TestTrimAfterACrowd(t *testing.T) {
+	for name := range pollers {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, name)
+			const stay = 3
+			var clients []*client
+			for i := range 60 {
+				c := h.open(h.public)
+				c.subscribe(fmt.Sprint("c", i%stay), "")
+				clients = append(clients, c)
+			}
+			for _, c := range clients[stay:] {
+				_ = c.socket.Close()
+			}
+			eventually(t, func() string {
+				if n := h.server.ConnectionCount(); n != stay {
+					return fmt.Sprintf("%d connections", n)
+				}
+				return ""
+			})
+			h.server.trim()
+			h.server.ask(func(l *loop) func() {
+				conns, room, dirty := len(l.conns), cap(l.conns), cap(l.dirty)
+				return func() {
+					if room > stay+1 || dirty > stay+1 {
+						t.Errorf("room for %d connections and %d dirty ones, with %d", room, dirty, conns)
+					}
+				}
+			})
+			for i, c := range clients[:stay] {
+				channel := fmt.Sprint("c", i)
+				h.fill(channel, 1)
+				c.wantMessages(channel, 1, 1, false)
+			}
+			late := h.open(h.public)
+			late.subscribe("c0", "")
+			late.wantMessages("c0", 1, 1, true)
+		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -43,15 +44,17 @@ type epollPoller struct {
 	// Of the loop.
 	slots     []epollSlot
 	free      []int32
+	taken     int32 // how many slots have been taken, the next one's generation
 	buf       []byte
 	door      *door     // of the first loop
 	greetings list.List // of *greeting, the oldest first
 	other     poller    // for sockets that are not plain TCP
 }
 
-// epollSlot is what epoll knows a connection by: its index and generation. A
-// number of a closed descriptor can come back at once, with events of the old
-// connection still in the batch; a slot of another generation tells them apart.
+// epollSlot is what epoll knows a connection by: its index and generation, which
+// no other connection of the loop has. A number of a closed descriptor can come
+// back at once, with events of the old connection still in the batch; the
+// generation tells them apart.
 type epollSlot struct {
 	conn       *epollConn
 	generation int32
@@ -132,9 +135,8 @@ func (p *epollPoller) poll() {
 			p.door.accept()
 			continue
 		}
-		slot := p.slots[event.Fd]
-		if slot.conn != nil && slot.generation == event.Pad {
-			slot.conn.happened(event.Events)
+		if c := p.connOf(event.Fd, event.Pad); c != nil {
+			c.happened(event.Events)
 		}
 	}
 	if p.n = p.wait(); p.n > 0 {
@@ -201,14 +203,37 @@ func takeDescriptor(tcp *net.TCPConn, socket net.Conn) (fd int, err error) {
 	return fd, nil
 }
 
-func (p *epollPoller) takeSlot() int32 {
+func (p *epollPoller) takeSlot() (slot int32) {
 	if last := len(p.free) - 1; last >= 0 {
-		slot := p.free[last]
+		slot = p.free[last]
 		p.free = p.free[:last]
-		return slot
+	} else {
+		slot = int32(len(p.slots))
+		p.slots = append(p.slots, epollSlot{})
 	}
-	p.slots = append(p.slots, epollSlot{})
-	return int32(len(p.slots) - 1)
+	p.slots[slot].generation = p.taken
+	p.taken++
+	return slot
+}
+
+// connOf returns the connection that has a slot in a generation, nil when it has
+// gone, and perhaps its slot with it.
+func (p *epollPoller) connOf(slot, generation int32) *epollConn {
+	if int(slot) >= len(p.slots) || p.slots[slot].generation != generation {
+		return nil
+	}
+	return p.slots[slot].conn
+}
+
+// trim drops the free slots behind the last that is taken.
+func (p *epollPoller) trim() {
+	n := len(p.slots)
+	for n > 0 && p.slots[n-1].conn == nil {
+		n--
+	}
+	p.slots = slices.Clone(p.slots[:n])
+	p.free = slices.Clone(slices.DeleteFunc(p.free, func(slot int32) bool { return int(slot) >= n }))
+	p.other.trim()
 }
 
 // socketOwner is told what happens on a socket, on its loop.
@@ -285,11 +310,9 @@ func (t *epollConn) release() {
 	t.vacate()
 }
 
-// vacate gives the slot to another generation.
+// vacate frees the slot.
 func (t *epollConn) vacate() {
-	slot := &t.poller.slots[t.slot]
-	slot.conn = nil
-	slot.generation++
+	t.poller.slots[t.slot].conn = nil
 	t.poller.free = append(t.poller.free, t.slot)
 }
 

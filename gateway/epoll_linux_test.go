@@ -37,6 +37,46 @@ func TestEventOfAnEarlierGeneration(t *testing.T) {
 	}
 }
 
+// Slots that a crowd has left are dropped, and events of those who had them
+// reach nobody, also when the slots are taken again.
+func TestSlotsAreTrimmed(t *testing.T) {
+	p := &epollPoller{other: &portablePoller{}}
+	take := func() *epollConn {
+		c := &epollConn{poller: p, slot: p.takeSlot()}
+		p.slots[c.slot].conn = c
+		return c
+	}
+	var conns []*epollConn
+	var generations []int32
+	for i := range 1000 {
+		conns = append(conns, take())
+		generations = append(generations, p.slots[i].generation)
+	}
+	const left = 10
+	for i, c := range conns {
+		if i != left && i != left-2 {
+			c.vacate()
+		}
+	}
+	p.trim()
+	if len(p.slots) != left+1 || cap(p.slots) > 2*len(p.slots) || len(p.free) != left-1 || cap(p.free) > 2*len(p.slots) {
+		t.Fatalf("%d slots (room for %d), %d free (room for %d) after all but two of %d have gone",
+			len(p.slots), cap(p.slots), len(p.free), cap(p.free), len(conns))
+	}
+	for range 20 {
+		take()
+	}
+	for i, c := range conns {
+		want := c
+		if i != left && i != left-2 {
+			want = nil
+		}
+		if got := p.connOf(c.slot, generations[i]); got != want {
+			t.Fatalf("an event of connection %d, which is here: %v, reaches %v", i, want != nil, got)
+		}
+	}
+}
+
 // A slow client must not hide megabytes in the kernel, however it came in.
 func TestSendBufferIsBounded(t *testing.T) {
 	h := newHarness(t, "epoll", func(c *Config) { c.SendBufferBytes = 16 << 10 })

@@ -35,6 +35,13 @@ func (in *interest) remove(key fsm.ChannelKey, loop int) (last bool) {
 	return true
 }
 
+// trim gives back what many channels made the map grow to.
+func (in *interest) trim() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.loops = maps.Clone(in.loops)
+}
+
 func (in *interest) has(key fsm.ChannelKey) bool {
 	in.mu.RLock()
 	defer in.mu.RUnlock()

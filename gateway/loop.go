@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"maps"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
@@ -220,6 +222,17 @@ func (l *loop) detach(c *conn) {
 	l.conns[last] = nil
 	l.conns = l.conns[:last]
 	l.server.connectionEnded()
+}
+
+// trim gives back what many connections made the loop grow to.
+func (l *loop) trim() {
+	l.conns = slices.Clone(l.conns)
+	l.dirty = slices.Clone(l.dirty)
+	l.topics = maps.Clone(l.topics)
+	l.commits, l.scratch = nil, nil
+	l.submitted = slices.Clone(l.submitted)
+	l.wheel.trim()
+	l.poller.trim()
 }
 
 func (l *loop) closeAll(code closeCode, reason string) {

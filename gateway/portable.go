@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -50,6 +51,8 @@ func (p *portablePoller) poll() {
 	}
 	p.arrived = p.arrived[:0]
 }
+
+func (p *portablePoller) trim() { p.arrived = slices.Clone(p.arrived) }
 
 func (p *portablePoller) close() { p.done.Wait() }
 

@@ -27,6 +27,9 @@ type poller interface {
 	// poll delivers what has happened since it was last called. It is called on
 	// the loop, once a turn.
 	poll()
+	// trim gives back what many connections made the poller grow to. It is called
+	// on the loop.
+	trim()
 	// close ends the poller once the loop has ended and all connections with it.
 	close()
 }

@@ -1,6 +1,9 @@
 package gateway
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // wheel tells its loop which connections are due to be looked at. It is coarse:
 // a connection is told at most one step after its time, and one that is due
@@ -33,6 +36,17 @@ func (w *wheel) cancel(c *conn) {
 	if c.wheelTick != 0 {
 		w.slots[c.wheelTick%wheelSlots][c.wheelAt] = nil
 		c.wheelTick = 0
+	}
+}
+
+// trim gives back the room of entries that were taken back.
+func (w *wheel) trim() {
+	for i := range w.slots {
+		slot := slices.Clone(slices.DeleteFunc(w.slots[i], func(c *conn) bool { return c == nil }))
+		for at, c := range slot {
+			c.wheelAt = at
+		}
+		w.slots[i] = slot
 	}
 }
 

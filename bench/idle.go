@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 // have gone.
 type Idle struct {
 	Clients  int           // connections, spread over the servers
-	Channels int           // each client subscribes to one
+	Channels int           // each client subscribes to one; the same in all rounds
 	InFlight int           // clients that connect at a time
 	Rest     time.Duration // for which idle CPU is measured
 	Leave    time.Duration // at most, to wait for the memory of those that have gone
@@ -94,8 +95,10 @@ func (i Idle) Run(ctx context.Context, target Target) (IdleReport, error) {
 		return IdleReport{}, err
 	}
 	report := IdleReport{Clients: i.Clients, Channels: i.Channels}
+	run := rand.Uint32()
+	channel := func(n int) string { return fmt.Sprintf("bench.%08x.%d", run, n%i.Channels) }
 	for n := range i.Rounds {
-		round, problems, err := i.round(ctx, target)
+		round, problems, err := i.round(ctx, target, uint64(n)+1, channel)
 		if err != nil {
 			return IdleReport{}, fmt.Errorf("round %d: %w", n+1, err)
 		}
@@ -107,7 +110,7 @@ func (i Idle) Run(ctx context.Context, target Target) (IdleReport, error) {
 	return report, nil
 }
 
-func (i Idle) round(ctx context.Context, target Target) (round IdleRound, problems []string, err error) {
+func (i Idle) round(ctx context.Context, target Target, number uint64, channel func(n int) string) (round IdleRound, problems []string, err error) {
 	before, err := usageOf(target.PIDs)
 	if err != nil {
 		return IdleRound{}, nil, err
@@ -125,8 +128,6 @@ func (i Idle) round(ctx context.Context, target Target) (round IdleRound, proble
 			err = errors.Join(err, s.close())
 		}
 	}()
-	run := rand.Uint32()
-	channel := func(n int) string { return fmt.Sprintf("bench.%08x.%d", run, n%i.Channels) }
 	for n := range i.Clients {
 		s.add(placement{server: n % len(target.Servers), channel: channel(n)})
 	}
@@ -154,7 +155,7 @@ func (i Idle) round(ctx context.Context, target Target) (round IdleRound, proble
 		return IdleRound{}, nil, err
 	}
 	round.IdleCPU = 100 * (during.cpu - ready.cpu).Seconds() / time.Since(resting).Seconds()
-	if round.Reached, err = reach(ctx, s, i.Channels, channel); err != nil {
+	if round.Reached, err = reach(ctx, s, number, i.Channels, channel); err != nil {
 		return IdleRound{}, nil, err
 	}
 	if round.Reached != i.Clients {
@@ -181,12 +182,14 @@ func (i Idle) round(ctx context.Context, target Target) (round IdleRound, proble
 const spareDescriptors = 20
 
 // reach publishes one message to each channel and returns how many of the
-// members got it.
-func reach(ctx context.Context, s *swarm, channels int, name func(int) string) (reached int, err error) {
+// members got it. Those of earlier rounds, which new members may still be sent,
+// do not count.
+func reach(ctx context.Context, s *swarm, round uint64, channels int, name func(int) string) (reached int, err error) {
+	data := payload{sequence: round}.encode(MinSize)
 	listeners := len(s.members)
 	got := make([]bool, listeners)
 	s.onEvent = func(m *member, e Event) {
-		if e.Kind == Delivered && m.number < listeners && !got[m.number] {
+		if e.Kind == Delivered && m.number < listeners && !got[m.number] && bytes.Equal(e.Data, data) {
 			got[m.number] = true
 			reached++
 		}
@@ -195,7 +198,6 @@ func reach(ctx context.Context, s *swarm, channels int, name func(int) string) (
 	if err := s.connect(ctx, []*member{publisher}, 1); err != nil {
 		return 0, err
 	}
-	data := payload{}.encode(MinSize)
 	for c := range channels {
 		s.scratch = s.protocol.AppendPublish(s.scratch[:0], publisher.number, name(c), uint64(c)+1, data)
 		s.send(publisher, s.scratch)

@@ -57,8 +57,8 @@ func rows(aptlyd string, duration time.Duration) []row {
 			Size: 128, Duration: duration, InFlight: 200, Settle: settle,
 		}
 	}
-	// aptlyd leaves 256 publications of a connection unanswered, so that many in
-	// flight take several connections; the peers get as many.
+	// aptlyd leaves up to 2,048 publications of a connection unanswered, which what
+	// is in flight on each stays below; the peers get as many.
 	publish := fanout(12, 0, 250, 0)
 	publish.Publishers = 4
 	return []row{

@@ -16,7 +16,7 @@ func newIdle(t *target) *cobra.Command {
 	})
 	flags := cmd.Flags()
 	flags.IntVar(&load.Clients, "clients", 15000, "connections, spread over the nodes")
-	flags.IntVar(&load.Channels, "channels", 100, "new channels; each client subscribes to one")
+	flags.IntVar(&load.Channels, "channels", 100, "new channels, the same in all rounds; each client subscribes to one")
 	flags.IntVar(&load.InFlight, "in-flight", 200, "clients that connect at a time")
 	flags.DurationVar(&load.Rest, "rest", 30*time.Second, "how long they stay; idle CPU is measured for as long")
 	flags.DurationVar(&load.Leave, "leave", 15*time.Second, "how long to wait at most for memory and descriptors of those that have gone")

@@ -129,6 +129,11 @@ func (r *refounding) record(b *bolt.Bucket, bucket, key, value []byte) error {
 	switch string(bucket) {
 	case string(bucketSessions):
 		return nil // forwarders of the old cluster
+	case string(bucketAdmins):
+		token := d.adminToken()
+		if token.Parent != "" && d.err == nil {
+			return nil // a console session, which may have been signed out of since
+		}
 	case string(bucketMeta):
 		body = r.meta(&d, key)
 	case string(bucketChannels):

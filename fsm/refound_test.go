@@ -28,6 +28,7 @@ func eventful(t *testing.T) *machine {
 	m.must(Init{ClusterID: "c", Epoch: "e", AdminTokenHash: HashKey("token")}.Encode())
 	m.createProject(Rule{Pattern: "few", KeepMessages: 3, KeepFor: time.Hour}, Rule{Pattern: "*", KeepMessages: 1000, KeepFor: time.Hour})
 	m.must(CreateKey{Key: newKey("k1", ServerKey)}.Encode())
+	m.must(CreateAdminToken{Token: AdminToken{ID: "s", Role: Owner, Hash: HashKey("session"), Parent: FirstAdminToken}}.Encode())
 	for i := range 600 {
 		m.publish(1, news, fmt.Sprintf(`"n%d"`, i+1))
 		if i%100 == 0 {
@@ -71,6 +72,12 @@ func TestRefoundedStateContinuesAboveTheOldOffsets(t *testing.T) {
 	}
 	if _, ok := to.KeyByText(keyText(newKey("k1", ServerKey))); !ok {
 		t.Error("a key is missing")
+	}
+	if _, ok := from.AdminTokenByText("session"); !ok {
+		t.Fatal("there was no console session")
+	}
+	if _, ok := to.AdminTokenByText("session"); ok {
+		t.Error("a console session outlived its cluster")
 	}
 	for _, channel := range []ChannelKey{news, {projectID, "few"}} {
 		was, is := from.info(channel), to.info(channel)

@@ -8,17 +8,28 @@ type rate struct {
 	burst time.Duration // gaps that a full bucket holds, added up
 }
 
+// Bounds that keep times from overflowing where they are added up.
+const (
+	longestGap   = 365 * 24 * time.Hour
+	longestBurst = 100 * longestGap
+)
+
 // perSecond returns a rate; 0 sets no bound.
 func perSecond(n float64, burst int) rate {
 	if n <= 0 {
 		return rate{}
 	}
-	gap := max(time.Duration(float64(time.Second)/n), 1)
-	return rate{gap, gap * time.Duration(max(burst, 1))}
+	r := rate{gap: time.Duration(min(max(float64(time.Second)/n, 1), float64(longestGap)))}
+	r.allow(max(burst, 1))
+	return r
 }
 
 // allow lets at least burst come at once.
-func (r *rate) allow(burst int) { r.burst = max(r.burst, r.gap*time.Duration(burst)) }
+func (r *rate) allow(burst int) {
+	if r.gap > 0 {
+		r.burst = max(r.burst, r.gap*min(time.Duration(burst), longestBurst/r.gap))
+	}
+}
 
 // meter is a token bucket in eight bytes: when it will be full again, on any
 // clock that does not go back (the generic cell rate algorithm, ITU-T I.371).

@@ -33,6 +33,29 @@ func TestMeter(t *testing.T) {
 	}
 }
 
+// A rate that is next to nothing, or a burst beyond counting, stays a bound.
+func TestMeterOfExtremes(t *testing.T) {
+	const now = time.Hour
+	for _, n := range []float64{5e-324, 1e-300, 1e-12, 1e-9} {
+		var m meter
+		if wait := m.take(perSecond(n, 1), now); wait != 0 {
+			t.Errorf("%g a second: the first is to wait %v", n, wait)
+		}
+		if wait := m.take(perSecond(n, 1), now); wait < 24*time.Hour {
+			t.Errorf("%g a second: the second is to wait %v", n, wait)
+		}
+	}
+	for _, n := range []float64{1e-9, 1e-3, 1, 1e9} {
+		r := perSecond(n, 1_000_000_000)
+		var m meter
+		for i := range 100 {
+			if wait := m.take(r, now); wait != 0 {
+				t.Fatalf("%g a second: token %d of a large burst is to wait %v", n, i, wait)
+			}
+		}
+	}
+}
+
 // However takes fall, no span of time sees more than the burst and what the rate
 // gives in it, and whoever waits as told is served.
 func TestMeterBounds(t *testing.T) {

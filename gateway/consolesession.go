@@ -14,7 +14,12 @@ import (
 
 const (
 	sessionLifetime = 12 * time.Hour
-	sessionCookie   = "aptlyd_session"
+	// Each sign-in is a record in the audit, which is bounded: a token may sign in
+	// signInBurst times at once and signInRate more each second, lest a viewer
+	// push everybody's records out.
+	signInBurst   = 20
+	signInRate    = 0.02
+	sessionCookie = "aptlyd_session"
 	// consoleHeader comes with every call of the console. A page of another origin
 	// cannot send it without a preflight, which the admin API does not answer.
 	consoleHeader = "X-Aptlyd-Console"
@@ -58,6 +63,9 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) *Refusal {
 	token, refusal := s.adminToken(address, text)
 	if refusal != nil {
 		return refusal
+	}
+	if wait := s.signIns.take(token.ID, perSecond(signInRate, signInBurst)); wait > 0 {
+		return &Refusal{Code: CodeRateLimited, Reason: "too many sign-ins with this admin token", RetryAfter: wait}
 	}
 	if refusal := s.signOut(w, r); refusal != nil {
 		return refusal

@@ -170,3 +170,19 @@ func TestConsoleCookieOverTLS(t *testing.T) {
 	b.wantStatus(200, "GET", "/admin/v1/projects", "", over...)
 	b.wantStatus(401, "GET", "/admin/v1/projects", "")
 }
+
+func TestSignInsOfATokenAreBounded(t *testing.T) {
+	h := newHarness(t, "portable")
+	for i := range signInBurst {
+		if res := (&browser{h: h}).signIn(adminToken); res.StatusCode != 204 {
+			t.Fatalf("sign-in %d: %s", i+1, res.Status)
+		}
+	}
+	b := &browser{h: h}
+	if res := b.signIn(adminToken); res.StatusCode != 429 || res.Header.Get("Retry-After") == "" || b.cookie != nil {
+		t.Errorf("one too many: %s, %v", res.Status, res.Header)
+	}
+	if status, answer := h.admin("GET", "/whoami", ""); status != 200 {
+		t.Errorf("the token itself: %d %v", status, answer)
+	}
+}

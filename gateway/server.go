@@ -31,6 +31,7 @@ type Server struct {
 	catchUps  *catchUps
 	failures  *limiter
 	guesses   *limiter // wrong admin tokens, by address
+	signIns   *limiter // at the console, by admin token
 	throttles *throttles
 	quotas    *quotas
 	refusals  refusals
@@ -77,6 +78,7 @@ func New(cfg Config) (*Server, error) {
 		freshness: freshness{began: time.Now()},
 		failures:  newLimiter(),
 		guesses:   newLimiter(),
+		signIns:   newLimiter(),
 		throttles: newThrottles(&cfg.Limits),
 		quotas:    newQuotas(),
 	}

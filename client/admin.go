@@ -63,9 +63,10 @@ type Key struct {
 	Text          string    `json:"key,omitempty"`
 	Prefix        string    `json:"prefix,omitempty"`
 	SigningSecret string    `json:"signingSecret,omitempty"`
-	CreatedAt     int64     `json:"createdAt"`            // Unix ms
-	LastUsedAt    int64     `json:"lastUsedAt,omitempty"` // Unix ms, to the minute or so; 0 means never
-	ExpiresAt     int64     `json:"expiresAt,omitempty"`  // Unix ms; 0 means never
+	CreatedAt     int64     `json:"createdAt"`             // Unix ms
+	LastUsedAt    int64     `json:"lastUsedAt,omitempty"`  // Unix ms, to the minute or so; 0 means never
+	ExpiresAt     int64     `json:"expiresAt,omitempty"`   // Unix ms; 0 means never
+	Connections   *int      `json:"connections,omitempty"` // that use it now; nil in lists
 	Replaces      *Replaced `json:"replaces,omitempty"`
 }
 
@@ -136,6 +137,9 @@ type Member struct {
 	GossipAddr   string `json:"gossipAddr"`
 	AppliedIndex uint64 `json:"appliedIndex"`
 	Connections  int    `json:"connections"`
+	StartedAt    int64  `json:"startedAt"` // Unix ms; 0 when not known, as the two below
+	DiskUsed     uint64 `json:"diskUsed"`  // bytes in its data folder
+	DiskFree     uint64 `json:"diskFree"`  // bytes left on its file system
 	Version      string `json:"version,omitempty"`
 	FeatureLevel uint32 `json:"featureLevel"` // the commands it knows; 0 when unknown
 	// ClockOffset is how far its clock is ahead of the leader's, ms; nil when not
@@ -231,10 +235,20 @@ func (a *Admin) PurgeChannel(ctx context.Context, project, channel string) error
 	return a.do(ctx, call{method: http.MethodDelete, path: path}, nil)
 }
 
-// Channels lists the channels of a project.
-func (a *Admin) Channels(ctx context.Context, project string) iter.Seq2[Channel, error] {
+// ChannelFilter chooses channels of a project.
+type ChannelFilter struct {
+	Prefix string // of the names; "" for all
+	Active bool   // only those that have subscribers now
+}
+
+// Channels lists the channels of a project that a filter chooses, by name.
+func (a *Admin) Channels(ctx context.Context, project string, filter ChannelFilter) iter.Seq2[Channel, error] {
+	filters := url.Values{"prefix": {filter.Prefix}}
+	if filter.Active {
+		filters.Set("active", "true")
+	}
 	path := "/projects/" + url.PathEscape(project) + "/channels"
-	return list(ctx, a, path, func(page *listPage) []Channel { return page.Channels })
+	return listWhere(ctx, a, path, filters, func(page *listPage) []Channel { return page.Channels })
 }
 
 // Messages returns up to limit messages of a channel whose offsets are above

@@ -133,7 +133,9 @@ func TestAdmin(t *testing.T) {
 		exchange{"DELETE /admin/v1/keys/k3", "", 204, ``},
 		exchange{"GET /admin/v1/projects/p1/channels/a%2Fb/messages?after=1", "", 200, `{"messages":[{"offset":2,"timestamp":3,"data":0}]}`},
 		exchange{"GET /admin/v1/keys/k2/connections", "", 200, `{"connections":[{"id":"c1","node":"n1","since":5,"channels":["a"],"state":"live"}]}`},
-		exchange{"GET /admin/v1/projects/p1/channels", "", 200, `{"channels":[{"name":"a","offset":3,"earliest":1,"bytes":10,"subscribers":2}]}`},
+		exchange{"GET /admin/v1/projects/p1/channels?active=true&prefix=a", "", 200, `{"channels":[{"name":"a","offset":3,"earliest":1,"bytes":10,"subscribers":2}]}`},
+		exchange{"POST /admin/v1/origins/check", `{"rules":["*"],"allowNativeClients":true,"origin":"null"}`, 200, `{"rules":[{"rule":"*","valid":true}],"allowed":true,"matched":"*"}`},
+		exchange{"GET /admin/v1/metrics/history?minutes=2", "", 200, `{"stepSeconds":10,"from":7,"series":{"connections":[null,3]}}`},
 		exchange{"GET /admin/v1/status", "", 200, `{"node":"n1","leader":"n2","term":3,"members":[{"name":"n1","voter":true}]}`},
 		exchange{"DELETE /admin/v1/projects/nope", "", 404, `{"error":"no such project","code":"not_found"}`},
 		exchange{"GET /admin/v1/projects", "", 500, `{"error":"our fault","code":"internal"}`},
@@ -186,10 +188,16 @@ func TestAdmin(t *testing.T) {
 			t.Errorf("connection %+v, %v", c, err)
 		}
 	}
-	for c, err := range a.Channels(ctx, "p1") {
+	for c, err := range a.Channels(ctx, "p1", ChannelFilter{Prefix: "a", Active: true}) {
 		if err != nil || c != (Channel{"a", 3, 1, 10, 2}) {
 			t.Errorf("channel %+v, %v", c, err)
 		}
+	}
+	if check, err := a.CheckOrigin(ctx, []string{"*"}, true, "null"); err != nil || !check.Allowed || check.Matched != "*" {
+		t.Errorf("check origin: %+v, %v", check, err)
+	}
+	if h, err := a.MetricsHistory(ctx, 2); err != nil || h.From != 7 || h.Series.Connections[0] != nil || *h.Series.Connections[1] != 3 {
+		t.Errorf("history: %+v, %v", h, err)
 	}
 	if s, err := a.Status(ctx); err != nil || s.Leader != "n2" || len(s.Members) != 1 {
 		t.Errorf("status: %+v, %v", s, err)

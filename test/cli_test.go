@@ -49,6 +49,11 @@ func TestCommandLineLifeOfAProject(t *testing.T) {
 	if list := aptlydJSON[[]client.Project](t, c, 1, "project", "list"); len(list) != 2 {
 		t.Errorf("another node lists %+v", list)
 	}
+	for origin, want := range map[string]string{"https://shop.example": "is allowed by https://shop.example", "https://evil.example": "is not the project's allowed origin"} {
+		if out, code := aptlyd(t, c, 1, "project", "check-origin", "shop", origin); code != 0 || !strings.Contains(out, want) {
+			t.Errorf("check %s: exit code %d: %s", origin, code, out)
+		}
+	}
 	key := aptlydJSON[client.Key](t, c, 2, "key", "create", "shop", "--kind", "server", "--name", "backend")
 	publish := func(text, want string, wantCode int) {
 		t.Helper()
@@ -121,6 +126,9 @@ func TestCommandLineClusterStatus(t *testing.T) {
 	}
 	if out, code := aptlyd(t, c, 1, "cluster", "status"); code != 0 || !strings.Contains(out, "leader") {
 		t.Errorf("exit code %d: %s", code, out)
+	}
+	if out, code := aptlyd(t, c, 1, "cluster", "history", "--minutes", "1"); code != 0 || len(strings.Split(strings.TrimSpace(out), "\n")) != 7 {
+		t.Errorf("history: exit code %d: %s", code, out)
 	}
 	if out, code := aptlyd(t, c, 1, "cluster", "status", "--admin-token", "a wrong one entirely"); code != 1 {
 		t.Errorf("a wrong token: exit code %d: %s", code, out)

@@ -15,6 +15,7 @@ func newChannel() *cobra.Command {
 func newChannelList() *cobra.Command {
 	var r remote
 	var limit int
+	var filter client.ChannelFilter
 	cmd := &cobra.Command{
 		Use:   "list PROJECT",
 		Short: "List the channels of a project (by id or name)",
@@ -24,7 +25,7 @@ func newChannelList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			channels, err := collect(admin.Channels(ctx, project.ID), limit)
+			channels, err := collect(admin.Channels(ctx, project.ID, filter), limit)
 			if err != nil {
 				return err
 			}
@@ -38,6 +39,8 @@ func newChannelList() *cobra.Command {
 	}
 	r.addAdminFlags(cmd)
 	cmd.Flags().IntVar(&limit, "limit", 0, "how many; 0 for all there are")
+	cmd.Flags().StringVar(&filter.Prefix, "prefix", "", "only channels whose names begin so")
+	cmd.Flags().BoolVar(&filter.Active, "active", false, "only channels that have subscribers")
 	return cmd
 }
 

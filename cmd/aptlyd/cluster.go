@@ -9,7 +9,7 @@ import (
 )
 
 func newCluster() *cobra.Command {
-	return group("cluster", "Look after the cluster", newClusterStatus(), newClusterRemove(), newClusterSet())
+	return group("cluster", "Look after the cluster", newClusterStatus(), newClusterHistory(), newClusterRemove(), newClusterSet())
 }
 
 func newClusterStatus() *cobra.Command {

@@ -11,7 +11,7 @@ import (
 )
 
 func newProject() *cobra.Command {
-	return group("project", "Manage projects", newProjectCreate(), newProjectList(), newProjectUpdate(), newProjectDelete())
+	return group("project", "Manage projects", newProjectCreate(), newProjectList(), newProjectUpdate(), newProjectCheckOrigin(), newProjectDelete())
 }
 
 func newProjectCreate() *cobra.Command {

@@ -277,6 +277,23 @@ func (a *Admin) UpdateSettings(ctx context.Context, change SettingsChange) (Sett
 	return request[Settings](ctx, a, http.MethodPatch, "/settings", nil, change)
 }
 
+// Finding is what one check of one node found.
+type Finding struct {
+	Node  string `json:"node"`
+	Check string `json:"check"`
+	OK    bool   `json:"ok"`
+	Text  string `json:"text"` // a plain sentence
+}
+
+// Diagnose has every node look after itself and its way to the others.
+func (a *Admin) Diagnose(ctx context.Context) ([]Finding, error) {
+	type answer struct {
+		Findings []Finding `json:"findings"`
+	}
+	found, err := request[answer](ctx, a, http.MethodGet, "/diagnosis", nil, nil)
+	return found.Findings, err
+}
+
 // RemoveMember takes the node with this name or id out of the cluster, unless that
 // would cost the quorum.
 func (a *Admin) RemoveMember(ctx context.Context, name string) error {

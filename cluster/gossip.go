@@ -77,7 +77,7 @@ func startGossip(cfg Config, id string, self rumour) (*gossip, error) {
 		return nil, fmt.Errorf("start gossip: resolve advertised host: %w", err)
 	}
 	lan := memberlist.DefaultLANConfig()
-	lan.Name = fmt.Sprintf("%s/%d", id, self.Start)
+	lan.Name = gossipName(id, self.Start)
 	lan.BindAddr, lan.BindPort = host, port
 	lan.AdvertiseAddr, lan.AdvertisePort = advertise.IP.String(), port
 	lan.DeadNodeReclaimTime = 30 * time.Second
@@ -94,6 +94,9 @@ func startGossip(cfg Config, id string, self rumour) (*gossip, error) {
 	}
 	return g, nil
 }
+
+// gossipName is memberlist's name of a node that was started so many times.
+func gossipName(id string, start uint64) string { return fmt.Sprintf("%s/%d", id, start) }
 
 // address returns host and port of this node's gossip.
 func (g *gossip) address() string { return g.list.LocalNode().Address() }

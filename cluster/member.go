@@ -53,7 +53,7 @@ func (c *Cluster) Members() []Member {
 		}
 		h, heard := nodes[m.ID]
 		m.Applied, m.Extra = h.Applied, h.Extra
-		if l, ok := nodes[string(leader)]; ok && heard && known {
+		if l, ok := nodes[string(leader)]; ok && heard && known && !l.Silent && !h.Silent {
 			m.ClockOffset, m.ClockKnown = time.Duration((h.Clock+h.Age)-(l.Clock+l.Age))*time.Millisecond, true
 		}
 		if known {

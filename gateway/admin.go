@@ -92,6 +92,19 @@ func (s *Server) clusterStatus(r *http.Request) (int, any, error) {
 	return http.StatusOK, status, nil
 }
 
+func (s *Server) diagnosis(r *http.Request) (int, any, error) {
+	if _, err := adminQuery(r); err != nil {
+		return 0, nil, err
+	}
+	findings, err := s.cfg.Broker.Diagnose(r.Context())
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, struct {
+		Findings []Finding `json:"findings"`
+	}{findings}, nil
+}
+
 func (s *Server) removeMember(r *http.Request) (int, any, error) {
 	if _, err := adminQuery(r); err != nil {
 		return 0, nil, err

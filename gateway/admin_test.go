@@ -154,6 +154,9 @@ func TestAdminLists(t *testing.T) {
 	if res, _ := h.do("POST", "/admin/v1/backup", "", "Authorization", "Bearer "+adminToken); res.StatusCode != 405 {
 		t.Errorf("POST backup: %d", res.StatusCode)
 	}
+	if status, d := h.admin("GET", "/diagnosis", ""); status != 200 || fmt.Sprint(d["findings"]) != "[map[check:clock node:n1 ok:true text:n1 is on time]]" {
+		t.Errorf("diagnosis: %d %v", status, d)
+	}
 	if status, _ := h.admin("DELETE", "/members/n2", ""); status != 204 {
 		t.Errorf("remove a member: %d", status)
 	}

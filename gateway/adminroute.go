@@ -64,6 +64,7 @@ func (s *Server) adminRoutes() []adminRoute {
 		{"PATCH", "/settings", owner, s.updateSettings},
 		{"GET", "/metrics/history", viewer, s.metricsHistory},
 		{"GET", statusPath, viewer, s.clusterStatus},
+		{"GET", "/diagnosis", operator, s.diagnosis},
 		{"GET", "/backup", owner, s.backup},
 		{"DELETE", "/members/{name}", owner, s.removeMember},
 	}

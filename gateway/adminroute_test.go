@@ -40,6 +40,7 @@ var neededRoles = map[string]fsm.Role{
 	"PATCH /settings":                              fsm.Owner,
 	"GET /metrics/history":                         fsm.Viewer,
 	"GET /status":                                  fsm.Viewer,
+	"GET /diagnosis":                               fsm.Operator,
 	"GET /backup":                                  fsm.Owner,
 	"DELETE /members/{name}":                       fsm.Owner,
 }

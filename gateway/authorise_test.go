@@ -85,6 +85,7 @@ var rights = map[string]string{
 	"PATCH /admin/v1/settings":                              owners,
 	"GET /admin/v1/metrics/history":                         viewers,
 	"GET /admin/v1/status":                                  viewers,
+	"GET /admin/v1/diagnosis":                               operators,
 	"GET /admin/v1/backup":                                  owners,
 	"DELETE /admin/v1/members/{name}":                       owners,
 }

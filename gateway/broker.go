@@ -123,6 +123,8 @@ type Operator interface {
 	// Backup opens the state of the cluster, of so many bytes, as it is at the time of
 	// the call or later. The reader must be closed.
 	Backup(ctx context.Context) (r io.ReadCloser, size int64, err error)
+	// Diagnose has every node look after itself and its way to the others.
+	Diagnose(ctx context.Context) ([]Finding, error)
 	// RemoveMember takes the node with this name or id out of the cluster, unless
 	// that would cost the quorum or it is the node that is asked.
 	RemoveMember(ctx context.Context, name string) error
@@ -184,6 +186,14 @@ type ConnectionStatus struct {
 	Channels []string `json:"channels"`
 	State    string   `json:"state"`  // "live" or "catching_up"
 	Behind   uint64   `json:"behind"` // messages between its cursors and the heads
+}
+
+// Finding is what one check of one node found.
+type Finding struct {
+	Node  string `json:"node"`
+	Check string `json:"check"` // "quorum", "versions", "clock", "data folder", …
+	OK    bool   `json:"ok"`
+	Text  string `json:"text"` // a plain sentence
 }
 
 // Status is the cluster as one node sees it.

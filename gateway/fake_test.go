@@ -454,6 +454,10 @@ func (b *fakeBroker) Connections(_ context.Context, q ConnectionQuery) ([]Connec
 	return b.observer.(*Server).Connections(q), nil
 }
 
+func (b *fakeBroker) Diagnose(context.Context) ([]Finding, error) {
+	return []Finding{{"n1", "clock", true, "n1 is on time"}}, nil
+}
+
 func (b *fakeBroker) Backup(context.Context) (io.ReadCloser, int64, error) {
 	const everything = `{"everything":true}`
 	return io.NopCloser(strings.NewReader(everything)), int64(len(everything)), nil

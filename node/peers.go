@@ -25,10 +25,11 @@ type question struct {
 	Usage          *usageQuestion           `json:"usage,omitempty"`
 	Disconnect     *disconnectQuestion      `json:"disconnect,omitempty"`
 	Refusals       *gateway.RefusalQuery    `json:"refusals,omitempty"`
+	Examine        bool                     `json:"examine,omitempty"`
 }
 
 // answerPeer answers another node of the cluster.
-func (n *Node) answerPeer(_ context.Context, from string, request []byte) ([]byte, error) {
+func (n *Node) answerPeer(ctx context.Context, from string, request []byte) ([]byte, error) {
 	var q question
 	if err := json.Unmarshal(request, &q); err != nil {
 		return nil, fmt.Errorf("decode question of a peer: %w", err)
@@ -54,6 +55,8 @@ func (n *Node) answerPeer(_ context.Context, from string, request []byte) ([]byt
 		return json.Marshal(n.gateway.Disconnect(q.Disconnect.ID))
 	case q.Usage != nil:
 		return json.Marshal(n.gateway.Usage())
+	case q.Examine:
+		return json.Marshal(n.examineSelf(ctx))
 	}
 	return nil, errors.New("a peer asks what this version does not know")
 }

@@ -115,9 +115,41 @@ func TestCommandLineClusterRemove(t *testing.T) {
 	if len(status.Members) != 2 || status.Cluster == "" || status.Epoch == "" {
 		t.Errorf("after it was removed: %+v", status)
 	}
-	for _, m := range status.Members {
-		if m.ClockOffset == nil || *m.ClockOffset > 1000 || *m.ClockOffset < -1000 {
-			t.Errorf("clock of %s: %v", m.Name, m.ClockOffset)
+	// The clocks of one machine agree, once the leader has heard of them.
+	eventually(t, deadline, func() error {
+		status, err := admin(c, others[1]).Status(within(t, deadline))
+		if err != nil {
+			return err
 		}
-	}
+		for _, m := range status.Members {
+			if m.ClockOffset == nil {
+				return fmt.Errorf("the clock of %s is not known", m.Name)
+			}
+			if *m.ClockOffset > 1000 || *m.ClockOffset < -1000 {
+				t.Fatalf("the clock of %s is %d ms off", m.Name, *m.ClockOffset)
+			}
+		}
+		return nil
+	})
+}
+
+// awaitAlive waits until node 0 sees so many members alive.
+func awaitAlive(t *testing.T, c site, want int) {
+	t.Helper()
+	eventually(t, deadline, func() error {
+		status, err := admin(c, 0).Status(within(t, deadline))
+		if err != nil {
+			return err
+		}
+		alive := 0
+		for _, m := range status.Members {
+			if m.State == "alive" {
+				alive++
+			}
+		}
+		if alive != want || status.Leader == "" {
+			return fmt.Errorf("%d members live, %q leads", alive, status.Leader)
+		}
+		return nil
+	})
 }

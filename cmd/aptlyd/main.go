@@ -88,6 +88,8 @@ func newRoot() *cobra.Command {
 		newRebuild(),
 		newPublish(),
 		newSubscribe(),
+		newHealthcheck(),
+		newDoctor(),
 		newVersion(),
 	)
 	markArgErrors(root)

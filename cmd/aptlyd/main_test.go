@@ -19,6 +19,8 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{"version", []string{"version"}, exitDone},
 		{"help", []string{"serve", "--help"}, exitDone},
+		{"completion", []string{"completion", "bash"}, exitDone},
+		{"healthcheck of nobody", []string{"healthcheck", "--server", "http://127.0.0.1:1"}, exitFailed},
 		{"no command", nil, exitMisuse},
 		{"unknown command", []string{"frobnicate"}, exitMisuse},
 		{"unknown flag", []string{"serve", "--frobnicate"}, exitMisuse},

@@ -1,0 +1,169 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aptlyd/aptlyd/cluster"
+	"github.com/aptlyd/aptlyd/gateway"
+)
+
+const (
+	// examineTimeout bounds what one node finds out about itself and its ways.
+	examineTimeout = 15 * time.Second
+	// reachTimeout bounds the attempt to reach one port.
+	reachTimeout = 3 * time.Second
+	// clockTolerance is far from what keeps a node from leading (5 s) and above what
+	// a busy network makes clocks seem apart.
+	clockTolerance = time.Second
+)
+
+// Diagnose implements gateway.Operator.
+func (n *Node) Diagnose(ctx context.Context) ([]gateway.Finding, error) {
+	ctx, cancel := context.WithTimeout(ctx, examineTimeout)
+	defer cancel()
+	members := n.cluster.Members()
+	findings := n.examineCluster(members)
+	perNode := make([][]gateway.Finding, len(members))
+	var running sync.WaitGroup
+	for i, m := range members {
+		running.Go(func() { perNode[i] = n.examineMember(ctx, m) })
+	}
+	running.Wait()
+	return append(findings, slices.Concat(perNode...)...), nil
+}
+
+// examineMember asks a member, this one included, to examine itself.
+func (n *Node) examineMember(ctx context.Context, m cluster.Member) []gateway.Finding {
+	silent := func(err error) []gateway.Finding {
+		return []gateway.Finding{{Node: m.Name, Check: "answers", Text: fmt.Sprintf("%s does not answer %s: %v.", m.Name, n.cfg.NodeName, err)}}
+	}
+	request, err := json.Marshal(question{Examine: true})
+	if err != nil {
+		return silent(err)
+	}
+	reply, err := n.cluster.Query(ctx, m.ID, request)
+	if err != nil {
+		return silent(err)
+	}
+	var findings []gateway.Finding
+	if err := json.Unmarshal(reply, &findings); err != nil {
+		return silent(err)
+	}
+	return findings
+}
+
+// examineSelf looks at this node's machine and at its way to each other node.
+func (n *Node) examineSelf(ctx context.Context) []gateway.Finding {
+	e := &examiner{node: n.cfg.NodeName}
+	e.folder(n.cfg.DataDir)
+	e.space(n.cfg.DataDir, n.cfg.DiskReserve)
+	e.fsync(n.cfg.DataDir)
+	e.descriptors()
+	self, _ := n.cluster.ID()
+	members := slices.DeleteFunc(n.cluster.Members(), func(m cluster.Member) bool { return m.ID == self })
+	reached := make([]cluster.Reach, len(members))
+	var running sync.WaitGroup
+	for i, m := range members {
+		running.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+			defer cancel()
+			reached[i] = n.cluster.Reach(ctx, m.ID)
+		})
+	}
+	running.Wait()
+	for i, m := range members {
+		e.reach(m, reached[i])
+	}
+	return e.findings
+}
+
+func (e *examiner) reach(m cluster.Member, r cluster.Reach) {
+	whole := true
+	for _, port := range []struct {
+		name, address string
+		err           error
+	}{
+		{"peer port", m.PeerAddr, r.Peer},
+		{"gossip port over TCP", m.GossipAddr, r.GossipTCP},
+		{"gossip port over UDP", m.GossipAddr, r.GossipUDP},
+	} {
+		if port.err != nil {
+			whole = false
+			e.bad("reach", "%s does not reach the %s of %s (%s): %v.", e.node, port.name, m.Name, port.address, port.err)
+		}
+	}
+	if whole {
+		e.fine("reach", "%s reaches %s.", e.node, m.Name)
+	}
+}
+
+// examineCluster judges what this node knows of the members.
+func (n *Node) examineCluster(members []cluster.Member) []gateway.Finding {
+	e := &examiner{node: n.cfg.NodeName}
+	e.quorum(members)
+	e.versions(members)
+	e.clocks(members)
+	return e.findings
+}
+
+func (e *examiner) quorum(members []cluster.Member) {
+	voters, alive, leader := 0, 0, ""
+	for _, m := range members {
+		if m.Leader {
+			leader = m.Name
+		}
+		if m.Voter {
+			voters++
+			if m.Alive {
+				alive++
+			}
+		}
+	}
+	spare := alive - (voters/2 + 1)
+	switch {
+	case leader == "" || spare < 0:
+		e.bad("quorum", "No node leads: %d of %d voters are alive.", alive, voters)
+	case spare == 0 && voters > 1:
+		e.bad("quorum", "%s leads, but with %d of %d voters alive no other may fail.", leader, alive, voters)
+	default:
+		e.fine("quorum", "%s leads, %d of %d voters are alive; %d more may fail.", leader, alive, voters, spare)
+	}
+}
+
+func (e *examiner) versions(members []cluster.Member) {
+	nodes := make(map[string][]string)
+	for _, m := range members {
+		if m.Version != "" {
+			nodes[m.Version] = append(nodes[m.Version], m.Name)
+		}
+	}
+	var parts []string
+	for version, names := range nodes {
+		parts = append(parts, fmt.Sprintf("%s on %s", version, strings.Join(names, ", ")))
+	}
+	slices.Sort(parts)
+	if len(parts) > 1 {
+		e.bad("versions", "The nodes run different versions: %s. Finish the upgrade.", strings.Join(parts, "; "))
+		return
+	}
+	e.fine("versions", "All nodes that answer run the same version: %s.", strings.Join(parts, "; "))
+}
+
+func (e *examiner) clocks(members []cluster.Member) {
+	apart := false
+	for _, m := range members {
+		if m.ClockKnown && m.ClockOffset.Abs() > clockTolerance {
+			apart = true
+			e.bad("clock", "The clock of %s is %v off the leader's: run a time service on every node.", m.Name, m.ClockOffset)
+		}
+	}
+	if !apart {
+		e.fine("clock", "The clocks of all nodes that answer agree within %v.", clockTolerance)
+	}
+}

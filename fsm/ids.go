@@ -51,7 +51,10 @@ func (t *idTable) next() uint64 { return t.first + uint64(len(t.queue)) }
 func (t *idTable) expire(stamp int64) {
 	n := 0
 	for n < len(t.queue) && t.queue[n].stamp+idWindow <= stamp {
-		delete(t.index, t.queue[n].hash)
+		// The index may have a later use of the id, when both were loaded.
+		if h := t.queue[n].hash; t.index[h] == t.first+uint64(n) {
+			delete(t.index, h)
+		}
 		n++
 	}
 	t.queue = t.queue[n:]

@@ -111,6 +111,28 @@ func TestStoredIDsAreDeletedOnceExpired(t *testing.T) {
 	}
 }
 
+// A record of ids is stored for as long as one of them is remembered, so it may hold
+// an expired id that has been used again since.
+func TestIDThatIsUsedAgainSurvivesItsFirstUse(t *testing.T) {
+	dir := t.TempDir()
+	m := openMachine(t, dir, lazy)
+	m.createProject()
+	m.publishID(1, news, "again")
+	m.publishID(idWindow/2, news, "other")
+	m.flushed()
+	second := m.publishID(idWindow/2, news, "again")
+	if second.Duplicate {
+		t.Fatal("the id was not forgotten")
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m = openMachine(t, dir, lazy)
+	if got := m.publishID(1, news, "again"); !got.Duplicate || got.Offset != second.Offset {
+		t.Errorf("after opening again: %+v, want a duplicate of %+v", got, second)
+	}
+}
+
 func TestFullTableRefusesNewIDs(t *testing.T) {
 	m := openMachine(t, t.TempDir(), lazy)
 	m.createProject()

@@ -273,4 +273,6 @@ try {
 } finally {
   await browser.close();
   site.close();
+  // What undici and esbuild keep for later would hold the process for a minute.
+  process.exit();
 }

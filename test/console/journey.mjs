@@ -118,6 +118,7 @@ try {
     await page.goBack();
   });
   await step('pause, filter and the retained messages', page, async () => {
+    await sees(page, '.message', 'from the console'); // what is replayed has come
     await page.getByRole('button', { name: 'Pause' }).click();
     await page.getByLabel('Message as JSON').fill('"second"');
     await page.getByLabel('Message as JSON').press('Control+Enter');

@@ -12,6 +12,18 @@ import (
 
 func TestCommandLineOfSeveralOperators(t *testing.T) {
 	c := startCluster(t, 3)
+	// A node asks those members for their connections that it has heard of.
+	for i := range c.Len() {
+		eventually(t, deadline, func() error {
+			status, err := admin(c, i).Status(t.Context())
+			for _, m := range status.Members {
+				if m.State != "alive" {
+					err = fmt.Errorf("%s has not heard of %s", c.Name(i), m.Name)
+				}
+			}
+			return err
+		})
+	}
 	project := aptlydJSON[client.Project](t, c, 0, "project", "create", "shop")
 	var server client.Key
 	for _, k := range project.Keys {

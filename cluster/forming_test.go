@@ -201,10 +201,10 @@ func TestAnOutsiderMayOnlyJoin(t *testing.T) {
 	pool := newRPCPool(outsider)
 	defer pool.close()
 	defer outsider.close()
-	if _, err := pool.call(within(t), member.id, laneControl, methodReadIndex, []byte("{}")); !errors.Is(err, ErrNotMember) {
+	if _, err := pool.call(within(t), member.id, laneControl, methodReadIndex, []byte("{}")); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("read-index for an outsider: %v", err)
 	}
-	if _, err := pool.call(within(t), member.id, laneControl, methodSubmit, nil); !errors.Is(err, ErrNotMember) {
+	if _, err := pool.call(within(t), member.id, laneControl, methodSubmit, nil); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("submit by an outsider: %v", err)
 	}
 }

@@ -138,8 +138,8 @@ func TestNewcomerDisownsNobody(t *testing.T) {
 			return errors.New("the dead leader is still followed")
 		}
 		_, err := request[struct{}](within(t), survivor.pool, newcomer.id, methodMember, memberRequest{ID: survivor.id})
-		if !errors.Is(err, ErrNotMember) {
-			return fmt.Errorf("the newcomer, which knows no member, says %w", err)
+		if !errors.Is(err, ErrUnavailable) {
+			return fmt.Errorf("the newcomer, which cannot know who is a member, says %w", err)
 		}
 		return nil
 	})

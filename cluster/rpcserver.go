@@ -68,7 +68,8 @@ func (s *rpcServer) serve(conn *peerConn) {
 		}
 		m := method(f.kind)
 		if conn.outsider && !m.openToOutsiders() {
-			s.answer(w, f.number, nil, ErrNotMember)
+			// Not ErrNotMember: a newcomer cannot know who is one.
+			s.answer(w, f.number, nil, fmt.Errorf("%w: the connection began before both nodes were in a cluster", ErrUnavailable))
 			continue
 		}
 		if m == methodSubmit {

@@ -26,8 +26,8 @@ func Inject(t testing.TB, pid int, call, what string) (stop func()) {
 		}
 		stopped = true
 		// A killed tracer would leave stopped threads behind; asked, it detaches.
-		cmd.Process.Signal(os.Interrupt)
-		cmd.Wait()
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
 	}
 	t.Cleanup(stop)
 	return stop

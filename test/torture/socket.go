@@ -92,6 +92,7 @@ func (s *socket) greet(address, key string) error {
 	if err != nil {
 		return err
 	}
+	defer answer.Body.Close() // has nothing to close after an upgrade, but a refusal may
 	if answer.StatusCode != http.StatusSwitchingProtocols {
 		return fmt.Errorf("upgrade: %s", answer.Status)
 	}

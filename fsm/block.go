@@ -52,13 +52,10 @@ func scanBlock(key, value []byte, fn func(channel, body []byte) bool) error {
 // seekBlock returns the block that a channel belongs to, nil when there is none yet.
 func seekBlock(c *bolt.Cursor, channel []byte) (key, value []byte) {
 	key, value = c.Seek(channel)
-	switch {
-	case bytes.Equal(key, channel):
+	if bytes.Equal(key, channel) {
 		return key, value
-	case key == nil:
-		return c.Last()
 	}
-	return c.Prev()
+	return stepBack(c, channel, key)
 }
 
 // findChannel returns what is stored of a channel.

@@ -233,14 +233,10 @@ func (v *view) storedTail() (segment, error) {
 // chunk is segment for the chunks.
 func (v *view) chunk(offset uint64) (s segment, ok bool, err error) {
 	c := v.tx.Bucket(bucketChunks).Cursor()
-	key, value := c.Seek(appendChunkKey(nil, v.prefix, offset))
+	sought := appendChunkKey(nil, v.prefix, offset)
+	key, value := c.Seek(sought)
 	if key == nil || !bytes.HasPrefix(key, v.prefix) || binary.BigEndian.Uint64(key[len(v.prefix):]) > offset {
-		var before, content []byte
-		if key == nil {
-			before, content = c.Last()
-		} else {
-			before, content = c.Prev()
-		}
+		before, content := stepBack(c, sought, key)
 		if bytes.HasPrefix(before, v.prefix) {
 			s, err = decodeChunk(before, content)
 			if err != nil || s.last() >= offset {

@@ -246,9 +246,7 @@ func TestNodeCutOffFailsClosed(t *testing.T) {
 	disconnected := watchConnection(t, c.Servers()[alone], c.PublicKey)
 	for i := range c.Len() {
 		if i != alone {
-			if err := c.Signal(i, syscall.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
+			stop(t, c, i)
 		}
 	}
 	cut := time.Now()

@@ -63,13 +63,18 @@ func exchange(t *testing.T, publisher, subscriber *client.Client, channel string
 		t.Error(err)
 		return
 	}
+	var answered sync.WaitGroup
+	defer answered.Wait()
 	for n := range messages {
+		answered.Add(1)
 		err := publisher.PublishAsync(within(t, deadline), client.Publication{Channel: channel, Data: n}, func(_ client.Receipt, err error) {
+			defer answered.Done()
 			if err != nil {
 				t.Errorf("%s: %v", channel, err)
 			}
 		})
 		if err != nil {
+			answered.Done()
 			t.Error(err)
 		}
 	}

@@ -1,6 +1,10 @@
 package test
 
 import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -32,4 +36,29 @@ func TestStoppedLeaderComesBackAsFollower(t *testing.T) {
 	l.end()
 	l.check()
 	f.check(l)
+}
+
+// stop sends SIGSTOP to a node and waits until all its threads stand still: one that
+// is syncing a file finishes that first.
+func stop(t *testing.T, c spawned, i int) {
+	t.Helper()
+	if err := c.Signal(i, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, deadline, func() error {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", c.PID(i)))
+		if err != nil || len(stats) == 0 {
+			return fmt.Errorf("threads of %s: %d, %w", c.Name(i), len(stats), err)
+		}
+		for _, file := range stats {
+			stat, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			if !bytes.Contains(stat, []byte(") T ")) {
+				return fmt.Errorf("%s goes on: %s", c.Name(i), stat)
+			}
+		}
+		return nil
+	})
 }

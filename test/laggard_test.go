@@ -99,9 +99,10 @@ type laggardRun struct {
 	rate   int // messages a second meanwhile
 }
 
-// memoryBound is more than what a node keeps of the channels in memory and its
-// queues, however far behind it or another one is.
-const memoryBound = 768 << 20
+// memoryBound is more than what a node keeps of the channels in memory, its queues
+// and the garbage of both while messages come as fast as it takes them, however
+// far behind it or another one is.
+const memoryBound = 1 << 30
 
 func TestLaggardIsKilledWhileItCatchesUp(t *testing.T) {
 	t.Parallel()

@@ -174,7 +174,7 @@ func parsePublications(text []byte, emit func(bench.Event)) error {
 func startCentrifuge(history int) (bench.Target, func() error, error) {
 	config := centrifugeConfig{Token: newSecret(), History: history}
 	var ready centrifugeReady
-	c, err := startChild(centrifugeRole, config, &ready)
+	c, err := startChild("", centrifugeRole, config, &ready)
 	if err != nil {
 		return bench.Target{}, nil, err
 	}

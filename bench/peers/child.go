@@ -12,24 +12,26 @@ import (
 	"syscall"
 )
 
-// child is this program in the role of a server. It ends when its standard input
+// child is this program, or another build of it, in the role of a server. It ends when its standard input
 // does, so that no child outlives its parent.
 type child struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 }
 
-// startChild starts a child and decodes into ready what it says once it serves.
-func startChild(role string, config, ready any) (*child, error) {
+// startChild starts a child and decodes into ready what it says once it serves. An
+// empty program means this one.
+func startChild(program, role string, config, ready any) (*child, error) {
 	encoded, err := json.Marshal(config)
 	if err != nil {
 		return nil, fmt.Errorf("encode configuration: %w", err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find this program: %w", err)
+	if program == "" {
+		if program, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("find this program: %w", err)
+		}
 	}
-	cmd := exec.Command(self, role, string(encoded))
+	cmd := exec.Command(program, role, string(encoded))
 	cmd.Stderr = os.Stderr
 	// A Ctrl-C is meant for the parent.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -24,8 +24,9 @@ const (
 func newSecret() string { return rand.Text() }
 
 // startJetStream starts three nats-servers with a stream of three replicas in
-// files, for all channels of a load, spoken to over TCP.
-func startJetStream(ctx context.Context, always bool) (target bench.Target, stop func() error, err error) {
+// files, for all channels of a load, spoken to over TCP. The program is a build of this
+// one, empty for itself.
+func startJetStream(ctx context.Context, program string, always bool) (target bench.Target, stop func() error, err error) {
 	dir, err := os.MkdirTemp("", "peers-jetstream-")
 	if err != nil {
 		return bench.Target{}, nil, fmt.Errorf("make folder: %w", err)
@@ -56,7 +57,7 @@ func startJetStream(ctx context.Context, always bool) (target bench.Target, stop
 	for i, port := range ports {
 		name := fmt.Sprintf("n%d", i+1)
 		var ready natsReady
-		c, err := startChild(natsRole, natsConfig{
+		c, err := startChild(program, natsRole, natsConfig{
 			Name:       name,
 			Password:   password,
 			StoreDir:   filepath.Join(dir, name),

@@ -49,13 +49,14 @@ func main() {
 func compare(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("peers", flag.ContinueOnError)
 	aptlyd := flags.String("aptlyd", "../../bin/aptlyd", "aptlyd binary")
+	older := flags.String("older", "", "this program built with older.mod: its JetStream takes part too")
 	names := flags.String("rows", "", "rows to run, comma-separated (default: all)")
 	rounds := flags.Int("rounds", 3, "how often each is run; the table shows medians")
 	duration := flags.Duration("duration", 5*time.Second, "how long each publishes")
 	asJSON := flags.Bool("json", false, "report as JSON")
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), "Compare aptlyd with its peers. Rows:")
-		for _, r := range rows("", 0) {
+		for _, r := range rows("", "", 0) {
 			fmt.Fprintf(flags.Output(), "  %-15s %s\n", r.Name, r.Title)
 		}
 		flags.PrintDefaults()
@@ -66,7 +67,7 @@ func compare(ctx context.Context, args []string) error {
 	if flags.NArg() > 0 || *rounds < 1 || *duration <= 0 {
 		return errors.New("rounds and duration must be above 0, and there are no arguments")
 	}
-	chosen, err := choose(rows(*aptlyd, *duration), *names)
+	chosen, err := choose(rows(*aptlyd, *older, *duration), *names)
 	if err != nil {
 		return err
 	}

@@ -147,7 +147,7 @@ func (m msg) tell(payload []byte, emit func(bench.Event)) error {
 func startNATS(context.Context) (bench.Target, func() error, error) {
 	password := newSecret()
 	var ready natsReady
-	c, err := startChild(natsRole, natsConfig{Name: "n1", Password: password}, &ready)
+	c, err := startChild("", natsRole, natsConfig{Name: "n1", Password: password}, &ready)
 	if err != nil {
 		return bench.Target{}, nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aptlyd/aptlyd/bench"
@@ -35,8 +36,9 @@ type metric struct {
 // settle is how long a load waits at its end for what is under way.
 const settle = 30 * time.Second
 
-// rows returns all rows. Each publishes for the given time.
-func rows(aptlyd string, duration time.Duration) []row {
+// rows returns all rows. Each publishes for the given time. The older JetStream is
+// that of another build of this program, if there is one.
+func rows(aptlyd, older string, duration time.Duration) []row {
 	contend := func(nodes int, name, rule string) contender {
 		return contender{name, func(ctx context.Context) (bench.Target, func() error, error) {
 			return startAptlyd(ctx, aptlyd, nodes, rule)
@@ -44,8 +46,19 @@ func rows(aptlyd string, duration time.Duration) []row {
 	}
 	durable := contend(3, "aptlyd", "quorum")
 	transient := contend(3, "aptlyd memory", "memory")
-	jetStream := contender{"JetStream R3 unsynced", func(ctx context.Context) (bench.Target, func() error, error) { return startJetStream(ctx, false) }}
-	jetStreamAlways := contender{"JetStream R3 always", func(ctx context.Context) (bench.Target, func() error, error) { return startJetStream(ctx, true) }}
+	jetStream := func(always bool, name string) []contender {
+		start := func(program string) func(context.Context) (bench.Target, func() error, error) {
+			return func(ctx context.Context) (bench.Target, func() error, error) {
+				return startJetStream(ctx, program, always)
+			}
+		}
+		contenders := []contender{{"JetStream R3 " + name, start("")}}
+		if older != "" {
+			contenders = append(contenders, contender{"older R3 " + name, start(older)})
+		}
+		return contenders
+	}
+	unsynced, always := jetStream(false, "unsynced"), jetStream(true, "always")
 	natsWS := contender{"NATS WebSocket", startNATS}
 	centrifuge := contender{"Centrifuge", func(context.Context) (bench.Target, func() error, error) { return startCentrifuge(0) }}
 	centrifugeHistory := contender{"Centrifuge history", func(context.Context) (bench.Target, func() error, error) { return startCentrifuge(1000) }}
@@ -62,11 +75,11 @@ func rows(aptlyd string, duration time.Duration) []row {
 	publish := fanout(12, 0, 250, 0)
 	publish.Publishers = 4
 	return []row{
-		{"acked", "acknowledged messages/s, three nodes, four publishers on each with 250 in flight", []contender{durable, jetStream, jetStreamAlways},
+		{"acked", "acknowledged messages/s, three nodes, four publishers on each with 250 in flight", slices.Concat([]contender{durable}, unsynced, always),
 			acknowledged(publish)},
-		{"latency-2000", "2,000 messages/s on node 1 of three, delivered on 2 and 3", []contender{durable, transient, jetStream},
+		{"latency-2000", "2,000 messages/s on node 1 of three, delivered on 2 and 3", slices.Concat([]contender{durable, transient}, unsynced),
 			timed(fanout(1, 2, 2000, 2000))},
-		{"latency-200", "200 messages/s on node 1 of three, delivered on 2 and 3", []contender{durable, jetStreamAlways},
+		{"latency-200", "200 messages/s on node 1 of three, delivered on 2 and 3", slices.Concat([]contender{durable}, always),
 			timed(fanout(1, 2, 200, 200))},
 		{"fanout-1k-w32", "1,000 subscribers, 32 messages in flight", single, delivered(fanout(1, 1000, 32, 0))},
 		{"fanout-10k-w32", "10,000 subscribers, 32 messages in flight", single, delivered(fanout(1, 10000, 32, 0))},

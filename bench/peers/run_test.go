@@ -33,7 +33,7 @@ func TestPeersBearEveryKindOfLoad(t *testing.T) {
 	publish.Subscribers = 0
 	missed := bench.Replay{Clients: 10, Channels: 3, Messages: 20, Size: 128, InFlight: 10, Settle: 20 * time.Second}
 	jetStream := func(always bool) func(context.Context) (bench.Target, func() error, error) {
-		return func(ctx context.Context) (bench.Target, func() error, error) { return startJetStream(ctx, always) }
+		return func(ctx context.Context) (bench.Target, func() error, error) { return startJetStream(ctx, "", always) }
 	}
 	centrifuge := func(history int) func(context.Context) (bench.Target, func() error, error) {
 		return func(context.Context) (bench.Target, func() error, error) { return startCentrifuge(history) }
@@ -111,7 +111,7 @@ func TestContendersTakeTurns(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	all := rows("", time.Second)
+	all := rows("", "", time.Second)
 	chosen, err := choose(all, "storm,acked")
 	if err != nil || len(chosen) != 2 || chosen[0].Name != "acked" {
 		t.Errorf("chosen %v, %v", chosen, err)

@@ -43,6 +43,31 @@ func (s *Server) trusted(address string) bool {
 	return false
 }
 
+// networkOf is whom a limit per address counts: an IPv6 host is given a /64 to
+// choose its addresses from (RFC 4291 section 2.5.4).
+func networkOf(addr netip.Addr) netip.Addr {
+	if !addr.Is6() {
+		return addr
+	}
+	network, err := addr.Prefix(64)
+	if err != nil {
+		return addr
+	}
+	return network.Addr()
+}
+
+// network is networkOf for an address as text.
+func network(address string) string {
+	if strings.IndexByte(address, ':') < 0 {
+		return address
+	}
+	addr, err := netip.ParseAddr(address)
+	if err != nil {
+		return address
+	}
+	return networkOf(addr).String()
+}
+
 // parseHop reads one entry of X-Forwarded-For, with or without a port.
 func parseHop(text string) (string, bool) {
 	text = strings.TrimSpace(text)

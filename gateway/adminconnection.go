@@ -4,7 +4,7 @@ import "net/http"
 
 // listConnections serves GET /connections: those of the whole cluster by id.
 func (s *Server) listConnections(r *http.Request) (int, any, error) {
-	cursor, limit, query, err := listQuery(r, "project", "key")
+	cursor, limit, query, err := listQuery(r)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -42,10 +42,11 @@ func (s *Server) connectionPage(r *http.Request, q ConnectionQuery) (int, any, e
 // disconnect serves DELETE /connections/{id}.
 func (s *Server) disconnect(r *http.Request) (int, any, error) {
 	id := r.PathValue("id")
-	if err := s.cfg.Broker.Disconnect(r.Context(), id); err != nil {
+	// First, as with the removal of a member.
+	if err := s.cfg.Broker.Note(r.Context(), actorOf(r), "connection.close", id); err != nil {
 		return 0, nil, err
 	}
-	if err := s.cfg.Broker.Note(r.Context(), actorOf(r), "connection.close", id); err != nil {
+	if err := s.cfg.Broker.Disconnect(r.Context(), id); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusNoContent, nil, nil

@@ -4,7 +4,7 @@ import "net/http"
 
 // listRefusals serves GET /refusals: those of the whole cluster, newest first.
 func (s *Server) listRefusals(r *http.Request) (int, any, error) {
-	cursor, limit, query, err := listQuery(r, "project", "key", "code")
+	cursor, limit, query, err := listQuery(r)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -13,11 +14,31 @@ import (
 // send when it is a *download, nil for nothing.
 type adminCall func(r *http.Request) (status int, answer any, err error)
 
-// adminRoute is one call of the admin API and the least role that may make it.
+// adminRoute is one call of the admin API.
 type adminRoute struct {
 	method, path string
-	needs        fsm.Role
+	needs        fsm.Role // the least role that may make it
 	call         adminCall
+	query        string // names that its query may have, with spaces between
+}
+
+// checkQuery refuses a name that the route does not know. A filter that is misspelt
+// would not filter.
+func (route *adminRoute) checkQuery(r *http.Request) error {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return Refuse(CodeInvalidMessage, "malformed query")
+	}
+	known := strings.Fields(route.query)
+	for name, values := range query {
+		switch {
+		case !slices.Contains(known, name):
+			return Refuse(CodeInvalidMessage, "unknown name "+clip(name)+" in the query")
+		case len(values) > 1:
+			return Refuse(CodeInvalidMessage, name+" occurs twice in the query")
+		}
+	}
+	return nil
 }
 
 // statusPath is what a node also answers that has lost its cluster: on every other
@@ -32,41 +53,41 @@ func (s *Server) adminRoutes() []adminRoute {
 		owner    = fsm.Owner
 	)
 	return []adminRoute{
-		{"GET", "/whoami", viewer, s.whoAmI},
-		{"GET", "/tokens", owner, s.listAdminTokens},
-		{"POST", "/tokens", owner, s.createAdminToken},
-		{"DELETE", "/tokens/{id}", owner, s.revokeAdminToken},
-		{"GET", "/audit", viewer, s.listAudit},
+		{"GET", "/whoami", viewer, s.whoAmI, ""},
+		{"GET", "/tokens", owner, s.listAdminTokens, "cursor limit"},
+		{"POST", "/tokens", owner, s.createAdminToken, ""},
+		{"DELETE", "/tokens/{id}", owner, s.revokeAdminToken, ""},
+		{"GET", "/audit", viewer, s.listAudit, "cursor limit"},
 
-		{"GET", "/projects", viewer, s.listProjects},
-		{"POST", "/projects", operator, s.createProject},
-		{"GET", "/projects/{id}", viewer, s.getProject},
-		{"PATCH", "/projects/{id}", operator, s.updateProject},
-		{"DELETE", "/projects/{id}", operator, s.deleteProject},
+		{"GET", "/projects", viewer, s.listProjects, "cursor limit"},
+		{"POST", "/projects", operator, s.createProject, ""},
+		{"GET", "/projects/{id}", viewer, s.getProject, ""},
+		{"PATCH", "/projects/{id}", operator, s.updateProject, ""},
+		{"DELETE", "/projects/{id}", operator, s.deleteProject, ""},
 
-		{"POST", "/projects/{id}/keys", operator, s.createKey},
-		{"DELETE", "/keys/{id}", operator, s.revokeKey},
-		{"POST", "/keys/{id}/rotate", operator, s.rotateKey},
-		{"GET", "/keys/{id}/connections", viewer, s.keyConnections},
-		{"POST", "/origins/check", viewer, s.checkOrigin},
-		{"POST", "/projects/{id}/console-token", viewer, s.createConsoleToken},
+		{"POST", "/projects/{id}/keys", operator, s.createKey, ""},
+		{"DELETE", "/keys/{id}", operator, s.revokeKey, ""},
+		{"POST", "/keys/{id}/rotate", operator, s.rotateKey, ""},
+		{"GET", "/keys/{id}/connections", viewer, s.keyConnections, "cursor limit"},
+		{"POST", "/origins/check", viewer, s.checkOrigin, ""},
+		{"POST", "/projects/{id}/console-token", viewer, s.createConsoleToken, ""},
 
-		{"GET", "/projects/{id}/channels", viewer, s.listChannels},
-		{"DELETE", "/projects/{id}/channels/{name}", operator, s.purgeChannel},
-		{"GET", "/projects/{id}/channels/{name}/messages", viewer, s.channelMessages},
-		{"POST", "/projects/{id}/channels/{name}/messages", operator, s.publishAsOperator},
+		{"GET", "/projects/{id}/channels", viewer, s.listChannels, "cursor limit prefix active"},
+		{"DELETE", "/projects/{id}/channels/{name}", operator, s.purgeChannel, ""},
+		{"GET", "/projects/{id}/channels/{name}/messages", viewer, s.channelMessages, "after limit"},
+		{"POST", "/projects/{id}/channels/{name}/messages", operator, s.publishAsOperator, ""},
 
-		{"GET", "/refusals", viewer, s.listRefusals},
-		{"GET", "/connections", viewer, s.listConnections},
-		{"DELETE", "/connections/{id}", operator, s.disconnect},
+		{"GET", "/refusals", viewer, s.listRefusals, "cursor limit project key code"},
+		{"GET", "/connections", viewer, s.listConnections, "cursor limit project key"},
+		{"DELETE", "/connections/{id}", operator, s.disconnect, ""},
 
-		{"GET", "/settings", viewer, s.getSettings},
-		{"PATCH", "/settings", owner, s.updateSettings},
-		{"GET", "/metrics/history", viewer, s.metricsHistory},
-		{"GET", statusPath, viewer, s.clusterStatus},
-		{"GET", "/diagnosis", operator, s.diagnosis},
-		{"GET", "/backup", owner, s.backup},
-		{"DELETE", "/members/{name}", owner, s.removeMember},
+		{"GET", "/settings", viewer, s.getSettings, ""},
+		{"PATCH", "/settings", owner, s.updateSettings, ""},
+		{"GET", "/metrics/history", viewer, s.metricsHistory, "minutes"},
+		{"GET", statusPath, viewer, s.clusterStatus, ""},
+		{"GET", "/diagnosis", operator, s.diagnosis, ""},
+		{"GET", "/backup", owner, s.backup, ""},
+		{"DELETE", "/members/{name}", owner, s.removeMember, ""},
 	}
 }
 
@@ -120,6 +141,10 @@ func (s *Server) adminPath(methods map[string]adminRoute) http.HandlerFunc {
 		do := actionOf[route.needs]
 		if refusal := authorise(who, do, nil, ""); refusal != nil {
 			s.refuseAdmin(w, r, refusal)
+			return
+		}
+		if err := route.checkQuery(r); err != nil {
+			s.refuseAdmin(w, r, s.refusalOf(err, r.Method+" "+r.URL.Path).of(who, do, ""))
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
@@ -203,8 +228,8 @@ func (s *Server) authenticateOperator(r *http.Request) (operator, *Refusal) {
 // its text is of use in its cookie only. An address that fails too often
 // is not told whether its next guess is right.
 func (s *Server) adminToken(address, text string) (fsm.AdminToken, *Refusal) {
-	guesses := perSecond(guessRate, guessBurst)
-	if wait := s.guesses.wait(address, guesses); wait > 0 {
+	guesses, guesser := perSecond(guessRate, guessBurst), network(address)
+	if wait := s.guesses.wait(guesser, guesses); wait > 0 {
 		return fsm.AdminToken{}, &Refusal{
 			Code: CodeRateLimited, Reason: "too many wrong admin tokens from this address", RetryAfter: wait,
 		}
@@ -212,6 +237,6 @@ func (s *Server) adminToken(address, text string) (fsm.AdminToken, *Refusal) {
 	if token, ok := s.cfg.Broker.AdminToken(text); ok && token.Parent == "" {
 		return token, nil
 	}
-	s.guesses.take(address, guesses)
+	s.guesses.take(guesser, guesses)
 	return fsm.AdminToken{}, Refuse(CodeInvalidKey, "the admin token is not valid")
 }

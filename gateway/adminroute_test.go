@@ -98,6 +98,46 @@ func TestEveryAdminRouteTakesItsRole(t *testing.T) {
 	}
 }
 
+// A misspelt filter must not answer with everything, nor a misspelt option of a
+// change with the change.
+func TestEveryAdminRouteRefusesUnknownNamesInItsQuery(t *testing.T) {
+	h := newHarness(t, "portable")
+	for _, route := range h.server.adminRoutes() {
+		path := strings.NewReplacer("{id}", testProject, "{name}", "none").Replace(route.path)
+		for _, query := range []string{"?unheard=of", "?Limit=1", "?%zz"} {
+			if status, answer := h.admin(route.method, path+query, ""); status != 400 || answer["code"] != "invalid_message" {
+				t.Errorf("%s %s%s: %d %v", route.method, path, query, status, answer)
+			}
+		}
+	}
+	if status, _ := h.admin("GET", "/projects?limit=1&limit=2", ""); status != 400 {
+		t.Errorf("a repeated name: %d", status)
+	}
+	if len(h.broker.Audit(0, 10)) != 0 {
+		t.Errorf("something was done: %v", h.broker.Audit(0, 10))
+	}
+}
+
+// What cannot be noted is not done: nobody would know who did it.
+func TestActsBesideTheStateAreNotedFirst(t *testing.T) {
+	h := newHarness(t, "portable")
+	c := h.open(h.public)
+	_, list := h.admin("GET", "/connections", "")
+	id := list["connections"].([]any)[0].(map[string]any)["id"].(string)
+	h.broker.set(func() { h.broker.noteErr = Refuse(CodeUnavailable, "no quorum") })
+	for _, call := range [][2]string{{"DELETE", "/members/n2"}, {"DELETE", "/connections/" + id}, {"GET", "/backup"}} {
+		if status, answer := h.admin(call[0], call[1], ""); status != 503 {
+			t.Errorf("%s %s without a note: %d %v", call[0], call[1], status, answer)
+		}
+	}
+	c.wantSilence()
+	h.broker.set(func() {
+		if len(h.broker.removed) != 0 {
+			t.Errorf("removed %v", h.broker.removed)
+		}
+	})
+}
+
 func TestCutOffNodeAnswersOperatorsOnlyOfItsStatus(t *testing.T) {
 	h := newHarness(t, "portable")
 	h.broker.set(func() { h.broker.staleness = RefuseAfter + time.Second })
@@ -126,5 +166,15 @@ func TestGuessesOfAdminTokensAreSlowed(t *testing.T) {
 	}
 	if res, code := try("192.0.2.2", adminToken); res.StatusCode != 200 {
 		t.Errorf("from another address: %d %v", res.StatusCode, code)
+	}
+	// A host has all addresses of its /64.
+	for i := range guessBurst {
+		try(fmt.Sprintf("2001:db8:1:2:%x::1", i+1), "guess")
+	}
+	if res, code := try("2001:db8:1:2:ffff::9", adminToken); res.StatusCode != 429 {
+		t.Errorf("from another address of the same /64: %d %v", res.StatusCode, code)
+	}
+	if res, code := try("2001:db8:1:3::1", adminToken); res.StatusCode != 200 {
+		t.Errorf("from another /64: %d %v", res.StatusCode, code)
 	}
 }

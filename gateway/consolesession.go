@@ -67,9 +67,6 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) *Refusal {
 	if wait := s.signIns.take(token.ID, perSecond(signInRate, signInBurst)); wait > 0 {
 		return &Refusal{Code: CodeRateLimited, Reason: "too many sign-ins with this admin token", RetryAfter: wait}
 	}
-	if refusal := s.signOut(w, r); refusal != nil {
-		return refusal
-	}
 	by := operator{token: token, address: address, via: "console"}.actor()
 	_, session, err := s.cfg.Broker.CreateAdminToken(r.Context(), by, AdminTokenSpec{
 		Name: token.Name, Role: token.Role, Parent: token.ID, Lifetime: sessionLifetime,
@@ -77,22 +74,42 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) *Refusal {
 	if err != nil {
 		return s.refusalOf(err, "sign in")
 	}
+	// Only when there is a new one; and before the cookie is sent, so that after a
+	// failure the browser still has the old one, and nobody the new one.
+	if refusal := s.endSession(r); refusal != nil {
+		return refusal
+	}
 	http.SetCookie(w, s.newCookie(r, session, int(sessionLifetime/time.Second)))
 	return nil
 }
 
-// signOut ends the session of a request, if it has one.
+// signOut ends the session of a request and takes its cookie back.
 func (s *Server) signOut(w http.ResponseWriter, r *http.Request) *Refusal {
+	if refusal := s.endSession(r); refusal != nil {
+		return refusal
+	}
+	if len(r.CookiesNamed(s.cookieName(r))) > 0 {
+		http.SetCookie(w, s.newCookie(r, "", -1))
+	}
+	return nil
+}
+
+// endSession ends the session of a request, if it has one.
+func (s *Server) endSession(r *http.Request) *Refusal {
 	session, found := s.session(r)
 	if !found {
 		return nil
 	}
 	by := operator{token: session, address: s.requestAddress(r), via: "console"}.actor()
-	if err := s.cfg.Broker.RevokeAdminToken(r.Context(), by, session.ID); err != nil {
-		return s.refusalOf(err, "sign out")
+	err := s.cfg.Broker.RevokeAdminToken(r.Context(), by, session.ID)
+	if err == nil {
+		return nil
 	}
-	http.SetCookie(w, s.newCookie(r, "", -1))
-	return nil
+	refusal := s.refusalOf(err, "end session")
+	if refusal.Code == CodeNotFound {
+		return nil // ended by itself meanwhile
+	}
+	return refusal
 }
 
 // session returns the live session whose cookie a request carries.

@@ -121,6 +121,31 @@ func TestConsoleSessionIsNewAtEachSignIn(t *testing.T) {
 	planted.wantStatus(200, "GET", "/admin/v1/projects", "")
 }
 
+// Whoever signs in anew and fails stays signed in, and nobody is left with a
+// session whose cookie is lost.
+func TestSessionOutlivesASignInThatFails(t *testing.T) {
+	h := newHarness(t, "portable")
+	b := &browser{h: h}
+	b.signIn(adminToken)
+	first := b.cookie
+	for name, fail := range map[string]func(error){
+		"making the new one": func(err error) { h.broker.createErr = err },
+		"ending the old one": func(err error) { h.broker.revokeErr = err },
+	} {
+		h.broker.set(func() { fail(Refuse(CodeUnavailable, "no quorum")) })
+		if res := b.signIn(adminToken); res.StatusCode != 503 || b.cookie != first {
+			t.Errorf("%s: %s, %v", name, res.Status, res.Cookies())
+		}
+		b.wantStatus(200, "GET", "/admin/v1/projects", "")
+		h.broker.set(func() { fail(nil) })
+	}
+	// The old one may end by itself on the way.
+	h.broker.set(func() { h.broker.revokeErr = Refuse(CodeNotFound, "no such admin token") })
+	if res := b.signIn(adminToken); res.StatusCode != 204 || b.cookie == first {
+		t.Errorf("when the old one has ended: %s", res.Status)
+	}
+}
+
 func TestConsoleSessionHasTheRoleOfItsToken(t *testing.T) {
 	h := newHarness(t, "portable")
 	_, made := h.admin("POST", "/tokens", `{"name":"ada","role":"viewer"}`)

@@ -42,6 +42,10 @@ type fakeBroker struct {
 	batches    []int         // how many messages each call of Publish brought
 	holdAcks   chan struct{} // when set, acknowledgements wait for it to close
 	channelErr error
+	noteErr    error
+	createErr  error // of admin tokens, as the next
+	revokeErr  error
+	removed    []string // members
 
 	// Called between a look into a channel and its answer.
 	channelHook func()
@@ -353,6 +357,9 @@ func (b *fakeBroker) AdminTokens(cursor string, limit int) []fsm.AdminToken {
 func (b *fakeBroker) CreateAdminToken(_ context.Context, by fsm.Actor, spec AdminTokenSpec) (fsm.AdminToken, string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.createErr != nil {
+		return fsm.AdminToken{}, "", b.createErr
+	}
 	token := fsm.AdminToken{ID: b.id("adm"), Name: spec.Name, Role: spec.Role, CreatedAt: b.clock, Parent: spec.Parent}
 	for _, parent := range b.admins {
 		if parent.ID == spec.Parent {
@@ -371,6 +378,9 @@ func (b *fakeBroker) CreateAdminToken(_ context.Context, by fsm.Actor, spec Admi
 func (b *fakeBroker) RevokeAdminToken(_ context.Context, by fsm.Actor, id string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.revokeErr != nil {
+		return b.revokeErr
+	}
 	for text, token := range b.admins {
 		if token.ID == id {
 			delete(b.admins, text)
@@ -387,8 +397,12 @@ func (b *fakeBroker) record(by fsm.Actor, action, target string) {
 }
 
 func (b *fakeBroker) Note(_ context.Context, by fsm.Actor, action, target string) error {
-	b.set(func() { b.record(by, action, target) })
-	return nil
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.noteErr == nil {
+		b.record(by, action, target)
+	}
+	return b.noteErr
 }
 
 func (b *fakeBroker) Audit(before uint64, limit int) []fsm.AuditRecord {
@@ -467,6 +481,7 @@ func (b *fakeBroker) RemoveMember(_ context.Context, name string) error {
 	if name != "n2" {
 		return Refuse(CodeNotFound, "no member has that name")
 	}
+	b.set(func() { b.removed = append(b.removed, name) })
 	return nil
 }
 

@@ -15,7 +15,7 @@ type newcomers struct {
 
 	mu        sync.Mutex
 	total     int
-	byAddress map[netip.Addr]int
+	byAddress map[netip.Addr]int // by networkOf
 }
 
 func newNewcomers(limit, perAddress int) *newcomers {
@@ -34,6 +34,7 @@ func (n *newcomers) full() bool {
 func (n *newcomers) enter(from netip.Addr, trusted bool) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	from = networkOf(from)
 	if !trusted && n.byAddress[from] >= n.perAddress {
 		return false
 	}
@@ -45,6 +46,7 @@ func (n *newcomers) enter(from netip.Addr, trusted bool) bool {
 func (n *newcomers) leave(from netip.Addr) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	from = networkOf(from)
 	n.total--
 	if n.byAddress[from]--; n.byAddress[from] == 0 {
 		delete(n.byAddress, from)

@@ -158,6 +158,16 @@ func TestOpenAPIListsEveryRoute(t *testing.T) {
 		if role := d.at(operation, "x-role"); role != string(route.needs) {
 			t.Errorf("%s %s takes a %s, documented is %v", route.method, path, route.needs, role)
 		}
+		var query []string
+		parameters, _ := d.at(operation, "parameters").([]any)
+		for _, parameter := range parameters {
+			if d.at(parameter, "in") == "query" {
+				query = append(query, d.at(parameter, "name").(string))
+			}
+		}
+		if want := strings.Fields(route.query); !slices.Equal(slices.Sorted(slices.Values(query)), slices.Sorted(slices.Values(want))) {
+			t.Errorf("%s %s takes %v in its query, documented are %v", route.method, path, want, query)
+		}
 		delete(documented, route.method+" "+path)
 	}
 	for route := range documented {

@@ -298,7 +298,7 @@ func refuseDraining() *Refusal {
 // address or key that fails too often.
 func (s *Server) failedAuth(address, text string) *Refusal {
 	hash, r := fsm.HashKey(text), perSecond(float64(s.cfg.FailedAuthRate), s.cfg.FailedAuthBurst)
-	wait := max(s.failures.take("address "+address, r), s.failures.take("key "+string(hash[:]), r))
+	wait := max(s.failures.take("address "+network(address), r), s.failures.take("key "+string(hash[:]), r))
 	if wait == 0 {
 		return nil
 	}

@@ -81,8 +81,8 @@ func (s *Server) shared(who principal, do action, project *fsm.Project, address 
 	if wait := t.keys.take(who.key, t.key); wait > 0 {
 		return tooMany("with this key", t.key, wait)
 	}
-	if who.kind != serverKey {
-		if wait := t.addresses.take(address, t.address); wait > 0 {
+	if who.kind != serverKey && t.address.gap > 0 {
+		if wait := t.addresses.take(network(address), t.address); wait > 0 {
 			return tooMany("from this address", t.address, wait)
 		}
 	}
@@ -186,7 +186,7 @@ func (s *Server) spendRequest(who principal, do action, project *fsm.Project, ch
 		return nil
 	}
 	const of = "from this address with this key"
-	t, name := &s.throttles[throttled(do)], who.key+" "+address
+	t, name := &s.throttles[throttled(do)], who.key+" "+network(address)
 	if wait := t.requests.take(name, t.connection); wait > 0 {
 		return tooMany(of, t.connection, wait)
 	}

@@ -1,0 +1,64 @@
+package gateway
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+func TestNetworkOfAnAddress(t *testing.T) {
+	for address, want := range map[string]string{
+		"192.0.2.7":              "192.0.2.7",
+		"2001:db8:1:2:3:4:5:6":   "2001:db8:1:2::",
+		"2001:db8:1:2:ffff::":    "2001:db8:1:2::",
+		"2001:db8:1:3::":         "2001:db8:1:3::",
+		"::1":                    "::",
+		"fe80::1%eth0":           "fe80::",
+		"not an address: at all": "not an address: at all",
+		"":                       "",
+	} {
+		if got := network(address); got != want {
+			t.Errorf("%q counts as %q, want %q", address, got, want)
+		}
+	}
+}
+
+// Every limit per address is one for the whole /64.
+func TestLimitsPerAddressAreOfTheNetwork(t *testing.T) {
+	const here, neighbour, elsewhere = "2001:db8:1:2::1", "2001:db8:1:2:9::1", "2001:db8:1:3::1"
+	h := newHarness(t, "portable", func(c *Config) {
+		c.MaxAddressHandshakes, c.FailedAuthBurst = 5, 5
+		c.AddressPublish, c.ConnectionPublish = slowly, slowly
+	})
+	s := h.server
+	project, _ := h.broker.Project(testProject)
+	who := principal{kind: publicKey, key: "key", project: testProject}
+	for name, use := range map[string]func(address string) (ok bool){
+		"handshakes": func(address string) bool { return s.newcomers.enter(netip.MustParseAddr(address), false) },
+		"failed authentications": func(address string) bool {
+			return s.failedAuth(address, NewKeyText(fsm.PublicKey)) == nil
+		},
+		"publishes": func(address string) bool { return s.shared(who, toPublish, project, address) == nil },
+		"requests":  func(address string) bool { return s.spendRequest(who, toPublish, project, "c", address) == nil },
+	} {
+		for i := range 5 {
+			if !use(here) {
+				t.Errorf("%s: refused after %d", name, i)
+			}
+		}
+		if use(neighbour) {
+			t.Errorf("%s: another address of the /64 is not bound", name)
+		}
+		if !use(elsewhere) {
+			t.Errorf("%s: another /64 is bound", name)
+		}
+	}
+	for range 5 {
+		s.newcomers.leave(netip.MustParseAddr(neighbour))
+	}
+	s.newcomers.leave(netip.MustParseAddr(elsewhere))
+	if len(s.newcomers.byAddress) != 0 {
+		t.Errorf("left behind: %v", s.newcomers.byAddress)
+	}
+}

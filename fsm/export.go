@@ -58,24 +58,31 @@ func (s *State) cancelExports(err error) {
 }
 
 // Export flushes and opens the state file for reading as it then is: size bytes,
-// the state as of the entry index of that term. Applying goes on meanwhile, but
-// the file grows for what is overwritten until the reader is closed. A Restore or
-// Close ends the export with an error.
+// the state as of the entry index of that term. Every record is read before: whoever
+// restores would refuse a damaged one, and it is not theirs. Applying goes on
+// meanwhile, but the file grows for what is overwritten until the reader is closed. A
+// Restore or Close ends the export with an error.
 func (s *State) Export() (r io.ReadCloser, size int64, index, term uint64, err error) {
-	if err := s.Flush(); err != nil {
+	tx, swaps, err := s.beginExport()
+	if err != nil {
 		return nil, 0, 0, 0, fmt.Errorf("export: %w", err)
+	}
+	var at position
+	err = s.checkRecords(tx, swaps)
+	if err == nil {
+		err = get(tx, bucketMeta, metaApplied, func(d *decoder) { at = d.position() })
+	}
+	if err != nil {
+		rollback(tx)
+		err = fmt.Errorf("export: %w", err)
+		if errors.Is(err, errCorrupt) {
+			s.fail(err)
+		}
+		return nil, 0, 0, 0, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.db == nil {
-		return nil, 0, 0, 0, fmt.Errorf("export: %w", ErrClosed)
-	}
-	tx, err := s.db.Begin(false)
-	if err != nil {
-		return nil, 0, 0, 0, fmt.Errorf("export: begin read: %w", err)
-	}
-	var at position
-	if err := get(tx, bucketMeta, metaApplied, func(d *decoder) { at = d.position() }); err != nil {
+	if err := s.ended(swaps); err != nil {
 		rollback(tx)
 		return nil, 0, 0, 0, fmt.Errorf("export: %w", err)
 	}
@@ -88,6 +95,59 @@ func (s *State) Export() (r io.ReadCloser, size int64, index, term uint64, err e
 		rollback(tx)
 	}()
 	return e, tx.Size() + int64(exportFooter), at.index, at.term, nil
+}
+
+// beginExport flushes and begins to read the state file, the one after so many swaps.
+func (s *State) beginExport() (tx *bolt.Tx, swaps int, err error) {
+	if err := s.Flush(); err != nil {
+		return nil, 0, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.db == nil {
+		return nil, 0, ErrClosed
+	}
+	if tx, err = s.db.Begin(false); err != nil {
+		return nil, 0, fmt.Errorf("begin read: %w", err)
+	}
+	return tx, s.swaps, nil
+}
+
+// ended reports why an export begun after so many swaps has ended, nil when it has
+// not. It is called with mu held.
+func (s *State) ended(swaps int) error {
+	if s.swaps != swaps {
+		return errReplaced
+	}
+	return s.failed
+}
+
+// checkEvery is how much is read of the state file before it is asked whether
+// anybody still wants it, in bytes.
+const checkEvery = 8 << 20
+
+// checkRecords reads every record and verifies its checksum.
+func (s *State) checkRecords(tx *bolt.Tx, swaps int) error {
+	unasked := 0
+	for _, name := range buckets {
+		c := tx.Bucket(name).Cursor()
+		for key, value := c.First(); key != nil; key, value = c.Next() {
+			if _, err := unseal(name, key, value); err != nil {
+				return err
+			}
+			if unasked += len(key) + len(value); unasked < checkEvery {
+				continue
+			}
+			unasked = 0
+			s.mu.RLock()
+			err := s.ended(swaps)
+			s.mu.RUnlock()
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func writeExport(w io.Writer, tx *bolt.Tx) error {

@@ -155,6 +155,25 @@ func TestCorruptRecordIsNotRestored(t *testing.T) {
 	}
 }
 
+// Whoever received a damaged export would stop, while the node that is damaged goes on.
+func TestCorruptRecordStopsItsExporter(t *testing.T) {
+	for _, bucket := range [][]byte{bucketChunks, bucketChannels, bucketProjects} {
+		f := &fatalities{}
+		m := openMachine(t, t.TempDir(), lazy, f.configure)
+		m.createProject()
+		m.publish(1, news, long)
+		m.flushed()
+		m.alter(bucket, flip)
+		err := expectFatal(t, f, func() {
+			_, _, _, _, _ = m.Export()
+			t.Errorf("%s: a damaged state was exported", bucket)
+		})
+		if !errors.Is(err, errCorrupt) {
+			t.Errorf("%s: stopped for %v", bucket, err)
+		}
+	}
+}
+
 func TestExportEndsWithItsState(t *testing.T) {
 	m := openMachine(t, t.TempDir(), lazy)
 	m.createProject()

@@ -440,9 +440,9 @@ func (b *fakeBroker) SigningSecret(keyID string) ([]byte, bool) {
 func (b *fakeBroker) ConsoleSecret() []byte { return []byte("the secret of console tokens") }
 
 func (b *fakeBroker) Channels(_ context.Context, q ChannelQuery) ([]ChannelStatus, error) {
+	counts := b.observer.(*Server).Subscribers(q.Project) // before mu is held: the loops that it asks may wait for mu
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	counts := b.observer.(*Server).Subscribers(q.Project)
 	var found []ChannelStatus
 	for key, c := range b.channels {
 		if key.Project == q.Project && key.Name > q.Cursor && strings.HasPrefix(key.Name, q.Prefix) && (!q.Active || counts[key.Name] > 0) {

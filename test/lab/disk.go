@@ -19,6 +19,8 @@ type Disk struct {
 	t     testing.TB
 	image string
 	dir   string // where it is mounted
+
+	frozen bool
 }
 
 // NewDisk makes the folder dir and mounts a new file system of so many bytes
@@ -54,16 +56,24 @@ func (d *Disk) mount() {
 	Run(d.t, "mount", "-o", "loop", d.image, d.dir)
 }
 
-// Freeze has every write to the disk hang until Thaw.
+// Freeze has every write to the disk hang until Thaw, or until the test ends: what
+// hangs cannot be killed.
 func (d *Disk) Freeze() {
 	d.t.Helper()
 	Run(d.t, "timeout", "20", "fsfreeze", "-f", d.dir)
+	d.frozen = true
+	d.t.Cleanup(func() {
+		if d.frozen {
+			d.Thaw()
+		}
+	})
 }
 
 // Thaw lets the writes go on.
 func (d *Disk) Thaw() {
 	d.t.Helper()
 	Run(d.t, "fsfreeze", "-u", d.dir)
+	d.frozen = false
 }
 
 // Cut takes the power from the disk: what has not reached the device by now

@@ -1,38 +1,89 @@
 package lab
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
-// NeedRoot skips the test, loudly, where a file system or a network cannot be
-// made for it.
-func NeedRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("NOT TESTED: only root can make file systems and networks")
+// NoDisks says why file systems cannot be mounted over files here; empty if they
+// can.
+func NoDisks() string {
+	if why := noRight(unix.CAP_SYS_ADMIN, "mount"); why != "" {
+		return why
 	}
+	if _, err := os.Stat("/dev/loop-control"); err != nil {
+		return "there are no loop devices"
+	}
+	return noTool("mkfs.ext4", "mount", "fsfreeze")
 }
 
-// NeedTool skips the test, loudly, where a program is missing. In CI it fails.
-func NeedTool(t testing.TB, name string) {
-	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("CI must run this test, but %s is missing", name)
+// NoNetworks says why networks cannot be made here; empty if they can.
+func NoNetworks() string {
+	if why := noRight(unix.CAP_SYS_ADMIN, "make namespaces"); why != "" {
+		return why
+	}
+	if why := noRight(unix.CAP_NET_ADMIN, "make networks"); why != "" {
+		return why
+	}
+	return noTool("ip")
+}
+
+// NoTracing says why system calls cannot be tampered with here; empty if they can.
+func NoTracing() string { return noTool("strace") }
+
+// noRight asks for a capability: in containers root often lacks them.
+func noRight(capability int, to string) string {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return fmt.Sprintf("capget: %v", err)
+	}
+	if data[capability/32].Effective&(1<<(capability%32)) == 0 {
+		return "no right to " + to
+	}
+	return ""
+}
+
+func noTool(names ...string) string {
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			return name + " is missing"
 		}
-		t.Skipf("NOT TESTED: %s is missing", name)
 	}
+	return ""
 }
 
-// NeedDisks skips the test where file systems cannot be mounted over files.
+// NeedDisks skips the test, loudly, where file systems cannot be mounted over
+// files. Where a program is missing in CI it fails, as all of these do.
 func NeedDisks(t testing.TB) {
 	t.Helper()
-	NeedRoot(t)
-	if _, err := os.Stat("/dev/loop-control"); err != nil {
-		t.Skip("NOT TESTED: there are no loop devices")
+	need(t, NoDisks())
+}
+
+// NeedNetworks skips the test where networks cannot be made.
+func NeedNetworks(t testing.TB) {
+	t.Helper()
+	need(t, NoNetworks())
+}
+
+// NeedTool skips the test where a program is missing.
+func NeedTool(t testing.TB, name string) {
+	t.Helper()
+	need(t, noTool(name))
+}
+
+func need(t testing.TB, missing string) {
+	t.Helper()
+	switch {
+	case missing == "":
+	case os.Getenv("CI") != "" && strings.HasSuffix(missing, " is missing"):
+		t.Fatalf("CI must run this test, but %s", missing)
+	default:
+		t.Skip("NOT TESTED: " + missing)
 	}
-	NeedTool(t, "mkfs.ext4")
-	NeedTool(t, "mount")
 }

@@ -1,11 +1,14 @@
 package lab
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // Inject attaches strace to a running process and tampers with one of its system
@@ -13,22 +16,41 @@ import (
 // (microseconds). It ends with stop, with the process, or with the test.
 func Inject(t testing.TB, pid int, call, what string) (stop func()) {
 	t.Helper()
-	NeedTool(t, "strace")
 	cmd := exec.Command("strace", "-f", "-q", "-p", strconv.Itoa(pid),
 		"-e", "trace="+call, "-e", "inject="+call+":"+what, "-o", filepath.Join(t.TempDir(), "strace"))
+	var complaint bytes.Buffer
+	cmd.Stderr = &complaint
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	stopped := false
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // fails with the process that it traces
+	}()
 	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
 		// A killed tracer would leave stopped threads behind; asked, it detaches.
 		_ = cmd.Process.Signal(os.Interrupt)
-		_ = cmd.Wait()
+		<-ended
 	}
 	t.Cleanup(stop)
+	for alive, traced := look(pid); alive && !traced; alive, traced = look(pid) {
+		select {
+		case <-ended:
+			if alive, _ := look(pid); alive {
+				t.Fatalf("strace did not attach: %s", &complaint)
+			}
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 	return stop
+}
+
+// look reports whether a process runs, and whether it is traced.
+func look(pid int) (alive, traced bool) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil || bytes.Contains(status, []byte("\nState:\tZ")) {
+		return false, false
+	}
+	return true, !bytes.Contains(status, []byte("\nTracerPid:\t0\n"))
 }

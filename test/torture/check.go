@@ -19,8 +19,12 @@ func (v Violation) String() string { return v.Rule + ": " + v.Text }
 // The promises that have a time.
 const (
 	revokedWithin = 10 * time.Second // whatever fails
-	liveWithin    = time.Minute
+	liveWithin    = 30 * time.Second
 )
+
+// patience is how long is waited for what should take less, to say how much longer
+// it took.
+const patience = 2 * liveWithin
 
 // rules are what is checked, in this order.
 var rules = []struct {

@@ -216,7 +216,7 @@ func (l *ledger) healedIsLive() (broken []string) {
 	}
 	for _, node := range strings.Fields(healed.Note) {
 		if alive[node] == 0 {
-			broken = append(broken, fmt.Sprintf("%s does not serve %v after all was healed", node, liveWithin))
+			broken = append(broken, fmt.Sprintf("%s does not serve %v after all was healed", node, patience))
 		}
 	}
 	return broken

@@ -52,7 +52,7 @@ func (k *keyholder) admin(d door) *client.Admin {
 // revoke revokes a key, however often it takes.
 func (k *keyholder) revoke(key client.Key) {
 	began := k.recorder.Now()
-	for tries := 0; tries < 200; tries++ {
+	for tries, end := 0, time.Now().Add(patience); time.Now().Before(end); tries++ {
 		err := k.admin(k.pick(k.random)).RevokeKey(context.Background(), key.ID)
 		var refusal *client.Error
 		if err == nil || errors.As(err, &refusal) && refusal.Code == client.CodeNotFound && tries > 0 {

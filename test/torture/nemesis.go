@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -16,18 +15,7 @@ import (
 )
 
 // able reports whether a kind of fault can be made here.
-func (s *site) able(kind FaultKind) bool {
-	switch kind {
-	case Cut, Mute, Refuse:
-		return s.network != nil
-	case Fill, Freeze, PowerCut, Blackout:
-		return len(s.disks) > 0
-	case Slow, EIO:
-		_, err := exec.LookPath("strace")
-		return err == nil
-	}
-	return true
-}
+func (s *site) able(kind FaultKind) bool { return !slices.Contains(s.unable, kind) }
 
 // suffer carries a plan out. What is still broken at the end is healed.
 func (s *site) suffer(began time.Time, plan Plan, length time.Duration) {
@@ -67,6 +55,7 @@ func (s *site) suffer(began time.Time, plan Plan, length time.Duration) {
 				continue
 			}
 			s.note("%s of %s for %v", step.Fault, s.cluster.Name(step.Node), step.For)
+			s.made[step.Fault]++
 			if run := s.begin(step); run != nil {
 				s.nodes[step.Node].busy++
 				undos = append(undos, undo{time.Since(began) + step.For, step, run})
@@ -133,12 +122,11 @@ func (s *site) begin(step Step) (undo func()) {
 	case Leave:
 		s.leave()
 	case Slow:
-		s.nodes[i].mayEnd = true // two slow writes on top of each other may be one that hangs
-		return lab.Inject(s.t, s.cluster.PID(i), "fsync,fdatasync", "delay_enter=100000")
+		// Two slow writes on top of each other may be one that hangs.
+		return s.excuse(i, "the disk hangs", lab.Inject(s.t, s.cluster.PID(i), "fsync,fdatasync", "delay_enter=100000"))
 	case EIO:
-		s.nodes[i].mayEnd = true
 		call := []string{"fsync", "fdatasync"}[step.Luck%2] // of the log, of the state
-		return lab.Inject(s.t, s.cluster.PID(i), call, "error=EIO")
+		return s.excuse(i, "input/output error", lab.Inject(s.t, s.cluster.PID(i), call, "error=EIO"))
 	case Cut:
 		s.network.Hosts[i].Cut()
 		return s.network.Hosts[i].Mend
@@ -161,9 +149,8 @@ func (s *site) begin(step Step) (undo func()) {
 			}
 		}
 	case Freeze:
-		s.nodes[i].mayEnd = true
 		s.disks[i].Freeze()
-		return s.disks[i].Thaw
+		return s.excuse(i, "the disk hangs", s.disks[i].Thaw)
 	case PowerCut:
 		return s.cutPower([]int{i})
 	case Blackout:
@@ -244,7 +231,7 @@ func (s *site) flip(step Step) func() {
 	}
 	n.killed = true
 	pattern := []string{"raft/*.wal", "state/state.db"}[step.Luck%2]
-	n.mayEnd, n.damaged = true, true
+	n.damaged = true
 	where, err := flipBit(filepath.Join(s.cluster.Dir(i), pattern), step.Luck)
 	if err != nil {
 		s.note("no bit flipped: %v", err)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/aptlyd/aptlyd/test/lab"
 )
 
 // planted are the bugs that can be planted, each with faults that bring it to
@@ -48,9 +50,13 @@ func TestPlantedBugsAreFound(t *testing.T) {
 	}
 	for _, p := range planted {
 		t.Run(p.bug, func(t *testing.T) {
-			needsDisks := slices.ContainsFunc(p.plan, func(s Step) bool { return s.Fault == Blackout || s.Fault == Cut })
-			if needsDisks && os.Geteuid() != 0 {
-				t.Skip("NOT TESTED: the fault that shows it needs root")
+			for _, step := range p.plan {
+				switch step.Fault {
+				case Blackout:
+					lab.NeedDisks(t)
+				case Cut:
+					lab.NeedNetworks(t)
+				}
 			}
 			o := Options{Seed: 1, Length: p.length, Nodes: 3, Plan: p.plan}
 			if found := torture(t, o).Violations; len(found) > 0 {

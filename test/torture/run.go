@@ -22,6 +22,7 @@ type Options struct {
 // Report is what came of a run.
 type Report struct {
 	Plan       Plan
+	Made       map[FaultKind]int // what came of it
 	History    []Event
 	Violations []Violation
 	Published  int64         // acknowledged
@@ -37,9 +38,17 @@ func Run(t testing.TB, o Options) Report {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// What a run that fails has begun is over when its nodes are gone.
+	var w *workload
+	t.Cleanup(func() {
+		if w != nil && t.Failed() {
+			w.abandon()
+			_, _ = recorder.Close() // has been closed if the run came to its end
+		}
+	})
 	s := newSite(t, recorder, o.Binary, o.Dir, o.Nodes, o.Bug)
-	w := newWorkload(recorder, s.cluster.ServerKey, s.cluster.AdminToken, s.prepareProject(), s.doors)
-	report := Report{Plan: o.Plan}
+	w = newWorkload(recorder, s.cluster.ServerKey, s.cluster.AdminToken, s.prepareProject(), s.doors)
+	report := Report{Plan: o.Plan, Made: s.made}
 	if report.Plan == nil {
 		report.Plan = NewPlan(o.Seed, o.Length, o.Nodes, s.able)
 	}

@@ -38,8 +38,10 @@ type site struct {
 	binary   string
 	dir      string
 	cluster  *bench.Cluster
-	network  *lab.Network // nil without root
-	disks    []*lab.Disk  // none without root
+	network  *lab.Network // nil where none can be made
+	disks    []*lab.Disk  // likewise
+	unable   []FaultKind  // what cannot be made here
+	made     map[FaultKind]int
 	nodes    []*node
 
 	mu   sync.Mutex
@@ -52,17 +54,23 @@ type node struct {
 	held    int       // how many faults keep it from being started
 	busy    int       // how many faults its process or its disk is under
 	killed  bool      // its end is no surprise
-	mayEnd  bool      // something was done to it that may end it
+	excuse  excuse    // for an end
 	wiped   bool      // it has lost its data, and waits until its old name is free
 	damaged bool      // its data was tampered with: when it says so, it loses all
 	retryAt time.Time // a node that ended is not started again at once
 }
 
+// excuse is what is done to a node that may end it, once.
+type excuse struct {
+	words string    // that its last line then has
+	until time.Time // the fault is undone, and a while has passed
+}
+
 // newSite starts a cluster of so many nodes, each with a network and a disk of its
-// own where there is root, and has one more place ready.
+// own where they can be made, and has one more place ready.
 func newSite(t testing.TB, recorder *Recorder, binary, dir string, nodes int, bug string) *site {
 	t.Helper()
-	s := &site{t: t, recorder: recorder, binary: binary, dir: dir}
+	s := &site{t: t, made: make(map[FaultKind]int), recorder: recorder, binary: binary, dir: dir}
 	options := bench.SpawnOptions{
 		Nodes: nodes, Binary: binary, Dir: dir,
 		Args: []string{"--disk-reserve", strconv.Itoa(diskReserve)},
@@ -73,22 +81,23 @@ func newSite(t testing.TB, recorder *Recorder, binary, dir string, nodes int, bu
 			"APTLYD_PLANTED_NAME_FREE=" + nameFree.String(),
 		},
 	}
-	if os.Geteuid() == 0 {
-		lab.NeedDisks(t)
+	if s.can(lab.NoNetworks(), Cut, Mute, Refuse) {
 		s.network = lab.NewNetwork(t, nodes+1)
-	} else {
-		t.Log("NOT TESTED: without root there are no faults of disks and networks")
 	}
+	disks := s.can(lab.NoDisks(), Fill, Freeze, PowerCut, Blackout)
+	s.can(lab.NoTracing(), Slow, EIO)
 	for i := range nodes + 1 {
 		host := bench.Host{IP: "127.0.0.1", Env: []string{"APTLYD_PLANTED_CLOCK=" + s.clock(i)}}
 		if s.network != nil {
 			host.IP, host.Enter = s.network.Hosts[i].IP, s.network.Hosts[i].Enter
+		}
+		if disks {
 			s.disks = append(s.disks, lab.NewDisk(t, filepath.Join(dir, fmt.Sprintf("n%d", i+1)), diskBytes))
 		}
 		options.Hosts = append(options.Hosts, host)
 		s.nodes = append(s.nodes, &node{})
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), liveWithin)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var err error
 	if s.cluster, err = bench.Spawn(ctx, options); err != nil {
@@ -107,6 +116,16 @@ func newSite(t testing.TB, recorder *Recorder, binary, dir string, nodes int, bu
 		s.open = append(s.open, s.door(i))
 	}
 	return s
+}
+
+// can leaves faults out, and says so, if there is something missing for them.
+func (s *site) can(missing string, faults ...FaultKind) bool {
+	s.t.Helper()
+	if missing != "" {
+		s.unable = append(s.unable, faults...)
+		s.t.Logf("NOT TESTED: %v: %s", faults, missing)
+	}
+	return missing == ""
 }
 
 // clock is the file that says how far the clock of node i is off.
@@ -199,7 +218,7 @@ func (s *site) await(i int) {
 	}
 	select {
 	case <-s.cluster.Exited(i):
-	case <-time.After(liveWithin):
+	case <-time.After(patience):
 		s.t.Fatalf("%s was killed and goes on", s.cluster.Name(i))
 	}
 }
@@ -224,27 +243,43 @@ func (s *site) tend() {
 	}
 }
 
+// excuse has an end of node i be no surprise that its last words explain, once,
+// until a while after the fault is undone.
+func (s *site) excuse(i int, words string, undo func()) func() {
+	n := s.nodes[i]
+	n.excuse = excuse{words, time.Now().Add(time.Hour)}
+	return func() {
+		undo()
+		if n.excuse != (excuse{}) {
+			n.excuse.until = time.Now().Add(5 * time.Second)
+		}
+	}
+}
+
 // explain decides what to think of the end of node i.
 func (s *site) explain(i int) {
 	s.t.Helper()
 	n := s.nodes[i]
 	last := s.lastWords(i)
 	s.note("%s has ended: %s", s.cluster.Name(i), last)
-	if n.damaged && (strings.Contains(last, "damaged") || strings.Contains(last, "corrupt") || strings.Contains(last, "checksum")) {
+	says := func(text string) bool { return strings.Contains(last, text) }
+	switch {
+	case n.damaged && (says("damaged") || says("corrupt") || says("checksum")):
 		s.note("%s has found the damage and loses its data", s.cluster.Name(i))
 		n.damaged = false
 		s.wipe(i)
-	}
-	if !n.mayEnd {
+	case n.wiped && says("has the same node name"):
+	case s.lastWritten(i).Before(n.excuse.until) && says(n.excuse.words):
+		n.excuse = excuse{}
+	default:
 		s.recorder.Add(Event{Kind: Died, Node: s.cluster.Name(i), Note: last})
 	}
-	n.mayEnd = n.wiped || n.damaged
 }
 
 // wipe empties the data folder of node i, which has ended.
 func (s *site) wipe(i int) {
 	s.t.Helper()
-	s.nodes[i].wiped, s.nodes[i].mayEnd = true, true
+	s.nodes[i].wiped = true
 	entries, err := os.ReadDir(s.cluster.Dir(i))
 	if err != nil {
 		s.t.Fatal(err)
@@ -268,6 +303,15 @@ func (s *site) lastWords(i int) string {
 		return line
 	}
 	return text[strings.LastIndexByte(text, '\n')+1:]
+}
+
+// lastWritten returns when that was.
+func (s *site) lastWritten(i int) time.Time {
+	log, err := os.Stat(s.cluster.Dir(i) + ".log")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return log.ModTime()
 }
 
 // note writes a remark into the history.

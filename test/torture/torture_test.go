@@ -23,6 +23,9 @@ var (
 // aptlyd is the path of an aptlyd in which bugs can be planted, built by TestMain.
 var aptlyd string
 
+// total is of the seeds of TestTorture. TestMain says it last.
+var total tally
+
 func TestMain(m *testing.M) {
 	flag.Parse()
 	os.Exit(func() int {
@@ -39,7 +42,11 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "build aptlyd:", err)
 			return 1
 		}
-		return m.Run()
+		code := m.Run()
+		if total.begun > 0 {
+			fmt.Println(&total)
+		}
+		return code
 	}())
 }
 
@@ -54,7 +61,9 @@ func TestTorture(t *testing.T) {
 	}
 	for s := first; s < first+uint64(count); s++ {
 		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
+			total.begun++
 			report := torture(t, Options{Seed: s, Length: *duration, Nodes: *nodes})
+			total.add(report)
 			if len(report.Violations) > 0 {
 				t.Errorf("first of %d violations:\n%s", len(report.Violations), report.Violations[0])
 				for _, v := range report.Violations[1:min(len(report.Violations), 8)] {

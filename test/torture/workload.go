@@ -31,7 +31,8 @@ type workload struct {
 	project            string
 	doors              func() []door // those that clients may try now
 	http               *http.Client
-	stop               chan struct{}  // nothing new from here on
+	stop               chan struct{} // nothing new from here on
+	stopOnce           sync.Once
 	running            sync.WaitGroup // who publishes
 	subscribers        sync.WaitGroup
 	finish             atomic.Pointer[finish]
@@ -90,8 +91,15 @@ func (w *workload) start(seed uint64) {
 
 // end stops publishing and waits for every outcome.
 func (w *workload) end() {
-	close(w.stop)
+	w.stopOnce.Do(func() { close(w.stop) })
 	w.running.Wait()
+}
+
+// abandon ends all clients, wherever they are.
+func (w *workload) abandon() {
+	w.finish.Store(&finish{})
+	w.end()
+	w.subscribers.Wait()
 }
 
 // drain lets subscribers have what is there, up to heads, and waits for them.

@@ -7,26 +7,42 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
-	"github.com/hashicorp/raft-wal/metadb"
 	"github.com/hashicorp/raft-wal/segment"
 	"github.com/hashicorp/raft-wal/types"
 )
 
-// logMeta is raft-wal's store for what segments there are. It mends a gap of
-// raft-wal 0.4.0: when a follower drops the end of its log, which every change of
-// leaders may make it do, the segment is called sealed but gets no index. That
-// shows only after a restart, when none of its entries can be read any more.
-// logMeta writes the missing index at that start.
-type logMeta struct{ metadb.BoltMetaDB }
+// logMeta is raft-wal's store for what segments there are. It reports at once
+// what could not be stored, and when it is loaded it mends two gaps of raft-wal
+// 0.4.0, each of which shows only after a restart:
+//
+//   - A follower drops the end of its log, which every change of leaders may make it
+//     do. The segment is called sealed then but gets no index, so that none of its
+//     entries can be read any more.
+//   - The process ends when the newest segment is sealed and the next one not yet
+//     known. The log refuses every append from then on.
+type logMeta struct {
+	types.MetaStore
+	files  types.VFS
+	failed func(error) error // returns what it is given
+}
 
-// Load returns the segments, each sealed one with an index.
+// CommitState stores what segments there are.
+func (m *logMeta) CommitState(state types.PersistentState) error {
+	if err := m.MetaStore.CommitState(state); err != nil {
+		return m.failed(fmt.Errorf("store what log segments there are: %w", err))
+	}
+	return nil
+}
+
+// Load returns the segments: sealed ones with an index, and one that is not sealed
+// at the end.
 func (m *logMeta) Load(dir string) (types.PersistentState, error) {
-	state, err := m.BoltMetaDB.Load(dir)
-	if err != nil {
+	state, err := m.MetaStore.Load(dir)
+	if err != nil || len(state.Segments) == 0 {
 		return state, err
 	}
-	mended := false
 	for i := range state.Segments {
 		info := &state.Segments[i]
 		if info.SealTime.IsZero() || info.IndexStart != 0 {
@@ -36,12 +52,44 @@ func (m *logMeta) Load(dir string) (types.PersistentState, error) {
 		if info.IndexStart, err = writeSegmentIndex(path, int(info.MaxIndex-info.BaseIndex+1)); err != nil {
 			return state, fmt.Errorf("mend log segment %s: %w", filepath.Base(path), err)
 		}
-		mended = true
 	}
-	if mended {
-		err = m.CommitState(state)
+	if newest := &state.Segments[len(state.Segments)-1]; newest.SealTime.IsZero() {
+		tail, err := settleTail(m.files, dir, *newest)
+		if err != nil {
+			return state, err
+		}
+		if tail.index != 0 {
+			now := time.Now()
+			newest.SealTime, newest.IndexStart = now, uint64(tail.index)
+			newest.MaxIndex = newest.BaseIndex + uint64(tail.entries) - 1
+			state.Segments = append(state.Segments, types.SegmentInfo{
+				ID:         state.NextSegmentID,
+				BaseIndex:  newest.MaxIndex + 1,
+				MinIndex:   newest.MaxIndex + 1,
+				Codec:      newest.Codec,
+				CreateTime: now,
+				SizeLimit:  newest.SizeLimit,
+			})
+			state.NextSegmentID++
+		}
 	}
-	return state, err
+	return state, m.renew(state)
+}
+
+// stableKey is one of the keys that Raft stores.
+var stableKey = []byte("CurrentTerm")
+
+// renew stores again what was loaded: of a transaction that failed, the kernel may
+// show pages that are not on the disk, and later ones would build on them.
+func (m *logMeta) renew(state types.PersistentState) error {
+	if err := m.CommitState(state); err != nil {
+		return err
+	}
+	term, err := m.GetStable(stableKey)
+	if err != nil || term == nil {
+		return err
+	}
+	return m.SetStable(stableKey, term)
 }
 
 // writeSegmentIndex appends the offsets of a segment's first count entries to its

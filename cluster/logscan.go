@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"math"
 	"os"
 	"strings"
 
@@ -31,10 +30,6 @@ const (
 	frameIndex         = 2
 	frameCommit        = 3
 )
-
-// tailSegment names the newest segment file in dir, the only one that raft-wal
-// reads through at open.
-func tailSegment(dir string) (string, error) { return segmentOf(dir, math.MaxUint64) }
 
 // segmentOf names the newest segment file in dir that can hold the entry at index.
 func segmentOf(dir string, index uint64) (string, error) {
@@ -62,34 +57,30 @@ func segmentOf(dir string, index uint64) (string, error) {
 	return newest, nil
 }
 
-// scanSegment returns the index of an entry above last that an intact commit
-// covers, or 0.
-func scanSegment(path string, last uint64) (uint64, error) {
+// mapSegment hands a segment file's content to use. It is mapped rather than read:
+// segments are preallocated, and a heap that once held one stays large.
+func mapSegment(path string, use func([]byte) error) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return 0, fmt.Errorf("scan log segment: %w", err)
+		return err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return 0, fmt.Errorf("scan log segment: %w", err)
+		return err
 	}
 	if info.Size() == 0 {
-		return 0, nil
+		return use(nil)
 	}
-	// Mapped rather than read: segments are preallocated, and a heap that once
-	// held one stays large.
 	b, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
-		return 0, fmt.Errorf("map log segment: %w", err)
+		return fmt.Errorf("map %s: %w", path, err)
 	}
-	found := scanCommits(b, last)
-	if err := unix.Munmap(b); err != nil {
-		return 0, fmt.Errorf("unmap log segment: %w", err)
-	}
-	return found, nil
+	return errors.Join(use(b), unix.Munmap(b))
 }
 
+// scanCommits returns the index of an entry above last that an intact commit
+// covers, or 0.
 func scanCommits(b []byte, last uint64) uint64 {
 	// What is intact from the start on is what raft-wal sees. Looking for a lost
 	// commit begins behind it, so that nothing inside a payload is ever mistaken

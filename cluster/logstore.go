@@ -13,7 +13,9 @@ import (
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
 	"github.com/hashicorp/raft-wal/segment"
+	"github.com/hashicorp/raft-wal/types"
 )
 
 // logStore is Raft's log and stable store over raft-wal. To it, it adds a
@@ -29,6 +31,7 @@ type logStore struct {
 	fatal func(error)
 
 	written atomic.Int64 // bytes stored since the last snapshot
+	broken  atomic.Pointer[error]
 }
 
 var (
@@ -40,53 +43,33 @@ var (
 // openLogStore opens the log in dir. The data folder must be locked by then: a
 // second opener would hang.
 func openLogStore(cfg Config, dir string, logger *slog.Logger) (*logStore, error) {
+	return openLogStoreOn(cfg, dir, logger, logFiles(), &metadb.BoltMetaDB{})
+}
+
+func openLogStoreOn(cfg Config, dir string, logger *slog.Logger, files types.VFS, meta types.MetaStore) (*logStore, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make log folder: %w", err)
 	}
-	meta := &logMeta{}
-	log, err := wal.Open(dir,
-		wal.WithMetaStore(meta),
-		wal.WithSegmentFiler(segment.NewFiler(dir, logFiles())),
-		wal.WithSegmentSize(cfg.LogSegmentBytes),
-		wal.WithLogger(bridge(logger, "wal")))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open log: %w", err), meta.Close())
-	}
 	s := &logStore{
 		dir:   dir,
-		wal:   log,
-		meta:  meta,
 		cache: tailCache{limit: cfg.LogCacheBytes},
 		fatal: cfg.Fatal,
 	}
-	if err := s.verifyEnd(); err != nil {
-		return nil, errors.Join(err, log.Close(), meta.Close())
+	files = reportingFiles{files, s.failed}
+	s.meta = &logMeta{meta, files, s.failed}
+	var err error
+	s.wal, err = wal.Open(dir,
+		wal.WithMetaStore(s.meta),
+		wal.WithSegmentFiler(segment.NewFiler(dir, files)),
+		wal.WithSegmentSize(cfg.LogSegmentBytes),
+		wal.WithLogger(bridge(logger, "wal")))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open log: %w", err), s.meta.Close())
 	}
 	s.dog = newWatchdog(cfg.WriteStall, func(what string, limit time.Duration) {
 		cfg.Fatal(fmt.Errorf("%s did not finish within %s: the disk hangs", what, limit))
 	})
 	return s, nil
-}
-
-// verifyEnd looks for entries that raft-wal does not see any more.
-func (s *logStore) verifyEnd() error {
-	last, err := s.wal.LastIndex()
-	if err != nil {
-		return fmt.Errorf("read end of log: %w", err)
-	}
-	tail, err := tailSegment(s.dir)
-	if err != nil {
-		return err
-	}
-	lost, err := scanSegment(filepath.Join(s.dir, tail), last)
-	if err != nil {
-		return err
-	}
-	if lost != 0 {
-		return fmt.Errorf("open log: %s is damaged: it ends at entry %d although entry %d was stored; "+
-			"empty the data folder to let the node come back as a new one", tail, last, lost)
-	}
-	return nil
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -197,8 +180,11 @@ func (s *logStore) Get(key []byte) ([]byte, error) { return s.wal.Get(key) }
 // GetUint64 returns 0 where nothing is stored.
 func (s *logStore) GetUint64(key []byte) (uint64, error) { return s.wal.GetUint64(key) }
 
-// guard runs a write under the watchdog; an error of it is fatal.
+// guard runs a write under the watchdog; an error of it is fatal, and the last.
 func (s *logStore) guard(what string, run func() error) error {
+	if err := s.broken.Load(); err != nil {
+		return *err
+	}
 	done := s.dog.watch(what)
 	err := run()
 	done()
@@ -212,8 +198,11 @@ func (s *logStore) guard(what string, run func() error) error {
 	}
 }
 
+// failed reports the first error: what fails after it fails because of it.
 func (s *logStore) failed(err error) error {
-	s.fatal(err)
+	if s.broken.CompareAndSwap(nil, &err) {
+		s.fatal(err)
+	}
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -187,7 +188,7 @@ func fillLog(t *testing.T, dir string, count uint64) (segment string) {
 	if err := store.close(); err != nil {
 		t.Fatal(err)
 	}
-	name, err := tailSegment(dir)
+	name, err := segmentOf(dir, math.MaxUint64)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,61 @@
+package cluster
+
+import (
+	"fmt"
+
+	"github.com/hashicorp/raft-wal/types"
+)
+
+// reportingFiles are the log's files. They report every change that failed, at
+// once: raft-wal begins a new segment and deletes old ones in the background and
+// only logs what fails there, and the next append is refused for another reason.
+type reportingFiles struct {
+	types.VFS
+	failed func(error) error // returns what it is given
+}
+
+func (r reportingFiles) Create(dir, name string, size uint64) (types.WritableFile, error) {
+	f, err := r.VFS.Create(dir, name, size)
+	if err != nil {
+		return nil, r.failed(fmt.Errorf("make log segment: %w", err))
+	}
+	return reportingFile{f, name, r.failed}, nil
+}
+
+// OpenWriter reports nothing: raft-wal also asks for files that are not there yet,
+// and hands any other error on.
+func (r reportingFiles) OpenWriter(dir, name string) (types.WritableFile, error) {
+	f, err := r.VFS.OpenWriter(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	return reportingFile{f, name, r.failed}, nil
+}
+
+func (r reportingFiles) Delete(dir, name string) error {
+	if err := r.VFS.Delete(dir, name); err != nil {
+		return r.failed(fmt.Errorf("delete log segment: %w", err))
+	}
+	return nil
+}
+
+type reportingFile struct {
+	types.WritableFile
+	name   string
+	failed func(error) error
+}
+
+func (f reportingFile) WriteAt(b []byte, at int64) (int, error) {
+	n, err := f.WritableFile.WriteAt(b, at)
+	if err != nil {
+		return n, f.failed(fmt.Errorf("write log segment %s: %w", f.name, err))
+	}
+	return n, nil
+}
+
+func (f reportingFile) Sync() error {
+	if err := f.WritableFile.Sync(); err != nil {
+		return f.failed(fmt.Errorf("sync log segment %s: %w", f.name, err))
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package cluster
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/hashicorp/raft-wal/segment"
+	"github.com/hashicorp/raft-wal/types"
+)
+
+// logTail is the part of an unsealed segment that raft-wal takes for written.
+type logTail struct {
+	entries    int
+	batch, end int // where the last commit begins and ends
+	index      int // where the index is that seals the segment; 0: there is none
+}
+
+// findTail follows raft-wal's own recovery: of all commits only the last one is
+// verified, and only when nothing was written behind it.
+func findTail(b []byte) logTail {
+	var last, before logTail
+	read := logTail{end: segmentHeaderBytes}
+	for read.end+frameAlign <= len(b) {
+		kind, value := b[read.end], binary.LittleEndian.Uint32(b[read.end+4:])
+		if kind != frameEntry && kind != frameIndex && kind != frameCommit {
+			break
+		}
+		read.end += frameAlign
+		switch kind {
+		case frameCommit:
+			read.batch = last.end
+			before, last = last, read
+			continue
+		case frameEntry:
+			read.entries++
+		case frameIndex:
+			read.index = read.end
+		}
+		read.end += (int(value) + frameAlign - 1) / frameAlign * frameAlign
+	}
+	if last.end == 0 || read.entries > last.entries {
+		return last
+	}
+	commit := last.end - frameAlign
+	if crc32.Checksum(b[last.batch:commit], castagnoli) != binary.LittleEndian.Uint32(b[commit+4:]) {
+		return before
+	}
+	return last
+}
+
+// settleTail makes the newest segment's file what its reader takes it for, for
+// raft-wal opens it without writing anything. What the last write left is written
+// and synced again: when a sync fails, or the process ends before it, the kernel
+// goes on showing what may not be on the disk. What was torn is wiped out, since raft-wal
+// takes a torn index for a segment that is full. A file that does not exist has an
+// empty tail.
+func settleTail(files types.VFS, dir string, info types.SegmentInfo) (tail logTail, err error) {
+	name := segment.FileName(info)
+	var batch []byte
+	torn := 0
+	err = mapSegment(filepath.Join(dir, name), func(b []byte) error {
+		tail = findTail(b)
+		stored := info.BaseIndex + uint64(tail.entries) - 1
+		if lost := scanCommits(b, stored); lost != 0 {
+			return fmt.Errorf("%s is damaged: it ends at entry %d although entry %d was stored; "+
+				"empty the data folder to let the node come back as a new one", name, stored, lost)
+		}
+		batch = bytes.Clone(b[tail.batch:tail.end])
+		torn = len(bytes.TrimRight(b[tail.end:], "\x00"))
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return logTail{}, nil
+	}
+	if err != nil {
+		return tail, err
+	}
+	f, err := files.OpenWriter(dir, name)
+	if err != nil {
+		return tail, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if len(batch) > 0 {
+		if _, err := f.WriteAt(batch, int64(tail.batch)); err != nil {
+			return tail, err
+		}
+	}
+	if torn > 0 {
+		if _, err := f.WriteAt(make([]byte, torn), int64(tail.end)); err != nil {
+			return tail, err
+		}
+	}
+	if err := f.Sync(); err != nil {
+		return tail, err
+	}
+	return tail, syncDir(dir)
+}

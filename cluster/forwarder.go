@@ -28,6 +28,9 @@ type submission struct {
 	done     func(int, Result) // nil once called
 }
 
+// submissionOverhead is what a submission takes besides its command, about, in bytes.
+const submissionOverhead = 128
+
 // settled is a result that is to be told once the lock is released.
 type settled struct {
 	done   func(int, Result)
@@ -79,7 +82,7 @@ type forwarder struct {
 	mu      sync.Mutex
 	closed  bool
 	queue   []*submission
-	bytes   int // of commands queued and on their way
+	bytes   int // of submissions queued and on their way
 	session Session
 	seq     uint64    // last number given
 	parcels []*parcel // on their way, ascending
@@ -125,10 +128,10 @@ func (f *forwarder) submit(commands [][]byte, done func(int, Result)) {
 			refuse(i, ErrClosed)
 		case len(command) > f.cfg.MaxCommandBytes:
 			refuse(i, ErrTooLarge)
-		case f.bytes+len(command) > f.cfg.QueueBytes:
+		case f.bytes+len(command)+submissionOverhead > f.cfg.QueueBytes:
 			refuse(i, ErrOverloaded)
 		default:
-			f.bytes += len(command)
+			f.bytes += len(command) + submissionOverhead
 			submissions[i] = submission{command: command, deadline: deadline, place: i, done: done}
 			f.queue = append(f.queue, &submissions[i])
 		}
@@ -301,7 +304,7 @@ func (f *forwarder) finish(finished []settled, s *submission, r Result) []settle
 		return finished
 	}
 	finished = append(finished, settled{s.done, s.place, r})
-	f.bytes -= len(s.command)
+	f.bytes -= len(s.command) + submissionOverhead
 	s.done, s.command = nil, nil
 	return finished
 }

@@ -215,7 +215,7 @@ func TestForwarderFollowsTheLeader(t *testing.T) {
 
 func TestForwarderBounds(t *testing.T) {
 	t.Parallel()
-	cfg := Config{QueueBytes: 100, MaxCommandBytes: 60}.withDefaults()
+	cfg := Config{QueueBytes: 2 * (50 + submissionOverhead), MaxCommandBytes: 60}.withDefaults()
 	f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return silentLink{}, nil })
 	defer f.close()
 	refused := make(chan Result, 1)
@@ -226,7 +226,7 @@ func TestForwarderBounds(t *testing.T) {
 	for range 2 {
 		f.submit([][]byte{make([]byte, 50)}, func(_ int, _ Result) {})
 	}
-	f.submit([][]byte{[]byte("x")}, func(_ int, r Result) { refused <- r })
+	f.submit([][]byte{{}}, func(_ int, r Result) { refused <- r })
 	if r := <-refused; !errors.Is(r.Err, ErrOverloaded) {
 		t.Errorf("a command that is too many: %v", r.Err)
 	}

@@ -89,6 +89,7 @@ func (c *Cluster) open(machine Machine) error {
 	if err := c.identity.update(func(f *identityFile) { f.Starts++ }); err != nil {
 		return err
 	}
+	c.identity.fatal = cfg.Fatal
 	who := c.identity.read()
 	c.id = who.NodeID
 

@@ -7,6 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"time"
+	"unicode/utf8"
+
+	"github.com/hashicorp/memberlist"
 )
 
 // Config says how a node takes part in its cluster. The zero value of every
@@ -32,8 +35,7 @@ type Config struct {
 	BootstrapExpect int
 	// Secrets are shared by the nodes of a cluster: a node proves itself with the
 	// first and accepts all, so that the secret can change while the cluster runs.
-	// Without any every address must
-	// be a loopback address.
+	// Without any every address must be a loopback address.
 	Secrets []string
 	// Version is the program's version, told to the others.
 	Version string
@@ -146,8 +148,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.Dir == "":
 		return errors.New("cluster: Dir is empty")
-	case c.NodeName == "" || len(c.NodeName) > maxNameBytes:
-		return fmt.Errorf("cluster: NodeName must have 1 to %d bytes", maxNameBytes)
+	case c.NodeName == "" || len(c.NodeName) > maxNameBytes || !utf8.ValidString(c.NodeName):
+		return fmt.Errorf("cluster: NodeName must have 1 to %d bytes of UTF-8", maxNameBytes)
 	case len(c.Version) > maxVersionBytes:
 		return fmt.Errorf("cluster: Version must have at most %d bytes", maxVersionBytes)
 	case c.PeerListener == nil:
@@ -174,6 +176,9 @@ func (c Config) Validate() error {
 		return errors.New("cluster: MaxCommandBytes, QueueBytes and BatchBytes must be positive")
 	case c.ForwardWindow < 0 || c.EntryWindow < 0:
 		return errors.New("cluster: ForwardWindow and EntryWindow must be positive")
+	}
+	if n, err := longest(c); err != nil || n > memberlist.MetaMaxSize {
+		return fmt.Errorf("cluster: NodeName, Advertise and Version together take %d bytes of gossip, at most %d fit", n, memberlist.MetaMaxSize)
 	}
 	gossip, err := net.ResolveTCPAddr("tcp", c.GossipAddr)
 	if err != nil {

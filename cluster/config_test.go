@@ -34,6 +34,11 @@ func TestConfigNamesTheFieldThatIsWrong(t *testing.T) {
 	}{
 		{"Dir", func(c *Config) { c.Dir = "" }},
 		{"NodeName", func(c *Config) { c.NodeName = strings.Repeat("n", maxNameBytes+1) }},
+		{"NodeName", func(c *Config) { c.NodeName = "n\xff" }},
+		{"bytes of gossip", func(c *Config) {
+			c.NodeName, c.Advertise = strings.Repeat("<", maxNameBytes), strings.Repeat("h", maxHostBytes)
+			c.Secrets = []string{"s"}
+		}},
 		{"Version", func(c *Config) { c.Version = strings.Repeat("v", maxVersionBytes+1) }},
 		{"PeerListener", func(c *Config) { c.PeerListener = nil }},
 		{"Advertise", func(c *Config) { c.Advertise = strings.Repeat("h", maxHostBytes+1) }},
@@ -88,6 +93,23 @@ func TestIdentityIsMadeOnce(t *testing.T) {
 	}
 	if mode := info.Mode().Perm(); mode != 0o600 {
 		t.Errorf("node.json has mode %o", mode)
+	}
+}
+
+// TestAnIdentityThatCannotBeWrittenStopsTheNode: it is storage like any other.
+func TestAnIdentityThatCannotBeWrittenStopsTheNode(t *testing.T) {
+	id, err := openIdentity(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fatal error
+	id.fatal = func(err error) { fatal = err }
+	id.path = filepath.Join(t.TempDir(), "gone", IdentityFile)
+	if err := id.update(func(f *identityFile) { f.Member = true }); err == nil || fatal == nil {
+		t.Errorf("update gives %v, fatal was %v", err, fatal)
+	}
+	if id.read().Member {
+		t.Error("what was not written holds")
 	}
 }
 

@@ -47,8 +47,9 @@ var (
 	errWrongNode = errors.New("another node answers at this address")
 )
 
-// wireErrors gives each sentinel its code on the wire. Codes are never reused.
-var wireErrors = map[byte]error{
+// wireErrors are the sentinels by their code on the wire. Codes are never reused. Of
+// an error that wraps several the lowest code is sent.
+var wireErrors = [...]error{
 	1:  ErrUnavailable,
 	2:  ErrOutcomeUnknown,
 	3:  ErrOverloaded,
@@ -73,8 +74,8 @@ const codeOther byte = 255
 // encodeError returns the code of err's sentinel and err's text.
 func encodeError(err error) (code byte, text string) {
 	for code, sentinel := range wireErrors {
-		if errors.Is(err, sentinel) {
-			return code, err.Error()
+		if sentinel != nil && errors.Is(err, sentinel) {
+			return byte(code), err.Error()
 		}
 	}
 	return codeOther, err.Error()
@@ -91,13 +92,12 @@ func (e *peerError) Unwrap() error { return e.sentinel }
 
 // decodeError is the reverse of encodeError.
 func decodeError(code byte, text string) error {
-	sentinel, ok := wireErrors[code]
-	switch {
-	case !ok:
+	if code == 0 || int(code) >= len(wireErrors) {
 		return fmt.Errorf("peer answered: %s", text)
-	case text == "" || text == sentinel.Error():
-		return sentinel
-	default:
-		return &peerError{sentinel, text}
 	}
+	sentinel := wireErrors[code]
+	if text == "" || text == sentinel.Error() {
+		return sentinel
+	}
+	return &peerError{sentinel, text}
 }

@@ -7,7 +7,8 @@ import (
 )
 
 func TestErrorsCrossTheWireAsTheSameSentinel(t *testing.T) {
-	for code, sentinel := range wireErrors {
+	for code, sentinel := range wireErrors[1:] {
+		code := byte(code + 1)
 		gotCode, text := encodeError(fmt.Errorf("while trying: %w", sentinel))
 		if gotCode != code {
 			t.Errorf("%v has code %d, want %d", sentinel, gotCode, code)
@@ -15,6 +16,9 @@ func TestErrorsCrossTheWireAsTheSameSentinel(t *testing.T) {
 		if back := decodeError(gotCode, text); !errors.Is(back, sentinel) {
 			t.Errorf("%v came back as %v", sentinel, back)
 		}
+	}
+	if code, _ := encodeError(fmt.Errorf("%w: %w", ErrNotMember, ErrUnavailable)); wireErrors[code] != ErrUnavailable {
+		t.Errorf("an error with two codes became %d", code)
 	}
 	if code, text := encodeError(errors.New("odd")); code != codeOther || decodeError(code, text) == nil {
 		t.Errorf("an error without a code became %d %q", code, text)

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -150,7 +151,8 @@ func (c *Cluster) adopt(cluster string) error {
 		return err
 	}
 	c.pool.reset() // those connections began as an outsider's
-	return c.gossip.tell(c.rumour())
+	c.gossip.tell(c.rumour())
+	return nil
 }
 
 // tryForm proposes a cluster if that is this node's part. An error is final.
@@ -207,15 +209,7 @@ func (c *Cluster) ask(ctx context.Context, m method, p proposal) error {
 	return all
 }
 
-func compareServers(a, b server) int {
-	if a.ID < b.ID {
-		return -1
-	}
-	if a.ID > b.ID {
-		return 1
-	}
-	return 0
-}
+func compareServers(a, b server) int { return cmp.Compare(a.ID, b.ID) }
 
 // agree promises to form this cluster and no other for a while.
 func (c *Cluster) agree(p proposal) error {
@@ -307,7 +301,8 @@ func (c *Cluster) found(p proposal) error {
 		return err
 	}
 	c.pool.reset()
-	return c.gossip.tell(c.rumour())
+	c.gossip.tell(c.rumour())
+	return nil
 }
 
 // bootstrap gives Raft the configuration that was agreed upon.
@@ -354,7 +349,7 @@ func (c *Cluster) mingle(ctx context.Context) {
 		}
 		if len(c.gossip.all()) < c.company() {
 			if seeds := c.directory.seeds(c.cfg.Join); len(seeds) > 0 {
-				c.gossip.join(seeds)
+				c.gossip.join(ctx, seeds)
 			}
 		}
 		select {

@@ -2,10 +2,13 @@ package cluster
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
 	"slices"
 	"strconv"
@@ -13,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hashicorp/memberlist"
 )
 
@@ -27,6 +31,15 @@ type rumour struct {
 	// Start counts the starts of the node: of two rumours about it, the one with
 	// the higher count is the later.
 	Start uint64 `json:"s"`
+}
+
+// longest is the most bytes that the rumour of a node so configured can have.
+func longest(c Config) (int, error) {
+	told, err := json.Marshal(rumour{
+		Name: c.NodeName, Peer: net.JoinHostPort(c.Advertise, "65535"), Cluster: uuid.Nil.String(),
+		Version: c.Version, Feature: math.MaxUint32, Start: math.MaxUint64,
+	})
+	return len(told), err
 }
 
 // neighbour is a node heard of by gossip.
@@ -51,7 +64,13 @@ type gossip struct {
 	neighbours map[string]neighbour
 }
 
-const leaveTimeout = time.Second
+const (
+	// leaveTimeout and tellTimeout bound the wait until others have been told.
+	leaveTimeout = time.Second
+	tellTimeout  = time.Second
+	// knockTimeout bounds each step of an exchange with another node over TCP.
+	knockTimeout = 2 * time.Second
+)
 
 // startGossip binds the gossip port. It joins nobody yet.
 func startGossip(cfg Config, id string, self rumour) (*gossip, error) {
@@ -80,6 +99,7 @@ func startGossip(cfg Config, id string, self rumour) (*gossip, error) {
 	lan.Name = gossipName(id, self.Start)
 	lan.BindAddr, lan.BindPort = host, port
 	lan.AdvertiseAddr, lan.AdvertisePort = advertise.IP.String(), port
+	lan.TCPTimeout = knockTimeout
 	lan.DeadNodeReclaimTime = 30 * time.Second
 	lan.Delegate = gossipDelegate{g}
 	lan.Events = gossipDelegate{g}
@@ -102,23 +122,51 @@ func gossipName(id string, start uint64) string { return fmt.Sprintf("%s/%d", id
 func (g *gossip) address() string { return g.list.LocalNode().Address() }
 
 // tell changes what this node says of itself.
-func (g *gossip) tell(self rumour) error {
+func (g *gossip) tell(self rumour) {
 	g.mu.Lock()
 	g.self = self
 	g.mu.Unlock()
-	if err := g.list.UpdateNode(0); err != nil {
-		return fmt.Errorf("update gossip: %w", err)
-	}
-	return nil
+	// Its one error is that nobody has heard it in time. Whoever exchanges with this
+	// node later does.
+	_ = g.list.UpdateNode(tellTimeout)
 }
 
-// join says hello to these addresses and reports whether any answered.
-func (g *gossip) join(addresses []string) bool {
-	n, err := g.list.Join(addresses)
-	if err != nil {
-		g.logger.Debug("some nodes did not answer gossip", "err", err)
+// join says hello to these hosts and ports, to all at once: one that is silently
+// gone must hold up neither the others nor the end of this node.
+func (g *gossip) join(ctx context.Context, seeds []string) {
+	var running sync.WaitGroup
+	for _, seed := range seeds {
+		running.Go(func() {
+			if err := g.knock(ctx, seed); err != nil && ctx.Err() == nil {
+				g.logger.Debug("a node did not answer gossip", "addr", seed, "err", err)
+			}
+		})
 	}
-	return n > 0
+	running.Wait()
+}
+
+// knock says hello at every address of a host.
+func (g *gossip) knock(ctx context.Context, seed string) error {
+	host, port, err := net.SplitHostPort(seed)
+	if err != nil {
+		return err
+	}
+	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
+	if err != nil {
+		return err
+	}
+	failures := make(chan error, len(addresses))
+	for _, address := range addresses {
+		go func() {
+			_, err := g.list.Join([]string{net.JoinHostPort(address, port)})
+			failures <- err
+		}()
+	}
+	var all error
+	for range addresses {
+		all = errors.Join(all, <-failures)
+	}
+	return all
 }
 
 // all returns the neighbours that seem alive, by id.
@@ -165,9 +213,7 @@ func (d gossipDelegate) NodeMeta(limit int) []byte {
 	defer d.g.mu.Unlock()
 	meta, err := json.Marshal(d.g.self)
 	if err != nil || len(meta) > limit {
-		// Config.Validate bounds every field, so this cannot be; memberlist would
-		// panic.
-		return nil
+		return nil // Config.Validate sees to it that this cannot be; memberlist would panic
 	}
 	return meta
 }

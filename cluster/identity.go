@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 )
 
 // server is a node as a forming cluster names it.
@@ -50,6 +51,9 @@ type identityFile struct {
 // that forgot its votes must not vote again under the same name.
 type identity struct {
 	path string
+	// fatal, if set, is told that the identity cannot be written. A full disk is no
+	// reason to stop: what was written before holds, and the caller tries again.
+	fatal func(error)
 
 	mu   sync.Mutex
 	file identityFile
@@ -94,6 +98,14 @@ func (id *identity) read() identityFile {
 
 // update changes the identity, durably, before it returns.
 func (id *identity) update(change func(*identityFile)) error {
+	err := id.rewrite(change)
+	if err != nil && id.fatal != nil && !errors.Is(err, unix.ENOSPC) {
+		id.fatal(err)
+	}
+	return err
+}
+
+func (id *identity) rewrite(change func(*identityFile)) error {
 	id.mu.Lock()
 	defer id.mu.Unlock()
 	next := id.file

@@ -131,8 +131,10 @@ func (c *Cluster) silent(id string) bool {
 // change waits for a change of the configuration.
 func (c *Cluster) change(ctx context.Context, future raft.Future) error {
 	switch err := await(ctx, future); {
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return fmt.Errorf("%w: %w", ErrNotLeader, err)
+	case errors.Is(err, raft.ErrLeadershipLost):
+		return fmt.Errorf("%w: %w", errUncertain, err)
 	default:
 		return err
 	}

@@ -17,19 +17,44 @@ type removeRequest struct {
 
 // Remove takes the member with this name, or id, out of the cluster. A leader
 // hands over before it is removed. The error is ErrUnknownMember,
-// ErrAmbiguousMember, ErrQuorumAtRisk with the reason, or ErrUnavailable.
+// ErrAmbiguousMember, ErrQuorumAtRisk with the reason, ErrUnavailable or
+// ErrOutcomeUnknown.
 func (c *Cluster) Remove(ctx context.Context, name string) error {
-	for {
+	config, _, err := c.configuration()
+	if err != nil {
+		return err
+	}
+	_, unknown := c.memberCalled(config, name)
+	return removeThrough(ctx, name, unknown == nil, func() error {
 		_, err := c.answerRemove(ctx, removeRequest{Name: name})
-		// Between two leaders there is nobody to ask.
-		if !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrUnavailable) {
+		return err
+	})
+}
+
+// removeThrough asks one leader after the other until one has an answer. known says
+// that there was such a member when it began.
+func removeThrough(ctx context.Context, name string, known bool, ask func() error) error {
+	begun := false // a leader that was lost may have removed it
+	for {
+		err := ask()
+		switch {
+		case errors.Is(err, ErrUnknownMember) && known && begun:
+			return nil
+		case err == nil, errors.Is(err, ErrUnknownMember), errors.Is(err, ErrAmbiguousMember),
+			errors.Is(err, ErrQuorumAtRisk), errors.Is(err, ErrClosed):
 			return err
+		case !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrUnavailable):
+			begun = true
 		}
 		select {
 		case <-time.After(catchUpPause):
+			continue
 		case <-ctx.Done():
-			return fmt.Errorf("%w: remove %s: %w", ErrUnavailable, name, err)
 		}
+		if begun {
+			return fmt.Errorf("%w: remove %s: %w", ErrOutcomeUnknown, name, err)
+		}
+		return fmt.Errorf("%w: remove %s: %w", ErrUnavailable, name, err)
 	}
 }
 

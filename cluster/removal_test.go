@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -90,6 +92,42 @@ func TestRemoveWhatTheQuorumNeeds(t *testing.T) {
 	rest[1].expectRemoved(t)
 	if err := leader.Remove(within(t), leader.cfg.NodeName); !errors.Is(err, ErrQuorumAtRisk) {
 		t.Errorf("removing the last one: %v", err)
+	}
+}
+
+// TestRemovalByALostLeader: what a leader had begun when it was lost may have
+// happened, and what the next one does not know any more has.
+func TestRemovalByALostLeader(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		known   bool
+		answers []error // the last one again and again
+		want    error
+	}{
+		{"no leader at first", true, []error{ErrUnavailable, ErrNotLeader, nil}, nil},
+		{"nobody of that name", false, []error{ErrNotLeader, ErrUnknownMember}, ErrUnknownMember},
+		{"gone before it began", true, []error{ErrNotLeader, ErrUnknownMember}, ErrUnknownMember},
+		{"begun and gone", true, []error{errUncertain, ErrUnknownMember}, nil},
+		{"the connection ended, and gone", true, []error{io.EOF, ErrUnavailable, ErrUnknownMember}, nil},
+		{"never a leader", true, []error{ErrUnavailable}, ErrUnavailable},
+		{"begun, then never a leader", true, []error{errUncertain, ErrUnavailable}, ErrOutcomeUnknown},
+		{"refused", true, []error{ErrQuorumAtRisk}, ErrQuorumAtRisk},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			rest := test.answers
+			err := removeThrough(ctx, "node", test.known, func() error {
+				answer := rest[0]
+				if rest = rest[1:]; len(rest) == 0 {
+					cancel()
+				}
+				return answer
+			})
+			if !errors.Is(err, test.want) || err != nil && test.want == nil {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 

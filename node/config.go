@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aptlyd/aptlyd/gateway"
 )
@@ -87,8 +88,8 @@ func (e *ConfigError) Error() string { return e.Setting + ": " + e.Reason }
 // nodes to loopback where there is no secret to defend them. Its errors are
 // *ConfigError.
 func (c *Config) Validate() error {
-	if c.NodeName == "" || len(c.NodeName) > 64 {
-		return &ConfigError{"node-name", "must have 1 to 64 bytes"}
+	if c.NodeName == "" || len(c.NodeName) > 63 || !utf8.ValidString(c.NodeName) {
+		return &ConfigError{"node-name", "must have 1 to 63 bytes of UTF-8"}
 	}
 	if strings.ContainsFunc(c.NodeName, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return &ConfigError{"node-name", "must not contain spaces or control characters"}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -15,6 +16,8 @@ func TestValidateNamesTheSetting(t *testing.T) {
 	}{
 		{"node-name", func(c *Config) { c.NodeName = "" }},
 		{"node-name", func(c *Config) { c.NodeName = "a b" }},
+		{"node-name", func(c *Config) { c.NodeName = strings.Repeat("n", 64) }},
+		{"node-name", func(c *Config) { c.NodeName = "n\xff" }},
 		{"data-dir", func(c *Config) { c.DataDir = "" }},
 		{"bootstrap-expect", func(c *Config) { c.BootstrapExpect = 0 }},
 		{"cluster-secret", func(c *Config) { c.ClusterSecrets = []string{"short"} }},

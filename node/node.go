@@ -53,6 +53,7 @@ type Node struct {
 	built    teardown
 	cancel   context.CancelCauseFunc
 	serving  sync.WaitGroup
+	member   chan struct{} // closed when cluster is set
 	ready    chan struct{} // closed when the node serves clients
 	failed   chan struct{} // closed when it never will; failure says why
 	failure  error
@@ -96,6 +97,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		latency:   newPublishTimer(),
 		startedAt: time.Now(),
 
+		member: make(chan struct{}),
 		ready:  make(chan struct{}),
 		failed: make(chan struct{}),
 	}
@@ -155,6 +157,14 @@ func Start(cfg Config) (_ *Node, err error) {
 	}
 	n.built.push("state", n.state.Close)
 
+	n.disk = diskWatch{
+		reserve: cfg.DiskReserve,
+		free:    freeBytes(cfg.DataDir),
+		size:    folderBytes(cfg.DataDir),
+		yield:   n.yieldLeadership,
+		log:     n.log.With("component", "disk"),
+	}
+
 	n.cluster, err = cluster.Open(cluster.Config{
 		Dir:             cfg.DataDir,
 		NodeName:        cfg.NodeName,
@@ -177,15 +187,8 @@ func Start(cfg Config) (_ *Node, err error) {
 		return nil, fmt.Errorf("open cluster: %w", err)
 	}
 	n.built.push("cluster", n.cluster.Close)
+	close(n.member)
 	n.registerMetrics(registry)
-
-	n.disk = diskWatch{
-		reserve: cfg.DiskReserve,
-		free:    freeBytes(cfg.DataDir),
-		size:    folderBytes(cfg.DataDir),
-		yield:   n.yieldLeadership,
-		log:     n.log.With("component", "disk"),
-	}
 	n.serving.Go(func() {
 		if err := n.disk.run(ctx); err != nil {
 			n.failStop(err)

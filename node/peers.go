@@ -28,8 +28,14 @@ type question struct {
 	Examine        bool                     `json:"examine,omitempty"`
 }
 
-// answerPeer answers another node of the cluster.
+// answerPeer answers another node of the cluster, which may ask while this one is
+// still being built.
 func (n *Node) answerPeer(ctx context.Context, from string, request []byte) ([]byte, error) {
+	select {
+	case <-n.member:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	var q question
 	if err := json.Unmarshal(request, &q); err != nil {
 		return nil, fmt.Errorf("decode question of a peer: %w", err)

@@ -246,6 +246,9 @@ func (a *application) publish(dst []byte, p publication) ([]byte, error) {
 		ch.touched, ch.settled = true, ch.offset
 		a.touched = append(a.touched, ch)
 	}
+	if ch.fresh.messages == nil {
+		ch.fresh.messages = a.seats.take()
+	}
 	m := ch.append(a.stamp, p.data)
 	a.volume.total += int64(len(p.data))
 	a.changes.setChannel(ch)
@@ -265,10 +268,11 @@ func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 func (a *application) existing(p *project, name []byte) (*channel, error) {
 	ch, ok := a.channels[ChannelKey{p.ID, text(name)}]
 	if !ok {
-		ch = &channel{key: ChannelKey{p.ID, string(name)}}
-		if err := a.load(ch); err != nil || !ch.stored {
+		h, stored, err := a.load(ChannelKey{p.ID, text(name)})
+		if err != nil || !stored {
 			return nil, err
 		}
+		ch = &channel{key: ChannelKey{p.ID, string(name)}, head: h, stored: true}
 		a.reside(ch)
 	}
 	ch.used.Store(true)
@@ -335,18 +339,17 @@ func (a *application) countChannels(project string) (int, error) {
 }
 
 // load reads a channel's head from the state file, if it is there.
-func (a *application) load(ch *channel) error {
+func (a *application) load(key ChannelKey) (h head, stored bool, err error) {
 	if _, err := a.begin(); err != nil {
-		return err
+		return h, false, err
 	}
-	a.key = appendChannelKey(a.key[:0], ch.key)
+	a.key = appendChannelKey(a.key[:0], key)
 	body, stored, err := findChannel(a.blocks, a.key)
 	if err != nil || !stored {
-		return err
+		return h, false, err
 	}
-	ch.stored = true
-	ch.head, _, err = decodeChannel(a.key, body)
-	return err
+	h, _, err = decodeChannel(a.key, body)
+	return h, true, err
 }
 
 // rollback ends a read transaction.
@@ -359,7 +362,7 @@ func rollback(tx *bolt.Tx) {
 func (s *State) Settle() {
 	s.mu.Lock()
 	s.endEntry()
-	var appended []Appended
+	appended := make([]Appended, 0, len(s.touched))
 	for _, ch := range s.touched {
 		ch.touched = false
 		if !ch.dropped {

@@ -30,23 +30,27 @@ type entry struct{ key, body []byte }
 // scanBlock calls fn with the channels of a block until it returns false. The key is
 // good only until fn returns; the body aliases value.
 func scanBlock(key, value []byte, fn func(channel, body []byte) bool) error {
-	return open(bucketChannels, key, value, func(d *decoder) {
-		var buffer [maxProjectID + maxChannelName + 2]byte
-		channel := buffer[:0]
-		for len(d.rest) > 0 {
-			shared, rest, body := d.uvarint(), d.bytes(), d.bytes()
-			if d.err == nil && shared > uint64(len(channel)) {
-				d.fail(errCorrupt)
-			}
-			if d.err != nil {
-				return
-			}
-			channel = append(channel[:shared], rest...)
-			if !fn(channel, body) {
-				d.rest = nil
-			}
+	body, err := unseal(bucketChannels, key, value)
+	if err != nil {
+		return err
+	}
+	var buffer [maxProjectID + maxChannelName + 2]byte
+	channel := buffer[:0]
+	d := decoder{rest: body}
+	for len(d.rest) > 0 {
+		shared, rest, body := d.uvarint(), d.bytes(), d.bytes()
+		if d.err == nil && shared > uint64(len(channel)) {
+			d.fail(errCorrupt)
 		}
-	})
+		if d.err != nil {
+			return fmt.Errorf("decode %s %q: %w: %w", bucketChannels, key, errCorrupt, d.err)
+		}
+		channel = append(channel[:shared], rest...)
+		if !fn(channel, body) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // seekBlock returns the block that a channel belongs to, nil when there is none yet.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 	"pgregory.net/rapid"
@@ -104,6 +105,49 @@ func TestBlocksAreBoundedAndFull(t *testing.T) {
 	}
 	if most := 2 * total / blockBytes; len(sizes) > 2*most {
 		t.Errorf("%d blocks for %d bytes", len(sizes), total)
+	}
+}
+
+// Projects that are deleted together take whole pages with them.
+func TestManyChannelsArePurged(t *testing.T) {
+	for _, kept := range []string{"", "p0", "p9"} {
+		m := openMachine(t, t.TempDir(), lazy)
+		for _, id := range []string{"p0", "p1", "p2", "p9"} {
+			m.must(CreateProject{Project: Project{ID: id}}.Encode())
+		}
+		if kept != "" {
+			m.publish(0, ChannelKey{kept, "a"}, "1")
+		}
+		for n := range 2000 {
+			m.publish(0, ChannelKey{"p1", fmt.Sprint(n)}, strings.Repeat("x", 500))
+			m.publish(0, ChannelKey{"p2", fmt.Sprint(n)}, strings.Repeat("x", 500))
+		}
+		m.flushed()
+		m.must(DeleteProject{ID: "p1"}.Encode(), DeleteProject{ID: "p2"}.Encode())
+		purged := func() bool {
+			m.mu.RLock()
+			defer m.mu.RUnlock()
+			return m.directory.gone["p1"] && m.directory.gone["p2"]
+		}
+		for deadline := time.Now().Add(10 * time.Second); !purged(); m.flushed() {
+			if time.Now().After(deadline) {
+				t.Fatal("the projects are not purged")
+			}
+			m.tick(sweepPause)
+		}
+		_, channels := m.blockSizes()
+		total := 0
+		for _, n := range channels {
+			total += n
+		}
+		if want := min(len(kept), 1); total != want {
+			t.Errorf("%d channels are stored, want %d", total, want)
+		}
+		if kept != "" {
+			if got := m.read(ChannelKey{kept, "a"}, 0); got != "1" {
+				t.Errorf("read %q of project %s", got, kept)
+			}
+		}
 	}
 }
 

@@ -89,11 +89,13 @@ func (s *segment) cost() int64 { return segmentCost + s.bytes + messageCost*int6
 // idle reports whether nothing but the cache needs the channel in memory.
 func (ch *channel) idle() bool { return !ch.dirty && !ch.writing && !ch.touched }
 
-// evict lets go of channels, least recently used ones first, until the cache is
-// within its limit. forget is told which.
-func (c *cache) evict(forget func(*channel)) {
-	// Twice round: the first may only take marks of use away.
-	for left := 2 * c.count; left > 0 && c.bytes > c.limit; left-- {
+func (c *cache) over() bool { return c.bytes > c.limit && c.count > 0 }
+
+// evict moves the hand over so many channels, unless the cache gets within its limit
+// before, and lets go of those that nobody used since it last came by. forget is told
+// which.
+func (c *cache) evict(steps int, forget func(*channel)) {
+	for ; steps > 0 && c.over(); steps-- {
 		ch := c.hand
 		c.hand = ch.next
 		if ch.idle() && !ch.used.Swap(false) {

@@ -264,6 +264,19 @@ type channel struct {
 	earliest atomic.Pointer[edge] // set by readers, as last computed
 }
 
+// seats is room for the first message of many channels at once: most of what a flush
+// takes is one message each. All of it is let go of with that flush or the next.
+type seats []Message
+
+func (s *seats) take() []Message {
+	if len(*s) == 0 {
+		*s = make([]Message, 64)
+	}
+	one := (*s)[:0:1]
+	*s = (*s)[1:]
+	return one
+}
+
 // append adds a message after the newest one.
 func (c *channel) append(stamp int64, data []byte) Message {
 	m := Message{c.offset + 1, stamp, data}

@@ -235,18 +235,38 @@ func (c *changes) writeIDs(w *writer) error {
 	}
 }
 
-// written takes note that a frozen set is durable.
+// written takes note that a frozen set is durable. It holds mu for a moment at a time,
+// since there may be many channels and the goroutine that applies waits for it.
 func (s *State) written(c *changes) {
+	for part := range slices.Chunk(c.heads, heldFor) {
+		s.mu.Lock()
+		for i := range part {
+			part[i].thawed(&s.cache)
+		}
+		s.mu.Unlock()
+	}
+	s.evict()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range c.heads {
-		c.heads[i].thawed(&s.cache)
-	}
 	for _, id := range c.purged {
 		s.directory.gone[id] = true
 	}
-	s.cache.evict(func(ch *channel) { delete(s.channels, ch.key) })
 	s.frozen, s.durable = nil, c.index
 	s.blocks = s.flusher.sweep.blocks
 	s.settled.Broadcast()
+}
+
+// heldFor is how many channels the flusher deals with while it holds mu.
+const heldFor = 4096
+
+// evict brings the cache within its limit, as far as it can be.
+func (s *State) evict() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// Twice round: the first may only take marks of use away.
+	for left := 2 * s.cache.count; left > 0 && s.cache.over(); left -= heldFor {
+		s.cache.evict(heldFor, func(ch *channel) { delete(s.channels, ch.key) })
+		s.mu.Unlock()
+		s.mu.Lock()
+	}
 }

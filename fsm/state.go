@@ -107,6 +107,7 @@ type State struct {
 	failed  error    // storage failed: nothing is written any more
 	settled *sync.Cond
 
+	seats   seats
 	touched []*channel // with messages the observer does not know of
 	events  []func(Observer)
 

@@ -76,10 +76,12 @@ func TestReadLimits(t *testing.T) {
 // evictAll lets every channel go that can be.
 func (m *machine) evictAll() {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	limit := m.cache.limit
 	m.cache.limit = 0
-	m.cache.evict(func(ch *channel) { delete(m.channels, ch.key) })
+	m.mu.Unlock()
+	m.evict()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.cache.limit = limit
 	if len(m.channels) > 0 {
 		m.t.Fatalf("%d channels are still resident", len(m.channels))

@@ -22,6 +22,7 @@ type Fanout struct {
 	Window      int           // messages of a channel that not all subscribers have; without any, that are not acknowledged
 	Pending     int           // messages of all channels that are not acknowledged; 0 is as many as their windows allow
 	Size        int           // bytes of payload, at least MinSize
+	Messages    int           // to publish at most; 0 is as many as Duration allows
 	Duration    time.Duration // for which is published
 	InFlight    int           // clients that connect at a time
 	Settle      time.Duration // to wait for what is under way at the end
@@ -44,6 +45,8 @@ func (f Fanout) Validate() error {
 		return errors.New("pending: must not be negative")
 	case f.Size < MinSize:
 		return fmt.Errorf("size: at least %d bytes", MinSize)
+	case f.Messages < 0:
+		return errors.New("messages: must not be negative")
 	case f.Duration <= 0:
 		return errors.New("duration: must be above 0")
 	case f.InFlight < 1:
@@ -190,7 +193,7 @@ func (r *fanoutRun) run(ctx context.Context) error {
 	end := start.Add(r.Duration)
 	err := r.serve(ctx, end.Add(time.Hour), func() (time.Time, bool) {
 		now := time.Now()
-		if now.After(end) {
+		if now.After(end) || r.enough() {
 			return end, true
 		}
 		if r.Rate == 0 {
@@ -224,7 +227,7 @@ func (r *fanoutRun) publishAll(end time.Time) {
 		st := r.streams[r.turn]
 		for r.room(st) {
 			now := time.Now()
-			if r.full() || now.After(end) {
+			if r.full() || r.enough() || now.After(end) {
 				return
 			}
 			r.publish(st, now)
@@ -237,6 +240,8 @@ func (r *fanoutRun) full() bool {
 	return r.Pending > 0 && r.published-r.acknowledged-r.report.Refused >= uint64(r.Pending)
 }
 
+func (r *fanoutRun) enough() bool { return r.Messages > 0 && r.published >= uint64(r.Messages) }
+
 // publishDue publishes what is due by now and returns when the next one is.
 func (r *fanoutRun) publishDue(start, now time.Time) time.Time {
 	for {
@@ -244,6 +249,9 @@ func (r *fanoutRun) publishDue(start, now time.Time) time.Time {
 		if due.After(now) {
 			r.behind = false
 			return due
+		}
+		if r.enough() {
+			return now
 		}
 		st := r.streams[r.turn]
 		if !r.room(st) {

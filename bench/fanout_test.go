@@ -27,6 +27,8 @@ func TestFanoutCountsWhatHonestBrokersDeliver(t *testing.T) {
 		"flat out":   func(*Fanout) {},
 		"fixed rate": func(f *Fanout) { f.Rate = 300 },
 		"publish":    func(f *Fanout) { f.Subscribers = 0 },
+		"so many":    func(f *Fanout) { f.Messages, f.Duration = 7, time.Hour },
+		"rate, many": func(f *Fanout) { f.Messages, f.Duration, f.Rate = 7, time.Hour, 300 },
 	} {
 		f := testFanout()
 		change(&f)
@@ -39,6 +41,9 @@ func TestFanoutCountsWhatHonestBrokersDeliver(t *testing.T) {
 		}
 		if r.Published == 0 || r.Acknowledged != r.Published || r.Delivered != r.Published*uint64(f.Subscribers) {
 			t.Errorf("%s: report %+v", name, r)
+		}
+		if f.Messages > 0 && r.Published != uint64(f.Messages) {
+			t.Errorf("%s: %d published", name, r.Published)
 		}
 		if f.Rate > 0 && r.Published > 61 {
 			t.Errorf("%s: %d published", name, r.Published)

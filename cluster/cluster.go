@@ -17,6 +17,10 @@ import (
 	"github.com/hashicorp/raft"
 )
 
+// twinTimeout is how long a node that was moved waits for itself to answer at its
+// last address.
+const twinTimeout = 2 * time.Second
+
 // Cluster is this node's part in the cluster.
 type Cluster struct {
 	cfg         Config
@@ -46,6 +50,10 @@ type Cluster struct {
 
 	ready    chan struct{} // closed when the node is a member and caught up, or never will be
 	readyErr error
+	// entering ends when the node is refused before it is ready, with the reason.
+	entering context.Context
+	refuse   context.CancelCauseFunc
+	looked   chan struct{} // closed after the first look for neighbours
 
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -62,9 +70,10 @@ func Open(cfg Config, machine Machine) (*Cluster, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leave: true}
+	c := &Cluster{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), looked: make(chan struct{}), leave: true}
 	c.roster.grace = min(maxGrace, cfg.NameFreeAfter)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.entering, c.refuse = context.WithCancelCause(c.ctx)
 	if err := c.open(machine); err != nil {
 		c.cancel()
 		return nil, errors.Join(err, c.teardown.run())
@@ -116,6 +125,9 @@ func (c *Cluster) open(machine Machine) error {
 		return err
 	}
 	c.teardown.push("peer port", port.close)
+	if err := c.refuseTwin(port.proof); err != nil {
+		return err
+	}
 	snapshots.waits = newWatchdog(installStall, func(snapshot string, limit time.Duration) {
 		c.log.Warn("a snapshot does not go on arriving", "snapshot", snapshot, "for", limit)
 		port.cutRaft()
@@ -124,7 +136,7 @@ func (c *Cluster) open(machine Machine) error {
 		snapshots.waits.close()
 		return nil
 	})
-	if c.gossip, err = startGossip(cfg, c.id, c.rumour()); err != nil {
+	if c.gossip, err = startGossip(cfg, c.id, c.rumour(), port.proof, port.cluster); err != nil {
 		return err
 	}
 	c.teardown.push("gossip", func() error { return c.gossip.close(c.leave) })
@@ -194,12 +206,11 @@ func (c *Cluster) openPort() (*peerPort, error) {
 		return nil, fmt.Errorf("peer listener is not TCP but %T", c.cfg.PeerListener)
 	}
 	c.peerAddress = net.JoinHostPort(c.cfg.Advertise, strconv.Itoa(address.Port))
-	port := newPeerPort(c.cfg.PeerListener, nil, self, c.log)
-	if len(c.cfg.Secrets) > 0 {
-		if port.tls, err = peerTLS(c.cfg.Secrets); err != nil {
-			return nil, err
-		}
+	proof, err := newProof(c.cfg.Secrets)
+	if err != nil {
+		return nil, err
 	}
+	port := newPeerPort(c.cfg.PeerListener, proof, self, c.log)
 	port.cluster = func() uuid.UUID {
 		cluster, err := uuid.Parse(c.identity.read().ClusterID)
 		if err != nil {
@@ -208,6 +219,27 @@ func (c *Cluster) openPort() (*peerPort, error) {
 		return cluster
 	}
 	return port, nil
+}
+
+// refuseTwin returns ErrTwin if this node still answers at the address where it was
+// last: then this is a copy of it, whose votes and acknowledgements would count as
+// the other's. It comes before anybody can hear of this one.
+func (c *Cluster) refuseTwin(proof *proof) error {
+	last, ok := c.identity.read().Peers[c.id]
+	if !ok || last.Peer == c.peerAddress {
+		return nil
+	}
+	outsider := newPeerPort(nil, proof, uuid.New(), c.log)
+	defer outsider.stop()
+	outsider.cluster = func() uuid.UUID { return uuid.Nil }
+	outsider.resolve = func(string) (string, error) { return last.Peer, nil }
+	ctx, cancel := context.WithTimeout(c.ctx, twinTimeout)
+	defer cancel()
+	conn, err := outsider.dial(ctx, c.id, purposeRPC)
+	if err != nil {
+		return nil // nobody is there, or somebody else
+	}
+	return errors.Join(fmt.Errorf("%w, at %s", ErrTwin, last.Peer), conn.Close())
 }
 
 // rumour is what gossip tells of this node.
@@ -232,13 +264,8 @@ func (c *Cluster) enter() {
 	if c.readyErr = c.formOrJoin(c.ctx); c.readyErr != nil {
 		return
 	}
-	for !c.isMember(c.id) || c.fresh.catchUp(c.ctx) != nil {
-		select {
-		case <-time.After(catchUpPause):
-		case <-c.ctx.Done():
-			c.readyErr = ErrClosed
-			return
-		}
+	if c.readyErr = c.awaitEntry(); c.readyErr != nil {
+		return
 	}
 	if !c.identity.read().Member {
 		c.readyErr = c.identity.update(func(f *identityFile) { f.Member = true })
@@ -246,6 +273,32 @@ func (c *Cluster) enter() {
 	if c.readyErr == nil {
 		c.readyErr = c.rememberMembers()
 	}
+}
+
+// awaitEntry returns once this node is a member and has caught up, or with the
+// reason why it is refused.
+func (c *Cluster) awaitEntry() error {
+	if len(c.others()) == 0 {
+		// It would be in at once, and is to hear first if it was told to join others.
+		select {
+		case <-c.looked:
+		case <-time.After(lookTimeout):
+		case <-c.entering.Done():
+		}
+	}
+	for c.entering.Err() == nil {
+		if c.isMember(c.id) && c.fresh.catchUp(c.entering) == nil {
+			return nil
+		}
+		select {
+		case <-time.After(catchUpPause):
+		case <-c.entering.Done():
+		}
+	}
+	if reason := context.Cause(c.entering); errors.Is(reason, ErrWrongCluster) {
+		return reason
+	}
+	return ErrClosed
 }
 
 // leaderLink connects the forwarder to whoever leads now.

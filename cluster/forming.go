@@ -33,6 +33,9 @@ type proposal struct {
 
 const (
 	formInterval = 250 * time.Millisecond
+	// lookTimeout is how long a node that is alone in its cluster waits for its first
+	// look for others.
+	lookTimeout = 2 * time.Second
 	// mingleInterval is how often a node that is alone looks for others.
 	mingleInterval = 2 * time.Second
 	formTimeout    = 2 * time.Second
@@ -339,7 +342,7 @@ func (c *Cluster) company() int {
 // alone, because all were restarted at once, knocks again. What it hears of the
 // members it remembers.
 func (c *Cluster) mingle(ctx context.Context) {
-	for {
+	for first := true; ; {
 		var news <-chan struct{} // while it is none, formOrJoin takes them
 		if c.isMember(c.id) {
 			news = c.gossip.changed
@@ -348,9 +351,11 @@ func (c *Cluster) mingle(ctx context.Context) {
 			}
 		}
 		if len(c.gossip.all()) < c.company() {
-			if seeds := c.directory.seeds(c.cfg.Join); len(seeds) > 0 {
-				c.gossip.join(ctx, seeds)
-			}
+			c.meet(ctx)
+		}
+		if first {
+			close(c.looked)
+			first = false
 		}
 		select {
 		case <-news:
@@ -359,4 +364,22 @@ func (c *Cluster) mingle(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// meet says hello at the configured addresses and the remembered ones. A node that
+// finds another cluster than its own where it was told to join, and nobody of its
+// own, is refused, unless it is ready already.
+func (c *Cluster) meet(ctx context.Context) {
+	foreign := c.gossip.join(ctx, c.directory.seeds(c.cfg.Join))
+	// That others live now where its own members were is nobody's mistake.
+	foreign = slices.DeleteFunc(foreign, func(seed string) bool { return !slices.Contains(c.cfg.Join, seed) })
+	if len(foreign) == 0 {
+		return
+	}
+	own := c.identity.read().ClusterID
+	if slices.ContainsFunc(c.gossip.all(), func(n neighbour) bool { return n.id != c.id && n.Cluster == own }) {
+		c.log.Debug("nodes of another cluster answer at configured addresses", "addresses", foreign)
+		return
+	}
+	c.refuse(fmt.Errorf("join %s: %w", foreign[0], ErrWrongCluster))
 }

@@ -3,7 +3,6 @@ package cluster
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -112,12 +111,15 @@ func TestStrangersAreRefused(t *testing.T) {
 		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
-		config, err := peerTLS([]string{secret})
+		proof, err := newProof([]string{secret})
 		if err != nil {
 			t.Fatal(err)
 		}
-		config.VerifyConnection = nil // a stranger trusts anybody
-		secured := tls.Client(conn, config)
+		proof.tls.VerifyConnection = nil // a stranger trusts anybody
+		secured, err := proof.dial(t.Context(), conn)
+		if err != nil {
+			return helloAck{}, err
+		}
 		if _, err := secured.Write(h.encode()); err != nil {
 			return helloAck{}, err
 		}
@@ -187,7 +189,7 @@ func TestAnOutsiderMayOnlyJoin(t *testing.T) {
 	t.Parallel()
 	tc := newTestCluster(t, 1, nil)
 	member := tc.nodes[0]
-	config, err := peerTLS([]string{"a secret of the tests"})
+	proof, err := newProof([]string{"a secret of the tests"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +197,7 @@ func TestAnOutsiderMayOnlyJoin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	outsider := newPeerPort(listener, config, uuid.New(), testLogger())
+	outsider := newPeerPort(listener, proof, uuid.New(), testLogger())
 	outsider.cluster = func() uuid.UUID { return uuid.Nil }
 	outsider.resolve = func(string) (string, error) { return member.PeerAddr(), nil }
 	pool := newRPCPool(outsider)
@@ -307,5 +309,60 @@ func TestAWipedLogIsRefused(t *testing.T) {
 	}
 	if _, err := tc.tryStart("node1", 1, "node1"); !errors.Is(err, errReseed) {
 		t.Errorf("the node started: %v", err)
+	}
+}
+
+// Two clusters with one secret are led to each other by a wrong address.
+func TestClustersKeepApart(t *testing.T) {
+	t.Parallel()
+	ours, theirs := newTestCluster(t, 3, nil), newTestCluster(t, 1, nil)
+	foreign := theirs.nodes[0]
+	follower := ours.follower()
+	follower.stop(t)
+	ours.tune = func(c *Config) { c.Join = []string{foreign.GossipAddr()} }
+	// Its own answer too, at their remembered addresses, so it comes back.
+	back := ours.start(follower.cfg.NodeName, 3, follower.cfg.NodeName)
+	if err := back.Ready(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	ours.agree(0)
+	if n := len(foreign.gossip.all()); n != 1 {
+		t.Errorf("the other cluster gossips with %d nodes", n)
+	}
+	for _, node := range ours.running() {
+		if _, ok := node.gossip.find(foreign.id); ok {
+			t.Errorf("%s gossips with the other cluster", node.cfg.NodeName)
+		}
+	}
+	// One that finds nobody of its own is refused.
+	for _, node := range ours.running() {
+		node.kill(t)
+	}
+	alone := ours.start(follower.cfg.NodeName, 3, follower.cfg.NodeName)
+	if err := alone.Ready(within(t)); !errors.Is(err, ErrWrongCluster) {
+		t.Errorf("Ready returned %v, want ErrWrongCluster", err)
+	}
+}
+
+func TestACopyOfALiveNodeIsRefused(t *testing.T) {
+	t.Parallel()
+	tc := newTestCluster(t, 1, nil)
+	original := tc.nodes[0]
+	eventually(t, func() error {
+		if original.identity.read().Peers[original.id].Peer != original.PeerAddr() {
+			return errors.New("the node has not noted where it is")
+		}
+		return nil
+	})
+	if err := os.CopyFS(filepath.Join(tc.root, "copy"), os.DirFS(original.cfg.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tc.tryStart("node1", 1, "copy"); !errors.Is(err, ErrTwin) {
+		t.Fatalf("a copy got %v, want ErrTwin", err)
+	}
+	original.stop(t)
+	moved := tc.start("node1", 1, "copy")
+	if err := moved.Ready(within(t)); err != nil {
+		t.Errorf("once the original is gone: %v", err)
 	}
 }

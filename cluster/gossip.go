@@ -52,6 +52,7 @@ type neighbour struct {
 // gossip is this node's memberlist.
 type gossip struct {
 	list   *memberlist.Memberlist
+	port   *gossipPort
 	logger *slog.Logger
 	// changed is told, without blocking, that the neighbours are others now.
 	changed chan struct{}
@@ -68,12 +69,12 @@ const (
 	// leaveTimeout and tellTimeout bound the wait until others have been told.
 	leaveTimeout = time.Second
 	tellTimeout  = time.Second
-	// knockTimeout bounds each step of an exchange with another node over TCP.
-	knockTimeout = 2 * time.Second
+	// hailTimeout bounds each step of an exchange with another node over TCP.
+	hailTimeout = 2 * time.Second
 )
 
 // startGossip binds the gossip port. It joins nobody yet.
-func startGossip(cfg Config, id string, self rumour) (*gossip, error) {
+func startGossip(cfg Config, id string, self rumour, proof *proof, cluster func() uuid.UUID) (*gossip, error) {
 	g := &gossip{
 		logger:     cfg.Logger,
 		changed:    make(chan struct{}, 1),
@@ -95,22 +96,28 @@ func startGossip(cfg Config, id string, self rumour) (*gossip, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start gossip: resolve advertised host: %w", err)
 	}
+	if g.port, err = openGossipPort(cfg, host, port, proof, cluster); err != nil {
+		return nil, fmt.Errorf("start gossip: %w", err)
+	}
+	port = g.port.GetAutoBindPort()
 	lan := memberlist.DefaultLANConfig()
+	lan.Transport = g.port
 	lan.Name = gossipName(id, self.Start)
 	lan.BindAddr, lan.BindPort = host, port
 	lan.AdvertiseAddr, lan.AdvertisePort = advertise.IP.String(), port
-	lan.TCPTimeout = knockTimeout
+	lan.TCPTimeout = hailTimeout
 	lan.DeadNodeReclaimTime = 30 * time.Second
+	lan.Alive = gossipDelegate{g}
 	lan.Delegate = gossipDelegate{g}
 	lan.Events = gossipDelegate{g}
 	lan.Logger = bridgeStandard(cfg.Logger, "gossip")
 	if len(cfg.Secrets) > 0 {
 		if lan.Keyring, err = gossipKeys(cfg.Secrets); err != nil {
-			return nil, err
+			return nil, errors.Join(err, g.port.Shutdown())
 		}
 	}
 	if g.list, err = memberlist.Create(lan); err != nil {
-		return nil, fmt.Errorf("start gossip: %w", err)
+		return nil, errors.Join(fmt.Errorf("start gossip: %w", err), g.port.Shutdown())
 	}
 	return g, nil
 }
@@ -132,21 +139,30 @@ func (g *gossip) tell(self rumour) {
 }
 
 // join says hello to these hosts and ports, to all at once: one that is silently
-// gone must hold up neither the others nor the end of this node.
-func (g *gossip) join(ctx context.Context, seeds []string) {
+// gone must hold up neither the others nor the end of this node. It returns those
+// at which another cluster answers.
+func (g *gossip) join(ctx context.Context, seeds []string) (foreign []string) {
 	var running sync.WaitGroup
+	var mu sync.Mutex
 	for _, seed := range seeds {
 		running.Go(func() {
-			if err := g.knock(ctx, seed); err != nil && ctx.Err() == nil {
+			err := g.hail(ctx, seed)
+			if errors.Is(err, ErrWrongCluster) {
+				mu.Lock()
+				foreign = append(foreign, seed)
+				mu.Unlock()
+			}
+			if err != nil && ctx.Err() == nil {
 				g.logger.Debug("a node did not answer gossip", "addr", seed, "err", err)
 			}
 		})
 	}
 	running.Wait()
+	return foreign
 }
 
-// knock says hello at every address of a host.
-func (g *gossip) knock(ctx context.Context, seed string) error {
+// hail says hello at every address of a host.
+func (g *gossip) hail(ctx context.Context, seed string) error {
 	host, port, err := net.SplitHostPort(seed)
 	if err != nil {
 		return err
@@ -158,7 +174,11 @@ func (g *gossip) knock(ctx context.Context, seed string) error {
 	failures := make(chan error, len(addresses))
 	for _, address := range addresses {
 		go func() {
-			_, err := g.list.Join([]string{net.JoinHostPort(address, port)})
+			at := net.JoinHostPort(address, port)
+			_, err := g.list.Join([]string{at})
+			if err != nil && g.port.isForeign(at) {
+				err = ErrWrongCluster // which memberlist does not hand on
+			}
 			failures <- err
 		}()
 	}
@@ -216,6 +236,21 @@ func (d gossipDelegate) NodeMeta(limit int) []byte {
 		return nil // Config.Validate sees to it that this cannot be; memberlist would panic
 	}
 	return meta
+}
+
+// NotifyAlive keeps nodes of another cluster out, of which somebody who has none
+// yet may tell.
+func (d gossipDelegate) NotifyAlive(n *memberlist.Node) error {
+	var theirs rumour
+	if json.Unmarshal(n.Meta, &theirs) != nil {
+		return errors.New("it is no aptlyd")
+	}
+	d.g.mu.Lock()
+	defer d.g.mu.Unlock()
+	if own := d.g.self.Cluster; theirs.Cluster != own && theirs.Cluster != "" && own != "" {
+		return ErrWrongCluster
+	}
+	return nil
 }
 
 func (d gossipDelegate) NotifyMsg([]byte)                {}

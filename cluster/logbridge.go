@@ -5,6 +5,7 @@ import (
 	"context"
 	"log"
 	"log/slog"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -20,13 +21,17 @@ func bridge(logger *slog.Logger, component string) hclog.Logger {
 	})
 }
 
-// bridgeStandard gives memberlist a logger that writes to ours.
+// bridgeStandard gives memberlist a logger that writes to ours. Any datagram that
+// it cannot decrypt makes it log a line, so these are throttled.
 func bridgeStandard(logger *slog.Logger, component string) *log.Logger {
-	return log.New(&lineWriter{logger: logger.With("component", component)}, "", 0)
+	return log.New(&lineWriter{logger: logger.With("component", component), lines: &throttle{}}, "", 0)
 }
 
 // lineWriter turns lines such as "[WARN]  raft: heartbeat failed" into records.
-type lineWriter struct{ logger *slog.Logger }
+type lineWriter struct {
+	logger *slog.Logger
+	lines  *throttle // of warnings; nil lets all through
+}
 
 // expectedWarning is what a follower's Raft says when a nudge overtakes the entry
 // it is about, which under load happens all the time and does no harm.
@@ -54,6 +59,23 @@ func (w *lineWriter) Write(line []byte) (int, error) {
 	if bytes.Contains(text, expectedWarning) {
 		level = slog.LevelDebug
 	}
-	w.logger.Log(context.Background(), level, string(text))
+	var attributes []any
+	if w.lines != nil && level >= slog.LevelWarn {
+		muted, ok := w.lines.pass(kindOfLine(text), time.Now())
+		if !ok {
+			return len(line), nil
+		}
+		if muted > 0 {
+			attributes = append(attributes, "muted", muted)
+		}
+	}
+	w.logger.Log(context.Background(), level, string(text), attributes...)
 	return len(line), nil
+}
+
+// kindOfLine is what a line says before it comes to the case: up to the second
+// colon.
+func kindOfLine(text []byte) string {
+	parts := bytes.SplitN(text, []byte(": "), 3)
+	return string(bytes.Join(parts[:min(len(parts), 2)], []byte(": ")))
 }

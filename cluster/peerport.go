@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,7 +14,6 @@ import (
 
 const (
 	handshakeTimeout = 5 * time.Second
-	maxHandshakes    = 64
 	// userTimeout is how long sent bytes may stay unacknowledged before the
 	// kernel gives a peer connection up.
 	userTimeout = 10 * time.Second
@@ -32,35 +30,35 @@ type peerConn struct {
 // peerPort is the one listener between nodes, and the way to dial others'.
 type peerPort struct {
 	listener net.Listener
-	tls      *tls.Config // nil: plain, on loopback
+	proof    *proof
 	self     uuid.UUID
 	cluster  func() uuid.UUID
 	resolve  func(node string) (address string, err error)
 	onRPC    func(*peerConn)
 	logger   *slog.Logger
 
-	raft       chan *peerConn // accepted, for Raft's transport
-	handshakes chan struct{}  // tokens
-	stop       context.CancelFunc
-	stopped    context.Context
-	running    sync.WaitGroup
+	raft    chan *peerConn // accepted, for Raft's transport
+	lobby   lobby
+	turned  throttle
+	stop    context.CancelFunc
+	stopped context.Context
+	running sync.WaitGroup
 
 	mu    sync.Mutex
 	conns map[net.Conn]purpose // 0 unless accepted for it; nil once closed
 }
 
-func newPeerPort(listener net.Listener, tlsConfig *tls.Config, self uuid.UUID, logger *slog.Logger) *peerPort {
+func newPeerPort(listener net.Listener, proof *proof, self uuid.UUID, logger *slog.Logger) *peerPort {
 	stopped, stop := context.WithCancel(context.Background())
 	return &peerPort{
-		listener:   listener,
-		tls:        tlsConfig,
-		self:       self,
-		logger:     logger,
-		raft:       make(chan *peerConn),
-		handshakes: make(chan struct{}, maxHandshakes),
-		stop:       stop,
-		stopped:    stopped,
-		conns:      make(map[net.Conn]purpose),
+		listener: listener,
+		proof:    proof,
+		self:     self,
+		logger:   logger,
+		raft:     make(chan *peerConn),
+		stop:     stop,
+		stopped:  stopped,
+		conns:    make(map[net.Conn]purpose),
 	}
 }
 
@@ -87,12 +85,7 @@ func (p *peerPort) serve() {
 			if !p.track(conn) {
 				continue
 			}
-			select {
-			case p.handshakes <- struct{}{}:
-			default: // a flood; whoever is honest tries again
-				_ = p.drop(conn)
-				continue
-			}
+			p.lobby.enter(conn)
 			p.running.Go(func() { p.accept(conn) })
 		}
 	})
@@ -101,10 +94,10 @@ func (p *peerPort) serve() {
 // accept shakes hands and hands the connection to its purpose.
 func (p *peerPort) accept(raw net.Conn) {
 	conn, h, err := p.greet(raw)
-	<-p.handshakes
+	p.lobby.leave(raw)
 	if err != nil {
 		_ = p.drop(raw)
-		p.logger.Debug("peer port refused a connection", "remote", raw.RemoteAddr().String(), "err", err)
+		logTurnedAway(p.logger, &p.turned, "peer port", raw, err)
 		return
 	}
 	peer := &peerConn{
@@ -130,6 +123,20 @@ func (p *peerPort) accept(raw net.Conn) {
 	}
 }
 
+// logTurnedAway notes a connection that did not come through a port's lobby. Only
+// who lacks the secret is of interest to an operator.
+func logTurnedAway(logger *slog.Logger, lines *throttle, port string, raw net.Conn, reason error) {
+	remote := raw.RemoteAddr().String()
+	if !errors.Is(reason, errStranger) {
+		logger.Debug(port+" refused a connection", "remote", remote, "err", reason)
+		return
+	}
+	host, _, _ := net.SplitHostPort(remote)
+	if muted, ok := lines.pass(host, time.Now()); ok {
+		logger.Warn(port+" refused a stranger", "remote", remote, "err", reason, "muted", muted)
+	}
+}
+
 // greet is the acceptor's half of the handshake.
 func (p *peerPort) greet(raw net.Conn) (net.Conn, hello, error) {
 	var h hello
@@ -139,13 +146,9 @@ func (p *peerPort) greet(raw net.Conn) (net.Conn, hello, error) {
 	if err := tunePeerSocket(raw); err != nil {
 		return nil, h, err
 	}
-	conn := raw
-	if p.tls != nil {
-		secured := tls.Server(raw, p.tls)
-		if err := secured.HandshakeContext(p.stopped); err != nil {
-			return nil, h, fmt.Errorf("shake hands: %w", err)
-		}
-		conn = secured
+	conn, err := p.proof.accept(p.stopped, raw)
+	if err != nil {
+		return nil, h, err
 	}
 	b, err := readExactly(conn, helloBytes)
 	if err != nil {
@@ -208,13 +211,9 @@ func (p *peerPort) introduce(ctx context.Context, raw net.Conn, to uuid.UUID, wh
 	if err := tunePeerSocket(raw); err != nil {
 		return nil, false, err
 	}
-	conn := raw
-	if p.tls != nil {
-		secured := tls.Client(raw, p.tls)
-		if err := secured.HandshakeContext(ctx); err != nil {
-			return nil, false, fmt.Errorf("shake hands: %w", err)
-		}
-		conn = secured
+	conn, err := p.proof.dial(ctx, raw)
+	if err != nil {
+		return nil, false, err
 	}
 	cluster := p.cluster()
 	h := hello{purpose: why, cluster: cluster, from: p.self, to: to}

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"crypto/tls"
 	"net"
 	"testing"
 	"time"
@@ -61,11 +60,11 @@ func greetTLS(t *testing.T, dials, serves []string) error {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	server, err := peerTLS(serves)
+	server, err := newProof(serves)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := peerTLS(dials)
+	client, err := newProof(dials)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +74,10 @@ func greetTLS(t *testing.T, dials, serves []string) error {
 			return
 		}
 		defer conn.Close()
-		secured := tls.Server(conn, server)
+		secured, err := server.accept(t.Context(), conn)
+		if err != nil {
+			return
+		}
 		if word, err := readExactly(secured, 1); err == nil {
 			secured.Write(word)
 		}
@@ -88,7 +90,10 @@ func greetTLS(t *testing.T, dials, serves []string) error {
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	secured := tls.Client(conn, client)
+	secured, err := client.dial(t.Context(), conn)
+	if err != nil {
+		return err
+	}
 	if _, err := secured.Write([]byte{1}); err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ type Node struct {
 	credentials *Credentials // written before ready closes
 }
 
-// Reasons of Ready for which the operator has to change how the node is started.
+// Reasons of Start and Ready for which the operator has to change how the node is started.
 var (
 	// ErrAdminToken says that the admin token is no owner of the cluster.
 	ErrAdminToken = errors.New("the admin token is not an owner of this cluster")
@@ -72,6 +72,11 @@ var (
 	ErrNameTaken = cluster.ErrNameTaken
 	// ErrTooOld says that the other nodes use commands that this version does not know.
 	ErrTooOld = cluster.ErrTooOld
+	// ErrWrongCluster says that the node was told to join another cluster than the
+	// one that its data belongs to.
+	ErrWrongCluster = cluster.ErrWrongCluster
+	// ErrTwin says that a process with the identity in the data folder runs elsewhere.
+	ErrTwin = cluster.ErrTwin
 )
 
 // Start builds a node and begins to serve it. It returns once all ports are

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aptlyd/aptlyd/bench"
 	"github.com/aptlyd/aptlyd/client"
 )
 
@@ -85,11 +86,11 @@ func TestSecondProcessOfANode(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3)
 	mustPublish(t, c, 0, "c", 1)
+	status, err := admin(c, 0).Status(within(t, deadline))
+	if err != nil {
+		t.Fatal(err)
+	}
 	start := func(name, dir string) (string, int) {
-		status, err := admin(c, 0).Status(within(t, deadline))
-		if err != nil {
-			t.Fatal(err)
-		}
 		cmd := exec.CommandContext(within(t, deadline), binary, "serve", "--node-name", name, "--data-dir", dir,
 			"--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0",
 			"--advertise", "127.0.0.1", "--bootstrap-expect", "3", "--join", status.Members[0].GossipAddr)
@@ -105,6 +106,17 @@ func TestSecondProcessOfANode(t *testing.T) {
 	if out, code := start(c.Name(1), filepath.Join(t.TempDir(), "twin")); code != 2 || !strings.Contains(out, "same node name") {
 		t.Errorf("a second node with the same name ends with %d: %s", code, out)
 	}
+	// A node that was moved with its folder is itself, but only one of the two is.
+	copied := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(copied, os.DirFS(c.Dir(1))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(copied, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := start(c.Name(1), copied); code != 2 || !strings.Contains(lastLine(out), "already runs elsewhere") {
+		t.Errorf("a copy of a node that runs ends with %d: %s", code, out)
+	}
 	// The first ones took no notice.
 	for i := range c.Len() {
 		mustPublish(t, c, i, "c", 2)
@@ -112,4 +124,46 @@ func TestSecondProcessOfANode(t *testing.T) {
 			t.Errorf("%s sees %+v", c.Name(i), members)
 		}
 	}
+}
+
+func TestNodeOfAnotherClusterIsRefused(t *testing.T) {
+	t.Parallel()
+	env := []string{"APTLYD_CLUSTER_SECRET=a secret that two clusters share"}
+	knocked := spawn(t, bench.SpawnOptions{Nodes: 3, Binary: binary, Dir: t.TempDir(), Env: env})
+	other := spawn(t, bench.SpawnOptions{Nodes: 1, Binary: binary, Dir: t.TempDir(), Env: env})
+	mustPublish(t, other, 0, "c", 1)
+	if err := other.Stop(within(t, deadline), 0); err != nil {
+		t.Fatal(err)
+	}
+	before, err := admin(knocked, 0).Status(within(t, deadline))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := startLoad(t, knocked, 5, 200)
+	l.await(100)
+	cmd := exec.CommandContext(within(t, deadline), binary, "serve", "--node-name", "stray", "--data-dir", other.Dir(0),
+		"--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0",
+		"--advertise", "127.0.0.1", "--join", before.Members[1].GossipAddr)
+	cmd.Env = append(os.Environ(), env...)
+	out, _ := cmd.CombinedOutput()
+	if code := cmd.ProcessState.ExitCode(); code != 2 || !strings.Contains(lastLine(string(out)), "belongs to another cluster") {
+		t.Errorf("a node of another cluster ends with %d: %s", code, out)
+	}
+	l.await(200)
+	l.end()
+	l.check()
+	for i := range knocked.Len() {
+		after, err := admin(knocked, i).Status(within(t, deadline))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after.Leader != before.Leader || len(after.Members) != len(before.Members) {
+			t.Errorf("%s: was %+v, is %+v", knocked.Name(i), before, after)
+		}
+	}
+	// It took no harm either.
+	if err := other.Restart(within(t, deadline), 0); err != nil {
+		t.Fatal(err)
+	}
+	mustPublish(t, other, 0, "c", 2)
 }

@@ -1,0 +1,193 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hashicorp/memberlist"
+)
+
+// gossipPort is memberlist's transport. memberlist would read up to 20 MiB from
+// any number of strangers before it decrypts, and answer them; so on the TCP side
+// both ends prove themselves first, as on the peer port, and then say which
+// cluster they belong to, 16 bytes each: two clusters do not gossip with each
+// other. Datagrams are only as good as their key.
+type gossipPort struct {
+	*memberlist.NetTransport
+	proof   *proof
+	cluster func() uuid.UUID
+	logger  *slog.Logger
+	turned  throttle
+
+	lobby   lobby
+	streams chan net.Conn
+	stop    context.CancelFunc
+	stopped context.Context
+	running sync.WaitGroup
+
+	mu      sync.Mutex
+	foreign map[string]bool // dialled addresses at which another cluster answers
+}
+
+// gossipPortTries is how often a port is looked for that is free for both
+// protocols, if any will do.
+const gossipPortTries = 10
+
+// openGossipPort binds host and port, 0 for any.
+func openGossipPort(cfg Config, host string, port int, p *proof, cluster func() uuid.UUID) (*gossipPort, error) {
+	tries := 1
+	if port == 0 {
+		tries = gossipPortTries
+	}
+	var inner *memberlist.NetTransport
+	var err error
+	for range tries {
+		inner, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{
+			BindAddrs: []string{host},
+			BindPort:  port,
+			Logger:    bridgeStandard(cfg.Logger, "gossip"),
+		})
+		if err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	g := &gossipPort{NetTransport: inner, proof: p, cluster: cluster, logger: cfg.Logger, streams: make(chan net.Conn), foreign: make(map[string]bool)}
+	g.stopped, g.stop = context.WithCancel(context.Background())
+	g.running.Go(g.serve)
+	return g, nil
+}
+
+// serve greets whoever connects until Shutdown.
+func (g *gossipPort) serve() {
+	for {
+		select {
+		case conn := <-g.NetTransport.StreamCh():
+			g.lobby.enter(conn)
+			g.running.Go(func() { g.accept(conn) })
+		case <-g.stopped.Done():
+			return
+		}
+	}
+}
+
+func (g *gossipPort) accept(raw net.Conn) {
+	conn, err := g.greet(raw)
+	g.lobby.leave(raw)
+	if err != nil {
+		raw.Close()
+		logTurnedAway(g.logger, &g.turned, "gossip port", raw, err)
+		return
+	}
+	select {
+	case g.streams <- conn:
+	case <-g.stopped.Done():
+		raw.Close()
+	}
+}
+
+// greet is the acceptor's half.
+func (g *gossipPort) greet(raw net.Conn) (net.Conn, error) {
+	if err := raw.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+		return nil, fmt.Errorf("set deadline: %w", err)
+	}
+	conn, err := g.proof.accept(g.stopped, raw)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.compare(conn); err != nil {
+		return nil, err
+	}
+	return conn, raw.SetDeadline(time.Time{})
+}
+
+// compare tells the other end this node's cluster, hears its, and returns
+// ErrWrongCluster if they are two.
+func (g *gossipPort) compare(conn io.ReadWriter) error {
+	own := g.cluster()
+	if _, err := conn.Write(own[:]); err != nil {
+		return fmt.Errorf("say which cluster: %w", err)
+	}
+	b, err := readExactly(conn, len(own))
+	if err != nil {
+		return fmt.Errorf("hear which cluster: %w", err)
+	}
+	if theirs := uuid.UUID(b); theirs != own && theirs != uuid.Nil && own != uuid.Nil {
+		return ErrWrongCluster
+	}
+	return nil
+}
+
+// StreamCh has the connections that were greeted.
+func (g *gossipPort) StreamCh() <-chan net.Conn { return g.streams }
+
+// DialTimeout connects to a node's gossip port.
+func (g *gossipPort) DialTimeout(address string, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(g.stopped, timeout)
+	defer cancel()
+	var dialer net.Dialer
+	raw, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := g.introduce(ctx, raw)
+	g.mu.Lock()
+	if errors.Is(err, ErrWrongCluster) {
+		g.foreign[address] = true
+	} else {
+		delete(g.foreign, address)
+	}
+	g.mu.Unlock()
+	if err != nil {
+		raw.Close()
+		return nil, fmt.Errorf("gossip with %s: %w", address, err)
+	}
+	return conn, nil
+}
+
+// introduce is the dialler's half.
+func (g *gossipPort) introduce(ctx context.Context, raw net.Conn) (net.Conn, error) {
+	deadline, _ := ctx.Deadline()
+	if err := raw.SetDeadline(deadline); err != nil {
+		return nil, fmt.Errorf("set deadline: %w", err)
+	}
+	conn, err := g.proof.dial(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.compare(conn); err != nil {
+		return nil, err
+	}
+	return conn, raw.SetDeadline(time.Time{})
+}
+
+// isForeign reports whether another cluster answered at an address when it was
+// last dialled.
+func (g *gossipPort) isForeign(address string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.foreign[address]
+}
+
+// DialAddressTimeout is DialTimeout; names are not needed.
+func (g *gossipPort) DialAddressTimeout(address memberlist.Address, timeout time.Duration) (net.Conn, error) {
+	return g.DialTimeout(address.Addr, timeout)
+}
+
+// Shutdown closes the port.
+func (g *gossipPort) Shutdown() error {
+	err := g.NetTransport.Shutdown()
+	g.stop()
+	g.lobby.close()
+	g.running.Wait()
+	return err
+}

@@ -1,0 +1,109 @@
+package cluster
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+)
+
+// Before TLS a dialler proves that it knows the cluster secret. TLS alone would
+// show its certificate to whoever asks, and so say what listens here and give a
+// key to try guessed secrets on.
+//
+//	0                16                         48
+//	+----------------+--------------------------+
+//	| nonce          | HMAC-SHA256 of the nonce |
+//	+----------------+--------------------------+
+//
+// Whoever repeats a knock that it saw comes as far as TLS and no further.
+const (
+	nonceBytes = 16
+	knockBytes = nonceBytes + sha256.Size
+)
+
+// errStranger: the other end does not know the cluster secret.
+var errStranger = errors.New("the other end does not know the cluster secret")
+
+// proof is how both ends of a connection between nodes show that they know the
+// cluster secret. A nil one asks for nothing, on loopback.
+type proof struct {
+	tls *tls.Config
+	// knocks are the keys that open; the first one is this node's own.
+	knocks [][]byte
+}
+
+// newProof returns the proof that belongs to some secrets. The first is shown,
+// any is accepted. Without a secret it is nil.
+func newProof(secrets []string) (*proof, error) {
+	if len(secrets) == 0 {
+		return nil, nil
+	}
+	config, err := peerTLS(secrets)
+	if err != nil {
+		return nil, err
+	}
+	p := &proof{tls: config, knocks: make([][]byte, len(secrets))}
+	for i, secret := range secrets {
+		if p.knocks[i], err = deriveKey(secret, "knock"); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// dial is the dialler's half. The caller has set a deadline.
+func (p *proof) dial(ctx context.Context, raw net.Conn) (net.Conn, error) {
+	if p == nil {
+		return raw, nil
+	}
+	var nonce [nonceBytes]byte
+	rand.Read(nonce[:]) // never fails
+	if _, err := raw.Write(knock(p.knocks[0], nonce[:])); err != nil {
+		return nil, fmt.Errorf("knock: %w", err)
+	}
+	secured := tls.Client(raw, p.tls)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("shake hands: %w", err)
+	}
+	return secured, nil
+}
+
+// accept is the acceptor's half. It sends nothing before it has heard a knock.
+func (p *proof) accept(ctx context.Context, raw net.Conn) (net.Conn, error) {
+	if p == nil {
+		return raw, nil
+	}
+	heard, err := readExactly(raw, knockBytes)
+	if err != nil {
+		return nil, fmt.Errorf("wait for a knock: %w", err)
+	}
+	if !p.opens(heard) {
+		return nil, errStranger
+	}
+	secured := tls.Server(raw, p.tls)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("shake hands: %w", err)
+	}
+	return secured, nil
+}
+
+func (p *proof) opens(heard []byte) bool {
+	for _, key := range p.knocks {
+		if hmac.Equal(heard, knock(key, heard[:nonceBytes])) {
+			return true
+		}
+	}
+	return false
+}
+
+// knock returns the nonce and its proof.
+func knock(key, nonce []byte) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write(nonce)
+	return mac.Sum(append(make([]byte, 0, knockBytes), nonce...))
+}

@@ -1,0 +1,54 @@
+package cluster
+
+import (
+	"net"
+	"slices"
+	"sync"
+)
+
+// lobbyRoom is how many connections a port keeps that have proved nothing yet.
+const lobbyRoom = 64
+
+// lobby is where accepted connections are until their other end has proved what
+// it has to. The oldest one makes room for the next, so that strangers who come
+// in numbers and say nothing do not keep out a node, which is through in a moment.
+type lobby struct {
+	mu      sync.Mutex
+	waiting []net.Conn // oldest first
+	closed  bool
+}
+
+// enter takes a connection in, which is closed if the lobby is.
+func (l *lobby) enter(conn net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		conn.Close()
+		return
+	}
+	if len(l.waiting) == lobbyRoom {
+		l.waiting[0].Close()
+		l.waiting = slices.Delete(l.waiting, 0, 1)
+	}
+	l.waiting = append(l.waiting, conn)
+}
+
+// leave lets a connection go, which may have been closed by now.
+func (l *lobby) leave(conn net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i := slices.Index(l.waiting, conn); i >= 0 {
+		l.waiting = slices.Delete(l.waiting, i, i+1)
+	}
+}
+
+// close closes whoever is there, and whoever comes.
+func (l *lobby) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	for _, conn := range l.waiting {
+		conn.Close()
+	}
+	l.waiting = nil
+}

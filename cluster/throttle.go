@@ -1,0 +1,37 @@
+package cluster
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	throttleWindow = 10 * time.Second
+	throttleKinds  = 16
+)
+
+// throttle bounds what others can have this node write into its log: of each kind
+// of line one in a while, and of so many kinds.
+type throttle struct {
+	mu    sync.Mutex
+	until time.Time // end of the window
+	kinds map[string]bool
+	muted int
+}
+
+// pass reports whether a line may be written, and if so how many were not since
+// the last window began.
+func (t *throttle) pass(kind string, now time.Time) (muted int, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now.After(t.until) {
+		muted, t.muted = t.muted, 0
+		t.until, t.kinds = now.Add(throttleWindow), make(map[string]bool)
+	}
+	if t.kinds[kind] || len(t.kinds) == throttleKinds {
+		t.muted++
+		return 0, false
+	}
+	t.kinds[kind] = true
+	return muted, true
+}

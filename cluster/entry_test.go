@@ -67,6 +67,33 @@ func TestOutcomeKeepsWhatItCarries(t *testing.T) {
 	})
 }
 
+// TestTruncatedBytesAreErrors: what arrives short, in the log or from a peer, is never
+// taken for less.
+func TestTruncatedBytesAreErrors(t *testing.T) {
+	b := batch{session: Session{1}, seq: 300, acked: 2, commands: [][]byte{[]byte("a"), nil, make([]byte, 200)}}
+	for _, test := range []struct {
+		name   string
+		whole  []byte
+		decode func([]byte) error
+	}{
+		{"entry", encodeEntry(1764000000000, [][]byte{encodeBatch(b), encodeBatch(b)}), func(raw []byte) error { _, err := decodeEntry(raw); return err }},
+		{"batch", encodeBatch(b), checkBatch},
+		{"outcome", encodeOutcome(outcome{index: 300, next: 2, results: [][]byte{[]byte("a"), nil}}), func(raw []byte) error { _, err := decodeOutcome(raw); return err }},
+		{"hello", hello{purpose: purposeRaft}.encode(), func(raw []byte) error { _, err := decodeHello(raw); return err }},
+		{"answer to hello", helloAck{}.encode(), func(raw []byte) error { _, err := decodeHelloAck(raw); return err }},
+		{"frame", []byte{0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 1, 4, 'x'}, func(raw []byte) error { _, err := readFrame(bytes.NewReader(raw)); return err }},
+	} {
+		if err := test.decode(test.whole); err != nil {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		for n := range test.whole {
+			if test.decode(test.whole[:n]) == nil {
+				t.Errorf("%s: the first %d of %d bytes are one", test.name, n, len(test.whole))
+			}
+		}
+	}
+}
+
 func FuzzDecodeEntry(f *testing.F) {
 	b := batch{session: Session{1}, seq: 3, acked: 2, commands: [][]byte{[]byte("a"), nil}}
 	f.Add(encodeEntry(0, nil))
@@ -140,9 +167,13 @@ func FuzzReadFrame(f *testing.F) {
 
 func FuzzDecodeHello(f *testing.F) {
 	f.Add(hello{purpose: purposeRaft}.encode())
+	f.Add(helloAck{code: 7}.encode())
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if h, err := decodeHello(raw); err == nil && !bytes.Equal(h.encode(), raw) {
 			t.Fatalf("%x is taken as %+v", raw, h)
+		}
+		if a, err := decodeHelloAck(raw); err == nil && !bytes.Equal(a.encode(), raw) {
+			t.Fatalf("%x is taken as %+v", raw, a)
 		}
 	})
 }

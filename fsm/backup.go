@@ -26,7 +26,8 @@ type Summary struct {
 }
 
 // CheckBackup reads all of what Export wrote to a file, its checksum and every
-// record. What is wrong with the file is an ErrNotBackup.
+// record. A file that is not what was written is an ErrNotBackup; one of another
+// version is not.
 func CheckBackup(file string) (s Summary, err error) {
 	if err := checkFooter(file); err != nil {
 		return s, err
@@ -40,7 +41,10 @@ func CheckBackup(file string) (s Summary, err error) {
 		s, err = summarise(tx)
 		return err
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errCorrupt):
+		return s, fmt.Errorf("%s is %w: %w", file, ErrNotBackup, err)
+	case err != nil:
 		return s, fmt.Errorf("%s: %w", file, err)
 	}
 	return s, nil

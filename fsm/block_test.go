@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"bytes"
 	"errors"
 	"fmt"
@@ -183,7 +184,9 @@ func (want channelModel) check(t *rapid.T, m *machine, projects []string) {
 			t.Fatalf("project %s from %q on: %d channels, want %q", project, after, len(infos), names)
 		}
 	}
-	keys := slices.SortedFunc(maps.Keys(want), ChannelKey.compare)
+	keys := slices.SortedFunc(maps.Keys(want), func(a, b ChannelKey) int {
+		return cmp.Or(cmp.Compare(a.Project, b.Project), cmp.Compare(a.Name, b.Name))
+	})
 	for range min(10, len(keys)) {
 		key := rapid.SampledFrom(keys).Draw(t, "channel")
 		if got := m.read(key, 0); got != strings.Join(want[key], " ") {

@@ -109,13 +109,15 @@ func TestBrokenExportLeavesTheOldState(t *testing.T) {
 			t.Fatalf("%s changed the state", name)
 		}
 	}
+	for n := len(export) - exportFooter - 2; n < len(export); n++ {
+		refuse("an export cut in its footer", bytes.NewReader(export[:n]))
+	}
 	for n := 0; n < len(export); n += 1 + len(export)/40 {
 		refuse("a truncated export", bytes.NewReader(export[:n]))
 		flipped := bytes.Clone(export)
 		flipped[n] ^= 4
 		refuse("a flipped export", bytes.NewReader(flipped))
 	}
-	refuse("an export without its last byte", bytes.NewReader(export[:len(export)-1]))
 	refuse("an export with a byte more", bytes.NewReader(append(bytes.Clone(export), 0)))
 	refuse("an export that breaks off", io.MultiReader(bytes.NewReader(export[:9000]), &breaking{}))
 	o.expect(t)
@@ -218,6 +220,33 @@ func TestExportEndsWithItsState(t *testing.T) {
 	}
 	if err := m.Restore(bytes.NewReader(export)); !errors.Is(err, ErrClosed) {
 		t.Errorf("restore of a closed state: %v", err)
+	}
+}
+
+// TestDamagedRecordIsNoBackup: the checksum of the file says how it was sent, those of
+// the records how they were stored.
+func TestDamagedRecordIsNoBackup(t *testing.T) {
+	m := openMachine(t, t.TempDir(), lazy)
+	m.createProject()
+	m.publish(1, news, long)
+	m.flushed()
+	m.alter(bucketChunks, flip)
+	tx, err := m.db.Begin(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var export bytes.Buffer
+	err = writeExport(&export, tx)
+	rollback(tx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "backup")
+	if err := os.WriteFile(file, export.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := CheckBackup(file); !errors.Is(err, ErrNotBackup) {
+		t.Errorf("the backup is taken with %v", err)
 	}
 }
 

@@ -1,19 +1,9 @@
 package fsm
 
-import "strings"
-
 // ChannelKey names a channel: names are unique within a project.
 type ChannelKey struct {
 	Project string // project id
 	Name    string
-}
-
-// compare orders channels as their keys are stored.
-func (k ChannelKey) compare(other ChannelKey) int {
-	if c := strings.Compare(k.Project, other.Project); c != 0 {
-		return c
-	}
-	return strings.Compare(k.Name, other.Name)
 }
 
 // Message is one committed message of a channel. It is immutable: Data is

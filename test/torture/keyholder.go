@@ -49,10 +49,10 @@ func (k *keyholder) admin(d door) *client.Admin {
 	return &client.Admin{BaseURL: "http://" + d.address, Token: k.adminToken, HTTP: k.http}
 }
 
-// revoke revokes a key, however often it takes.
+// revoke revokes a key, however often it takes, unless the clients are abandoned.
 func (k *keyholder) revoke(key client.Key) {
 	began := k.recorder.Now()
-	for tries, end := 0, time.Now().Add(patience); time.Now().Before(end); tries++ {
+	for tries, end := 0, time.Now().Add(patience); time.Now().Before(end) && k.finish.Load() == nil; tries++ {
 		err := k.admin(k.pick(k.random)).RevokeKey(context.Background(), key.ID)
 		var refusal *client.Error
 		if err == nil || errors.As(err, &refusal) && refusal.Code == client.CodeNotFound && tries > 0 {

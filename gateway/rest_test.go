@@ -277,18 +277,19 @@ func TestDrainAnswersPublishesFirst(t *testing.T) {
 			}
 			return ""
 		})
-		c.text(`{"type":"publish","channel":"c","message":2}`)
-		if f := c.next(); f.Code != CodeUnavailable && f.Type != "message" {
-			t.Errorf("got %s", f)
+		c.text(`{"type":"publish","channel":"d","message":2}`)
+		for f := c.next(); f.Code != CodeUnavailable; f = c.next() {
+			if f.Type == "published" || f.close != 0 {
+				t.Fatalf("got %s", f)
+			}
 		}
+		c.text(`{"type":"publish","channel":"c","message":3}`)
+		c.text(`{"type":"publish","channel":"d","message":4}`)
+		c.want("error") // of 4, so 3 was seen and waits for 1
 		close(hold)
-		for f := c.next(); ; f = c.next() {
-			if f.Type == "published" {
-				break
-			}
-			if f.close != 0 {
-				t.Fatalf("closed with %d before the publish was answered", f.close)
-			}
+		c.want("published")
+		if f := c.want("error"); *f.Channel != "c" || f.Code != CodeUnavailable {
+			t.Errorf("got %s", f)
 		}
 		for f := c.next(); f.close != closeRestart; f = c.next() {
 			if f.eof {

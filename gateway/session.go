@@ -22,6 +22,8 @@ func (c *conn) request(frame []byte) {
 		c.authenticate(req.apiKey)
 	case c.state == stateNew:
 		c.refuse(Refuse(CodeAuthRequired, "authenticate first"), "", "")
+	case refusal != nil && req.kind == "publish":
+		c.refusePublish(refusal, req)
 	case refusal != nil:
 		c.refuse(refusal, req.channel, req.id)
 	case req.kind == "publish":
@@ -96,16 +98,16 @@ type publish struct {
 
 func (c *conn) publish(req request) {
 	s := c.loop.server
-	if refusal := c.may(toPublish, req.channel); refusal != nil {
-		c.refuse(refusal, req.channel, req.id)
-		return
+	refusal := c.may(toPublish, req.channel)
+	switch {
+	case refusal != nil:
+	case len(req.message) > s.cfg.MaxMessageBytes:
+		refusal = Refuse(CodeMessageTooLarge, "message is too large")
+	case c.draining:
+		refusal = refuseDraining()
 	}
-	if len(req.message) > s.cfg.MaxMessageBytes {
-		c.refuse(Refuse(CodeMessageTooLarge, "message is too large"), req.channel, req.id)
-		return
-	}
-	if c.draining {
-		c.refuse(refuseDraining(), req.channel, req.id)
+	if refusal != nil {
+		c.refusePublish(refusal, req)
 		return
 	}
 	p := &publish{conn: c, channel: req.channel, id: req.id, size: len(req.message)}
@@ -117,6 +119,18 @@ func (c *conn) publish(req request) {
 		ID:      req.id,
 		Data:    bytes.Clone(req.message),
 	})
+}
+
+// refusePublish refuses a publish in its turn: without an id only the order says
+// which one an answer is about.
+func (c *conn) refusePublish(r *Refusal, req request) {
+	if answers[r.Code].close != 0 {
+		c.refuse(r, req.channel, req.id)
+		return
+	}
+	p := &publish{conn: c, channel: req.channel, id: req.id}
+	c.pending = append(c.pending, p)
+	c.answer(p, fsm.Receipt{}, r)
 }
 
 // answer records what became of p and sends what is due. Answers go out in the

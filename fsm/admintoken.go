@@ -199,6 +199,7 @@ func (s *State) endAdminToken(token *AdminToken) {
 func (s *State) removeAdminToken(token *AdminToken) {
 	s.admins.remove(token)
 	s.changes.set(bucketAdmins, token.ID, nil)
+	s.events = append(s.events, func(o Observer) { o.AdminTokenEnded(token.ID) })
 }
 
 // AdminTokenByText returns the live admin token with this text.

@@ -150,3 +150,17 @@ func TestUsesAreKeptCoarsely(t *testing.T) {
 	}
 	check(openMachine(t, dir), want)
 }
+
+func TestEndsOfAdminTokensAreTold(t *testing.T) {
+	o := new(told)
+	m := openMachine(t, t.TempDir(), o.observe)
+	m.must(Init{ClusterID: "c", AdminTokenHash: HashKey("first")}.Encode(),
+		adminToken("v", Viewer, "", 0), adminToken("s1", Viewer, "v", 0), adminToken("s2", Viewer, "v", 0), adminToken("w", Viewer, "", m.stamp+1000))
+	o.lines = nil
+	m.must(RevokeAdminToken{By: alice, ID: "s1"}.Encode())
+	o.expect(t, "ended s1")
+	m.must(RevokeAdminToken{By: alice, ID: "v"}.Encode())
+	o.expect(t, "ended s2", "ended v")
+	m.tick(1000)
+	o.expect(t, "ended w")
+}

@@ -19,9 +19,10 @@ func (o *told) Appended(batch []Appended) {
 		o.lines = append(o.lines, line)
 	}
 }
-func (o *told) KeyEnded(k Key)           { o.lines = append(o.lines, "ended "+k.ID) }
-func (o *told) ProjectChanged(id string) { o.lines = append(o.lines, "changed "+id) }
-func (o *told) Reset()                   { o.lines = append(o.lines, "reset") }
+func (o *told) KeyEnded(k Key)            { o.lines = append(o.lines, "ended "+k.ID) }
+func (o *told) AdminTokenEnded(id string) { o.lines = append(o.lines, "ended "+id) }
+func (o *told) ProjectChanged(id string)  { o.lines = append(o.lines, "changed "+id) }
+func (o *told) Reset()                    { o.lines = append(o.lines, "reset") }
 
 func (o *told) expect(t *testing.T, want ...string) {
 	t.Helper()

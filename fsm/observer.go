@@ -9,10 +9,13 @@ type Observer interface {
 	Appended(batch []Appended)
 	// KeyEnded reports a key that was revoked, expired or lost its project.
 	KeyEnded(key Key)
+	// AdminTokenEnded reports an admin token or console session that was revoked
+	// or expired, or whose place another session took.
+	AdminTokenEnded(id string)
 	// ProjectChanged reports that origins or rules of a project are new, or
 	// that the project is gone.
 	ProjectChanged(id string)
 	// Reset reports that the whole state was replaced by a snapshot: heads may
-	// have moved without Appended, keys may have ended without KeyEnded.
+	// have moved without Appended, keys and tokens may have ended unreported.
 	Reset()
 }

@@ -139,7 +139,7 @@ func quantity(raw []byte) (float64, bool) {
 	if raw == nil || isNull(raw) || json.Unmarshal(raw, &n) != nil {
 		return 0, false
 	}
-	return n, n >= 0 && n <= maxQuota
+	return math.Abs(n), n >= 0 && n <= maxQuota // -0 is 0, and is shown as such
 }
 
 // scanList calls each for every element of a list of at most limit.

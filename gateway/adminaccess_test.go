@@ -23,6 +23,7 @@ func TestAccessAndQuotasOverTheAdminAPI(t *testing.T) {
 		{`{"access":{"subscribe":[]}}`, `{"publish":[],"subscribe":[]},` + unlimited},
 		{`{"quotas":{"connections":100,"channels":5,"publishRate":2.5}}`,
 			`{"publish":[],"subscribe":[]},{"channels":5,"connections":100,"publishRate":2.5}`},
+		{`{"quotas":{"connections":-0,"publishRate":-0}}`, `{"publish":[],"subscribe":[]},` + unlimited},
 		{`{"access":{},"quotas":{}}`, open + "," + unlimited},
 	} {
 		status, p := h.admin("PATCH", path, c.body)
@@ -33,7 +34,7 @@ func TestAccessAndQuotasOverTheAdminAPI(t *testing.T) {
 	for _, body := range []string{
 		`{"access":[]}`, `{"access":{"subscribe":"*"}}`, `{"access":{"subscribe":["a*b"]}}`, `{"access":{"subscribe":[""]}}`,
 		`{"access":{"history":[]}}`, `{"access":{"publish":["a"]}}`, `{"access":{"publish":[{"pattern":"a"}]}}`,
-		`{"access":{"publish":[{"pattern":"a","rate":0}]}}`, `{"access":{"publish":[{"pattern":"a","rate":-1}]}}`,
+		`{"access":{"publish":[{"pattern":"a","rate":0}]}}`, `{"access":{"publish":[{"pattern":"a","rate":-0}]}}`, `{"access":{"publish":[{"pattern":"a","rate":-1}]}}`,
 		`{"access":{"publish":[{"pattern":"a","rate":"1"}]}}`, `{"access":{"publish":[{"pattern":"a","rate":1e400}]}}`,
 		`{"access":{"publish":[{"pattern":"a","rate":1,"burst":0}]}}`, `{"access":{"publish":[{"rate":1}]}}`,
 		`{"quotas":{"connections":-1}}`, `{"quotas":{"channels":1.5}}`, `{"quotas":{"publishRate":-1}}`, `{"quotas":{"bytes":1}}`,

@@ -131,9 +131,8 @@ func newRightsHarness(t *testing.T) *rightsHarness {
 		"expired token":   h.token(h.secret, -time.Hour, may(`"publish"`)),
 		"forged token":    swapPart(h.token(h.secret, time.Hour, may(`"publish"`)), 1, h.broker.claimsOf("key-001", time.Hour, may(`"publish","subscribe"`))),
 		"foreign token":   h.token(foreign, time.Hour, may(`"subscribe","publish","history"`)),
-		"console token": mint(plainHeader, h.broker.claimsOf(consoleTokenID, time.Hour,
-			may(`"subscribe","history"`)+`,"project":"`+testProject+`"`), h.broker.ConsoleSecret()),
-		"viewer": "viewer-token", "operator": "operator-token", "owner": adminToken, "session": "session-token",
+		"console token":   h.consoleToken(&browser{h: h.harness}),
+		"viewer":          "viewer-token", "operator": "operator-token", "owner": adminToken, "session": "session-token",
 	}
 	return h
 }

@@ -26,6 +26,8 @@ type Broker interface {
 	ConsoleSecret() []byte
 	// AdminToken returns the live admin token, or console session, with this text.
 	AdminToken(text string) (fsm.AdminToken, bool)
+	// AdminTokenByID returns the live admin token, or console session, with this id.
+	AdminTokenByID(id string) (fsm.AdminToken, bool)
 	// KeyByID returns the live key with this id.
 	KeyByID(id string) (fsm.Key, bool)
 	// KeyUsed notes that a key, or a token that it signed, is in use. It is cheap.

@@ -8,8 +8,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// consoleTokenLife is short because a console token outlives the session that
-// asked for it by that much at most; the console asks again for as long as it runs.
+// consoleTokenLife is how long a console token is good for while the session or
+// admin token that asked for it lives; the console asks again for as long as it runs.
 const consoleTokenLife = 5 * time.Minute
 
 // createConsoleToken serves POST /projects/{id}/console-token: what the console
@@ -27,7 +27,7 @@ func (s *Server) createConsoleToken(r *http.Request) (int, any, error) {
 	expires := time.UnixMilli(s.cfg.Broker.Stamp()).Add(consoleTokenLife).Truncate(time.Second)
 	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
 		"kid":      consoleTokenID,
-		"sub":      operatorOf(r).token.ID,
+		"sub":      operatorOf(r).token.ID, // with which it ends
 		"project":  project.ID,
 		"exp":      expires.Unix(),
 		"channels": map[string][]string{"*": {"subscribe", "history"}},

@@ -341,6 +341,17 @@ func (b *fakeBroker) AdminToken(text string) (fsm.AdminToken, bool) {
 	return token, found
 }
 
+func (b *fakeBroker) AdminTokenByID(id string) (fsm.AdminToken, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, token := range b.admins {
+		if token.ID == id {
+			return token, true
+		}
+	}
+	return fsm.AdminToken{}, false
+}
+
 func (b *fakeBroker) AdminTokens(cursor string, limit int) []fsm.AdminToken {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -385,6 +396,7 @@ func (b *fakeBroker) RevokeAdminToken(_ context.Context, by fsm.Actor, id string
 		if token.ID == id {
 			delete(b.admins, text)
 			b.record(by, "token.revoke", id)
+			b.observer.AdminTokenEnded(id)
 			return nil
 		}
 	}

@@ -59,6 +59,18 @@ func (s *Server) KeyEnded(key fsm.Key) {
 	})
 }
 
+// AdminTokenEnded closes the connections of the console tokens that lived with an
+// admin token or console session.
+func (s *Server) AdminTokenEnded(id string) {
+	s.onLoops(func(l *loop) {
+		for _, c := range l.conns {
+			if c.state == stateOpen && c.who.Value().session() == id {
+				c.revoke()
+			}
+		}
+	})
+}
+
 // ProjectChanged judges the connections of a project anew.
 func (s *Server) ProjectChanged(id string) {
 	if !s.open.Load() {
@@ -120,16 +132,22 @@ func (s *Server) onLoops(task func(l *loop)) {
 	}
 }
 
-// stillLives reports whether the key that somebody came with has not ended.
+// stillLives reports whether the key, or the console's session, that somebody came
+// with has not ended.
 func (s *Server) stillLives(who principal) bool {
-	if who.key == consoleTokenID {
-		return true // the cluster's own, which does not end
+	if session := who.session(); session != "" {
+		_, found := s.cfg.Broker.AdminTokenByID(session)
+		return found
 	}
 	_, found := s.cfg.Broker.KeyByID(who.key)
 	return found
 }
 
 func (c *conn) revoke() {
-	c.refuse(Refuse(CodeKeyRevoked, "the API key was revoked").of(c.who.Value(), toConnect, ""), "", "")
+	who, reason := c.who.Value(), "the API key was revoked"
+	if who.session() != "" {
+		reason = "the console session has ended"
+	}
+	c.refuse(Refuse(CodeKeyRevoked, reason).of(who, toConnect, ""), "", "")
 	c.hasten()
 }

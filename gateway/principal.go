@@ -28,6 +28,15 @@ type principal struct {
 	role    fsm.Role // what an admin may do
 }
 
+// session is the console session or admin token with which a console token lives,
+// "" for anybody else.
+func (p principal) session() string {
+	if p.kind != bearer || p.key != consoleTokenID {
+		return ""
+	}
+	return p.token.subject
+}
+
 // nobodyYet is who has not said who they are.
 var nobodyYet = unique.Make(principal{})
 

@@ -256,11 +256,7 @@ func TestResetJudgesEverybodyAnew(t *testing.T) {
 		h := newHarness(t, poller, func(c *Config) { c.CloseGrace = 20 * time.Millisecond })
 		key := h.broker.addKey(testProject, fsm.ServerKey)
 		ended, stays := h.open(key), h.open(h.secret)
-		console := h.dial("")
-		console.text(`{"type":"auth","apiKey":%q}`, mint(plainHeader,
-			h.broker.claimsOf(consoleTokenID, time.Minute, someChannels+`,"project":"`+testProject+`"`), h.broker.ConsoleSecret()))
-		console.want("auth_success")
-		console.want("connected")
+		console := h.open(h.consoleToken(&browser{h: h}))
 		stays.subscribe("c", "")
 		h.broker.set(func() {
 			delete(h.broker.keys, key)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -22,7 +23,8 @@ import (
 //
 // kid may stand in the header instead; nbf and iat are honoured, origins may be
 // missing, further claims mean nothing. The console's own tokens have the kid
-// "console", a project, and the cluster's secret for their signature.
+// "console", a project, the cluster's secret for their signature, and as sub the
+// console session or admin token that they live with.
 const (
 	maxTokenBytes  = 4 << 10
 	maxScopes      = 100
@@ -71,6 +73,9 @@ var claimsShape = objectShape{names: []string{"kid", "sub", "exp", "nbf", "iat",
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (c *claims) UnmarshalJSON(raw []byte) error {
+	if !utf8.Valid(raw) {
+		return errJSONSyntax
+	}
 	var values [8][]byte
 	if err := claimsShape.scan(raw, maxNesting, values[:]); err != nil {
 		return err
@@ -82,12 +87,14 @@ func (c *claims) UnmarshalJSON(raw []byte) error {
 		}
 	}
 	for i, date := range map[int]**jwt.NumericDate{2: &c.ExpiresAt, 3: &c.NotBefore, 4: &c.IssuedAt} {
-		if values[i] == nil {
+		if isNull(values[i]) {
 			continue
 		}
-		if err := json.Unmarshal(values[i], date); err != nil {
+		at, ok := numericDate(values[i])
+		if !ok {
 			return fmt.Errorf("%s is not a time", claimsShape.names[i])
 		}
+		*date = at
 	}
 	if values[6] != nil {
 		var err error
@@ -98,33 +105,48 @@ func (c *claims) UnmarshalJSON(raw []byte) error {
 	return c.readScopes(values[5])
 }
 
+// latestDate is some thousand years that can be counted in ms.
+const latestDate = 1 << 38 // s
+
+// numericDate reads seconds since 1970 (RFC 7519 section 2), maybe with a fraction.
+// One that is out of range would wrap around somewhere and mean another time.
+func numericDate(raw []byte) (*jwt.NumericDate, bool) {
+	var seconds float64
+	if json.Unmarshal(raw, &seconds) != nil || seconds < 0 || seconds > latestDate {
+		return nil, false
+	}
+	return jwt.NewNumericDate(time.Unix(int64(seconds), 0)), true
+}
+
 func (c *claims) readScopes(raw []byte) error {
-	var channels map[string][]string
-	if err := json.Unmarshal(raw, &channels); err != nil || channels == nil {
+	if raw == nil || raw[0] != '{' {
 		return errors.New("channels is not an object of patterns and lists of actions")
 	}
-	if len(channels) > maxScopes {
-		return fmt.Errorf("channels has more than %d patterns", maxScopes)
-	}
-	for pattern, names := range channels {
+	return scanObject(raw, maxNesting, func(pattern string, raw []byte) error {
 		if err := checkPattern(pattern); err != nil {
 			return fmt.Errorf("channels: %w", err)
 		}
+		if len(c.scopes) == maxScopes {
+			return fmt.Errorf("channels has more than %d patterns", maxScopes)
+		}
 		s := scope{pattern: pattern}
-		for _, name := range names {
+		err := scanArray(raw, maxNesting, func(raw []byte) error {
+			name, _ := unquote(raw) // what is no text is no action either
 			do, known := scopeActions[name]
 			if !known {
-				return fmt.Errorf("channels: %q is none of subscribe, publish, history", name)
+				return fmt.Errorf("channels: %s is none of subscribe, publish, history", clip(string(raw)))
 			}
 			s.actions[do] = true
-		}
+			return nil
+		})
 		c.scopes = append(c.scopes, s)
-	}
-	return nil
+		return err
+	})
 }
 
-// errKeyOfToken says that a token names a key that this node does not know.
-var errKeyOfToken = errors.New("the token names no live server key")
+// errKeyOfToken says that a token names a key, or as one of the console's a session,
+// that this node does not know.
+var errKeyOfToken = errors.New("the token names no live server key or session")
 
 // readToken returns whose a token is. The error wraps errKeyOfToken when its key
 // is not known here; every other one is final. now is the cluster's stamp.
@@ -147,10 +169,6 @@ func readToken(text string, b Broker) (principal, error) {
 	})
 	if err != nil {
 		return who, err
-	}
-	const latest = 1 << 38 // s: some thousand years that can be counted in ms
-	if at := read.ExpiresAt.Unix(); at < 0 || at > latest {
-		return who, errors.New("exp is out of range")
 	}
 	who.token = &token{
 		subject: read.Subject,
@@ -175,10 +193,12 @@ func signerOf(t *jwt.Token, read *claims, b Broker) (principal, []byte, error) {
 		id = text
 	}
 	if id == consoleTokenID {
-		if secret := b.ConsoleSecret(); len(secret) > 0 {
-			return principal{kind: bearer, key: id, project: read.project}, secret, nil
+		_, live := b.AdminTokenByID(read.Subject)
+		secret := b.ConsoleSecret()
+		if !live || len(secret) == 0 {
+			return principal{key: id}, nil, errKeyOfToken
 		}
-		return principal{key: id}, nil, errKeyOfToken
+		return principal{kind: bearer, key: id, project: read.project}, secret, nil
 	}
 	key, live := b.KeyByID(id)
 	secret, signs := b.SigningSecret(id)

@@ -57,6 +57,7 @@ func TestTokens(t *testing.T) {
 	secret, _ := b.SigningSecret(key.ID)
 	foreign, _ := b.SigningSecret(other.ID)
 	good := b.claimsOf(key.ID, time.Minute, someChannels)
+	b.admins["a session's"] = fsm.AdminToken{ID: "user-17", Parent: fsm.FirstAdminToken}
 	header := func(more string) string { return `{"alg":"HS256","typ":"JWT"` + more + `}` }
 	claim := func(ends time.Duration, more string) string { return b.claimsOf(key.ID, ends, more) }
 	noKid := strings.Replace(good, fmt.Sprintf(`"kid":%q,`, key.ID), "", 1)
@@ -94,6 +95,23 @@ func TestTokens(t *testing.T) {
 		"no exp":               {mint(plainHeader, `{"kid":"`+key.ID+`"`+someChannels+`}`, secret), jwt.ErrTokenRequiredClaimMissing},
 		"exp is text":          {mint(plainHeader, `{"exp":"soon"`+someChannels+`}`, secret), jwt.ErrTokenMalformed},
 		"exp too late":         {mint(plainHeader, `{"kid":"`+key.ID+`","exp":1e15`+someChannels+`}`, secret), errAny},
+		"exp overflows":        {mint(plainHeader, `{"kid":"`+key.ID+`","exp":1e300`+someChannels+`}`, secret), jwt.ErrTokenMalformed},
+		"exp is no number":     {mint(plainHeader, `{"kid":"`+key.ID+`","exp":1e999`+someChannels+`}`, secret), jwt.ErrTokenMalformed},
+		"exp is negative":      {mint(plainHeader, `{"kid":"`+key.ID+`","exp":-1`+someChannels+`}`, secret), jwt.ErrTokenMalformed},
+		"exp has a fraction":   {mint(plainHeader, fmt.Sprintf(`{"kid":%q,"sub":"user-17","exp":%d.75%s}`, key.ID, b.Stamp()/1000+60, someChannels), secret), nil},
+		"exp is null":          {mint(plainHeader, `{"kid":"`+key.ID+`","exp":null`+someChannels+`}`, secret), jwt.ErrTokenRequiredClaimMissing},
+		"nbf overflows":        {mint(plainHeader, claim(time.Minute, someChannels+`,"nbf":1e300`), secret), jwt.ErrTokenMalformed},
+		"nbf wraps around":     {mint(plainHeader, claim(time.Minute, someChannels+`,"nbf":18446744073709551617`), secret), jwt.ErrTokenMalformed},
+		"nbf is negative":      {mint(plainHeader, claim(time.Minute, someChannels+`,"nbf":-1`), secret), jwt.ErrTokenMalformed},
+		"nbf is -0":            {mint(plainHeader, claim(time.Minute, someChannels+`,"nbf":-0`), secret), nil},
+		"nbf far ahead":        {mint(plainHeader, claim(time.Minute, someChannels+`,"nbf":2e11`), secret), jwt.ErrTokenNotValidYet},
+		"pattern twice":        {mint(plainHeader, claim(time.Minute, `,"channels":{"a":["subscribe"],"\u0061":["publish"]}`), secret), jwt.ErrTokenMalformed},
+		"too many patterns":    {mint(plainHeader, claim(time.Minute, `,"channels":{`+manyPatterns(maxScopes+1)+`}`), secret), jwt.ErrTokenMalformed},
+		"most patterns":        {mint(plainHeader, claim(time.Minute, `,"channels":{`+manyPatterns(maxScopes)+`}`), secret), nil},
+		"action twice":         {mint(plainHeader, claim(time.Minute, `,"channels":{"a":["publish","publish"]}`), secret), nil},
+		"actions are null":     {mint(plainHeader, claim(time.Minute, `,"channels":{"a":null}`), secret), jwt.ErrTokenMalformed},
+		"action is a number":   {mint(plainHeader, claim(time.Minute, `,"channels":{"a":[1]}`), secret), jwt.ErrTokenMalformed},
+		"bad UTF-8":            {mint(plainHeader, claim(time.Minute, ",\"channels\":{\"a\xff\":[]}"), secret), jwt.ErrTokenMalformed},
 		"no channels":          {mint(plainHeader, claim(time.Minute, ""), secret), jwt.ErrTokenMalformed},
 		"channels is null":     {mint(plainHeader, claim(time.Minute, `,"channels":null`), secret), jwt.ErrTokenMalformed},
 		"channels is a list":   {mint(plainHeader, claim(time.Minute, `,"channels":["a"]`), secret), jwt.ErrTokenMalformed},
@@ -111,6 +129,7 @@ func TestTokens(t *testing.T) {
 		"not an object":        {mint(plainHeader, `[]`, secret), jwt.ErrTokenMalformed},
 		"console, forged":      {mint(plainHeader, b.claimsOf(consoleTokenID, time.Minute, someChannels), secret), jwt.ErrTokenSignatureInvalid},
 		"console":              {mint(plainHeader, b.claimsOf(consoleTokenID, time.Minute, someChannels+`,"project":"`+testProject+`"`), b.ConsoleSecret()), nil},
+		"console, no session":  {mint(plainHeader, strings.Replace(b.claimsOf(consoleTokenID, time.Minute, someChannels), "user-17", "adm-ended", 1), b.ConsoleSecret()), errKeyOfToken},
 		"project of its own":   {mint(plainHeader, claim(time.Minute, someChannels+`,"project":"prj-other"`), secret), nil},
 	} {
 		who, err := readToken(c.text, b)
@@ -141,6 +160,15 @@ func TestTokens(t *testing.T) {
 			t.Errorf("%s on %s is %v", c.do, c.channel, got)
 		}
 	}
+}
+
+// manyPatterns are members of a token's channels.
+func manyPatterns(n int) string {
+	members := make([]string, n)
+	for i := range members {
+		members[i] = fmt.Sprintf(`"c%d":["publish"]`, i)
+	}
+	return strings.Join(members, ",")
 }
 
 // errAny stands for an error of any kind.

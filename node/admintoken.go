@@ -16,6 +16,9 @@ func (n *Node) AdminToken(text string) (fsm.AdminToken, bool) {
 	return token, ok
 }
 
+// AdminTokenByID implements gateway.Broker.
+func (n *Node) AdminTokenByID(id string) (fsm.AdminToken, bool) { return n.state.AdminToken(id) }
+
 // AdminTokens implements gateway.Operator.
 func (n *Node) AdminTokens(cursor string, limit int) []fsm.AdminToken {
 	return n.state.AdminTokens(cursor, limit)

@@ -17,8 +17,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway"
 )
 
-// Config is what an operator says of one node. The zero value of a field means
-// its default; DefaultConfig spells them out.
+// Config is what an operator says of one node. DefaultConfig has the defaults.
 type Config struct {
 	NodeName     string // what people call the node; default: host name
 	DataDir      string // created 0700
@@ -100,8 +99,14 @@ func (c *Config) Validate() error {
 	if c.BootstrapExpect < 1 {
 		return &ConfigError{"bootstrap-expect", "must be at least 1"}
 	}
-	if slices.ContainsFunc(c.ClusterSecrets, func(s string) bool { return len(s) < 16 }) {
-		return &ConfigError{"cluster-secret", "must have at least 16 characters each"}
+	if slices.ContainsFunc(c.ClusterSecrets, guessable) {
+		return &ConfigError{"cluster-secret", `must have at least 16 characters each, 8 of them different: make one with "openssl rand -hex 32"`}
+	}
+	if c.PublishTimeout <= 0 {
+		return &ConfigError{"publish-timeout", "must be longer than 0"}
+	}
+	if c.DrainTimeout <= 0 {
+		return &ConfigError{"drain-timeout", "must be longer than 0"}
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		return &ConfigError{"listen", err.Error()}
@@ -161,6 +166,17 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("check limits: %w", err)
 	}
 	return nil
+}
+
+// guessable reports whether a cluster secret is surely none. Whoever has a copy of
+// the state, or of the gossip, can try secrets as fast as they like.
+func guessable(secret string) bool {
+	const shortest, different = 16, 8
+	seen := make(map[rune]struct{})
+	for _, r := range secret {
+		seen[r] = struct{}{}
+	}
+	return len(secret) < shortest || len(seen) < different
 }
 
 // clientTLS returns what clients are met with, nil for plain TCP.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestValidateNamesTheSetting(t *testing.T) {
@@ -22,6 +23,10 @@ func TestValidateNamesTheSetting(t *testing.T) {
 		{"bootstrap-expect", func(c *Config) { c.BootstrapExpect = 0 }},
 		{"cluster-secret", func(c *Config) { c.ClusterSecrets = []string{"short"} }},
 		{"cluster-secret", func(c *Config) { c.ClusterSecrets = []string{"a secret of enough length", "short"} }},
+		{"cluster-secret", func(c *Config) { c.ClusterSecrets = []string{"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"} }},
+		{"cluster-secret", func(c *Config) { c.ClusterSecrets = []string{"changemechangeme"} }},
+		{"publish-timeout", func(c *Config) { c.PublishTimeout = 0 }},
+		{"drain-timeout", func(c *Config) { c.DrainTimeout = -time.Second }},
 		{"listen", func(c *Config) { c.Listen = "8080" }},
 		{"peer-listen", func(c *Config) { c.PeerListen = "0.0.0.0:7400" }},
 		{"gossip-listen", func(c *Config) { c.GossipListen = "192.0.2.1:7401" }},

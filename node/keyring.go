@@ -46,6 +46,7 @@ type keyring struct {
 	mu     sync.Mutex
 	sealed []byte // as it was opened last
 	key    []byte
+	failed map[string]error // by what it is of: as logged, until it is over
 }
 
 func newKeyring(secrets []string) *keyring {
@@ -55,7 +56,7 @@ func newKeyring(secrets []string) *keyring {
 		// What was sealed before the cluster had a secret stays readable.
 		secrets = append(secrets[:len(secrets):len(secrets)], noSecret)
 	}
-	return &keyring{secrets: secrets}
+	return &keyring{secrets: secrets, failed: make(map[string]error)}
 }
 
 // make makes a new keyring and returns it sealed.
@@ -102,6 +103,20 @@ func (k *keyring) sealedUnder(sealed []byte) (secret string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// isNews notes how an attempt at what is sealed came out, and reports whether that is
+// new: tokens come by the thousand, and a log line for each would bury the first.
+func (k *keyring) isNews(of string, err error) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before := k.failed[of]
+	if err == nil {
+		delete(k.failed, of)
+		return before != nil
+	}
+	k.failed[of] = err
+	return before == nil || before.Error() != err.Error()
 }
 
 // reseal returns the keyring sealed under the first secret, nil when it already is.
@@ -169,27 +184,41 @@ func (n *Node) SigningSecret(keyID string) ([]byte, bool) {
 	if !ok || len(key.Signing) == 0 {
 		return nil, false
 	}
-	kek, err := n.keyring.open(n.state.Keyring())
-	if err != nil {
-		n.log.Error("cannot verify tokens", "err", err)
+	kek, ok := n.sealingKey()
+	if !ok {
 		return nil, false
 	}
 	secret, err := unseal(kek, key.Signing, signingPurpose(keyID))
-	if err != nil {
-		n.log.Error("cannot verify tokens", "key", keyID, "err", err)
-		return nil, false
+	if n.keyring.isNews(keyID, err) {
+		n.logSealed("tokens of the key", err, "key", keyID)
 	}
-	return secret, true
+	return secret, err == nil
 }
 
 // ConsoleSecret implements gateway.Broker.
 func (n *Node) ConsoleSecret() []byte {
-	kek, err := n.keyring.open(n.state.Keyring())
-	if err != nil {
-		n.log.Error("cannot verify console tokens", "err", err)
+	kek, ok := n.sealingKey()
+	if !ok {
 		return nil
 	}
 	return derive(kek, purposeConsole, 32)
+}
+
+// sealingKey returns the cluster's key-encryption key.
+func (n *Node) sealingKey() (kek []byte, ok bool) {
+	kek, err := n.keyring.open(n.state.Keyring())
+	if n.keyring.isNews(purposeKeyring, err) {
+		n.logSealed("tokens", err)
+	}
+	return kek, err == nil
+}
+
+func (n *Node) logSealed(what string, err error, args ...any) {
+	if err != nil {
+		n.log.Error("cannot verify "+what, append(args, "err", err)...)
+		return
+	}
+	n.log.Info("can verify "+what+" again", args...)
 }
 
 // sign gives a new server key its signing secret.

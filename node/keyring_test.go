@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -68,6 +69,22 @@ func TestKeyringIsResealedUnderTheSecretInUse(t *testing.T) {
 		}
 		if !bytes.Equal(opened(t, again, now), key) {
 			t.Error("the key changed when it was sealed anew")
+		}
+	}
+}
+
+func TestKeyringFailureIsNewsOnce(t *testing.T) {
+	k := newKeyring(nil)
+	for i, step := range []struct {
+		of   string
+		err  error
+		news bool
+	}{
+		{"a", nil, false}, {"a", ErrKeyring, true}, {"a", ErrKeyring, false}, {"b", ErrKeyring, true},
+		{"a", errors.New("another"), true}, {"a", nil, true}, {"a", nil, false}, {"a", ErrKeyring, true},
+	} {
+		if got := k.isNews(step.of, step.err); got != step.news {
+			t.Errorf("step %d, %s: %v is news: %t", i, step.of, step.err, got)
 		}
 	}
 }
@@ -141,9 +158,13 @@ func TestSigningSecretOutlivesTheClusterSecret(t *testing.T) {
 
 	cfg = testConfig(t, dir)
 	cfg.NewKeyring = true
+	var log bytes.Buffer
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	n = start(t, cfg)
-	if secret, ok := n.SigningSecret(key.ID); ok {
-		t.Errorf("a new keyring opens %q", secret)
+	for range 3 {
+		if secret, ok := n.SigningSecret(key.ID); ok {
+			t.Errorf("a new keyring opens %q", secret)
+		}
 	}
 	call(t, n, http.MethodPost, "/realtime", "x-api-key", creds.ServerKey, map[string]any{"channel": "c", "message": 1}, 200)
 	issued, _, err := n.RotateKey(t.Context(), n.self(), key.ID, 0)
@@ -152,6 +173,12 @@ func TestSigningSecretOutlivesTheClusterSecret(t *testing.T) {
 	}
 	if secret, ok := n.SigningSecret(issued.ID); !ok || string(secret) != issued.SigningSecret {
 		t.Errorf("signing secret of a key made since: %q, %t", secret, ok)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Count(log.String(), "cannot verify tokens of the key"); lines != 1 {
+		t.Errorf("three tokens that cannot be verified left %d lines in the log:\n%s", lines, &log)
 	}
 }
 

@@ -38,7 +38,8 @@ func (n *Node) upkeep(ctx context.Context) {
 			if !n.state.Initialised() {
 				continue
 			}
-			if err := n.resealKeyring(ctx); err != nil {
+			err := n.resealKeyring(ctx)
+			if n.keyring.isNews("reseal", err) && err != nil {
 				n.log.Warn("the keyring is as it was, trying again", "err", err, "in", keyringInterval)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -67,6 +68,9 @@ func newProjectUpdate() *cobra.Command {
 				change.Quotas.Channels = quotas.Channels
 			}
 			if changed("publish-rate") {
+				if math.IsNaN(quotas.PublishRate) || math.IsInf(quotas.PublishRate, 0) {
+					return misuse{errors.New("--publish-rate is not a number")}
+				}
 				change.Quotas.PublishRate = quotas.PublishRate
 			}
 		}
@@ -113,8 +117,8 @@ func parseGrants(list []string) ([]client.PublishGrant, error) {
 		grant := client.PublishGrant{Pattern: text[:at]}
 		rate, burst, given := strings.Cut(text[at+1:], "/")
 		var err error
-		if grant.Rate, err = strconv.ParseFloat(rate, 64); err != nil {
-			return nil, fmt.Errorf("--publish %q: the rate is not a number", text)
+		if grant.Rate, err = strconv.ParseFloat(rate, 64); err != nil || !(grant.Rate > 0) || math.IsInf(grant.Rate, 0) {
+			return nil, fmt.Errorf("--publish %q: the rate is not a number above 0", text)
 		}
 		if given {
 			if grant.Burst, err = strconv.Atoi(burst); err != nil {

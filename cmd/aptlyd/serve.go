@@ -72,7 +72,7 @@ over the file.`,
 	f.StringVar(&cfg.Advertise, "advertise", cfg.Advertise, "host at which the other nodes reach this one (default: first private address)")
 	f.StringSliceVar(&cfg.Join, "join", cfg.Join, "gossip addresses of any nodes; may name the node itself")
 	f.IntVar(&cfg.BootstrapExpect, "bootstrap-expect", cfg.BootstrapExpect, "how many nodes form the cluster the first time; ignored ever after")
-	f.Var(secretList{&cfg.ClusterSecrets}, "cluster-secret", "shared secret of the nodes; of several, separated by commas, the first is used and all are accepted")
+	f.Var(secretList{&cfg.ClusterSecrets}, "cluster-secret", "shared secret of the nodes (openssl rand -hex 32); of several, separated by commas, the first is used and all are accepted")
 	f.BoolVar(&cfg.NewKeyring, "new-keyring", cfg.NewKeyring, "where the cluster secret that sealed the signing secrets is lost: start without them")
 	f.StringVar(&cfg.AdminToken, "admin-token", cfg.AdminToken, "the cluster's first admin token, or another of its owners (default: made by the node that bootstraps, printed once)")
 	f.StringVar(&cfg.BootstrapPublicKey, "bootstrap-public-key", cfg.BootstrapPublicKey, `preset public key of project "default"`)

@@ -31,7 +31,7 @@ func TestGrantsAreParsed(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, %v", got, err)
 	}
-	for _, bad := range []string{"a", "=1", "a=x", "a=1/x", "a=1/2.5"} {
+	for _, bad := range []string{"a", "=1", "a=x", "a=1/x", "a=1/2.5", "a=NaN", "a=Inf", "a=-0", "a=-1"} {
 		if got, err := parseGrants([]string{bad}); err == nil {
 			t.Errorf("%q is %v", bad, got)
 		}

@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft-wal/segment"
@@ -34,6 +36,29 @@ func (m *logMeta) CommitState(state types.PersistentState) error {
 		return m.failed(fmt.Errorf("store what log segments there are: %w", err))
 	}
 	return nil
+}
+
+// SetStable stores a value with its checksum. Raft keeps its term and its vote here:
+// who forgets a vote may elect two leaders.
+func (m *logMeta) SetStable(key, value []byte) error {
+	return m.MetaStore.SetStable(key, binary.BigEndian.AppendUint32(slices.Clip(value), stableChecksum(key, value)))
+}
+
+// GetStable returns nothing where nothing is stored.
+func (m *logMeta) GetStable(key []byte) ([]byte, error) {
+	stored, err := m.MetaStore.GetStable(key)
+	if err != nil || stored == nil {
+		return nil, err
+	}
+	n := len(stored) - crc32.Size
+	if n < 0 || binary.BigEndian.Uint32(stored[n:]) != stableChecksum(key, stored[:n]) {
+		return nil, m.failed(fmt.Errorf("read %s: it is damaged (checksum mismatch)", key))
+	}
+	return stored[:n:n], nil
+}
+
+func stableChecksum(key, value []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
 }
 
 // Load returns the segments: sealed ones with an index, and one that is not sealed

@@ -173,6 +173,42 @@ func TestLogStoreKeepsVotes(t *testing.T) {
 	}
 }
 
+// TestADamagedVoteIsNeverCounted: bbolt, which holds it, would not notice.
+func TestADamagedVoteIsNeverCounted(t *testing.T) {
+	dir := t.TempDir()
+	store, err := openTestLog(t, dir, noFatal(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const vote = "an id like no other bytes"
+	if err := store.Set([]byte("vote"), []byte(vote)); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "wal-meta.db")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(content, []byte(vote)) {
+		t.Fatal("the vote is kept elsewhere")
+	}
+	content = bytes.ReplaceAll(content, []byte(vote), []byte("b"+vote[1:]))
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var fatal atomic.Pointer[error]
+	if store, err = openTestLog(t, dir, func(err error) { fatal.Store(&err) }); err != nil {
+		t.Fatal(err)
+	}
+	defer store.close()
+	if got, err := store.Get([]byte("vote")); err == nil || fatal.Load() == nil {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
 // fillLog stores entries, each with its own sync, and returns their segment.
 func fillLog(t testing.TB, dir string, count uint64) (segment string) {
 	t.Helper()

@@ -22,26 +22,45 @@ func lastLine(log string) string {
 
 func TestStorageErrorStopsTheNodeAndNotTheCluster(t *testing.T) {
 	lab.NeedTool(t, "strace")
-	for _, fault := range []struct{ name, call string }{
-		{"log", "fsync"},       // how the log is made durable
-		{"state", "fdatasync"}, // how bbolt is
+	for _, fault := range []struct {
+		name, call string
+		ofLeader   bool
+	}{
+		{"log of the leader", "fsync", true}, // how the log is made durable
+		{"log of a follower", "fsync", false},
+		{"state of the leader", "fdatasync", true}, // how bbolt is
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			c := startCluster(t, 3)
 			l := startLoad(t, c, 10, 200)
 			l.await(200)
-			lead := leader(t, c)
-			lab.Inject(t, c.PID(lead), fault.call, "error=EIO")
+			failing := leader(t, c)
+			if !fault.ofLeader {
+				failing = (failing + 1) % c.Len()
+			}
+			l.watch()
+			lab.Inject(t, c.PID(failing), fault.call, "error=EIO:when=1")
+			injected := time.Now()
 			select {
-			case <-c.Exited(lead):
+			case <-c.Exited(failing):
 			case <-time.After(deadline):
 				t.Fatal("a node whose disk fails goes on")
 			}
-			if last := lastLine(c.readLog(t, lead)); !strings.Contains(last, "input/output error") {
+			// Promised, so asserted, as is the pause. The state is written when enough of
+			// it has gathered.
+			took := time.Since(injected)
+			if fault.call == "fsync" && took > 2*time.Second {
+				t.Errorf("the node ends %v after an fsync of its log failed", took)
+			}
+			if last := lastLine(c.readLog(t, failing)); !strings.Contains(last, "input/output error") {
 				t.Errorf("the last line of its log does not say why: %s", last)
 			}
 			l.await(400)
-			if err := c.Restart(within(t, deadline), lead); err != nil {
+			t.Logf("the node ended after %v, longest pause between acknowledgements %v", took, l.pause())
+			if pause := l.pause(); pause > 5*time.Second {
+				t.Errorf("publishing resumed after %v", pause)
+			}
+			if err := c.Restart(within(t, deadline), failing); err != nil {
 				t.Fatal(err)
 			}
 			l.end()

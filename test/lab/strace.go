@@ -13,7 +13,8 @@ import (
 
 // Inject attaches strace to a running process and tampers with one of its system
 // calls as strace's -e inject says, such as "error=EIO" or "delay_enter=100000"
-// (microseconds). It ends with stop, with the process, or with the test.
+// (microseconds). It returns once that is so, and ends with stop, with the process,
+// or with the test.
 func Inject(t testing.TB, pid int, call, what string) (stop func()) {
 	t.Helper()
 	cmd := exec.Command("strace", "-f", "-q", "-p", strconv.Itoa(pid),
@@ -53,4 +54,10 @@ func look(pid int) (alive, traced bool) {
 		return false, false
 	}
 	return true, !bytes.Contains(status, []byte("\nTracerPid:\t0\n"))
+}
+
+// traced reports whether a process is traced, or gone.
+func traced(pid int) bool {
+	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	return err != nil || !bytes.Contains(status, []byte("TracerPid:\t0\n"))
 }

@@ -109,3 +109,80 @@ func TestFlippedBitIsNeverServed(t *testing.T) {
 		})
 	}
 }
+
+// A snapshot lies on the disk from when it has come until it has taken the place
+// of the state. A bit that flips then is found before that.
+func TestFlippedBitInAReceivedSnapshot(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3)
+	l := startLoad(t, c, 20, 100)
+	l.await(100)
+	lead := leader(t, c)
+	laggard := (lead + 1) % 3
+	if err := c.Kill(laggard); err != nil {
+		t.Fatal(err)
+	}
+	weigh(t, c, lead, 192<<20) // so that a snapshot is due
+	if err := c.Start(laggard); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, deadline, func() error {
+		_, err := os.Stat(filepath.Join(c.Dir(laggard), "state", "state.db.restoring"))
+		return err
+	})
+	if err := c.Kill(laggard); err != nil {
+		t.Fatal(err)
+	}
+	received := filepath.Join(c.Dir(laggard), "snapshots", "install.state")
+	turn := func() {
+		t.Helper()
+		f, err := os.OpenFile(received, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatalf("the snapshot is not there any more: %v", err)
+		}
+		info, err := f.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var bit [1]byte
+		middle := info.Size() / 2
+		if _, err := f.ReadAt(bit[:], middle); err != nil {
+			t.Fatal(err)
+		}
+		bit[0] ^= 1
+		if _, err := f.WriteAt(bit[:], middle); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	turn()
+	if err := c.Start(laggard); err != nil {
+		t.Fatal(err)
+	}
+	for ended, end := false, time.Now().Add(deadline); !ended; {
+		if page, err := history(t.Context(), c, laggard, l.channels[0]); err == nil {
+			t.Fatalf("%d messages served beside a damaged snapshot", len(page))
+		}
+		select {
+		case <-c.Exited(laggard):
+			ended = true
+		case <-time.After(20 * time.Millisecond):
+			if time.Now().After(end) {
+				t.Fatal("the node goes on with a flipped bit")
+			}
+		}
+	}
+	if last := lastLine(c.readLog(t, laggard)); !strings.Contains(last, "restore snapshot") || !strings.Contains(last, "not what was sent") {
+		t.Errorf("the last line of its log does not say why: %s", last)
+	}
+	// Nothing was made worse: with the bit set right it catches up.
+	turn()
+	if err := c.Restart(within(t, deadline), laggard); err != nil {
+		t.Fatal(err)
+	}
+	l.await(100)
+	l.end()
+	l.check()
+}

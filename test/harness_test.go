@@ -15,6 +15,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/bench"
 	"github.com/aptlyd/aptlyd/client"
+	"github.com/aptlyd/aptlyd/test/lab"
 )
 
 // deadline bounds every wait of a test; it is generous because CI is slow, and
@@ -31,7 +32,14 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer os.RemoveAll(dir)
+		// Folders of tests that were killed or timed out lie in it too.
+		remove, err := lab.Afterwards(`rm -rf "$1"`, dir)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer func() { _ = remove() }() // what is left is in a folder for what may be left
+		os.Setenv("TMPDIR", dir)
 		binary = filepath.Join(dir, "aptlyd")
 		args := []string{"build", "-o", binary}
 		if raceEnabled {

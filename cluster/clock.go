@@ -4,70 +4,168 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
-// maxClockSkew is how far a leader's clock may be off the median of all.
-// Time is what messages and keys expire by, and stamps never go back: a leader a
-// day ahead would expire everything for good.
-const maxClockSkew = 5 * time.Second
+const (
+	// maxClockSkew is how far apart clocks may be that agree. Time is what messages
+	// and keys expire by, and stamps never go back: a leader a day ahead would expire
+	// everything for good.
+	maxClockSkew = 5 * time.Second
+	// agreementTimeout is how long a new leader waits for the others' clocks, if the
+	// last stamp is far from what its own one says.
+	agreementTimeout = time.Second
+)
 
-// trustClock hands leadership over when this node's clock is off. At least two
-// others have to be heard of: of two nodes neither can say which one is wrong.
-func (c *Cluster) trustClock(ctx context.Context) error {
-	now := time.Now()
-	skew, ok := clockSkew(c.roster.view(now), c.id, now)
-	if last, at := c.fresh.lastView(); !ok && now.Sub(at) < 10*time.Second {
-		skew, ok = clockSkew(last.Nodes, c.id, at)
+// clusterClock is what a leader stamps by. A majority of the voters' clocks sets
+// it; until they agree again it goes on by the time since the machine started,
+// which nobody can set. One voter alone is a majority, so its clock is asked only
+// when it begins to lead; if it is set later by more than maxClockSkew, it is
+// followed from the next start on.
+type clusterClock struct{ set atomic.Pointer[clockSetting] }
+
+type clockSetting struct {
+	wall int64         // Unix ms
+	at   time.Duration // boot time
+}
+
+// millis is what time it is for the cluster, in Unix ms.
+func (c *clusterClock) millis() int64 { return c.at(bootTime()) }
+
+// at returns 0 before the clock is set.
+func (c *clusterClock) at(boot time.Duration) int64 {
+	s := c.set.Load()
+	if s == nil {
+		return 0
 	}
-	if !ok || skew.Abs() <= maxClockSkew {
-		c.clock.set(now)
+	return s.wall + (boot - s.at).Milliseconds()
+}
+
+// takeOffice begins from the last stamp. A cluster without one takes the first
+// leader's clock.
+func (c *clusterClock) takeOffice(boot time.Duration, own, stamp int64, voters int) {
+	switch {
+	case stamp == 0 || voters == 1 && c.set.Load() == nil:
+		c.set.Store(&clockSetting{own, boot})
+	case voters > 1:
+		c.set.Store(&clockSetting{stamp, boot})
+	}
+}
+
+// look follows the voters' clocks, if enough of them agree. It returns how far this
+// node's own one is ahead of the cluster's time afterwards, and whether a majority
+// says that it is wrong.
+func (c *clusterClock) look(boot time.Duration, own int64, voters int, others []int64) (ahead time.Duration, wrong bool) {
+	settled := c.at(boot)
+	switch offset, agreed := majorityClock(voters, others); {
+	case !agreed:
+	case voters == 1 && (time.Duration(own-settled)*time.Millisecond).Abs() > maxClockSkew:
+	default:
+		settled, wrong = own+offset, offset != 0
+		c.set.Store(&clockSetting{settled, boot})
+	}
+	return time.Duration(own-settled) * time.Millisecond, wrong
+}
+
+// majorityClock says what has to be added to a voter's own clock to have the one
+// that more than half of all voters agree on: 0 if its own is among those. others
+// are how many ms the clocks of other voters that can be asked are ahead of it.
+func majorityClock(voters int, others []int64) (offset int64, agreed bool) {
+	clocks := append([]int64{0}, others...)
+	slices.Sort(clocks)
+	majority := voters/2 + 1
+	for i := 0; i+majority <= len(clocks); i++ {
+		first, last := clocks[i], clocks[i+majority-1]
+		switch {
+		case last-first > maxClockSkew.Milliseconds():
+		case first <= 0 && last >= 0:
+			return 0, true
+		default:
+			offset, agreed = clocks[i+majority/2], true
+		}
+	}
+	return offset, agreed
+}
+
+// settleClock decides what time it is when this node has begun to lead. After a
+// time without a leader the last stamp is old. So that nothing is stamped with it the
+// others' clocks are asked: a majority is there, or else nobody would lead.
+func (c *Cluster) settleClock(ctx context.Context) {
+	others := c.otherVoters()
+	c.clock.takeOffice(bootTime(), wallMillis(time.Now()), c.stage.machine.Stamp(), len(others)+1)
+	if ahead, _ := c.lookAtClocks(); ahead.Abs() <= maxClockSkew {
+		return
+	}
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	ctx, cancel := context.WithTimeout(ctx, agreementTimeout)
+	defer cancel()
+	asked := make(chan struct{}, len(others))
+	for _, node := range others {
+		asking.Go(func() {
+			if what, err := request[report](ctx, c.pool, node, methodReport, struct{}{}); err == nil {
+				c.roster.note(node, what, time.Now())
+			}
+			asked <- struct{}{}
+		})
+	}
+	for range others {
+		<-asked
+		if ahead, wrong := c.lookAtClocks(); ahead.Abs() <= maxClockSkew || wrong {
+			return
+		}
+	}
+}
+
+// trustClock follows the voters' clocks. It hands leadership over when a majority
+// says that this node's is wrong.
+func (c *Cluster) trustClock(ctx context.Context) error {
+	ahead, wrong := c.lookAtClocks()
+	alone := ahead.Abs() > maxClockSkew && !wrong
+	if alone && !c.clockAlone {
+		c.log.Warn("the cluster's time does not follow this node's clock: no majority agrees with it", "ahead", ahead.Round(time.Millisecond))
+	}
+	c.clockAlone = alone
+	if !wrong {
 		return nil
 	}
-	err := fmt.Errorf("its clock is %s off the nodes' median", skew.Round(time.Millisecond))
+	err := fmt.Errorf("its clock is %s ahead of what most voters agree on", ahead.Round(time.Millisecond))
 	if transfer := c.TransferLeadership(ctx); transfer != nil {
 		return fmt.Errorf("%w, and leadership could not be handed over: %w", err, transfer)
 	}
 	return err
 }
 
-// steadyClock is the wall clock as of when nobody contradicted it, and what has
-// passed since by the monotonic one. A leader stamps by it: should somebody set the
-// wall clock a day ahead, the others are asked before anything is stamped so.
-type steadyClock struct{ last atomic.Pointer[reading] }
-
-// reading is what the wall clock said, in Unix ms.
-type reading struct {
-	at   time.Time
-	wall int64
+// lookAtClocks has the cluster's clock look at those of the voters that were heard
+// of lately.
+func (c *Cluster) lookAtClocks() (ahead time.Duration, wrong bool) {
+	now := time.Now()
+	boot, own := bootTime(), wallMillis(now)
+	voters := c.otherVoters()
+	return c.clock.look(boot, own, len(voters)+1, otherClocks(c.roster.view(now), voters, own))
 }
 
-func (c *steadyClock) set(now time.Time) { c.last.Store(&reading{now, wallMillis(now)}) }
-
-func (c *steadyClock) millis(now time.Time) int64 {
-	r := c.last.Load()
-	if r == nil {
-		return wallMillis(now)
-	}
-	return r.wall + now.Sub(r.at).Milliseconds()
-}
-
-// clockSkew is how far this node's clock is ahead of the median of all clocks, its
-// own among them: with three nodes, one that is off must not make the other two
-// distrust themselves. Of two medians the nearer counts.
-func clockSkew(nodes map[string]leaderHeard, self string, now time.Time) (time.Duration, bool) {
-	offsets := []int64{0} // its own
-	for node, h := range nodes {
-		if node == self || h.Silent || time.Duration(h.Age)*time.Millisecond > reachableFor {
-			continue
+// otherClocks says how many ms the clocks of nodes are ahead of own.
+func otherClocks(heard map[string]leaderHeard, nodes []string, own int64) (ahead []int64) {
+	for _, node := range nodes {
+		h, ok := heard[node]
+		if ok && !h.Silent && time.Duration(h.Age)*time.Millisecond <= reachableFor {
+			ahead = append(ahead, h.Clock+h.Age-own)
 		}
-		offsets = append(offsets, wallMillis(now)-(h.Clock+h.Age))
 	}
-	if len(offsets) < 3 {
-		return 0, false
+	return ahead
+}
+
+// otherVoters lists those besides this node.
+func (c *Cluster) otherVoters() (voters []string) {
+	for _, s := range c.others() {
+		if s.Suffrage == raft.Voter {
+			voters = append(voters, string(s.ID))
+		}
 	}
-	slices.Sort(offsets)
-	lower, upper := offsets[(len(offsets)-1)/2], offsets[len(offsets)/2]
-	return time.Duration(max(lower, min(upper, 0))) * time.Millisecond, true
+	return voters
 }

@@ -43,10 +43,11 @@ type Cluster struct {
 	promise   promise
 
 	// sure: this node leads and has applied everything committed before its term.
-	sure     atomic.Bool
-	clock    steadyClock
-	changing sync.Mutex // held while the configuration is changed
-	forming  sync.Mutex // held while a first configuration is taken on
+	sure       atomic.Bool
+	clock      clusterClock
+	clockAlone bool       // touched by holdOffice only: what it last said of the clock
+	changing   sync.Mutex // held while the configuration is changed
+	forming    sync.Mutex // held while a first configuration is taken on
 
 	ready    chan struct{} // closed when the node is a member and caught up, or never will be
 	readyErr error
@@ -160,13 +161,12 @@ func (c *Cluster) open(machine Machine) error {
 		return errors.Join(err, stopped.Error())
 	})
 
-	c.stage = newStage(cfg, c.raft, machine, func(index, term uint64, more bool) {
+	c.stage = newStage(cfg, c.raft, machine, c.clock.millis, func(index, term uint64, more bool) {
 		// The next entry tells the followers by itself.
 		if !more && !cfg.WithoutNudge {
 			nudges.nudge(index, term)
 		}
 	})
-	c.stage.wall = c.clock.millis
 	c.standings.run = c.standing
 	c.fresh = newFreshness(c.applier, c.askReadIndex)
 	server := &rpcServer{submit: c.stage.submit, call: c.answer, receive: cfg.Receive}

@@ -71,19 +71,7 @@ func (c *Cluster) becomeSure(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	// As long as its clock is off and nobody takes over, it leads without serving:
-	// it goes on trying, since nothing else would end that.
-	for err := c.trustClock(ctx); err != nil; err = c.trustClock(ctx) {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		c.log.Error("this node should not lead", "err", err)
-		select {
-		case <-time.After(officeInterval):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	c.settleClock(ctx)
 	c.sure.Store(true)
 	return nil
 }

@@ -37,6 +37,8 @@ type testMachine struct {
 	settled  int
 	onApply  func(command string)
 	restored int
+
+	firstStamp int64 // of what was applied since it was opened
 }
 
 func openTestMachine(t testing.TB, dir string) *testMachine {
@@ -94,6 +96,9 @@ func (m *testMachine) Entry(index, term uint64, stamp int64) {
 	m.state.Index, m.state.Term = index, term
 	if stamp != 0 {
 		m.state.Stamp = stamp
+		if m.firstStamp == 0 {
+			m.firstStamp = stamp
+		}
 	}
 }
 

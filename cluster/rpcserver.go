@@ -22,6 +22,7 @@ const (
 	methodRemove    method = 8
 	methodMember    method = 9  // is this node a member?
 	methodMessage   method = 10 // the node's own, in order → nothing
+	methodReport    method = 11 // nothing → report
 )
 
 // openToOutsiders are the methods that a node without a cluster may call.

@@ -25,7 +25,7 @@ type stage struct {
 	// another is on its way behind it.
 	committed func(index, term uint64, more bool)
 	now       func() time.Time
-	wall      func(time.Time) int64 // Unix ms
+	wall      func() int64 // Unix ms
 
 	wake     chan struct{}
 	inFlight atomic.Int32 // entries
@@ -59,8 +59,8 @@ const (
 	tickInterval = time.Second
 )
 
-func newStage(cfg Config, raft proposer, machine Machine, committed func(index, term uint64, more bool)) *stage {
-	return &stage{cfg: cfg, raft: raft, machine: machine, committed: committed, now: time.Now, wall: wallMillis, wake: make(chan struct{}, 1)}
+func newStage(cfg Config, raft proposer, machine Machine, wall func() int64, committed func(index, term uint64, more bool)) *stage {
+	return &stage{cfg: cfg, raft: raft, machine: machine, committed: committed, now: time.Now, wall: wall, wake: make(chan struct{}, 1)}
 }
 
 // submit takes an encoded batch. It never blocks; reply is called exactly once,
@@ -140,7 +140,7 @@ func (s *stage) lead(ctx context.Context, ready func(context.Context) error) {
 			if len(batches) == 0 && !s.tickDue(now, lastProposed, stamp) {
 				break
 			}
-			stamp = max(stamp, s.wall(now))
+			stamp = max(stamp, s.wall())
 			lastProposed = now
 			s.propose(batches, stamp, landed)
 		}
@@ -161,13 +161,13 @@ func (s *stage) tickDue(now, lastProposed time.Time, stamp int64) bool {
 		return true
 	}
 	deadline := s.machine.Deadline()
-	return deadline != 0 && deadline > stamp && s.wall(now) >= deadline
+	return deadline != 0 && deadline > stamp && s.wall() >= deadline
 }
 
 func (s *stage) untilTick(now, lastProposed time.Time, stamp int64) time.Duration {
 	wait := tickInterval - now.Sub(lastProposed)
 	if deadline := s.machine.Deadline(); deadline > stamp {
-		wait = min(wait, time.Duration(deadline-s.wall(now))*time.Millisecond)
+		wait = min(wait, time.Duration(deadline-s.wall())*time.Millisecond)
 	}
 	return max(wait, time.Millisecond)
 }

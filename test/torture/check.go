@@ -44,6 +44,7 @@ var rules = []struct {
 	{"what is delivered stays", (*ledger).deliveredStays},
 	{"nobody is sent what nobody published", (*ledger).nothingInvented},
 	{"what failed did not happen", (*ledger).failedDidNotHappen},
+	{"package client gets everything through", (*ledger).clientGetsThrough},
 	{"a key works until it is revoked", (*ledger).liveKeyWorks},
 	{"a revoked key is dead", (*ledger).revokedKeyIsDead},
 	{"a node ends only when it must", (*ledger).nobodyDies},
@@ -122,6 +123,9 @@ func inner[K comparable, V any](m map[string]map[K]V, key string) map[K]V {
 	}
 	return m[key]
 }
+
+// followers begin the names of the sessions of package client.
+const followers = "follower-"
 
 // kept reports whether messages of a channel are kept.
 func kept(channel string) bool { return !strings.HasPrefix(channel, "m:") }

@@ -145,6 +145,10 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			where(h, is(Deliver, "c")).Tag = "d"
 			return h
 		}},
+		{"package client gets everything through", "sent d", func(h []Event) []Event {
+			where(h, is(Publish, "d")).Session = "follower-0"
+			return h
+		}},
 		{"a key works until it is revoked", "n1 refuses", func(h []Event) []Event {
 			e := where(h, func(e Event) bool { return e.Kind == Opened })
 			e.Outcome, e.Code = Failed, "invalid_key"
@@ -166,7 +170,7 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			return without(h, func(e Event) bool { return e.Kind == Live && e.Node == "n2" })
 		}},
 		{"a healed cluster lives", "n2 is back", func(h []Event) []Event {
-			where(h, func(e Event) bool { return e.Kind == Live && e.Node == "n2" }).At += 60 * second
+			where(h, func(e Event) bool { return e.Kind == Live && e.Node == "n2" }).At += 29 * second
 			return h
 		}},
 		{"a healed cluster lives", "ends before", func(h []Event) []Event {

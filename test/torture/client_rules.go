@@ -134,6 +134,18 @@ func (l *ledger) failedDidNotHappen() (broken []string) {
 	return broken
 }
 
+// clientGetsThrough: package client goes on trying, on whatever node, for as long
+// as it is given, which is longer than any fault lasts.
+func (l *ledger) clientGetsThrough() (broken []string) {
+	for i := range l.history {
+		e := &l.history[i]
+		if e.Kind == Publish && strings.HasPrefix(e.Session, followers) && e.Outcome != OK {
+			broken = append(broken, fmt.Sprintf("%s sent %s at %s and gave up at %s: %s", e.Session, e.Tag, seconds(e.Began), seconds(e.At), e.Code))
+		}
+	}
+	return broken
+}
+
 // liveKeyWorks: a key that was made is known everywhere until it is revoked.
 func (l *ledger) liveKeyWorks() (broken []string) {
 	for i := range l.history {

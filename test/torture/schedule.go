@@ -63,7 +63,7 @@ var weights = []struct {
 	kind   FaultKind
 	weight int
 }{
-	{Kill, 4}, {Pause, 3}, {Roll, 1}, {Clock, 2}, {Wipe, 1}, {Flip, 1}, {Join, 1}, {Slow, 1}, {EIO, 1},
+	{Kill, 4}, {Pause, 3}, {Roll, 3}, {Clock, 2}, {Wipe, 1}, {Flip, 1}, {Join, 1}, {Slow, 1}, {EIO, 1},
 	{Cut, 4}, {Mute, 3}, {Refuse, 2}, {Fill, 1}, {Freeze, 2}, {PowerCut, 2}, {Blackout, 1}, {Massacre, 1},
 }
 

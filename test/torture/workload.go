@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,7 +82,7 @@ func (w *workload) start(seed uint64) {
 		w.subscribers.Go(s.run)
 	}
 	for n := range 2 {
-		f := newFollower(w, fmt.Sprintf("follower-%d", n), random())
+		f := newFollower(w, followers+strconv.Itoa(n), random())
 		w.running.Go(f.publish)
 		w.subscribers.Go(f.run)
 	}

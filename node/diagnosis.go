@@ -21,6 +21,9 @@ const (
 	// clockTolerance is far from what keeps a node from leading (5 s) and above what
 	// a busy network makes clocks seem apart.
 	clockTolerance = time.Second
+	// heardWithin is how long the leader may not have heard of a node that answers.
+	heardWithin = 2 * time.Second
+	heardPause  = 50 * time.Millisecond
 )
 
 // Diagnose implements gateway.Operator.
@@ -28,20 +31,45 @@ func (n *Node) Diagnose(ctx context.Context) ([]gateway.Finding, error) {
 	ctx, cancel := context.WithTimeout(ctx, examineTimeout)
 	defer cancel()
 	members := n.cluster.Members()
-	findings := n.examineCluster(members)
 	perNode := make([][]gateway.Finding, len(members))
+	answered := make([]bool, len(members))
 	var running sync.WaitGroup
 	for i, m := range members {
-		running.Go(func() { perNode[i] = n.examineMember(ctx, m) })
+		running.Go(func() { perNode[i], answered[i] = n.examineMember(ctx, m) })
 	}
 	running.Wait()
+	there := make(map[string]bool)
+	for i, m := range members {
+		there[m.ID] = answered[i]
+	}
+	findings := n.examineCluster(awaitHeard(ctx, n.cluster.Members, there))
 	return append(findings, slices.Concat(perNode...)...), nil
 }
 
-// examineMember asks a member, this one included, to examine itself.
-func (n *Node) examineMember(ctx context.Context, m cluster.Member) []gateway.Finding {
-	silent := func(err error) []gateway.Finding {
-		return []gateway.Finding{{Node: m.Name, Check: "answers", Text: fmt.Sprintf("%s does not answer %s: %v.", m.Name, n.cfg.NodeName, err)}}
+// awaitHeard returns the members once the leader has heard of all those that just
+// answered here, or heardWithin later: one that has come back reports to the leader
+// only every half a second, and what the leader says here is as old.
+func awaitHeard(ctx context.Context, list func() []cluster.Member, answered map[string]bool) []cluster.Member {
+	deadline := time.Now().Add(heardWithin)
+	for {
+		members := list()
+		missing := slices.ContainsFunc(members, func(m cluster.Member) bool { return answered[m.ID] && !m.Alive })
+		if !missing || time.Now().After(deadline) {
+			return members
+		}
+		select {
+		case <-time.After(heardPause):
+		case <-ctx.Done():
+			return members
+		}
+	}
+}
+
+// examineMember asks a member, this one included, to examine itself, and reports
+// whether it did.
+func (n *Node) examineMember(ctx context.Context, m cluster.Member) (findings []gateway.Finding, answered bool) {
+	silent := func(err error) ([]gateway.Finding, bool) {
+		return []gateway.Finding{{Node: m.Name, Check: "answers", Text: fmt.Sprintf("%s does not answer %s: %v.", m.Name, n.cfg.NodeName, err)}}, false
 	}
 	request, err := json.Marshal(question{Examine: true})
 	if err != nil {
@@ -51,11 +79,10 @@ func (n *Node) examineMember(ctx context.Context, m cluster.Member) []gateway.Fi
 	if err != nil {
 		return silent(err)
 	}
-	var findings []gateway.Finding
 	if err := json.Unmarshal(reply, &findings); err != nil {
 		return silent(err)
 	}
-	return findings
+	return findings, true
 }
 
 // examineSelf looks at this node's machine and at its way to each other node.

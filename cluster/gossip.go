@@ -69,6 +69,8 @@ const (
 	// leaveTimeout and tellTimeout bound the wait until others have been told.
 	leaveTimeout = time.Second
 	tellTimeout  = time.Second
+	// datagramBytes is what a datagram holds, so that it goes through a tunnel whole.
+	datagramBytes = 1200
 	// hailTimeout bounds each step of an exchange with another node over TCP.
 	hailTimeout = 2 * time.Second
 )
@@ -106,6 +108,7 @@ func startGossip(cfg Config, id string, self rumour, proof *proof, cluster func(
 	lan.BindAddr, lan.BindPort = host, port
 	lan.AdvertiseAddr, lan.AdvertisePort = advertise.IP.String(), port
 	lan.TCPTimeout = hailTimeout
+	lan.UDPBufferSize = datagramBytes
 	lan.DeadNodeReclaimTime = 30 * time.Second
 	lan.Alive = gossipDelegate{g}
 	lan.Delegate = gossipDelegate{g}

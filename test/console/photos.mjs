@@ -39,6 +39,8 @@ export async function photograph(browser, office, base, project, channel) {
       }
       const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       if (wider > 0) wrong.push(`${name} is ${wider} pixels too wide for a ${device}`);
+      const hidden = await page.evaluate(() => Math.max(0, ...[...document.querySelectorAll('.table-box')].map((box) => box.scrollWidth - box.clientWidth)));
+      if (hidden > 0) wrong.push(`a table of ${name} hides ${hidden} pixels on a ${device}`);
     }
   };
   await page.goto(`${base}/console/`);

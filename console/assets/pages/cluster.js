@@ -56,7 +56,7 @@ export default function clusterPage({ signal }) {
     { label: 'Disk used', class: 'number', text: (m) => m.diskUsed ? bytes(m.diskUsed) : '–' },
     { label: 'Disk free', class: 'number', text: (m) => m.diskFree ? bytes(m.diskFree) : '–' },
     { label: 'Version', class: 'quiet clip', text: (m) => m.version || '–' },
-    { label: 'Peer address', class: 'mono quiet wide', text: (m) => m.peerAddr || '–' },
+    { label: 'Peer address', class: 'mono quiet wide wrap', text: (m) => m.peerAddr || '–' },
   ], { key: (m) => m.id });
   let warned = '';
 

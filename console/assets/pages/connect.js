@@ -40,23 +40,29 @@ function News() {
 export default function App() {
   return <BrookProvider config={client}><News /></BrookProvider>;
 }`,
-  Go: () => `client, err := aptly.NewClient(aptly.Config{
-	APIKey:   os.Getenv("APTLY_SERVER_KEY"), // sk_…
-	Endpoint: "${endpoint()}",
-})
-if err != nil {
-	log.Fatal(err)
-}
-defer client.Cleanup()
-if err := client.Connect(); err != nil {
-	log.Fatal(err)
-}
-news, err := client.Realtime().Channel("news")
-if err != nil {
-	log.Fatal(err)
-}
-if err := news.Publish(map[string]string{"text": "hello"}); err != nil {
-	log.Fatal(err)
+  Go: () => `package main
+
+import (
+	"log"
+	"os"
+
+	aptly "github.com/aptly-cloud/go"
+)
+
+func main() {
+	client, err := aptly.NewClient(aptly.Config{
+		APIKey:   os.Getenv("APTLY_SERVER_KEY"), // sk_…
+		Endpoint: "${endpoint()}",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	// Returns when the message is stored; Channel.Publish does not wait.
+	answer, err := client.PublishHTTP("news", map[string]string{"text": "hello"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Print("published at offset ", answer["offset"])
 }`,
   curl: () => `curl ${location.origin}/realtime \\
   -H "x-api-key: $APTLY_SERVER_KEY" \\

@@ -138,7 +138,11 @@ func (c *Config) Validate() error {
 		}
 	}
 	if c.Advertise == "" {
-		c.Advertise = defaultAdvertise(c.PeerListen)
+		advertise, err := defaultAdvertise(c.PeerListen)
+		if err != nil {
+			return &ConfigError{"advertise", err.Error()}
+		}
+		c.Advertise = advertise
 	} else if len(c.ClusterSecrets) == 0 && !isLoopback(c.Advertise) {
 		return &ConfigError{"advertise", "an address other than loopback needs --cluster-secret"}
 	}
@@ -205,21 +209,21 @@ func isLoopback(host string) bool {
 
 // defaultAdvertise returns the host of the listen address, or where that names
 // every address the first private one of this machine.
-func defaultAdvertise(listen string) string {
+func defaultAdvertise(listen string) (string, error) {
 	host, _, err := net.SplitHostPort(listen)
 	if ip := net.ParseIP(host); err == nil && host != "" && (ip == nil || !ip.IsUnspecified()) {
-		return host
+		return host, nil
 	}
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
-		return "127.0.0.1"
+		return "", fmt.Errorf("this machine's addresses cannot be read (%w), so name the one at which the others reach it", err)
 	}
 	for _, a := range addrs {
 		if n, ok := a.(*net.IPNet); ok && n.IP.IsPrivate() && n.IP.To4() != nil {
-			return n.IP.String()
+			return n.IP.String(), nil
 		}
 	}
-	return "127.0.0.1"
+	return "127.0.0.1", nil
 }
 
 // prepareDataDir makes the data folder and refuses one that others can read.

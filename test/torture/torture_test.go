@@ -145,16 +145,19 @@ func preserve(t *testing.T, o Options) string {
 	return to
 }
 
-// TestClockThatJumpsStampsNothing sets the leader's clock an hour ahead. Stamps never
-// go back, so a single one of them would end what keys and ids there are.
+// TestClockThatJumpsStampsNothing sets the leader's clock an hour ahead, with all
+// nodes up and with one down. Stamps never go back, so a single one of them would
+// end what keys and ids there are.
 func TestClockThatJumpsStampsNothing(t *testing.T) {
 	if os.Getenv("APTLYD_LONG") == "" {
 		t.Skip("NOT TESTED: APTLYD_LONG=1 sets clocks")
 	}
 	const anHourAhead = 7 // of the offsets of skew
-	report := torture(t, Options{Seed: 1, Length: 12 * time.Second, Nodes: 3, Plan: Plan{
+	report := torture(t, Options{Seed: 1, Length: 18 * time.Second, Nodes: 3, Plan: Plan{
 		{Fault: Clock, At: 2 * time.Second, For: 4 * time.Second, Node: leaderNode, Other: 1, Luck: anHourAhead},
 		{Fault: Clock, At: 8 * time.Second, For: 3 * time.Second, Node: leaderNode, Other: 1, Luck: anHourAhead},
+		{Fault: Kill, At: 11 * time.Second, For: 6 * time.Second, Node: 0, Other: 1},
+		{Fault: Clock, At: 13 * time.Second, For: 3 * time.Second, Node: leaderNode, Other: 1, Luck: anHourAhead},
 	}})
 	for _, v := range report.Violations {
 		t.Error(v)

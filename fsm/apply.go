@@ -150,7 +150,7 @@ func (s *State) applyAll(commands [][]byte) (results [][]byte, err error) {
 type application struct {
 	*State
 	tx     *bolt.Tx
-	blocks *bolt.Cursor
+	blocks blockReader
 	key    []byte // scratch
 }
 
@@ -169,7 +169,7 @@ func (a *application) begin() (*bolt.Tx, error) {
 		if err != nil {
 			return nil, fmt.Errorf("begin read: %w", err)
 		}
-		a.tx, a.blocks = tx, tx.Bucket(bucketChannels).Cursor()
+		a.tx, a.blocks.cursor = tx, tx.Bucket(bucketChannels).Cursor()
 	}
 	return a.tx, nil
 }
@@ -344,7 +344,7 @@ func (a *application) load(key ChannelKey) (h head, stored bool, err error) {
 		return h, false, err
 	}
 	a.key = appendChannelKey(a.key[:0], key)
-	body, stored, err := findChannel(a.blocks, a.key)
+	body, stored, err := a.blocks.find(a.key)
 	if err != nil || !stored {
 		return h, false, err
 	}

@@ -34,9 +34,14 @@ func scanBlock(key, value []byte, fn func(channel, body []byte) bool) error {
 	if err != nil {
 		return err
 	}
+	return scanEntries(key, body, fn)
+}
+
+// scanEntries is scanBlock of what is known to be as it was written.
+func scanEntries(key, entries []byte, fn func(channel, body []byte) bool) error {
 	var buffer [maxProjectID + maxChannelName + 2]byte
 	channel := buffer[:0]
-	d := decoder{rest: body}
+	d := decoder{rest: entries}
 	for len(d.rest) > 0 {
 		shared, rest, body := d.uvarint(), d.bytes(), d.bytes()
 		if d.err == nil && shared > uint64(len(channel)) {
@@ -62,13 +67,22 @@ func seekBlock(c *bolt.Cursor, channel []byte) (key, value []byte) {
 	return stepBack(c, channel, key)
 }
 
-// findChannel returns what is stored of a channel.
-func findChannel(c *bolt.Cursor, channel []byte) (body []byte, stored bool, err error) {
-	key, value := seekBlock(c, channel)
-	if key == nil {
-		return nil, false, nil
+// blockReader finds channels within a transaction that changes nothing. Neighbours tend
+// to be asked for together, so it remembers the block that it was in last.
+type blockReader struct {
+	cursor       *bolt.Cursor
+	key, entries []byte // of the block, nil when there is none
+	end          []byte // what is known to belong to it lies below, nil for all
+}
+
+// find returns what is stored of a channel.
+func (r *blockReader) find(channel []byte) (body []byte, stored bool, err error) {
+	if !r.covers(channel) {
+		if err := r.seek(channel); err != nil || r.key == nil {
+			return nil, false, err
+		}
 	}
-	err = scanBlock(key, value, func(found, b []byte) bool {
+	err = scanEntries(r.key, r.entries, func(found, b []byte) bool {
 		order := bytes.Compare(found, channel)
 		if order == 0 {
 			body, stored = b, true
@@ -76,6 +90,22 @@ func findChannel(c *bolt.Cursor, channel []byte) (body []byte, stored bool, err 
 		return order < 0
 	})
 	return body, stored, err
+}
+
+func (r *blockReader) covers(channel []byte) bool {
+	return r.key != nil && bytes.Compare(r.key, channel) <= 0 && (r.end == nil || bytes.Compare(channel, r.end) < 0)
+}
+
+func (r *blockReader) seek(channel []byte) (err error) {
+	key, value := r.cursor.Seek(channel)
+	r.end = key
+	if !bytes.Equal(key, channel) {
+		key, value = stepBack(r.cursor, channel, key)
+	}
+	if r.key = key; key != nil {
+		r.entries, err = unseal(bucketChannels, key, value)
+	}
+	return err
 }
 
 // block is a block that is about to be changed.

@@ -243,3 +243,46 @@ func TestChannelsAreWhatWasPublished(t *testing.T) {
 		m.blockSizes()
 	})
 }
+
+// Whatever a reader was asked for before, it finds what one finds that is new.
+func TestBlockReaderFindsWhereverItWas(t *testing.T) {
+	m := openMachine(t, t.TempDir(), lazy)
+	m.createProject()
+	const channels = 300
+	name := func(n int) ChannelKey { return ChannelKey{projectID, fmt.Sprintf("c%04d", n)} }
+	for n := range channels {
+		m.publish(0, name(2*n), strings.Repeat("x", n%200))
+	}
+	m.flushed()
+	tx, err := m.db.Begin(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rollback(tx)
+	bucket := tx.Bucket(bucketChannels)
+	if blocks := bucket.Stats().KeyN; blocks < 10 {
+		t.Fatalf("only %d blocks", blocks)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		reader := blockReader{cursor: bucket.Cursor()}
+		n := 0
+		for range 50 {
+			n = rapid.OneOf(rapid.Just(n+1), rapid.Just(n+2), rapid.IntRange(-1, 2*channels)).Draw(t, "channel")
+			key := appendChannelKey(nil, name(max(n, 0)))
+			if n < 0 {
+				key = appendChannelKey(nil, ChannelKey{projectID, "a"}) // before all
+			}
+			body, stored, err := reader.find(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := n >= 0 && n%2 == 0 && n < 2*channels; stored != want {
+				t.Fatalf("channel %q is stored: %t, want %t", key, stored, want)
+			}
+			fresh := blockReader{cursor: bucket.Cursor()}
+			if want, _, err := fresh.find(key); err != nil || !bytes.Equal(body, want) {
+				t.Fatalf("channel %q is %q, want %q, %v", key, body, want, err)
+			}
+		}
+	})
+}

@@ -205,7 +205,8 @@ func (v *view) missing(offset uint64) error {
 
 // load reads what is stored of the channel besides chunks: its head and its tail.
 func (v *view) load() (h head, stored bool, err error) {
-	body, stored, err := findChannel(v.tx.Bucket(bucketChannels).Cursor(), v.prefix)
+	blocks := blockReader{cursor: v.tx.Bucket(bucketChannels).Cursor()}
+	body, stored, err := blocks.find(v.prefix)
 	if err != nil {
 		return h, false, err
 	}

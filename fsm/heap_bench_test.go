@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"encoding/binary"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -73,5 +74,25 @@ func BenchmarkChannelCost(b *testing.B) {
 		b.ReportMetric(float64(heapInUse()-empty)/channels, "dirty-B")
 		m.flushed()
 		b.ReportMetric(float64(heapInUse()-empty)/channels, "resident-B")
+	}
+}
+
+// BenchmarkIDCost says what a million message ids take in memory, with those that
+// have gone before them.
+func BenchmarkIDCost(b *testing.B) {
+	const ids = 1_000_000
+	for b.Loop() {
+		empty := heapInUse()
+		t := newIDTable()
+		for n := range uint64(3 * ids) {
+			var hash idHash
+			binary.LittleEndian.PutUint64(hash[:], n*0x9E3779B97F4A7C15)
+			t.add(seenID{hash, n, int64(n)})
+			if n >= ids {
+				t.expire(int64(n) - ids + idWindow)
+			}
+		}
+		b.ReportMetric(float64(heapInUse()-empty)/float64(len(t.queue)), "B/id")
+		runtime.KeepAlive(t)
 	}
 }

@@ -129,7 +129,6 @@ func (tc *testCluster) tryStart(name string, expect int, folder string) (*testNo
 		Logger:          testLogger().With("node", name),
 		LogSegmentBytes: 1 << 20,
 		ElectionTimeout: 300 * time.Millisecond,
-		LeaderLease:     150 * time.Millisecond,
 	}
 	for _, other := range tc.nodes {
 		if !other.stopped {

@@ -241,7 +241,9 @@ func (s *site) flip(step Step) func() {
 	return func() { s.release(i) }
 }
 
-// flipBit inverts a bit of a message in the newest file of a pattern.
+// flipBit inverts a bit of a message in the newest file of a pattern. Pages that
+// bbolt has freed hold copies: the bit is inverted in them, too, so that the one in
+// use is among them.
 func flipBit(pattern string, luck uint64) (where string, err error) {
 	paths, err := filepath.Glob(pattern)
 	if err != nil || len(paths) == 0 {
@@ -273,10 +275,18 @@ func flipBit(pattern string, luck uint64) (where string, err error) {
 	// Not among the last ones: a damaged final batch cannot be told from a torn
 	// write.
 	at := places[luck/2%uint64(len(places)*3/4+1)]
-	if _, err := f.WriteAt([]byte{raw[at] ^ 1}, int64(at)); err != nil {
-		return "", err
+	text := func(at int) []byte { return raw[at:min(at+16, len(raw))] }
+	copies := 0
+	for _, place := range places {
+		if !bytes.Equal(text(place), text(at)) {
+			continue
+		}
+		copies++
+		if _, err := f.WriteAt([]byte{raw[at] ^ 1}, int64(place)); err != nil {
+			return "", err
+		}
 	}
-	return fmt.Sprintf("%s at %d", path, at), f.Sync()
+	return fmt.Sprintf("%s at %d, %d copies", path, at, copies), f.Sync()
 }
 
 // cutPower cuts the power of nodes at one instant.

@@ -55,9 +55,3 @@ func look(pid int) (alive, traced bool) {
 	}
 	return true, !bytes.Contains(status, []byte("\nTracerPid:\t0\n"))
 }
-
-// traced reports whether a process is traced, or gone.
-func traced(pid int) bool {
-	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
-	return err != nil || !bytes.Contains(status, []byte("TracerPid:\t0\n"))
-}

@@ -26,12 +26,14 @@ const (
 // serve clients that are turned away or speak plain HTTP.
 const spareDescriptors = 512
 
-// Config says how a Server serves. Listener, Broker and Logger are required.
+// Config says how a Server serves. Listener, Broker, Fatal and Logger are required.
 type Config struct {
 	Listener net.Listener // bound already; the Server closes it
 	Broker   Broker
-	Logger   *slog.Logger
-	Version  string // shown in /metrics
+	// Fatal is told why nobody can be served any more, before Close. It may not return.
+	Fatal   func(error)
+	Logger  *slog.Logger
+	Version string // shown in /metrics
 
 	Console  http.Handler         // served at /console/; nil serves nothing there
 	Registry *prometheus.Registry // takes the metrics, and is what /metrics shows; nil for neither

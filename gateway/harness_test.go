@@ -64,6 +64,7 @@ func newHarness(t *testing.T, poller string, adjust ...func(*Config)) *harness {
 	cfg := Config{
 		Listener: listener,
 		Broker:   b,
+		Fatal:    func(err error) { t.Errorf("fatal: %v", err) },
 		Logger:   slog.New(slog.DiscardHandler),
 		Poller:   poller,
 		Loops:    2,

@@ -50,7 +50,6 @@ type Server struct {
 	closing     sync.Once
 	stopped     sync.Once
 	closed      error // from closing the listener
-	served      error // why the listener was given up before Close
 }
 
 // New starts a gateway that answers /healthz and /readyz and turns everything
@@ -102,8 +101,7 @@ func New(cfg Config) (*Server, error) {
 	s.running.Go(func() {
 		// A node that must not go on closes the listener first of all.
 		if err := s.http.Serve(requests); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
-			s.served = err
-			cfg.Logger.Error("serve clients", "error", err)
+			cfg.Fatal(fmt.Errorf("serve clients: %w", err))
 		}
 	})
 	return s, nil
@@ -231,7 +229,7 @@ func (s *Server) Close() error {
 		s.workers.close()
 		s.catchUps.close()
 	})
-	return errors.Join(s.closed, s.served)
+	return s.closed
 }
 
 // admitConnection counts a new connection in, unless there are too many.

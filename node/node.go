@@ -133,6 +133,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.gateway, err = gateway.New(gateway.Config{
 		Listener:       clients,
 		Broker:         n,
+		Fatal:          n.failStop,
 		TLS:            clientTLS,
 		Poller:         cfg.Poller,
 		Console:        http.StripPrefix("/console", console.Handler()),

@@ -312,7 +312,7 @@ func BenchmarkRetention(b *testing.B) {
 				shrunk()
 			}
 		})
-		live.Duration = 3 * time.Minute
+		live.Duration = 90 * time.Second
 		during := publish(b, ctx, live, c.Target())
 		stop()
 		shrunk()

@@ -63,6 +63,8 @@ func TestEveryNodeShowsTheSameOrder(t *testing.T) {
 		select {
 		case <-s.done:
 		case <-time.After(deadline):
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			t.Fatalf("node %d delivered %d of %d messages", i, len(s.data), messages)
 		}
 		for n := range messages {
@@ -157,11 +159,7 @@ func TestKeyWorksOnEveryNodeAtOnce(t *testing.T) {
 
 func TestRevokedKeyIsDeadEverywhereWithinASecond(t *testing.T) {
 	c := startCluster(t, 3)
-	project := defaultProject(t, c)
-	key, err := admin(c, 0).CreateKey(within(t, deadline), project.ID, "server", "leaked")
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := leak(t, c)
 	const perNode = 20
 	var victims, others []*client.Client
 	for i := range c.Len() {
@@ -183,10 +181,7 @@ func TestRevokedKeyIsDeadEverywhereWithinASecond(t *testing.T) {
 		}
 		return nil
 	})
-	revoked := time.Now()
-	if err := admin(c, 2).RevokeKey(within(t, deadline), key.ID); err != nil {
-		t.Fatal(err)
-	}
+	revoked := revoke(t, c, 2, key)
 	for i, v := range victims {
 		select {
 		case <-v.Done():

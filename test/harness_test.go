@@ -84,18 +84,18 @@ func (s spawned) readLog(t *testing.T, i int) string {
 
 // startCluster starts n nodes and waits until all are ready. They end with the
 // test; if it failed, their logs are printed.
-func startCluster(t *testing.T, n int, args ...string) spawned {
+func startCluster(t testing.TB, n int, args ...string) spawned {
 	t.Helper()
 	return startClusterIn(t, t.TempDir(), n, args...)
 }
 
 // startClusterIn starts a cluster whose nodes keep their data and logs in dir.
-func startClusterIn(t *testing.T, dir string, n int, args ...string) spawned {
+func startClusterIn(t testing.TB, dir string, n int, args ...string) spawned {
 	t.Helper()
 	return spawn(t, bench.SpawnOptions{Nodes: n, Binary: binary, Dir: dir, Args: args})
 }
 
-func spawn(t *testing.T, options bench.SpawnOptions) spawned {
+func spawn(t testing.TB, options bench.SpawnOptions) spawned {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()

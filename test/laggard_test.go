@@ -44,36 +44,19 @@ func weigh(t *testing.T, c site, node int, total int) {
 // peaks watches the memory of the nodes' processes that is theirs: pages of
 // mapped files, which the kernel takes back when it needs them, do not count.
 type peaks struct {
-	cluster spawned
-	stop    chan struct{}
-	once    sync.Once
-	stopped sync.WaitGroup
-	bytes   []int64 // by node; to be read after end
+	end   func()
+	bytes []int64 // by node; to be read after end
 }
 
 func watchMemory(t *testing.T, c spawned) *peaks {
-	p := &peaks{cluster: c, stop: make(chan struct{}), bytes: make([]int64, c.Len())}
-	p.stopped.Go(func() {
-		ticker := time.NewTicker(20 * time.Millisecond)
-		defer ticker.Stop()
-		for {
-			for i := range p.bytes {
-				p.bytes[i] = max(p.bytes[i], ownMemory(c.PID(i)))
-			}
-			select {
-			case <-ticker.C:
-			case <-p.stop:
-				return
-			}
+	p := &peaks{bytes: make([]int64, c.Len())}
+	p.end = sync.OnceFunc(sample(func() {
+		for i := range p.bytes {
+			p.bytes[i] = max(p.bytes[i], c.memory(i))
 		}
-	})
+	}))
 	t.Cleanup(p.end)
 	return p
-}
-
-func (p *peaks) end() {
-	p.once.Do(func() { close(p.stop) })
-	p.stopped.Wait()
 }
 
 // ownMemory returns the anonymous memory of a process that is resident, in

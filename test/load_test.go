@@ -134,10 +134,12 @@ func (l *load) watch() {
 	l.longest = 0
 }
 
+// pause returns the longest time without an acknowledgement since watch, also when it
+// has not ended.
 func (l *load) pause() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.longest
+	return max(l.longest, time.Since(l.last))
 }
 
 // end stops publishing and waits for every outcome.

@@ -1,7 +1,6 @@
 package test
 
 import (
-	"os"
 	"slices"
 	"syscall"
 	"testing"
@@ -91,7 +90,7 @@ func TestStoppedNodeHearsOfRevocationFirst(t *testing.T) {
 	c := startCluster(t, 3)
 	key := leak(t, c)
 	pause := 5 * time.Second
-	if os.Getenv("APTLYD_LONG") != "" {
+	if long() {
 		pause = 20 * time.Second // so long that the node closes everybody
 	}
 	asleep := (leader(t, c) + 1) % c.Len()
@@ -124,7 +123,7 @@ func TestStoppedNodeHearsOfRevocationFirst(t *testing.T) {
 			t.Fatal("a message is shown that was published after the end of the key")
 		}
 	}
-	if os.Getenv("APTLYD_LONG") == "" {
+	if !long() {
 		wantRevoked(t, woken)
 		others.wantAlive(t)
 	}

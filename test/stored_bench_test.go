@@ -17,23 +17,6 @@ import (
 	"github.com/aptlyd/aptlyd/client"
 )
 
-// startForBench starts a cluster that ends with the benchmark.
-func startForBench(b *testing.B, n int) spawned {
-	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), deadline)
-	defer cancel()
-	c, err := bench.Spawn(ctx, bench.SpawnOptions{Nodes: n, Binary: binary, Dir: b.TempDir()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			b.Errorf("end the cluster: %v", err)
-		}
-	})
-	return spawned{c}
-}
-
 // publishing is a load that only publishes, as fast as 3,000 messages in flight allow.
 func publishing(channels, messages, size int) bench.Fanout {
 	return bench.Fanout{
@@ -136,7 +119,7 @@ func BenchmarkHotAndCold(b *testing.B) {
 		channels int
 	}{{"hot", 1}, {"cold", messages}}
 	for b.Loop() {
-		c := startForBench(b, 3)
+		c := startCluster(b, 3)
 		rate, cpu := make([][]float64, len(kinds)), make([][]float64, len(kinds))
 		for turn := range 1 + turns {
 			for i, kind := range kinds {
@@ -165,7 +148,7 @@ func BenchmarkHotAndCold(b *testing.B) {
 func BenchmarkAllocations(b *testing.B) {
 	const channels, messages = 12, 300_000
 	for b.Loop() {
-		c := startForBench(b, 3)
+		c := startCluster(b, 3)
 		publish(b, b.Context(), publishing(channels, messages, 128), c.Target())
 		status, err := admin(c, 0).Status(b.Context())
 		if err != nil {
@@ -225,7 +208,7 @@ func median(of []float64) float64 {
 func BenchmarkMillionChannels(b *testing.B) {
 	const channels = 1_000_000
 	for b.Loop() {
-		c := startForBench(b, 3)
+		c := startCluster(b, 3)
 		b.ReportMetric(float64(most(c, c.memory))/mebibyte, "empty-MiB")
 		peak := int64(0)
 		stop := sample(func() { peak = max(peak, most(c, c.memory)) })
@@ -270,7 +253,7 @@ func BenchmarkMillionChannels(b *testing.B) {
 func BenchmarkRetention(b *testing.B) {
 	const channels, messages, size = 1000, 2 << 17, 8 << 10
 	for b.Loop() {
-		c := startForBench(b, 3)
+		c := startCluster(b, 3)
 		project, err := admin(c, 0).CreateProject(b.Context(), client.ProjectSpec{Name: "bulk"})
 		if err != nil {
 			b.Fatal(err)

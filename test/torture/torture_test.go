@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aptlyd/aptlyd/test/lab"
 )
 
 var (
@@ -17,7 +19,7 @@ var (
 	duration = flag.Duration("duration", 12*time.Second, "how long a seed's faults last")
 	nodes    = flag.Int("nodes", 3, "nodes of the cluster")
 	judge    = flag.String("judge", "", "a history to judge again, instead of any torture")
-	keep     = flag.String("keep", "", "folder for the histories and logs of failed runs (default: a new one)")
+	keep     = flag.String("keep", os.TempDir(), "folder for the histories and logs of failed runs")
 )
 
 // aptlyd is the path of an aptlyd in which bugs can be planted, built by TestMain.
@@ -34,7 +36,14 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer os.RemoveAll(dir)
+		// Folders of runs that were killed or timed out lie in it too.
+		remove, err := lab.Afterwards(`rm -rf "$1"`, dir)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer func() { _ = remove() }() // what is left is in a folder for what may be left
+		os.Setenv("TMPDIR", dir)
 		aptlyd = filepath.Join(dir, "aptlyd")
 		build := exec.Command("go", "build", "-tags", "planted", "-o", aptlyd, "github.com/aptlyd/aptlyd/cmd/aptlyd")
 		build.Stderr = os.Stderr
@@ -119,9 +128,6 @@ func torture(t *testing.T, o Options) Report {
 func preserve(t *testing.T, o Options) string {
 	t.Helper()
 	to := filepath.Join(*keep, fmt.Sprintf("aptlyd-torture-seed-%d-nodes-%d%s", o.Seed, o.Nodes, o.Bug))
-	if *keep == "" {
-		to = filepath.Join(os.TempDir(), filepath.Base(to))
-	}
 	if err := os.MkdirAll(to, 0o700); err != nil {
 		t.Error(err)
 		return ""

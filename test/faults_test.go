@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -70,26 +69,15 @@ func TestStorageErrorStopsTheNodeAndNotTheCluster(t *testing.T) {
 }
 
 func TestFullDiskRefusesPublishesAndLosesNothing(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("CI must run this test, which needs root to mount a file system")
-		}
-		t.Skip("NOT TESTED: only root can mount a small file system")
-	}
+	lab.NeedDisks(t)
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=512m"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	disk := filepath.Join(dir, "n1")
+	lab.NewDisk(t, disk, diskBytes)
 	c := startClusterIn(t, dir, 1, "--disk-reserve", strconv.Itoa(64<<20))
 	mustPublish(t, c, 0, "c", 1)
 
-	ballast := filepath.Join(dir, "ballast")
-	if err := lab.Fill(dir, ballast, 32<<20); err != nil {
+	ballast := filepath.Join(disk, "ballast")
+	if err := lab.Fill(disk, ballast, 32<<20); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, deadline, func() error {

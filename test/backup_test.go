@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,11 +68,7 @@ func (l *load) checkRenumbered(c site, must map[string]acked) {
 func (l *load) ledger() map[string]acked {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	copied := make(map[string]acked, len(l.acked))
-	for id, a := range l.acked {
-		copied[id] = a
-	}
-	return copied
+	return maps.Clone(l.acked)
 }
 
 // checkResume subscribes with an offset of the old numbering, as a client that

@@ -40,14 +40,15 @@ type hub struct {
 type lie int
 
 const (
-	honest lie = iota
-	forget     // acknowledge and do not store
-	repeat     // deliver twice
-	skip       // leave an offset out, once
-	double     // store twice
-	hangUp     // store, and close every connection before the receipt
-	refuse     // with unavailable
-	forbid     // with forbidden
+	honest  lie = iota
+	forget      // acknowledge and do not store
+	repeat      // deliver twice
+	skip        // leave an offset out, once
+	double      // store twice
+	hangUp      // store, and close every connection before the receipt
+	refuse      // with unavailable
+	forbid      // with forbidden
+	swallow     // store, and never acknowledge
 )
 
 func startBroker(t *testing.T, lie func(b *broker, offset int) lie) []string {
@@ -168,7 +169,7 @@ func (b *broker) publish(socket net.Conn, channel, id string, message json.RawMe
 		}
 		return
 	}
-	times := map[lie]int{honest: 1, repeat: 2, skip: 0, double: 1}[what]
+	times := map[lie]int{honest: 1, repeat: 2, skip: 0, double: 1, swallow: 1}[what]
 	for s := range h.subscribers {
 		for range times {
 			h.deliver(s, channel, offset)
@@ -180,7 +181,9 @@ func (b *broker) publish(socket net.Conn, channel, id string, message json.RawMe
 			h.deliver(s, channel, offset+1)
 		}
 	}
-	send(socket, receipt, channel, id, offset)
+	if what != swallow {
+		send(socket, receipt, channel, id, offset)
+	}
 }
 
 func (h *hub) deliver(socket net.Conn, channel string, offset int) {

@@ -78,9 +78,10 @@ type FanoutReport struct {
 	PublishToDeliver     Latency `json:"publishToDeliver"`     // ms
 }
 
-// Broken reports whether a promise was broken.
+// Broken reports whether a promise was broken, or an acknowledgement did not come in
+// time.
 func (r FanoutReport) Broken() bool {
-	return r.Verdict.Broken() || r.Refused+r.Disconnected > 0
+	return r.Verdict.Broken() || len(r.Problems) > 0
 }
 
 // WriteTable writes the report for people.

@@ -82,6 +82,19 @@ func TestFanoutCatchesLies(t *testing.T) {
 	}
 }
 
+// An acknowledgement that never comes breaks no promise by itself, but nothing is shown.
+func TestFanoutMissesAnAcknowledgement(t *testing.T) {
+	f := testFanout()
+	f.Channels, f.Publishers, f.Subscribers, f.Messages, f.Settle = 1, 1, 0, 3, 300*time.Millisecond
+	r, err := f.Run(t.Context(), Target{Servers: startBroker(t, once(3, swallow)), Key: "sk_test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Broken() || r.Published != 3 || r.Acknowledged != 2 {
+		t.Errorf("report %+v", r)
+	}
+}
+
 func TestValidateNamesTheField(t *testing.T) {
 	idle := Idle{Clients: 1, Channels: 1, InFlight: 1, Rest: 1, Rounds: 1}
 	storm := Storm{Clients: 1, Channels: 1, InFlight: 1}

@@ -253,6 +253,9 @@ func (r *loadRun) run(ctx context.Context) (Report, error) {
 		verdict.Duplicated += faults.Repeated
 		verdict.OutOfOrder += faults.Skipped
 	}
+	if r.acknowledged.Load() == 0 {
+		problems = append(problems, "nothing was acknowledged")
+	}
 	if !settled {
 		problems = append(problems, fmt.Sprintf("not everything had arrived %v after the end", r.Settle))
 	}

@@ -159,7 +159,7 @@ func TestLoadWithoutQuorumLeavesUnsettled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Acknowledged != 0 || r.Failed+r.Unknown != r.Published || len(r.Problems) != 1 {
+	if r.Acknowledged != 0 || r.Failed+r.Unknown != r.Published || len(r.Problems) != 2 || !r.Broken() {
 		t.Errorf("report %+v", r)
 	}
 }

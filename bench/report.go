@@ -30,6 +30,11 @@ type Report struct {
 	PublishToDeliver     Latency `json:"publishToDeliver"`     // ms
 }
 
+// Broken reports whether a promise was broken, or nothing shows that it was kept.
+func (r Report) Broken() bool {
+	return r.Verdict.Broken() || len(r.Problems) > 0
+}
+
 // WriteTable writes the report for people.
 func (r Report) WriteTable(w io.Writer) error {
 	t := &table{w: w}

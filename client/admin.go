@@ -353,12 +353,17 @@ func request[T any](ctx context.Context, a *Admin, method, path string, query ur
 
 func (a *Admin) do(ctx context.Context, c call, result any) error {
 	c.path = "/admin/v1" + c.path
-	c.header = http.Header{"Authorization": {"Bearer " + a.Token}}
-	if a.UserAgent != "" {
-		c.header.Set("User-Agent", a.UserAgent)
-	}
+	c.header = a.header()
 	if err := do(ctx, a.HTTP, a.BaseURL, c, result); err != nil {
 		return fmt.Errorf("admin: %w", err)
 	}
 	return nil
+}
+
+func (a *Admin) header() http.Header {
+	header := http.Header{"Authorization": {"Bearer " + a.Token}}
+	if a.UserAgent != "" {
+		header.Set("User-Agent", a.UserAgent)
+	}
+	return header
 }

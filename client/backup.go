@@ -26,7 +26,7 @@ func (a *Admin) Backup(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("backup: make request: %w", err)
 	}
-	request.Header.Set("Authorization", "Bearer "+a.Token)
+	request.Header = a.header()
 	httpClient := a.HTTP
 	if httpClient == nil {
 		httpClient = http.DefaultClient

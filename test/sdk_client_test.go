@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"testing"
 	"time"
+
+	"github.com/aptlyd/aptlyd/test/lab"
 )
 
 // sdkEvent is something that happened to a client of the JavaScript SDK.
@@ -32,20 +34,12 @@ type sdkClient struct {
 	events chan sdkEvent
 }
 
-// needNode skips the test, loudly, where Node.js is missing. In CI it fails.
+// needNode skips the test where Node.js or the SDK is missing.
 func needNode(t *testing.T) {
 	t.Helper()
-	if _, err := exec.LookPath("node"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("CI must run the tests with the JavaScript SDK, but node is missing")
-		}
-		t.Skip("NOT TESTED: node is missing, so the JavaScript SDK cannot run")
-	}
+	lab.NeedTool(t, "node")
 	if _, err := os.Stat("sdk/node_modules"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("CI must run the tests with the JavaScript SDK, but it is not installed (make sdk)")
-		}
-		t.Skip("NOT TESTED: the JavaScript SDK is not installed (make sdk)")
+		lab.Need(t, "the JavaScript SDK (make sdk) is missing")
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/aptlyd/aptlyd/bench"
+	"github.com/aptlyd/aptlyd/test/lab"
 )
 
 const (
@@ -69,15 +70,6 @@ func raiseLoopback() error {
 	return nil
 }
 
-// need skips the test, loudly, where something is missing. In CI it fails.
-func need(t *testing.T, missing string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf("CI must test the console, but %s", missing)
-	}
-	t.Skipf("NOT TESTED: %s", missing)
-}
-
 // browserPath finds Chromium.
 func browserPath(t *testing.T) string {
 	t.Helper()
@@ -89,16 +81,14 @@ func browserPath(t *testing.T) string {
 			return path
 		}
 	}
-	need(t, "chromium is not installed")
+	lab.Need(t, "chromium is missing")
 	return ""
 }
 
 func TestConsole(t *testing.T) {
-	if _, err := exec.LookPath("node"); err != nil {
-		need(t, "node is not installed")
-	}
+	lab.NeedTool(t, "node")
 	if _, err := os.Stat("node_modules"); err != nil {
-		need(t, "what drives the browser is not installed (make sdk)")
+		lab.Need(t, "what drives the browser (make sdk) is missing")
 	}
 	chromium := browserPath(t)
 	binary := filepath.Join(t.TempDir(), "aptlyd")

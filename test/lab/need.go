@@ -58,26 +58,27 @@ func noTool(names ...string) string {
 	return ""
 }
 
-// NeedDisks skips the test, loudly, where file systems cannot be mounted over
-// files. Where a program is missing in CI it fails, as all of these do.
+// NeedDisks skips the test where file systems cannot be mounted over files.
 func NeedDisks(t testing.TB) {
 	t.Helper()
-	need(t, NoDisks())
+	Need(t, NoDisks())
 }
 
 // NeedNetworks skips the test where networks cannot be made.
 func NeedNetworks(t testing.TB) {
 	t.Helper()
-	need(t, NoNetworks())
+	Need(t, NoNetworks())
 }
 
 // NeedTool skips the test where a program is missing.
 func NeedTool(t testing.TB, name string) {
 	t.Helper()
-	need(t, noTool(name))
+	Need(t, noTool(name))
 }
 
-func need(t testing.TB, missing string) {
+// Need skips the test, loudly, and says why: what is missing, empty for nothing. Where
+// something "is missing" in CI, rather than a right to do it, the test fails.
+func Need(t testing.TB, missing string) {
 	t.Helper()
 	switch {
 	case missing == "":

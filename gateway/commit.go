@@ -17,6 +17,21 @@ type commit struct {
 	owned bool // messages is not shared with others
 }
 
+// What a commit and each of its messages take besides names and payloads, about.
+const (
+	commitOverhead  = 80
+	messageOverhead = 40
+)
+
+// bytes is about how much memory the commit takes.
+func (c *commit) bytes() int {
+	size := commitOverhead + len(c.messages)*messageOverhead
+	for i := range c.messages {
+		size += len(c.messages[i].Data)
+	}
+	return size
+}
+
 // absorb joins next, of the same channel, to c. It reports false when the two
 // are not of one kind or leave out an offset.
 func (c *commit) absorb(next *commit) bool {

@@ -68,7 +68,7 @@ type Limits struct {
 	MaxPublishes    int
 	MaxPublishBytes int
 	SendBufferBytes int // kernel's send buffer of a connection; default 64 KiB
-	// CommitBacklogBytes is how much payload may wait for one event loop. Beyond
+	// CommitBacklogBytes is how much memory may wait for one event loop. Beyond
 	// it a loop is only told how far channels reach, and reads the log. Default 16 MiB.
 	CommitBacklogBytes int
 	FailedAuthBurst    int // failed authentications per address and per key; default 50

@@ -46,6 +46,12 @@ const (
 	closeDisconnected = closeCode(4009)          // by an operator
 )
 
+// closeCodes are all that this server closes with of its own accord.
+var closeCodes = []closeCode{
+	closeFinal, closeGoingAway, closePolicy, closeRestart, closeTryLater, closeSlowConsumer, closeDisconnected,
+	ws.StatusProtocolError, ws.StatusUnsupportedData, ws.StatusInvalidFramePayloadData, ws.StatusMessageTooBig,
+}
+
 // conn is one client connection. All of it belongs to its loop.
 type conn struct {
 	loop      *loop

@@ -235,10 +235,14 @@ func (l *loop) trim() {
 	l.poller.trim()
 }
 
+// closeAll closes everybody but those who were refused for good: they are shown
+// nothing, and must not be asked back.
 func (l *loop) closeAll(code closeCode, reason string) {
 	for _, c := range l.conns {
-		c.close(code, reason)
-		c.hasten()
+		if c.state != stateRefused {
+			c.close(code, reason)
+			c.hasten()
+		}
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // one back); commits are bounded here.
 type mailbox struct {
 	wake  chan struct{} // holds one token while there may be mail
-	limit int           // payload bytes of commits that may wait
+	limit int           // bytes of commits that may wait
 
 	mu      sync.Mutex
 	closed  bool
@@ -55,10 +55,7 @@ func (m *mailbox) postCommits(batch []commit) (dropped int) {
 		return 0
 	}
 	for _, c := range batch {
-		size := 0
-		for _, msg := range c.messages {
-			size += len(msg.Data)
-		}
+		size := c.bytes()
 		if m.bytes+size > m.limit && m.bytes > 0 {
 			dropped++
 			if !c.transient {
@@ -93,13 +90,13 @@ func (m *mailbox) takeCommits(buf []commit, maxBytes int) (commits []commit, rai
 		for _, msg := range m.commits[n].messages {
 			size += len(msg.Data)
 		}
+		m.bytes -= m.commits[n].bytes()
 		n++
 	}
 	commits = append(buf[:0], m.commits[:n]...)
 	rest := copy(m.commits, m.commits[n:])
 	clear(m.commits[rest:])
 	m.commits = m.commits[:rest]
-	m.bytes -= size
 	if rest == 0 && len(m.raised) > 0 {
 		raised = m.raised
 		m.raised = make(map[fsm.ChannelKey]uint64)

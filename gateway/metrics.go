@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -66,8 +67,14 @@ func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 
 func (m *metrics) refused(code Code, via string) { m.refusals.WithLabelValues(string(code), via).Inc() }
 
+// closed counts a close. A client may make its code up; thousands of them would
+// each be a series.
 func (m *metrics) closed(code closeCode) {
-	m.closes.WithLabelValues(strconv.Itoa(int(code))).Inc()
+	label := "other"
+	if slices.Contains(closeCodes, code) {
+		label = strconv.Itoa(int(code))
+	}
+	m.closes.WithLabelValues(label).Inc()
 }
 
 func (m *metrics) handshakeRefused(status int) {

@@ -107,37 +107,44 @@ func (c *conn) account(n int) {
 	c.loop.server.metrics.sent.Add(float64(n))
 	n -= cut(&o.partial, n)
 	n -= cut(&o.urgent, n)
-	delivered := 0
-	for i := range o.runs {
-		d := &o.runs[i]
+	delivered, unwritten, at := 0, 0, 0 // at is the first frame of that run that was not begun
+	for ; unwritten < len(o.runs); unwritten++ {
+		d := &o.runs[unwritten]
 		size := len(d.bytes())
-		if n >= size {
-			n -= size
-			delivered += len(d.frames.ends) - d.skip
-			continue
-		}
-		if n > 0 {
-			// The frame that was begun must be finished before anything else.
-			base, at := len(d.frames.bytes)-size, d.skip
-			for d.frames.ends[at] <= base+n {
-				at++
-			}
-			if base+n > startOf(d.frames, at) {
-				o.partial = append([]byte(nil), d.frames.bytes[base+n:d.frames.ends[at]]...)
-				at++
-			}
+		if n < size {
+			at = c.finishLater(d, n)
 			delivered += at - d.skip
-			n = 0
-			d.sub.rewind(d, at)
-			continue
+			break
 		}
-		d.sub.rewind(d, d.skip)
+		n -= size
+		delivered += len(d.frames.ends) - d.skip
+	}
+	// The last first: each goes back in front of what came after it.
+	for i := len(o.runs) - 1; i > unwritten; i-- {
+		o.runs[i].sub.rewind(&o.runs[i], o.runs[i].skip)
+	}
+	if unwritten < len(o.runs) {
+		o.runs[unwritten].sub.rewind(&o.runs[unwritten], at)
 	}
 	clear(o.runs)
 	if o.runs = o.runs[:0]; cap(o.runs) > 4 {
 		o.runs = nil
 	}
 	c.loop.server.metrics.delivered.Add(float64(delivered))
+}
+
+// finishLater keeps the rest of the frame in which the n written bytes of d end: it
+// must be finished before anything else. It returns the first frame not begun.
+func (c *conn) finishLater(d *delivery, n int) (at int) {
+	written := len(d.frames.bytes) - len(d.bytes()) + n
+	for at = d.skip; d.frames.ends[at] <= written; {
+		at++
+	}
+	if written > startOf(d.frames, at) {
+		c.out.partial = append([]byte(nil), d.frames.bytes[written:d.frames.ends[at]]...)
+		at++
+	}
+	return at
 }
 
 func startOf(frames frameRun, i int) int {

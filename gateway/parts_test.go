@@ -1,10 +1,15 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/gobwas/ws"
 
 	"github.com/aptlyd/aptlyd/fsm"
 )
@@ -136,7 +141,7 @@ func TestValidateNamesTheField(t *testing.T) {
 // A loop that is too far behind is told how far channels reach, and keeps the
 // messages it has room for.
 func TestMailboxBound(t *testing.T) {
-	m := newMailbox(100)
+	m := newMailbox(100 + 2*(commitOverhead+messageOverhead))
 	key := fsm.ChannelKey{Project: "p", Name: "c"}
 	commitOf := func(offset uint64, size int) commit {
 		return commit{channel: key, messages: []fsm.Message{{Offset: offset, Data: make([]byte, size)}}}
@@ -151,5 +156,87 @@ func TestMailboxBound(t *testing.T) {
 	commits, raised, more = m.takeCommits(nil, 1000)
 	if len(commits) != 1 || commits[0].messages[0].Offset != 3 || raised[key] != 2 || more || m.bytes != 0 {
 		t.Errorf("got %v, %v, %v, %d bytes left", commits, raised, more, m.bytes)
+	}
+}
+
+// What commits take besides their payloads counts, too.
+func TestMailboxBoundsSmallMessages(t *testing.T) {
+	m := newMailbox(10 << 10)
+	one := commit{transient: true, messages: []fsm.Message{{Data: []byte("1")}}}
+	if dropped := m.postCommits(slices.Repeat([]commit{one}, 1000)); dropped < 900 {
+		t.Errorf("only %d of 1000 commits were dropped", dropped)
+	}
+	if _, _, more := m.takeCommits(nil, 1000); more || m.bytes != 0 {
+		t.Errorf("%d bytes are left", m.bytes)
+	}
+}
+
+// A gap and the page behind it that were both not written are wanted again in
+// their order.
+func TestRewindKeepsOrder(t *testing.T) {
+	h := newHarness(t, defaultPoller)
+	h.server.ask(func(l *loop) func() {
+		c := &conn{loop: l}
+		sub := &subscription{conn: c, topic: &topic{loop: l}, queued: true, backfill: []span{{12, 30, true}}}
+		run := frameRun{bytes: []byte("ab"), ends: []int{1, 2}}
+		c.out.runs = []delivery{
+			{sub: &subscription{conn: c}, frames: run},
+			{sub: sub, frames: frameRun{[]byte("g"), []int{1}}, first: 5, after: 10, backfill: true},
+			{sub: sub, frames: run, first: 10, after: 12, backfill: true},
+		}
+		c.account(1)
+		return func() {
+			if !slices.Equal(sub.backfill, []span{{5, 30, true}}) {
+				t.Errorf("wanted again: %v", sub.backfill)
+			}
+		}
+	})
+}
+
+// A close code that a client makes up has no series of its own.
+func TestCloseCodesOfClientsAreOneSeries(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller)
+		for code := range 5 {
+			c := h.open(h.public)
+			if _, err := c.socket.Write(ws.MustCompileFrame(ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusCode(3000+code), ""))))); err != nil {
+				t.Fatal(err)
+			}
+			c.wantClose(closeCode(3000 + code))
+		}
+		eventually(t, func() string {
+			if n := h.metric("aptlyd_closes_total", "other"); n != 5 {
+				return fmt.Sprintf("%v closes are counted as others", n)
+			}
+			return ""
+		})
+	})
+}
+
+// A client that was refused for good is not told to come back when the node drains
+// or is cut off meanwhile.
+func TestRefusedForGoodStaysRefused(t *testing.T) {
+	for name, leave := range map[string]func(h *harness){
+		"drain": func(h *harness) {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := h.server.Drain(ctx); err != nil {
+				t.Error(err)
+			}
+		},
+		"stale": func(h *harness) { h.broker.set(func() { h.broker.staleness = CloseAfter + time.Second }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEachPoller(t, func(t *testing.T, poller string) {
+				h := newHarness(t, poller, func(c *Config) { c.CloseGrace = 500 * time.Millisecond })
+				c := h.dial("")
+				c.text(`{"type":"auth","apiKey":"pk_mistyped"}`)
+				c.wantError(CodeInvalidKey)
+				var leaving sync.WaitGroup
+				leaving.Go(func() { leave(h) })
+				c.wantClose(closeFinal)
+				leaving.Wait()
+			})
+		})
 	}
 }

@@ -188,13 +188,14 @@ func (s *Server) Drain(ctx context.Context) error {
 	return nil
 }
 
-// drain tells up to n clients that have not been told yet.
+// drain tells up to n clients that have not been told yet. One that was refused
+// for good is about to be closed, and must not be asked back.
 func (l *loop) drain(n int) {
 	for _, c := range l.conns {
 		if n == 0 {
 			return
 		}
-		if !c.draining && c.state < stateClosing {
+		if !c.draining && c.state < stateRefused {
 			c.drain()
 			n--
 		}

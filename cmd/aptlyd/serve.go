@@ -103,7 +103,7 @@ func addLimitFlags(f *pflag.FlagSet, cfg *node.Config) {
 	f.IntVar(&l.MaxPublishes, "max-publishes", l.MaxPublishes, "unanswered publishes of a connection; with more it is not read")
 	f.IntVar(&l.MaxPublishBytes, "max-publish-bytes", l.MaxPublishBytes, "payload of those")
 	f.IntVar(&l.SendBufferBytes, "send-buffer-bytes", l.SendBufferBytes, "kernel's send buffer of a connection")
-	f.IntVar(&l.CommitBacklogBytes, "commit-backlog-bytes", l.CommitBacklogBytes, "payload that may wait for an event loop; with more its subscribers read the log")
+	f.IntVar(&l.CommitBacklogBytes, "commit-backlog-bytes", l.CommitBacklogBytes, "memory of what may wait for an event loop; with more its subscribers read the log")
 	f.IntVar(&l.FailedAuthBurst, "failed-auth-burst", l.FailedAuthBurst, "failed authentications of an address or key at once")
 	f.IntVar(&l.FailedAuthRate, "failed-auth-rate", l.FailedAuthRate, "and so many more each second")
 	f.IntVar(&l.ConnectionPublish, "connection-publish-rate", l.ConnectionPublish, "messages a second of a connection without a server key; 0, here and below: no bound")

@@ -1,0 +1,89 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+)
+
+// Status is the cluster as the node that answered sees it.
+type Status struct {
+	Node    string   `json:"node"`
+	Version string   `json:"version"`
+	Leader  string   `json:"leader"` // node name; empty when there is none
+	Term    uint64   `json:"term"`
+	Cluster string   `json:"clusterId"`
+	Epoch   string   `json:"epoch"`
+	Members []Member `json:"members"`
+}
+
+// Member is a node of the cluster.
+type Member struct {
+	Name         string `json:"name"`
+	ID           string `json:"id"`
+	State        string `json:"state"`
+	Voter        bool   `json:"voter"`
+	Leader       bool   `json:"leader"`
+	PeerAddr     string `json:"peerAddr"`
+	GossipAddr   string `json:"gossipAddr"`
+	AppliedIndex uint64 `json:"appliedIndex"`
+	Connections  int    `json:"connections"`
+	StartedAt    int64  `json:"startedAt"` // Unix ms; 0 when not known, as the two below
+	DiskUsed     uint64 `json:"diskUsed"`  // bytes in its data folder
+	DiskFree     uint64 `json:"diskFree"`  // bytes left on its file system
+	Version      string `json:"version,omitempty"`
+	FeatureLevel uint32 `json:"featureLevel"` // the commands it knows; 0 when unknown
+	// ClockOffset is how far its clock is ahead of the leader's, ms; nil when not
+	// known.
+	ClockOffset *int64 `json:"clockOffsetMs"`
+}
+
+// Settings hold for the whole cluster.
+type Settings struct {
+	// MaxBytes caps the payload retained in all channels together: beyond it the
+	// oldest messages of the cluster go first. 0 means no cap.
+	MaxBytes int64 `json:"maxBytes"`
+}
+
+// SettingsChange changes those settings that are not nil.
+type SettingsChange struct {
+	MaxBytes *int64 `json:"maxBytes,omitempty"`
+}
+
+// Status returns the state of the cluster.
+func (a *Admin) Status(ctx context.Context) (Status, error) {
+	return request[Status](ctx, a, http.MethodGet, "/status", nil, nil)
+}
+
+// Settings returns the settings of the cluster.
+func (a *Admin) Settings(ctx context.Context) (Settings, error) {
+	return request[Settings](ctx, a, http.MethodGet, "/settings", nil, nil)
+}
+
+// UpdateSettings changes the settings of the cluster and returns what they are then.
+func (a *Admin) UpdateSettings(ctx context.Context, change SettingsChange) (Settings, error) {
+	return request[Settings](ctx, a, http.MethodPatch, "/settings", nil, change)
+}
+
+// Finding is what one check of one node found.
+type Finding struct {
+	Node  string `json:"node"`
+	Check string `json:"check"`
+	OK    bool   `json:"ok"`
+	Text  string `json:"text"` // a plain sentence
+}
+
+// Diagnose has every node look after itself and its way to the others.
+func (a *Admin) Diagnose(ctx context.Context) ([]Finding, error) {
+	type answer struct {
+		Findings []Finding `json:"findings"`
+	}
+	found, err := request[answer](ctx, a, http.MethodGet, "/diagnosis", nil, nil)
+	return found.Findings, err
+}
+
+// RemoveMember takes the node with this name or id out of the cluster, unless that
+// would cost the quorum.
+func (a *Admin) RemoveMember(ctx context.Context, name string) error {
+	return a.do(ctx, call{method: http.MethodDelete, path: "/members/" + url.PathEscape(name)}, nil)
+}

@@ -1,0 +1,39 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"net/url"
+)
+
+// Connection is a client that is connected to some node.
+type Connection struct {
+	ID       string   `json:"id"`
+	Node     string   `json:"node"`
+	Address  string   `json:"address"`
+	Origin   string   `json:"origin"`
+	KeyID    string   `json:"keyId"`
+	Since    int64    `json:"since"` // Unix ms
+	Channels []string `json:"channels"`
+	State    string   `json:"state"`  // "live" or "catching_up"
+	Behind   uint64   `json:"behind"` // messages
+}
+
+// Connections lists who uses a key, on all nodes.
+func (a *Admin) Connections(ctx context.Context, keyID string) iter.Seq2[Connection, error] {
+	path := "/keys/" + url.PathEscape(keyID) + "/connections"
+	return list(ctx, a, path, func(page *listPage) []Connection { return page.Connections })
+}
+
+// AllConnections lists who is connected, on all nodes: of a project or of a key, or
+// everybody where these are empty.
+func (a *Admin) AllConnections(ctx context.Context, project, keyID string) iter.Seq2[Connection, error] {
+	return listWhere(ctx, a, "/connections", url.Values{"project": {project}, "key": {keyID}},
+		func(page *listPage) []Connection { return page.Connections })
+}
+
+// Disconnect closes a connection. Its client may come back.
+func (a *Admin) Disconnect(ctx context.Context, id string) error {
+	return a.do(ctx, call{method: http.MethodDelete, path: "/connections/" + url.PathEscape(id)}, nil)
+}

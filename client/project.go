@@ -1,0 +1,87 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"net/url"
+)
+
+// Project owns keys and channels.
+type Project struct {
+	ID                 string   `json:"id"`
+	Name               string   `json:"name"`
+	AllowedOrigins     []string `json:"allowedOrigins"`
+	AllowNativeClients bool     `json:"allowNativeClients"`
+	Rules              []Rule   `json:"rules,omitempty"`
+	Access             Access   `json:"access"`
+	Quotas             Quotas   `json:"quotas"`
+	CreatedAt          int64    `json:"createdAt"` // Unix ms
+	Keys               []Key    `json:"keys,omitempty"`
+}
+
+// Access says what a bare public key of a project may do.
+type Access struct {
+	Subscribe []string       `json:"subscribe"` // patterns: names, or prefixes followed by "*"
+	Publish   []PublishGrant `json:"publish"`
+}
+
+// PublishGrant lets public keys publish to the channels that match Pattern.
+type PublishGrant struct {
+	Pattern string  `json:"pattern"`
+	Rate    float64 `json:"rate"`            // messages per second and connection
+	Burst   int     `json:"burst,omitempty"` // messages that may come at once; 0 leaves it to the node
+}
+
+// Quotas bound what a project uses of the whole cluster. 0 means no bound.
+type Quotas struct {
+	Connections int     `json:"connections"`
+	Channels    int     `json:"channels"`    // ever published to
+	PublishRate float64 `json:"publishRate"` // messages per second
+}
+
+// ProjectSpec describes a project to be created.
+type ProjectSpec struct {
+	Name               string   `json:"name"`
+	AllowedOrigins     []string `json:"allowedOrigins"`
+	AllowNativeClients bool     `json:"allowNativeClients"`
+}
+
+// ProjectChange changes those fields of a project that are not nil.
+type ProjectChange struct {
+	Name               *string   `json:"name,omitempty"`
+	AllowedOrigins     *[]string `json:"allowedOrigins,omitempty"`
+	AllowNativeClients *bool     `json:"allowNativeClients,omitempty"`
+	Rules              *[]Rule   `json:"rules,omitempty"`
+	Access             *Access   `json:"access,omitempty"`
+	Quotas             *Quotas   `json:"quotas,omitempty"`
+}
+
+// CreateProject makes a project with a public and a server key, whose texts are
+// in the answer.
+func (a *Admin) CreateProject(ctx context.Context, spec ProjectSpec) (Project, error) {
+	if spec.AllowedOrigins == nil {
+		spec.AllowedOrigins = []string{}
+	}
+	return request[Project](ctx, a, http.MethodPost, "/projects", nil, spec)
+}
+
+// Projects lists all projects.
+func (a *Admin) Projects(ctx context.Context) iter.Seq2[Project, error] {
+	return list(ctx, a, "/projects", func(page *listPage) []Project { return page.Projects })
+}
+
+// Project returns one project with its keys.
+func (a *Admin) Project(ctx context.Context, id string) (Project, error) {
+	return request[Project](ctx, a, http.MethodGet, "/projects/"+url.PathEscape(id), nil, nil)
+}
+
+// UpdateProject changes a project and returns it as it is then.
+func (a *Admin) UpdateProject(ctx context.Context, id string, change ProjectChange) (Project, error) {
+	return request[Project](ctx, a, http.MethodPatch, "/projects/"+url.PathEscape(id), nil, change)
+}
+
+// DeleteProject ends a project's keys and removes its channels.
+func (a *Admin) DeleteProject(ctx context.Context, id string) error {
+	return a.do(ctx, call{method: http.MethodDelete, path: "/projects/" + url.PathEscape(id)}, nil)
+}

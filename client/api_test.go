@@ -180,7 +180,7 @@ func TestAdmin(t *testing.T) {
 	if err := a.RevokeKey(ctx, "k3"); err != nil {
 		t.Errorf("revoke key: %v", err)
 	}
-	if h, err := a.Messages(ctx, "p1", "a/b", 1, 0); err != nil || len(h.Messages) != 1 {
+	if h, err := a.Messages(ctx, "p1", "a/b", 1, 0); err != nil || len(h.Messages) != 1 || h.Messages[0].Channel != "a/b" || !h.Messages[0].Replay {
 		t.Errorf("messages: %+v, %v", h, err)
 	}
 	for c, err := range a.Connections(ctx, "k2") {

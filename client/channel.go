@@ -47,5 +47,7 @@ func (a *Admin) Messages(ctx context.Context, project, channel string, after uin
 		values.Set("limit", strconv.Itoa(limit))
 	}
 	path := "/projects/" + url.PathEscape(project) + "/channels/" + url.PathEscape(channel) + "/messages"
-	return request[History](ctx, a, http.MethodGet, path, values, nil)
+	h, err := request[History](ctx, a, http.MethodGet, path, values, nil)
+	h.label(channel)
+	return h, err
 }

@@ -122,11 +122,16 @@ func (r *REST) History(ctx context.Context, channel string, after uint64, limit 
 	if err != nil {
 		return History{}, fmt.Errorf("read history of %q: %w", channel, err)
 	}
+	h.label(channel)
+	return h, nil
+}
+
+// label has each message say what goes without saying in an answer.
+func (h *History) label(channel string) {
 	for i := range h.Messages {
 		h.Messages[i].Channel = channel
 		h.Messages[i].Replay = true
 	}
-	return h, nil
 }
 
 func (r *REST) do(ctx context.Context, c call, result any) error {

@@ -203,18 +203,19 @@ func TestCloseSaysGoodbye(t *testing.T) {
 	if err := c.Connect(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	frames := make(chan ws.Frame, 1)
+	frames, answered := make(chan ws.Frame, 1), make(chan error, 1)
 	go func() {
 		f, err := ws.ReadFrame(conn.socket)
 		if err == nil {
 			frames <- ws.UnmaskFrame(f)
 			err = ws.WriteFrame(conn.socket, ws.NewCloseFrame(nil))
 		}
-		if err != nil {
-			t.Error(err)
-		}
+		answered <- err
 	}()
 	c.Close()
+	if err := receive(t, answered); err != nil {
+		t.Fatal(err)
+	}
 	f := receive(t, frames)
 	if code, _ := ws.ParseCloseFrameData(f.Payload); f.Header.OpCode != ws.OpClose || code != ws.StatusNormalClosure {
 		t.Errorf("got opcode %#x with code %d", f.Header.OpCode, code)

@@ -55,10 +55,11 @@ func raftConfig(cfg Config, id string, notify chan<- bool) *raft.Config {
 }
 
 // startRaft starts Raft; settleStart comes before it.
-func startRaft(cfg Config, id string, logs *logStore, snapshots *snapshotStore, a *applier, transport raft.Transport, notify chan<- bool) (*raft.Raft, error) {
+func startRaft(cfg Config, id string, logs *logStore, snapshots *snapshotStore, a *applier, transport *replication, notify chan<- bool) (*raft.Raft, error) {
 	node, err := raft.NewRaft(raftConfig(cfg, id, notify), a, logs, logs, snapshots, transport)
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
+	transport.serve(node)
 	return node, nil
 }

@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"io"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -12,47 +14,46 @@ import (
 // for which it leaves a peer alone, up to ten seconds, and nothing shortens it
 // when the peer is back. Here a call that failed ends only when the peer answers
 // a heartbeat, several of which Raft sends each second all the while, so that an
-// absence counts as one failure however long it is.
+// absence counts as one failure however long it is. Raft hears that it is to stop
+// replicating between calls only, so one also ends when that is the case.
 type replication struct {
 	*raft.NetworkTransport
-	// quiet is how long after the last heartbeat it is clear that Raft does not
-	// replicate to a peer any more.
-	quiet   time.Duration
-	stop    sync.Once
-	stopped chan struct{}
+	// interval is how often a call that failed looks whether it is still wanted.
+	interval time.Duration
+	stop     sync.Once
+	stopped  chan struct{}
+	node     atomic.Pointer[raft.Raft]
 
-	mu     sync.Mutex
-	pulses map[raft.ServerID]*pulse
-}
-
-// pulse is what the heartbeats say of one peer.
-type pulse struct {
-	answered chan struct{} // closed, and another one made, when one is answered
-	beating  int           // heartbeats on their way
-	last     time.Time     // when the last one ended
+	mu sync.Mutex
+	// answers has, by peer, what is closed with the next heartbeat that it answers.
+	answers map[raft.ServerID]chan struct{}
 }
 
 func newReplication(inner *raft.NetworkTransport, cfg Config) *replication {
 	return &replication{
 		NetworkTransport: inner,
-		quiet:            2 * cfg.ElectionTimeout,
+		interval:         2 * cfg.ElectionTimeout,
 		stopped:          make(chan struct{}),
-		pulses:           make(map[raft.ServerID]*pulse),
+		answers:          make(map[raft.ServerID]chan struct{}),
 	}
 }
+
+// serve says whose transport this is.
+func (t *replication) serve(node *raft.Raft) { t.node.Store(node) }
 
 // AppendEntries replicates to a peer, or is a heartbeat.
 func (t *replication) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
 	if args.PrevLogEntry == 0 && args.LeaderCommitIndex == 0 && len(args.Entries) == 0 {
-		t.beat(id, 1, false)
 		err := t.NetworkTransport.AppendEntries(id, target, args, resp)
-		t.beat(id, -1, err == nil)
+		if err == nil {
+			t.beat(id)
+		}
 		return err
 	}
 	answered := t.answered(id)
 	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
 	if err != nil {
-		t.await(id, answered)
+		t.await(id, args.Term, answered)
 	}
 	return err
 }
@@ -68,7 +69,7 @@ func (t *replication) InstallSnapshot(id raft.ServerID, target raft.ServerAddres
 	if state, ok := data.(io.Closer); ok {
 		_ = state.Close() // the failure to send it is what counts
 	}
-	t.await(id, answered)
+	t.await(id, args.Term, answered)
 	return err
 }
 
@@ -77,25 +78,13 @@ func (t *replication) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (
 	return nil, raft.ErrPipelineReplicationNotSupported
 }
 
-func (t *replication) pulse(id raft.ServerID) *pulse {
-	p := t.pulses[id]
-	if p == nil {
-		p = &pulse{answered: make(chan struct{})}
-		t.pulses[id] = p
-	}
-	return p
-}
-
-// beat notes that a heartbeat begins, or that it has ended.
-func (t *replication) beat(id raft.ServerID, change int, answered bool) {
+// beat notes that a peer has answered a heartbeat.
+func (t *replication) beat(id raft.ServerID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p := t.pulse(id)
-	p.beating += change
-	p.last = time.Now()
-	if answered {
-		close(p.answered)
-		p.answered = make(chan struct{})
+	if answered := t.answers[id]; answered != nil {
+		close(answered)
+		delete(t.answers, id)
 	}
 }
 
@@ -103,22 +92,31 @@ func (t *replication) beat(id raft.ServerID, change int, answered bool) {
 func (t *replication) answered(id raft.ServerID) <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.pulse(id).answered
+	if t.answers[id] == nil {
+		t.answers[id] = make(chan struct{})
+	}
+	return t.answers[id]
 }
 
-// replicates reports whether heartbeats are sent to a peer.
-func (t *replication) replicates(id raft.ServerID) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	p := t.pulse(id)
-	return p.beating > 0 || time.Since(p.last) < t.quiet
+// replicates reports whether this node leads in a term and the peer is a member.
+func (t *replication) replicates(id raft.ServerID, term uint64) bool {
+	node := t.node.Load()
+	if node == nil {
+		return true
+	}
+	if node.State() != raft.Leader || node.CurrentTerm() != term {
+		return false
+	}
+	members := node.GetConfiguration().Configuration().Servers
+	return slices.ContainsFunc(members, func(s raft.Server) bool { return s.ID == id })
 }
 
-// await returns when a peer has answered a heartbeat, or gets none any more.
-func (t *replication) await(id raft.ServerID, answered <-chan struct{}) {
-	ticker := time.NewTicker(t.quiet)
+// await returns when a peer has answered a heartbeat, or is not to be replicated
+// to any more.
+func (t *replication) await(id raft.ServerID, term uint64, answered <-chan struct{}) {
+	ticker := time.NewTicker(t.interval)
 	defer ticker.Stop()
-	for t.replicates(id) {
+	for t.replicates(id, term) {
 		select {
 		case <-answered:
 			return

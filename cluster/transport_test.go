@@ -2,11 +2,13 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // complaints counts what Raft logs of peers that it cannot reach.
@@ -56,4 +58,39 @@ func TestAbsenceIsOneFailure(t *testing.T) {
 	if err := back.WaitApplied(within(t), index); err != nil {
 		t.Error(err)
 	}
+}
+
+// Raft learns that it is to stop replicating to a peer only between calls, so a
+// call to one that is away must not wait for it when it is no member any more.
+func TestRemovedMemberThatIsAwayIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	heard := &complaints{Handler: slog.DiscardHandler}
+	tc := newTestCluster(t, 3, func(c *Config) { c.Logger = slog.New(heard) })
+	away := tc.follower()
+	away.stop(t)
+	heard.beats.Store(0)
+	eventually(t, func() error {
+		if r := tc.leader().Apply(within(t), []byte("meanwhile")); r.Err != nil {
+			return r.Err
+		}
+		if n := heard.beats.Load(); n < 5 {
+			return fmt.Errorf("%d heartbeats have failed", n)
+		}
+		return nil
+	})
+	if err := tc.leader().Remove(within(t), away.cfg.NodeName); err != nil {
+		t.Fatal(err)
+	}
+	// It is sent several each second, if any.
+	quiet := 4 * away.cfg.ElectionTimeout
+	beats, since := heard.beats.Load(), time.Now()
+	eventually(t, func() error {
+		if n := heard.beats.Load(); n != beats {
+			beats, since = n, time.Now()
+		}
+		if time.Since(since) < quiet {
+			return errors.New("the member that was removed is still sent heartbeats")
+		}
+		return nil
+	})
 }

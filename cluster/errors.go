@@ -35,6 +35,8 @@ var (
 	ErrQuorumAtRisk = errors.New("the cluster would lose its quorum")
 	// ErrRemoved: this node is not a member of its cluster any more.
 	ErrRemoved = errors.New("this node was removed from its cluster; empty its data folder to let it join as a new member")
+	// ErrGossipPort: Config.GossipAddr cannot be bound.
+	ErrGossipPort = errors.New("the port cannot be bound")
 	// ErrTooOld: the node that joins does not know commands that the members use.
 	ErrTooOld = errors.New("the version of this node is too old for its cluster")
 	// ErrConflict: a proposal does not fit what the peer sees; try again.

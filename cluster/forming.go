@@ -33,6 +33,8 @@ type proposal struct {
 
 const (
 	formInterval = 250 * time.Millisecond
+	// waitInterval is how often a node that belongs to no cluster says so.
+	waitInterval = 10 * time.Second
 	// lookTimeout is how long a node that is alone in its cluster waits for its first
 	// look for others.
 	lookTimeout = 2 * time.Second
@@ -54,6 +56,8 @@ type promise struct {
 // formOrJoin returns once this node belongs to a cluster, or with the reason why
 // it never will.
 func (c *Cluster) formOrJoin(ctx context.Context) error {
+	waiting := time.NewTicker(waitInterval)
+	defer waiting.Stop()
 	for alone := c.alone(); ; {
 		if c.identity.read().ClusterID != "" {
 			return nil
@@ -73,6 +77,9 @@ func (c *Cluster) formOrJoin(ctx context.Context) error {
 		select {
 		case <-c.gossip.changed:
 		case <-time.After(formInterval):
+		case <-waiting.C:
+			c.log.Warn("waiting for a cluster to join or for nodes to form one with; do they run, and with the same cluster secret?",
+				"join", c.cfg.Join, "found", len(c.gossip.all()), "expected", c.cfg.BootstrapExpect)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -99,7 +99,7 @@ func startGossip(cfg Config, id string, self rumour, proof *proof, cluster func(
 		return nil, fmt.Errorf("start gossip: resolve advertised host: %w", err)
 	}
 	if g.port, err = openGossipPort(cfg, host, port, proof, cluster); err != nil {
-		return nil, fmt.Errorf("start gossip: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrGossipPort, err)
 	}
 	port = g.port.GetAutoBindPort()
 	lan := memberlist.DefaultLANConfig()

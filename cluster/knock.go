@@ -8,7 +8,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"syscall"
 )
 
 // Before TLS a dialler proves that it knows the cluster secret. TLS alone would
@@ -68,6 +70,9 @@ func (p *proof) dial(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	}
 	secured := tls.Client(raw, p.tls)
 	if err := secured.HandshakeContext(ctx); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+			return nil, fmt.Errorf("shake hands: the other end hung up, as on a stranger; has it the same cluster secret? %w", err)
+		}
 		return nil, fmt.Errorf("shake hands: %w", err)
 	}
 	return secured, nil

@@ -12,19 +12,19 @@ import (
 
 // bridge gives a library of the hclog school a logger that writes to ours. What
 // such libraries tell below a warning is only of use to who debugs them.
-func bridge(logger *slog.Logger, component string) hclog.Logger {
+func bridge(logger *slog.Logger, library string) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{
-		Name:        component,
+		Name:        library,
 		Level:       hclog.Warn,
-		Output:      &lineWriter{logger: logger.With("component", component)},
+		Output:      &lineWriter{logger: logger.With("library", library)},
 		DisableTime: true,
 	})
 }
 
 // bridgeStandard gives memberlist a logger that writes to ours. Any datagram that
 // it cannot decrypt makes it log a line, so these are throttled.
-func bridgeStandard(logger *slog.Logger, component string) *log.Logger {
-	return log.New(&lineWriter{logger: logger.With("component", component), lines: &throttle{}}, "", 0)
+func bridgeStandard(logger *slog.Logger, library string) *log.Logger {
+	return log.New(&lineWriter{logger: logger.With("library", library), lines: &throttle{}}, "", 0)
 }
 
 // lineWriter turns lines such as "[WARN]  raft: heartbeat failed" into records.
@@ -33,9 +33,12 @@ type lineWriter struct {
 	lines  *throttle // of warnings; nil lets all through
 }
 
-// expectedWarning is what a follower's Raft says when a nudge overtakes the entry
-// it is about, which under load happens all the time and does no harm.
-var expectedWarning = []byte("failed to get previous log")
+// expectedWarnings are of what happens all the time and does no harm.
+var expectedWarnings = [...][]byte{
+	[]byte("failed to get previous log"),       // a nudge overtook the entry it is about
+	[]byte("no known peers"),                   // a node without a cluster
+	[]byte("use of closed network connection"), // a node that stops
+}
 
 func (w *lineWriter) Write(line []byte) (int, error) {
 	text := bytes.TrimSpace(line)
@@ -56,8 +59,10 @@ func (w *lineWriter) Write(line []byte) (int, error) {
 			break
 		}
 	}
-	if bytes.Contains(text, expectedWarning) {
-		level = slog.LevelDebug
+	for _, expected := range expectedWarnings {
+		if bytes.Contains(text, expected) {
+			level = slog.LevelDebug
+		}
 	}
 	var attributes []any
 	if w.lines != nil && level >= slog.LevelWarn {

@@ -119,7 +119,15 @@ func DefaultLimits() Limits {
 	}
 }
 
-// limit is one of the Limits, by name.
+// SettingError names a setting of the node that the gateway cannot work with.
+type SettingError struct {
+	Setting string // as on the command line, without dashes
+	Reason  string
+}
+
+func (e *SettingError) Error() string { return e.Setting + ": " + e.Reason }
+
+// limit is one of the Limits, by the name of its setting.
 type limit[T any] struct {
 	name string
 	at   *T
@@ -127,24 +135,24 @@ type limit[T any] struct {
 
 func (l *Limits) counts() []limit[int] {
 	return []limit[int]{
-		{"MaxMessageBytes", &l.MaxMessageBytes}, {"MaxBatchBytes", &l.MaxBatchBytes},
-		{"MaxHandshakeBytes", &l.MaxHandshakeBytes}, {"MaxChannels", &l.MaxChannels},
-		{"MaxDepth", &l.MaxDepth}, {"MaxConnections", &l.MaxConnections},
-		{"MaxHandshakes", &l.MaxHandshakes}, {"MaxAddressHandshakes", &l.MaxAddressHandshakes},
-		{"MaxPublishes", &l.MaxPublishes}, {"MaxPublishBytes", &l.MaxPublishBytes},
-		{"SendBufferBytes", &l.SendBufferBytes},
-		{"CommitBacklogBytes", &l.CommitBacklogBytes}, {"FailedAuthBurst", &l.FailedAuthBurst},
-		{"FailedAuthRate", &l.FailedAuthRate},
+		{"max-message-bytes", &l.MaxMessageBytes}, {"max-batch-bytes", &l.MaxBatchBytes},
+		{"max-handshake-bytes", &l.MaxHandshakeBytes}, {"max-channels", &l.MaxChannels},
+		{"max-json-depth", &l.MaxDepth}, {"max-connections", &l.MaxConnections},
+		{"max-handshakes", &l.MaxHandshakes}, {"max-address-handshakes", &l.MaxAddressHandshakes},
+		{"max-publishes", &l.MaxPublishes}, {"max-publish-bytes", &l.MaxPublishBytes},
+		{"send-buffer-bytes", &l.SendBufferBytes},
+		{"commit-backlog-bytes", &l.CommitBacklogBytes}, {"failed-auth-burst", &l.FailedAuthBurst},
+		{"failed-auth-rate", &l.FailedAuthRate},
 	}
 }
 
 func (l *Limits) times() []limit[time.Duration] {
 	return []limit[time.Duration]{
-		{"HandshakeTimeout", &l.HandshakeTimeout}, {"AuthTimeout", &l.AuthTimeout},
-		{"FrameTimeout", &l.FrameTimeout}, {"Heartbeat", &l.Heartbeat},
-		{"PingAfter", &l.PingAfter}, {"SilenceTimeout", &l.SilenceTimeout},
-		{"StallTimeout", &l.StallTimeout}, {"CloseGrace", &l.CloseGrace},
-		{"DrainSpread", &l.DrainSpread}, {"RequestTimeout", &l.RequestTimeout},
+		{"handshake-timeout", &l.HandshakeTimeout}, {"auth-timeout", &l.AuthTimeout},
+		{"frame-timeout", &l.FrameTimeout}, {"heartbeat", &l.Heartbeat},
+		{"ping-after", &l.PingAfter}, {"silence-timeout", &l.SilenceTimeout},
+		{"stall-timeout", &l.StallTimeout}, {"close-grace", &l.CloseGrace},
+		{"drain-spread", &l.DrainSpread}, {"request-timeout", &l.RequestTimeout},
 	}
 }
 
@@ -163,31 +171,31 @@ func setDefaults[T comparable](limits, defaults []limit[T]) {
 	}
 }
 
-// Validate returns an error that names the first limit that is wrong.
+// Validate returns a *SettingError that names the first limit that is wrong.
 func (l Limits) Validate() error {
 	for _, count := range l.counts() {
 		if *count.at < 0 {
-			return fmt.Errorf("%s is negative", count.name)
+			return &SettingError{count.name, "must not be negative"}
 		}
 	}
 	for _, span := range l.times() {
 		if *span.at < 0 {
-			return fmt.Errorf("%s is negative", span.name)
+			return &SettingError{span.name, "must not be negative"}
 		}
 	}
 	for _, count := range l.Rates.all() {
 		if *count.at < 0 {
-			return fmt.Errorf("%s is negative", count.name)
+			return &SettingError{count.name, "must not be negative"}
 		}
 	}
 	l.setDefaults()
 	switch {
 	case l.MaxMessageBytes > 1<<20:
-		return errors.New("MaxMessageBytes is over 1 MiB")
+		return &SettingError{"max-message-bytes", "must be at most 1048576 (1 MiB)"}
 	case l.MaxDepth > maxNesting:
-		return fmt.Errorf("MaxDepth is over %d", maxNesting)
+		return &SettingError{"max-json-depth", fmt.Sprintf("must be at most %d", maxNesting)}
 	case l.SilenceTimeout <= l.PingAfter:
-		return errors.New("SilenceTimeout is not longer than PingAfter")
+		return &SettingError{"silence-timeout", "must be longer than ping-after"}
 	}
 	return nil
 }
@@ -224,7 +232,7 @@ func (c Config) Validate() error {
 		return errors.New("gateway: Workers is negative")
 	}
 	if _, known := pollers[c.Poller]; !known {
-		return fmt.Errorf("gateway: Poller %q is not known here", c.Poller)
+		return &SettingError{"poller", fmt.Sprintf("%q is not known here", c.Poller)}
 	}
 	return nil
 }

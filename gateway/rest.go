@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -330,7 +331,7 @@ func queryNumber(query url.Values, name string, def, most uint64) (uint64, error
 	}
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil || n > most {
-		return 0, Refuse(CodeInvalidMessage, name+" is not a whole number in range")
+		return 0, Refuse(CodeInvalidMessage, fmt.Sprintf("%s is not a whole number up to %d", name, most))
 	}
 	return n, nil
 }

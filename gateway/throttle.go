@@ -26,9 +26,9 @@ type Rates struct {
 
 func (r *Rates) all() []limit[int] {
 	return []limit[int]{
-		{"ConnectionPublish", &r.ConnectionPublish}, {"ConnectionSubscribe", &r.ConnectionSubscribe},
-		{"KeyConnect", &r.KeyConnect}, {"KeyPublish", &r.KeyPublish}, {"KeySubscribe", &r.KeySubscribe},
-		{"AddressConnect", &r.AddressConnect}, {"AddressPublish", &r.AddressPublish}, {"AddressSubscribe", &r.AddressSubscribe},
+		{"connection-publish-rate", &r.ConnectionPublish}, {"connection-subscribe-rate", &r.ConnectionSubscribe},
+		{"key-connect-rate", &r.KeyConnect}, {"key-publish-rate", &r.KeyPublish}, {"key-subscribe-rate", &r.KeySubscribe},
+		{"address-connect-rate", &r.AddressConnect}, {"address-publish-rate", &r.AddressPublish}, {"address-subscribe-rate", &r.AddressSubscribe},
 	}
 }
 

@@ -166,10 +166,16 @@ func (c *Config) Validate() error {
 	case c.TLSKey != "" && c.TLSCert == "":
 		return &ConfigError{"tls-cert", "must be given with --tls-key"}
 	}
-	if err := c.Limits.Validate(); err != nil {
-		return fmt.Errorf("check limits: %w", err)
+	return asSetting(c.Limits.Validate())
+}
+
+// asSetting makes a *ConfigError of an error that names a setting of the gateway.
+func asSetting(err error) error {
+	var wrong *gateway.SettingError
+	if errors.As(err, &wrong) {
+		return &ConfigError{wrong.Setting, wrong.Reason}
 	}
-	return nil
+	return err
 }
 
 // guessable reports whether a cluster secret is surely none. Whoever has a copy of

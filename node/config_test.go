@@ -38,6 +38,11 @@ func TestValidateNamesTheSetting(t *testing.T) {
 		{"admin-token", func(c *Config) { c.AdminToken = "guess" }},
 		{"tls-key", func(c *Config) { c.TLSCert = "cert.pem" }},
 		{"tls-cert", func(c *Config) { c.TLSKey = "key.pem" }},
+		{"max-message-bytes", func(c *Config) { c.Limits.MaxMessageBytes = 2 << 20 }},
+		{"max-json-depth", func(c *Config) { c.Limits.MaxDepth = 1 << 20 }},
+		{"silence-timeout", func(c *Config) { c.Limits.SilenceTimeout = c.Limits.PingAfter }},
+		{"heartbeat", func(c *Config) { c.Limits.Heartbeat = -1 }},
+		{"key-publish-rate", func(c *Config) { c.Limits.KeyPublish = -1 }},
 	} {
 		cfg := DefaultConfig()
 		c.change(&cfg)

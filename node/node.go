@@ -144,7 +144,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		Logger:         n.log.With("component", "gateway"),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("build gateway: %w", err)
+		return nil, fmt.Errorf("build gateway: %w", asSetting(err))
 	}
 	n.built.push("gateway", n.gateway.Close)
 	n.announcer = newAnnouncer(n.gateway.Attends, n.gateway.Attended, n.transient, n.announce)
@@ -189,6 +189,9 @@ func Start(cfg Config) (_ *Node, err error) {
 		Extra:           n.vitals,
 		Logger:          n.log.With("component", "cluster"),
 	}, n.state)
+	if errors.Is(err, cluster.ErrGossipPort) {
+		return nil, &ConfigError{"gossip-listen", err.Error()}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open cluster: %w", err)
 	}

@@ -10,7 +10,7 @@ import (
 
 func newAudit() *cobra.Command {
 	var r remote
-	var limit int
+	var limit uint
 	cmd := &cobra.Command{
 		Use:   "audit",
 		Short: "List who changed what, newest first",
@@ -31,14 +31,14 @@ func newAudit() *cobra.Command {
 		}),
 	}
 	r.addAdminFlags(cmd)
-	cmd.Flags().IntVar(&limit, "limit", 50, "how many; 0 for all there are")
+	cmd.Flags().UintVar(&limit, "limit", 50, "how many; 0 for all there are")
 	return cmd
 }
 
 func newRefusals() *cobra.Command {
 	var r remote
 	var filter client.RefusalFilter
-	var limit int
+	var limit uint
 	cmd := &cobra.Command{
 		Use:   "refusals",
 		Short: "List what the nodes refused lately and which rule it was, newest first",
@@ -68,7 +68,7 @@ func newRefusals() *cobra.Command {
 	cmd.Flags().StringVar(&filter.Project, "project", "", "only of this project (id or name)")
 	cmd.Flags().StringVar(&filter.KeyID, "key-id", "", "only of this key")
 	cmd.Flags().StringVar(&filter.Code, "code", "", "only with this code, such as origin_not_allowed")
-	cmd.Flags().IntVar(&limit, "limit", 50, "how many; 0 for all there are")
+	cmd.Flags().UintVar(&limit, "limit", 50, "how many; 0 for all there are")
 	return cmd
 }
 

@@ -14,7 +14,7 @@ func newChannel() *cobra.Command {
 
 func newChannelList() *cobra.Command {
 	var r remote
-	var limit int
+	var limit uint
 	var filter client.ChannelFilter
 	cmd := &cobra.Command{
 		Use:   "list PROJECT",
@@ -38,7 +38,7 @@ func newChannelList() *cobra.Command {
 		}),
 	}
 	r.addAdminFlags(cmd)
-	cmd.Flags().IntVar(&limit, "limit", 0, "how many; 0 for all there are")
+	cmd.Flags().UintVar(&limit, "limit", 0, "how many; 0 for all there are")
 	cmd.Flags().StringVar(&filter.Prefix, "prefix", "", "only channels whose names begin so")
 	cmd.Flags().BoolVar(&filter.Active, "active", false, "only channels that have subscribers")
 	return cmd

@@ -15,7 +15,7 @@ func newConnection() *cobra.Command {
 func newConnectionList() *cobra.Command {
 	var r remote
 	var projectName, keyID string
-	var limit int
+	var limit uint
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List who is connected, on all nodes",
@@ -45,7 +45,7 @@ func newConnectionList() *cobra.Command {
 	r.addAdminFlags(cmd)
 	cmd.Flags().StringVar(&projectName, "project", "", "only of this project (id or name)")
 	cmd.Flags().StringVar(&keyID, "key-id", "", "only with this key")
-	cmd.Flags().IntVar(&limit, "limit", 0, "how many; 0 for all there are")
+	cmd.Flags().UintVar(&limit, "limit", 0, "how many; 0 for all there are")
 	return cmd
 }
 

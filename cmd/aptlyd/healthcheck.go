@@ -25,6 +25,9 @@ func newHealthcheck() *cobra.Command {
 			if err := fillFlags(cmd.Flags(), ""); err != nil {
 				return err
 			}
+			if err := checkServer(r.server); err != nil {
+				return err
+			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), healthTimeout)
 			defer cancel()
 			if err := ready(ctx, r.server); err != nil {

@@ -71,7 +71,7 @@ func newRoot() *cobra.Command {
 			return misuse{errors.New("name a command")}
 		},
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{sayFlagError(err)} })
 	root.AddCommand(
 		newServe(),
 		newProject(),
@@ -93,6 +93,12 @@ func newRoot() *cobra.Command {
 		newDoctor(),
 		newVersion(),
 	)
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" {
+			cmd.RunE = needsCommand
+		}
+	}
 	markArgErrors(root)
 	return root
 }
@@ -105,7 +111,11 @@ func markArgErrors(cmd *cobra.Command) {
 		check = cobra.NoArgs
 	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
+		err := check(cmd, args)
+		if err != nil && !cmd.HasSubCommands() {
+			err = fmt.Errorf("wrong number of arguments; usage: %s", cmd.UseLine())
+		}
+		if err != nil {
 			return misuse{err}
 		}
 		return nil
@@ -117,17 +127,17 @@ func markArgErrors(cmd *cobra.Command) {
 
 // group makes a command that only holds others.
 func group(use, short string, subs ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   use,
-		Short: short,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			names := make([]string, 0, len(subs))
-			for _, s := range subs {
-				names = append(names, s.Name())
-			}
-			return misuse{fmt.Errorf("%s needs one of: %s", cmd.Name(), strings.Join(names, ", "))}
-		},
-	}
+	cmd := &cobra.Command{Use: use, Short: short, RunE: needsCommand}
 	cmd.AddCommand(subs...)
 	return cmd
+}
+
+// needsCommand refuses a group that is named without one of its commands.
+func needsCommand(cmd *cobra.Command, _ []string) error {
+	subs := cmd.Commands()
+	names := make([]string, 0, len(subs))
+	for _, s := range subs {
+		names = append(names, s.Name())
+	}
+	return misuse{fmt.Errorf("%s needs one of: %s", cmd.Name(), strings.Join(names, ", "))}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,6 +13,11 @@ func TestExitCodes(t *testing.T) {
 	if err := os.Mkdir(open, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
 	for _, c := range []struct {
 		name string
 		args []string
@@ -25,6 +31,12 @@ func TestExitCodes(t *testing.T) {
 		{"unknown command", []string{"frobnicate"}, exitMisuse},
 		{"unknown flag", []string{"serve", "--frobnicate"}, exitMisuse},
 		{"bad flag value", []string{"serve", "--bootstrap-expect", "x"}, exitMisuse},
+		{"limit too large", []string{"serve", "--max-message-bytes", "2000000"}, exitMisuse},
+		{"poller of nowhere", []string{"serve", "--poller", "dowsing", "--data-dir", filepath.Join(t.TempDir(), "d"), "--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0"}, exitMisuse},
+		{"gossip port taken", []string{"serve", "--data-dir", filepath.Join(t.TempDir(), "d"), "--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--gossip-listen", taken.Addr().String()}, exitMisuse},
+		{"completion of no shell", []string{"completion", "frobnicate"}, exitMisuse},
+		{"server without a scheme", []string{"healthcheck", "--server", "localhost:8080"}, exitMisuse},
+		{"less than none", []string{"audit", "--limit", "-1"}, exitMisuse},
 		{"group without command", []string{"project"}, exitMisuse},
 		{"unknown command in a group", []string{"key", "frobnicate"}, exitMisuse},
 		{"argument missing", []string{"publish", "news"}, exitMisuse},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/url"
 	"text/tabwriter"
 	"time"
 
@@ -63,12 +64,24 @@ func (r *remote) admin(cmd *cobra.Command) (*client.Admin, error) {
 	if err := fillFlags(cmd.Flags(), ""); err != nil {
 		return nil, err
 	}
+	if err := checkServer(r.server); err != nil {
+		return nil, err
+	}
 	if r.adminToken == "" {
 		return nil, misuse{errors.New("--admin-token (or APTLYD_ADMIN_TOKEN) is needed")}
 	}
 	return &client.Admin{
 		BaseURL: r.server, Token: r.adminToken, UserAgent: "aptlyd-cli/" + node.Version,
 	}, nil
+}
+
+// checkServer refuses what is no address of a node's HTTP port.
+func checkServer(server string) error {
+	u, err := url.Parse(server)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return misuse{fmt.Errorf("--server: %q is not of the form http://host:port or https://host:port", server)}
+	}
+	return nil
 }
 
 // connect returns a connected client.
@@ -91,13 +104,13 @@ func (r *remote) connect(ctx context.Context, cmd *cobra.Command) (*client.Clien
 }
 
 // collect returns the elements of a list, at most limit of them unless that is 0.
-func collect[T any](list iter.Seq2[T, error], limit int) ([]T, error) {
+func collect[T any](list iter.Seq2[T, error], limit uint) ([]T, error) {
 	all := []T{}
 	for item, err := range list {
 		if err != nil {
 			return nil, err
 		}
-		if all = append(all, item); len(all) == limit {
+		if all = append(all, item); uint(len(all)) == limit {
 			break
 		}
 	}

@@ -54,7 +54,7 @@ over the file.`,
 			for _, text := range proxies {
 				prefix, err := netip.ParsePrefix(text)
 				if err != nil {
-					return misuse{fmt.Errorf("trusted-proxies: %w", err)}
+					return misuse{fmt.Errorf("trusted-proxies: %q is no CIDR, such as 10.0.0.0/8", text)}
 				}
 				cfg.TrustedProxies = append(cfg.TrustedProxies, prefix)
 			}
@@ -70,7 +70,7 @@ over the file.`,
 	f.StringVar(&cfg.PeerListen, "peer-listen", cfg.PeerListen, "Raft and forwarding between nodes; loopback only without --cluster-secret")
 	f.StringVar(&cfg.GossipListen, "gossip-listen", cfg.GossipListen, "membership gossip, TCP and UDP; loopback only without --cluster-secret")
 	f.StringVar(&cfg.Advertise, "advertise", cfg.Advertise, "host at which the other nodes reach this one (default: first private address)")
-	f.StringSliceVar(&cfg.Join, "join", cfg.Join, "gossip addresses of any nodes; may name the node itself")
+	f.StringSliceVar(&cfg.Join, "join", cfg.Join, "gossip addresses of any nodes, separated by commas; may name the node itself")
 	f.IntVar(&cfg.BootstrapExpect, "bootstrap-expect", cfg.BootstrapExpect, "how many nodes form the cluster the first time; ignored ever after")
 	f.Var(secretList{&cfg.ClusterSecrets}, "cluster-secret", "shared secret of the nodes (openssl rand -hex 32); of several, separated by commas, the first is used and all are accepted")
 	f.BoolVar(&cfg.NewKeyring, "new-keyring", cfg.NewKeyring, "where the cluster secret that sealed the signing secrets is lost: start without them")
@@ -79,7 +79,7 @@ over the file.`,
 	f.StringVar(&cfg.BootstrapServerKey, "bootstrap-server-key", cfg.BootstrapServerKey, `preset server key of project "default"`)
 	f.StringVar(&cfg.TLSCert, "tls-cert", cfg.TLSCert, "PEM file of the certificate to serve clients with, with its chain; read again when it changes")
 	f.StringVar(&cfg.TLSKey, "tls-key", cfg.TLSKey, "PEM file of its key")
-	f.StringSliceVar(&proxies, "trusted-proxies", nil, "CIDRs whose X-Forwarded-For says the client's address")
+	f.StringSliceVar(&proxies, "trusted-proxies", nil, "CIDRs, separated by commas, whose X-Forwarded-For says the client's address")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	f.DurationVar(&cfg.PublishTimeout, "publish-timeout", cfg.PublishTimeout, "an unanswered publish is given up after it")
 	f.Uint64Var(&cfg.DiskReserve, "disk-reserve", cfg.DiskReserve, "bytes; with less free space publishes are refused")

@@ -32,11 +32,11 @@ func fillFlags(flags *pflag.FlagSet, path string) error {
 		}
 		if value, ok := os.LookupEnv(envName(f.Name)); ok {
 			if err := flags.Set(f.Name, value); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", envName(f.Name), err))
+				errs = append(errs, fmt.Errorf("%s: %w", envName(f.Name), sayFlagError(err)))
 			}
 		} else if value, ok := fromFile[f.Name]; ok {
 			if err := flags.Set(f.Name, value); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %s: %w", path, f.Name, err))
+				errs = append(errs, fmt.Errorf("--config %s: %w", path, sayFlagError(err)))
 			}
 		}
 	})
@@ -83,4 +83,25 @@ func readSettings(flags *pflag.FlagSet, path string) (map[string]string, error) 
 		}
 	}
 	return settings, nil
+}
+
+// sayFlagError says in the operator's words what is wrong with a flag's value.
+func sayFlagError(err error) error {
+	var wrong *pflag.InvalidValueError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	flag := wrong.GetFlag()
+	expected := map[string]string{
+		"bool":     "neither true nor false",
+		"duration": `no time with its unit, such as "10s"`,
+		"int":      "not a whole number",
+		"int64":    "not a whole number",
+		"uint":     "not a whole number from 0",
+		"uint64":   "not a whole number from 0",
+	}[flag.Value.Type()]
+	if expected == "" {
+		return fmt.Errorf("--%s: %w", flag.Name, wrong.Unwrap())
+	}
+	return fmt.Errorf("--%s: %q is %s", flag.Name, wrong.GetValue(), expected)
 }

@@ -78,6 +78,9 @@ func TestBadSettingsNameThemselves(t *testing.T) {
 		flags, _, _ := newTestFlags()
 		err := fillFlags(flags, writeFile(t, text))
 		var wrong misuse
+		if err != nil && strings.Contains(err.Error(), "strconv") {
+			t.Errorf("%q: %v speaks of the program's insides", text, err)
+		}
 		if !errors.As(err, &wrong) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want misuse that names %q", text, err, want)
 		}

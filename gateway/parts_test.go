@@ -115,17 +115,17 @@ func TestShowDuration(t *testing.T) {
 func TestValidateNamesTheField(t *testing.T) {
 	h := newHarness(t, "portable")
 	for want, change := range map[string]func(*Config){
-		"Listener":        func(c *Config) { c.Listener = nil },
-		"Broker":          func(c *Config) { c.Broker = nil },
-		"Logger":          func(c *Config) { c.Logger = nil },
-		"Poller":          func(c *Config) { c.Poller = "kqueue" },
-		"Loops":           func(c *Config) { c.Loops = 65 },
-		"Workers":         func(c *Config) { c.Workers = -1 },
-		"MaxMessageBytes": func(c *Config) { c.MaxMessageBytes = 2 << 20 },
-		"MaxDepth":        func(c *Config) { c.MaxDepth = 1000 },
-		"MaxChannels":     func(c *Config) { c.MaxChannels = -1 },
-		"Heartbeat":       func(c *Config) { c.Heartbeat = -1 },
-		"SilenceTimeout":  func(c *Config) { c.SilenceTimeout = time.Second },
+		"Listener":          func(c *Config) { c.Listener = nil },
+		"Broker":            func(c *Config) { c.Broker = nil },
+		"Logger":            func(c *Config) { c.Logger = nil },
+		"poller":            func(c *Config) { c.Poller = "kqueue" },
+		"Loops":             func(c *Config) { c.Loops = 65 },
+		"Workers":           func(c *Config) { c.Workers = -1 },
+		"max-message-bytes": func(c *Config) { c.MaxMessageBytes = 2 << 20 },
+		"max-json-depth":    func(c *Config) { c.MaxDepth = 1000 },
+		"max-channels":      func(c *Config) { c.MaxChannels = -1 },
+		"heartbeat":         func(c *Config) { c.Heartbeat = -1 },
+		"silence-timeout":   func(c *Config) { c.SilenceTimeout = time.Second },
 	} {
 		cfg := h.server.cfg
 		change(&cfg)

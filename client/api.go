@@ -105,6 +105,9 @@ func query(values url.Values) string {
 	return "?" + values.Encode()
 }
 
+// maxPlainReason is how long, in bytes, an answer may be that is told as it is.
+const maxPlainReason = 200
+
 // refusalOf reads the error that a node answered with; where something between
 // answered in its stead, the status is the reason.
 func refusalOf(response *http.Response, answer []byte) *Error {
@@ -114,6 +117,9 @@ func refusalOf(response *http.Response, answer []byte) *Error {
 	}
 	if err := json.Unmarshal(answer, &body); err != nil || body.Error == "" {
 		body.Error = "HTTP status " + response.Status
+		if text := bytes.TrimSpace(answer); len(text) > 0 && len(text) <= maxPlainReason && text[0] != '<' && text[0] != '{' {
+			body.Error += ": " + string(text)
+		}
 	}
 	refusal := &Error{Code: body.Code, Reason: body.Error}
 	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil {

@@ -74,14 +74,14 @@ func openIdentity(dir string) (*identity, error) {
 		return nil, fmt.Errorf("read identity: %w", err)
 	}
 	if err := json.Unmarshal(raw, &id.file); err != nil {
-		return nil, fmt.Errorf("parse %s: %w", id.path, err)
+		return nil, fmt.Errorf("parse %s: it is damaged: %w", id.path, err)
 	}
 	for _, text := range []string{id.file.NodeID, id.file.ClusterID} {
 		if text == "" && text != id.file.NodeID {
 			continue
 		}
 		if _, err := uuid.Parse(text); err != nil {
-			return nil, fmt.Errorf("parse %s: %q: %w", id.path, text, err)
+			return nil, fmt.Errorf("parse %s: it is damaged: %q: %w", id.path, text, err)
 		}
 	}
 	return id, nil

@@ -235,14 +235,14 @@ func defaultAdvertise(listen string) (string, error) {
 // prepareDataDir makes the data folder and refuses one that others can read.
 func prepareDataDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make data folder: %w", err)
+		return &ConfigError{"data-dir", err.Error()}
 	}
 	info, err := os.Stat(dir)
 	if err != nil {
 		return fmt.Errorf("look at data folder: %w", err)
 	}
 	if !info.IsDir() {
-		return errors.New("data folder is not a directory")
+		return &ConfigError{"data-dir", dir + " is not a directory"}
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		return &ConfigError{"data-dir", fmt.Sprintf("%s is open to other users (mode %o); run chmod 700 on it", dir, info.Mode().Perm())}

@@ -116,6 +116,21 @@ func TestFoundingThatFailsLeavesNothing(t *testing.T) {
 	expectContent(t, dir, "old", cluster.IdentityFile, "raft/1.wal")
 }
 
+func TestRebuildRefusesWhatIsNoNodes(t *testing.T) {
+	dir := t.TempDir()
+	writeAll(t, dir, "mine", "thesis.txt", "photos/1.jpg")
+	var wrong *ConfigError
+	if _, err := Rebuild(dir); !errors.As(err, &wrong) || wrong.Setting != "data-dir" {
+		t.Errorf("a folder of something else: %v", err)
+	}
+	if names, err := content(dir); err != nil || len(names) != 2 {
+		t.Errorf("it holds %v, %v", names, err)
+	}
+	if _, err := Rebuild(filepath.Join(dir, "nowhere")); !errors.As(err, &wrong) {
+		t.Errorf("no folder: %v", err)
+	}
+}
+
 func TestRebuildEmptiesTheFolder(t *testing.T) {
 	dir := t.TempDir()
 	writeAll(t, dir, "old", cluster.IdentityFile, "raft/1.wal", "state/state.db")

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/aptlyd/aptlyd/cluster"
@@ -160,7 +162,7 @@ func copyFile(from, to string) error {
 
 // Rebuild empties a data folder, so that its next start is that of a new node, which
 // receives everything from the others. What was there is kept in the folder it
-// returns, "" when there was nothing.
+// returns, "" when there was nothing. A folder that holds nothing of a node is refused.
 func Rebuild(dir string) (replaced string, err error) {
 	err = withFolder(dir, func(*cluster.Folder) error {
 		if err := os.RemoveAll(filepath.Join(dir, foundingDir)); err != nil {
@@ -170,14 +172,27 @@ func Rebuild(dir string) (replaced string, err error) {
 		if err != nil || len(names) == 0 {
 			return err
 		}
+		if !slices.ContainsFunc(names, isNodes) {
+			return &ConfigError{"data-dir", fmt.Sprintf("%s is not a node's: it holds %s", dir, strings.Join(names[:min(len(names), 3)], ", "))}
+		}
 		replaced = filepath.Join(dir, replacedName(time.Now()))
 		return moveAside(dir, replaced)
 	})
 	return replaced, err
 }
 
+// isNodes reports whether a node makes something of that name in its data folder.
+func isNodes(name string) bool {
+	return slices.Contains([]string{cluster.IdentityFile, "raft", "snapshots", stateDir}, name)
+}
+
 // withFolder runs fn while no node can run on a data folder.
 func withFolder(dir string, fn func(*cluster.Folder) error) (err error) {
+	if info, err := os.Stat(dir); err != nil {
+		return &ConfigError{"data-dir", err.Error()}
+	} else if !info.IsDir() {
+		return &ConfigError{"data-dir", dir + " is not a directory"}
+	}
 	folder, err := cluster.OpenFolder(dir)
 	if err != nil {
 		return err

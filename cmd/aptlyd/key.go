@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,9 @@ func newKeyCreate() *cobra.Command {
 		Short: "Create a key in a project (by id or name)",
 		Args:  cobra.ExactArgs(1),
 		RunE: r.withAdmin(func(ctx context.Context, cmd *cobra.Command, admin *client.Admin, args []string) error {
+			if name == "" {
+				return misuse{errors.New("--name is needed")}
+			}
 			project, err := findProject(ctx, admin, args[0])
 			if err != nil {
 				return err
@@ -40,7 +44,7 @@ func newKeyCreate() *cobra.Command {
 	}
 	r.addAdminFlags(cmd)
 	cmd.Flags().StringVar(&kind, "kind", "public", `"public" (subscribe only) or "server" (full rights, secret)`)
-	cmd.Flags().StringVar(&name, "name", "", "what people call the key")
+	cmd.Flags().StringVar(&name, "name", "", "what people call the key; needed")
 	return cmd
 }
 

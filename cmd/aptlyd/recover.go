@@ -53,9 +53,11 @@ It asks twice. Scripts answer with --quorum-is-lost and --confirm NAME, both.`,
 			}
 			in := bufio.NewReader(cmd.InOrStdin())
 			if !lost {
-				fmt.Fprintf(cmd.ErrOrStderr(), "The last known members of the cluster are %s.\n"+
-					"If a majority of them can be brought back, bring them back instead: what only they have is lost otherwise.\n",
-					strings.Join(owner.Members, ", "))
+				members := "The folder does not say who the members of the cluster are."
+				if len(owner.Members) > 0 {
+					members = "The last known members of the cluster are " + strings.Join(owner.Members, ", ") + "."
+				}
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s\nIf a majority of them can be brought back, bring them back instead: what only they have is lost otherwise.\n", members)
 				answer, err := question(cmd, in, "Is the majority gone for good? Type yes: ")
 				if err != nil {
 					return err

@@ -345,7 +345,7 @@ func (c *conn) check() {
 func (c *conn) checkLiveness(now time.Duration) {
 	cfg := &c.loop.server.cfg
 	switch {
-	case c.out.blocked && now-c.progressAt >= cfg.StallTimeout:
+	case c.out.blocked && c.stalled(now):
 		c.close(closeSlowConsumer, "slow_consumer")
 	case c.paused:
 		// Silence is ours, not the client's.
@@ -360,6 +360,15 @@ func (c *conn) checkLiveness(now time.Duration) {
 		c.out.urgent = appendControl(c.out.urgent, ws.OpPing, nil)
 		c.loop.touch(c)
 	}
+}
+
+// stalled reports whether the client has taken nothing for too long. One that
+// crawls takes bytes long before the socket has room again.
+func (c *conn) stalled(now time.Duration) bool {
+	if n, ok := c.transport.Acknowledged(); ok && n > c.out.acknowledged {
+		c.out.acknowledged, c.progressAt = n, now
+	}
+	return now-c.progressAt >= c.loop.server.cfg.StallTimeout
 }
 
 // nextCheck is when something is due next, but for what is scheduled by itself.
@@ -386,7 +395,7 @@ func (c *conn) nextCheck() time.Duration {
 		}
 	}
 	if c.out.blocked {
-		at = min(at, c.progressAt+cfg.StallTimeout)
+		at = min(at, c.progressAt+cfg.StallTimeout, c.loop.now+cfg.StallTimeout/stallChecks)
 	}
 	if c.frames.midway() && !c.paused {
 		at = min(at, c.frameSince+cfg.FrameTimeout)

@@ -284,6 +284,8 @@ func (t *epollConn) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+func (t *epollConn) Acknowledged() (n uint64, ok bool) { return acknowledged(int(t.fd)) }
+
 func (t *epollConn) Pause() {
 	if t.want(t.interest&^(unix.EPOLLIN|unix.EPOLLRDHUP)) != nil {
 		t.owner.gone()

@@ -49,7 +49,8 @@ type harness struct {
 	broker *fakeBroker
 	server *Server
 	addr   string
-	public string // key texts of testProject
+	dialer net.Dialer // of clients
+	public string     // key texts of testProject
 	secret string
 }
 
@@ -207,7 +208,7 @@ func (h *harness) dial(header string) *client {
 
 func (h *harness) connect() *client {
 	h.t.Helper()
-	socket, err := net.Dial("tcp", h.addr)
+	socket, err := h.dialer.Dial("tcp", h.addr)
 	if err != nil {
 		h.t.Fatal(err)
 	}

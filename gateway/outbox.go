@@ -15,7 +15,13 @@ type outbox struct {
 	urgent  []byte
 	runs    []delivery
 	blocked bool // the socket is full: writable will follow
+
+	acknowledged uint64 // by the other end while blocked, as last seen
 }
+
+// stallChecks is how often a blocked socket is asked during the time after which
+// one that takes nothing is closed.
+const stallChecks = 8
 
 // maxUrgent is how many bytes of answers may wait before a connection's next
 // request is read.
@@ -67,7 +73,8 @@ func (c *conn) flush() {
 	o.blocked = n < len(buf)
 	c.account(n)
 	if o.blocked {
-		c.loop.wheel.schedule(c, c.progressAt+c.loop.server.cfg.StallTimeout)
+		o.acknowledged, _ = c.transport.Acknowledged()
+		c.loop.wheel.schedule(c, c.loop.now+c.loop.server.cfg.StallTimeout/stallChecks)
 	}
 }
 

@@ -93,6 +93,18 @@ func (t *portableConn) wakeWriter() {
 	}
 }
 
+func (t *portableConn) Acknowledged() (n uint64, ok bool) {
+	tcp, ok := tcpOf(t.socket)
+	if !ok {
+		return 0, false
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil || raw.Control(func(fd uintptr) { n, ok = acknowledged(int(fd)) }) != nil {
+		return 0, false
+	}
+	return n, ok
+}
+
 func (t *portableConn) Pause() { t.paused = true }
 
 func (t *portableConn) Resume() {

@@ -9,6 +9,9 @@ type transport interface {
 	// Write takes as much of p as there is room for. When that is less than
 	// all, writable follows as soon as there is room again. p is not kept.
 	Write(p []byte) (int, error)
+	// Acknowledged returns how many bytes the other end has taken so far, if that
+	// can be told. It moves before there is room again.
+	Acknowledged() (n uint64, ok bool)
 	// Pause stops calls of received until Resume.
 	Pause()
 	Resume()

@@ -11,12 +11,13 @@ import (
 )
 
 // bridge gives a library of the hclog school a logger that writes to ours. What
-// such libraries tell below a warning is only of use to who debugs them.
+// such libraries tell below a warning is only of use to who debugs them, and so are
+// the same few warnings a second again while a peer is away.
 func bridge(logger *slog.Logger, library string) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{
 		Name:        library,
 		Level:       hclog.Warn,
-		Output:      &lineWriter{logger: logger.With("library", library)},
+		Output:      &lineWriter{logger: logger.With("library", library), lines: &throttle{}},
 		DisableTime: true,
 	})
 }
@@ -30,7 +31,7 @@ func bridgeStandard(logger *slog.Logger, library string) *log.Logger {
 // lineWriter turns lines such as "[WARN]  raft: heartbeat failed" into records.
 type lineWriter struct {
 	logger *slog.Logger
-	lines  *throttle // of warnings; nil lets all through
+	lines  *throttle // of warnings; what it holds back is told at debug level
 }
 
 // expectedWarnings are of what happens all the time and does no harm.
@@ -65,12 +66,11 @@ func (w *lineWriter) Write(line []byte) (int, error) {
 		}
 	}
 	var attributes []any
-	if w.lines != nil && level >= slog.LevelWarn {
-		muted, ok := w.lines.pass(kindOfLine(text), time.Now())
-		if !ok {
-			return len(line), nil
-		}
-		if muted > 0 {
+	if level >= slog.LevelWarn {
+		switch muted, ok := w.lines.pass(kindOfLine(text), time.Now()); {
+		case !ok:
+			level = slog.LevelDebug
+		case muted > 0:
 			attributes = append(attributes, "muted", muted)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -256,8 +257,13 @@ func (s *State) compactMore() (more bool, err error) {
 // replace puts the compacted file in the place of the old one.
 func (s *State) replace(old *bolt.DB) error {
 	c := s.flusher.compaction
-	if err := install(c.path, filepath.Join(s.cfg.Dir, stateFile)); err != nil {
+	path := filepath.Join(s.cfg.Dir, stateFile)
+	space, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
 		return fmt.Errorf("compact state: %w", err)
+	}
+	if err := install(c.path, path); err != nil {
+		return fmt.Errorf("compact state: %w", errors.Join(err, space.Close()))
 	}
 	s.flusher.compaction = nil
 	s.mu.Lock()
@@ -265,13 +271,13 @@ func (s *State) replace(old *bolt.DB) error {
 	s.mu.Unlock()
 	before, err := usedSize(old)
 	if err != nil {
-		return err
+		return errors.Join(err, space.Close())
 	}
 	after, err := usedSize(c.db)
 	if err != nil {
-		return err
+		return errors.Join(err, space.Close())
 	}
-	s.retire(old)
+	s.retire(old, space)
 	s.cfg.Logger.Info("state compacted", "from", before, "to", after)
 	return nil
 }
@@ -286,19 +292,6 @@ func usedSize(db *bolt.DB) (size int64, err error) {
 		return 0, fmt.Errorf("look at size of state: %w", err)
 	}
 	return size, nil
-}
-
-// retire closes a file that is not the state's any more as soon as those who
-// still read it are done; an export may take long.
-func (s *State) retire(db *bolt.DB) {
-	retired := make(chan struct{})
-	s.retired = retired
-	go func() {
-		defer close(retired)
-		if err := db.Close(); err != nil {
-			s.fail(fmt.Errorf("close compacted file: %w", err))
-		}
-	}()
 }
 
 // compactionDue reports whether half of a file of some size is free to spare,

@@ -118,13 +118,17 @@ func TestFoundingThatFailsLeavesNothing(t *testing.T) {
 
 func TestRebuildRefusesWhatIsNoNodes(t *testing.T) {
 	dir := t.TempDir()
-	writeAll(t, dir, "mine", "thesis.txt", "photos/1.jpg")
+	theirs := filepath.Join(foundingDir, "fathers.txt") // in a folder that happens to be called so
+	writeAll(t, dir, "mine", "thesis.txt", "photos/1.jpg", theirs)
 	var wrong *ConfigError
 	if _, err := Rebuild(dir); !errors.As(err, &wrong) || wrong.Setting != "data-dir" {
 		t.Errorf("a folder of something else: %v", err)
 	}
 	if names, err := content(dir); err != nil || len(names) != 2 {
 		t.Errorf("it holds %v, %v", names, err)
+	}
+	if !exists(dir, theirs) {
+		t.Errorf("%s is gone", theirs)
 	}
 	if _, err := Rebuild(filepath.Join(dir, "nowhere")); !errors.As(err, &wrong) {
 		t.Errorf("no folder: %v", err)

@@ -165,15 +165,18 @@ func copyFile(from, to string) error {
 // returns, "" when there was nothing. A folder that holds nothing of a node is refused.
 func Rebuild(dir string) (replaced string, err error) {
 	err = withFolder(dir, func(*cluster.Folder) error {
+		names, err := content(dir)
+		if err != nil {
+			return err
+		}
+		if len(names) > 0 && !slices.ContainsFunc(names, isNodes) {
+			return &ConfigError{"data-dir", fmt.Sprintf("%s is not a node's: it holds %s", dir, strings.Join(names[:min(len(names), 3)], ", "))}
+		}
 		if err := os.RemoveAll(filepath.Join(dir, foundingDir)); err != nil {
 			return fmt.Errorf("remove what an interrupted run left: %w", err)
 		}
-		names, err := content(dir)
-		if err != nil || len(names) == 0 {
-			return err
-		}
-		if !slices.ContainsFunc(names, isNodes) {
-			return &ConfigError{"data-dir", fmt.Sprintf("%s is not a node's: it holds %s", dir, strings.Join(names[:min(len(names), 3)], ", "))}
+		if len(names) == 0 {
+			return nil
 		}
 		replaced = filepath.Join(dir, replacedName(time.Now()))
 		return moveAside(dir, replaced)

@@ -17,10 +17,10 @@ import (
 // What a machine should offer a node. A disk that takes longer costs latency with
 // every publish, and at 2.5 s the node gives it up.
 const (
-	fsyncTries    = 20
-	slowFsync     = 100 * time.Millisecond // median
-	slowestFsync  = time.Second
-	fewConnection = 4096 // descriptors
+	fsyncTries     = 20
+	slowFsync      = 100 * time.Millisecond // median
+	slowestFsync   = time.Second
+	fewDescriptors = 4096
 )
 
 // examiner gathers findings about one node.
@@ -143,7 +143,7 @@ func (e *examiner) descriptors() {
 	switch err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); {
 	case err != nil:
 		e.bad("descriptors", "The limit of open files cannot be told: %v.", err)
-	case limit.Cur < fewConnection:
+	case limit.Cur < fewDescriptors:
 		e.bad("descriptors", "The process may open %d files, one for each client: raise the limit (ulimit -n, LimitNOFILE=).", limit.Cur)
 	default:
 		e.fine("descriptors", "The process may open %d files.", limit.Cur)

@@ -96,7 +96,7 @@ func (e *peerError) Unwrap() error { return e.sentinel }
 
 // decodeError is the reverse of encodeError.
 func decodeError(code byte, text string) error {
-	if code == 0 || int(code) >= len(wireErrors) {
+	if int(code) >= len(wireErrors) || wireErrors[code] == nil {
 		return fmt.Errorf("peer answered: %s", text)
 	}
 	sentinel := wireErrors[code]

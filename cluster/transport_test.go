@@ -31,13 +31,13 @@ func (c *complaints) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// With every failure Raft waits longer before it replicates to a peer again, so
-// there must not be many while the peer is away.
-func TestAbsenceIsOneFailure(t *testing.T) {
-	t.Parallel()
-	heard := &complaints{Handler: slog.DiscardHandler}
-	tc := newTestCluster(t, 3, func(c *Config) { c.Logger = slog.New(heard) })
-	away := tc.follower()
+// missOne returns a cluster of three without one of its followers, once so many
+// heartbeats to that one have failed.
+func missOne(t *testing.T, beats int32) (tc *testCluster, away *testNode, heard *complaints) {
+	t.Helper()
+	heard = &complaints{Handler: slog.DiscardHandler}
+	tc = newTestCluster(t, 3, func(c *Config) { c.Logger = slog.New(heard) })
+	away = tc.follower()
 	away.stop(t)
 	heard.beats.Store(0)
 	heard.appends.Store(0)
@@ -45,11 +45,19 @@ func TestAbsenceIsOneFailure(t *testing.T) {
 		if r := tc.leader().Apply(within(t), []byte("meanwhile")); r.Err != nil {
 			return r.Err
 		}
-		if n := heard.beats.Load(); n < 20 {
+		if n := heard.beats.Load(); n < beats {
 			return fmt.Errorf("%d heartbeats have failed", n)
 		}
 		return nil
 	})
+	return tc, away, heard
+}
+
+// With every failure Raft waits longer before it replicates to a peer again, so
+// there must not be many while the peer is away.
+func TestAbsenceIsOneFailure(t *testing.T) {
+	t.Parallel()
+	tc, away, heard := missOne(t, 20)
 	if n := heard.appends.Load(); n > 4 {
 		t.Errorf("replication failed %d times in one absence", n)
 	}
@@ -64,20 +72,7 @@ func TestAbsenceIsOneFailure(t *testing.T) {
 // call to one that is away must not wait for it when it is no member any more.
 func TestRemovedMemberThatIsAwayIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	heard := &complaints{Handler: slog.DiscardHandler}
-	tc := newTestCluster(t, 3, func(c *Config) { c.Logger = slog.New(heard) })
-	away := tc.follower()
-	away.stop(t)
-	heard.beats.Store(0)
-	eventually(t, func() error {
-		if r := tc.leader().Apply(within(t), []byte("meanwhile")); r.Err != nil {
-			return r.Err
-		}
-		if n := heard.beats.Load(); n < 5 {
-			return fmt.Errorf("%d heartbeats have failed", n)
-		}
-		return nil
-	})
+	tc, away, heard := missOne(t, 5)
 	if err := tc.leader().Remove(within(t), away.cfg.NodeName); err != nil {
 		t.Fatal(err)
 	}

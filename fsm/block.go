@@ -58,13 +58,15 @@ func scanEntries(key, entries []byte, fn func(channel, body []byte) bool) error 
 	return nil
 }
 
-// seekBlock returns the block that a channel belongs to, nil when there is none yet.
-func seekBlock(c *bolt.Cursor, channel []byte) (key, value []byte) {
-	key, value = c.Seek(channel)
-	if bytes.Equal(key, channel) {
-		return key, value
+// seekBlock returns the block that a channel belongs to, nil when there is none yet,
+// and the first key from the channel on, nil when there is none.
+func seekBlock(c *bolt.Cursor, channel []byte) (key, value, end []byte) {
+	end, value = c.Seek(channel)
+	if bytes.Equal(end, channel) {
+		return end, value, end
 	}
-	return stepBack(c, channel, key)
+	key, value = stepBack(c, channel, end)
+	return key, value, end
 }
 
 // blockReader finds channels within a transaction that changes nothing. Neighbours tend
@@ -97,13 +99,9 @@ func (r *blockReader) covers(channel []byte) bool {
 }
 
 func (r *blockReader) seek(channel []byte) (err error) {
-	key, value := r.cursor.Seek(channel)
-	r.end = key
-	if !bytes.Equal(key, channel) {
-		key, value = stepBack(r.cursor, channel, key)
-	}
-	if r.key = key; key != nil {
-		r.entries, err = unseal(bucketChannels, key, value)
+	var value []byte
+	if r.key, value, r.end = seekBlock(r.cursor, channel); r.key != nil {
+		r.entries, err = unseal(bucketChannels, r.key, value)
 	}
 	return err
 }
@@ -120,7 +118,7 @@ type block struct {
 // read reads the block that a channel belongs to. It aliases the transaction, and
 // what was read before is not good any more.
 func (b *block) read(c *bolt.Cursor, channel []byte) error {
-	key, value := seekBlock(c, channel)
+	key, value, _ := seekBlock(c, channel)
 	b.entries, b.keys = b.entries[:0], b.keys[:0]
 	if b.stored = key != nil; !b.stored {
 		b.end, _ = c.First()
@@ -197,7 +195,7 @@ func appendEntries(dst []byte, entries []entry) []byte {
 // channel belongs to, until it returns false.
 func eachChannel(tx *bolt.Tx, from []byte, fn func(channel, body []byte) bool) error {
 	c := tx.Bucket(bucketChannels).Cursor()
-	key, value := seekBlock(c, from)
+	key, value, _ := seekBlock(c, from)
 	if key == nil {
 		key, value = c.First()
 	}

@@ -132,6 +132,21 @@ type breaking struct{}
 
 func (*breaking) Read([]byte) (int, error) { return 0, errors.New("connection reset") }
 
+// exportUnread exports the state file without looking at its records.
+func (m *machine) exportUnread() *bytes.Buffer {
+	m.t.Helper()
+	tx, err := m.db.Begin(false)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer rollback(tx)
+	var export bytes.Buffer
+	if err := writeExport(&export, tx); err != nil {
+		m.t.Fatal(err)
+	}
+	return &export
+}
+
 // A sender whose disk has decayed must not hand the damage on.
 func TestCorruptRecordIsNotRestored(t *testing.T) {
 	for _, bucket := range [][]byte{bucketChunks, bucketChannels, bucketProjects} {
@@ -140,18 +155,9 @@ func TestCorruptRecordIsNotRestored(t *testing.T) {
 		from.publish(1, news, long)
 		from.flushed()
 		from.alter(bucket, flip)
-		tx, err := from.db.Begin(false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var export bytes.Buffer
-		err = writeExport(&export, tx)
-		rollback(tx)
-		if err != nil {
-			t.Fatal(err)
-		}
+		export := from.exportUnread()
 		to := openMachine(t, t.TempDir(), lazy)
-		if err := to.Restore(&export); !errors.Is(err, errCorrupt) {
+		if err := to.Restore(export); !errors.Is(err, errCorrupt) {
 			t.Errorf("%s: restored with %v", bucket, err)
 		}
 	}
@@ -231,16 +237,7 @@ func TestDamagedRecordIsNoBackup(t *testing.T) {
 	m.publish(1, news, long)
 	m.flushed()
 	m.alter(bucketChunks, flip)
-	tx, err := m.db.Begin(false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var export bytes.Buffer
-	err = writeExport(&export, tx)
-	rollback(tx)
-	if err != nil {
-		t.Fatal(err)
-	}
+	export := m.exportUnread()
 	file := filepath.Join(t.TempDir(), "backup")
 	if err := os.WriteFile(file, export.Bytes(), 0o600); err != nil {
 		t.Fatal(err)

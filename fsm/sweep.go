@@ -106,7 +106,7 @@ type expired struct {
 // a channel belongs to, and returns where the next block begins.
 func (d *deletion) expireBlock(channel []byte, c *changes) (end []byte, done bool, err error) {
 	blocks := d.tx.Bucket(bucketChannels).Cursor()
-	key, value := seekBlock(blocks, channel)
+	key, value, _ := seekBlock(blocks, channel)
 	if key == nil {
 		key, value = blocks.First()
 	}

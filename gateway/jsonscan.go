@@ -40,74 +40,48 @@ func (shape *objectShape) scan(data []byte, depth int, values [][]byte) error {
 func scanObject(data []byte, depth int, visit func(name string, raw []byte) error) error {
 	s := scanner{data: data}
 	var seen nameSet
-	s.space()
-	if !s.take('{') {
-		return errJSONSyntax
-	}
-	s.space()
-	if s.take('}') {
-		return s.end()
-	}
-	for {
-		quoted, err := s.string()
-		if err != nil {
+	more, err := s.begin('{')
+	for more && err == nil {
+		var quoted, raw []byte
+		if quoted, err = s.string(); err != nil {
 			return err
 		}
 		name := unquoteName(quoted)
 		if !seen.add(name) {
 			return errJSONDuplicate
 		}
-		s.space()
-		if !s.take(':') {
-			return errJSONSyntax
-		}
-		s.space()
-		raw, err := s.value(depth)
-		if err != nil {
+		if raw, err = s.member(depth); err != nil {
 			return err
 		}
-		if err := visit(string(name), raw); err != nil {
+		if err = visit(string(name), raw); err != nil {
 			return err
 		}
-		s.space()
-		if s.take('}') {
-			return s.end()
-		}
-		if !s.take(',') {
-			return errJSONSyntax
-		}
-		s.space()
+		more, err = s.more('}')
 	}
+	if err != nil {
+		return err
+	}
+	return s.end()
 }
 
 // scanArray calls visit with each raw element of a JSON array.
 func scanArray(data []byte, depth int, visit func(raw []byte) error) error {
 	s := scanner{data: data}
-	s.space()
-	if !s.take('[') {
-		return errJSONSyntax
-	}
-	s.space()
-	if s.take(']') {
-		return s.end()
-	}
-	for {
-		raw, err := s.value(depth)
-		if err != nil {
+	more, err := s.begin('[')
+	for more && err == nil {
+		var raw []byte
+		if raw, err = s.value(depth); err != nil {
 			return err
 		}
-		if err := visit(raw); err != nil {
+		if err = visit(raw); err != nil {
 			return err
 		}
-		s.space()
-		if s.take(']') {
-			return s.end()
-		}
-		if !s.take(',') {
-			return errJSONSyntax
-		}
-		s.space()
+		more, err = s.more(']')
 	}
+	if err != nil {
+		return err
+	}
+	return s.end()
 }
 
 // scanner walks over one JSON text (RFC 8259).
@@ -118,50 +92,68 @@ type scanner struct {
 
 func (s *scanner) object(shape *objectShape, depth int, values [][]byte) error {
 	var others nameSet
-	s.space()
-	if !s.take('{') {
-		return errJSONSyntax
-	}
-	s.space()
-	if s.take('}') {
-		return nil
-	}
-	for {
-		quoted, err := s.string()
-		if err != nil {
+	more, err := s.begin('{')
+	for more && err == nil {
+		var quoted, raw []byte
+		if quoted, err = s.string(); err != nil {
 			return err
 		}
 		name := unquoteName(quoted)
 		at := shape.index(name)
 		if at < 0 {
-			if err := shape.other(name, &others); err != nil {
+			if err = shape.other(name, &others); err != nil {
 				return err
 			}
 		} else if values[at] != nil {
 			return errJSONDuplicate
 		}
-		s.space()
-		if !s.take(':') {
-			return errJSONSyntax
-		}
-		s.space()
-		raw, err := s.value(depth)
-		if err != nil {
+		if raw, err = s.member(depth); err != nil {
 			return err
 		}
 		if at >= 0 {
 			values[at] = raw
 		}
-		s.space()
-		if s.take('}') {
-			return nil
-		}
-		if !s.take(',') {
-			return errJSONSyntax
-		}
-		s.space()
+		more, err = s.more('}')
 	}
+	return err
 }
+
+// begin passes over the bracket that opens a container and reports whether there is
+// anything in it.
+func (s *scanner) begin(opening byte) (more bool, err error) {
+	s.space()
+	if !s.take(opening) {
+		return false, errJSONSyntax
+	}
+	s.space()
+	return !s.take(counterpart(opening)), nil
+}
+
+// more passes over what follows an element and reports whether another one does.
+func (s *scanner) more(closing byte) (more bool, err error) {
+	s.space()
+	if s.take(closing) {
+		return false, nil
+	}
+	if !s.take(',') {
+		return false, errJSONSyntax
+	}
+	s.space()
+	return true, nil
+}
+
+// member passes over the colon after a name and returns the raw value behind it.
+func (s *scanner) member(depth int) (raw []byte, err error) {
+	s.space()
+	if !s.take(':') {
+		return nil, errJSONSyntax
+	}
+	s.space()
+	return s.value(depth)
+}
+
+// counterpart returns the bracket that closes what another one opens.
+func counterpart(opening byte) byte { return opening + 2 } // '{' and '}', '[' and ']'
 
 func (shape *objectShape) index(name []byte) int {
 	for i, known := range shape.names {
@@ -263,7 +255,7 @@ func (s *scanner) value(depth int) ([]byte, error) {
 				return nil, errJSONDepth
 			}
 			s.space()
-			if s.take(c + 2) { // '}' is '{'+2 and ']' is '['+2
+			if s.take(counterpart(c)) {
 				break
 			}
 			open.push(c == '{')

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -26,33 +24,11 @@ const deadline = 60 * time.Second
 var binary string
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "aptlyd-test-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		// Folders of tests that were killed or timed out lie in it too.
-		remove, err := lab.Afterwards(`rm -rf "$1"`, dir)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer func() { _ = remove() }() // what is left is in a folder for what may be left
-		os.Setenv("TMPDIR", dir)
-		binary = filepath.Join(dir, "aptlyd")
-		args := []string{"build", "-o", binary}
-		if raceEnabled {
-			args = append(args, "-race")
-		}
-		build := exec.Command("go", append(args, module+"/cmd/aptlyd")...)
-		build.Stderr = os.Stderr
-		if err := build.Run(); err != nil {
-			fmt.Fprintln(os.Stderr, "build aptlyd:", err)
-			return 1
-		}
-		return m.Run()
-	}())
+	var flags []string
+	if raceEnabled {
+		flags = []string{"-race"}
+	}
+	os.Exit(lab.Main(m, &binary, flags...))
 }
 
 // site is a cluster as its clients see it, whatever runs it.

@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -30,33 +29,11 @@ var total tally
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "aptlyd-torture-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		// Folders of runs that were killed or timed out lie in it too.
-		remove, err := lab.Afterwards(`rm -rf "$1"`, dir)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer func() { _ = remove() }() // what is left is in a folder for what may be left
-		os.Setenv("TMPDIR", dir)
-		aptlyd = filepath.Join(dir, "aptlyd")
-		build := exec.Command("go", "build", "-tags", "planted", "-o", aptlyd, "github.com/aptlyd/aptlyd/cmd/aptlyd")
-		build.Stderr = os.Stderr
-		if err := build.Run(); err != nil {
-			fmt.Fprintln(os.Stderr, "build aptlyd:", err)
-			return 1
-		}
-		code := m.Run()
-		if total.begun > 0 {
-			fmt.Println(&total)
-		}
-		return code
-	}())
+	code := lab.Main(m, &aptlyd, "-tags", "planted")
+	if total.begun > 0 {
+		fmt.Println(&total)
+	}
+	os.Exit(code)
 }
 
 // TestTorture is the everyday run, and with -seed any other.

@@ -12,8 +12,8 @@ import (
 	"syscall"
 )
 
-// child is this program, or another build of it, in the role of a server. It ends when its standard input
-// does, so that no child outlives its parent.
+// child is this program, or another build of it, in the role of a server. It ends when
+// its standard input does, so that no child outlives its parent.
 type child struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser

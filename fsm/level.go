@@ -5,6 +5,9 @@ package fsm
 // command belongs to. So a new command, or a new version of one, comes with a new
 // Level and an entry in levels.
 
+// levels are those of commands, by op and version, that not all programs know.
+var levels = map[[2]byte]uint32{}
+
 // LevelOf returns the feature level from which on a command is known.
 func LevelOf(command []byte) uint32 {
 	if len(command) >= 2 {

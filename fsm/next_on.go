@@ -5,11 +5,11 @@ package fsm
 // The tag "next" makes the version after this one, as far as an upgrade is
 // concerned: it has one more command.
 
-const Level = 2
+const Level = 3
 
 const opNext op = 250
 
-var levels = map[[2]byte]uint32{{byte(opNext), controlVersion}: 2}
+func init() { levels[[2]byte{byte(opNext), controlVersion}] = Level }
 
 // Next is the command that this version does not know. It does nothing.
 type Next struct{}

@@ -22,6 +22,7 @@ type frame struct {
 	Duplicate bool   `json:"duplicate"`
 
 	Epoch     string `json:"epoch"`
+	Earliest  uint64 `json:"earliest"`
 	Recovered *bool  `json:"recovered"`
 
 	From uint64 `json:"from"`
@@ -73,11 +74,7 @@ func encodeHeartbeat(now time.Time) []byte {
 
 func encodeSubscribe(channel string, from Position, epoch string) []byte {
 	b := append([]byte(`{"type":"subscribe","channel":`), quote(channel)...)
-	b = from.appendFields(b)
-	if epoch != "" {
-		b = append(b, `,"epoch":`...)
-		b = append(b, quote(epoch)...)
-	}
+	b = from.appendFields(b, epoch)
 	return append(b, '}')
 }
 

@@ -15,6 +15,7 @@ func TestFramesOfTheClient(t *testing.T) {
 		`{"type":"subscribe","channel":"a"}`:                                        encodeSubscribe("a", Position{}, ""),
 		`{"type":"subscribe","channel":"a","from":"live"}`:                          encodeSubscribe("a", Live(), ""),
 		`{"type":"subscribe","channel":"a","from":"all"}`:                           encodeSubscribe("a", After(0), ""),
+		`{"type":"subscribe","channel":"a","fromOffset":0,"epoch":"e"}`:             encodeSubscribe("a", After(0), "e"),
 		`{"type":"subscribe","channel":"a","from":{"last":5}}`:                      encodeSubscribe("a", Last(5), ""),
 		`{"type":"subscribe","channel":"a","from":{"time":1764000000000}}`:          encodeSubscribe("a", Since(now), ""),
 		`{"type":"subscribe","channel":"ä\"\u0001","fromOffset":42,"epoch":"e"}`:    encodeSubscribe("ä\"\x01", After(42), "e"),

@@ -23,14 +23,9 @@ const (
 	fromOffset
 )
 
-// After starts with the first message whose offset is above offset.
-func After(offset uint64) Position {
-	if offset == 0 {
-		// On the wire an offset of 0 means that none is known.
-		return All()
-	}
-	return Position{fromOffset, offset}
-}
+// After starts with the first message whose offset is above offset. After(0) is a
+// position only together with an epoch; without one it is All.
+func After(offset uint64) Position { return Position{fromOffset, offset} }
 
 // Live starts with the next message that is published.
 func Live() Position { return Position{kind: fromLive} }
@@ -44,8 +39,11 @@ func Last(n int) Position { return Position{fromLast, uint64(max(n, 0))} }
 // Since starts with the first retained message stamped at t or later.
 func Since(t time.Time) Position { return Position{fromTime, uint64(max(t.UnixMilli(), 0))} }
 
-// appendFields adds the position's fields to a subscribe frame.
-func (p Position) appendFields(b []byte) []byte {
+// appendFields adds the position's fields to a subscribe frame. The epoch may be empty.
+func (p Position) appendFields(b []byte, epoch string) []byte {
+	if p == After(0) && epoch == "" {
+		p = All() // on the wire an offset of 0 without an epoch means that none is known
+	}
 	switch p.kind {
 	case fromLive:
 		b = append(b, `,"from":"live"`...)
@@ -60,6 +58,10 @@ func (p Position) appendFields(b []byte) []byte {
 	case fromOffset:
 		b = append(b, `,"fromOffset":`...)
 		b = strconv.AppendUint(b, p.value, 10)
+	}
+	if epoch != "" {
+		b = append(b, `,"epoch":`...)
+		b = append(b, quote(epoch)...)
 	}
 	return b
 }

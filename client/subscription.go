@@ -98,7 +98,7 @@ func (c *Client) Subscribe(ctx context.Context, channel string, options Subscrib
 		ready:    make(chan struct{}),
 		done:     make(chan struct{}),
 	}
-	if options.From.kind == fromOffset {
+	if options.From.kind == fromOffset && (options.From.value > 0 || options.Epoch != "") {
 		s.known, s.last = true, options.From.value
 	}
 	c.mu.Lock()
@@ -209,7 +209,9 @@ func (s *Subscription) confirmed(f *frame) {
 	if f.Epoch != "" {
 		s.epoch = f.Epoch
 	}
-	if !s.known && s.position.kind == fromLive {
+	// Where the channel is empty, whatever comes next comes after its head.
+	empty := f.Earliest > f.Offset
+	if !s.known && !reset && (empty || s.position.kind == fromLive || s.position == Last(0)) {
 		s.known, s.last = true, f.Offset
 	}
 	first := !s.live && !isClosed(s.ready)

@@ -40,22 +40,27 @@ func TestResumeBeforeTheFirstMessage(t *testing.T) {
 	for name, test := range map[string]struct {
 		from     Position
 		head     int
+		earliest int
 		wantFrom any
 		wantOff  any
 	}{
-		"live":               {Live(), 8, nil, 8.0},
-		"live, nothing yet":  {Live(), 0, "all", nil},
-		"all":                {All(), 8, "all", nil},
-		"left to the rule":   {Position{}, 8, nil, nil},
-		"after the head":     {After(8), 8, nil, 8.0},
-		"after nothing: all": {After(0), 8, "all", nil},
+		"live":                      {Live(), 8, 1, nil, 8.0},
+		"live, nothing yet":         {Live(), 0, 1, nil, 0.0},
+		"the last none":             {Last(0), 8, 1, nil, 8.0},
+		"all":                       {All(), 8, 1, "all", nil},
+		"left to the rule":          {Position{}, 8, 1, nil, nil},
+		"left to the rule, nothing": {Position{}, 0, 1, nil, 0.0},
+		"left to the rule, purged":  {Position{}, 8, 9, nil, 8.0},
+		"after the head":            {After(8), 8, 1, nil, 8.0},
+		"after nothing: all":        {After(0), 8, 1, "all", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := startFake(t)
 			c := connectTo(t, quick, server.URL)
 			conn := server.welcome(t)
 			f := follow(t, c, "a", test.from)
-			conn.confirm("a", test.head)
+			conn.expect("subscribe")
+			conn.send(`{"type":"subscribed","channel":"a","offset":%d,"earliest":%d,"epoch":"e1","recovered":true}`, test.head, test.earliest)
 			f.ready()
 			conn.close(1013)
 			got := server.welcome(t).confirm("a", 9)

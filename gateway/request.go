@@ -133,7 +133,9 @@ func parseStart(fromOffset, from, epoch []byte) (startPoint, *Refusal) {
 		if !ok {
 			return start, Refuse(CodeInvalidMessage, "fromOffset is not a whole number from 0 to 2^53-1")
 		}
-		if offset > 0 {
+		// With an epoch 0 is a position: before the first message of that numbering.
+		// Without one it is what published clients send when they have none.
+		if offset > 0 || start.epoch != "" {
 			start.from, start.offset = startAfter, offset
 		}
 	}

@@ -123,10 +123,14 @@ func (sub *subscription) begin(l *lookup, epoch string, initial fsm.Initial) {
 	c, t := sub.conn, sub.topic
 	t.head = max(t.head, l.info.Head)
 	head, earliest := t.head, max(l.info.Earliest, 1)
-	start := l.op.start.byRule(initial)
+	start := l.op.start
+	foreign := start.epoch != "" && start.epoch != epoch
+	if foreign && start.from == startAfter && start.offset == 0 {
+		start.from = startByRule // it has seen nothing, of whatever numbering
+	}
+	start = start.byRule(initial)
 
 	wanted := uint64(1)
-	foreign := start.epoch != "" && start.epoch != epoch
 	resumes := start.from == startAfter && !foreign && start.offset <= head
 	switch start.from {
 	case startAfter:

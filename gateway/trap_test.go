@@ -437,3 +437,45 @@ func TestTrap15NativeClientsSendTheBrokersOwnOrigin(t *testing.T) {
 		c.wantError(CodeOriginNotAllowed)
 	})
 }
+
+// A subscriber of a channel that begins live, which was empty, comes back: it missed
+// nothing yet, and is not new.
+func TestOffsetZeroWithAnEpochIsAPosition(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller)
+		h.broker.set(func() {
+			p := *h.broker.projects[testProject]
+			p.Rules = []fsm.Rule{{Pattern: "*", KeepMessages: 100, KeepFor: time.Hour, Initial: fsm.Initial{}}}
+			h.broker.projects[testProject] = &p
+		})
+		c := h.open(h.public)
+		f := c.subscribe("c", "")
+		if f.offset() != 0 || f.Epoch != "epoch-1" {
+			t.Fatalf("got %s", f)
+		}
+		c.socket.Close()
+		h.broker.append(h.channel("c"), `1`, `2`, `3`)
+
+		d := h.open(h.public)
+		if f := d.subscribe("c", `,"fromOffset":0,"epoch":"epoch-1"`); !*f.Recovered || f.offset() != 3 {
+			t.Errorf("got %s", f)
+		}
+		d.wantMessages("c", 1, 3, true)
+
+		// Without an epoch it says nothing, and the rule decides.
+		e := h.open(h.public)
+		e.subscribe("c", `,"fromOffset":0`)
+		e.wantSilence()
+
+		// What retention took of it is told.
+		h.broker.trim(h.channel("c"), 3)
+		g := h.open(h.public)
+		if f := g.subscribe("c", `,"fromOffset":0,"epoch":"epoch-1"`); *f.Recovered {
+			t.Errorf("got %s", f)
+		}
+		if f := g.want("gap"); f.From != 1 || f.To != 2 {
+			t.Errorf("got %s", f)
+		}
+		g.wantMessages("c", 3, 3, true)
+	})
+}

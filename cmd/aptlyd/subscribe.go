@@ -15,7 +15,7 @@ import (
 
 func newSubscribe() *cobra.Command {
 	var r remote
-	var from string
+	var from, epoch string
 	cmd := &cobra.Command{
 		Use:   "subscribe CHANNEL",
 		Short: "Print a channel's messages, one JSON object per line, until Ctrl-C",
@@ -27,11 +27,12 @@ func newSubscribe() *cobra.Command {
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
-			return subscribe(ctx, cmd, &r, args[0], position)
+			return subscribe(ctx, cmd, &r, args[0], position, epoch)
 		},
 	}
 	r.addKeyFlags(cmd)
 	cmd.Flags().StringVar(&from, "from", "", `messages after this offset, or "all", or "live" (default: what the channel's rule says)`)
+	cmd.Flags().StringVar(&epoch, "epoch", "", "the epoch that the offset of --from belongs to, as history shows it; with it 0 is before the first message")
 	return cmd
 }
 
@@ -68,7 +69,7 @@ type missed struct {
 	To      uint64 `json:"to"`
 }
 
-func subscribe(ctx context.Context, cmd *cobra.Command, r *remote, channel string, from client.Position) error {
+func subscribe(ctx context.Context, cmd *cobra.Command, r *remote, channel string, from client.Position, epoch string) error {
 	connecting, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	c, err := r.connect(connecting, cmd)
@@ -88,7 +89,8 @@ func subscribe(ctx context.Context, cmd *cobra.Command, r *remote, channel strin
 		}
 	}
 	sub, err := c.Subscribe(connecting, channel, client.SubscribeOptions{
-		From: from,
+		From:  from,
+		Epoch: epoch,
 		OnMessage: func(m client.Message) {
 			print(received{m.Channel, m.Offset, m.Timestamp, m.Replay, m.Data})
 		},

@@ -49,6 +49,24 @@ func TestRepeatedIDAnswersAsTheFirstTime(t *testing.T) {
 	}
 }
 
+// A publish that is still being repeated must not bring back what a purge took away.
+func TestIDsOutliveAPurge(t *testing.T) {
+	m := openMachine(t, t.TempDir(), lazy)
+	m.createProject()
+	want := m.publishID(1, news, "a")
+	want.Duplicate = true
+	m.must(PurgeChannel{Channel: news}.Encode())
+	if got := m.publishID(1, news, "a"); got != want {
+		t.Errorf("after the purge %+v, want %+v", got, want)
+	}
+	if info := m.info(news); info.Head != 1 || info.Earliest != 2 {
+		t.Errorf("the purged message is back: %+v", info)
+	}
+	if got := m.publishID(1, news, "b"); got.Duplicate || got.Offset != 2 {
+		t.Errorf("another id: %+v", got)
+	}
+}
+
 func TestIDsExpireToTheMillisecond(t *testing.T) {
 	m := openMachine(t, t.TempDir(), lazy)
 	m.createProject()

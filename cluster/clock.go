@@ -96,7 +96,7 @@ func majorityClock(voters int, others []int64) (offset int64, agreed bool) {
 // others' clocks are asked: a majority is there, or else nobody would lead.
 func (c *Cluster) settleClock(ctx context.Context) {
 	others := c.otherVoters()
-	c.clock.takeOffice(bootTime(), wallMillis(time.Now()), c.stage.machine.Stamp(), len(others)+1)
+	c.clock.takeOffice(bootTime(), wallMillis(), c.stage.machine.Stamp(), len(others)+1)
 	if ahead, _ := c.lookAtClocks(); ahead.Abs() <= maxClockSkew {
 		return
 	}
@@ -144,7 +144,7 @@ func (c *Cluster) trustClock(ctx context.Context) error {
 // of lately.
 func (c *Cluster) lookAtClocks() (ahead time.Duration, wrong bool) {
 	now := time.Now()
-	boot, own := bootTime(), wallMillis(now)
+	boot, own := bootTime(), wallMillis()
 	voters := c.otherVoters()
 	return c.clock.look(boot, own, len(voters)+1, otherClocks(c.roster.view(now), voters, own))
 }

@@ -107,7 +107,6 @@ const (
 
 // withDefaults fills the tunables that are zero.
 func (c Config) withDefaults() Config {
-	c = plant(c)
 	orDefault(&c.BootstrapExpect, 1)
 	orDefault(&c.FeatureLevel, 1)
 	orDefault(&c.ElectionTimeout, 500*time.Millisecond)

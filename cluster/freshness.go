@@ -156,6 +156,9 @@ func bootTime() time.Duration {
 	return time.Duration(now.Nano())
 }
 
+// wallMillis is this machine's clock in Unix ms. Unlike bootTime it can be set.
+func wallMillis() int64 { return time.Now().UnixMilli() }
+
 func decodeJSON[T any](raw []byte) (T, error) {
 	var value T
 	if err := json.Unmarshal(raw, &value); err != nil {

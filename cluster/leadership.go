@@ -121,7 +121,7 @@ func (c *Cluster) report() report {
 	if len(extra) > maxExtraBytes {
 		extra = extra[:maxExtraBytes]
 	}
-	return report{Applied: index, Extra: extra, Clock: wallMillis(time.Now())}
+	return report{Applied: index, Extra: extra, Clock: wallMillis()}
 }
 
 // answerReadIndex tells a member where the log stands.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/metadb"
 	"github.com/hashicorp/raft-wal/segment"
 	"github.com/hashicorp/raft-wal/types"
@@ -43,7 +44,7 @@ var (
 // openLogStore opens the log in dir. The data folder must be locked by then: a
 // second opener would hang.
 func openLogStore(cfg Config, dir string, logger *slog.Logger) (*logStore, error) {
-	return openLogStoreOn(cfg, dir, logger, logFiles(), &metadb.BoltMetaDB{})
+	return openLogStoreOn(cfg, dir, logger, fs.New(), &metadb.BoltMetaDB{})
 }
 
 func openLogStoreOn(cfg Config, dir string, logger *slog.Logger, files types.VFS, meta types.MetaStore) (*logStore, error) {
@@ -112,7 +113,7 @@ func (s *logStore) GetLog(index uint64, log *raft.Log) error {
 		return s.failed(fmt.Errorf("read log entry %d%s: %w", index, s.place(index), err))
 	}
 	intact := len(log.Extensions) == crc32.Size && binary.BigEndian.Uint32(log.Extensions) == checksum(log) && log.Index == index
-	if !intact && !plantedNoChecksum {
+	if !intact {
 		return s.failed(fmt.Errorf("read log entry %d%s: it is damaged (checksum mismatch)", index, s.place(index)))
 	}
 	log.Extensions = nil

@@ -25,7 +25,6 @@ func (s *State) Entry(index, term uint64, stamp int64) {
 	if stamp > s.stamp {
 		s.volume.advance(s.stamp, s.settings.MaxBytes)
 	}
-	plantEntry(s.applied.term, term)
 	s.position = position{index, term, max(s.stamp, stamp)}
 	for {
 		k, ok := s.directory.expired(s.stamp)
@@ -219,7 +218,7 @@ func (a *application) publish(dst []byte, p publication) ([]byte, error) {
 	var hash idHash
 	if len(p.id) > 0 {
 		hash = hashID(p)
-		if seen, ok := a.ids.find(hash); ok && !plantedNoDedup {
+		if seen, ok := a.ids.find(hash); ok {
 			return appendReceipt(dst, Receipt{seen.offset, seen.stamp, true}), nil
 		}
 		if a.ids.full() {
@@ -238,9 +237,6 @@ func (a *application) publish(dst []byte, p publication) ([]byte, error) {
 		if r != nil {
 			return appendRefusal(dst, r), nil
 		}
-	}
-	if plantedDrop() {
-		return appendReceipt(dst, Receipt{ch.offset + 1, a.stamp, false}), nil
 	}
 	if !ch.touched && a.cfg.Observer != nil {
 		ch.touched, ch.settled = true, ch.offset

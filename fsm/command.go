@@ -334,9 +334,7 @@ func decodeCommand(b []byte) (command any, err error) {
 	case opNote:
 		command = &Note{d.actor(), d.string(), d.string()}
 	default:
-		if command = d.next(op(b[0])); command == nil {
-			return nil, fmt.Errorf("unknown op %d", b[0])
-		}
+		return nil, fmt.Errorf("unknown op %d", b[0])
 	}
 	return command, d.finish()
 }

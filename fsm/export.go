@@ -186,9 +186,6 @@ func (s *State) Restore(r io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("restore state: %w", errors.Join(err, removeIfExists(path)))
 	}
-	if plantedNoSwap {
-		return errors.Join(db.Close(), removeIfExists(path))
-	}
 	if err := install(path, filepath.Join(s.cfg.Dir, stateFile)); err != nil {
 		// Which of the two a restart would find is not known any more.
 		s.fail(err)

@@ -5,6 +5,9 @@ package fsm
 // command belongs to. So a new command, or a new version of one, comes with a new
 // Level and an entry in levels.
 
+// Level is the feature level of this program.
+const Level = 2
+
 // levels are those of commands, by op and version, that not all programs know.
 var levels = map[[2]byte]uint32{}
 

@@ -72,7 +72,7 @@ func seal(bucket, key, body []byte) []byte {
 // unseal returns the body of a stored value.
 func unseal(bucket, key, value []byte) ([]byte, error) {
 	n := len(value) - 4
-	if n < 0 || !plantedNoChecksum && checksum(bucket, key, value[:n]) != binary.LittleEndian.Uint32(value[n:]) {
+	if n < 0 || checksum(bucket, key, value[:n]) != binary.LittleEndian.Uint32(value[n:]) {
 		return nil, fmt.Errorf("read %s %q: %w", bucket, key, errCorrupt)
 	}
 	return value[:n:n], nil

@@ -52,7 +52,7 @@ func (s *Server) hand(commits []commit) {
 func (s *Server) KeyEnded(key fsm.Key) {
 	s.onLoops(func(l *loop) {
 		for _, c := range l.conns {
-			if c.state == stateOpen && c.who.Value().key == key.ID && !plantedKeepsRevoked {
+			if c.state == stateOpen && c.who.Value().key == key.ID {
 				c.revoke()
 			}
 		}

@@ -90,7 +90,7 @@ func (p *page) read() {
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.RequestTimeout)
 	defer cancel()
 	count := int(min(pageMessages, p.last-p.from+1))
-	p.bounds, p.err = s.cfg.Broker.Read(ctx, p.topic.key, p.from-1+plantedReplaySkip, count, pageBytes)
+	p.bounds, p.err = s.cfg.Broker.Read(ctx, p.topic.key, p.from-1, count, pageBytes)
 	messages := p.bounds.Messages
 	p.bounds.Messages = nil
 	switch {

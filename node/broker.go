@@ -49,7 +49,6 @@ func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) 
 		case n.disk.low.Load():
 			go done(i, fsm.Receipt{}, errDiskFull)
 		default:
-			n.plant(p)
 			commands, logged = append(commands, p.Encode()), append(logged, i)
 		}
 	}

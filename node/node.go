@@ -209,7 +209,6 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.serving.Go(func() { n.upkeep(ctx) })
 	n.serving.Go(func() { n.shareUsage(ctx) })
 	n.serving.Go(func() { n.serve(ctx) })
-	n.serving.Go(func() { n.useNext(ctx) })
 	return n, nil
 }
 

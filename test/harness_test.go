@@ -24,11 +24,15 @@ const deadline = 60 * time.Second
 var binary string
 
 func TestMain(m *testing.M) {
-	var flags []string
+	os.Exit(lab.Main(m, &binary, nil, buildFlags()...))
+}
+
+// buildFlags are those of the tests themselves.
+func buildFlags() []string {
 	if raceEnabled {
-		flags = []string{"-race"}
+		return []string{"-race"}
 	}
-	os.Exit(lab.Main(m, &binary, flags...))
+	return nil
 }
 
 // site is a cluster as its clients see it, whatever runs it.

@@ -2,11 +2,12 @@ package test
 
 import (
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aptlyd/aptlyd/test/lab"
 )
 
 const (
@@ -20,12 +21,9 @@ const (
 func TestRollingUpgrade(t *testing.T) {
 	t.Parallel()
 	next := filepath.Join(t.TempDir(), "aptlyd-next")
-	args := []string{"build", "-tags", "next", "-o", next}
-	if raceEnabled {
-		args = append(args, "-race")
-	}
-	if out, err := exec.Command("go", append(args, module+"/cmd/aptlyd")...).CombinedOutput(); err != nil {
-		t.Fatalf("build the next version: %v\n%s", err, out)
+	lab.NeedTool(t, "git")
+	if err := lab.Build(next, []string{"next.patch"}, buildFlags()...); err != nil {
+		t.Fatal(err)
 	}
 	c := startCluster(t, 3)
 	l := startLoad(t, c, 5, 100)

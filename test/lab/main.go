@@ -3,15 +3,14 @@ package lab
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 )
 
-// Main builds aptlyd with the build flags given, says where to, and runs the tests. All
+// Main builds aptlyd with patches and build flags, says where to, and runs the tests. All
 // temporary folders lie in one of their own, with the program, which goes however the
 // tests end: those of tests that were killed or timed out too.
-func Main(m *testing.M, aptlyd *string, flags ...string) (code int) {
+func Main(m *testing.M, aptlyd *string, patches []string, flags ...string) (code int) {
 	dir, err := os.MkdirTemp("", "aptlyd-test-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -25,10 +24,8 @@ func Main(m *testing.M, aptlyd *string, flags ...string) (code int) {
 	defer func() { _ = remove() }() // what is left is in a folder for what may be left
 	os.Setenv("TMPDIR", dir)
 	*aptlyd = filepath.Join(dir, "aptlyd")
-	build := exec.Command("go", append(append([]string{"build", "-o", *aptlyd}, flags...), "github.com/aptlyd/aptlyd/cmd/aptlyd")...)
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "build aptlyd:", err)
+	if err := Build(*aptlyd, patches, flags...); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()

@@ -2,21 +2,29 @@ package torture
 
 import (
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/aptlyd/aptlyd/test/lab"
 )
 
-// planted are the bugs that can be planted, each with faults that bring it to
-// light and the rules of which one at least must find it.
-var planted = []struct {
+// bugPatch returns the patch that plants a bug.
+func bugPatch(bug string) string { return filepath.Join("planted", bug+".patch") }
+
+type plantedBug struct {
 	bug    string
 	length time.Duration
 	plan   Plan
 	rules  []string
-}{
+}
+
+// planted are the bugs that can be planted, each with faults that bring it to
+// light and the rules of which one at least must find it.
+var planted = []plantedBug{
 	{"ack-before-sync", 14 * time.Second, Plan{
 		{Fault: Blackout, At: 3 * time.Second, For: time.Second, Other: 1},
 		{Fault: Blackout, At: 9 * time.Second, For: time.Second, Other: 1},
@@ -75,6 +83,38 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			}
 			if !slices.ContainsFunc(p.rules, func(rule string) bool { return count[rule] > 0 }) {
 				t.Errorf("not found by %q", p.rules)
+			}
+		})
+	}
+}
+
+// TestPatchesApply shows that the tree has not moved away under a patch, and that what a
+// patch makes of it compiles.
+func TestPatchesApply(t *testing.T) {
+	lab.NeedTool(t, "git")
+	patches, err := filepath.Glob(bugPatch("*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range planted {
+		if !slices.Contains(patches, bugPatch(p.bug)) {
+			t.Errorf("there is no patch for %s", p.bug)
+		}
+	}
+	for _, path := range patches {
+		if !slices.ContainsFunc(planted, func(p plantedBug) bool { return bugPatch(p.bug) == path }) {
+			t.Errorf("no test plants %s", path)
+		}
+	}
+	for _, path := range append(patches, filepath.Join("..", "next.patch")) {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".patch"), func(t *testing.T) {
+			t.Parallel()
+			overlay, folders, err := lab.Overlay(t.TempDir(), harness, path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command("go", append([]string{"vet", "-overlay", overlay}, folders...)...).CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
 			}
 		})
 	}

@@ -13,8 +13,8 @@ type Options struct {
 	Seed   uint64
 	Length time.Duration // of the faults; healing and reading come on top
 	Nodes  int
-	Binary string // of aptlyd, built with the tag "planted"
-	Bug    string // planted; empty for none
+	Binary string // of aptlyd, built with harness.patch
+	Bug    string // that is planted in it; empty for none
 	Plan   Plan   // instead of the seed's
 	Dir    string // for the history and the nodes' data and logs
 }
@@ -46,7 +46,7 @@ func Run(t testing.TB, o Options) Report {
 			_, _ = recorder.Close() // has been closed if the run came to its end
 		}
 	})
-	s := newSite(t, recorder, o.Binary, o.Dir, o.Nodes, o.Bug)
+	s := newSite(t, recorder, o.Binary, o.Dir, o.Nodes)
 	w = newWorkload(recorder, s.cluster.ServerKey, s.cluster.AdminToken, s.prepareProject(), s.doors)
 	report := Report{Plan: o.Plan, Made: s.made}
 	if report.Plan == nil {

@@ -24,10 +24,6 @@ const (
 	// diskBytes is the size of a node's disk, diskReserve what it wants to have free.
 	diskBytes   = 512 << 20
 	diskReserve = 64 << 20
-	// logBytes is how short the logs are, so that nodes often need a snapshot.
-	logBytes = 1 << 20
-	// nameFree is how soon a wiped node may take over its old name.
-	nameFree = 8 * time.Second
 )
 
 // site is the cluster and what it stands on. Its methods are for the goroutine of
@@ -68,18 +64,13 @@ type excuse struct {
 
 // newSite starts a cluster of so many nodes, each with a network and a disk of its
 // own where they can be made, and has one more place ready.
-func newSite(t testing.TB, recorder *Recorder, binary, dir string, nodes int, bug string) *site {
+func newSite(t testing.TB, recorder *Recorder, binary, dir string, nodes int) *site {
 	t.Helper()
 	s := &site{t: t, made: make(map[FaultKind]int), recorder: recorder, binary: binary, dir: dir}
 	options := bench.SpawnOptions{
 		Nodes: nodes, Binary: binary, Dir: dir,
 		Args: []string{"--disk-reserve", strconv.Itoa(diskReserve)},
-		Env: []string{
-			"APTLYD_CLUSTER_SECRET=a secret between tortured nodes",
-			"APTLYD_PLANTED=" + bug,
-			"APTLYD_PLANTED_LOG_BYTES=" + strconv.Itoa(logBytes),
-			"APTLYD_PLANTED_NAME_FREE=" + nameFree.String(),
-		},
+		Env:  []string{"APTLYD_CLUSTER_SECRET=a secret between tortured nodes"},
 	}
 	if s.can(lab.NoNetworks(), Cut, Mute, Refuse) {
 		s.network = lab.NewNetwork(t, nodes+1)
@@ -87,7 +78,7 @@ func newSite(t testing.TB, recorder *Recorder, binary, dir string, nodes int, bu
 	disks := s.can(lab.NoDisks(), Fill, Freeze, PowerCut, Blackout)
 	s.can(lab.NoTracing(), Slow, EIO)
 	for i := range nodes + 1 {
-		host := bench.Host{IP: "127.0.0.1", Env: []string{"APTLYD_PLANTED_CLOCK=" + s.clock(i)}}
+		host := bench.Host{IP: "127.0.0.1", Env: []string{"APTLYD_TORTURE_CLOCK=" + s.clock(i)}}
 		if s.network != nil {
 			host.IP, host.Enter = s.network.Hosts[i].IP, s.network.Hosts[i].Enter
 		}

@@ -21,7 +21,10 @@ var (
 	keep     = flag.String("keep", os.TempDir(), "folder for the histories and logs of failed runs")
 )
 
-// aptlyd is the path of an aptlyd in which bugs can be planted, built by TestMain.
+// harness makes of this tree what is tortured.
+const harness = "harness.patch"
+
+// aptlyd is the path of what is tortured, built by TestMain.
 var aptlyd string
 
 // total is of the seeds of TestTorture. TestMain says it last.
@@ -29,7 +32,7 @@ var total tally
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	code := lab.Main(m, &aptlyd, "-tags", "planted")
+	code := lab.Main(m, &aptlyd, []string{harness})
 	if total.begun > 0 {
 		fmt.Println(&total)
 	}
@@ -84,6 +87,12 @@ func TestJudge(t *testing.T) {
 func torture(t *testing.T, o Options) Report {
 	t.Helper()
 	o.Dir, o.Binary = t.TempDir(), aptlyd
+	if o.Bug != "" {
+		o.Binary = filepath.Join(t.TempDir(), "aptlyd")
+		if err := lab.Build(o.Binary, []string{harness, bugPatch(o.Bug)}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("history and logs are in %s", preserve(t, o))

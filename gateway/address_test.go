@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/rand"
 	"net/netip"
 	"testing"
 
@@ -37,7 +38,8 @@ func TestLimitsPerAddressAreOfTheNetwork(t *testing.T) {
 	for name, use := range map[string]func(address string) (ok bool){
 		"handshakes": func(address string) bool { return s.newcomers.enter(netip.MustParseAddr(address), false) },
 		"failed authentications": func(address string) bool {
-			return s.failedAuth(address, NewKeyText(fsm.PublicKey)) == nil
+			_, failed := s.identify(NewKeyText(fsm.PublicKey))
+			return s.failures.count(address, rand.Text(), failed) == nil
 		},
 		"publishes": func(address string) bool { return s.shared(who, toPublish, project, address) == nil },
 		"requests":  func(address string) bool { return s.spendRequest(who, toPublish, project, "c", address) == nil },

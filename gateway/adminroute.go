@@ -197,6 +197,8 @@ func actorOf(r *http.Request) fsm.Actor { return operatorOf(r).actor() }
 const (
 	guessBurst = 10
 	guessRate  = 1
+	// maxWrongAdminTokens bounds those that are remembered.
+	maxWrongAdminTokens = 1 << 12
 )
 
 // cliAgent begins the User-Agent of the command line.
@@ -225,11 +227,13 @@ func (s *Server) authenticateOperator(r *http.Request) (operator, *Refusal) {
 }
 
 // adminToken returns the admin token with a text, which a console session is not:
-// its text is of use in its cookie only. An address that fails too often
-// is not told whether its next guess is right.
+// its text is of use in its cookie only. An address that guesses too often is not
+// told whether its next guess is right. The same text again is no new guess: a script
+// whose token was revoked must not lock out the operators behind its address.
 func (s *Server) adminToken(address, text string) (fsm.AdminToken, *Refusal) {
-	guesses, guesser := perSecond(guessRate, guessBurst), network(address)
-	if wait := s.guesses.wait(guesser, guesses); wait > 0 {
+	guesses, guesser, hash := perSecond(guessRate, guessBurst), network(address), fsm.HashKey(text)
+	known := s.wrongAdminTokens.has(hash)
+	if wait := s.guesses.wait(guesser, guesses); wait > 0 && !known {
 		return fsm.AdminToken{}, &Refusal{
 			Code: CodeRateLimited, Reason: "too many wrong admin tokens from this address", RetryAfter: wait,
 		}
@@ -237,6 +241,9 @@ func (s *Server) adminToken(address, text string) (fsm.AdminToken, *Refusal) {
 	if token, ok := s.cfg.Broker.AdminToken(text); ok && token.Parent == "" {
 		return token, nil
 	}
-	s.guesses.take(guesser, guesses)
+	if !known {
+		s.guesses.take(guesser, guesses)
+		s.wrongAdminTokens.add(hash)
+	}
 	return fsm.AdminToken{}, Refuse(CodeInvalidKey, "the admin token is not valid")
 }

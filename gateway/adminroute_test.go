@@ -169,7 +169,7 @@ func TestGuessesOfAdminTokensAreSlowed(t *testing.T) {
 	}
 	// A host has all addresses of its /64.
 	for i := range guessBurst {
-		try(fmt.Sprintf("2001:db8:1:2:%x::1", i+1), "guess")
+		try(fmt.Sprintf("2001:db8:1:2:%x::1", i+1), fmt.Sprint("another guess ", i))
 	}
 	if res, code := try("2001:db8:1:2:ffff::9", adminToken); res.StatusCode != 429 {
 		t.Errorf("from another address of the same /64: %d %v", res.StatusCode, code)

@@ -10,31 +10,43 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
-// identify returns who a client says they are with the text of a key or a token.
-// When unknown, the cluster may know of the key what this node does not yet.
-func (s *Server) identify(text string) (who principal, unknown bool, refusal *Refusal) {
+// identify returns who a client says they are with the text of a key or a token,
+// or why that is not accepted.
+func (s *Server) identify(text string) (principal, *failure) {
 	switch {
 	case text == "":
-		return who, false, Refuse(CodeAuthRequired, "the API key is missing")
+		return principal{}, &failure{refusal: Refuse(CodeAuthRequired, "the API key is missing")}
 	case looksLikeToken(text):
 		who, err := readToken(text, s.cfg.Broker)
-		if err == nil {
-			return who, false, nil
+		if err != nil {
+			return who, tokenFailure(who, err)
 		}
-		refusal := &Refusal{Code: CodeTokenInvalid, Reason: "the token is not valid", detail: err.Error()}
-		if errors.Is(err, jwt.ErrTokenExpired) {
-			refusal.Code, refusal.Reason = CodeTokenExpired, "the token has expired"
-		}
-		return who, errors.Is(err, errKeyOfToken), refusal
+		return who, nil
 	case CheckKeyText(text) != nil:
-		return someone(text), false, &Refusal{
-			Code: CodeInvalidKey, Reason: invalidKey, detail: "a text that is not well formed: mistyped, or no key at all"}
+		return someone(text), &failure{refusal: &Refusal{
+			Code: CodeInvalidKey, Reason: invalidKey, detail: "a text that is not well formed: mistyped, or no key at all"}}
 	}
 	if key, found := s.cfg.Broker.Key(text); found {
-		return keyPrincipal(key), false, nil
+		return keyPrincipal(key), nil
 	}
-	return someone(text), true, &Refusal{
-		Code: CodeInvalidKey, Reason: invalidKey, detail: "a well-formed key that the cluster does not know: never made, or ended"}
+	return someone(text), &failure{unknown: true, refusal: &Refusal{
+		Code: CodeInvalidKey, Reason: invalidKey, detail: "a well-formed key that the cluster does not know: never made, or ended"}}
+}
+
+// tokenFailure says what is wrong with a token.
+func tokenFailure(who principal, err error) *failure {
+	failed := &failure{
+		refusal: &Refusal{Code: CodeTokenInvalid, Reason: "the token is not valid", detail: err.Error()},
+		unknown: errors.Is(err, errKeyOfToken),
+		honest:  errors.Is(err, jwt.ErrTokenInvalidClaims), // they are checked once the signature was found good
+	}
+	if failed.unknown {
+		failed.keyID = who.key
+	}
+	if errors.Is(err, jwt.ErrTokenExpired) {
+		failed.refusal.Code, failed.refusal.Reason = CodeTokenExpired, "the token has expired"
+	}
+	return failed
 }
 
 const invalidKey = "the API key is not valid"
@@ -109,19 +121,18 @@ func (c *conn) authenticate(text string) {
 		c.refuse(refusal.of(someone(text), toConnect, ""), "", "")
 		return
 	}
-	who, unknown, refusal := s.identify(text)
+	who, failed := s.identify(text)
+	if failed == nil {
+		c.enterAs(who)
+		return
+	}
+	limited := s.failures.count(c.peer.address, text, failed)
 	switch {
-	case refusal == nil:
-		c.enterAs(who, text)
-	case refusal.Code == CodeAuthRequired:
-		c.refuseAs(refusal.of(who, toConnect, ""))
-	case !unknown:
-		c.refuseAuth(refusal.of(who, toConnect, ""), text)
+	case limited != nil:
+		c.refuseAs(limited.of(who, toConnect, ""))
+	case !failed.unknown:
+		c.refuseAs(failed.refusal.of(who, toConnect, ""))
 	default:
-		if limited := s.failedAuth(c.peer.address, text); limited != nil {
-			c.refuseAs(limited.of(who, toConnect, ""))
-			return
-		}
 		c.checking = true
 		s.catchUps.join(s.ctx, func(err error) {
 			c.loop.mail.post(func() { c.recheckKey(text, err) })
@@ -157,21 +168,13 @@ func (c *conn) recheckKey(text string, err error) {
 		c.refuseAs(Refuse(CodeUnavailable, "the cluster cannot be asked about the key").of(someone(text), toConnect, ""))
 		return
 	}
-	who, _, refusal := c.loop.server.identify(text)
-	if refusal != nil {
+	who, failed := c.loop.server.identify(text)
+	if failed != nil {
 		// The attempt was counted before the cluster was asked.
-		c.refuseAs(refusal.of(who, toConnect, ""))
+		c.refuseAs(failed.refusal.of(who, toConnect, ""))
 		return
 	}
-	c.enterAs(who, text)
-}
-
-// refuseAuth refuses for good, but for someone who fails too often.
-func (c *conn) refuseAuth(r *Refusal, text string) {
-	if limited := c.loop.server.failedAuth(c.peer.address, text); limited != nil {
-		r = limited.of(r.who, toConnect, "")
-	}
-	c.refuseAs(r)
+	c.enterAs(who)
 }
 
 // refuseAs refuses what somebody has shown. A connection that is open already
@@ -186,7 +189,7 @@ func (c *conn) refuseAs(r *Refusal) {
 }
 
 // enterAs serves the client as somebody from now on.
-func (c *conn) enterAs(who principal, text string) {
+func (c *conn) enterAs(who principal) {
 	s := c.loop.server
 	project, refusal := s.admit(who, c.peer)
 	if refusal == nil && c.state == stateOpen && who.project != c.who.Value().project {
@@ -196,7 +199,7 @@ func (c *conn) enterAs(who principal, text string) {
 		refusal = authorise(who, toConnect, project, "")
 	}
 	if refusal != nil {
-		c.refuseAuth(refusal.of(who, toConnect, ""), text)
+		c.refuseAs(refusal.of(who, toConnect, ""))
 		return
 	}
 	if c.state == stateOpen {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -167,8 +168,8 @@ func TestConsoleSessionHasTheRoleOfItsToken(t *testing.T) {
 func TestConsoleSignInSlowsGuessing(t *testing.T) {
 	h := newHarness(t, "portable")
 	b := &browser{h: h}
-	for range guessBurst {
-		b.wantStatus(401, "POST", "/console/session", `{"token":"wrong"}`)
+	for i := range guessBurst {
+		b.wantStatus(401, "POST", "/console/session", fmt.Sprintf(`{"token":"wrong %d"}`, i))
 	}
 	res, _ := b.call("POST", "/console/session", `{"token":"`+adminToken+`"}`)
 	if res.StatusCode != 429 || res.Header.Get("Retry-After") == "" {

@@ -46,9 +46,6 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *
 		return by, refusal.of(by.principal, toConnect, "")
 	}
 	if by.project, refusal = s.admit(by.principal, from); refusal != nil {
-		if limited := s.failedAuth(from.address, text); limited != nil {
-			refusal = limited
-		}
 		w.Header().Del("Access-Control-Allow-Origin")
 		return by, refusal.of(by.principal, toConnect, "")
 	}
@@ -61,21 +58,23 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *
 
 // identifyNow is identify for those who can wait for the cluster to be asked.
 func (s *Server) identifyNow(ctx context.Context, text, address string) (principal, *Refusal) {
-	who, unknown, refusal := s.identify(text)
-	if refusal == nil || refusal.Code == CodeAuthRequired {
-		return who, refusal
+	who, failed := s.identify(text)
+	if failed == nil {
+		return who, nil
 	}
-	if limited := s.failedAuth(address, text); limited != nil {
+	if limited := s.failures.count(address, text, failed); limited != nil {
 		return who, limited
 	}
-	if !unknown {
-		return who, refusal
+	if !failed.unknown {
+		return who, failed.refusal
 	}
 	if err := s.catchUps.wait(ctx, s.ctx); err != nil {
 		return who, s.refusalOf(err, "catch up for a key")
 	}
-	who, _, refusal = s.identify(text)
-	return who, refusal
+	if who, failed = s.identify(text); failed != nil {
+		return who, failed.refusal
+	}
+	return who, nil
 }
 
 // may decides what a caller may do in a channel now.

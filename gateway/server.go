@@ -19,26 +19,27 @@ import (
 
 // Server is a gateway: it serves clients on one listener.
 type Server struct {
-	cfg       Config
-	step      time.Duration // of the loops' wheels
-	ctx       context.Context
-	cancel    context.CancelFunc
-	metrics   *metrics
-	http      *http.Server
-	loops     []*loop
-	interest  interest
-	workers   *workers
-	catchUps  *catchUps
-	failures  *limiter
-	guesses   *limiter // wrong admin tokens, by address
-	signIns   *limiter // at the console, by admin token
-	throttles *throttles
-	quotas    *quotas
-	refusals  refusals
-	freshness freshness
-	newcomers *newcomers
-	lobby     *lobby
-	instance  [4]byte // tells this process's connection ids from all others
+	cfg              Config
+	step             time.Duration // of the loops' wheels
+	ctx              context.Context
+	cancel           context.CancelFunc
+	metrics          *metrics
+	http             *http.Server
+	loops            []*loop
+	interest         interest
+	workers          *workers
+	catchUps         *catchUps
+	failures         *failedAuths
+	guesses          *limiter      // wrong admin tokens, by address
+	wrongAdminTokens *recentHashes // that were counted as guesses
+	signIns          *limiter      // at the console, by admin token
+	throttles        *throttles
+	quotas           *quotas
+	refusals         refusals
+	freshness        freshness
+	newcomers        *newcomers
+	lobby            *lobby
+	instance         [4]byte // tells this process's connection ids from all others
 
 	open        atomic.Bool
 	draining    atomic.Bool
@@ -65,21 +66,22 @@ func New(cfg Config) (*Server, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{
-		cfg:       cfg,
-		step:      wheelStep(&cfg),
-		ctx:       ctx,
-		cancel:    cancel,
-		metrics:   m,
-		interest:  interest{loops: make(map[fsm.ChannelKey]uint64)},
-		catchUps:  &catchUps{broker: cfg.Broker, timeout: cfg.RequestTimeout},
-		newcomers: newNewcomers(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
-		lobby:     newLobby(cfg.Listener.Addr()),
-		freshness: freshness{began: time.Now()},
-		failures:  newLimiter(),
-		guesses:   newLimiter(),
-		signIns:   newLimiter(),
-		throttles: newThrottles(&cfg.Limits),
-		quotas:    newQuotas(),
+		cfg:              cfg,
+		step:             wheelStep(&cfg),
+		ctx:              ctx,
+		cancel:           cancel,
+		metrics:          m,
+		interest:         interest{loops: make(map[fsm.ChannelKey]uint64)},
+		catchUps:         &catchUps{broker: cfg.Broker, timeout: cfg.RequestTimeout},
+		newcomers:        newNewcomers(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
+		lobby:            newLobby(cfg.Listener.Addr()),
+		freshness:        freshness{began: time.Now()},
+		failures:         newFailedAuths(perSecond(float64(cfg.FailedAuthRate), cfg.FailedAuthBurst)),
+		guesses:          newLimiter(),
+		wrongAdminTokens: newRecentHashes(maxWrongAdminTokens),
+		signIns:          newLimiter(),
+		throttles:        newThrottles(&cfg.Limits),
+		quotas:           newQuotas(),
 	}
 	if _, err := rand.Read(s.instance[:]); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
@@ -291,15 +293,4 @@ func refuseStale() *Refusal {
 
 func refuseDraining() *Refusal {
 	return &Refusal{Code: CodeUnavailable, Reason: "node is draining", RetryAfter: time.Second}
-}
-
-// failedAuth counts a failed authentication and returns a refusal for an
-// address or key that fails too often.
-func (s *Server) failedAuth(address, text string) *Refusal {
-	hash, r := fsm.HashKey(text), perSecond(float64(s.cfg.FailedAuthRate), s.cfg.FailedAuthBurst)
-	wait := max(s.failures.take("address "+network(address), r), s.failures.take("key "+string(hash[:]), r))
-	if wait == 0 {
-		return nil
-	}
-	return &Refusal{Code: CodeRateLimited, Reason: "too many failed authentications", RetryAfter: max(wait, time.Millisecond)}
 }

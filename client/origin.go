@@ -11,6 +11,7 @@ type OriginCheck struct {
 	Allowed bool         `json:"allowed"`
 	Matched string       `json:"matched"` // the rule that allows the origin, "" for none
 	Reason  string       `json:"reason"`
+	Note    string       `json:"note"` // what to know of an origin that is no web site's, "" for nothing
 }
 
 // OriginRule is one rule of an OriginCheck.

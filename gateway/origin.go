@@ -23,6 +23,7 @@ var (
 	errOriginSyntax = errors.New("not of the form scheme://host or scheme://host:port")
 	errOriginHost   = errors.New("not a host name or address")
 	errOriginPort   = errors.New("not a port")
+	errOriginFile   = errors.New("the origin of every page from a file, which only * lets in")
 )
 
 const (
@@ -47,8 +48,15 @@ func parseOrigin(text string) (origin, error) {
 		return origin{}, err
 	}
 	o := origin{scheme: scheme}
-	if o.host, err = canonicalHost(host); err != nil {
-		return origin{}, err
+	switch {
+	case scheme == "file":
+		return origin{}, errOriginFile
+	case isNoHost(host) && !isWebScheme(scheme):
+		o.host = host
+	default:
+		if o.host, err = canonicalHost(host); err != nil {
+			return origin{}, err
+		}
 	}
 	if o.port, err = originPort(scheme, port); err != nil {
 		return origin{}, err
@@ -122,6 +130,10 @@ func canonicalHost(host string) (string, error) {
 	return ascii, nil
 }
 
+// isNoHost reports whether a host is what desktop shells write where their own scheme
+// has none: app://. and app://-.
+func isNoHost(host string) bool { return host == "." || host == "-" }
+
 func originPort(scheme, text string) (uint16, error) {
 	if text == "" {
 		switch scheme {
@@ -162,6 +174,9 @@ func parsePattern(text string) (originPattern, error) {
 	if text == anyOrigin {
 		return originPattern{any: true}, nil
 	}
+	if text == "null" {
+		return originPattern{}, errOriginFile
+	}
 	scheme, authority, err := splitOrigin(text)
 	if err != nil {
 		return originPattern{}, err
@@ -173,7 +188,7 @@ func parsePattern(text string) (originPattern, error) {
 		return originPattern{}, err
 	}
 	if p.subdomains {
-		if _, err := netip.ParseAddr(p.host); err == nil {
+		if _, err := netip.ParseAddr(p.host); err == nil || isNoHost(p.host) {
 			return originPattern{}, errOriginHost
 		}
 		if !strings.Contains(p.host, ".") && p.host != "localhost" {
@@ -243,7 +258,9 @@ func judgeOrigin(rules []string, allowNative bool, header, host string) originVe
 		return originVerdict{allowed: true, reason: native + " is a native client, which the project allows"}
 	case header == "":
 		return originVerdict{reason: native + " is a native client, which the project does not allow"}
-	case malformed != nil && header != "null":
+	case header == "null", errors.Is(malformed, errOriginFile):
+		return originVerdict{reason: "origin " + header + " is one that only * lets in"}
+	case malformed != nil:
 		return originVerdict{reason: "origin " + header + " is " + malformed.Error()}
 	case len(rules) == 0:
 		return originVerdict{reason: "origin " + header + " is refused: the project allows no origin"}

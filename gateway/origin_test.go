@@ -25,6 +25,26 @@ func TestOriginPatterns(t *testing.T) {
 		"capacitor://localhost":         "capacitor://localhost",
 		"chrome-extension://abcdefghij": "chrome-extension://abcdefghij",
 		"https://my_app.example.com":    "https://my_app.example.com",
+		"app://.":                       "app://.",
+		"app://-":                       "app://-",
+		"app://localhost":               "app://localhost",
+		"ionic://localhost":             "ionic://localhost",
+		"tauri://localhost":             "tauri://localhost",
+		"https://tauri.localhost":       "https://tauri.localhost",
+		"obsidian://app":                "obsidian://app",
+		"moz-extension://8d4e1c6a-0b1f-4a54-9d8c-1f0f7a3c2b11": "moz-extension://8d4e1c6a-0b1f-4a54-9d8c-1f0f7a3c2b11",
+
+		"file://":          "",
+		"file:///":         "",
+		"file://localhost": "",
+		"https://.":        "",
+		"app://..":         "",
+		"app://*..":        "",
+		"app://*.":         "",
+		"app://":           "",
+		"app://./":         "",
+		"data:":            "",
+		"about:blank":      "",
 
 		"":                              "",
 		"null":                          "",
@@ -144,6 +164,13 @@ func TestOriginAllowed(t *testing.T) {
 		{"capacitor://localhost", false, "capacitor://localhost", host, true},
 		{"capacitor://localhost", false, "http://localhost", host, false},
 		{"https://app.example.com", false, "https://app.example.com:00443", host, false},
+		{"app://.", false, "app://.", host, true},
+		{"app://.", false, "app://-", host, false},
+		{"app://.", false, "other://.", host, false},
+		{"app://.", false, "https://.", host, false},
+		{"tauri://localhost", false, "tauri://localhost", host, true},
+		{"http://localhost:*", false, "tauri://localhost", host, false},
+		{"https://app.example.com", false, "file://", host, false},
 		// Everybody.
 		{"*", false, "https://anything.example", host, true},
 		{"*", false, "null", host, true},
@@ -192,7 +219,9 @@ func TestOriginReasons(t *testing.T) {
 		origin, want string
 	}{
 		{three, false, "https://x", "origin https://x is not in the project's 3 allowed origins"},
-		{three, false, "null", "origin null is not in the project's 3 allowed origins"},
+		{three, false, "null", "origin null is one that only * lets in"},
+		{three, false, "file://", "origin file:// is one that only * lets in"},
+		{nil, true, "null", "origin null is one that only * lets in"},
 		{three[:1], false, "https://x", "origin https://x is not the project's allowed origin https://a.example"},
 		{nil, false, "https://x", "origin https://x is refused: the project allows no origin"},
 		{three, false, "https://x/y", "origin https://x/y is not a host name or address"},
@@ -211,7 +240,7 @@ func TestOriginReasons(t *testing.T) {
 // the two are written.
 func FuzzOrigin(f *testing.F) {
 	for _, rule := range []string{
-		"https://*.example.com", "https://example.com", "http://localhost:*", "http://[::1]:*", "https://bücher.example", "*",
+		"https://*.example.com", "https://example.com", "http://localhost:*", "http://[::1]:*", "https://bücher.example", "*", "app://.",
 	} {
 		for _, header := range []string{
 			"https://a.example.com", "https://example.com", "https://a.example.com:443", "https://[::1]:80", "null",

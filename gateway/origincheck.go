@@ -12,6 +12,7 @@ type originCheckAnswer struct {
 	Allowed bool              `json:"allowed"`
 	Matched string            `json:"matched"` // the rule that allows the origin, "" for none
 	Reason  string            `json:"reason"`
+	Note    string            `json:"note,omitempty"` // what to know of an origin that is no web site's
 }
 
 type originRuleCheck struct {
@@ -53,6 +54,7 @@ func (s *Server) checkOrigin(r *http.Request) (int, any, error) {
 	}
 	verdict := judgeOrigin(valid, string(values[1]) == "true", header, r.Host)
 	answer.Allowed, answer.Matched, answer.Reason = verdict.allowed, verdict.matched, verdict.reason
+	answer.Note = originNote(header)
 	return http.StatusOK, answer, nil
 }
 

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -32,6 +33,36 @@ func TestAdminChecksOrigins(t *testing.T) {
 	for _, body := range []string{`{"rules":[1]}`, `{"rules":"*"}`, `{"origin":1}`, `{"rule":[]}`} {
 		if status, _ := h.admin("POST", "/origins/check", body); status != 400 {
 			t.Errorf("%s: got %d", body, status)
+		}
+	}
+}
+
+// Whoever asks of a shell's origin hears what it is worth, and of one that no rule can
+// name what to do instead.
+func TestAdminNotesOfOriginsOfShells(t *testing.T) {
+	h := newHarness(t, "portable")
+	for origin, c := range map[string]struct {
+		allowed bool // by a rule of its own
+		note    string
+	}{
+		"app://.":                 {true, "every app of this kind"},
+		"app://localhost":         {true, "every app of this kind"},
+		"capacitor://localhost":   {true, "every app of this kind"},
+		"ionic://localhost":       {true, "every app of this kind"},
+		"tauri://localhost":       {true, "every app of this kind"},
+		"https://tauri.localhost": {true, "every Android app"},
+		"https://localhost":       {true, "every Android app"},
+		"chrome-extension://abcdefghijklmnopabcdefghijklmnop":  {true, "its id"},
+		"moz-extension://8d4e1c6a-0b1f-4a54-9d8c-1f0f7a3c2b11": {true, "one installation to the next"},
+		"file://":               {false, "serve the page under a scheme of its own"},
+		"null":                  {false, "serve the page under a scheme of its own"},
+		"https://app.example":   {true, ""},
+		"http://localhost:3000": {true, ""},
+	} {
+		status, answer := h.admin("POST", "/origins/check", fmt.Sprintf(`{"rules":[%q],"origin":%q}`, origin, origin))
+		note, _ := answer["note"].(string)
+		if status != 200 || answer["allowed"] != c.allowed || (note == "") != (c.note == "") || !strings.Contains(note, c.note) {
+			t.Errorf("%s: got %d %v", origin, status, answer)
 		}
 	}
 }

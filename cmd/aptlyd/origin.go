@@ -25,6 +25,9 @@ func newProjectCheckOrigin() *cobra.Command {
 			}
 			return show(cmd, r.json, check, func(p *printer) {
 				p.line("%s", check.Reason)
+				if check.Note != "" {
+					p.line("%s", check.Note)
+				}
 			})
 		}),
 	}

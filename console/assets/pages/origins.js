@@ -43,7 +43,8 @@ export function originsField(origins, native, onchange = () => {}, label = '') {
       setText(input.closest('.origin').querySelector('.problem'), judged && !judged.valid ? judged.error : '');
     });
     verdict.hidden = !tested.value.trim();
-    fill(verdict, badge(answer.allowed ? 'allowed' : 'refused', answer.allowed ? 'good' : 'bad'), h('span', {}, answer.reason));
+    fill(verdict, badge(answer.allowed ? 'allowed' : 'refused', answer.allowed ? 'good' : 'bad'), 
+      h('span', {}, answer.reason, answer.note && h('br'), answer.note && h('span', { class: 'hint' }, answer.note)));
     onchange();
   });
   tested.addEventListener('input', judge);
@@ -65,7 +66,7 @@ export function originsField(origins, native, onchange = () => {}, label = '') {
   }, { small: true, iconName: 'plus' });
   const node = h('div', { class: 'field' },
     label && h('span', { class: 'label' }, label),
-    h('p', { class: 'hint' }, 'Web pages from these origins may connect with a public key. Write https://app.example.com, https://*.example.com for all hosts below, or http://localhost:* for any port. With no entry every browser is refused.'),
+    h('p', { class: 'hint' }, 'Web pages from these origins may connect with a public key. Write https://app.example.com, https://*.example.com for all hosts below, or http://localhost:* for any port. Apps in a web view have origins such as capacitor://localhost, tauri://localhost or app://.; the tester says what each is worth. With no entry every browser is refused.'),
     rows,
     h('div', { class: 'row' },
       button('Add an origin', () => add('').querySelector('input').focus(), { small: true, iconName: 'plus' }),

@@ -263,9 +263,12 @@ func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 // published to.
 func (a *application) existing(p *project, name []byte) (*channel, error) {
 	ch, ok := a.channels[ChannelKey{p.ID, text(name)}]
+	if ok && ch.forgotten() {
+		return nil, nil
+	}
 	if !ok {
 		h, stored, err := a.load(ChannelKey{p.ID, text(name)})
-		if err != nil || !stored {
+		if err != nil || !stored || h.forgotten() {
 			return nil, err
 		}
 		ch = &channel{key: ChannelKey{p.ID, string(name)}, head: h, stored: true}
@@ -300,7 +303,10 @@ func (a *application) born(p *project, name []byte) (*channel, *refusal, error) 
 			return nil, refuse(codeRateLimited, "quota of %d channels of project %q is used up", quota, p.ID), nil
 		}
 	}
-	ch := &channel{key: ChannelKey{p.ID, string(name)}, head: head{floor: 1, version: p.version}}
+	ch := &channel{key: ChannelKey{p.ID, string(name)}, head: p.unborn()}
+	if tomb, ok := a.channels[ch.key]; ok {
+		a.drop(tomb)
+	}
 	ch.used.Store(true)
 	a.reside(ch)
 	if count, ok := a.counts[p.ID]; ok {

@@ -119,6 +119,7 @@ type shownProject struct {
 	Rules              *[]shownRule `json:"rules,omitempty"`
 	Access             *shownAccess `json:"access,omitempty"`
 	Quotas             *shownQuotas `json:"quotas,omitempty"`
+	FirstOffset        uint64       `json:"firstOffset,omitempty"`
 	Keys               []shownKey   `json:"keys,omitempty"`
 }
 
@@ -159,6 +160,12 @@ type shownKey struct {
 	Replaces  string  `json:"replaces,omitempty"`
 	// ReplacedEndsAt is when the key that it replaces ends, Unix ms.
 	ReplacedEndsAt int64 `json:"replacedEndsAt,omitempty"`
+	Imported       bool  `json:"imported,omitempty"`
+}
+
+type shownForgotten struct {
+	Channels int    `json:"channels"` // how many
+	Last     string `json:"last"`     // the last of them
 }
 
 type shownSettings struct {
@@ -176,7 +183,7 @@ type shownToken struct {
 func showProject(p *Project) *shownProject {
 	return &shownProject{
 		p.ID, &p.Name, &p.AllowedOrigins, &p.AllowNativeClients,
-		showRules(p.Rules), showAccess(&p.Access), showQuotas(&p.Quotas), nil,
+		showRules(p.Rules), showAccess(&p.Access), showQuotas(&p.Quotas), p.FirstOffset, nil,
 	}
 }
 
@@ -200,6 +207,9 @@ func showChange(p *Project, c *UpdateProject) *shownProject {
 	}
 	if c.Quotas != nil {
 		s.Quotas = showQuotas(&p.Quotas)
+	}
+	if c.FirstOffset != nil {
+		s.FirstOffset = max(p.FirstOffset, 1)
 	}
 	return &s
 }
@@ -234,7 +244,7 @@ func showQuotas(q *Quotas) *shownQuotas {
 func showKey(k *Key) *shownKey {
 	return &shownKey{
 		ID: k.ID, Project: k.Project, Kind: k.Kind, Name: k.Name, Prefix: k.Prefix,
-		ExpiresAt: k.ExpiresAt, Replaces: k.Replaces,
+		ExpiresAt: k.ExpiresAt, Replaces: k.Replaces, Imported: k.Imported,
 	}
 }
 

@@ -232,7 +232,9 @@ func verifyChannels(tx *bolt.Tx, fn func(tail segment)) error {
 			wrong = err
 			return false
 		}
-		fn(s)
+		if !h.forgotten() {
+			fn(s)
+		}
 		return true
 	})
 	return errors.Join(err, wrong)

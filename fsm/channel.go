@@ -21,6 +21,12 @@ type head struct {
 	version uint64 // rules of the project that floor already accounts for
 }
 
+// forgotten is the floor of a tombstone: the channel is not there any more, though
+// something of it may still be in the state file.
+const forgotten = noOffset
+
+func (h *head) forgotten() bool { return h.floor == forgotten }
+
 func (h *head) append(dst []byte) []byte {
 	dst = slices.Grow(dst, headSize)
 	dst = binary.AppendUvarint(dst, h.offset)

@@ -255,6 +255,23 @@ func (d *decoder) key() Key {
 	}
 }
 
+// appendStoredKey appends the body of a key's record.
+func appendStoredKey(dst []byte, k *Key) []byte {
+	dst = appendKey(dst, k)
+	if k.Imported { // since level 2
+		dst = appendBool(dst, true)
+	}
+	return dst
+}
+
+func (d *decoder) storedKey() Key {
+	k := d.key()
+	if len(d.rest) > 0 {
+		k.Imported = d.bool()
+	}
+	return k
+}
+
 func appendKeys(dst []byte, keys []Key) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(keys)))
 	for i := range keys {

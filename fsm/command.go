@@ -37,12 +37,18 @@ const (
 	opPurgeChannel
 	opSeal
 	opNote
+	opForgetChannels
 )
 
 // The versions of today's commands.
 const (
 	publishVersion = 1
 	controlVersion = 2 // of all the others
+
+	// importVersion is that of a command with a key that was made elsewhere, and
+	// firstOffsetVersion that of one that sets Project.FirstOffset.
+	importVersion      = 3
+	firstOffsetVersion = 3
 )
 
 // Publish appends one message to a channel.
@@ -81,6 +87,7 @@ type UpdateProject struct {
 	Rules              *[]Rule
 	Access             *Access
 	Quotas             *Quotas
+	FirstOffset        *uint64 // not below what it is
 }
 
 // DeleteProject ends a project's keys and removes its channels. Its id is never
@@ -148,6 +155,18 @@ type PurgeChannel struct {
 	Channel ChannelKey
 }
 
+// ForgetChannels removes channels of a project with all that is known of them, so
+// that they count for no quota. Should one of them be made again, its offsets begin
+// above those that it had.
+type ForgetChannels struct {
+	By      Actor
+	Project string
+	Names   []string
+}
+
+// MaxForget bounds the channels that one command forgets.
+const MaxForget = 1000
+
 // Seal replaces the sealed key-encryption key.
 type Seal struct {
 	By      Actor
@@ -162,8 +181,28 @@ type Note struct {
 }
 
 // beginControl begins a command that an operator asked for.
-func beginControl(o op, by *Actor) []byte {
-	return appendActor([]byte{byte(o), controlVersion}, by)
+func beginControl(o op, by *Actor) []byte { return beginVersion(o, controlVersion, by) }
+
+func beginVersion(o op, version byte, by *Actor) []byte {
+	return appendActor([]byte{byte(o), version}, by)
+}
+
+// importing returns the version of a command that adds keys.
+func importing(keys ...Key) byte {
+	if slices.ContainsFunc(keys, func(k Key) bool { return k.Imported }) {
+		return importVersion
+	}
+	return controlVersion
+}
+
+// appendImported appends to a command which of its keys were made elsewhere.
+func appendImported(dst []byte, version byte, keys ...Key) []byte {
+	if version >= importVersion {
+		for _, k := range keys {
+			dst = appendBool(dst, k.Imported)
+		}
+	}
+	return dst
 }
 
 // Append appends the encoded command to dst.
@@ -181,13 +220,14 @@ func (c Publish) Encode() []byte { return c.Append(nil) }
 
 // Encode returns the encoded command.
 func (c Init) Encode() []byte {
-	dst := beginControl(opInit, &c.By)
+	version := importing(c.Keys...)
+	dst := beginVersion(opInit, version, &c.By)
 	dst = appendString(dst, c.ClusterID)
 	dst = appendString(dst, c.Epoch)
 	dst = append(dst, c.AdminTokenHash[:]...)
 	dst = appendBytes(dst, c.Keyring)
 	dst = appendProject(dst, &c.Project)
-	return appendKeys(dst, c.Keys)
+	return appendImported(appendKeys(dst, c.Keys), version, c.Keys...)
 }
 
 // Encode returns the encoded command.
@@ -198,7 +238,11 @@ func (c CreateProject) Encode() []byte {
 
 // Encode returns the encoded command.
 func (c UpdateProject) Encode() []byte {
-	dst := appendString(beginControl(opUpdateProject, &c.By), c.ID)
+	version := byte(controlVersion)
+	if c.FirstOffset != nil {
+		version = firstOffsetVersion
+	}
+	dst := appendString(beginVersion(opUpdateProject, version, &c.By), c.ID)
 	if dst = appendBool(dst, c.Name != nil); c.Name != nil {
 		dst = appendString(dst, *c.Name)
 	}
@@ -217,6 +261,9 @@ func (c UpdateProject) Encode() []byte {
 	if dst = appendBool(dst, c.Quotas != nil); c.Quotas != nil {
 		dst = appendQuotas(dst, c.Quotas)
 	}
+	if c.FirstOffset != nil {
+		dst = binary.AppendUvarint(dst, *c.FirstOffset)
+	}
 	return dst
 }
 
@@ -226,7 +273,11 @@ func (c DeleteProject) Encode() []byte {
 }
 
 // Encode returns the encoded command.
-func (c CreateKey) Encode() []byte { return appendKey(beginControl(opCreateKey, &c.By), &c.Key) }
+func (c CreateKey) Encode() []byte {
+	version := importing(c.Key)
+	dst := appendKey(beginVersion(opCreateKey, version, &c.By), &c.Key)
+	return appendImported(dst, version, c.Key)
+}
 
 // Encode returns the encoded command.
 func (c RotateKey) Encode() []byte {
@@ -260,6 +311,11 @@ func (c RevokeAdminToken) Encode() []byte {
 func (c PurgeChannel) Encode() []byte {
 	dst := appendString(beginControl(opPurgeChannel, &c.By), c.Channel.Project)
 	return appendString(dst, c.Channel.Name)
+}
+
+// Encode returns the encoded command.
+func (c ForgetChannels) Encode() []byte {
+	return appendStrings(appendString(beginControl(opForgetChannels, &c.By), c.Project), c.Names)
 }
 
 // Encode returns the encoded command.
@@ -300,21 +356,28 @@ func decodeCommand(b []byte) (command any, err error) {
 	if len(b) < 2 {
 		return nil, errTruncated
 	}
-	if b[1] != controlVersion {
-		return nil, fmt.Errorf("unknown version %d of op %d", b[1], b[0])
+	version := b[1]
+	if version < controlVersion || version > newestVersion(op(b[0])) {
+		return nil, fmt.Errorf("unknown version %d of op %d", version, b[0])
 	}
 	d := decoder{rest: b[2:]}
 	switch op(b[0]) {
 	case opInit:
-		command = &Init{d.actor(), d.string(), d.string(), d.hash(), d.blob(), d.project(), d.keys()}
+		c := &Init{d.actor(), d.string(), d.string(), d.hash(), d.blob(), d.project(), d.keys()}
+		for i := range c.Keys {
+			d.imported(version, &c.Keys[i])
+		}
+		command = c
 	case opCreateProject:
 		command = &CreateProject{d.actor(), d.project(), d.keys()}
 	case opUpdateProject:
-		command = d.updateProject()
+		command = d.updateProject(version)
 	case opDeleteProject:
 		command = &DeleteProject{d.actor(), d.string()}
 	case opCreateKey:
-		command = &CreateKey{d.actor(), d.key()}
+		c := &CreateKey{d.actor(), d.key()}
+		d.imported(version, &c.Key)
+		command = c
 	case opRotateKey:
 		command = &RotateKey{d.actor(), d.key(), d.varint()}
 	case opRevokeKey:
@@ -329,6 +392,8 @@ func decodeCommand(b []byte) (command any, err error) {
 		command = &RevokeAdminToken{d.actor(), d.string()}
 	case opPurgeChannel:
 		command = &PurgeChannel{d.actor(), ChannelKey{d.string(), d.string()}}
+	case opForgetChannels:
+		command = &ForgetChannels{d.actor(), d.string(), d.strings()}
 	case opSeal:
 		command = &Seal{d.actor(), d.blob()}
 	case opNote:
@@ -339,7 +404,25 @@ func decodeCommand(b []byte) (command any, err error) {
 	return command, d.finish()
 }
 
-func (d *decoder) updateProject() *UpdateProject {
+// newestVersion returns the newest version of a command that is known.
+func newestVersion(o op) byte {
+	switch o {
+	case opInit, opCreateKey:
+		return importVersion
+	case opUpdateProject:
+		return firstOffsetVersion
+	}
+	return controlVersion
+}
+
+// imported reads whether a key of a command was made elsewhere.
+func (d *decoder) imported(version byte, k *Key) {
+	if version >= importVersion {
+		k.Imported = d.bool()
+	}
+}
+
+func (d *decoder) updateProject(version byte) *UpdateProject {
 	c := &UpdateProject{By: d.actor(), ID: d.string()}
 	if d.bool() {
 		name := d.string()
@@ -364,6 +447,10 @@ func (d *decoder) updateProject() *UpdateProject {
 	if d.bool() {
 		quotas := d.quotas()
 		c.Quotas = &quotas
+	}
+	if version >= firstOffsetVersion {
+		first := d.uvarint()
+		c.FirstOffset = &first
 	}
 	return c
 }

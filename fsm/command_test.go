@@ -14,22 +14,24 @@ type control interface{ Encode() []byte }
 
 var (
 	sampleActor  = Actor{"t", "n", "a", "v"}
-	sampleKey    = Key{"k", "p", ServerKey, "n", "pk_t", "pk_t", KeyHash{7}, 1, 2, 3, "old", []byte("s")}
+	sampleKey    = Key{"k", "p", ServerKey, "n", "pk_t", "pk_t", KeyHash{7}, 1, 2, 3, "old", []byte("s"), false}
 	sampleRights = Access{[]string{"a*"}, []PublishGrant{{"b", 1, 2}}}
 	sample       = Project{"p", "n", []string{"https://a.example"}, true,
 		[]Rule{{"a*", 5, 2 * time.Second, 9, Initial{Last: 3}, DurabilityMemory}},
-		sampleRights, Quotas{1, 2, 3}, 4}
+		sampleRights, Quotas{1, 2, 3}, 4, 0}
 	sampleToken = AdminToken{"t", "n", Viewer, KeyHash{7}, 1, 2, 3, "p"}
 )
 
 func sampleCommands() []control {
 	name, origins, native, rules := "x", []string{"*"}, false, []Rule{DefaultRule}
-	bytes := int64(1 << 30)
+	bytes, first := int64(1<<30), uint64(300)
+	imported := sampleKey
+	imported.Imported = true
 	none := Access{Subscribe: []string{}}
 	return []control{
 		&Init{sampleActor, "c", "e", KeyHash{1}, []byte("s"), sample, []Key{sampleKey}},
 		&CreateProject{sampleActor, sample, []Key{sampleKey, sampleKey}},
-		&UpdateProject{sampleActor, "p", &name, &origins, &native, &rules, &none, &Quotas{}},
+		&UpdateProject{sampleActor, "p", &name, &origins, &native, &rules, &none, &Quotas{}, nil},
 		&UpdateProject{ID: "p"},
 		&DeleteProject{sampleActor, "p"},
 		&CreateKey{sampleActor, sampleKey},
@@ -43,6 +45,10 @@ func sampleCommands() []control {
 		&PurgeChannel{sampleActor, ChannelKey{"p", "c"}},
 		&Seal{sampleActor, []byte("s")},
 		&Note{sampleActor, "a", "t"},
+		&Init{sampleActor, "c", "e", KeyHash{1}, []byte("s"), sample, []Key{sampleKey, imported}},
+		&CreateKey{sampleActor, imported},
+		&UpdateProject{By: sampleActor, ID: "p", FirstOffset: &first},
+		&ForgetChannels{sampleActor, "p", []string{"a", "b"}},
 	}
 }
 
@@ -92,6 +98,10 @@ func TestCommandVersions(t *testing.T) {
 		"0d02" + by + "0170" + "0163",
 		"0e02" + by + "0173",
 		"0f02" + by + "0161" + "0174",
+		"0203" + by + "0163" + "0165" + "01" + strings.Repeat("00", 31) + "0173" + project + "02" + key + key + "0001",
+		"0603" + by + key + "01",
+		"0403" + by + "0170" + "000000000000" + "ac02",
+		"1002" + by + "0170" + "02" + "0161" + "0162",
 	} {
 		if got := hex.EncodeToString(samples[i].Encode()); got != want {
 			t.Errorf("%T is\n%s, was\n%s", samples[i], got, want)

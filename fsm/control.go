@@ -30,6 +30,8 @@ func (a *application) control(command any) (*refusal, error) {
 		return a.revokeAdminToken(c), nil
 	case *PurgeChannel:
 		return a.purgeChannel(c)
+	case *ForgetChannels:
+		return a.forgetChannels(c)
 	case *Seal:
 		return a.seal(c), nil
 	case *Note:
@@ -141,6 +143,12 @@ func (a *application) updateProject(c *UpdateProject) *refusal {
 	if c.Quotas != nil {
 		next.Quotas = *c.Quotas
 	}
+	if c.FirstOffset != nil {
+		if *c.FirstOffset < old.unborn().floor {
+			return refuse(codeConflict, "first offset %d of project %q, which is %d by now", *c.FirstOffset, c.ID, old.unborn().floor)
+		}
+		next.FirstOffset = *c.FirstOffset
+	}
 	if r := next.check(); r != nil {
 		return r
 	}
@@ -151,6 +159,9 @@ func (a *application) updateProject(c *UpdateProject) *refusal {
 
 // check reports what of a project is out of bounds.
 func (p *Project) check() *refusal {
+	if p.FirstOffset > MaxFirstOffset {
+		return refuse(codeInvalid, "first offset %d", p.FirstOffset)
+	}
 	if r := p.Access.check(); r != nil {
 		return r
 	}
@@ -173,9 +184,7 @@ func (a *application) deleteProject(c *DeleteProject) *refusal {
 	delete(a.counts, id)
 	for key, ch := range a.channels {
 		if key.Project == id {
-			ch.dropped = true
-			delete(a.channels, key)
-			a.cache.remove(ch)
+			a.drop(ch)
 		}
 	}
 	a.events = append(a.events, func(o Observer) { o.ProjectChanged(id) })
@@ -281,6 +290,66 @@ func (a *application) purgeChannel(c *PurgeChannel) (*refusal, error) {
 	return nil, nil
 }
 
+// forgetChannels takes channels out of the state. A tombstone stands for each until
+// it is out of the state file too.
+func (a *application) forgetChannels(c *ForgetChannels) (*refusal, error) {
+	p, ok := a.directory.project(c.Project)
+	if !ok {
+		return refuse(codeNotFound, "project %q", c.Project), nil
+	}
+	if len(c.Names) == 0 || len(c.Names) > MaxForget {
+		return refuse(codeInvalid, "%d channels to forget", len(c.Names)), nil
+	}
+	highest, forgotten := uint64(0), 0
+	for _, name := range c.Names {
+		if !namable(name, maxChannelName) {
+			return refuse(codeInvalid, "channel name of %d bytes", len(name)), nil
+		}
+	}
+	for _, name := range c.Names {
+		ch, err := a.existing(p, []byte(name))
+		if err != nil {
+			return nil, err
+		}
+		if ch == nil {
+			continue
+		}
+		highest = max(highest, ch.offset)
+		forgotten++
+		a.bury(ch)
+	}
+	if forgotten == 0 {
+		return refuse(codeNotFound, "channel %q of project %q", c.Names[0], p.ID), nil
+	}
+	if highest >= p.unborn().floor {
+		// Nobody but those who publish has to know, so nobody is told.
+		next := *p
+		next.FirstOffset = highest + 1
+		a.directory.setProject(&next)
+		a.changes.set(bucketProjects, p.ID, next.append(nil))
+	}
+	a.record(c.By, "channel.forget", p.ID+"/"+c.Names[0], nil, shownForgotten{forgotten, c.Names[len(c.Names)-1]})
+	return nil, nil
+}
+
+// bury puts a tombstone in the place of a channel.
+func (a *application) bury(ch *channel) {
+	a.drop(ch)
+	tomb := &channel{key: ch.key, head: head{floor: forgotten}}
+	a.reside(tomb)
+	a.changes.setChannel(tomb)
+	if count, ok := a.counts[ch.key.Project]; ok {
+		a.counts[ch.key.Project] = count - 1
+	}
+}
+
+// drop lets go of a resident channel, whose changes are not written any more.
+func (a *application) drop(ch *channel) {
+	ch.dropped = true
+	delete(a.channels, ch.key)
+	a.cache.remove(ch)
+}
+
 // checkKey reports what keeps a new key from being added.
 func (a *application) checkKey(k *Key) *refusal {
 	if k.ID == "" {
@@ -306,7 +375,7 @@ func (a *application) setProject(p *project) {
 
 func (a *application) setKey(k *Key) {
 	a.directory.setKey(k)
-	a.changes.set(bucketKeys, k.ID, appendKey(nil, k))
+	a.changes.set(bucketKeys, k.ID, appendStoredKey(nil, k))
 }
 
 // endKey removes a key, for whatever reason.

@@ -34,6 +34,9 @@ func (p *project) append(dst []byte) []byte {
 		dst = binary.AppendVarint(dst, past.until)
 		dst = appendRules(dst, past.rules)
 	}
+	if p.FirstOffset > 0 { // since level 2
+		dst = binary.AppendUvarint(dst, p.FirstOffset)
+	}
 	return dst
 }
 
@@ -41,6 +44,9 @@ func (d *decoder) storedProject() *project {
 	p := &project{Project: d.project(), version: d.uvarint()}
 	for n := d.count(); n > 0 && d.err == nil; n-- {
 		p.past = append(p.past, pastRules{d.uvarint(), d.varint(), d.rules()})
+	}
+	if len(d.rest) > 0 {
+		p.FirstOffset = d.uvarint()
 	}
 	return p
 }

@@ -79,6 +79,16 @@ func anyHistory(t *rapid.T) history {
 			return UpdateProject{ID: pick("limited", "p1", "p2"), Quotas: &Quotas{Channels: rapid.IntRange(0, 3).Draw(t, "quota")}}.Encode()
 		case 14:
 			return Seal{Keyring: []byte(pick("keyring", "a", "b"))}.Encode()
+		case 15, 16:
+			return ForgetChannels{Project: pick("forgetful", "p1", "p2"), Names: []string{
+				pick("forgotten", "a", "b", "c"), pick("forgotten too", "a", "b", "c")}}.Encode()
+		case 17:
+			first := uint64(rapid.IntRange(1, 300).Draw(t, "first offset"))
+			return UpdateProject{ID: pick("raised", "p1", "p2"), FirstOffset: &first}.Encode()
+		case 18:
+			k := key()
+			k.Imported = true
+			return CreateKey{Key: k}.Encode()
 		}
 		id := ""
 		if rapid.Bool().Draw(t, "with id") {

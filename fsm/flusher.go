@@ -200,8 +200,9 @@ func (s *State) write(db *bolt.DB, c *changes) error {
 	})
 }
 
-// trimTime is what a flush spends on chunks that counts let go, at most.
-const trimTime = 50 * time.Millisecond
+// trimTime is what a flush spends on chunks that counts let go, at most. Only a test
+// changes it.
+var trimTime = 50 * time.Millisecond
 
 // writeIDs stores the new ids and deletes the records of forgotten ones.
 func (c *changes) writeIDs(w *writer) error {

@@ -89,6 +89,18 @@ func (c *changes) writeChannels(d *deletion) error {
 				stored = old[0].body
 				old = old[1:]
 			}
+			if next.head.forgotten() && stored != nil {
+				done, err := d.chunks(next.key, noOffset)
+				if err != nil {
+					return err
+				}
+				if done {
+					stored = nil
+				} // or else the sweep takes the rest
+			}
+			if next.head.forgotten() && stored == nil {
+				continue
+			}
 			begin := len(bodies)
 			var err error
 			if bodies, err = next.head.write(bodies, d, next.key, stored, c.projects); err != nil {
@@ -108,6 +120,9 @@ func (c *changes) writeChannels(d *deletion) error {
 // there is none. It stores what are chunks by now and deletes those that the rule's
 // count lets go.
 func (h *frozenHead) write(dst []byte, d *deletion, key, stored []byte, projects map[string]*project) ([]byte, error) {
+	if h.forgotten() {
+		return append(h.head.append(dst), emptyTail...), nil
+	}
 	name := &h.channel.key
 	low := h.lowest(projects[name.Project].Rule(name.Name), h.floor)
 	from := low
@@ -119,6 +134,9 @@ func (h *frozenHead) write(dst []byte, d *deletion, key, stored []byte, projects
 		var err error
 		if was, tail, err = decodeChannel(key, stored); err != nil {
 			return nil, err
+		}
+		if h.floor > was.offset {
+			was, tail = head{}, emptyTail // of before it was purged or forgotten
 		}
 	}
 	fresh := h.fresh.from(from)

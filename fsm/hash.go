@@ -36,7 +36,7 @@ func (s *State) hashContent(h hash.Hash) error {
 	h.Write(s.volume.append(s.settings.append(nil)))
 	h.Write(appendStrings(nil, slices.Sorted(maps.Keys(s.directory.gone))))
 	for _, k := range s.directory.keys("") {
-		h.Write(appendKey(nil, k))
+		h.Write(appendStoredKey(nil, k))
 	}
 	for _, token := range s.admins.list(func(*AdminToken) bool { return true }) {
 		h.Write(appendAdminToken(nil, token))
@@ -47,7 +47,7 @@ func (s *State) hashContent(h hash.Hash) error {
 	h.Write(appendIDs(nil, s.ids.queue))
 	projects := *s.directory.projects.Load()
 	for _, id := range slices.Sorted(maps.Keys(projects)) {
-		h.Write(appendProject(nil, &projects[id].Project))
+		h.Write(binary.AppendUvarint(appendProject(nil, &projects[id].Project), projects[id].FirstOffset))
 		if err := s.hashChannels(h, projects[id]); err != nil {
 			return err
 		}

@@ -33,4 +33,5 @@ type Key struct {
 	LastUsedAt int64  // Unix ms, coarsely; 0 means never
 	Replaces   string // id of the key that this one was rotated from
 	Signing    []byte // of a server key: the secret that signs its tokens, sealed
+	Imported   bool   // its text was made elsewhere and has no checksum
 }

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 type snapshot struct {
 	view
 	channel *channel // nil when not resident
+	unborn  bool     // there is no such channel, whatever the state file says
 }
 
 func (v *snapshot) close() {
@@ -40,7 +42,7 @@ func (s *State) snapshot(key ChannelKey, from uint64) (*snapshot, error) {
 	if ch, ok := s.channels[key]; ok {
 		v.reside(ch)
 		ch.used.Store(true)
-		if !v.needsDisk(from) {
+		if v.unborn || !v.needsDisk(from) {
 			return v, nil
 		}
 	}
@@ -70,15 +72,15 @@ func (s *State) read(key ChannelKey, from uint64, fn func(v *snapshot, earliest 
 }
 
 func (v *snapshot) read(fn func(v *snapshot, earliest edge) error) error {
-	if v.channel == nil {
-		var err error
-		var stored bool
-		if v.head, stored, err = v.load(); err != nil {
+	if v.channel == nil && !v.unborn {
+		stored, stands, err := v.load()
+		if err != nil {
 			return err
 		}
-		if !stored {
-			v.head = head{floor: 1, version: v.project.version}
-		}
+		v.head, v.unborn = stored, !stands || stored.forgotten()
+	}
+	if v.unborn {
+		v.head = v.project.unborn()
 	}
 	at, err := v.earliest()
 	if err != nil {
@@ -101,7 +103,7 @@ func (v *view) info(earliest edge) ChannelInfo {
 }
 
 // Channel returns the bounds of a channel. Of one that was never published to
-// Head is 0 and Earliest 1. The error is ErrNotFound when there is no such
+// Earliest is the first offset that it will get, and Head the one before. The error is ErrNotFound when there is no such
 // project, ErrInvalid when there can be no such channel, or ErrClosed.
 func (s *State) Channel(key ChannelKey) (ChannelInfo, error) {
 	info := ChannelInfo{Name: key.Name}
@@ -246,7 +248,11 @@ func (s *State) view(tx *bolt.Tx, p *project, name string) *snapshot {
 
 // reside takes from a resident channel what is in memory.
 func (v *snapshot) reside(ch *channel) {
-	if ch != nil {
+	switch {
+	case ch == nil:
+	case ch.forgotten():
+		v.unborn = true
+	default:
 		v.channel, v.head, v.memory, v.known = ch, ch.head, ch.memory, ch.earliest.Load()
 	}
 }
@@ -256,30 +262,44 @@ func (v *snapshot) reside(ch *channel) {
 func (s *State) names(tx *bolt.Tx, project, after string, limit int) ([]string, error) {
 	prefix := appendProjectPrefix(nil, project)
 	var names []string
-	err := eachChannel(tx, append(slices.Clone(prefix), after...), func(channel, _ []byte) bool {
+	gone := make(map[string]bool) // the state file may still have them
+	unstored := func(fn func(ch *channel)) {
+		for _, ch := range s.changes.channels {
+			fn(ch)
+		}
+		if s.frozen != nil {
+			for i := range s.frozen.heads {
+				fn(s.frozen.heads[i].channel)
+			}
+		}
+	}
+	unstored(func(ch *channel) {
+		switch {
+		case ch.key.Project != project || ch.key.Name <= after:
+		case ch.forgotten():
+			gone[ch.key.Name] = true
+		case !ch.stored && !ch.dropped:
+			names = append(names, ch.key.Name)
+		}
+	})
+	found := 0
+	var wrong error
+	err := eachChannel(tx, append(slices.Clone(prefix), after...), func(channel, body []byte) bool {
 		if !bytes.HasPrefix(channel, prefix) {
 			return bytes.Compare(channel, prefix) < 0
 		}
-		if name := string(channel[len(prefix) : len(channel)-1]); name > after {
+		var h head
+		if h, _, wrong = decodeChannel(channel, body); wrong != nil {
+			return false
+		}
+		if name := string(channel[len(prefix) : len(channel)-1]); name > after && !h.forgotten() && !gone[name] {
 			names = append(names, name)
+			found++
 		}
-		return len(names) < limit
+		return found < limit
 	})
-	if err != nil {
+	if err = errors.Join(err, wrong); err != nil {
 		return nil, err
-	}
-	add := func(ch *channel) {
-		if !ch.stored && !ch.dropped && ch.key.Project == project && ch.key.Name > after {
-			names = append(names, ch.key.Name)
-		}
-	}
-	for _, ch := range s.changes.channels {
-		add(ch)
-	}
-	if s.frozen != nil {
-		for i := range s.frozen.heads {
-			add(s.frozen.heads[i].channel)
-		}
 	}
 	slices.Sort(names)
 	// One that is just being written may be found in both places.

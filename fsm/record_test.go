@@ -199,6 +199,8 @@ func TestChunksComeBack(t *testing.T) {
 func FuzzRecord(f *testing.F) {
 	p := &project{sample, 3, []pastRules{{2, start, sample.Rules}}}
 	f.Add(p.append(nil))
+	p.FirstOffset = 5
+	f.Add(p.append(nil))
 	f.Add((&session{last: 3, acked: 1, used: start, results: [][][]byte{{{0}}, {}}}).append(nil))
 	f.Add((&head{5, 100, 7, start, 2, 3}).append(nil))
 	f.Add(appendIDs(nil, []seenID{{idHash{1}, 2, start}}))
@@ -228,7 +230,7 @@ func FuzzRecord(f *testing.F) {
 		decode(func(d *decoder) []byte { return d.session(sessionID{}).append(nil) })
 		decode(func(d *decoder) []byte { h := d.head(); return h.append(nil) })
 		decode(func(d *decoder) []byte { return appendIDs(nil, d.ids()) })
-		decode(func(d *decoder) []byte { k := d.key(); return appendKey(nil, &k) })
+		decode(func(d *decoder) []byte { k := d.storedKey(); return appendStoredKey(nil, &k) })
 		decode(func(d *decoder) []byte { return d.position().append(nil) })
 		decode(func(d *decoder) []byte { token := d.adminToken(); return appendAdminToken(nil, &token) })
 		decode(func(d *decoder) []byte { r := d.auditRecord(); return r.append(nil) })

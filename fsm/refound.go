@@ -148,6 +148,11 @@ func (r *refounding) record(b *bolt.Bucket, bucket, key, value []byte) error {
 			return fmt.Errorf("split key %q: %w", key, errCorrupt)
 		}
 		key = binary.BigEndian.AppendUint64(key[:n:n], jump(&d, binary.BigEndian.Uint64(key[n:])))
+	case string(bucketProjects):
+		// Channels that were made after the state was saved begin above what they had, too.
+		p := d.storedProject()
+		p.FirstOffset = jump(&d, max(p.FirstOffset, 1))
+		body = p.append(nil)
 	case string(bucketIDs):
 		ids := d.ids()
 		for i := range ids {
@@ -177,7 +182,9 @@ func (r *refounding) block(d *decoder, key, value []byte) ([]byte, error) {
 		if h, tail, wrong = decodeChannel(channel, body); wrong != nil {
 			return false
 		}
-		h.offset, h.floor = jump(d, h.offset), jump(d, h.floor)
+		if !h.forgotten() {
+			h.offset, h.floor = jump(d, h.offset), jump(d, h.floor)
+		}
 		entries = append(entries, entry{slices.Clone(channel), append(h.append(nil), tail...)})
 		return true
 	})

@@ -201,7 +201,7 @@ func (im *image) load(tx *bolt.Tx) error {
 		return err
 	}
 	err = each(tx, bucketKeys, func(d *decoder, _ []byte) {
-		k := d.key()
+		k := d.storedKey()
 		im.directory.setKey(&k)
 	})
 	if err != nil {

@@ -100,6 +100,7 @@ type expired struct {
 	channel []byte
 	chunks  uint64 // those below this offset
 	tail    bool
+	whole   bool // the channel was forgotten
 }
 
 // expireBlock deletes what is not retained of the channels of a block, the one that
@@ -119,7 +120,7 @@ func (d *deletion) expireBlock(channel []byte, c *changes) (end []byte, done boo
 	var wrong error
 	err = scanBlock(key, value, func(channel, body []byte) bool {
 		var e expired
-		if e, wrong = d.expired(channel, body, c); e.tail || e.chunks > 0 {
+		if e, wrong = d.expired(channel, body, c); e.tail || e.whole || e.chunks > 0 {
 			e.channel = bytes.Clone(channel)
 			list = append(list, e)
 		}
@@ -135,7 +136,7 @@ func (d *deletion) expireBlock(channel []byte, c *changes) (end []byte, done boo
 	end = bytes.Clone(end)
 	tails := false
 	for _, e := range list {
-		tails = tails || e.tail
+		tails = tails || e.tail || e.whole
 		if done, err := d.chunks(e.channel, e.chunks); err != nil || !done {
 			return nil, false, err
 		}
@@ -146,27 +147,34 @@ func (d *deletion) expireBlock(channel []byte, c *changes) (end []byte, done boo
 	return end, true, d.dropTails(key, list)
 }
 
-// dropTails takes the tails of some channels out of their block.
+// dropTails takes the tails of some channels, and those that were forgotten, out of
+// their block.
 func (d *deletion) dropTails(key []byte, list []expired) error {
 	var b block
 	if err := b.read(d.tx.Bucket(bucketChannels).Cursor(), key); err != nil {
 		return err
 	}
-	for i, e := range b.entries {
+	kept := b.entries[:0]
+	for _, e := range b.entries {
 		for len(list) > 0 && bytes.Compare(list[0].channel, e.key) < 0 {
 			list = list[1:]
 		}
-		if len(list) == 0 || !list[0].tail || !bytes.Equal(list[0].channel, e.key) {
+		listed := len(list) > 0 && bytes.Equal(list[0].channel, e.key)
+		switch {
+		case listed && list[0].whole:
+			d.deleted++
 			continue
+		case listed && list[0].tail:
+			h, _, err := decodeChannel(e.key, e.body)
+			if err != nil {
+				return err
+			}
+			e.body = appendTail(h.append(nil), nil)
+			d.deleted++
 		}
-		h, _, err := decodeChannel(e.key, e.body)
-		if err != nil {
-			return err
-		}
-		b.entries[i].body = appendTail(h.append(nil), nil)
-		d.deleted++
+		kept = append(kept, e)
 	}
-	return b.write(d.writer, b.entries)
+	return b.write(d.writer, kept)
 }
 
 // hasChunks reports whether a channel that is not before the last one asked for has
@@ -185,6 +193,9 @@ func (d *deletion) expired(channel, body []byte, c *changes) (e expired, err err
 		return e, err
 	}
 	hasTail, hasChunks := tailCount(tail) > 0, d.hasChunks(channel)
+	if h.forgotten() {
+		return expired{whole: true, chunks: noOffset}, nil
+	}
 	if !hasTail && !hasChunks {
 		return e, nil
 	}

@@ -11,9 +11,9 @@ import (
 // Admin operates a cluster through the admin API of any of its nodes. Every
 // error that a node answered with is an *Error.
 type Admin struct {
-	BaseURL string
+	BaseURL string // such as "https://host" or, below a path of a proxy, "https://host/path"
 	Token   string
-	HTTP    *http.Client // nil means http.DefaultClient
+	HTTP    *http.Client // nil means http.DefaultClient; redirects are never followed
 	// UserAgent is sent with every call unless it is empty. The audit takes one that
 	// begins with "aptlyd-cli" for the command line.
 	UserAgent string
@@ -30,22 +30,18 @@ type listPage struct {
 	Next        string        `json:"next"`
 }
 
-// list walks through the pages of a list and ends with the first error.
-func list[T any](ctx context.Context, a *Admin, path string, items func(*listPage) []T) iter.Seq2[T, error] {
-	return listWhere(ctx, a, path, nil, items)
-}
-
-// listWhere is list with filters, of which empty ones count for nothing.
-func listWhere[T any](ctx context.Context, a *Admin, path string, filters url.Values, items func(*listPage) []T) iter.Seq2[T, error] {
+// list walks through the pages of a list and ends with the first error. Of the call's
+// query, filters that are empty count for nothing.
+func list[T any](ctx context.Context, a *Admin, c call, items func(*listPage) []T) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		query := url.Values{}
-		for name := range filters {
-			if filters.Get(name) != "" {
-				query[name] = filters[name]
+		for name := range c.query {
+			if c.query.Get(name) != "" {
+				query[name] = c.query[name]
 			}
 		}
 		for {
-			page, err := request[listPage](ctx, a, http.MethodGet, path, query, nil)
+			page, err := request[listPage](ctx, a, call{method: http.MethodGet, path: c.path, id: c.id, query: query})
 			if err != nil {
 				var none T
 				yield(none, err)
@@ -64,10 +60,16 @@ func listWhere[T any](ctx context.Context, a *Admin, path string, filters url.Va
 	}
 }
 
-func request[T any](ctx context.Context, a *Admin, method, path string, query url.Values, body any) (T, error) {
+func request[T any](ctx context.Context, a *Admin, c call) (T, error) {
 	var result T
-	err := a.do(ctx, call{method: method, path: path, query: query, body: body}, &result)
+	err := a.do(ctx, c, &result)
 	return result, err
+}
+
+// remove makes a call that ends something, which the node confirms with 204.
+func (a *Admin) remove(ctx context.Context, c call) error {
+	c.method, c.want = http.MethodDelete, http.StatusNoContent
+	return a.do(ctx, c, nil)
 }
 
 func (a *Admin) do(ctx context.Context, c call, result any) error {

@@ -65,7 +65,7 @@ type RefusalFilter struct {
 
 // WhoAmI returns the token that calls are made with.
 func (a *Admin) WhoAmI(ctx context.Context) (AdminToken, error) {
-	return request[AdminToken](ctx, a, http.MethodGet, "/whoami", nil, nil)
+	return request[AdminToken](ctx, a, call{method: http.MethodGet, path: "/whoami"})
 }
 
 // CreateAdminToken makes an admin token with a role, whose text is in the answer.
@@ -74,26 +74,26 @@ func (a *Admin) CreateAdminToken(ctx context.Context, name, role string) (AdminT
 		Name string `json:"name"`
 		Role string `json:"role"`
 	}{name, role}
-	return request[AdminToken](ctx, a, http.MethodPost, "/tokens", nil, body)
+	return request[AdminToken](ctx, a, call{method: http.MethodPost, path: "/tokens", body: body, want: http.StatusCreated})
 }
 
 // AdminTokens lists the admin tokens.
 func (a *Admin) AdminTokens(ctx context.Context) iter.Seq2[AdminToken, error] {
-	return list(ctx, a, "/tokens", func(page *listPage) []AdminToken { return page.Tokens })
+	return list(ctx, a, call{path: "/tokens"}, func(page *listPage) []AdminToken { return page.Tokens })
 }
 
 // RevokeAdminToken ends an admin token now, with the console sessions it began.
 func (a *Admin) RevokeAdminToken(ctx context.Context, id string) error {
-	return a.do(ctx, call{method: http.MethodDelete, path: "/tokens/" + url.PathEscape(id)}, nil)
+	return a.remove(ctx, call{path: "/tokens/{id}", id: id})
 }
 
 // Audit lists what was changed, newest first.
 func (a *Admin) Audit(ctx context.Context) iter.Seq2[AuditRecord, error] {
-	return list(ctx, a, "/audit", func(page *listPage) []AuditRecord { return page.Audit })
+	return list(ctx, a, call{path: "/audit"}, func(page *listPage) []AuditRecord { return page.Audit })
 }
 
 // Refusals lists what the nodes refused lately, newest first.
 func (a *Admin) Refusals(ctx context.Context, f RefusalFilter) iter.Seq2[Refusal, error] {
 	filters := url.Values{"project": {f.Project}, "key": {f.KeyID}, "code": {f.Code}}
-	return listWhere(ctx, a, "/refusals", filters, func(page *listPage) []Refusal { return page.Refusals })
+	return list(ctx, a, call{path: "/refusals", query: filters}, func(page *listPage) []Refusal { return page.Refusals })
 }

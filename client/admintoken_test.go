@@ -18,7 +18,7 @@ func TestAdminOfOperators(t *testing.T) {
 		exchange{"GET /admin/v1/refusals?code=forbidden&project=p1", "", 200, `{"refusals":[{"at":5,"code":"forbidden","detail":"why"}]}`},
 		exchange{"GET /admin/v1/connections?key=k1", "", 200, `{"connections":[{"id":"c1"}]}`},
 		exchange{"DELETE /admin/v1/connections/c1", "", 204, ``},
-		exchange{"DELETE /admin/v1/projects/p1/channels/a%2Fb", "", 204, ``},
+		exchange{"DELETE /admin/v1/projects/p1/messages?channel=a%2Fb", "", 200, `{"channel":"a/b","purged":3,"offset":7}`},
 		exchange{"PATCH /admin/v1/projects/p1",
 			`{"access":{"subscribe":[],"publish":[{"pattern":"a","rate":1}]},"quotas":{"connections":1,"channels":2,"publishRate":3}}`, 200, `{"id":"p1"}`},
 	)
@@ -59,8 +59,8 @@ func TestAdminOfOperators(t *testing.T) {
 	if err := a.Disconnect(ctx, "c1"); err != nil {
 		t.Error(err)
 	}
-	if err := a.PurgeChannel(ctx, "p1", "a/b"); err != nil {
-		t.Error(err)
+	if purge, err := a.PurgeChannel(ctx, "p1", "a/b"); err != nil || purge != (Purge{"a/b", 3, 7}) {
+		t.Errorf("purged %+v, %v", purge, err)
 	}
 	change := ProjectChange{
 		Access: &Access{Subscribe: []string{}, Publish: []PublishGrant{{Pattern: "a", Rate: 1}}},

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -18,15 +19,21 @@ const maxAnswer = 64 << 20
 
 // call is one HTTP request to a node.
 type call struct {
-	method, path string
-	query        url.Values
-	body         any // encoded as JSON unless nil
-	header       http.Header
+	method string
+	path   string // may hold "{id}"
+	id     string // stands there; one that a node made
+	query  url.Values
+	body   any // encoded as JSON unless nil
+	header http.Header
+	want   int // the only status that means success; 0 means 200
 }
 
 // do makes the call and decodes a successful answer into result, unless that is
 // nil. A refusal comes back as *Error.
 func do(ctx context.Context, httpClient *http.Client, baseURL string, c call, result any) error {
+	if err := c.fillPath(); err != nil {
+		return err
+	}
 	target, err := apiURL(baseURL, c)
 	if err != nil {
 		return err
@@ -49,10 +56,7 @@ func do(ctx context.Context, httpClient *http.Client, baseURL string, c call, re
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	if httpClient == nil {
-		httpClient = http.DefaultClient
-	}
-	response, err := httpClient.Do(request)
+	response, err := withoutRedirects(httpClient).Do(request)
 	if err != nil {
 		return fmt.Errorf("call %s %s: %w", c.method, c.path, err)
 	}
@@ -64,6 +68,10 @@ func do(ctx context.Context, httpClient *http.Client, baseURL string, c call, re
 	if response.StatusCode/100 != 2 {
 		return refusalOf(response, answer)
 	}
+	if want := cmp.Or(c.want, http.StatusOK); response.StatusCode != want {
+		return fmt.Errorf("%s %s is answered with %s, not with %d: what answers is no node of this version",
+			c.method, c.path, response.Status, want)
+	}
 	if result == nil {
 		return nil
 	}
@@ -71,6 +79,41 @@ func do(ctx context.Context, httpClient *http.Client, baseURL string, c call, re
 		return fmt.Errorf("decode answer to %s %s: %w", c.method, c.path, err)
 	}
 	return nil
+}
+
+// fillPath puts the id into the path. Only what can be an id goes there: escaped or
+// not, a name such as ".." would make the call another one, here or at a proxy.
+func (c *call) fillPath() error {
+	if !strings.Contains(c.path, "{id}") {
+		return nil
+	}
+	if !isID(c.id) {
+		return fmt.Errorf("%q is not an id: ids have letters, digits, \"_\" and \"-\" only", c.id)
+	}
+	c.path = strings.Replace(c.path, "{id}", c.id, 1)
+	return nil
+}
+
+func isID(text string) bool {
+	for i := range len(text) {
+		b := text[i]
+		letter := b|0x20 >= 'a' && b|0x20 <= 'z'
+		if !letter && (b < '0' || b > '9') && b != '_' && b != '-' {
+			return false
+		}
+	}
+	return text != ""
+}
+
+// withoutRedirects returns a client that follows no redirect: who answers with one
+// chooses what is called next, with the credential of this call.
+func withoutRedirects(c *http.Client) *http.Client {
+	if c == nil {
+		c = http.DefaultClient
+	}
+	own := *c
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &own
 }
 
 func encodeBody(body any) ([]byte, error) {
@@ -85,16 +128,11 @@ func encodeBody(body any) ([]byte, error) {
 
 // apiURL accepts the same ways to write a node as Options.Endpoints.
 func apiURL(baseURL string, c call) (string, error) {
-	socket, err := socketURL(baseURL)
+	u, err := parseEndpoint(baseURL)
 	if err != nil {
 		return "", err
 	}
-	u, err := url.Parse(socket)
-	if err != nil {
-		return "", fmt.Errorf("parse %q: %w", baseURL, err)
-	}
 	u.Scheme = strings.Replace(u.Scheme, "ws", "http", 1)
-	u.Path = ""
 	return u.String() + c.path + query(c.query), nil
 }
 
@@ -120,6 +158,9 @@ func refusalOf(response *http.Response, answer []byte) *Error {
 		if text := bytes.TrimSpace(answer); len(text) > 0 && len(text) <= maxPlainReason && text[0] != '<' && text[0] != '{' {
 			body.Error += ": " + string(text)
 		}
+	}
+	if to := response.Header.Get("Location"); to != "" && response.StatusCode/100 == 3 {
+		body.Error = fmt.Sprintf("HTTP status %s to %s: a node redirects nobody, and no redirect is followed", response.Status, to)
 	}
 	refusal := &Error{Code: body.Code, Reason: body.Error}
 	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil {

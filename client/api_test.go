@@ -131,7 +131,7 @@ func TestAdmin(t *testing.T) {
 		exchange{"POST /admin/v1/projects/p1/keys", `{"kind":"server","name":"ci"}`, 201, `{"id":"k2","kind":"server","name":"ci","key":"sk_2","createdAt":2}`},
 		exchange{"POST /admin/v1/keys/k2/rotate", `{"overlap":"24h0m0s"}`, 201, `{"id":"k3","kind":"server","key":"sk_3","replaces":{"id":"k2","expiresAt":77}}`},
 		exchange{"DELETE /admin/v1/keys/k3", "", 204, ``},
-		exchange{"GET /admin/v1/projects/p1/channels/a%2Fb/messages?after=1", "", 200, `{"messages":[{"offset":2,"timestamp":3,"data":0}]}`},
+		exchange{"GET /admin/v1/projects/p1/messages?after=1&channel=a%2Fb", "", 200, `{"messages":[{"offset":2,"timestamp":3,"data":0}]}`},
 		exchange{"GET /admin/v1/keys/k2/connections", "", 200, `{"connections":[{"id":"c1","node":"n1","since":5,"channels":["a"],"state":"live"}]}`},
 		exchange{"GET /admin/v1/projects/p1/channels?active=true&prefix=a", "", 200, `{"channels":[{"name":"a","offset":3,"earliest":1,"bytes":10,"subscribers":2}]}`},
 		exchange{"POST /admin/v1/origins/check", `{"rules":["*"],"allowNativeClients":true,"origin":"null"}`, 200, `{"rules":[{"rule":"*","valid":true}],"allowed":true,"matched":"*"}`},

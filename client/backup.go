@@ -27,11 +27,7 @@ func (a *Admin) Backup(ctx context.Context, w io.Writer) error {
 		return fmt.Errorf("backup: make request: %w", err)
 	}
 	request.Header = a.header()
-	httpClient := a.HTTP
-	if httpClient == nil {
-		httpClient = http.DefaultClient
-	}
-	response, err := httpClient.Do(request)
+	response, err := withoutRedirects(a.HTTP).Do(request)
 	if err != nil {
 		return fmt.Errorf("backup: %w", causeOf(ctx, err))
 	}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"net/http"
 	"net/url"
@@ -17,10 +18,26 @@ type Channel struct {
 	Subscribers int    `json:"subscribers"`
 }
 
+// Purge says what a purge removed.
+type Purge struct {
+	Channel  string `json:"channel"`
+	Messages uint64 `json:"purged"` // that were retained
+	Offset   uint64 `json:"offset"` // of the newest message that is gone
+}
+
 // PurgeChannel removes all messages of a channel, whose offsets go on.
-func (a *Admin) PurgeChannel(ctx context.Context, project, channel string) error {
-	path := "/projects/" + url.PathEscape(project) + "/channels/" + url.PathEscape(channel)
-	return a.do(ctx, call{method: http.MethodDelete, path: path}, nil)
+func (a *Admin) PurgeChannel(ctx context.Context, project, channel string) (Purge, error) {
+	purge, err := request[Purge](ctx, a, messagesOf(http.MethodDelete, project, channel))
+	if err == nil && purge.Channel != channel {
+		err = fmt.Errorf("admin: the node was asked to purge %q and says that it purged %q", channel, purge.Channel)
+	}
+	return purge, err
+}
+
+// messagesOf is a call about the messages of a channel. Clients choose the names of
+// channels, so one is never part of a path.
+func messagesOf(method, project, channel string) call {
+	return call{method: method, path: "/projects/{id}/messages", id: project, query: url.Values{"channel": {channel}}}
 }
 
 // ChannelFilter chooses channels of a project.
@@ -35,19 +52,19 @@ func (a *Admin) Channels(ctx context.Context, project string, filter ChannelFilt
 	if filter.Active {
 		filters.Set("active", "true")
 	}
-	path := "/projects/" + url.PathEscape(project) + "/channels"
-	return listWhere(ctx, a, path, filters, func(page *listPage) []Channel { return page.Channels })
+	return list(ctx, a, call{path: "/projects/{id}/channels", id: project, query: filters},
+		func(page *listPage) []Channel { return page.Channels })
 }
 
 // Messages returns up to limit messages of a channel whose offsets are above
 // after. A limit of 0 leaves it to the node.
 func (a *Admin) Messages(ctx context.Context, project, channel string, after uint64, limit int) (History, error) {
-	values := url.Values{"after": {strconv.FormatUint(after, 10)}}
+	c := messagesOf(http.MethodGet, project, channel)
+	c.query.Set("after", strconv.FormatUint(after, 10))
 	if limit > 0 {
-		values.Set("limit", strconv.Itoa(limit))
+		c.query.Set("limit", strconv.Itoa(limit))
 	}
-	path := "/projects/" + url.PathEscape(project) + "/channels/" + url.PathEscape(channel) + "/messages"
-	h, err := request[History](ctx, a, http.MethodGet, path, values, nil)
+	h, err := request[History](ctx, a, c)
 	h.label(channel)
 	return h, err
 }

@@ -52,17 +52,17 @@ type SettingsChange struct {
 
 // Status returns the state of the cluster.
 func (a *Admin) Status(ctx context.Context) (Status, error) {
-	return request[Status](ctx, a, http.MethodGet, "/status", nil, nil)
+	return request[Status](ctx, a, call{method: http.MethodGet, path: "/status"})
 }
 
 // Settings returns the settings of the cluster.
 func (a *Admin) Settings(ctx context.Context) (Settings, error) {
-	return request[Settings](ctx, a, http.MethodGet, "/settings", nil, nil)
+	return request[Settings](ctx, a, call{method: http.MethodGet, path: "/settings"})
 }
 
 // UpdateSettings changes the settings of the cluster and returns what they are then.
 func (a *Admin) UpdateSettings(ctx context.Context, change SettingsChange) (Settings, error) {
-	return request[Settings](ctx, a, http.MethodPatch, "/settings", nil, change)
+	return request[Settings](ctx, a, call{method: http.MethodPatch, path: "/settings", body: change})
 }
 
 // Finding is what one check of one node found.
@@ -78,12 +78,12 @@ func (a *Admin) Diagnose(ctx context.Context) ([]Finding, error) {
 	type answer struct {
 		Findings []Finding `json:"findings"`
 	}
-	found, err := request[answer](ctx, a, http.MethodGet, "/diagnosis", nil, nil)
+	found, err := request[answer](ctx, a, call{method: http.MethodGet, path: "/diagnosis"})
 	return found.Findings, err
 }
 
 // RemoveMember takes the node with this name or id out of the cluster, unless that
 // would cost the quorum.
 func (a *Admin) RemoveMember(ctx context.Context, name string) error {
-	return a.do(ctx, call{method: http.MethodDelete, path: "/members/" + url.PathEscape(name)}, nil)
+	return a.remove(ctx, call{path: "/members", query: url.Values{"name": {name}}})
 }

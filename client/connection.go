@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"iter"
-	"net/http"
 	"net/url"
 )
 
@@ -22,18 +21,18 @@ type Connection struct {
 
 // Connections lists who uses a key, on all nodes.
 func (a *Admin) Connections(ctx context.Context, keyID string) iter.Seq2[Connection, error] {
-	path := "/keys/" + url.PathEscape(keyID) + "/connections"
-	return list(ctx, a, path, func(page *listPage) []Connection { return page.Connections })
+	return list(ctx, a, call{path: "/keys/{id}/connections", id: keyID},
+		func(page *listPage) []Connection { return page.Connections })
 }
 
 // AllConnections lists who is connected, on all nodes: of a project or of a key, or
 // everybody where these are empty.
 func (a *Admin) AllConnections(ctx context.Context, project, keyID string) iter.Seq2[Connection, error] {
-	return listWhere(ctx, a, "/connections", url.Values{"project": {project}, "key": {keyID}},
+	return list(ctx, a, call{path: "/connections", query: url.Values{"project": {project}, "key": {keyID}}},
 		func(page *listPage) []Connection { return page.Connections })
 }
 
 // Disconnect closes a connection. Its client may come back.
 func (a *Admin) Disconnect(ctx context.Context, id string) error {
-	return a.do(ctx, call{method: http.MethodDelete, path: "/connections/" + url.PathEscape(id)}, nil)
+	return a.remove(ctx, call{path: "/connections/{id}", id: id})
 }

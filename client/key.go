@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"time"
 )
 
@@ -35,7 +34,7 @@ func (a *Admin) CreateKey(ctx context.Context, project, kind, name string) (Key,
 		Kind string `json:"kind"`
 		Name string `json:"name"`
 	}{kind, name}
-	return request[Key](ctx, a, http.MethodPost, "/projects/"+url.PathEscape(project)+"/keys", nil, body)
+	return request[Key](ctx, a, call{method: http.MethodPost, path: "/projects/{id}/keys", id: project, body: body, want: http.StatusCreated})
 }
 
 // RotateKey makes a successor of a key, which lives on for overlap; 0 ends it at
@@ -44,10 +43,10 @@ func (a *Admin) RotateKey(ctx context.Context, id string, overlap time.Duration)
 	body := struct {
 		Overlap Duration `json:"overlap"`
 	}{Duration(overlap)}
-	return request[Key](ctx, a, http.MethodPost, "/keys/"+url.PathEscape(id)+"/rotate", nil, body)
+	return request[Key](ctx, a, call{method: http.MethodPost, path: "/keys/{id}/rotate", id: id, body: body, want: http.StatusCreated})
 }
 
 // RevokeKey ends a key now.
 func (a *Admin) RevokeKey(ctx context.Context, id string) error {
-	return a.do(ctx, call{method: http.MethodDelete, path: "/keys/" + url.PathEscape(id)}, nil)
+	return a.remove(ctx, call{path: "/keys/{id}", id: id})
 }

@@ -26,5 +26,5 @@ type MetricsHistory struct {
 // MetricsHistory returns the last minutes, at most 60, over all nodes.
 func (a *Admin) MetricsHistory(ctx context.Context, minutes int) (MetricsHistory, error) {
 	query := url.Values{"minutes": {strconv.Itoa(minutes)}}
-	return request[MetricsHistory](ctx, a, http.MethodGet, "/metrics/history", query, nil)
+	return request[MetricsHistory](ctx, a, call{method: http.MethodGet, path: "/metrics/history", query: query})
 }

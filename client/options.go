@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"path"
 	"strings"
 	"time"
 )
@@ -17,8 +18,8 @@ const DefaultMaxInFlight = 1024
 // Options say where and as whom a Client connects.
 type Options struct {
 	// Endpoints are the nodes' addresses: ws, wss, http or https URLs, or a bare
-	// host:port. The first is preferred at the start; whenever a connection
-	// fails, the next one is tried.
+	// host:port. A path is the one that the nodes are below at a proxy. The first is
+	// preferred at the start; whenever a connection fails, the next one is tried.
 	Endpoints []string
 	// APIKey is a "pk_…" or "sk_…" key.
 	APIKey string
@@ -58,14 +59,28 @@ func (o Options) Validate() error {
 	return nil
 }
 
+// socketPath is where a node's WebSocket is, below the path of its endpoint.
+const socketPath = "/realtime"
+
 // socketURL turns what people write for a node into the URL of its WebSocket.
 func socketURL(endpoint string) (string, error) {
+	u, err := parseEndpoint(endpoint)
+	if err != nil {
+		return "", err
+	}
+	return u.String() + socketPath, nil
+}
+
+// parseEndpoint reads what people write for a node: its address, the path that it is
+// below at a proxy, if any, and perhaps the path of its WebSocket, which is cut off.
+// The scheme of the URL is ws or wss.
+func parseEndpoint(endpoint string) (*url.URL, error) {
 	if !strings.Contains(endpoint, "://") {
 		endpoint = "ws://" + endpoint
 	}
 	u, err := url.Parse(endpoint)
 	if err != nil {
-		return "", fmt.Errorf("parse endpoint: %w", err)
+		return nil, fmt.Errorf("parse endpoint: %w", err)
 	}
 	switch u.Scheme {
 	case "ws", "wss":
@@ -74,18 +89,19 @@ func socketURL(endpoint string) (string, error) {
 	case "https":
 		u.Scheme = "wss"
 	default:
-		return "", fmt.Errorf("endpoint %q: the scheme must be ws, wss, http or https", endpoint)
+		return nil, fmt.Errorf("endpoint %q: the scheme must be ws, wss, http or https", endpoint)
 	}
 	if u.Hostname() == "" {
-		return "", fmt.Errorf("endpoint %q has no host", endpoint)
+		return nil, fmt.Errorf("endpoint %q has no host", endpoint)
 	}
-	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return "", fmt.Errorf("endpoint %q: only scheme, host, port and path may be given", endpoint)
+	if u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return nil, fmt.Errorf("endpoint %q: only scheme, host, port and path may be given", endpoint)
 	}
-	if u.Path == "" || u.Path == "/" {
-		u.Path = "/realtime"
+	u.Path = strings.TrimSuffix(strings.TrimRight(u.Path, "/"), socketPath)
+	if u.RawPath != "" || u.Path != "" && path.Clean(u.Path) != u.Path {
+		return nil, fmt.Errorf("endpoint %q: the path must be a plain one", endpoint)
 	}
-	return u.String(), nil
+	return u, nil
 }
 
 // timing holds the client's clocks, so that tests need not wait for them.

@@ -12,14 +12,18 @@ func TestEndpointsAreNormalised(t *testing.T) {
 		"ws://h:1":                   "ws://h:1/realtime",
 		"http://h/":                  "ws://h/realtime",
 		"https://h.example":          "wss://h.example/realtime",
-		"wss://h.example/at/a/place": "wss://h.example/at/a/place",
+		"wss://h.example/at/a/place": "wss://h.example/at/a/place/realtime",
+		"https://h.example/rt":       "wss://h.example/rt/realtime",
+		"https://h.example/rt/":      "wss://h.example/rt/realtime",
+		"ws://h/rt/realtime":         "ws://h/rt/realtime",
+		"ws://h/realtime/":           "ws://h/realtime",
 		"ws://[::1]:80":              "ws://[::1]:80/realtime",
 	} {
 		if got, err := socketURL(given); err != nil || got != want {
 			t.Errorf("%s: got %q, %v; want %q", given, got, err, want)
 		}
 	}
-	for _, given := range []string{"", "ftp://h", "ws://", "ws://:80", "ws://u:p@h", "ws://h?key=1", "ws://h#x", "ws://h:port", "://"} {
+	for _, given := range []string{"", "ftp://h", "ws://", "ws://:80", "ws://u:p@h", "ws://h?key=1", "ws://h#x", "ws://h?", "ws://h/a/../b", "ws://h/..", "ws://h/a//b", "ws://h/a%2Fb", "ws://h:port", "://"} {
 		if got, err := socketURL(given); err == nil {
 			t.Errorf("%q was taken for %q", given, got)
 		}

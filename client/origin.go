@@ -29,5 +29,5 @@ func (a *Admin) CheckOrigin(ctx context.Context, rules []string, allowNativeClie
 		AllowNativeClients bool     `json:"allowNativeClients"`
 		Origin             string   `json:"origin"`
 	}{append([]string{}, rules...), allowNativeClients, origin}
-	return request[OriginCheck](ctx, a, http.MethodPost, "/origins/check", nil, body)
+	return request[OriginCheck](ctx, a, call{method: http.MethodPost, path: "/origins/check", body: body})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"iter"
 	"net/http"
-	"net/url"
 )
 
 // Project owns keys and channels.
@@ -63,25 +62,25 @@ func (a *Admin) CreateProject(ctx context.Context, spec ProjectSpec) (Project, e
 	if spec.AllowedOrigins == nil {
 		spec.AllowedOrigins = []string{}
 	}
-	return request[Project](ctx, a, http.MethodPost, "/projects", nil, spec)
+	return request[Project](ctx, a, call{method: http.MethodPost, path: "/projects", body: spec, want: http.StatusCreated})
 }
 
 // Projects lists all projects.
 func (a *Admin) Projects(ctx context.Context) iter.Seq2[Project, error] {
-	return list(ctx, a, "/projects", func(page *listPage) []Project { return page.Projects })
+	return list(ctx, a, call{path: "/projects"}, func(page *listPage) []Project { return page.Projects })
 }
 
 // Project returns one project with its keys.
 func (a *Admin) Project(ctx context.Context, id string) (Project, error) {
-	return request[Project](ctx, a, http.MethodGet, "/projects/"+url.PathEscape(id), nil, nil)
+	return request[Project](ctx, a, call{method: http.MethodGet, path: "/projects/{id}", id: id})
 }
 
 // UpdateProject changes a project and returns it as it is then.
 func (a *Admin) UpdateProject(ctx context.Context, id string, change ProjectChange) (Project, error) {
-	return request[Project](ctx, a, http.MethodPatch, "/projects/"+url.PathEscape(id), nil, change)
+	return request[Project](ctx, a, call{method: http.MethodPatch, path: "/projects/{id}", id: id, body: change})
 }
 
 // DeleteProject ends a project's keys and removes its channels.
 func (a *Admin) DeleteProject(ctx context.Context, id string) error {
-	return a.do(ctx, call{method: http.MethodDelete, path: "/projects/" + url.PathEscape(id)}, nil)
+	return a.remove(ctx, call{path: "/projects/{id}", id: id})
 }

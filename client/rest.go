@@ -14,9 +14,9 @@ import (
 // REST publishes and reads over HTTP. It tries each call once: after an error
 // that is ErrUnknown the same ID may be published again.
 type REST struct {
-	BaseURL string // of one node or of a load balancer
+	BaseURL string // of one node or of a load balancer, with the path that it is below, if any
 	APIKey  string
-	HTTP    *http.Client // nil means http.DefaultClient
+	HTTP    *http.Client // nil means http.DefaultClient; redirects are never followed
 }
 
 // BatchResult is the outcome of one message of a batch. Err is nil or an

@@ -39,9 +39,12 @@ func Handler() http.Handler {
 		if name == "" {
 			name = "index.html"
 		}
-		if tag, found := tags[name]; found {
-			h.Set("ETag", tag)
+		tag, found := tags[name]
+		if !found {
+			http.Error(w, "no such page", http.StatusNotFound)
+			return
 		}
+		h.Set("ETag", tag)
 		files.ServeHTTP(w, r)
 	})
 }

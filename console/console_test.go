@@ -90,6 +90,45 @@ func TestPagesNeverParseMarkup(t *testing.T) {
 	}
 }
 
+// Behind a proxy the node may be below a path: what the pages fetch is beside them. A
+// redirect would take the call, and the session with it, elsewhere.
+func TestPagesCallNothingByAnAbsolutePath(t *testing.T) {
+	absolute := regexp.MustCompile("[`'\"]/(?:admin|console|realtime)\\b")
+	fetches := 0
+	err := fs.WalkDir(assets, "assets", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || strings.Contains(name, "/lib/") {
+			return err
+		}
+		content, err := fs.ReadFile(assets, name)
+		if found := absolute.Find(content); found != nil {
+			t.Errorf("%s has the absolute path %s", name, found)
+		}
+		for _, line := range strings.Split(string(content), "\n") {
+			if strings.Contains(line, "fetch(") {
+				fetches++
+				if !strings.Contains(line, "redirect: 'manual'") {
+					t.Errorf("%s may follow a redirect: %s", name, strings.TrimSpace(line))
+				}
+			}
+		}
+		return err
+	})
+	if err != nil || fetches == 0 {
+		t.Fatalf("%d calls, %v", fetches, err)
+	}
+}
+
+func TestOnlyWhatIsShippedIsServed(t *testing.T) {
+	server := httptest.NewServer(Handler())
+	defer server.Close()
+	for _, name := range []string{"pages/", "pages", "lib/", "nothing.js", "x/../main.js", "..%2fmain.js"} {
+		resp := request(t, server, name, "")
+		if resp.StatusCode != http.StatusNotFound || resp.Request.URL.Path != "/"+strings.ReplaceAll(name, "%2f", "/") {
+			t.Errorf("%s: %s from %s", name, resp.Status, resp.Request.URL)
+		}
+	}
+}
+
 func TestFilesAreFetchedAgainOnlyWhenTheyChange(t *testing.T) {
 	server := httptest.NewServer(Handler())
 	defer server.Close()

@@ -3,8 +3,6 @@ package gateway
 import (
 	"net/http"
 	"net/url"
-
-	"github.com/aptlyd/aptlyd/fsm"
 )
 
 const maxAdminBody = 1 << 20
@@ -82,7 +80,10 @@ func (s *Server) diagnosis(r *http.Request) (int, any, error) {
 }
 
 func (s *Server) removeMember(r *http.Request) (int, any, error) {
-	name := r.PathValue("name")
+	name := r.URL.Query().Get("name")
+	if name == "" {
+		return 0, nil, Refuse(CodeInvalidMessage, "name is missing in the query")
+	}
 	// First: what is done and not noted would be hidden, an attempt noted hides nothing.
 	if err := s.cfg.Broker.Note(r.Context(), actorOf(r), "member.remove", name); err != nil {
 		return 0, nil, err
@@ -131,12 +132,11 @@ func (s *Server) listChannels(r *http.Request) (int, any, error) {
 }
 
 func (s *Server) channelMessages(r *http.Request) (int, any, error) {
-	query := r.URL.Query()
-	project, err := s.project(r)
+	channel, err := s.namedChannel(r)
 	if err != nil {
 		return 0, nil, err
 	}
-	answer, err := s.messages(r.Context(), fsm.ChannelKey{Project: project.ID, Name: r.PathValue("name")}, query)
+	answer, err := s.messages(r.Context(), channel, r.URL.Query())
 	if err != nil {
 		return 0, nil, err
 	}

@@ -136,7 +136,7 @@ func TestAdminLists(t *testing.T) {
 	if !slices.Equal(names, want) || subscribers != 1 {
 		t.Errorf("got %v with %v subscribers, want %v", names, subscribers, want)
 	}
-	_, page := h.admin("GET", "/projects/"+testProject+"/channels/room%2F4/messages?after=2&limit=2", "")
+	_, page := h.admin("GET", "/projects/"+testProject+"/messages?channel=room%2F4&after=2&limit=2", "")
 	if page["channel"] != "room/4" || len(page["messages"].([]any)) != 2 || page["offset"] != 5.0 {
 		t.Errorf("got %v", page)
 	}
@@ -157,10 +157,10 @@ func TestAdminLists(t *testing.T) {
 	if status, d := h.admin("GET", "/diagnosis", ""); status != 200 || fmt.Sprint(d["findings"]) != "[map[check:clock node:n1 ok:true text:n1 is on time]]" {
 		t.Errorf("diagnosis: %d %v", status, d)
 	}
-	if status, _ := h.admin("DELETE", "/members/n2", ""); status != 204 {
+	if status, _ := h.admin("DELETE", "/members?name=n2", ""); status != 204 {
 		t.Errorf("remove a member: %d", status)
 	}
-	if status, s := h.admin("DELETE", "/members/n9", ""); status != 404 || s["code"] != "not_found" {
+	if status, s := h.admin("DELETE", "/members?name=n9", ""); status != 404 || s["code"] != "not_found" {
 		t.Errorf("remove an unknown member: %d %v", status, s)
 	}
 	if status, s := h.admin("GET", "/status", ""); status != 200 || s["leader"] != "node-under-test" || s["term"] != 1.0 {

@@ -6,13 +6,14 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
-// namedChannel returns the channel that a call's path names.
+// namedChannel returns the channel that a call's query names. Clients choose the
+// names of channels, so one in a path could be made to mean another resource.
 func (s *Server) namedChannel(r *http.Request) (fsm.ChannelKey, error) {
 	project, err := s.project(r)
 	if err != nil {
 		return fsm.ChannelKey{}, err
 	}
-	name := r.PathValue("name")
+	name := r.URL.Query().Get("channel")
 	if refusal := checkChannel(name); refusal != nil {
 		return fsm.ChannelKey{}, refusal
 	}
@@ -24,10 +25,15 @@ func (s *Server) purgeChannel(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	if err := s.cfg.Broker.PurgeChannel(r.Context(), actorOf(r), channel); err != nil {
+	purged, err := s.cfg.Broker.PurgeChannel(r.Context(), actorOf(r), channel)
+	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusNoContent, nil, nil
+	return http.StatusOK, struct {
+		Channel string `json:"channel"`
+		Purged  uint64 `json:"purged"`
+		Offset  uint64 `json:"offset"`
+	}{channel.Name, purged.Messages, purged.Offset}, nil
 }
 
 var operatorPostShape = objectShape{strict: true, names: []string{"message", "id"}}

@@ -1,35 +1,39 @@
 package gateway
 
-import "testing"
+import (
+	"maps"
+	"testing"
+)
 
 func TestPurgeAndPublishOverTheAdminAPI(t *testing.T) {
 	h := newHarness(t, "portable")
 	h.fill("room/1", 3)
-	path := "/projects/" + testProject + "/channels/room%2F1"
+	path := "/projects/" + testProject + "/messages?channel=room%2F1"
 	sub := h.open(h.public)
 	sub.subscribe("room/1", `,"from":"live"`)
-	status, sent := h.admin("POST", path+"/messages", `{"message":{"by":"operator"},"id":"once"}`)
+	status, sent := h.admin("POST", path, `{"message":{"by":"operator"},"id":"once"}`)
 	if status != 200 || sent["success"] != true || sent["offset"] != 4.0 || sent["channel"] != "room/1" || sent["id"] != "once" {
 		t.Errorf("published: %d %v", status, sent)
 	}
 	if m := sub.want("message"); string(m.Data) != `{"by":"operator"}` {
 		t.Errorf("delivered %s", m.Data)
 	}
-	if status, sent = h.admin("POST", path+"/messages", `{"message":1,"id":"once"}`); status != 200 || sent["offset"] != 4.0 || sent["duplicate"] != true {
+	if status, sent = h.admin("POST", path, `{"message":1,"id":"once"}`); status != 200 || sent["offset"] != 4.0 || sent["duplicate"] != true {
 		t.Errorf("published again: %d %v", status, sent)
 	}
 	for _, body := range []string{`{}`, `{"message":1,"channel":"a"}`, `{"message":1,"id":""}`, `1`} {
-		if status, answer := h.admin("POST", path+"/messages", body); status != 400 || answer["code"] != "invalid_message" {
+		if status, answer := h.admin("POST", path, body); status != 400 || answer["code"] != "invalid_message" {
 			t.Errorf("%s: %d %v", body, status, answer)
 		}
 	}
-	if status, _ := h.admin("DELETE", path, ""); status != 204 {
-		t.Errorf("purge: %d", status)
+	status, purged := h.admin("DELETE", path, "")
+	if want := map[string]any{"channel": "room/1", "purged": 4.0, "offset": 4.0}; status != 200 || !maps.Equal(purged, want) {
+		t.Errorf("purge: %d %v, want %v", status, purged, want)
 	}
-	if _, page := h.admin("GET", path+"/messages", ""); page["offset"] != 4.0 || page["earliest"] != 5.0 || len(page["messages"].([]any)) != 0 {
+	if _, page := h.admin("GET", path, ""); page["offset"] != 4.0 || page["earliest"] != 5.0 || len(page["messages"].([]any)) != 0 {
 		t.Errorf("purged channel: %v", page)
 	}
-	for _, path := range []string{"/projects/none/channels/a", "/projects/" + testProject + "/channels/never"} {
+	for _, path := range []string{"/projects/none/messages?channel=a", "/projects/" + testProject + "/messages?channel=never"} {
 		if status, answer := h.admin("DELETE", path, ""); status != 404 || answer["code"] != "not_found" {
 			t.Errorf("purge %s: %d %v", path, status, answer)
 		}

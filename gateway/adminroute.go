@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -45,7 +46,8 @@ func (route *adminRoute) checkQuery(r *http.Request) error {
 // path it cannot know whether the admin token is still good.
 const statusPath = "/status"
 
-// adminRoutes is the whole admin API.
+// adminRoutes is the whole admin API. Paths hold ids that a node made, and nothing
+// that people or clients name: that is in the query or the body.
 func (s *Server) adminRoutes() []adminRoute {
 	const (
 		viewer   = fsm.Viewer
@@ -73,9 +75,9 @@ func (s *Server) adminRoutes() []adminRoute {
 		{"POST", "/projects/{id}/console-token", viewer, s.createConsoleToken, ""},
 
 		{"GET", "/projects/{id}/channels", viewer, s.listChannels, "cursor limit prefix active"},
-		{"DELETE", "/projects/{id}/channels/{name}", operator, s.purgeChannel, ""},
-		{"GET", "/projects/{id}/channels/{name}/messages", viewer, s.channelMessages, "after limit"},
-		{"POST", "/projects/{id}/channels/{name}/messages", operator, s.publishAsOperator, ""},
+		{"GET", "/projects/{id}/messages", viewer, s.channelMessages, "channel after limit"},
+		{"POST", "/projects/{id}/messages", operator, s.publishAsOperator, "channel"},
+		{"DELETE", "/projects/{id}/messages", operator, s.purgeChannel, "channel"},
 
 		{"GET", "/refusals", viewer, s.listRefusals, "cursor limit project key code"},
 		{"GET", "/connections", viewer, s.listConnections, "cursor limit project key"},
@@ -87,11 +89,13 @@ func (s *Server) adminRoutes() []adminRoute {
 		{"GET", statusPath, viewer, s.clusterStatus, ""},
 		{"GET", "/diagnosis", operator, s.diagnosis, ""},
 		{"GET", "/backup", owner, s.backup, ""},
-		{"DELETE", "/members/{name}", owner, s.removeMember, ""},
+		{"DELETE", "/members", owner, s.removeMember, "name"},
 	}
 }
 
-// adminHandler serves /admin/v1/.
+const adminPrefix = "/admin/v1"
+
+// adminHandler serves the paths below adminPrefix.
 func (s *Server) adminHandler() http.Handler {
 	paths := make(map[string]map[string]adminRoute)
 	for _, route := range s.adminRoutes() {
@@ -100,66 +104,69 @@ func (s *Server) adminHandler() http.Handler {
 		}
 		paths[route.path][route.method] = route
 	}
-	mux := http.NewServeMux()
-	for path, methods := range paths {
-		mux.HandleFunc("/admin/v1"+path, s.adminPath(methods))
-	}
-	mux.HandleFunc("/", s.adminPath(nil))
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := strings.TrimPrefix(r.URL.EscapedPath(), adminPrefix)
+		for pattern, methods := range paths {
+			if id, ok := matchPath(pattern, path); ok {
+				r.SetPathValue("id", id)
+				s.callAdmin(w, r, methods)
+				return
+			}
+		}
+		s.callAdmin(w, r, nil)
+	})
 }
 
-// adminPath authenticates the operator, then answers with the route for the
+// callAdmin authenticates the operator, then answers with the route for the
 // request's method if the operator's role allows it; with no routes at all there is
 // no such path.
-func (s *Server) adminPath(methods map[string]adminRoute) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		op, refusal := s.authenticateOperator(r)
-		if refusal != nil {
-			s.refuseAdmin(w, r, refusal)
-			return
+func (s *Server) callAdmin(w http.ResponseWriter, r *http.Request, methods map[string]adminRoute) {
+	op, refusal := s.authenticateOperator(r)
+	if refusal != nil {
+		s.refuseAdmin(w, r, refusal)
+		return
+	}
+	route, found := methods[routedMethod(r)]
+	who := op.principal()
+	switch {
+	case methods == nil:
+		s.refuseAdmin(w, r, Refuse(CodeNotFound, "no such path").of(who, toDoNothing, ""))
+		return
+	case !found:
+		allowed := slices.Collect(maps.Keys(methods))
+		if slices.Contains(allowed, http.MethodGet) {
+			allowed = append(allowed, http.MethodHead)
 		}
-		route, found := methods[r.Method]
-		who := op.principal()
-		switch {
-		case methods == nil:
-			s.refuseAdmin(w, r, Refuse(CodeNotFound, "no such path").of(who, toDoNothing, ""))
-			return
-		case !found:
-			allowed := make([]string, 0, len(methods))
-			for method := range methods {
-				allowed = append(allowed, method)
-			}
-			slices.Sort(allowed)
-			w.Header().Set("Allow", strings.Join(allowed, ", "))
-			s.refuseAdmin(w, r, &Refusal{Code: CodeInvalidMessage, Reason: "method not allowed", status: http.StatusMethodNotAllowed})
-			return
-		}
-		if route.path != statusPath && s.staleness() > RefuseAfter {
-			s.refuseAdmin(w, r, refuseStale().of(who, toDoNothing, ""))
-			return
-		}
-		do := actionOf[route.needs]
-		if refusal := authorise(who, do, nil, ""); refusal != nil {
-			s.refuseAdmin(w, r, refusal)
-			return
-		}
-		if err := route.checkQuery(r); err != nil {
-			s.refuseAdmin(w, r, s.refusalOf(err, r.Method+" "+r.URL.Path).of(who, do, ""))
-			return
-		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
-		status, answer, err := route.call(r.WithContext(context.WithValue(r.Context(), operatorKey{}, op)))
-		file, isFile := answer.(*download)
-		switch {
-		case err != nil:
-			s.refuseAdmin(w, r, s.refusalOf(err, r.Method+" "+r.URL.Path).of(who, do, ""))
-		case answer == nil:
-			w.WriteHeader(status)
-		case isFile:
-			s.send(w, status, file)
-		default:
-			writeJSON(w, status, answer)
-		}
+		slices.Sort(allowed)
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		s.refuseAdmin(w, r, &Refusal{Code: CodeInvalidMessage, Reason: "method not allowed", status: http.StatusMethodNotAllowed})
+		return
+	}
+	if route.path != statusPath && s.staleness() > RefuseAfter {
+		s.refuseAdmin(w, r, refuseStale().of(who, toDoNothing, ""))
+		return
+	}
+	do := actionOf[route.needs]
+	if refusal := authorise(who, do, nil, ""); refusal != nil {
+		s.refuseAdmin(w, r, refusal)
+		return
+	}
+	if err := route.checkQuery(r); err != nil {
+		s.refuseAdmin(w, r, s.refusalOf(err, r.Method+" "+r.URL.Path).of(who, do, ""))
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
+	status, answer, err := route.call(r.WithContext(context.WithValue(r.Context(), operatorKey{}, op)))
+	file, isFile := answer.(*download)
+	switch {
+	case err != nil:
+		s.refuseAdmin(w, r, s.refusalOf(err, r.Method+" "+r.URL.Path).of(who, do, ""))
+	case answer == nil:
+		w.WriteHeader(status)
+	case isFile:
+		s.send(w, status, file)
+	default:
+		writeJSON(w, status, answer)
 	}
 }
 

@@ -13,36 +13,36 @@ import (
 
 // neededRoles says for every route of the admin API which role it takes.
 var neededRoles = map[string]fsm.Role{
-	"GET /whoami":                                  fsm.Viewer,
-	"GET /tokens":                                  fsm.Owner,
-	"POST /tokens":                                 fsm.Owner,
-	"DELETE /tokens/{id}":                          fsm.Owner,
-	"GET /audit":                                   fsm.Viewer,
-	"GET /projects":                                fsm.Viewer,
-	"POST /projects":                               fsm.Operator,
-	"GET /projects/{id}":                           fsm.Viewer,
-	"PATCH /projects/{id}":                         fsm.Operator,
-	"DELETE /projects/{id}":                        fsm.Operator,
-	"POST /projects/{id}/console-token":            fsm.Viewer,
-	"POST /projects/{id}/keys":                     fsm.Operator,
-	"DELETE /keys/{id}":                            fsm.Operator,
-	"POST /keys/{id}/rotate":                       fsm.Operator,
-	"GET /keys/{id}/connections":                   fsm.Viewer,
-	"POST /origins/check":                          fsm.Viewer,
-	"GET /projects/{id}/channels":                  fsm.Viewer,
-	"DELETE /projects/{id}/channels/{name}":        fsm.Operator,
-	"GET /projects/{id}/channels/{name}/messages":  fsm.Viewer,
-	"POST /projects/{id}/channels/{name}/messages": fsm.Operator,
-	"GET /refusals":                                fsm.Viewer,
-	"GET /connections":                             fsm.Viewer,
-	"DELETE /connections/{id}":                     fsm.Operator,
-	"GET /settings":                                fsm.Viewer,
-	"PATCH /settings":                              fsm.Owner,
-	"GET /metrics/history":                         fsm.Viewer,
-	"GET /status":                                  fsm.Viewer,
-	"GET /diagnosis":                               fsm.Operator,
-	"GET /backup":                                  fsm.Owner,
-	"DELETE /members/{name}":                       fsm.Owner,
+	"GET /whoami":                       fsm.Viewer,
+	"GET /tokens":                       fsm.Owner,
+	"POST /tokens":                      fsm.Owner,
+	"DELETE /tokens/{id}":               fsm.Owner,
+	"GET /audit":                        fsm.Viewer,
+	"GET /projects":                     fsm.Viewer,
+	"POST /projects":                    fsm.Operator,
+	"GET /projects/{id}":                fsm.Viewer,
+	"PATCH /projects/{id}":              fsm.Operator,
+	"DELETE /projects/{id}":             fsm.Operator,
+	"POST /projects/{id}/console-token": fsm.Viewer,
+	"POST /projects/{id}/keys":          fsm.Operator,
+	"DELETE /keys/{id}":                 fsm.Operator,
+	"POST /keys/{id}/rotate":            fsm.Operator,
+	"GET /keys/{id}/connections":        fsm.Viewer,
+	"POST /origins/check":               fsm.Viewer,
+	"GET /projects/{id}/channels":       fsm.Viewer,
+	"GET /projects/{id}/messages":       fsm.Viewer,
+	"POST /projects/{id}/messages":      fsm.Operator,
+	"DELETE /projects/{id}/messages":    fsm.Operator,
+	"GET /refusals":                     fsm.Viewer,
+	"GET /connections":                  fsm.Viewer,
+	"DELETE /connections/{id}":          fsm.Operator,
+	"GET /settings":                     fsm.Viewer,
+	"PATCH /settings":                   fsm.Owner,
+	"GET /metrics/history":              fsm.Viewer,
+	"GET /status":                       fsm.Viewer,
+	"GET /diagnosis":                    fsm.Operator,
+	"GET /backup":                       fsm.Owner,
+	"DELETE /members":                   fsm.Owner,
 }
 
 // Every route asks for its role and for a live token: of a role below it answers
@@ -125,7 +125,7 @@ func TestActsBesideTheStateAreNotedFirst(t *testing.T) {
 	_, list := h.admin("GET", "/connections", "")
 	id := list["connections"].([]any)[0].(map[string]any)["id"].(string)
 	h.broker.set(func() { h.broker.noteErr = Refuse(CodeUnavailable, "no quorum") })
-	for _, call := range [][2]string{{"DELETE", "/members/n2"}, {"DELETE", "/connections/" + id}, {"GET", "/backup"}} {
+	for _, call := range [][2]string{{"DELETE", "/members?name=n2"}, {"DELETE", "/connections/" + id}, {"GET", "/backup"}} {
 		if status, answer := h.admin(call[0], call[1], ""); status != 503 {
 			t.Errorf("%s %s without a note: %d %v", call[0], call[1], status, answer)
 		}

@@ -50,7 +50,7 @@ func TestAuditSaysWhoAndFromWhere(t *testing.T) {
 	}
 	call("POST", "/projects", `{"name":"a"}`)
 	call("POST", "/projects/"+testProject+"/keys", `{"kind":"server"}`, "User-Agent", "aptlyd-cli/1.0")
-	call("DELETE", "/members/n2", "")
+	call("DELETE", "/members?name=n2", "")
 	call("GET", "/backup", "")
 	var got []string
 	for cursor := ""; ; {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -46,10 +47,10 @@ var rights = map[string]string{
 	"frame unsubscribe": connected,
 	"frame publish":     publishers,
 
-	"GET /{$}":              everybody, // the way to the console
+	"GET /":                 everybody, // the way to the console
+	"GET /console":          everybody, // likewise
 	"GET /metrics":          everybody,
 	"GET /console/":         everybody, // a page; what it shows it asks the admin API for
-	"GET /":                 everybody, // nothing is there
 	"POST /realtime":        publishers,
 	"POST /realtime/batch":  publishers,
 	"GET /realtime/history": readers,
@@ -63,31 +64,31 @@ var rights = map[string]string{
 	"DELETE /admin/v1/tokens/{id}": owners,
 	"GET /admin/v1/audit":          viewers,
 
-	"GET /admin/v1/projects":                                viewers,
-	"POST /admin/v1/projects":                               operators,
-	"GET /admin/v1/projects/{id}":                           viewers,
-	"PATCH /admin/v1/projects/{id}":                         operators,
-	"DELETE /admin/v1/projects/{id}":                        operators,
-	"POST /admin/v1/projects/{id}/keys":                     operators,
-	"GET /admin/v1/projects/{id}/channels":                  viewers,
-	"DELETE /admin/v1/projects/{id}/channels/{name}":        operators,
-	"GET /admin/v1/projects/{id}/channels/{name}/messages":  viewers,
-	"POST /admin/v1/projects/{id}/channels/{name}/messages": operators,
-	"POST /admin/v1/projects/{id}/console-token":            viewers,
-	"DELETE /admin/v1/keys/{id}":                            operators,
-	"POST /admin/v1/keys/{id}/rotate":                       operators,
-	"GET /admin/v1/keys/{id}/connections":                   viewers,
-	"POST /admin/v1/origins/check":                          viewers,
-	"GET /admin/v1/refusals":                                viewers,
-	"GET /admin/v1/connections":                             viewers,
-	"DELETE /admin/v1/connections/{id}":                     operators,
-	"GET /admin/v1/settings":                                viewers,
-	"PATCH /admin/v1/settings":                              owners,
-	"GET /admin/v1/metrics/history":                         viewers,
-	"GET /admin/v1/status":                                  viewers,
-	"GET /admin/v1/diagnosis":                               operators,
-	"GET /admin/v1/backup":                                  owners,
-	"DELETE /admin/v1/members/{name}":                       owners,
+	"GET /admin/v1/projects":                     viewers,
+	"POST /admin/v1/projects":                    operators,
+	"GET /admin/v1/projects/{id}":                viewers,
+	"PATCH /admin/v1/projects/{id}":              operators,
+	"DELETE /admin/v1/projects/{id}":             operators,
+	"POST /admin/v1/projects/{id}/keys":          operators,
+	"GET /admin/v1/projects/{id}/channels":       viewers,
+	"DELETE /admin/v1/projects/{id}/messages":    operators,
+	"GET /admin/v1/projects/{id}/messages":       viewers,
+	"POST /admin/v1/projects/{id}/messages":      operators,
+	"POST /admin/v1/projects/{id}/console-token": viewers,
+	"DELETE /admin/v1/keys/{id}":                 operators,
+	"POST /admin/v1/keys/{id}/rotate":            operators,
+	"GET /admin/v1/keys/{id}/connections":        viewers,
+	"POST /admin/v1/origins/check":               viewers,
+	"GET /admin/v1/refusals":                     viewers,
+	"GET /admin/v1/connections":                  viewers,
+	"DELETE /admin/v1/connections/{id}":          operators,
+	"GET /admin/v1/settings":                     viewers,
+	"PATCH /admin/v1/settings":                   owners,
+	"GET /admin/v1/metrics/history":              viewers,
+	"GET /admin/v1/status":                       viewers,
+	"GET /admin/v1/diagnosis":                    operators,
+	"GET /admin/v1/backup":                       owners,
+	"DELETE /admin/v1/members":                   owners,
 }
 
 var outcomes = map[Code]byte{
@@ -167,7 +168,7 @@ func (h *rightsHarness) frame(credential, kind string) Code {
 func (h *rightsHarness) request(credential, route string) Code {
 	h.t.Helper()
 	method, path, _ := strings.Cut(route, " ")
-	path = strings.NewReplacer("{$}", "", "{id}", "none", "{name}", h.channel).Replace(path)
+	path = strings.NewReplacer("{id}", "none").Replace(path)
 	text := h.texts[credential]
 	h.asked++
 	header := []string{"X-Forwarded-For", netip.AddrFrom4([4]byte{10, 0, byte(h.asked >> 8), byte(h.asked)}).String(), "Content-Type", "application/json"}
@@ -210,7 +211,8 @@ func TestRights(t *testing.T) {
 	for _, route := range h.server.adminRoutes() {
 		known[route.method+" /admin/v1"+route.path] = true
 	}
-	for pattern := range h.server.routes() {
+	routes := h.server.routes()
+	for _, pattern := range slices.Concat(slices.Collect(maps.Keys(routes.exact)), slices.Collect(maps.Keys(routes.below))) {
 		found := false
 		for name := range rights {
 			_, path, hasMethod := strings.Cut(name, " ")

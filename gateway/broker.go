@@ -102,7 +102,7 @@ type Operator interface {
 	Note(ctx context.Context, by fsm.Actor, action, target string) error
 
 	// PurgeChannel removes the messages of a channel; its offsets go on.
-	PurgeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) error
+	PurgeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) (Purged, error)
 
 	// Channels lists a project's channels by name, with the subscribers of the
 	// whole cluster: those that were published to and those subscribed to.
@@ -152,6 +152,12 @@ type AdminTokenSpec struct {
 	Role     fsm.Role
 	Lifetime time.Duration // 0 means for ever
 	Parent   string        // of a console session, which takes name and role from it: id of the token that signed in
+}
+
+// Purged says what a purge removed.
+type Purged struct {
+	Messages uint64 // that were retained
+	Offset   uint64 // of the newest message that is gone
 }
 
 // ConnectionQuery asks for live connections. An empty field leaves out nothing.

@@ -334,16 +334,17 @@ func (b *fakeBroker) OffsetAt(_ context.Context, key fsm.ChannelKey, t int64) (u
 	return c.head + 1, nil
 }
 
-func (b *fakeBroker) PurgeChannel(_ context.Context, by fsm.Actor, key fsm.ChannelKey) error {
+func (b *fakeBroker) PurgeChannel(_ context.Context, by fsm.Actor, key fsm.ChannelKey) (Purged, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c, found := b.channels[key]
 	if !found {
-		return Refuse(CodeNotFound, "no such channel")
+		return Purged{}, Refuse(CodeNotFound, "no such channel")
 	}
+	purged := Purged{uint64(len(c.messages)), c.head}
 	c.messages = nil
 	b.record(by, "channel.purge", key.Project+"/"+key.Name)
-	return nil
+	return purged, nil
 }
 
 // SigningSecret is "ss_" and the id of the key.

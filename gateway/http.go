@@ -28,47 +28,34 @@ func (s *Server) newHTTPServer() *http.Server {
 	}
 }
 
-// routes is what is answered over HTTP while the node serves clients. The admin
-// API has routes of its own.
-func (s *Server) routes() map[string]http.Handler {
-	routes := map[string]http.Handler{
-		"/{$}":              http.HandlerFunc(s.root),
-		"/realtime":         http.HandlerFunc(s.realtime),
-		"/realtime/batch":   s.withCORS(s.only(http.MethodPost, s.publishBatch)),
-		"/realtime/history": s.withCORS(s.only(http.MethodGet, s.history)),
-		"/admin/v1/":        s.adminHandler(),
-		"/console/session":  http.HandlerFunc(s.consoleSession),
-		"/": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// routes is what is answered over HTTP while the node serves clients.
+func (s *Server) routes() *router {
+	rt := &router{
+		exact: map[string]http.Handler{
+			"/":                 http.HandlerFunc(s.root),
+			"/realtime":         http.HandlerFunc(s.realtime),
+			"/realtime/batch":   s.withCORS(s.only(http.MethodPost, s.publishBatch)),
+			"/realtime/history": s.withCORS(s.only(http.MethodGet, s.history)),
+			"/console/session":  http.HandlerFunc(s.consoleSession),
+		},
+		below: map[string]http.Handler{adminPrefix + "/": s.adminHandler()},
+		others: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s.refuseHTTP(w, r, Refuse(CodeNotFound, "no such path"))
 		}),
 	}
 	if s.cfg.Registry != nil {
-		routes["/metrics"] = promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{})
+		rt.exact["/metrics"] = promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{})
 	}
 	if s.cfg.Console != nil {
-		routes["/console/"] = s.cfg.Console
+		rt.exact["/console"] = http.HandlerFunc(toConsole)
+		rt.below["/console/"] = s.cfg.Console
 	}
-	return routes
+	return rt
 }
 
 // handler answers everything that comes over the listener.
 func (s *Server) handler() http.Handler {
-	open := http.NewServeMux()
-	for pattern, handler := range s.routes() {
-		open.Handle(pattern, handler)
-	}
-	always := http.NewServeMux()
-	always.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "ok\n")
-	})
-	always.HandleFunc("/readyz", s.ready)
-	always.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		if !s.open.Load() {
-			s.refuseHTTP(w, r, &Refusal{Code: CodeUnavailable, Reason: "node is starting", RetryAfter: time.Second})
-			return
-		}
-		open.ServeHTTP(w, r)
-	})
+	open := s.routes()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		arrived(r)
 		if !s.requests.TryRLock() {
@@ -76,7 +63,16 @@ func (s *Server) handler() http.Handler {
 			return
 		}
 		defer s.requests.RUnlock()
-		always.ServeHTTP(w, r)
+		switch path := r.URL.EscapedPath(); {
+		case path == "/healthz":
+			_, _ = io.WriteString(w, "ok\n")
+		case path == "/readyz":
+			s.ready(w, r)
+		case !s.open.Load():
+			s.refuseHTTP(w, r, &Refusal{Code: CodeUnavailable, Reason: "node is starting", RetryAfter: time.Second})
+		default:
+			open.ServeHTTP(w, r)
+		}
 	})
 }
 
@@ -99,10 +95,17 @@ func (s *Server) root(w http.ResponseWriter, r *http.Request) {
 	case wantsUpgrade(r):
 		s.upgrade(w, r)
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
-		http.Redirect(w, r, "/console/", http.StatusFound)
+		toConsole(w, r)
 	default:
-		s.refuseMethod(w, r, http.MethodGet)
+		s.refuseMethod(w, r, "GET, HEAD")
 	}
+}
+
+// toConsole shows a browser the way to the console. The way is relative, so that it
+// leads there also below a path of a proxy.
+func toConsole(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Location", "console/")
+	w.WriteHeader(http.StatusFound)
 }
 
 // realtime is the WebSocket endpoint and the one to publish over HTTP.
@@ -114,14 +117,28 @@ func (s *Server) realtime(w http.ResponseWriter, r *http.Request) {
 	s.withCORS(s.only(http.MethodPost, s.publishOne))(w, r)
 }
 
+// only lets one method pass, with GET also HEAD.
 func (s *Server) only(method string, next http.HandlerFunc) http.HandlerFunc {
+	allow := method + ", OPTIONS"
+	if method == http.MethodGet {
+		allow = "GET, HEAD, OPTIONS"
+	}
 	return func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != method {
-			s.refuseMethod(w, r, method+", OPTIONS")
+		if routedMethod(r) != method {
+			s.refuseMethod(w, r, allow)
 			return
 		}
 		next(w, r)
 	}
+}
+
+// routedMethod is the method that a request is answered as: net/http leaves the body
+// out of the answer to HEAD.
+func routedMethod(r *http.Request) string {
+	if r.Method == http.MethodHead {
+		return http.MethodGet
+	}
+	return r.Method
 }
 
 // withCORS lets pages of other origins read the answers, and answers their

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -180,20 +181,35 @@ func TestOpenAPIListsEveryRoute(t *testing.T) {
 	}
 }
 
+// Generators of clients name what they make after the operation's id.
+func TestOpenAPINamesEveryOperation(t *testing.T) {
+	d := readOpenAPI(t)
+	taken := make(map[string]string)
+	for path, operations := range d.root["paths"].(map[string]any) {
+		for method, operation := range operations.(map[string]any) {
+			id, _ := d.at(operation, "operationId").(string)
+			if other, found := taken[id]; found || !regexp.MustCompile("^[a-z][a-zA-Z]+$").MatchString(id) {
+				t.Errorf("%s %s has the id %q, as has %q", method, path, id, other)
+			}
+			taken[id] = method + " " + path
+		}
+	}
+}
+
 func TestOpenAPINamesWhatBodiesHold(t *testing.T) {
 	d := readOpenAPI(t)
 	for route, shape := range map[string]*objectShape{
-		"POST /admin/v1/tokens":                                 &newAdminTokenShape,
-		"POST /admin/v1/projects":                               &newProjectShape,
-		"PATCH /admin/v1/projects/{id}":                         &projectShape,
-		"POST /admin/v1/projects/{id}/keys":                     &newKeyShape,
-		"POST /admin/v1/keys/{id}/rotate":                       &rotateShape,
-		"POST /admin/v1/origins/check":                          &originCheckShape,
-		"POST /admin/v1/projects/{id}/channels/{name}/messages": &operatorPostShape,
-		"PATCH /admin/v1/settings":                              &settingsShape,
-		"POST /console/session":                                 &signInShape,
-		"POST /realtime":                                        &postShape,
-		"POST /realtime/batch":                                  &batchShape,
+		"POST /admin/v1/tokens":                 &newAdminTokenShape,
+		"POST /admin/v1/projects":               &newProjectShape,
+		"PATCH /admin/v1/projects/{id}":         &projectShape,
+		"POST /admin/v1/projects/{id}/keys":     &newKeyShape,
+		"POST /admin/v1/keys/{id}/rotate":       &rotateShape,
+		"POST /admin/v1/origins/check":          &originCheckShape,
+		"POST /admin/v1/projects/{id}/messages": &operatorPostShape,
+		"PATCH /admin/v1/settings":              &settingsShape,
+		"POST /console/session":                 &signInShape,
+		"POST /realtime":                        &postShape,
+		"POST /realtime/batch":                  &batchShape,
 	} {
 		method, path, _ := strings.Cut(route, " ")
 		wantNames(t, d, route, d.at(d.operation(method, path), "requestBody", "content", "application/json", "schema"), shape)
@@ -229,7 +245,8 @@ func TestOpenAPIDescribesAnswers(t *testing.T) {
 		{"POST", "/keys/{id}/rotate", "/keys/" + key + "/rotate", `{"overlap":"1h"}`},
 		{"POST", "/projects/{id}/console-token", project + "/console-token", ""},
 		{"POST", "/origins/check", "/origins/check", `{"rules":["x","*"],"origin":"https://a.example"}`},
-		{"POST", "/projects/{id}/channels/{name}/messages", project + "/channels/news/messages", `{"message":1,"id":"x"}`},
+		{"POST", "/projects/{id}/messages", project + "/messages?channel=news", `{"message":1,"id":"x"}`},
+		{"DELETE", "/projects/{id}/messages", project + "/messages?channel=news", ""},
 		{"PATCH", "/settings", "/settings", `{"maxBytes":2000000}`},
 		{"GET", "/whoami", "/whoami", ""},
 		{"GET", "/tokens", "/tokens", ""},
@@ -239,7 +256,7 @@ func TestOpenAPIDescribesAnswers(t *testing.T) {
 		{"GET", "/keys/{id}/connections", "/keys/" + key + "/connections", ""},
 		{"GET", "/connections", "/connections", ""},
 		{"GET", "/projects/{id}/channels", project + "/channels", ""},
-		{"GET", "/projects/{id}/channels/{name}/messages", project + "/channels/news/messages", ""},
+		{"GET", "/projects/{id}/messages", project + "/messages?channel=news", ""},
 		{"GET", "/refusals", "/refusals", ""},
 		{"GET", "/settings", "/settings", ""},
 		{"GET", "/metrics/history", "/metrics/history", ""},

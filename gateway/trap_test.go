@@ -370,7 +370,7 @@ func TestTrap13EndpointIsOneAddress(t *testing.T) {
 		}
 		c.text(`{"type":"auth","apiKey":%q}`, h.secret)
 		c.want("auth_success")
-		if res, _ := h.do("GET", "/", ""); res.StatusCode != http.StatusFound || res.Header.Get("Location") != "/console/" {
+		if res, _ := h.do("GET", "/", ""); res.StatusCode != http.StatusFound || res.Header.Get("Location") != "console/" {
 			t.Errorf("plain GET / answers %d to %q", res.StatusCode, res.Header.Get("Location"))
 		}
 	})

@@ -51,11 +51,6 @@ func (n *Node) RevokeAdminToken(ctx context.Context, by fsm.Actor, id string) er
 // Audit implements gateway.Operator.
 func (n *Node) Audit(before uint64, limit int) []fsm.AuditRecord { return n.state.Audit(before, limit) }
 
-// PurgeChannel implements gateway.Operator.
-func (n *Node) PurgeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) error {
-	return n.change(ctx, fsm.PurgeChannel{By: by, Channel: channel}.Encode())
-}
-
 // Note implements gateway.Operator.
 func (n *Node) Note(ctx context.Context, by fsm.Actor, action, target string) error {
 	return n.change(ctx, fsm.Note{By: by, Action: action, Target: target}.Encode())

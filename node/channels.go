@@ -68,6 +68,26 @@ func (n *Node) joinChannels(q gateway.ChannelQuery, infos []fsm.ChannelInfo, sub
 	return channels, nil
 }
 
+// PurgeChannel implements gateway.Operator. What it tells is read before and after, so
+// messages that are published or expire meanwhile may count as purged.
+func (n *Node) PurgeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) (gateway.Purged, error) {
+	if err := n.CatchUp(ctx); err != nil {
+		return gateway.Purged{}, err
+	}
+	had, err := n.state.Channel(channel)
+	if err != nil {
+		return gateway.Purged{}, err
+	}
+	if err := n.change(ctx, fsm.PurgeChannel{By: by, Channel: channel}.Encode()); err != nil {
+		return gateway.Purged{}, err
+	}
+	has, err := n.state.Channel(channel)
+	if err != nil {
+		return gateway.Purged{}, err
+	}
+	return gateway.Purged{Messages: has.Earliest - had.Earliest, Offset: has.Earliest - 1}, nil
+}
+
 // before returns a text after which all names with the prefix sort, and no other
 // name comes in between: names are UTF-8, in which the byte 0xff does not occur.
 func before(prefix string) string {

@@ -71,7 +71,7 @@ func newAdminRevoke() *cobra.Command {
 				return err
 			}
 			return show(cmd, r.json, map[string]string{"revoked": args[0]}, func(p *printer) {
-				p.line("%s is revoked", args[0])
+				p.line("revoked admin token %s, with the console sessions it began", args[0])
 			})
 		}),
 	}

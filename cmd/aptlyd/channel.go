@@ -55,11 +55,13 @@ func newChannelPurge() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := admin.PurgeChannel(ctx, project.ID, args[1]); err != nil {
+			purge, err := admin.PurgeChannel(ctx, project.ID, args[1])
+			if err != nil {
 				return err
 			}
-			return show(cmd, r.json, map[string]string{"purged": args[1]}, func(p *printer) {
-				p.line("%s has no messages any more", args[1])
+			return show(cmd, r.json, purge, func(p *printer) {
+				p.line("purged channel %s of project %s: %d messages are gone, up to offset %d",
+					purge.Channel, project.Name, purge.Messages, purge.Offset)
 			})
 		}),
 	}

@@ -60,7 +60,7 @@ func newConnectionClose() *cobra.Command {
 				return err
 			}
 			return show(cmd, r.json, map[string]string{"closed": args[0]}, func(p *printer) {
-				p.line("%s is closed", args[0])
+				p.line("closed connection %s", args[0])
 			})
 		}),
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -46,7 +45,9 @@ func ready(ctx context.Context, server string) error {
 	if err != nil {
 		return misuse{err}
 	}
-	response, err := http.DefaultClient.Do(request)
+	// Where a redirect leads, something else would be asked.
+	c := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	response, err := c.Do(request)
 	if err != nil {
 		return err
 	}
@@ -58,5 +59,5 @@ func ready(ctx context.Context, server string) error {
 	if err != nil {
 		return fmt.Errorf("read answer: %w", err)
 	}
-	return errors.New(strings.TrimSpace(string(reason)))
+	return fmt.Errorf("HTTP status %s: %s", response.Status, strings.TrimSpace(string(reason)))
 }

@@ -116,7 +116,7 @@ func newKeyRevoke() *cobra.Command {
 				return err
 			}
 			return show(cmd, r.json, map[string]string{"revoked": args[0]}, func(p *printer) {
-				p.line("%s is revoked", args[0])
+				p.line("revoked key %s: nobody can use it any more", args[0])
 			})
 		}),
 	}

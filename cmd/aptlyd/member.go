@@ -22,7 +22,7 @@ hears of it, and can come back only as a new one, with an empty data folder.`,
 				return err
 			}
 			return show(cmd, r.json, map[string]string{"removed": args[0]}, func(p *printer) {
-				p.line("%s is no member any more", args[0])
+				p.line("removed node %s from the cluster", args[0])
 			})
 		}),
 	}

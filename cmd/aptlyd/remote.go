@@ -79,7 +79,10 @@ func (r *remote) admin(cmd *cobra.Command) (*client.Admin, error) {
 func checkServer(server string) error {
 	u, err := url.Parse(server)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return misuse{fmt.Errorf("--server: %q is not of the form http://host:port or https://host:port", server)}
+		return misuse{fmt.Errorf("--server: %q is not of the form http://host:port or https://host:port/path", server)}
+	}
+	if err := (client.Options{Endpoints: []string{server}, APIKey: "none"}).Validate(); err != nil {
+		return misuse{fmt.Errorf("--server: %w", err)}
 	}
 	return nil
 }

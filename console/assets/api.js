@@ -10,15 +10,23 @@ export class ApiError extends Error {
   }
 }
 
+// base is where the node is: above the console's folder, wherever a proxy has put that.
+export const base = new URL('..', import.meta.url).href;
+
+const sessions = base + 'console/session';
+
 async function request(method, url, body, signal) {
   const headers = { 'X-Aptlyd-Console': '1' };
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   let response;
   try {
-    response = await fetch(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal, cache: 'no-store' });
+    response = await fetch(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal, cache: 'no-store', redirect: 'manual' });
   } catch (error) {
     if (error.name === 'AbortError') throw error;
     throw new ApiError(0, 'unreachable', 'This node does not answer.');
+  }
+  if (response.type === 'opaqueredirect') {
+    throw new ApiError(0, 'redirected', 'The answer is a redirect, which the console does not follow: a node never sends one, so a proxy before it did.');
   }
   const text = await response.text();
   let answer = null;
@@ -30,24 +38,46 @@ async function request(method, url, body, signal) {
   if (!response.ok) {
     const error = new ApiError(response.status, answer?.code ?? 'internal', answer?.error ?? response.statusText,
       Number(response.headers.get('Retry-After') ?? 0));
-    if (response.status === 401 && url !== '/console/session') dispatchEvent(new CustomEvent('signedout', { detail: error }));
+    if (response.status === 401 && url !== sessions) dispatchEvent(new CustomEvent('signedout', { detail: error }));
     throw error;
   }
   return answer;
 }
 
-const admin = (path) => '/admin/v1' + path;
+const admin = (path) => base + 'admin/v1' + path;
 
 export const get = (path, signal) => request('GET', admin(path), undefined, signal);
 export const post = (path, body, signal) => request('POST', admin(path), body, signal);
 export const patch = (path, body) => request('PATCH', admin(path), body);
-export const del = (path) => request('DELETE', admin(path));
 
-export const signIn = (token) => request('POST', '/console/session', { token });
-export const signOut = () => request('DELETE', '/console/session');
+// del ends something, which a node confirms with an empty answer.
+export async function del(path) {
+  if (await request('DELETE', admin(path)) !== null) throw new ApiError(0, 'internal', 'Something else than was asked has answered.');
+}
 
-// path joins segments, each escaped.
-export const path = (...segments) => '/' + segments.map(encodeURIComponent).join('/');
+export const signIn = (token) => request('POST', sessions, { token });
+export const signOut = () => request('DELETE', sessions);
+
+// isID tells what a node may have made from what people name.
+export const isID = (text) => /^[\w-]+$/.test(text);
+
+// path joins segments. Only words and ids can be one: a name such as ".." would make
+// the call another one, escaped or not.
+export function path(...segments) {
+  const wrong = segments.find((segment) => !isID(segment));
+  if (wrong !== undefined) throw new ApiError(0, 'invalid_message', `${JSON.stringify(wrong)} is not an id.`);
+  return '/' + segments.join('/');
+}
+
+// messages is the path of a channel's messages.
+export const messages = (project, channel, values) => query(path('projects', project, 'messages'), { channel, ...values });
+
+// purge drops what a channel retains and returns how much that was.
+export async function purge(project, channel) {
+  const answer = await request('DELETE', admin(messages(project, channel)));
+  if (answer?.channel !== channel) throw new ApiError(0, 'internal', 'Something else than was asked has answered.');
+  return answer;
+}
 
 // query adds what is not empty to a path.
 export function query(path, values) {

@@ -1,6 +1,6 @@
 // The console: signs in, then shows the page that the address names.
 import { fill } from './dom.js';
-import { get, signOut } from './api.js';
+import { get, isID, signOut } from './api.js';
 import { session } from './session.js';
 import { shell } from './shell.js';
 import signInPage from './pages/signin.js';
@@ -32,7 +32,8 @@ const app = document.getElementById('app');
 let frame = null; // the shell, once somebody is signed in
 let page = new AbortController(); // ends with the page that is shown
 
-// match returns the values of a route's parameters, or null.
+// match returns the values of a route's parameters, or null. A link may come from
+// anybody: what it says in the place of an id must be one.
 function match(pattern, place) {
   const want = pattern.split('/');
   const have = place.split('/');
@@ -42,6 +43,7 @@ function match(pattern, place) {
     if (want[i].startsWith(':')) params[want[i].slice(1)] = decodeURIComponent(have[i]);
     else if (want[i] !== have[i]) return null;
   }
+  if (params.project !== undefined && !isID(params.project)) return null;
   return params;
 }
 

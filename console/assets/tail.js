@@ -1,6 +1,6 @@
 // A live subscription over aptlyd's own WebSocket, with a token of the console
 // that the node renews for as long as the session lasts.
-import { path, post } from './api.js';
+import { base, path, post } from './api.js';
 
 const renewBefore = 60_000; // ms before a token ends
 const waits = [500, 1000, 2000, 5000];
@@ -64,7 +64,7 @@ export function tail(project, channel, last, { signal, tell, state }) {
   function open() {
     if (signal.aborted) return;
     state('connecting');
-    socket = new WebSocket(`${location.protocol === 'https:' ? 'wss:' : 'ws:'}//${location.host}/realtime`);
+    socket = new WebSocket(base.replace(/^http/, 'ws') + 'realtime');
     socket.onopen = () => authenticate().catch((error) => retry(error.message));
     socket.onmessage = ({ data }) => heard(JSON.parse(data));
     socket.onclose = () => retry('The connection was closed.');

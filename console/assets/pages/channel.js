@@ -1,5 +1,5 @@
 import { h, fill, setText } from '../dom.js';
-import { del, get, path, post, query } from '../api.js';
+import { get, messages, path, post, purge, query } from '../api.js';
 import { clock, count, moment, plural, rate } from '../format.js';
 import { icon } from '../icons.js';
 import { poll } from '../live.js';
@@ -84,12 +84,12 @@ function retained(project, channel, signal) {
   async function load() {
     const most = Math.min(end, bounds.offset || Infinity);
     const after = Number.isFinite(most) ? Math.max(0, most - pageSize) : 0;
-    const page = await get(query(path('projects', project, 'channels', channel, 'messages'), { after, limit: pageSize }), signal);
+    const page = await get(messages(project, channel, { after, limit: pageSize }), signal);
     bounds = page;
     if (!Number.isFinite(most) && page.offset > pageSize) return load();
-    const messages = page.messages.filter((m) => m.offset <= most).reverse();
-    fill(list, messages.map((m) => messageRow(m)));
-    none.hidden = messages.length > 0;
+    const shown = page.messages.filter((m) => m.offset <= most).reverse();
+    fill(list, shown.map((m) => messageRow(m)));
+    none.hidden = shown.length > 0;
     const kept = page.offset + 1 - page.earliest;
     setText(label, kept > 0 ? `${plural(kept, 'message')} retained, from #${count(page.earliest)} to #${count(page.offset)}` : '');
     newer.disabled = end === Infinity;
@@ -121,7 +121,7 @@ function publishCard(project, channel) {
       }
       setText(problem, '');
       busy(send, async () => {
-        const done = await post(path('projects', project, 'channels', channel, 'messages'), { message });
+        const done = await post(messages(project, channel), { message });
         toast(done.offset ? `Published as #${count(done.offset)}.` : 'Published.');
       });
     },
@@ -151,13 +151,14 @@ function factsCard(project, channel, signal) {
   return h('dl', { class: 'facts' }, facts.map((f) => f.node));
 }
 
-async function purge(project, channel, reload) {
+async function askToPurge(project, channel, reload) {
+  let purged;
   const done = await confirm(`Purge ${channel}`, {
     text: 'All retained messages of the channel go. Offsets go on where they are, and subscribers stay.',
-    action: 'Purge channel', work: () => del(path('projects', project, 'channels', channel)),
+    action: 'Purge channel', work: async () => { purged = await purge(project, channel); },
   });
   if (!done) return;
-  toast('Channel purged.');
+  toast(`Purged ${purged.channel}: ${plural(purged.purged, 'message')}.`);
   reload();
 }
 
@@ -178,7 +179,7 @@ export default function channelPage({ project, channel, signal }) {
   show('Live');
   const head = heading(h('span', { class: 'mono' }, channel), {
     crumbs: [['Projects', '#/projects'], crumb, ['Channels', projectLink(project, 'channels')]],
-    actions: may('operator') && button('Purge', () => purge(project, channel, () => show('Retained')), { kind: 'danger', small: true }),
+    actions: may('operator') && button('Purge', () => askToPurge(project, channel, () => show('Retained')), { kind: 'danger', small: true }),
   });
   projectOf(project, signal).then((p) => setText(head.querySelectorAll('.crumbs a')[1], p.name),
     (error) => signal.aborted || toast(error.message, 'bad'));

@@ -1,8 +1,10 @@
 // How to connect: snippets with the project's own key and this host.
 import { h, fill } from '../dom.js';
+import { base } from '../api.js';
 import { card, copyButton } from '../parts.js';
 
-const endpoint = () => (location.protocol === 'https:' ? 'wss://' : 'ws://') + location.host;
+// Below a path of a proxy the endpoint ends in a slash: there is the WebSocket.
+const endpoint = () => (base === location.origin + '/' ? location.origin : base).replace(/^http/, 'ws');
 
 const installs = {
   JavaScript: 'npm install @aptly-sdk/brook', React: 'npm install @aptly-sdk/brook', Go: 'go get github.com/aptly-cloud/go',
@@ -64,7 +66,7 @@ func main() {
 	}
 	log.Print("published at offset ", answer["offset"])
 }`,
-  curl: () => `curl ${location.origin}/realtime \\
+  curl: () => `curl ${base}realtime \\
   -H "x-api-key: $APTLY_SERVER_KEY" \\
   -H 'Content-Type: application/json' \\
   -d '{"channel":"news","message":{"text":"hello"}}'`,

@@ -4,6 +4,7 @@ import { del, path, post } from '../api.js';
 import { ago, count, moment, plural, span } from '../format.js';
 import { badge, button, card, choice, confirm, copyButton, dialog, empty, field, form, reveal, select, table, toast } from '../parts.js';
 import { may } from '../session.js';
+import { projectLink } from './projects.js';
 
 const overlaps = [['1h', '1 hour'], ['24h', '24 hours'], ['168h', '7 days'], ['0s', 'none: the old key ends at once']];
 
@@ -84,7 +85,7 @@ export function keysCard(refresh) {
     },
     {
       label: 'Connections', class: 'number', text: (k) => k.connections ?? '–',
-      node: (k) => k.connections === undefined ? '–' : h('a', { href: '#' + path('projects', project.id, 'connections') + `?key=${encodeURIComponent(k.id)}` }, count(k.connections)),
+      node: (k) => k.connections === undefined ? '–' : h('a', { href: projectLink(project.id, 'connections') + `?key=${encodeURIComponent(k.id)}` }, count(k.connections)),
     },
     { label: 'Last used', class: 'quiet', text: (k) => (k.connections ? 'now' : ago(k.lastUsedAt)), title: (k) => moment(k.lastUsedAt) },
     {

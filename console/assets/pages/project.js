@@ -1,5 +1,6 @@
 import { h, fill, setText } from '../dom.js';
-import { all, del, patch, path } from '../api.js';
+import { all, del, patch, path, purge } from '../api.js';
+import { plural } from '../format.js';
 import { poll } from '../live.js';
 import { button, card, confirm, dialog, field, form, heading, tabs, toast } from '../parts.js';
 import { may } from '../session.js';
@@ -43,14 +44,14 @@ function startCard(id) {
   };
 }
 
-async function purge(id) {
+async function askToPurge(id) {
   await dialog('Purge a channel', (settle) => {
     const channel = field('Channel', h('input', { class: 'mono', autocomplete: 'off', spellcheck: false, data: { first: '' } }));
     return form([h('p', {}, 'All retained messages of the channel go. Offsets go on where they are, and subscribers stay.'), channel.node], {
       submit: 'Purge channel', kind: 'danger', cancel: () => settle(undefined),
       async work() {
-        await del(path('projects', id, 'channels', channel.input.value));
-        toast('Channel purged.');
+        const purged = await purge(id, channel.input.value);
+        toast(`Purged ${purged.channel}: ${plural(purged.purged, 'message')}.`);
         settle(true);
       },
     });
@@ -77,7 +78,7 @@ async function remove(project) {
     work: () => del(path('projects', project.id)),
   });
   if (!done) return;
-  toast('Project deleted.');
+  toast(`Deleted project ${project.name}.`);
   location.hash = '#/projects';
 }
 
@@ -85,7 +86,7 @@ function dangerCard(project, onsaved) {
   const line = (title, hint, action) => h('div', { class: 'danger-line' }, h('div', {}, h('strong', {}, title), h('p', { class: 'hint' }, hint)), action);
   return card('Danger zone', { id: 'danger', danger: true },
     line('Rename the project', 'The name is for people; nothing else depends on it.', button('Rename', () => rename(project, onsaved))),
-    line('Purge a channel', 'Drops the retained messages of one channel.', button('Purge a channel', () => purge(project.id), { kind: 'danger' })),
+    line('Purge a channel', 'Drops the retained messages of one channel.', button('Purge a channel', () => askToPurge(project.id), { kind: 'danger' })),
     line('Delete the project', 'Ends its keys and drops its channels.', button('Delete project', () => remove(project), { kind: 'danger' })));
 }
 

@@ -6,7 +6,7 @@ import { button, card, dialog, empty, field, form, heading, reveal, table } from
 import { may } from '../session.js';
 import { originsField } from './origins.js';
 
-export const projectLink = (id, ...rest) => '#' + path('projects', id, ...rest);
+export const projectLink = (...places) => '#/' + ['projects', ...places].map(encodeURIComponent).join('/');
 
 // createProject asks for a name and origins, shows the new keys and opens the
 // project.

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bufio"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -137,7 +136,7 @@ func FuzzMatchPath(f *testing.F) {
 				t.Fatalf("%q is taken for %q", path, again)
 			}
 			if strings.Contains(pattern, idParameter) && ok && strings.Trim(id, "-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
-				t.Fatal(fmt.Sprintf("%q is an id", id))
+				t.Fatalf("%q is an id", id)
 			}
 		}
 	})

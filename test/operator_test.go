@@ -72,7 +72,9 @@ func TestCommandLineOfSeveralOperators(t *testing.T) {
 	if list := aptlydJSON[[]client.Channel](t, c, 1, "channel", "list", "shop"); len(list) != 2 || list[0].Name != "chat:1" || list[0].Offset != 1 {
 		t.Errorf("channels %+v", list)
 	}
-	aptlydJSON[map[string]string](t, c, 1, "channel", "purge", "shop", "chat:1")
+	if purge := aptlydJSON[client.Purge](t, c, 1, "channel", "purge", "shop", "chat:1"); purge != (client.Purge{Channel: "chat:1", Messages: 1, Offset: 1}) {
+		t.Errorf("purged %+v", purge)
+	}
 	if list := aptlydJSON[[]client.Channel](t, c, 0, "channel", "list", "shop"); list[0].Earliest != 2 || list[0].Bytes != 0 {
 		t.Errorf("purged channel %+v", list[0])
 	}

@@ -60,7 +60,7 @@ func newChannelPurge() *cobra.Command {
 				return err
 			}
 			return show(cmd, r.json, purge, func(p *printer) {
-				p.line("purged channel %s of project %s: %d messages are gone, up to offset %d",
+				p.line("purged channel %s of project %s; messages removed: %d, up to offset %d",
 					purge.Channel, project.Name, purge.Messages, purge.Offset)
 			})
 		}),

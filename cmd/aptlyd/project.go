@@ -85,7 +85,7 @@ func newProjectDelete() *cobra.Command {
 				return err
 			}
 			return show(cmd, r.json, map[string]string{"deleted": project.ID}, func(p *printer) {
-				p.line("deleted project %s (%s): its %d keys have ended, its channels are gone", project.Name, project.ID, len(project.Keys))
+				p.line("deleted project %s (%s) with all its channels; keys ended: %d", project.Name, project.ID, len(project.Keys))
 			})
 		}),
 	}

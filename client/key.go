@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -18,6 +19,7 @@ type Key struct {
 	CreatedAt     int64     `json:"createdAt"`             // Unix ms
 	LastUsedAt    int64     `json:"lastUsedAt,omitempty"`  // Unix ms, to the minute or so; 0 means never
 	ExpiresAt     int64     `json:"expiresAt,omitempty"`   // Unix ms; 0 means never
+	Imported      bool      `json:"imported,omitempty"`    // made elsewhere, without a checksum
 	Connections   *int      `json:"connections,omitempty"` // that use it now; nil in lists
 	Replaces      *Replaced `json:"replaces,omitempty"`
 }
@@ -34,6 +36,20 @@ func (a *Admin) CreateKey(ctx context.Context, project, kind, name string) (Key,
 		Kind string `json:"kind"`
 		Name string `json:"name"`
 	}{kind, name}
+	return request[Key](ctx, a, call{method: http.MethodPost, path: "/projects/{id}/keys", id: project, body: body, want: http.StatusCreated})
+}
+
+// ImportKey adds a key that was made elsewhere, such as by the hosted service: "pk_" or
+// "sk_" and 40 letters and digits.
+func (a *Admin) ImportKey(ctx context.Context, project, name, text string) (Key, error) {
+	body := struct {
+		Kind string `json:"kind"`
+		Name string `json:"name"`
+		Key  string `json:"key"`
+	}{"public", name, text}
+	if strings.HasPrefix(text, "sk_") {
+		body.Kind = "server"
+	}
 	return request[Key](ctx, a, call{method: http.MethodPost, path: "/projects/{id}/keys", id: project, body: body, want: http.StatusCreated})
 }
 

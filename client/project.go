@@ -15,7 +15,8 @@ type Project struct {
 	Rules              []Rule   `json:"rules,omitempty"`
 	Access             Access   `json:"access"`
 	Quotas             Quotas   `json:"quotas"`
-	CreatedAt          int64    `json:"createdAt"` // Unix ms
+	FirstOffset        uint64   `json:"firstOffset"` // of the first message of channels that are made from now on
+	CreatedAt          int64    `json:"createdAt"`   // Unix ms
 	Keys               []Key    `json:"keys,omitempty"`
 }
 
@@ -54,6 +55,7 @@ type ProjectChange struct {
 	Rules              *[]Rule   `json:"rules,omitempty"`
 	Access             *Access   `json:"access,omitempty"`
 	Quotas             *Quotas   `json:"quotas,omitempty"`
+	FirstOffset        *uint64   `json:"firstOffset,omitempty"`
 }
 
 // CreateProject makes a project with a public and a server key, whose texts are

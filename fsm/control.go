@@ -145,7 +145,7 @@ func (a *application) updateProject(c *UpdateProject) *refusal {
 	}
 	if c.FirstOffset != nil {
 		if *c.FirstOffset < old.unborn().floor {
-			return refuse(codeConflict, "first offset %d of project %q, which is %d by now", *c.FirstOffset, c.ID, old.unborn().floor)
+			return refuse(codeConflict, "the first offset can only grow, and is %d by now", old.unborn().floor)
 		}
 		next.FirstOffset = *c.FirstOffset
 	}

@@ -90,6 +90,8 @@ type directory struct {
 	byID   map[string]*Key // the keys are never changed
 	byHash map[KeyHash]*Key
 
+	imported atomic.Int64 // keys that were made elsewhere
+
 	expiries expiryHeap // for the goroutine that applies entries
 	deadline atomic.Int64
 }
@@ -170,6 +172,9 @@ func (d *directory) keys(project string) []*Key {
 func (d *directory) setKey(k *Key) {
 	d.mu.Lock()
 	old := d.byID[k.ID]
+	if k.Imported && old == nil {
+		d.imported.Add(1)
+	}
 	d.byID[k.ID] = k
 	d.byHash[k.Hash] = k
 	d.mu.Unlock()
@@ -181,6 +186,9 @@ func (d *directory) setKey(k *Key) {
 
 func (d *directory) removeKey(k *Key) {
 	d.mu.Lock()
+	if _, live := d.byID[k.ID]; live && k.Imported {
+		d.imported.Add(-1)
+	}
 	delete(d.byID, k.ID)
 	delete(d.byHash, k.Hash)
 	d.mu.Unlock()

@@ -316,6 +316,9 @@ func (s *State) KeyByText(text string) (Key, bool) {
 	return *k, true
 }
 
+// HasImportedKeys reports whether any live key was made elsewhere.
+func (s *State) HasImportedKeys() bool { return s.current.Load().imported.Load() > 0 }
+
 // Key returns the live key with this id.
 func (s *State) Key(id string) (Key, bool) {
 	k, ok := s.current.Load().key(id)

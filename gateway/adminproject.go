@@ -23,6 +23,7 @@ type projectJSON struct {
 	Rules              []ruleJSON `json:"rules"`
 	Access             accessJSON `json:"access"`
 	Quotas             quotasJSON `json:"quotas"`
+	FirstOffset        uint64     `json:"firstOffset"`
 	CreatedAt          int64      `json:"createdAt"`
 	Keys               []keyJSON  `json:"keys"`
 }
@@ -34,6 +35,7 @@ type keyJSON struct {
 	Key           string        `json:"key,omitempty"` // full text, where it may be shown
 	Prefix        string        `json:"prefix,omitempty"`
 	SigningSecret string        `json:"signingSecret,omitempty"` // of a server key, when it is made
+	Imported      bool          `json:"imported,omitempty"`      // made elsewhere, without our checksum
 	CreatedAt     int64         `json:"createdAt"`
 	LastUsedAt    int64         `json:"lastUsedAt,omitempty"`
 	ExpiresAt     int64         `json:"expiresAt,omitempty"`
@@ -52,19 +54,20 @@ func showProject(p *fsm.Project, keys []keyJSON) projectJSON {
 		origins = []string{}
 	}
 	return projectJSON{p.ID, p.Name, origins, p.AllowNativeClients, showRules(p.Rules),
-		showAccess(p.Access), quotasJSON(p.Quotas), p.CreatedAt, keys}
+		showAccess(p.Access), quotasJSON(p.Quotas), max(p.FirstOffset, 1), p.CreatedAt, keys}
 }
 
 // showIssued shows a key at the only moment that its text is known.
 func showIssued(k IssuedKey) keyJSON {
-	return keyJSON{ID: k.ID, Kind: k.Kind, Name: k.Name, Key: k.Secret, SigningSecret: k.SigningSecret, CreatedAt: k.CreatedAt}
+	return keyJSON{ID: k.ID, Kind: k.Kind, Name: k.Name, Key: k.Secret, SigningSecret: k.SigningSecret,
+		Imported: k.Imported, CreatedAt: k.CreatedAt}
 }
 
 func showKeys(keys []fsm.Key) []keyJSON {
 	shown := make([]keyJSON, len(keys))
 	for i, k := range keys {
 		shown[i] = keyJSON{
-			ID: k.ID, Kind: k.Kind, Name: k.Name, Key: k.Text, Prefix: k.Prefix,
+			ID: k.ID, Kind: k.Kind, Name: k.Name, Key: k.Text, Prefix: k.Prefix, Imported: k.Imported,
 			CreatedAt: k.CreatedAt, LastUsedAt: k.LastUsedAt, ExpiresAt: k.ExpiresAt,
 		}
 	}
@@ -115,15 +118,15 @@ func (s *Server) getProject(r *http.Request) (int, any, error) {
 
 var (
 	newProjectShape = objectShape{strict: true, names: []string{"name", "allowedOrigins", "allowNativeClients"}}
-	projectShape    = objectShape{strict: true, names: []string{"name", "allowedOrigins", "allowNativeClients", "rules", "access", "quotas"}}
-	newKeyShape     = objectShape{strict: true, names: []string{"kind", "name"}}
+	projectShape    = objectShape{strict: true, names: []string{"name", "allowedOrigins", "allowNativeClients", "rules", "access", "quotas", "firstOffset"}}
+	newKeyShape     = objectShape{strict: true, names: []string{"kind", "name", "key"}}
 	rotateShape     = objectShape{strict: true, names: []string{"overlap"}}
 )
 
 // readProject reads the fields of a project that a body holds.
 func readProject(r *http.Request, shape *objectShape) (fsm.UpdateProject, error) {
 	var change fsm.UpdateProject
-	var values [6][]byte
+	var values [7][]byte
 	if err := adminBody(r, shape, values[:]); err != nil {
 		return change, err
 	}
@@ -168,6 +171,13 @@ func readProject(r *http.Request, shape *objectShape) (fsm.UpdateProject, error)
 			return change, Refuse(CodeInvalidMessage, err.Error())
 		}
 		change.Quotas = &quotas
+	}
+	if values[6] != nil {
+		first, ok := wholeNumber(values[6])
+		if !ok || first < 1 || first > fsm.MaxFirstOffset {
+			return change, Refuse(CodeInvalidMessage, fmt.Sprintf("firstOffset is not a whole number from 1 to %d", uint64(fsm.MaxFirstOffset)))
+		}
+		change.FirstOffset = &first
 	}
 	return change, nil
 }
@@ -255,7 +265,7 @@ func (s *Server) deleteProject(r *http.Request) (int, any, error) {
 }
 
 func (s *Server) createKey(r *http.Request) (int, any, error) {
-	var values [2][]byte
+	var values [3][]byte
 	if err := adminBody(r, &newKeyShape, values[:]); err != nil {
 		return 0, nil, err
 	}
@@ -264,14 +274,21 @@ func (s *Server) createKey(r *http.Request) (int, any, error) {
 	if kind != fsm.PublicKey && kind != fsm.ServerKey {
 		return 0, nil, Refuse(CodeInvalidMessage, `kind is neither "public" nor "server"`)
 	}
-	name := string(kind)
+	spec := KeySpec{Kind: kind, Name: string(kind)}
 	if values[1] != nil {
 		var err error
-		if name, err = parseName(values[1]); err != nil {
+		if spec.Name, err = parseName(values[1]); err != nil {
 			return 0, nil, err
 		}
 	}
-	issued, err := s.cfg.Broker.CreateKey(r.Context(), actorOf(r), r.PathValue("id"), kind, name)
+	if values[2] != nil {
+		var err error
+		spec.Text, _ = unquote(values[2])
+		if spec.Imported, err = ImportKeyText(kind, spec.Text); err != nil {
+			return 0, nil, Refuse(CodeInvalidMessage, "key: "+err.Error())
+		}
+	}
+	issued, err := s.cfg.Broker.CreateKey(r.Context(), actorOf(r), r.PathValue("id"), spec)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -22,12 +22,17 @@ func (s *Server) identify(text string) (principal, *failure) {
 			return who, tokenFailure(who, err)
 		}
 		return who, nil
-	case CheckKeyText(text) != nil:
+	case !looksLikeKey(text):
 		return someone(text), &failure{refusal: &Refusal{
 			Code: CodeInvalidKey, Reason: invalidKey, detail: "a text that is not well formed: mistyped, or no key at all"}}
 	}
 	if key, found := s.cfg.Broker.Key(text); found {
 		return keyPrincipal(key), nil
+	}
+	if CheckKeyText(text) != nil {
+		// Where keys were imported, the cluster may know of one that this node does not.
+		return someone(text), &failure{unknown: s.cfg.Broker.HasImportedKeys(), refusal: &Refusal{
+			Code: CodeInvalidKey, Reason: invalidKey, detail: "a text with a wrong checksum: mistyped, or a key of elsewhere that was not imported"}}
 	}
 	return someone(text), &failure{unknown: true, refusal: &Refusal{
 		Code: CodeInvalidKey, Reason: invalidKey, detail: "a well-formed key that the cluster does not know: never made, or ended"}}

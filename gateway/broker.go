@@ -18,6 +18,8 @@ type Broker interface {
 
 	// Key returns the live key with this text.
 	Key(text string) (fsm.Key, bool)
+	// HasImportedKeys reports whether a live key may lack the checksum.
+	HasImportedKeys() bool
 	// SigningSecret returns the text of the secret that signs the tokens of a live
 	// server key.
 	SigningSecret(keyID string) (secret []byte, ok bool)
@@ -82,7 +84,7 @@ type Operator interface {
 	DeleteProject(ctx context.Context, by fsm.Actor, id string) error
 
 	Keys(project string) []fsm.Key
-	CreateKey(ctx context.Context, by fsm.Actor, project string, kind fsm.KeyKind, name string) (IssuedKey, error)
+	CreateKey(ctx context.Context, by fsm.Actor, project string, spec KeySpec) (IssuedKey, error)
 	// RotateKey issues a successor and lets the old key live for overlap.
 	RotateKey(ctx context.Context, by fsm.Actor, id string, overlap time.Duration) (issued IssuedKey, old fsm.Key, err error)
 	RevokeKey(ctx context.Context, by fsm.Actor, id string) error
@@ -137,6 +139,14 @@ type ProjectSpec struct {
 	Name               string
 	AllowedOrigins     []string
 	AllowNativeClients bool
+}
+
+// KeySpec is what an operator says of a new key.
+type KeySpec struct {
+	Kind     fsm.KeyKind
+	Name     string
+	Text     string // of a key that was made elsewhere; empty to make one
+	Imported bool   // Text lacks the checksum
 }
 
 // IssuedKey is a key at the only moment its text is known.

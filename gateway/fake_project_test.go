@@ -74,6 +74,9 @@ func (b *fakeBroker) UpdateProject(_ context.Context, change fsm.UpdateProject) 
 	if change.Quotas != nil {
 		p.Quotas = *change.Quotas
 	}
+	if change.FirstOffset != nil {
+		p.FirstOffset = *change.FirstOffset
+	}
 	b.projects[p.ID] = &p
 	observer := b.observer
 	b.mu.Unlock()
@@ -122,15 +125,20 @@ func (b *fakeBroker) Keys(project string) []fsm.Key {
 	return found
 }
 
-func (b *fakeBroker) CreateKey(_ context.Context, by fsm.Actor, project string, kind fsm.KeyKind, name string) (IssuedKey, error) {
+func (b *fakeBroker) CreateKey(_ context.Context, by fsm.Actor, project string, spec KeySpec) (IssuedKey, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, found := b.projects[project]; !found {
 		return IssuedKey{}, Refuse(CodeNotFound, "no such project")
 	}
-	text := NewKeyText(kind)
+	if spec.Text == "" {
+		spec.Text = NewKeyText(spec.Kind)
+	}
 	b.record(by, "key.create", project)
-	return b.issue(project, kind, name, text), nil
+	issued := b.issue(project, spec.Kind, spec.Name, spec.Text)
+	issued.Imported = spec.Imported
+	b.keys[spec.Text] = issued.Key
+	return issued, nil
 }
 
 func (b *fakeBroker) byID(id string) (text string, key fsm.Key, found bool) {

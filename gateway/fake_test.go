@@ -191,6 +191,17 @@ func (b *fakeBroker) Key(text string) (fsm.Key, bool) {
 	return key, found
 }
 
+func (b *fakeBroker) HasImportedKeys() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, k := range b.keys {
+		if k.Imported {
+			return true
+		}
+	}
+	return false
+}
+
 func (b *fakeBroker) Project(id string) (*fsm.Project, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"hash/crc32"
 
 	"github.com/aptlyd/aptlyd/fsm"
@@ -59,19 +60,49 @@ var errKeyText = errors.New("not the text of a key")
 // CheckKeyText returns an error unless text is well formed: a typing error is
 // told apart from a key that is not known.
 func CheckKeyText(text string) error {
-	if len(text) != keyTextLen || text[:3] != publicKeyPrefix && text[:3] != serverKeyPrefix {
+	if !looksLikeKey(text) {
 		return errKeyText
 	}
 	random, sum := []byte(text[3:3+keyRandomLen]), text[3+keyRandomLen:]
-	for _, c := range random {
-		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			return errKeyText
-		}
-	}
 	if want := keySum(random); sum != string(want[:]) {
 		return errKeyText
 	}
 	return nil
+}
+
+// looksLikeKey reports whether text has the shape of a key, with or without the
+// checksum: that of keys of the hosted service, too.
+func looksLikeKey(text string) bool {
+	if len(text) != keyTextLen || text[:3] != publicKeyPrefix && text[:3] != serverKeyPrefix {
+		return false
+	}
+	for _, c := range []byte(text[3:]) {
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return true
+}
+
+// ImportKeyText says whether a key that was made elsewhere may be taken over, and
+// whether it lacks the checksum: then it is marked as imported.
+func ImportKeyText(kind fsm.KeyKind, text string) (imported bool, err error) {
+	const different = 10 // characters that the 40 of a random key surely have
+	prefix := publicKeyPrefix
+	if kind == fsm.ServerKey {
+		prefix = serverKeyPrefix
+	}
+	if !looksLikeKey(text) || text[:3] != prefix {
+		return false, fmt.Errorf("not the text of a %s key: %s and 40 letters and digits", kind, prefix)
+	}
+	seen := make(map[byte]struct{})
+	for _, c := range []byte(text[3:]) {
+		seen[c] = struct{}{}
+	}
+	if len(seen) < different {
+		return false, errors.New("too easily guessed to be a key")
+	}
+	return CheckKeyText(text) != nil, nil
 }
 
 // keySum is the CRC-32 (IEEE) of the random part in base 62, padded to six digits.

@@ -18,6 +18,9 @@ func (n *Node) Epoch() string { return n.state.Epoch() }
 // Key implements gateway.Broker.
 func (n *Node) Key(text string) (fsm.Key, bool) { return n.state.KeyByText(text) }
 
+// HasImportedKeys implements gateway.Broker.
+func (n *Node) HasImportedKeys() bool { return n.state.HasImportedKeys() }
+
 // KeyByID implements gateway.Broker.
 func (n *Node) KeyByID(id string) (fsm.Key, bool) { return n.state.Key(id) }
 

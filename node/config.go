@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
 )
 
@@ -146,15 +147,18 @@ func (c *Config) Validate() error {
 	} else if len(c.ClusterSecrets) == 0 && !isLoopback(c.Advertise) {
 		return &ConfigError{"advertise", "an address other than loopback needs --cluster-secret"}
 	}
-	for _, preset := range []struct{ setting, text, prefix string }{
-		{"bootstrap-public-key", c.BootstrapPublicKey, "pk_"},
-		{"bootstrap-server-key", c.BootstrapServerKey, "sk_"},
+	for _, preset := range []struct {
+		setting, text string
+		kind          fsm.KeyKind
+	}{
+		{"bootstrap-public-key", c.BootstrapPublicKey, fsm.PublicKey},
+		{"bootstrap-server-key", c.BootstrapServerKey, fsm.ServerKey},
 	} {
 		if preset.text == "" {
 			continue
 		}
-		if !strings.HasPrefix(preset.text, preset.prefix) || gateway.CheckKeyText(preset.text) != nil {
-			return &ConfigError{preset.setting, "is not a well-formed " + preset.prefix + " key (is the checksum right?)"}
+		if _, err := gateway.ImportKeyText(preset.kind, preset.text); err != nil {
+			return &ConfigError{preset.setting, "is " + err.Error()}
 		}
 	}
 	if c.AdminToken != "" && len(c.AdminToken) < 16 {

@@ -32,10 +32,12 @@ func (n *Node) Credentials() (Credentials, bool) {
 	return *n.credentials, true
 }
 
+// poll is how often what comes by itself is looked for.
+const poll = 20 * time.Millisecond
+
 // initialise gives a new cluster its first state. The node that formed the
 // cluster does it; the others wait until it has.
 func (n *Node) initialise(ctx context.Context) error {
-	const poll = 20 * time.Millisecond
 	for {
 		if n.state.Initialised() {
 			return nil
@@ -88,11 +90,33 @@ func (n *Node) makeFirstState(ctx context.Context) error {
 		Project:        project,
 		Keys:           []fsm.Key{public.Key, server.Key},
 	}
-	if err := n.change(ctx, init.Encode()); err != nil {
+	for _, key := range init.Keys {
+		if key.Imported {
+			n.cfg.Logger.Warn("a bootstrap key has no checksum of ours: it was made elsewhere, or is mistyped", "key", key.Prefix)
+		}
+	}
+	command := init.Encode()
+	if err := n.awaitLevel(ctx, fsm.LevelOf(command)); err != nil {
+		return err
+	}
+	if err := n.change(ctx, command); err != nil {
 		return fmt.Errorf("make first state: %w", err)
 	}
 	if n.owner(token) {
 		n.credentials = &creds
+	}
+	return nil
+}
+
+// awaitLevel waits until every member is known to have a feature level. In a cluster
+// that has just been formed they have not all been heard yet.
+func (n *Node) awaitLevel(ctx context.Context, level uint32) error {
+	for n.cluster.FeatureLevel() < level {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(poll):
+		}
 	}
 	return nil
 }
@@ -110,27 +134,31 @@ func presetKey(project string, kind fsm.KeyKind, text string) gateway.IssuedKey 
 	if text == "" {
 		return newKey(project, kind, "default")
 	}
-	return issueKey(project, kind, "default", text)
+	return issueKey(project, gateway.KeySpec{
+		Kind: kind, Name: "default", Text: text, Imported: gateway.CheckKeyText(text) != nil,
+	})
 }
 
 // newKey makes a key with a fresh random text.
 func newKey(project string, kind fsm.KeyKind, name string) gateway.IssuedKey {
-	return issueKey(project, kind, name, gateway.NewKeyText(kind))
+	return issueKey(project, gateway.KeySpec{Kind: kind, Name: name, Text: gateway.NewKeyText(kind)})
 }
 
-func issueKey(project string, kind fsm.KeyKind, name, text string) gateway.IssuedKey {
+// issueKey makes a key of a text.
+func issueKey(project string, spec gateway.KeySpec) gateway.IssuedKey {
 	key := fsm.Key{
-		ID:      newID("key"),
-		Project: project,
-		Kind:    kind,
-		Name:    name,
-		Prefix:  text[:8],
-		Hash:    fsm.HashKey(text),
+		ID:       newID("key"),
+		Project:  project,
+		Kind:     spec.Kind,
+		Name:     spec.Name,
+		Prefix:   spec.Text[:8],
+		Hash:     fsm.HashKey(spec.Text),
+		Imported: spec.Imported,
 	}
-	if kind == fsm.PublicKey {
-		key.Text = text
+	if spec.Kind == fsm.PublicKey {
+		key.Text = spec.Text
 	}
-	return gateway.IssuedKey{Key: key, Secret: text}
+	return gateway.IssuedKey{Key: key, Secret: spec.Text}
 }
 
 // newID returns an id such as "key_5XK2…": a kind and 130 random bits.

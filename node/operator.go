@@ -95,9 +95,12 @@ func (n *Node) DeleteProject(ctx context.Context, by fsm.Actor, id string) error
 func (n *Node) Keys(project string) []fsm.Key { return n.state.Keys(project) }
 
 // CreateKey implements gateway.Operator.
-func (n *Node) CreateKey(ctx context.Context, by fsm.Actor, project string, kind fsm.KeyKind, name string) (gateway.IssuedKey, error) {
-	key := newKey(project, kind, name)
-	if kind == fsm.ServerKey {
+func (n *Node) CreateKey(ctx context.Context, by fsm.Actor, project string, spec gateway.KeySpec) (gateway.IssuedKey, error) {
+	if spec.Text == "" {
+		spec.Text = gateway.NewKeyText(spec.Kind)
+	}
+	key := issueKey(project, spec)
+	if spec.Kind == fsm.ServerKey {
 		if err := n.sign(&key, n.state.Keyring()); err != nil {
 			return gateway.IssuedKey{}, fmt.Errorf("make signing secret: %w", err)
 		}

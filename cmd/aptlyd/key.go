@@ -1,8 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,7 +15,7 @@ import (
 )
 
 func newKey() *cobra.Command {
-	return group("key", "Manage keys", newKeyCreate(), newKeyList(), newKeyRotate(), newKeyRevoke())
+	return group("key", "Manage keys", newKeyCreate(), newKeyImport(), newKeyList(), newKeyRotate(), newKeyRevoke())
 }
 
 func newKeyCreate() *cobra.Command {
@@ -48,6 +52,50 @@ func newKeyCreate() *cobra.Command {
 	return cmd
 }
 
+func newKeyImport() *cobra.Command {
+	var r remote
+	var name string
+	cmd := &cobra.Command{
+		Use:   "import PROJECT KEY",
+		Short: "Take a key over that was made elsewhere (KEY may be - to read it from standard input)",
+		Args:  cobra.ExactArgs(2),
+		RunE: r.withAdmin(func(ctx context.Context, cmd *cobra.Command, admin *client.Admin, args []string) error {
+			if name == "" {
+				return misuse{errors.New("--name is needed")}
+			}
+			text := args[1]
+			if text == "-" {
+				line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 1<<10)).ReadString('\n')
+				if err != nil && !errors.Is(err, io.EOF) {
+					return fmt.Errorf("read the key: %w", err)
+				}
+				text = strings.TrimSpace(line)
+			}
+			project, err := findProject(ctx, admin, args[0])
+			if err != nil {
+				return err
+			}
+			key, err := admin.ImportKey(ctx, project.ID, name, text)
+			if err != nil {
+				return err
+			}
+			return show(cmd, r.json, key, func(p *printer) {
+				p.line("id\t%s", key.ID)
+				p.line("%s key\t%s", key.Kind, key.Text)
+				if key.Imported {
+					p.line("imported\tit has no checksum of ours: a typing error in it goes unnoticed")
+				}
+				if key.SigningSecret != "" {
+					p.line("signing secret\t%s", key.SigningSecret)
+				}
+			})
+		}),
+	}
+	r.addAdminFlags(cmd)
+	cmd.Flags().StringVar(&name, "name", "", "what people call the key; needed")
+	return cmd
+}
+
 func newKeyList() *cobra.Command {
 	var r remote
 	cmd := &cobra.Command{
@@ -65,6 +113,9 @@ func newKeyList() *cobra.Command {
 					text := k.Text
 					if text == "" {
 						text = k.Prefix + "…"
+					}
+					if k.Imported {
+						text += " (imported)"
 					}
 					p.line("%s\t%s\t%s\t%s\t%s\t%s\t%s", k.ID, k.Kind, k.Name, text,
 						moment(k.CreatedAt), moment(k.LastUsedAt), moment(k.ExpiresAt))

@@ -20,6 +20,7 @@ func newProjectUpdate() *cobra.Command {
 	var origins, subscribe, publish []string
 	var native bool
 	var quotas client.Quotas
+	var first uint64
 	cmd := &cobra.Command{
 		Use:   "update PROJECT",
 		Short: "Change a project (by id or name); what no flag names stays",
@@ -74,6 +75,9 @@ func newProjectUpdate() *cobra.Command {
 				change.Quotas.PublishRate = quotas.PublishRate
 			}
 		}
+		if changed("first-offset") {
+			change.FirstOffset = &first
+		}
 		if change == (client.ProjectChange{}) {
 			return misuse{errors.New("name what to change with a flag")}
 		}
@@ -92,6 +96,7 @@ func newProjectUpdate() *cobra.Command {
 	f.IntVar(&quotas.Connections, "max-connections", 0, "connections of the project in the whole cluster; 0 for any number")
 	f.IntVar(&quotas.Channels, "max-channels", 0, "channels that were ever published to; 0 for any number")
 	f.Float64Var(&quotas.PublishRate, "publish-rate", 0, "messages a second in the whole cluster; 0 for any number")
+	f.Uint64Var(&first, "first-offset", 1, "offset of the first message of channels that are made from now on; it can only grow")
 	return cmd
 }
 
@@ -139,6 +144,9 @@ func describe(p *printer, project client.Project) {
 	p.line("public keys subscribe to\t%s", or(strings.Join(project.Access.Subscribe, " "), "nothing"))
 	for _, grant := range project.Access.Publish {
 		p.line("public keys publish to\t%s, %g a second, %d at once", grant.Pattern, grant.Rate, grant.Burst)
+	}
+	if project.FirstOffset > 1 {
+		p.line("new channels begin at\t%d", project.FirstOffset)
 	}
 	for _, quota := range []struct {
 		name  string

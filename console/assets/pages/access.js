@@ -51,6 +51,8 @@ export function accessCard(project, onsaved) {
   const connections = number('Connections', 'open at a time', quotas.connections);
   const channels = number('Channels', 'that exist', quotas.channels);
   const rate = number('Publishes', 'a second', quotas.publishRate);
+  const first = field('First offset of new channels', h('input', { type: 'number', min: project.firstOffset, value: project.firstOffset, oninput: changed }),
+    { hint: 'Raise it above what browsers have stored from elsewhere, before you move here. It can only grow.' });
 
   save.addEventListener('click', () => busy(save, async () => {
     setText(problem, '');
@@ -58,6 +60,7 @@ export function accessCard(project, onsaved) {
       onsaved(await patch(path('projects', project.id), {
         access: { subscribe: mode.value() === 'all' ? ['*'] : split(patterns.input.value), publish: [...rows.children].map((node) => grants.get(node).value()) },
         quotas: { connections: Number(connections.input.value), channels: Number(channels.input.value), publishRate: Number(rate.input.value) },
+        ...(Number(first.input.value) === project.firstOffset ? {} : { firstOffset: Number(first.input.value) }),
       }));
     } catch (error) {
       setText(problem, error.message);
@@ -73,5 +76,6 @@ export function accessCard(project, onsaved) {
       may('operator') && h('div', { class: 'row' }, button('Add a grant', () => { const node = add({ pattern: '', rate: 10, burst: 20 }); changed(); node.querySelector('input').focus(); }, { small: true, iconName: 'plus' }))),
     h('div', { class: 'part' }, h('h3', {}, 'Limits of the project'), h('p', { class: 'hint' }, 'Over the whole cluster. 0 means no limit.'),
       h('div', { class: 'columns' }, connections.node, channels.node, rate.node)),
+    h('div', { class: 'part' }, h('h3', {}, 'Moving here'), first.node),
     problem, may('operator') && h('div', { class: 'row end' }, save));
 }

@@ -25,12 +25,16 @@ async function createKey(project, refresh) {
       ['public', 'Public key', 'For web pages and apps: may subscribe, from the allowed origins.'],
       ['server', 'Server key', 'For your backend: may publish and subscribe. Keep it secret.'],
     ], 'public');
+    const text = field('Key', h('input', { autocomplete: 'off', spellcheck: false, class: 'mono', placeholder: 'empty to make one' }), {
+      hint: 'To keep a key of the hosted service, paste it here.',
+    });
     const name = field('Name', h('input', { autocomplete: 'off', maxLength: 100, placeholder: 'Where it is used' }));
-    return form([kind.node, name.node], {
+    return form([kind.node, name.node, text.node], {
       submit: 'Create key', cancel: () => settle(undefined),
       async work() {
         const body = { kind: kind.value() };
         if (name.input.value.trim()) body.name = name.input.value.trim();
+        if (text.input.value.trim()) body.key = text.input.value.trim();
         settle(await post(path('projects', project.id, 'keys'), body));
       },
     });
@@ -78,7 +82,7 @@ export function keysCard(refresh) {
     !key.expiresAt && button('Rotate', () => rotateKey(key, refresh), { small: true }),
     button('Revoke', () => revokeKey(key, refresh), { small: true, kind: 'danger' }));
   const list = table([
-    { label: 'Name', class: 'strong lead', text: (k) => [k.name, k.kind, k.expiresAt].join(), node: (k) => h('span', { class: 'row' }, k.name, badge(k.kind, k.kind === 'server' ? 'accent' : '')) },
+    { label: 'Name', class: 'strong lead', text: (k) => [k.name, k.kind, k.expiresAt].join(), node: (k) => h('span', { class: 'row' }, k.name, badge(k.kind, k.kind === 'server' ? 'accent' : ''), k.imported && badge('imported')) },
     {
       label: 'Key', class: 'mono wide', text: (k) => k.key ?? k.prefix,
       node: (k) => k.key ? h('span', { class: 'secret' }, h('code', { class: 'clip' }, k.key), copyButton(k.key, '', 'the public key')) : h('code', { class: 'quiet' }, k.prefix + '…'),

@@ -101,7 +101,7 @@ export default function projectPage({ project: id, signal }) {
   // The editors hold what the operator types: they are made anew only when what is
   // stored has changed through them, or before they were touched.
   function showSettings(project) {
-    const stored = JSON.stringify([project.name, project.allowedOrigins, project.allowNativeClients, project.rules, project.access, project.quotas]);
+    const stored = JSON.stringify([project.name, project.allowedOrigins, project.allowNativeClients, project.rules, project.access, project.quotas, project.firstOffset]);
     if (stored === shown) return;
     if (shown && settings.contains(document.activeElement) && document.activeElement.matches('input, select')) return;
     shown = stored;

@@ -19,6 +19,7 @@ type applier struct {
 	machine   Machine
 	snapshots *snapshotStore
 	configs   *configHistory
+	stalls    *StallWatch
 	fatal     func(error)
 
 	stopped  atomic.Bool
@@ -108,6 +109,7 @@ func (a *applier) follows(last, index uint64) error {
 }
 
 func (a *applier) apply(log *raft.Log) *applied {
+	defer a.stalls.Watch("apply an entry")()
 	answer := &applied{term: log.Term}
 	if log.Type != raft.LogCommand {
 		a.machine.Entry(log.Index, log.Term, 0)
@@ -133,6 +135,20 @@ func (a *applier) progress() (index, term uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.consumed, a.term
+}
+
+// reach returns the last entry up to a committed one that the machine will consume:
+// Raft keeps some entries to itself, so nobody can wait for them here.
+func (a *applier) reach(committed uint64) uint64 {
+	consumed, _ := a.progress()
+	for ; committed > consumed; committed-- {
+		var log raft.Log
+		err := a.logs.GetLog(committed, &log)
+		if err != nil || log.Type == raft.LogCommand || log.Type == raft.LogConfiguration {
+			return committed
+		}
+	}
+	return consumed
 }
 
 func (a *applier) advance(index, term uint64) {

@@ -120,6 +120,7 @@ func (c *Cluster) open(machine Machine) error {
 		return err
 	}
 	c.applier = newApplier(logs, machine, snapshots, configs, cfg.Fatal)
+	c.applier.stalls = cfg.Stalls
 
 	port, err := c.openPort()
 	if err != nil {
@@ -181,6 +182,7 @@ func (c *Cluster) open(machine Machine) error {
 		return nil
 	})
 	c.running.Go(func() { c.watchLeadership(c.ctx, notify) })
+	c.running.Go(func() { c.yieldWhenStalled(c.ctx) })
 	c.running.Go(func() { c.mingle(c.ctx) })
 	c.running.Go(func() { c.fresh.run(c.ctx, c.disowned, c.removed) })
 	c.running.Go(func() { keeper.run(c.ctx) })
@@ -443,6 +445,10 @@ func (c *Cluster) waitAt(ctx context.Context, node string, index uint64) error {
 // Staleness is the age of the last proof that this node was up to date; huge
 // when there was none.
 func (c *Cluster) Staleness() time.Duration { return c.fresh.staleness() }
+
+// Stalled says what keeps this node from applying or from writing its state, ""
+// when nothing does.
+func (c *Cluster) Stalled() string { return c.cfg.Stalls.Stalled() }
 
 // Query sends a request to a node's Config.Handle, this node's included.
 func (c *Cluster) Query(ctx context.Context, node string, request []byte) ([]byte, error) {

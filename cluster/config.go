@@ -53,6 +53,9 @@ type Config struct {
 	Extra func() []byte
 	// Logger takes what is worth telling an operator.
 	Logger *slog.Logger
+	// Stalls watches applying, and what else the caller has it watch. It may be nil,
+	// and is not closed by Close.
+	Stalls *StallWatch
 
 	// Tunables
 
@@ -86,7 +89,7 @@ type Config struct {
 	// that a node shortly away needs no snapshot. Default 64 MiB.
 	TrailingBytes int64
 	// WriteStall is how long one write to the log may take before the node gives
-	// up. Default 2.5 s.
+	// up. Default DefaultWriteStall.
 	WriteStall time.Duration
 	// NameFreeAfter is how long a member must be silent before another node may
 	// take its name. Default 30 s.
@@ -95,6 +98,10 @@ type Config struct {
 	// that a benchmark can show the difference.
 	WithoutNudge bool
 }
+
+// DefaultWriteStall is how long a write to the disk may take before the node
+// counts as stalled.
+const DefaultWriteStall = 2500 * time.Millisecond
 
 // Limits that have no knob.
 const (
@@ -122,7 +129,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.SnapshotBytes, 64<<20)
 	orDefault(&c.SnapshotEntries, 100_000)
 	orDefault(&c.TrailingBytes, 64<<20)
-	orDefault(&c.WriteStall, 2500*time.Millisecond)
+	orDefault(&c.WriteStall, DefaultWriteStall)
 	orDefault(&c.NameFreeAfter, 30*time.Second)
 	if c.Advertise == "" && c.PeerListener != nil {
 		if addr, ok := c.PeerListener.Addr().(*net.TCPAddr); ok && !addr.IP.IsUnspecified() {

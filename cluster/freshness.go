@@ -18,6 +18,7 @@ type report struct {
 	Applied uint64 `json:"applied"`
 	Extra   []byte `json:"extra,omitempty"`
 	Clock   int64  `json:"clock"` // Unix ms
+	Stalled bool   `json:"stalled,omitempty"`
 }
 
 // view is the leader's answer: everything committed when it was asked lies at or

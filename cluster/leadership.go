@@ -100,12 +100,13 @@ func (c *Cluster) holdOffice(ctx context.Context) {
 }
 
 // standing returns an index at or above everything committed so far, provided
-// that this node still leads. All who ask at a time share one proof.
+// that this node still leads. It is the commit index, since followers may have
+// applied more than the leader has. All who ask at a time share one proof.
 func (c *Cluster) standing() (uint64, error) {
 	if !c.sure.Load() {
 		return 0, ErrNotLeader
 	}
-	index, _ := c.applier.progress()
+	index := c.applier.reach(c.raft.CommitIndex())
 	ctx, cancel := context.WithTimeout(c.ctx, verifyTimeout)
 	defer cancel()
 	if err := await(ctx, c.raft.VerifyLeader()); err != nil {
@@ -121,7 +122,7 @@ func (c *Cluster) report() report {
 	if len(extra) > maxExtraBytes {
 		extra = extra[:maxExtraBytes]
 	}
-	return report{Applied: index, Extra: extra, Clock: wallMillis()}
+	return report{Applied: index, Extra: extra, Clock: wallMillis(), Stalled: c.Stalled() != ""}
 }
 
 // answerReadIndex tells a member where the log stands.

@@ -97,8 +97,8 @@ func (c *Cluster) Leader() (Member, bool) {
 // Term returns Raft's current term.
 func (c *Cluster) Term() uint64 { return c.raft.CurrentTerm() }
 
-// TransferLeadership hands leadership to another voter that has caught up and can
-// be reached. It does nothing on a node that does not lead.
+// TransferLeadership hands leadership to another voter that has caught up, can
+// be reached and is not stalled. It does nothing on a node that does not lead.
 func (c *Cluster) TransferLeadership(ctx context.Context) error {
 	if c.raft.State() != raft.Leader {
 		return nil
@@ -109,7 +109,8 @@ func (c *Cluster) TransferLeadership(ctx context.Context) error {
 	}
 	var candidates []candidate
 	for _, s := range c.others() {
-		if report, ok := c.roster.reachable(string(s.ID), time.Now()); ok && s.Suffrage == raft.Voter {
+		report, ok := c.roster.reachable(string(s.ID), time.Now())
+		if ok && s.Suffrage == raft.Voter && !report.Stalled {
 			candidates = append(candidates, candidate{s.ID, report.Applied})
 		}
 	}

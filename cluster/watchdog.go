@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// watchdog calls for help when something takes too long: a write to the log,
-// since a leader whose disk hangs would otherwise lead for ever, its heartbeats
-// needing no disk; or the next bytes of a snapshot, for which all of Raft waits.
+// watchdog calls for help when something takes too long: a write to the log or
+// the state, since a leader whose disk hangs would otherwise lead for ever, its
+// heartbeats needing no disk; or the next bytes of a snapshot, for which all of
+// Raft waits.
 //
 // Time is counted in ticks of the watchdog's own timer, so that a process that
 // was stopped for a while does not take itself for one with a slow disk.
@@ -33,9 +34,14 @@ const watchdogTicks = 10
 
 // newWatchdog has stalled called, once, of whatever takes longer than limit.
 func newWatchdog(limit time.Duration, stalled func(what string, limit time.Duration)) *watchdog {
+	return newFineWatchdog(limit, watchdogTicks, stalled)
+}
+
+// newFineWatchdog is newWatchdog with so many ticks to the limit.
+func newFineWatchdog(limit time.Duration, ticks int, stalled func(what string, limit time.Duration)) *watchdog {
 	w := &watchdog{
-		limit:   watchdogTicks,
-		every:   limit / watchdogTicks,
+		limit:   ticks,
+		every:   limit / time.Duration(ticks),
 		stalled: stalled,
 		stopped: make(chan struct{}),
 		vigils:  make(map[*vigil]struct{}),
@@ -64,7 +70,7 @@ func (w *watchdog) run() {
 		select {
 		case <-ticker.C:
 			for _, what := range w.tick() {
-				w.stalled(what, w.every*watchdogTicks)
+				w.stalled(what, w.every*time.Duration(w.limit))
 			}
 		case <-w.stopped:
 			return
@@ -85,6 +91,20 @@ func (w *watchdog) tick() (stalled []string) {
 		}
 	}
 	return stalled
+}
+
+// overdue names what has lasted longest, and for how long, if that is more than so
+// many ticks.
+func (w *watchdog) overdue(ticks int) (what string, lasted time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for one := range w.vigils {
+		if one.ticks > ticks {
+			what, ticks = one.what, one.ticks
+			lasted = w.every * time.Duration(ticks)
+		}
+	}
+	return what, lasted
 }
 
 func (w *watchdog) close() {

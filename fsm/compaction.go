@@ -237,6 +237,7 @@ func (s *State) compactMore() (more bool, err error) {
 	if stopped {
 		return false, nil
 	}
+	defer s.cfg.Watch("compact the state")() // a step is a bounded amount of work
 	if f.compaction == nil {
 		due, err := s.compactionDue(db)
 		if err != nil || !due {

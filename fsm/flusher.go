@@ -172,7 +172,7 @@ func (s *State) takeChanges() (*bolt.DB, *changes) {
 
 // write puts a frozen set of changes into the state file, in one transaction.
 func (s *State) write(db *bolt.DB, c *changes) error {
-	return db.Update(func(tx *bolt.Tx) error {
+	return s.update(db, func(tx *bolt.Tx) error {
 		w := &writer{tx, s.flusher.compaction}
 		trim := &deletion{writer: w, deadline: time.Now().Add(trimTime)}
 		for _, r := range c.records {
@@ -198,6 +198,24 @@ func (s *State) write(db *bolt.DB, c *changes) error {
 		}
 		return w.put(bucketMeta, metaApplied, c.position.append(nil))
 	})
+}
+
+// update runs fn in a transaction. Its commit is watched, and fn is not: how long
+// that takes depends on how much there is to do.
+func (s *State) update(db *bolt.DB, fn func(tx *bolt.Tx) error) error {
+	tx, err := db.Begin(true)
+	if err != nil {
+		return fmt.Errorf("begin to write: %w", err)
+	}
+	if err := fn(tx); err != nil {
+		rollback(tx)
+		return err
+	}
+	defer s.cfg.Watch("write the state")()
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
 }
 
 // trimTime is what a flush spends on chunks that counts let go, at most. Only a test

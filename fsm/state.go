@@ -23,6 +23,9 @@ type Config struct {
 	Fatal func(error)
 	// Logger is required.
 	Logger *slog.Logger
+	// Watch is told of each write to the disk that could hang, and calls done at its
+	// end. It may be nil.
+	Watch func(what string) (done func())
 
 	// FlushEvery is the longest time that an applied entry is only in memory
 	// (and in the Raft log). Default 5 s.
@@ -49,6 +52,9 @@ func (c *Config) complete() error {
 		return errors.New("fsm: Config.Fatal is nil")
 	case c.Logger == nil:
 		return errors.New("fsm: Config.Logger is nil")
+	}
+	if c.Watch == nil {
+		c.Watch = func(string) func() { return func() {} }
 	}
 	if c.FlushEvery <= 0 {
 		c.FlushEvery = 5 * time.Second

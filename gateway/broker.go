@@ -41,6 +41,9 @@ type Broker interface {
 	Project(id string) (*fsm.Project, bool)
 	// Staleness is the age of the last proof that this node was up to date.
 	Staleness() time.Duration
+	// Stalled says what keeps this node from getting on, such as a disk that hangs,
+	// "" when nothing does.
+	Stalled() string
 	// CatchUp returns once this node has applied everything that the cluster had
 	// committed when it was called. All who wait share one round to the leader.
 	CatchUp(ctx context.Context) error

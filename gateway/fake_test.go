@@ -29,6 +29,7 @@ type fakeBroker struct {
 	audit     []fsm.AuditRecord
 	channels  map[fsm.ChannelKey]*fakeChannel
 	staleness time.Duration
+	stalled   string
 	settings  fsm.Settings
 	clock     int64
 	nextID    int
@@ -213,6 +214,12 @@ func (b *fakeBroker) Staleness() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.staleness
+}
+
+func (b *fakeBroker) Stalled() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.stalled
 }
 
 func (b *fakeBroker) CatchUp(ctx context.Context) error {

@@ -46,3 +46,15 @@ func TestPausedNodeWaitsForProof(t *testing.T) {
 		}
 	})
 }
+
+func TestStalledNodeIsNotReady(t *testing.T) {
+	h := newHarness(t, "portable")
+	h.broker.set(func() { h.broker.stalled = "write the state has not finished for 3s" })
+	if res, _ := h.do("GET", "/readyz", ""); res.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("/readyz of a stalled node is %d", res.StatusCode)
+	}
+	h.broker.set(func() { h.broker.stalled = "" })
+	if res, _ := h.do("GET", "/readyz", ""); res.StatusCode != http.StatusOK {
+		t.Errorf("/readyz of a node that gets on again is %d", res.StatusCode)
+	}
+}

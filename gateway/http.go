@@ -82,6 +82,9 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	if s.open.Load() {
 		refusal = s.available()
 	}
+	if stalled := s.cfg.Broker.Stalled(); refusal == nil && stalled != "" {
+		refusal = Refuse(CodeUnavailable, "node is stalled: "+stalled)
+	}
 	if refusal != nil {
 		http.Error(w, refusal.Reason, http.StatusServiceUnavailable)
 		return

@@ -33,6 +33,9 @@ func (n *Node) Project(id string) (*fsm.Project, bool) { return n.state.Project(
 // Staleness implements gateway.Broker.
 func (n *Node) Staleness() time.Duration { return n.cluster.Staleness() }
 
+// Stalled implements gateway.Broker.
+func (n *Node) Stalled() string { return n.stalls.Stalled() }
+
 // CatchUp implements gateway.Broker.
 func (n *Node) CatchUp(ctx context.Context) error { return refusal(n.cluster.CatchUp(ctx)) }
 

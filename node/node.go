@@ -36,6 +36,7 @@ type Node struct {
 	keyring *keyring
 	keyUses *keyUses
 	disk    diskWatch
+	stalls  *cluster.StallWatch
 
 	backingUp atomic.Bool // a Backup is being read
 	latency   *publishTimer
@@ -113,6 +114,8 @@ func Start(cfg Config) (_ *Node, err error) {
 		}
 	}()
 
+	n.stalls = cluster.NewStallWatch(cluster.DefaultWriteStall, n.failStop)
+	n.built.push("stall watch", n.stalls.Close)
 	clientTLS, err := cfg.clientTLS(n.log.With("component", "gateway"))
 	if err != nil {
 		return nil, err
@@ -157,6 +160,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		Observer: observer{n.gateway, n.announcer.rulesChanged},
 		Fatal:    n.failStop,
 		Logger:   n.log.With("component", "fsm"),
+		Watch:    n.stalls.Watch,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
@@ -188,6 +192,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		Receive:         n.receive,
 		Extra:           n.vitals,
 		Logger:          n.log.With("component", "cluster"),
+		Stalls:          n.stalls,
 	}, n.state)
 	if errors.Is(err, cluster.ErrGossipPort) {
 		return nil, &ConfigError{"gossip-listen", err.Error()}

@@ -13,12 +13,18 @@ import (
 
 // Inject attaches strace to a running process and tampers with one of its system
 // calls as strace's -e inject says, such as "error=EIO" or "delay_enter=100000"
-// (microseconds). It returns once that is so, and ends with stop, with the process,
-// or with the test.
-func Inject(t testing.TB, pid int, call, what string) (stop func()) {
+// (microseconds). With paths, only calls on these files are tampered with. It
+// returns once that is so, and ends with stop, with the process, or with the test.
+func Inject(t testing.TB, pid int, call, what string, paths ...string) (stop func()) {
 	t.Helper()
-	cmd := exec.Command("strace", "-f", "-q", "-p", strconv.Itoa(pid),
-		"-e", "trace="+call, "-e", "inject="+call+":"+what, "-o", filepath.Join(t.TempDir(), "strace"))
+	args := []string{
+		"-f", "-q", "-p", strconv.Itoa(pid),
+		"-e", "trace=" + call, "-e", "inject=" + call + ":" + what, "-o", filepath.Join(t.TempDir(), "strace"),
+	}
+	for _, path := range paths {
+		args = append(args, "-P", path)
+	}
+	cmd := exec.Command("strace", args...)
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
 	if err := cmd.Start(); err != nil {

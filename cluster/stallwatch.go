@@ -1,0 +1,90 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	// stallPatience is how many times as long as the limit a stall may last.
+	stallPatience = 4
+	stallInterval = 250 * time.Millisecond
+	// stallRest is how long a stalled leader waits before it tries again to hand
+	// leadership over.
+	stallRest = 5 * time.Second
+)
+
+// StallWatch watches the steps by which the machine gets on: applying an entry and
+// writing the state. A step that exceeds the limit makes the node a stalled one,
+// which does not lead and is not ready; one that exceeds four times the limit ends
+// the node. A nil StallWatch watches nothing.
+type StallWatch struct{ dog *watchdog }
+
+// NewStallWatch returns a StallWatch that calls fatal, which must not return, when a
+// stall does not end. Close ends it.
+func NewStallWatch(limit time.Duration, fatal func(error)) *StallWatch {
+	return &StallWatch{newFineWatchdog(stallPatience*limit, stallPatience*watchdogTicks, func(what string, limit time.Duration) {
+		fatal(fmt.Errorf("%s did not finish within %s: the disk hangs", what, limit))
+	})}
+}
+
+// Watch begins to watch a step; done ends it.
+func (w *StallWatch) Watch(what string) (done func()) {
+	if w == nil {
+		return func() {}
+	}
+	return w.dog.watch(what)
+}
+
+// Stalled says what exceeds the limit, "" when nothing does.
+func (w *StallWatch) Stalled() string {
+	if w == nil {
+		return ""
+	}
+	what, lasted := w.dog.overdue(watchdogTicks)
+	if what == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s has not finished for %s", what, lasted)
+}
+
+// Close ends the watch.
+func (w *StallWatch) Close() error {
+	w.dog.close()
+	return nil
+}
+
+// yieldWhenStalled hands leadership over while this node is stalled: a leader that
+// does not apply acknowledges nothing. Raft itself would let it lead, since
+// heartbeats need neither its disk nor its state.
+func (c *Cluster) yieldWhenStalled(ctx context.Context) {
+	ticker := time.NewTicker(stallInterval)
+	defer ticker.Stop()
+	stalled := false
+	var tried time.Time
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		what := c.cfg.Stalls.Stalled()
+		if stalled != (what != "") {
+			if stalled = !stalled; stalled {
+				c.log.Warn("this node is stalled and should not lead", "reason", what)
+			} else {
+				c.log.Info("this node is no longer stalled")
+			}
+		}
+		if !stalled || c.raft.State() != raft.Leader || time.Since(tried) < stallRest {
+			continue
+		}
+		tried = time.Now()
+		if err := c.TransferLeadership(ctx); err != nil && ctx.Err() == nil {
+			c.log.Warn("a stalled leader could not hand leadership over", "err", err)
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -26,7 +27,7 @@ type Config struct {
 	PeerListen   string // Raft and forwarding between nodes, TCP
 	GossipListen string // memberlist, TCP and UDP
 
-	Advertise       string   // host at which the other nodes reach this one
+	Advertise       string   // host at which the other nodes reach this one; chosen by Start when empty
 	Join            []string // gossip addresses of any nodes, "host:port"
 	BootstrapExpect int      // how many nodes form the cluster the first time
 	ClusterSecrets  []string // shared by the nodes of a cluster: the first is used, all are accepted
@@ -138,13 +139,7 @@ func (c *Config) Validate() error {
 			return &ConfigError{"join", fmt.Sprintf("%s is not loopback: nodes on different hosts need --cluster-secret", addr)}
 		}
 	}
-	if c.Advertise == "" {
-		advertise, err := defaultAdvertise(c.PeerListen)
-		if err != nil {
-			return &ConfigError{"advertise", err.Error()}
-		}
-		c.Advertise = advertise
-	} else if len(c.ClusterSecrets) == 0 && !isLoopback(c.Advertise) {
+	if c.Advertise != "" && len(c.ClusterSecrets) == 0 && !isLoopback(c.Advertise) {
 		return &ConfigError{"advertise", "an address other than loopback needs --cluster-secret"}
 	}
 	for _, preset := range []struct {
@@ -217,27 +212,10 @@ func isLoopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// defaultAdvertise returns the host of the listen address, or where that names
-// every address the first private one of this machine.
-func defaultAdvertise(listen string) (string, error) {
-	host, _, err := net.SplitHostPort(listen)
-	if ip := net.ParseIP(host); err == nil && host != "" && (ip == nil || !ip.IsUnspecified()) {
-		return host, nil
-	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return "", fmt.Errorf("this machine's addresses cannot be read (%w), so name the one at which the others reach it", err)
-	}
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok && n.IP.IsPrivate() && n.IP.To4() != nil {
-			return n.IP.String(), nil
-		}
-	}
-	return "127.0.0.1", nil
-}
-
-// prepareDataDir makes the data folder and refuses one that others can read.
-func prepareDataDir(dir string) error {
+// prepareDataDir makes the data folder. One that others can enter is closed again where
+// it is this user's own, as where the kubelet opened it to a pod's fsGroup, and refused
+// where it is not.
+func prepareDataDir(dir string, log *slog.Logger) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return &ConfigError{"data-dir", err.Error()}
 	}
@@ -248,8 +226,21 @@ func prepareDataDir(dir string) error {
 	if !info.IsDir() {
 		return &ConfigError{"data-dir", dir + " is not a directory"}
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return &ConfigError{"data-dir", fmt.Sprintf("%s is open to other users (mode %o); run chmod 700 on it", dir, info.Mode().Perm())}
+	mode := info.Mode().Perm()
+	if mode&0o077 == 0 {
+		return nil
 	}
+	if !ownedBySelf(info) {
+		return &ConfigError{"data-dir", fmt.Sprintf("%s is open to other users (mode %o) and not this user's own; have its owner run chmod 700 on it", dir, mode)}
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return &ConfigError{"data-dir", fmt.Sprintf("%s is open to other users (mode %o) and cannot be closed: %v", dir, mode, err)}
+	}
+	log.Warn("the data folder was open to other users and is closed again", "dir", dir, "mode", fmt.Sprintf("%o", mode))
 	return nil
+}
+
+func ownedBySelf(info os.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int64(stat.Uid) == int64(os.Geteuid())
 }

@@ -58,8 +58,8 @@ func TestWithoutSecretPeerPortsAreLoopback(t *testing.T) {
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	if cfg.PeerListen != "127.0.0.1:7400" || cfg.GossipListen != "127.0.0.1:7401" || cfg.Advertise != "127.0.0.1" {
-		t.Errorf("peer %s, gossip %s, advertise %s", cfg.PeerListen, cfg.GossipListen, cfg.Advertise)
+	if cfg.PeerListen != "127.0.0.1:7400" || cfg.GossipListen != "127.0.0.1:7401" {
+		t.Errorf("peer %s, gossip %s", cfg.PeerListen, cfg.GossipListen)
 	}
 	cfg = DefaultConfig()
 	cfg.ClusterSecrets = []string{"a secret of enough length"}
@@ -72,19 +72,40 @@ func TestWithoutSecretPeerPortsAreLoopback(t *testing.T) {
 	}
 }
 
-func TestDataDirOthersCanReadIsRefused(t *testing.T) {
+func TestDataDirOthersCanReadIsClosedOrRefused(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	if err := prepareDataDir(dir); err != nil {
+	mode := func() os.FileMode {
+		info, err := os.Stat(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Mode()
+	}
+	var logged strings.Builder
+	log := slog.New(slog.NewTextHandler(&logged, nil))
+	if err := prepareDataDir(dir, log); err != nil || mode().Perm() != 0o700 || logged.Len() > 0 {
+		t.Errorf("a new data folder: %v, mode %v, %s", err, mode(), &logged)
+	}
+	// What the kubelet does for a pod with an fsGroup.
+	if err := os.Chmod(dir, os.ModeSetgid|0o770); err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("a new data folder must be 0700: %v, %v", info.Mode(), err)
+	if err := prepareDataDir(dir, log); err != nil || mode() != os.ModeDir|0o700 {
+		t.Errorf("one's own that the group can read: %v, mode %v", err, mode())
 	}
-	if err := os.Chmod(dir, 0o750); err != nil {
+	if !strings.Contains(logged.String(), "closed again") || !strings.Contains(logged.String(), "mode=770") {
+		t.Errorf("nobody was warned: %s", &logged)
+	}
+	if os.Geteuid() != 0 {
+		t.Log("NOT TESTED: a folder of somebody else; that takes root")
+		return
+	}
+	if err := errors.Join(os.Chown(dir, 12345, -1), os.Chmod(dir, 0o750)); err != nil {
 		t.Fatal(err)
 	}
-	if err := prepareDataDir(dir); err == nil {
-		t.Error("a data folder that the group can read was taken")
+	var wrong *ConfigError
+	if err := prepareDataDir(dir, log); !errors.As(err, &wrong) || wrong.Setting != "data-dir" || mode().Perm() != 0o750 {
+		t.Errorf("somebody else's: %v, mode %v", err, mode())
 	}
 }
 

@@ -86,7 +86,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if err := prepareDataDir(cfg.DataDir); err != nil {
+	if err := prepareDataDir(cfg.DataDir, cfg.Logger); err != nil {
 		return nil, err
 	}
 	if exists(cfg.DataDir, foundingDir) {
@@ -175,6 +175,12 @@ func Start(cfg Config) (_ *Node, err error) {
 		log:     n.log.With("component", "disk"),
 	}
 
+	if cfg.Advertise == "" {
+		if cfg.Advertise, err = chooseAdvertise(ctx, &cfg, thisHost()); err != nil {
+			return nil, err
+		}
+		n.log.Info("chose the address that the other nodes are told", "advertise", cfg.Advertise)
+	}
 	n.cluster, err = cluster.Open(cluster.Config{
 		Dir:             cfg.DataDir,
 		NodeName:        cfg.NodeName,

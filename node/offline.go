@@ -30,7 +30,7 @@ func CheckBackup(file string) (Summary, error) { return fsm.CheckBackup(file) }
 // that is a new cluster with the state in a backup. On error nothing is left in dir.
 func Restore(file, dir string) (f Founded, err error) {
 	made := !exists(dir)
-	if err := prepareDataDir(dir); err != nil {
+	if err := prepareDataDir(dir, slog.Default()); err != nil {
 		return f, err
 	}
 	defer func() {

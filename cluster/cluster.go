@@ -42,6 +42,8 @@ type Cluster struct {
 	standings rounds[uint64]
 	promise   promise
 
+	saidNameInUse bool // touched by formOrJoin only
+
 	// sure: this node leads and has applied everything committed before its term.
 	sure       atomic.Bool
 	clock      clusterClock
@@ -138,7 +140,7 @@ func (c *Cluster) open(machine Machine) error {
 		snapshots.waits.close()
 		return nil
 	})
-	if c.gossip, err = startGossip(cfg, c.id, c.rumour(), port.proof, port.cluster); err != nil {
+	if c.gossip, err = startGossip(c.ctx, cfg, c.id, c.rumour(), port.proof, port.cluster); err != nil {
 		return err
 	}
 	c.teardown.push("gossip", func() error { return c.gossip.close(c.leave) })
@@ -351,7 +353,8 @@ func (c *Cluster) followLeader() (stop func()) {
 }
 
 // Ready returns once the node is a member of a cluster and has caught up, or with
-// the reason why it will not be: ErrNameTaken, ErrTooOld, ErrWrongCluster.
+// the reason why it will not be: ErrTooOld, ErrWrongCluster. It waits while another
+// member has its name.
 func (c *Cluster) Ready(ctx context.Context) error {
 	select {
 	case <-c.ready:

@@ -94,6 +94,8 @@ type Config struct {
 	// NameFreeAfter is how long a member must be silent before another node may
 	// take its name. Default 30 s.
 	NameFreeAfter time.Duration
+	// LookUp returns the addresses of a host. Default: the system's resolver.
+	LookUp func(ctx context.Context, host string) ([]net.IP, error)
 	// WithoutNudge leaves it to Raft to tell followers of a commit. It exists so
 	// that a benchmark can show the difference.
 	WithoutNudge bool
@@ -134,6 +136,11 @@ func (c Config) withDefaults() Config {
 	if c.Advertise == "" && c.PeerListener != nil {
 		if addr, ok := c.PeerListener.Addr().(*net.TCPAddr); ok && !addr.IP.IsUnspecified() {
 			c.Advertise = addr.IP.String()
+		}
+	}
+	if c.LookUp == nil {
+		c.LookUp = func(ctx context.Context, host string) ([]net.IP, error) {
+			return net.DefaultResolver.LookupIP(ctx, "ip", host)
 		}
 	}
 	if c.Extra == nil {

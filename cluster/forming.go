@@ -65,25 +65,55 @@ func (c *Cluster) formOrJoin(ctx context.Context) error {
 		if alone && c.cfg.BootstrapExpect == 1 {
 			return c.found(proposal{Cluster: uuid.NewString(), Servers: []server{c.self()}})
 		}
-		joined, err := c.tryJoin(ctx)
+		joined, obstacle, err := c.tryJoin(ctx)
 		if joined || err != nil {
 			return err
 		}
-		if c.cfg.BootstrapExpect > 1 {
-			if err := c.tryForm(ctx); err != nil {
+		if obstacle == nil && c.cfg.BootstrapExpect > 1 {
+			if obstacle, err = c.tryForm(ctx); err != nil {
 				return err
 			}
 		}
+		c.sayNameInUse(obstacle)
 		select {
 		case <-c.gossip.changed:
 		case <-time.After(formInterval):
 		case <-waiting.C:
-			c.log.Warn("waiting for a cluster to join or for nodes to form one with; do they run, and with the same cluster secret?",
-				"join", c.cfg.Join, "found", len(c.gossip.all()), "expected", c.cfg.BootstrapExpect)
+			c.sayWaiting(obstacle)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+// sayNameInUse says at once, and once, what only the operator can mend.
+func (c *Cluster) sayNameInUse(obstacle error) {
+	taken, same := errors.Is(obstacle, ErrNameTaken), errors.Is(obstacle, errSameName)
+	switch {
+	case c.saidNameInUse:
+	case taken:
+		c.log.Error("the name of this node is in use: it waits until the other node has been silent for a while; if both are to run, give this one another --node-name",
+			"name", c.cfg.NodeName, "silent_for", c.cfg.NameFreeAfter, "err", obstacle)
+	case same:
+		c.log.Error("nodes with the same name cannot form a cluster: give each a --node-name of its own", "err", obstacle)
+	}
+	c.saidNameInUse = taken || same
+}
+
+// sayWaiting says why this node belongs to no cluster yet.
+func (c *Cluster) sayWaiting(obstacle error) {
+	expected := c.cfg.BootstrapExpect
+	found := c.gossip.all()
+	names := make([]string, len(found))
+	for i, n := range found {
+		names[i] = fmt.Sprintf("%s at %s", n.Name, n.Peer)
+	}
+	log := c.log.With("join", c.cfg.Join, "found", len(found), "expected", expected, "nodes", names, "unreachable", c.gossip.unreachable())
+	if obstacle != nil {
+		log.Warn("waiting for a cluster", "err", obstacle)
+		return
+	}
+	log.Warn("waiting for a cluster to join or for nodes to form one with; do they run, and with the same cluster secret?")
 }
 
 // alone reports whether this node was told to join nobody but itself.
@@ -127,8 +157,9 @@ func (c *Cluster) self() server {
 	return server{ID: c.id, Name: c.cfg.NodeName, Peer: c.peerAddress}
 }
 
-// tryJoin asks every member that gossip knows. An error is final.
-func (c *Cluster) tryJoin(ctx context.Context) (joined bool, err error) {
+// tryJoin asks every member that gossip knows. An obstacle may pass, an error is
+// final.
+func (c *Cluster) tryJoin(ctx context.Context) (joined bool, obstacle, err error) {
 	for _, n := range c.gossip.all() {
 		if n.Cluster == "" {
 			continue
@@ -136,14 +167,16 @@ func (c *Cluster) tryJoin(ctx context.Context) (joined bool, err error) {
 		answer, err := c.askToJoin(ctx, n.id)
 		switch {
 		case err == nil:
-			return true, c.adopt(answer.Cluster)
-		case errors.Is(err, ErrNameTaken), errors.Is(err, ErrWrongCluster), errors.Is(err, ErrTooOld):
-			return false, fmt.Errorf("join the cluster: %w", err)
-		default:
-			c.log.Debug("a member could not let this node join", "member", n.Name, "err", err)
+			return true, nil, c.adopt(answer.Cluster)
+		case errors.Is(err, ErrWrongCluster), errors.Is(err, ErrTooOld):
+			return false, nil, fmt.Errorf("join the cluster: %w", err)
+		case errors.Is(err, ErrNameTaken):
+			obstacle = fmt.Errorf("join the cluster: %w", err)
+		case obstacle == nil:
+			obstacle = fmt.Errorf("%s cannot let this node join: %w", n.Name, err)
 		}
 	}
-	return false, nil
+	return false, obstacle, nil
 }
 
 func (c *Cluster) askToJoin(ctx context.Context, member string) (joinAnswer, error) {
@@ -165,40 +198,57 @@ func (c *Cluster) adopt(cluster string) error {
 	return nil
 }
 
-// tryForm proposes a cluster if that is this node's part. An error is final.
-func (c *Cluster) tryForm(ctx context.Context) error {
+// tryForm proposes a cluster if that is this node's part. An obstacle may pass, an
+// error is final.
+func (c *Cluster) tryForm(ctx context.Context) (obstacle, err error) {
 	p := proposal{Cluster: uuid.NewString(), Servers: []server{c.self()}}
 	for _, n := range c.gossip.all() {
 		if n.Cluster != "" {
-			return nil // there is one to join
+			return nil, nil // there is one to join
 		}
 		if n.id != c.id {
 			p.Servers = append(p.Servers, server{ID: n.id, Name: n.Name, Peer: n.Peer})
 		}
 	}
+	if obstacle := p.checkNames(); obstacle != nil {
+		return obstacle, nil // every node sees it, whoever is to propose
+	}
 	if len(p.Servers) < c.cfg.BootstrapExpect {
-		return nil
+		return nil, nil
 	}
 	slices.SortFunc(p.Servers, compareServers)
 	p.Servers = p.Servers[:c.cfg.BootstrapExpect]
 	if p.Servers[0].ID != c.id {
-		return nil
+		return nil, nil
 	}
 	if err := c.agree(p); err != nil {
-		c.log.Debug("cannot propose a cluster yet", "err", err)
-		return nil
+		return fmt.Errorf("propose a cluster: %w", err), nil
 	}
 	if err := c.ask(ctx, methodPropose, p); err != nil {
-		c.log.Debug("not every node agrees to form a cluster yet", "err", err)
-		return nil
+		return fmt.Errorf("not every node agrees to form a cluster: %w", err), nil
 	}
 	if err := c.note(p, true); err != nil {
-		return err
+		return nil, err
 	}
 	if err := c.ask(ctx, methodForm, p); err != nil {
 		c.log.Warn("a node missed the forming of the cluster and will join it", "err", err)
 	}
-	return c.found(p)
+	return nil, c.found(p)
+}
+
+// errSameName says that two nodes that look for a cluster have one name.
+var errSameName = errors.New("two nodes have the same node name")
+
+// checkNames returns errSameName where two nodes of a proposal have one name.
+func (p proposal) checkNames() error {
+	first := make(map[string]server)
+	for _, s := range p.Servers {
+		if other, taken := first[s.Name]; taken {
+			return fmt.Errorf("%w: %s, at %s and at %s", errSameName, s.Name, other.Peer, s.Peer)
+		}
+		first[s.Name] = s
+	}
+	return nil
 }
 
 // ask sends a proposal to every other server of it.
@@ -239,12 +289,8 @@ func (c *Cluster) agree(p proposal) error {
 
 // judge says whether a proposal fits what this node knows.
 func (c *Cluster) judge(p proposal) error {
-	names := make(map[string]bool)
-	for _, s := range p.Servers {
-		if names[s.Name] {
-			return fmt.Errorf("%w: two nodes are called %s", ErrConflict, s.Name)
-		}
-		names[s.Name] = true
+	if err := p.checkNames(); err != nil {
+		return fmt.Errorf("%w: %w", ErrConflict, err)
 	}
 	switch {
 	case c.identity.read().ClusterID != "":

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -54,22 +56,10 @@ func TestAWipedNodeComesBackAsANewMember(t *testing.T) {
 	wiped := tc.follower()
 	name, oldID := wiped.cfg.NodeName, wiped.id
 	wiped.kill(t)
-	var back *testNode
-	eventually(t, func() error { // while the old one was heard of lately, it is refused
-		back = tc.start(name, 3, "wiped")
-		err := back.Ready(within(t))
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, ErrNameTaken) {
-			t.Fatal(err)
-		}
-		back.stop(t)
-		if err := os.RemoveAll(back.cfg.Dir); err != nil {
-			t.Fatal(err)
-		}
-		return err
-	})
+	back := tc.start(name, 3, "wiped") // while the old one was heard of lately, it waits
+	if err := back.Ready(within(t)); err != nil {
+		t.Fatal(err)
+	}
 	if back.id == oldID {
 		t.Fatal("the wiped node has its old id")
 	}
@@ -88,13 +78,88 @@ func TestAWipedNodeComesBackAsANewMember(t *testing.T) {
 	})
 }
 
-func TestTwoNodesOfOneName(t *testing.T) {
+// A name in use may be free in a moment, so the node waits; it says why at once, since
+// the other may be there to stay.
+func TestANodeWaitsForItsName(t *testing.T) {
 	t.Parallel()
-	tc := newTestCluster(t, 3, nil)
-	twin := tc.start("node1", 3, "twin")
-	if err := twin.Ready(within(t)); !errors.Is(err, ErrNameTaken) {
-		t.Errorf("Ready returned %v, want ErrNameTaken", err)
+	logged := &lockedBuffer{}
+	tc := newTestCluster(t, 3, func(c *Config) { c.NameFreeAfter = time.Second })
+	tc.tune = func(c *Config) {
+		c.NameFreeAfter = time.Second
+		c.Logger = slog.New(slog.NewTextHandler(logged, nil))
 	}
+	first := tc.follower()
+	second := tc.start(first.cfg.NodeName, 3, "second")
+	logged.await(t, "level=ERROR msg=\"the name of this node is in use", "--node-name", "same node name: "+first.cfg.NodeName)
+	select {
+	case <-second.ready:
+		t.Fatalf("it did not wait: %v", second.readyErr)
+	default:
+	}
+	first.kill(t)
+	if err := second.Ready(within(t)); err != nil {
+		t.Errorf("once the other is silent: %v", err)
+	}
+}
+
+// Nodes that cannot form a cluster, because two have one name, say so at once, and
+// each of them.
+func TestNodesOfOneNameSaySo(t *testing.T) {
+	t.Parallel()
+	var logs []*lockedBuffer
+	tc := &testCluster{t: t, root: t.TempDir()}
+	t.Cleanup(func() {
+		for _, node := range tc.nodes {
+			node.stop(t)
+		}
+	})
+	for i := range 3 {
+		log := &lockedBuffer{}
+		logs = append(logs, log)
+		tc.tune = func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(log, nil)) }
+		tc.start("web", 3, fmt.Sprint("folder", i))
+	}
+	for i, log := range logs {
+		log.await(t, "level=ERROR msg=\"nodes with the same name", "--node-name", "web, at ")
+		if tc.nodes[i].identity.read().ClusterID != "" {
+			t.Errorf("node %d has a cluster", i)
+		}
+	}
+}
+
+// A name that DNS learns of only once the node runs is waited for.
+func TestAdvertisedNameThatComesLate(t *testing.T) {
+	t.Parallel()
+	logged := &lockedBuffer{}
+	asked := 0
+	tc := newTestCluster(t, 1, func(c *Config) {
+		c.Advertise = "localhost"
+		c.Logger = slog.New(slog.NewTextHandler(logged, nil))
+		c.LookUp = func(context.Context, string) ([]net.IP, error) {
+			if asked++; asked < 4 {
+				return nil, &net.DNSError{Err: "no such host", Name: "localhost", IsNotFound: true}
+			}
+			return []net.IP{net.IPv4(127, 0, 0, 1)}, nil
+		}
+	})
+	if got := tc.nodes[0].GossipAddr(); !strings.HasPrefix(got, "127.0.0.1:") || asked != 4 {
+		t.Errorf("after %d questions gossip is at %s", asked, got)
+	}
+	logged.await(t, "level=WARN", "not in DNS yet", "advertise=localhost")
+}
+
+func TestAdvertisedNameThatNeverComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		_, err := resolveAdvertised(t.Context(), Config{
+			Advertise: "nowhere.example", Logger: slog.New(slog.DiscardHandler),
+			LookUp: func(context.Context, string) ([]net.IP, error) { return nil, errors.New("no such host") },
+		})
+		if waited := time.Since(began); err == nil || waited != resolvePatience ||
+			!strings.Contains(err.Error(), "nowhere.example") || !strings.Contains(err.Error(), "no such host") {
+			t.Errorf("after %v: %v", waited, err)
+		}
+	})
 }
 
 func TestStrangersAreRefused(t *testing.T) {

@@ -63,6 +63,7 @@ type gossip struct {
 	// count of its start: memberlist holds on to the address of a name for long,
 	// and a node that was restarted elsewhere is to be found at once.
 	neighbours map[string]neighbour
+	silent     map[string]error // why seeds did not answer when they were last tried
 }
 
 const (
@@ -76,12 +77,13 @@ const (
 )
 
 // startGossip binds the gossip port. It joins nobody yet.
-func startGossip(cfg Config, id string, self rumour, proof *proof, cluster func() uuid.UUID) (*gossip, error) {
+func startGossip(ctx context.Context, cfg Config, id string, self rumour, proof *proof, cluster func() uuid.UUID) (*gossip, error) {
 	g := &gossip{
 		logger:     cfg.Logger,
 		changed:    make(chan struct{}, 1),
 		self:       self,
 		neighbours: make(map[string]neighbour),
+		silent:     make(map[string]error),
 	}
 	host, portText, err := net.SplitHostPort(cfg.GossipAddr)
 	if err != nil {
@@ -94,9 +96,9 @@ func startGossip(cfg Config, id string, self rumour, proof *proof, cluster func(
 	if host == "" {
 		host = "0.0.0.0"
 	}
-	advertise, err := net.ResolveIPAddr("ip", cfg.Advertise)
+	advertise, err := resolveAdvertised(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("start gossip: resolve advertised host: %w", err)
+		return nil, fmt.Errorf("start gossip: %w", err)
 	}
 	if g.port, err = openGossipPort(cfg, host, port, proof, cluster); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrGossipPort, err)
@@ -106,7 +108,7 @@ func startGossip(cfg Config, id string, self rumour, proof *proof, cluster func(
 	lan.Transport = g.port
 	lan.Name = gossipName(id, self.Start)
 	lan.BindAddr, lan.BindPort = host, port
-	lan.AdvertiseAddr, lan.AdvertisePort = advertise.IP.String(), port
+	lan.AdvertiseAddr, lan.AdvertisePort = advertise.String(), port
 	lan.TCPTimeout = hailTimeout
 	lan.UDPBufferSize = datagramBytes
 	lan.DeadNodeReclaimTime = 30 * time.Second
@@ -123,6 +125,35 @@ func startGossip(cfg Config, id string, self rumour, proof *proof, cluster func(
 		return nil, errors.Join(fmt.Errorf("start gossip: %w", err), g.port.Shutdown())
 	}
 	return g, nil
+}
+
+const (
+	// resolvePatience is how long a node waits at its start for its own name, which DNS
+	// may learn of only once the node runs.
+	resolvePatience = 60 * time.Second
+	resolvePause    = 500 * time.Millisecond
+)
+
+// resolveAdvertised returns the address of the host at which the others reach this
+// node, once DNS knows its name.
+func resolveAdvertised(ctx context.Context, cfg Config) (net.IP, error) {
+	ctx, cancel := context.WithTimeout(ctx, resolvePatience)
+	defer cancel()
+	for said := (time.Time{}); ; {
+		found, err := cfg.LookUp(ctx, cfg.Advertise)
+		if err == nil && len(found) > 0 {
+			return found[0], nil
+		}
+		if time.Since(said) >= waitInterval {
+			said = time.Now()
+			cfg.Logger.Warn("the name at which the others are to reach this node is not in DNS yet", "advertise", cfg.Advertise, "err", err)
+		}
+		select {
+		case <-time.After(resolvePause):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("resolve the advertised host %s: %w: %w", cfg.Advertise, ctx.Err(), err)
+		}
+	}
 }
 
 // gossipName is memberlist's name of a node that was started so many times.
@@ -155,6 +186,9 @@ func (g *gossip) join(ctx context.Context, seeds []string) (foreign []string) {
 				foreign = append(foreign, seed)
 				mu.Unlock()
 			}
+			if ctx.Err() == nil {
+				g.noteSeed(seed, err)
+			}
 			if err != nil && ctx.Err() == nil {
 				g.logger.Debug("a node did not answer gossip", "addr", seed, "err", err)
 			}
@@ -162,6 +196,29 @@ func (g *gossip) join(ctx context.Context, seeds []string) (foreign []string) {
 	}
 	running.Wait()
 	return foreign
+}
+
+// noteSeed remembers whether a seed answered.
+func (g *gossip) noteSeed(seed string, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.silent, seed)
+	if err != nil {
+		g.silent[seed] = err
+	}
+}
+
+// unreachable returns the seeds that did not answer when they were last tried, with
+// the reasons.
+func (g *gossip) unreachable() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	seeds := make([]string, 0, len(g.silent))
+	for seed, err := range g.silent {
+		seeds = append(seeds, fmt.Sprintf("%s: %v", seed, err))
+	}
+	slices.Sort(seeds)
+	return seeds
 }
 
 // hail says hello at every address of a host.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -265,4 +266,36 @@ func (n *testNode) submitAll(count int, format string) []Result {
 	}
 	waiting.Wait()
 	return results
+}
+
+// lockedBuffer is a log that a test reads while it is written.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.text = append(b.text, p...)
+	return len(p), nil
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return string(b.text)
+}
+
+// await waits for a line with all of these words.
+func (b *lockedBuffer) await(t testing.TB, words ...string) {
+	t.Helper()
+	eventually(t, func() error {
+		for line := range strings.SplitSeq(b.String(), "\n") {
+			if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+				return nil
+			}
+		}
+		return fmt.Errorf("no line with %q in the log:\n%s", words, b)
+	})
 }

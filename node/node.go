@@ -69,8 +69,6 @@ type Node struct {
 var (
 	// ErrAdminToken says that the admin token is no owner of the cluster.
 	ErrAdminToken = errors.New("the admin token is not an owner of this cluster")
-	// ErrNameTaken says that a live member of the cluster has the node's name.
-	ErrNameTaken = cluster.ErrNameTaken
 	// ErrTooOld says that the other nodes use commands that this version does not know.
 	ErrTooOld = cluster.ErrTooOld
 	// ErrWrongCluster says that the node was told to join another cluster than the

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -52,11 +53,12 @@ func TestWipedNodeComesBackAsANewMember(t *testing.T) {
 	if err := os.RemoveAll(c.Dir(wiped)); err != nil {
 		t.Fatal(err)
 	}
-	// Whoever has the name was heard of a moment ago, so it might come back.
-	if err := c.Restart(within(t, deadline), wiped); exitCode(err) != 2 {
-		t.Fatalf("a newcomer with the name of a member that may live: %v", err)
+	// Whoever has the name was heard of a moment ago, so it might come back: the newcomer
+	// says so and waits.
+	awaitRestart(t, c, wiped)
+	if log := c.readLog(t, wiped); !strings.Contains(log, "the name of this node is in use") {
+		t.Error("nobody was told what the node waits for")
 	}
-	awaitRestart(t, c, wiped, killed)
 	took := time.Since(killed)
 	t.Logf("back after %v", took)
 	// The last sign of life may be a moment older than the kill.
@@ -103,9 +105,27 @@ func TestSecondProcessOfANode(t *testing.T) {
 	if out, code := start(c.Name(1), c.Dir(1)); code < 1 || !strings.Contains(out, "another process") {
 		t.Errorf("a second process with the same data folder ends with %d: %s", code, out)
 	}
-	if out, code := start(c.Name(1), filepath.Join(t.TempDir(), "twin")); code != 2 || !strings.Contains(out, "same node name") {
-		t.Errorf("a second node with the same name ends with %d: %s", code, out)
+	// A second node with the same name waits, and says what for.
+	second := exec.CommandContext(within(t, deadline), binary, "serve", "--node-name", c.Name(1), "--data-dir", filepath.Join(t.TempDir(), "twin"),
+		"--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0",
+		"--advertise", "127.0.0.1", "--bootstrap-expect", "3", "--join", status.Members[0].GossipAddr)
+	said, err := second.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
 	}
+	if err := second.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(said); ; {
+		if !lines.Scan() {
+			t.Fatalf("a second node with the same name ends: %v", second.Wait())
+		}
+		if strings.Contains(lines.Text(), "the name of this node is in use") && strings.Contains(lines.Text(), "--node-name") {
+			break
+		}
+	}
+	_ = second.Process.Kill()
+	_ = second.Wait() // killed
 	// A node that was moved with its folder is itself, but only one of the two is.
 	copied := filepath.Join(t.TempDir(), "copy")
 	if err := os.CopyFS(copied, os.DirFS(c.Dir(1))); err != nil {

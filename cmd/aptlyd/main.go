@@ -53,7 +53,7 @@ func isMisuse(err error) bool {
 	var wrong misuse
 	var setting *node.ConfigError
 	return errors.As(err, &wrong) || errors.As(err, &setting) ||
-		errors.Is(err, node.ErrAdminToken) || errors.Is(err, node.ErrNameTaken) || errors.Is(err, node.ErrTooOld) ||
+		errors.Is(err, node.ErrAdminToken) || errors.Is(err, node.ErrTooOld) ||
 		errors.Is(err, node.ErrWrongCluster) || errors.Is(err, node.ErrTwin) || errors.Is(err, node.ErrKeyring)
 }
 

@@ -9,10 +9,6 @@ import (
 
 func TestExitCodes(t *testing.T) {
 	silence(t)
-	open := filepath.Join(t.TempDir(), "open")
-	if err := os.Mkdir(open, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +45,7 @@ func TestExitCodes(t *testing.T) {
 		{"an empty one of the secrets", []string{"serve", "--cluster-secret", "a secret of enough length,"}, exitMisuse},
 		{"a short one of the secrets", []string{"serve", "--cluster-secret", "a secret of enough length,short"}, exitMisuse},
 		{"key with a typo", []string{"serve", "--bootstrap-server-key", "sk_0000000000000000000000000000000000000000"}, exitMisuse},
-		{"data folder open to others", []string{"serve", "--data-dir", open, "--listen", "127.0.0.1:0"}, exitMisuse},
+		{"data folder is a file", []string{"serve", "--data-dir", os.Args[0], "--listen", "127.0.0.1:0"}, exitMisuse},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := run(c.args); got != c.want {

@@ -69,7 +69,7 @@ over the file.`,
 	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "clients: WebSocket, REST, console, admin API, metrics")
 	f.StringVar(&cfg.PeerListen, "peer-listen", cfg.PeerListen, "Raft and forwarding between nodes; loopback only without --cluster-secret")
 	f.StringVar(&cfg.GossipListen, "gossip-listen", cfg.GossipListen, "membership gossip, TCP and UDP; loopback only without --cluster-secret")
-	f.StringVar(&cfg.Advertise, "advertise", cfg.Advertise, "host at which the other nodes reach this one (default: first private address)")
+	f.StringVar(&cfg.Advertise, "advertise", cfg.Advertise, "host at which the other nodes reach this one (default: the address from which --join is reached, else the first private one)")
 	f.StringSliceVar(&cfg.Join, "join", cfg.Join, "gossip addresses of any nodes, separated by commas; may name the node itself")
 	f.IntVar(&cfg.BootstrapExpect, "bootstrap-expect", cfg.BootstrapExpect, "how many nodes form the cluster the first time; ignored ever after")
 	f.Var(secretList{&cfg.ClusterSecrets}, "cluster-secret", "shared secret of the nodes (openssl rand -hex 32); of several, separated by commas, the first is used and all are accepted")
@@ -146,8 +146,8 @@ func serve(ctx context.Context, cfg node.Config, out io.Writer) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
 
-	n, err := node.Start(cfg)
-	if err != nil {
+	n, err := start(cfg, signals)
+	if n == nil {
 		return err
 	}
 	ready := make(chan error, 1)
@@ -177,6 +177,27 @@ func serve(ctx context.Context, cfg node.Config, out io.Writer) error {
 			}
 			return n.Close()
 		}
+	}
+}
+
+// start starts a node. It returns none where it was told to stop before that: a start
+// can wait for names that are not in DNS yet.
+func start(cfg node.Config, signals <-chan os.Signal) (*node.Node, error) {
+	type result struct {
+		node *node.Node
+		err  error
+	}
+	started := make(chan result, 1)
+	go func() {
+		n, err := node.Start(cfg)
+		started <- result{n, err}
+	}()
+	select {
+	case r := <-started:
+		return r.node, r.err
+	case s := <-signals:
+		cfg.Logger.Info("stopping before the node had started", "signal", s.String())
+		return nil, nil //nolint:nilnil // nothing runs and nothing is wrong; the process ends
 	}
 }
 

@@ -8,17 +8,19 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-// Network is a bridge with hosts on it. The test sits on the bridge.
+// Network is a bridge with hosts on it. The test sits on the bridge, unless the
+// addresses of the hosts are given.
 type Network struct {
-	t      testing.TB
-	bridge string
-	subnet string // with the last dot
-	Hosts  []*Host
+	t       testing.TB
+	bridge  string
+	address func(host int) string // with the length of the prefix
+	Hosts   []*Host
 }
 
 // Host is a network namespace, joined to the bridge by a link that can be cut.
@@ -32,22 +34,40 @@ type Host struct {
 // NewNetwork makes a network of n hosts, until the test ends.
 func NewNetwork(t testing.TB, n int) *Network {
 	t.Helper()
-	NeedNetworks(t)
-	var random [3]byte
+	network := newBridge(t)
+	var random [2]byte
 	rand.Read(random[:])
-	network := &Network{
-		t:      t,
-		bridge: "apt" + hex.EncodeToString(random[:]),
-		// 198.18.0.0/15 is for tests of networks (RFC 2544).
-		subnet: fmt.Sprintf("198.%d.%d.", 18+random[1]%2, random[0]),
-	}
-	Guard(t, `ip link del "$1"`, network.bridge)
-	Run(t, "ip", "link", "add", network.bridge, "type", "bridge")
-	Run(t, "ip", "addr", "add", network.subnet+"254/24", "dev", network.bridge)
-	Run(t, "ip", "link", "set", network.bridge, "up")
+	// 198.18.0.0/15 is for tests of networks (RFC 2544).
+	network.address = func(host int) string { return fmt.Sprintf("198.%d.%d.%d/24", 18+random[1]%2, random[0], host) }
+	Run(t, "ip", "addr", "add", network.address(254), "dev", network.bridge)
 	for range n {
 		network.addHost()
 	}
+	return network
+}
+
+// NewIsland makes a network of n hosts whose addresses the test chooses, until the
+// test ends. Nobody else is on it, so islands may have the same addresses; the test
+// reaches a host with Dial.
+func NewIsland(t testing.TB, n int, address func(host int) string) *Network {
+	t.Helper()
+	network := newBridge(t)
+	network.address = address
+	for range n {
+		network.addHost()
+	}
+	return network
+}
+
+func newBridge(t testing.TB) *Network {
+	t.Helper()
+	NeedNetworks(t)
+	var random [3]byte
+	rand.Read(random[:])
+	network := &Network{t: t, bridge: "apt" + hex.EncodeToString(random[:])}
+	Guard(t, `ip link del "$1"`, network.bridge)
+	Run(t, "ip", "link", "add", network.bridge, "type", "bridge")
+	Run(t, "ip", "link", "set", network.bridge, "up")
 	return network
 }
 
@@ -58,16 +78,25 @@ func (n *Network) addHost() {
 		t:         n.t,
 		namespace: fmt.Sprintf("%s-%d", n.bridge, number),
 		link:      fmt.Sprintf("%s.%d", n.bridge, number),
-		IP:        fmt.Sprintf("%s%d", n.subnet, number),
 	}
+	address := n.address(number)
+	h.IP, _, _ = strings.Cut(address, "/")
 	n.Hosts = append(n.Hosts, h)
 	Guard(n.t, `ip netns del "$1"`, h.namespace)
 	Run(n.t, "ip", "netns", "add", h.namespace)
 	Run(n.t, "ip", "link", "add", h.link, "type", "veth", "peer", "name", "eth0", "netns", h.namespace)
 	Run(n.t, "ip", "link", "set", h.link, "master", n.bridge, "up")
-	Run(n.t, "ip", "-n", h.namespace, "addr", "add", h.IP+"/24", "dev", "eth0")
+	Run(n.t, "ip", "-n", h.namespace, "addr", "add", address, "dev", "eth0", "nodad")
 	Run(n.t, "ip", "-n", h.namespace, "link", "set", "lo", "up")
 	Run(n.t, "ip", "-n", h.namespace, "link", "set", "eth0", "up")
+}
+
+// AddBridge gives the host a bridge that only containers of its own would be on.
+func (h *Host) AddBridge(name, address string) {
+	h.t.Helper()
+	Run(h.t, "ip", "-n", h.namespace, "link", "add", name, "type", "bridge")
+	Run(h.t, "ip", "-n", h.namespace, "addr", "add", address, "dev", name)
+	Run(h.t, "ip", "-n", h.namespace, "link", "set", name, "up")
 }
 
 // Enter moves the calling thread into the host's namespace: what sockets and

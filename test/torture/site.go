@@ -51,7 +51,6 @@ type node struct {
 	busy    int       // how many faults its process or its disk is under
 	killed  bool      // its end is no surprise
 	excuse  excuse    // for an end
-	wiped   bool      // it has lost its data, and waits until its old name is free
 	damaged bool      // its data was tampered with: when it says so, it loses all
 	retryAt time.Time // a node that ended is not started again at once
 }
@@ -259,7 +258,6 @@ func (s *site) explain(i int) {
 		s.note("%s has found the damage and loses its data", s.cluster.Name(i))
 		n.damaged = false
 		s.wipe(i)
-	case n.wiped && says("has the same node name"):
 	case s.lastWritten(i).Before(n.excuse.until) && says(n.excuse.words):
 		n.excuse = excuse{}
 	default:
@@ -270,7 +268,6 @@ func (s *site) explain(i int) {
 // wipe empties the data folder of node i, which has ended.
 func (s *site) wipe(i int) {
 	s.t.Helper()
-	s.nodes[i].wiped = true
 	entries, err := os.ReadDir(s.cluster.Dir(i))
 	if err != nil {
 		s.t.Fatal(err)

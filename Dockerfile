@@ -13,8 +13,7 @@ FROM scratch
 # since a volume that is mounted may be open to others.
 COPY --from=build --chown=65532:65532 /image/ /
 USER 65532:65532
-# By its number, since an image from scratch has no file that names localhost.
-ENV APTLYD_DATA_DIR=/data/aptlyd APTLYD_SERVER=http://127.0.0.1:8080
+ENV APTLYD_DATA_DIR=/data/aptlyd
 VOLUME /data
 EXPOSE 8080 7400 7401/tcp 7401/udp
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s CMD ["/aptlyd", "healthcheck"]

@@ -119,10 +119,14 @@ func (s *Server) admit(who principal, from peer) (*fsm.Project, *Refusal) {
 func (c *conn) authenticate(text string) {
 	s := c.loop.server
 	if refusal := c.mayRefresh(); refusal != nil {
-		c.refuse(refusal.of(c.who.Value(), toConnect, ""), "", "")
+		c.refuseFrame(refusal.of(c.who.Value(), toConnect, ""), "", "")
 		return
 	}
-	if refusal := s.available(); refusal != nil && text != "" {
+	refusal := s.available()
+	if refusal == nil && c.state == stateNew {
+		refusal = s.shed()
+	}
+	if refusal != nil && text != "" {
 		c.refuse(refusal.of(someone(text), toConnect, ""), "", "")
 		return
 	}
@@ -188,6 +192,7 @@ func (c *conn) refuseAs(r *Refusal) {
 	if c.state == stateOpen {
 		c.loop.server.refused(r, "ws", c.peer)
 		c.sendRefusal(r, "", "")
+		c.weary(r)
 		return
 	}
 	c.refuse(r, "", "")
@@ -213,11 +218,15 @@ func (c *conn) enterAs(who principal) {
 		c.rejudge(project, make(places))
 		return
 	}
-	if refusal := s.shared(who, toConnect, project, c.peer.address); refusal != nil {
+	refusal = s.flooded(who, c.peer.address)
+	if refusal == nil {
+		refusal = s.shared(who, toConnect, project, c.peer.address)
+	}
+	if refusal != nil {
 		c.refuse(refusal.of(who, toConnect, ""), "", "")
 		return
 	}
-	c.state = stateOpen
+	c.state, c.controls = stateOpen, 0
 	c.become(who)
 	c.nextHeartbeat = c.loop.now + s.cfg.Heartbeat
 	c.out.urgent = appendConnected(c.out.urgent, connectedInfo{
@@ -233,6 +242,7 @@ func (c *conn) enterAs(who principal) {
 // become gives the connection somebody's rights, for as long as they last.
 func (c *conn) become(who principal) {
 	c.who, c.endsAt = unique.Make(who), 0
+	c.allowFrames()
 	if who.token != nil {
 		const longest = 10 * 365 * 24 * time.Hour // as long as a connection can be thought to live
 		left := who.token.endsAt - c.loop.server.cfg.Broker.Stamp()
@@ -253,6 +263,7 @@ func (c *conn) rejudge(project *fsm.Project, known places) {
 		c.hasten()
 		return
 	}
+	c.allowFrames()
 	for i := len(c.subs) - 1; i >= 0; i-- {
 		sub := c.subs[i]
 		name := sub.topic.key.Name

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/aptlyd/aptlyd/fsm"
 )
@@ -75,6 +76,20 @@ func authorise(who principal, do action, project *fsm.Project, channel string) *
 	}
 	r := &Refusal{Code: CodeForbidden, Reason: reason, detail: detail}
 	return r.of(who, do, channel)
+}
+
+// mayPublishAnywhere reports whether there can be a channel that somebody may
+// publish to. It is asked before a message is read that would be refused.
+func mayPublishAnywhere(who principal, project *fsm.Project) bool {
+	switch who.kind {
+	case serverKey:
+		return true
+	case bearer:
+		return slices.ContainsFunc(who.token.scopes, func(s scope) bool { return s.actions[toPublish] })
+	case publicKey:
+		return project != nil && len(project.Access.Publish) > 0
+	}
+	return false
 }
 
 // verb is the action as a sentence wants it.

@@ -76,6 +76,16 @@ type Limits struct {
 
 	Rates
 
+	// ConnectionControl is how many frames that ask for nothing (heartbeats, pings,
+	// unsubscribes) a connection may send a second, ConnectionRefusal how many that
+	// are refused. Five seconds' worth may come at once, and one for each channel that
+	// it may have. Defaults 200 and 100.
+	ConnectionControl int
+	ConnectionRefusal int
+	// OverloadAfter is how late an event loop is when new clients and requests are
+	// refused. Default 1 s.
+	OverloadAfter time.Duration
+
 	HandshakeTimeout time.Duration // default 5 s
 	AuthTimeout      time.Duration // default 10 s
 	FrameTimeout     time.Duration // arrival of one message; default 10 s
@@ -106,6 +116,9 @@ func DefaultLimits() Limits {
 		FailedAuthBurst:      50,
 		FailedAuthRate:       5,
 		Rates:                Rates{ConnectionPublish: 200, ConnectionSubscribe: 500},
+		ConnectionControl:    200,
+		ConnectionRefusal:    100,
+		OverloadAfter:        time.Second,
 		HandshakeTimeout:     5 * time.Second,
 		AuthTimeout:          10 * time.Second,
 		FrameTimeout:         10 * time.Second,
@@ -143,6 +156,7 @@ func (l *Limits) counts() []limit[int] {
 		{"send-buffer-bytes", &l.SendBufferBytes},
 		{"commit-backlog-bytes", &l.CommitBacklogBytes}, {"failed-auth-burst", &l.FailedAuthBurst},
 		{"failed-auth-rate", &l.FailedAuthRate},
+		{"connection-control-rate", &l.ConnectionControl}, {"connection-refusal-rate", &l.ConnectionRefusal},
 	}
 }
 
@@ -153,6 +167,7 @@ func (l *Limits) times() []limit[time.Duration] {
 		{"ping-after", &l.PingAfter}, {"silence-timeout", &l.SilenceTimeout},
 		{"stall-timeout", &l.StallTimeout}, {"close-grace", &l.CloseGrace},
 		{"drain-spread", &l.DrainSpread}, {"request-timeout", &l.RequestTimeout},
+		{"overload-after", &l.OverloadAfter},
 	}
 }
 

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"strings"
 	"time"
 	"unique"
@@ -73,7 +74,13 @@ type conn struct {
 
 	// What comes in.
 	frames       frameReader
+	controls     meter         // frames that ask for nothing
+	refusals     meter         // frames that were refused
+	restUntil    time.Duration // it is not read before
 	paused       bool
+	waits        bool   // stands in loop.waiting
+	heardFrames  uint16 // in the turn of the loop that heardIn is
+	heardIn      uint32
 	held         []byte     // read but not yet looked at, while paused
 	pending      []*publish // not yet answered, in the order they came
 	pendingBytes int        // their payloads
@@ -110,7 +117,7 @@ func newConn(l *loop, p peer, id uint64) *conn {
 		peer:          p,
 		who:           nobodyYet,
 		since:         time.Now().UnixMilli(),
-		frames:        frameReader{limit: 2 * cfg.MaxMessageBytes},
+		frames:        frameReader{limit: maxStrangerBytes},
 		authBy:        l.now + cfg.AuthTimeout,
 		lastRead:      l.now,
 		nextHeartbeat: l.now + cfg.Heartbeat,
@@ -125,24 +132,29 @@ func (c *conn) received(p []byte) {
 		c.held = append(c.held, p...)
 		return
 	}
-	c.feed(p)
+	if left := c.feed(p); len(left) > 0 {
+		c.held = bytes.Clone(left)
+	}
 }
 
-// feed looks at bytes frame by frame until it has to wait for an answer.
-func (c *conn) feed(p []byte) {
+// feed looks at bytes frame by frame. What it returns is left for later: until
+// an answer has come, or the others have been heard.
+func (c *conn) feed(p []byte) (left []byte) {
 	for len(p) > 0 && c.state != stateEnded {
+		if c.heard() {
+			c.wait()
+		}
 		if c.mustPause() {
 			c.paused = true
-			c.held = append(c.held[:0], p...)
 			c.transport.Pause()
-			return
+			return p
 		}
 		wasMidway := c.frames.midway()
 		event, payload, n, err := c.frames.next(p)
 		p = p[n:]
 		if err != nil {
 			c.broken(err.(*frameError)) //nolint:errorlint // the reader returns no other
-			return
+			return nil
 		}
 		if !wasMidway && c.frames.midway() {
 			c.frameSince = c.loop.now
@@ -150,11 +162,12 @@ func (c *conn) feed(p []byte) {
 		}
 		c.handle(event, payload)
 	}
+	return nil
 }
 
-// mustPause reports whether enough is under way for this client.
+// mustPause reports whether enough is under way for this client, or was heard of it.
 func (c *conn) mustPause() bool {
-	return c.checking ||
+	return c.checking || c.waits || c.resting() ||
 		len(c.pending) >= c.loop.server.cfg.MaxPublishes ||
 		c.pendingBytes >= c.loop.server.cfg.MaxPublishBytes ||
 		len(c.ops) >= maxOps ||
@@ -169,7 +182,7 @@ func (c *conn) resume() {
 	held := c.held
 	c.paused, c.held = false, nil
 	c.lastRead, c.frameSince = c.loop.now, c.loop.now
-	c.feed(held)
+	c.held = c.feed(held)
 	if !c.paused && c.state != stateEnded {
 		c.transport.Resume()
 	}
@@ -181,11 +194,23 @@ func (c *conn) handle(event frameEvent, payload []byte) {
 	case frameText:
 		if c.state < stateRefused {
 			c.request(payload)
+		} else {
+			c.control()
+		}
+	case frameDropped:
+		if c.state < stateRefused {
+			c.refuse(Refuse(CodeForbidden, "who may not publish may send no frame of this size").
+				of(c.who.Value(), toPublish, ""), "", "")
 		}
 	case framePing:
 		if c.state < stateClosing {
 			c.out.urgent = appendControl(c.out.urgent, ws.OpPong, payload)
 		}
+		c.control()
+	case framePong:
+		c.control()
+	case frameFragment:
+		c.fragment()
 	case frameClose:
 		c.closed(payload)
 	}
@@ -305,6 +330,10 @@ func (c *conn) end(reset bool) {
 // check does what is due by time and has the wheel come back for the next.
 func (c *conn) check() {
 	now, cfg := c.loop.now, &c.loop.server.cfg
+	if c.restUntil != 0 && !c.resting() {
+		c.restUntil = 0
+		c.loop.touch(c) // to go on reading
+	}
 	switch c.state {
 	case stateEnded:
 		return
@@ -380,6 +409,9 @@ func (c *conn) nextCheck() time.Duration {
 		at = c.loop.now + cfg.PingAfter
 	case c.pinged:
 		at = c.pingedAt + cfg.SilenceTimeout - cfg.PingAfter
+	}
+	if c.restUntil != 0 {
+		at = min(at, c.restUntil)
 	}
 	switch c.state {
 	case stateNew:

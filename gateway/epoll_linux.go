@@ -15,10 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	epollBatch     = 256
-	epollReadBytes = 64 << 10 // shared by all connections of a loop
-)
+const epollBatch = 256
 
 // epollPoller watches raw descriptors with an epoll set of its own. An idle
 // connection costs a slot: no goroutine, no buffer, no entry in Go's poller.
@@ -78,7 +75,7 @@ func newEpollPoller(l *loop) (poller, error) {
 		fd:    fd,
 		rearm: make(chan struct{}, 1),
 		quit:  make(chan struct{}),
-		buf:   make([]byte, epollReadBytes),
+		buf:   make([]byte, maxReadBytes), // shared by all connections of the loop
 		other: other,
 	}
 	if p.raw, err = p.set.SyscallConn(); err != nil {
@@ -174,7 +171,7 @@ func (p *epollPoller) attach(c *conn, socket net.Conn) (transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &epollConn{poller: p, owner: c, fd: int32(fd), slot: p.takeSlot(), interest: unix.EPOLLIN | unix.EPOLLRDHUP}
+	t := &epollConn{poller: p, owner: c, fd: int32(fd), slot: p.takeSlot(), interest: unix.EPOLLIN | unix.EPOLLRDHUP, atMost: maxStrangerBytes}
 	p.slots[t.slot].conn = t
 	if err := t.control(unix.EPOLL_CTL_ADD); err != nil {
 		t.release()
@@ -250,6 +247,7 @@ type epollConn struct {
 	fd       int32
 	slot     int32
 	interest uint32
+	atMost   int32 // bytes of one read
 }
 
 func (t *epollConn) control(op int) error {
@@ -298,6 +296,8 @@ func (t *epollConn) Resume() {
 	}
 }
 
+func (t *epollConn) ReadAtMost(n int) { t.atMost = int32(min(n, len(t.poller.buf))) }
+
 func (t *epollConn) Close() { t.release() }
 
 func (t *epollConn) Reset() {
@@ -340,7 +340,7 @@ func (t *epollConn) happened(events uint32) {
 }
 
 func (t *epollConn) read() {
-	buf := t.poller.buf
+	buf := t.poller.buf[:t.atMost]
 	n, err := retryInterrupted(func() (int, error) { return unix.Read(int(t.fd), buf) })
 	switch {
 	case n > 0:

@@ -11,11 +11,13 @@ import (
 type frameEvent uint8
 
 const (
-	frameNone  frameEvent = iota // more bytes are needed
-	frameText                    // a whole text message
-	framePing                    // with its payload
-	framePong                    // payload is of no interest
-	frameClose                   // with its payload: nothing, or a code and a reason
+	frameNone     frameEvent = iota // more bytes are needed
+	frameText                       // a whole text message
+	framePing                       // with its payload
+	framePong                       // payload is of no interest
+	frameClose                      // with its payload: nothing, or a code and a reason
+	frameFragment                   // a part of a message that is not the last
+	frameDropped                    // a whole text message of more than is kept
 )
 
 // frameError says why a connection cannot go on and with which close code.
@@ -38,10 +40,12 @@ func (e *frameError) Error() string { return e.reason }
 //	| |1|2|3|       |K|             | Masking-key, 32 bits, payload |
 //	+-+-+-+-+-------+-+-------------+-------------------------------+
 type frameReader struct {
-	limit   int // payload bytes of one message
+	limit   int    // payload bytes of one message
+	kept    uint32 // of those, what is kept; of a longer message nothing is. 0 for all
 	headLen uint8
 	inside  bool // the header is read, its payload is not
 	partial bool // a message has begun whose last frame has not
+	dropped bool // the message is not kept
 	head    [ws.MaxHeaderSize]byte
 	header  ws.Header
 	got     int    // payload bytes of this frame so far
@@ -64,6 +68,10 @@ func (f *frameReader) next(p []byte) (event frameEvent, payload []byte, n int, e
 	}
 	take := min(len(p), int(f.header.Length)-f.got)
 	chunk := p[:take]
+	if f.dropped && !f.header.OpCode.IsControl() {
+		f.got += take
+		return f.drop(), nil, n + take, nil
+	}
 	ws.Cipher(chunk, f.header.Mask, f.got)
 	f.got += take
 	n += take
@@ -92,13 +100,25 @@ func (f *frameReader) next(p []byte) (event frameEvent, payload []byte, n int, e
 	f.inside = false
 	f.partial = !f.header.Fin
 	if f.partial {
-		return frameNone, nil, n, nil
+		return frameFragment, nil, n, nil
 	}
 	f.message = nil
 	if !utf8.Valid(chunk) {
 		return frameNone, nil, n, &frameError{ws.StatusInvalidFramePayloadData, "text is not valid UTF-8"}
 	}
 	return frameText, chunk, n, nil
+}
+
+// drop goes on with a message that is not kept.
+func (f *frameReader) drop() frameEvent {
+	if f.got < int(f.header.Length) {
+		return frameNone
+	}
+	f.inside, f.partial, f.dropped = false, !f.header.Fin, !f.header.Fin
+	if f.partial {
+		return frameFragment
+	}
+	return frameDropped
 }
 
 func controlEvent(op ws.OpCode, payload []byte) (frameEvent, error) {
@@ -213,6 +233,9 @@ func (f *frameReader) parseHeader() error {
 	copy(f.header.Mask[:], rest)
 	if !f.header.OpCode.IsControl() && f.header.Length > int64(f.limit-len(f.message)) {
 		return &frameError{ws.StatusMessageTooBig, "frame is too large"}
+	}
+	if f.kept > 0 && !f.header.OpCode.IsControl() && f.header.Length > int64(f.kept)-int64(len(f.message)) {
+		f.dropped, f.message = true, nil
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ func events(data []byte, cut []byte, limit int) []string {
 			switch {
 			case errors.As(err, &broken):
 				return append(out, fmt.Sprint("error ", broken.code))
-			case event != frameNone:
+			case event != frameNone && event != frameFragment:
 				out = append(out, fmt.Sprintf("%d %q", event, payload))
 			}
 			piece = piece[took:]

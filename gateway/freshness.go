@@ -1,29 +1,47 @@
 package gateway
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 )
 
 // freshness knows whether the process was stopped for a while and has since
 // proved that it knows of every key that ended meanwhile. Until then nothing
-// that a client sent is looked at and nothing is delivered. The event loops, which
-// turn ten times a second, are what tells that time went by without the process.
+// that a client sent is looked at and nothing is delivered. The event loops turn
+// ten times a second, and so does a goroutine that does nothing else: loops that
+// are all busy are no stopped process.
 type freshness struct {
 	began    time.Time
-	lastTurn atomic.Int64 // of any loop, in ns since began
+	lastTurn atomic.Int64 // of any loop or of observe, in ns since began
 	wokeAt   atomic.Int64 // when the process went on, in ns since began; 0 once it has proved itself
 }
 
-// pauseAfter is how long no loop turns before the process counts as stopped.
+// pauseAfter is how long nothing turns before the process counts as stopped.
 const pauseAfter = time.Second
 
-// turn notes that a loop turns.
+// observe turns until ctx ends, however busy the loops are.
+func (f *freshness) observe(ctx context.Context) {
+	ticker := time.NewTicker(pauseAfter / 10)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			f.turn()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// turn notes that the process runs. That it was stopped is noted first, so that
+// whoever sees the one sees the other.
 func (f *freshness) turn() {
 	now := int64(time.Since(f.began))
-	if last := f.lastTurn.Swap(now); last != 0 && now-last > int64(pauseAfter) {
+	if last := f.lastTurn.Load(); last != 0 && now-last > int64(pauseAfter) {
 		f.wokeAt.Store(now)
 	}
+	f.lastTurn.Store(now)
 }
 
 // paused reports whether the process was stopped and has not yet heard from its
@@ -31,7 +49,7 @@ func (f *freshness) turn() {
 func (f *freshness) paused(staleness func() time.Duration) bool {
 	now := int64(time.Since(f.began))
 	if last := f.lastTurn.Load(); last != 0 && now-last > int64(pauseAfter) {
-		return true // a loop is about to notice
+		return true // about to be noticed
 	}
 	woke := f.wokeAt.Load()
 	if woke == 0 {

@@ -34,7 +34,7 @@ func (p *epollPoller) greet(c stranger) {
 	s := p.loop.server
 	g := &greeting{
 		poller: p,
-		socket: &epollConn{poller: p, fd: int32(c.fd), slot: p.takeSlot(), interest: unix.EPOLLIN | unix.EPOLLRDHUP},
+		socket: &epollConn{poller: p, fd: int32(c.fd), slot: p.takeSlot(), interest: unix.EPOLLIN | unix.EPOLLRDHUP, atMost: maxStrangerBytes},
 		from:   c.from,
 		by:     p.loop.now + s.cfg.HandshakeTimeout,
 		head:   headReader{limit: s.cfg.MaxHandshakeBytes},

@@ -85,6 +85,9 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	if stalled := s.cfg.Broker.Stalled(); refusal == nil && stalled != "" {
 		refusal = Refuse(CodeUnavailable, "node is stalled: "+stalled)
 	}
+	if late := s.lag(); refusal == nil && late > unhealthyAfter {
+		refusal = Refuse(CodeUnavailable, "an event loop is late by "+late.Round(time.Second).String())
+	}
 	if refusal != nil {
 		http.Error(w, refusal.Reason, http.StatusServiceUnavailable)
 		return

@@ -23,6 +23,8 @@ type loop struct {
 
 	began   time.Time
 	now     time.Duration // since began, as of this turn
+	turns   uint32        // so far
+	lag     lag
 	wheel   wheel
 	conns   []*conn
 	topics  map[fsm.ChannelKey]*topic
@@ -33,6 +35,7 @@ type loop struct {
 	tasks   []func()
 	commits []commit
 	jobs    []job
+	waiting []*conn // with more to say than they may in one turn
 	shelf   shelf
 	stopped bool
 
@@ -83,6 +86,8 @@ func (l *loop) stop() { l.mail.post(func() { l.stopped = true }) }
 // meanwhile first learns what it has missed.
 func (l *loop) turn() {
 	l.now = time.Since(l.began)
+	l.turns++
+	l.lag.turn(l.now)
 	l.server.freshness.turn()
 	paused := l.server.paused() // before tasks are taken: the proof speaks of those that are there now
 	l.tasks = l.mail.takeTasks(l.tasks)
@@ -94,6 +99,7 @@ func (l *loop) turn() {
 		return
 	}
 	l.poller.poll()
+	l.hearWaiting()
 	l.publish()
 	more := l.deliverCommits()
 	l.wheel.advance(l.now, (*conn).check)
@@ -101,7 +107,7 @@ func (l *loop) turn() {
 	l.publish() // what was held back until an answer had been written
 	l.dispatch()
 	l.shelf.expire(l.now)
-	if more {
+	if more || len(l.waiting) > 0 {
 		l.mail.signal()
 	}
 }
@@ -228,6 +234,7 @@ func (l *loop) detach(c *conn) {
 func (l *loop) trim() {
 	l.conns = slices.Clone(l.conns)
 	l.dirty = slices.Clone(l.dirty)
+	l.waiting = slices.Clone(l.waiting)
 	l.topics = maps.Clone(l.topics)
 	l.commits, l.scratch = nil, nil
 	l.submitted = slices.Clone(l.submitted)

@@ -105,6 +105,9 @@ func (t *portableConn) Acknowledged() (n uint64, ok bool) {
 	return n, ok
 }
 
+// ReadAtMost has nothing to do: readLoop's buffer is smaller than any bound.
+func (t *portableConn) ReadAtMost(int) {}
+
 func (t *portableConn) Pause() { t.paused = true }
 
 func (t *portableConn) Resume() {

@@ -52,6 +52,15 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *
 	if by.kind == serverKey && !judgeOrigin(by.project.AllowedOrigins, by.project.AllowNativeClients, from.origin.Value(), r.Host).allowed {
 		w.Header().Del("Access-Control-Allow-Origin")
 	}
+	if by.kind != serverKey {
+		refusal = s.flooded(by.principal, from.address)
+		if refusal == nil {
+			refusal = s.shed()
+		}
+		if refusal != nil {
+			return by, refusal.of(by.principal, toConnect, "")
+		}
+	}
 	s.cfg.Broker.KeyUsed(by.key)
 	return by, nil
 }

@@ -35,6 +35,8 @@ type Server struct {
 	signIns          *limiter      // at the console, by admin token
 	throttles        *throttles
 	quotas           *quotas
+	tolerance        tolerance
+	floods           *limiter // connections closed for what they sent, by key and address
 	refusals         refusals
 	freshness        freshness
 	newcomers        *newcomers
@@ -82,6 +84,8 @@ func New(cfg Config) (*Server, error) {
 		signIns:          newLimiter(),
 		throttles:        newThrottles(&cfg.Limits),
 		quotas:           newQuotas(),
+		tolerance:        newTolerance(&cfg.Limits),
+		floods:           newLimiter(),
 	}
 	if _, err := rand.Read(s.instance[:]); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
@@ -99,6 +103,7 @@ func New(cfg Config) (*Server, error) {
 		s.running.Go(l.run)
 	}
 	s.running.Go(s.giveBack)
+	s.running.Go(func() { s.freshness.observe(ctx) })
 	s.http = s.newHTTPServer()
 	s.running.Go(func() {
 		// A node that must not go on closes the listener first of all.

@@ -18,6 +18,7 @@ func (c *conn) request(frame []byte) {
 	case req.kind == "heartbeat" && refusal == nil:
 		// A sign of life. To answer it would start a game of ping-pong that
 		// published clients never end.
+		c.control()
 	case req.kind == "auth" && refusal == nil:
 		c.authenticate(req.apiKey)
 	case c.state == stateNew:
@@ -25,14 +26,22 @@ func (c *conn) request(frame []byte) {
 	case refusal != nil && req.kind == "publish":
 		c.refusePublish(refusal, req)
 	case refusal != nil:
-		c.refuse(refusal, req.channel, req.id)
+		c.refuseFrame(refusal, req.channel, req.id)
 	case req.kind == "publish":
 		c.publish(req)
 	case req.kind == "subscribe":
 		c.subscribe(req)
 	case req.kind == "unsubscribe":
 		c.ops = append(c.ops, op{channel: req.channel, leave: true})
+		c.control()
 	}
+}
+
+// refuseFrame refuses what the client has sent, and closes one that sends such
+// things time and again.
+func (c *conn) refuseFrame(r *Refusal, channel, id string) {
+	c.refuse(r, channel, id)
+	c.weary(r)
 }
 
 // may decides what the client may do in a channel now.
@@ -50,7 +59,7 @@ func (c *conn) may(do action, channel string) *Refusal {
 
 func (c *conn) subscribe(req request) {
 	if refusal := c.may(toSubscribe, req.channel); refusal != nil {
-		c.refuse(refusal, req.channel, "")
+		c.refuseFrame(refusal, req.channel, "")
 		return
 	}
 	c.ops = append(c.ops, op{channel: req.channel, start: req.start})
@@ -131,6 +140,7 @@ func (c *conn) refusePublish(r *Refusal, req request) {
 	p := &publish{conn: c, channel: req.channel, id: req.id}
 	c.pending = append(c.pending, p)
 	c.answer(p, fsm.Receipt{}, r)
+	c.weary(r)
 }
 
 // answer records what became of p and sends what is due. Answers go out in the

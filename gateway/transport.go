@@ -2,6 +2,9 @@ package gateway
 
 import "net"
 
+// maxReadBytes is the most that a connection is given at once.
+const maxReadBytes = 64 << 10
+
 // transport is one client's socket as its event loop sees it. Only the loop
 // calls it, and nothing in it waits. What happens on the socket comes back as
 // calls of the connection's received, writable and gone, on the loop.
@@ -15,6 +18,8 @@ type transport interface {
 	// Pause stops calls of received until Resume.
 	Pause()
 	Resume()
+	// ReadAtMost bounds how many bytes received is given at once.
+	ReadAtMost(n int)
 	// Close ends the connection once everything taken by Write is on its way.
 	// Neither it nor Reset is followed by any call.
 	Close()

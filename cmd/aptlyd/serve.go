@@ -108,6 +108,8 @@ func addLimitFlags(f *pflag.FlagSet, cfg *node.Config) {
 	f.IntVar(&l.FailedAuthRate, "failed-auth-rate", l.FailedAuthRate, "and so many more each second")
 	f.IntVar(&l.ConnectionPublish, "connection-publish-rate", l.ConnectionPublish, "messages a second of a connection without a server key; 0, here and below: no bound")
 	f.IntVar(&l.ConnectionSubscribe, "connection-subscribe-rate", l.ConnectionSubscribe, "subscribes a second of such a connection")
+	f.IntVar(&l.ConnectionControl, "connection-control-rate", l.ConnectionControl, "frames a second of such a connection that ask for nothing (heartbeats, pings, unsubscribes); with more it is read more slowly")
+	f.IntVar(&l.ConnectionRefusal, "connection-refusal-rate", l.ConnectionRefusal, "frames a second of such a connection that are refused; with more it is closed with 1008")
 	f.IntVar(&l.KeyConnect, "key-connect-rate", l.KeyConnect, "connections a second with one key, on this node")
 	f.IntVar(&l.KeyPublish, "key-publish-rate", l.KeyPublish, "messages a second with one key, on this node")
 	f.IntVar(&l.KeySubscribe, "key-subscribe-rate", l.KeySubscribe, "subscribes a second with one key, on this node")
@@ -123,6 +125,7 @@ func addLimitFlags(f *pflag.FlagSet, cfg *node.Config) {
 	f.DurationVar(&l.CloseGrace, "close-grace", l.CloseGrace, "for a client to close after it was told to")
 	f.DurationVar(&l.DrainSpread, "drain-spread", l.DrainSpread, "over which a draining node closes its clients")
 	f.DurationVar(&l.RequestTimeout, "request-timeout", l.RequestTimeout, "for what a client's request needs of the cluster")
+	f.DurationVar(&l.OverloadAfter, "overload-after", l.OverloadAfter, "how late an event loop is when new clients are refused with rate_limited")
 	f.DurationVar(&l.StallTimeout, "stall-timeout", l.StallTimeout, "a socket that takes no byte for so long is closed")
 }
 

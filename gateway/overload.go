@@ -1,0 +1,46 @@
+package gateway
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// lag is how late an event loop is, which turns ten times a second at least. What
+// it is too late for is shed: new clients first, health last.
+type lag struct {
+	began atomic.Int64 // when the turn under way began, in ns since the loop did
+	last  atomic.Int64 // ns from the beginning of the turn before to that of this one
+}
+
+// unhealthyAfter is how late a loop is when a load balancer had better know.
+const unhealthyAfter = 10 * time.Second
+
+// turn notes that a turn begins.
+func (g *lag) turn(now time.Duration) {
+	g.last.Store(int64(now) - g.began.Swap(int64(now)))
+}
+
+// of returns how late the loop is that began at a time.
+func (g *lag) of(began time.Time) time.Duration {
+	return max(time.Since(began)-time.Duration(g.began.Load()), time.Duration(g.last.Load()))
+}
+
+// lag returns how late the latest of the loops is.
+func (s *Server) lag() time.Duration {
+	var most time.Duration
+	for _, l := range s.loops {
+		most = max(most, l.lag.of(l.began))
+	}
+	return most
+}
+
+// shed returns a refusal of new work when the work at hand is too much already.
+func (s *Server) shed() *Refusal {
+	if late := s.lag(); late > s.cfg.OverloadAfter {
+		return &Refusal{
+			Code: CodeRateLimited, Reason: "the node is overloaded", RetryAfter: time.Second,
+			detail: "the node is overloaded: an event loop is late by " + late.Round(time.Millisecond).String(),
+		}
+	}
+	return nil
+}

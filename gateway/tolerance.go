@@ -1,0 +1,186 @@
+package gateway
+
+import "time"
+
+// What a client sends costs it nothing, and a loop serves many. So each
+// connection is heard in turn, and pays for frames that are of no use to anybody:
+//
+//	per turn   framesPerTurn frames, and more while the turn is young; then the
+//	           other connections are heard, and this one goes on in the next turn
+//	control    frames that ask for nothing (heartbeats, pings, pongs, unsubscribes):
+//	           beyond their rate the connection rests for a while
+//	refused    frames that are refused: beyond their rate it is closed, with 1008.
+//	           So are fragments of a message beyond the rate of control frames
+//
+// Backends, which have a server key, are bound by the first only: their frames
+// are refused when the cluster is in trouble, and that is no fault of theirs.
+const (
+	framesPerTurn = 32
+	youngTurn     = time.Millisecond
+	// restTime is how long a connection that says too much is not read.
+	restTime = time.Second
+	// strangerFrames is how many heartbeats and the like may come before auth.
+	strangerFrames = 16
+	// maxStrangerBytes is what is read at once from those who may not publish, and
+	// kept of a frame.
+	maxStrangerBytes = 8 << 10
+)
+
+// heard counts a frame and reports whether the others are to be heard first.
+func (c *conn) heard() bool {
+	l := c.loop
+	if c.heardIn != l.turns {
+		c.heardIn, c.heardFrames = l.turns, 0
+	}
+	if c.heardFrames < framesPerTurn {
+		c.heardFrames++
+		return false
+	}
+	return time.Since(l.began)-l.now >= youngTurn
+}
+
+// wait has the connection go on in the next turn.
+func (c *conn) wait() {
+	if !c.waits {
+		c.waits = true
+		c.loop.waiting = append(c.loop.waiting, c)
+	}
+}
+
+// hearWaiting lets those go on who had more to say in the turn before.
+func (l *loop) hearWaiting() {
+	waiting := l.waiting
+	l.waiting = nil
+	for _, c := range waiting {
+		c.waits = false
+		c.resume()
+	}
+}
+
+// control counts a frame that asks for nothing.
+func (c *conn) control() {
+	if c.mayControl() {
+		return
+	}
+	switch c.state {
+	case stateNew:
+		c.refuse(Refuse(CodeAuthRequired, "authenticate first"), "", "")
+	case stateOpen:
+		refusal := tooMany(controlFrames, c.loop.server.tolerance.control, restTime)
+		c.rest(refusal.of(c.who.Value(), toDoNothing, ""))
+	}
+}
+
+// fragment counts a part of a message. A client that is read more slowly could go
+// on with the same one for ever.
+func (c *conn) fragment() {
+	if c.mayControl() {
+		return
+	}
+	switch c.state {
+	case stateNew:
+		c.refuse(Refuse(CodeAuthRequired, "authenticate first"), "", "")
+	case stateOpen:
+		c.expel(tooMany(controlFrames, c.loop.server.tolerance.control, restTime))
+	}
+}
+
+const controlFrames = "of frames that ask for nothing on this connection"
+
+// mayControl spends a frame that asks for nothing. One that was told to go and
+// goes on sending is not read any more.
+func (c *conn) mayControl() bool {
+	r := c.loop.server.tolerance.control
+	switch {
+	case c.state == stateNew:
+		r = c.loop.server.tolerance.stranger
+	case c.state == stateOpen && c.who.Value().kind == serverKey:
+		return true
+	}
+	if c.controls.take(r, c.loop.now) == 0 {
+		return true
+	}
+	if c.state >= stateRefused {
+		c.restUntil = max(c.endBy, c.loop.now+c.loop.wheel.step)
+	}
+	return false
+}
+
+// rest tells the client that it says too much, and does not read it for a while.
+func (c *conn) rest(refusal *Refusal) {
+	c.loop.server.refused(refusal, "ws", c.peer)
+	c.sendRefusal(refusal, "", "")
+	c.restUntil = c.loop.now + restTime
+	c.loop.wheel.schedule(c, c.restUntil)
+}
+
+// resting reports whether the connection is not to be read yet.
+func (c *conn) resting() bool { return c.restUntil > c.loop.now }
+
+// weary counts a frame that was refused, and closes the connection when it is one
+// too many.
+func (c *conn) weary(r *Refusal) {
+	s := c.loop.server
+	if c.state != stateOpen || r.Code == CodeUnavailable || c.who.Value().kind == serverKey {
+		return
+	}
+	if wait := c.refusals.take(s.tolerance.refused, c.loop.now); wait > 0 {
+		c.expel(tooMany("of frames that are refused on this connection", s.tolerance.refused, wait))
+	}
+}
+
+// expel closes a connection for what it sends.
+func (c *conn) expel(refusal *Refusal) {
+	s, who := c.loop.server, c.who.Value()
+	s.refused(refusal.of(who, toDoNothing, ""), "ws", c.peer)
+	s.floods.take(who.key+" "+network(c.peer.address), s.tolerance.flood)
+	c.sendRefusal(refusal, "", "")
+	c.close(closePolicy, string(refusal.Code))
+}
+
+// flooded returns a refusal for somebody whose connections were closed time and
+// again because of what they sent.
+func (s *Server) flooded(who principal, address string) *Refusal {
+	if who.kind == serverKey {
+		return nil
+	}
+	if wait := s.floods.wait(who.key+" "+network(address), s.tolerance.flood); wait > 0 {
+		return tooMany("of connections that send what is refused", s.tolerance.flood, wait)
+	}
+	return nil
+}
+
+// allowFrames has as much kept of a frame as the client has a use for.
+func (c *conn) allowFrames() {
+	s, who := c.loop.server, c.who.Value()
+	project, _ := s.cfg.Broker.Project(who.project)
+	c.frames.limit, c.frames.kept = 2*s.cfg.MaxMessageBytes, 0
+	if mayPublishAnywhere(who, project) {
+		c.transport.ReadAtMost(maxReadBytes)
+		return
+	}
+	c.frames.kept = maxStrangerBytes
+	c.transport.ReadAtMost(maxStrangerBytes)
+}
+
+// tolerance is how much of no use a node takes from a client.
+type tolerance struct {
+	stranger rate // frames that ask for nothing before auth
+	control  rate // and after
+	refused  rate
+	flood    rate // connections of a key and address that were closed for it
+}
+
+func newTolerance(l *Limits) tolerance {
+	p := tolerance{
+		stranger: perSecond(1, strangerFrames),
+		control:  steady(l.ConnectionControl),
+		refused:  steady(l.ConnectionRefusal),
+		flood:    perSecond(float64(l.FailedAuthRate), l.FailedAuthBurst),
+	}
+	// A client that comes back subscribes to all its channels at once, and may
+	// leave all of them.
+	p.control.allow(l.MaxChannels)
+	p.refused.allow(l.MaxChannels)
+	return p
+}

@@ -1,0 +1,289 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/gobwas/ws"
+)
+
+// flood sends the same bytes for as long as they are taken.
+func (c *client) flood(raw []byte) {
+	var batch []byte
+	for len(batch) < 64<<10 {
+		batch = append(batch, raw...)
+	}
+	go func() {
+		for {
+			if _, err := c.socket.Write(batch); err != nil {
+				return
+			}
+		}
+	}()
+}
+
+func textFrame(text string) []byte { return clientFrame(ws.OpText, true, []byte(text)) }
+
+// Frames that are refused end the connection that sends them on and on, with
+// the reason; the others and health notice nothing. A backend's do not.
+func TestRefusedFramesEndTheConnection(t *testing.T) {
+	for name, frame := range map[string]string{
+		"empty":     `{}`,
+		"unknown":   `{"type":"x"}`,
+		"forbidden": `{"type":"publish","channel":"c","message":1}`,
+		"malformed": `{"type":"subscribe","channel":"c","fromOffset":-1}`,
+		"auth":      `{"type":"auth","apiKey":"x"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEachPoller(t, func(t *testing.T, poller string) {
+				h := newHarness(t, poller, func(c *Config) { c.ConnectionRefusal, c.MaxChannels = 1, 20 })
+				good := h.neighbour()
+				bad := h.open(h.public)
+				bad.flood(textFrame(frame))
+				answers := 0
+				for ; ; answers++ {
+					f := bad.next()
+					if f.Code == CodeRateLimited && f.RetryAfter > 0 {
+						break
+					}
+					if f.Type != "error" {
+						t.Fatalf("after %d refusals: %s", answers, f)
+					}
+				}
+				if answers < 20 || answers > 30 {
+					t.Errorf("%d frames were refused before the end", answers)
+				}
+				bad.wantClose(1008)
+				good.wantUndisturbed()
+				if res, _ := h.do("GET", "/readyz", ""); res.StatusCode != http.StatusOK {
+					t.Errorf("readyz is %d", res.StatusCode)
+				}
+				if h.metric("aptlyd_refusals_total", string(CodeRateLimited), "ws") == 0 {
+					t.Error("the end is not counted")
+				}
+			})
+		})
+	}
+}
+
+// A client that was closed for what it sends time and again has to wait, over
+// WebSocket and HTTP.
+func TestFloodersHaveToWait(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller, func(c *Config) {
+			c.ConnectionRefusal, c.MaxChannels, c.FailedAuthBurst, c.FailedAuthRate = 1, 1, 2, 1
+		})
+		for range 2 {
+			bad := h.open(h.public)
+			bad.send(strings.Repeat(string(textFrame(`{}`)), 10))
+			for f := bad.next(); f.close != 1008; f = bad.next() {
+				if f.eof {
+					t.Fatal("closed without a code")
+				}
+			}
+		}
+		again := h.dial("Origin: " + testOrigin + "\r\n")
+		again.text(`{"type":"auth","apiKey":%q}`, h.public)
+		again.wantClose(closeTryLater)
+		res, _ := h.do("GET", "/realtime/history?channel=c", "", "X-Api-Key", h.public, "Origin", testOrigin)
+		if res.StatusCode != http.StatusTooManyRequests {
+			t.Errorf("over HTTP: %d", res.StatusCode)
+		}
+		h.open(h.secret)
+	})
+}
+
+// Frames that ask for nothing are read more slowly beyond a rate, and the client
+// is told; what it sends after them comes through.
+func TestControlFramesAreSlowedDown(t *testing.T) {
+	for name, frame := range map[string][]byte{
+		"heartbeat":   textFrame(`{"type":"heartbeat"}`),
+		"unsubscribe": textFrame(`{"type":"unsubscribe","channel":"c"}`),
+		"pong":        clientFrame(ws.OpPong, true, nil),
+		"ping":        clientFrame(ws.OpPing, true, nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEachPoller(t, func(t *testing.T, poller string) {
+				h := newHarness(t, poller, func(c *Config) { c.ConnectionControl, c.MaxChannels = 20, 1 })
+				good := h.neighbour()
+				bad := h.open(h.public)
+				bad.send(strings.Repeat(string(frame), 130))
+				bad.text(`{"type":"subscribe","channel":"after"}`)
+				for limited := 0; ; {
+					f := bad.next()
+					if f.Code == CodeRateLimited {
+						limited++
+						good.wantUndisturbed()
+					}
+					if f.Type == "subscribed" {
+						if limited == 0 || limited > 30 {
+							t.Errorf("told %d times", limited)
+						}
+						return
+					}
+					if f.eof || f.close != 0 {
+						t.Fatalf("got %s", f)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Before auth a few signs of life are taken and nothing else.
+func TestStrangersMaySayLittle(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller)
+		for name, frame := range map[string][]byte{
+			"heartbeats": textFrame(`{"type":"heartbeat"}`),
+			"pings":      clientFrame(ws.OpPing, true, nil),
+			"pongs":      clientFrame(ws.OpPong, true, nil),
+			"fragments":  clientFrame(ws.OpText, false, nil),
+		} {
+			c := h.dial("")
+			if name == "fragments" {
+				c.send(string(frame))
+				frame = clientFrame(ws.OpContinuation, false, nil)
+			}
+			c.send(strings.Repeat(string(frame), 100))
+			f := c.next()
+			for ; name == "pings" && f.raw == ""; f = c.next() {
+				if f.eof {
+					break
+				}
+			}
+			if f.Code != CodeAuthRequired {
+				t.Errorf("%s: got %s", name, f)
+				continue
+			}
+			c.wantClose(1008)
+		}
+		// Enough for a client whose first words are not auth.
+		c := h.dial("Origin: " + testOrigin + "\r\n")
+		c.send(strings.Repeat(string(textFrame(`{"type":"heartbeat"}`)), strangerFrames))
+		c.text(`{"type":"auth","apiKey":%q}`, h.public)
+		c.want("auth_success")
+
+		large := h.dial("")
+		large.send(string(clientFrame(ws.OpText, true, make([]byte, maxStrangerBytes+1))[:20]))
+		large.wantError(CodeMessageTooLarge)
+		large.wantClose(1009)
+	})
+}
+
+// Of one that may not publish a frame is not kept that could only be a publish.
+func TestFramesOfSubscribersAreNotKept(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller)
+		c := h.open(h.public)
+		large := fmt.Sprintf(`{"type":"publish","channel":"c","message":"%s"}`, strings.Repeat("x", 60<<10))
+		whole := clientFrame(ws.OpText, true, []byte(large))
+		var begun *conn
+		c.send(string(whole[:len(whole)-1]))
+		eventually(t, func() string {
+			kept, found := 0, 0
+			h.server.ask(func(l *loop) func() {
+				for _, c := range l.conns {
+					if c.state == stateOpen && c.frames.midway() {
+						found, begun, kept = found+1, c, cap(c.frames.message)
+					}
+				}
+				return func() {}
+			})
+			if found == 0 || !begun.frames.dropped {
+				return "the frame has not begun"
+			}
+			if kept > maxStrangerBytes {
+				t.Errorf("%d bytes are kept", kept)
+			}
+			return ""
+		})
+		c.send(string(whole[len(whole)-1:]))
+		c.wantError(CodeForbidden)
+		for i := range 3 { // in fragments too
+			op := ws.OpContinuation
+			if i == 0 {
+				op = ws.OpText
+			}
+			c.send(string(clientFrame(op, i == 2, make([]byte, 6<<10))))
+		}
+		c.wantError(CodeForbidden)
+		c.subscribe("c", "")
+		backend := h.open(h.secret)
+		backend.send(string(whole))
+		backend.want("published")
+	})
+}
+
+// One that has a lot to say is heard in turn: 32 frames, then the others.
+func TestFramesOfOneTurn(t *testing.T) {
+	l := &loop{began: time.Now().Add(-time.Hour)}
+	c := &conn{loop: l}
+	for turn := range 3 {
+		l.turns++
+		heard := 0
+		for !c.heard() {
+			heard++
+		}
+		if heard != framesPerTurn {
+			t.Errorf("turn %d: heard %d frames", turn, heard)
+		}
+	}
+	l.now = time.Since(l.began) + time.Minute // the turn is young
+	for range 10 * framesPerTurn {
+		if c.heard() {
+			t.Fatal("cut short with time left")
+		}
+	}
+}
+
+// Loops that are all busy are no stopped process: nobody is kept waiting for a
+// proof, new clients are sent away, and health says so only after ten seconds.
+func TestBusyLoopsAreNoStoppedProcess(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller, func(c *Config) { c.OverloadAfter = 300 * time.Millisecond })
+		h.open(h.public)
+		h.broker.set(func() { h.broker.staleness = RefuseAfter - time.Second }) // no proof would do
+		free := make(chan struct{})
+		release := sync.OnceFunc(func() { close(free) })
+		defer release()
+		for _, l := range h.server.loops {
+			l.mail.post(func() { <-free })
+		}
+		until := time.Now().Add(2 * pauseAfter)
+		for time.Now().Before(until) {
+			if h.server.paused() {
+				t.Fatal("taken for stopped")
+			}
+			time.Sleep(pauseAfter / 50)
+		}
+		if h.server.available() != nil {
+			t.Error("a busy node is not ready")
+		}
+		if refusal := h.server.shed(); refusal == nil || refusal.Code != CodeRateLimited {
+			t.Errorf("new work is not shed: %v", refusal)
+		}
+		release()
+		h.broker.set(func() { h.broker.staleness = 0 })
+		eventually(t, func() string {
+			if h.server.shed() != nil {
+				return "still overloaded"
+			}
+			return ""
+		})
+		h.open(h.public)
+	})
+}
+
+// An idle client takes no more memory than before for all of this: its struct
+// must not outgrow its size class.
+func TestSizeOfAConnection(t *testing.T) {
+	if size := unsafe.Sizeof(conn{}); size > 576 {
+		t.Errorf("a connection takes %d bytes", size)
+	}
+}

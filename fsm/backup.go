@@ -50,6 +50,26 @@ func CheckBackup(file string) (s Summary, err error) {
 	return s, nil
 }
 
+// BackupID names the content of a backup, by the checksum at its end.
+func BackupID(file string) (id string, err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", fmt.Errorf("open backup: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	footer := make([]byte, exportFooter)
+	if _, err := f.Seek(-int64(exportFooter), io.SeekEnd); err != nil {
+		return "", fmt.Errorf("%s is %w: it is too short", file, ErrNotBackup)
+	}
+	if _, err := io.ReadFull(f, footer); err != nil {
+		return "", fmt.Errorf("read end of backup: %w", err)
+	}
+	if !bytes.HasPrefix(footer, []byte(exportMagic)) {
+		return "", fmt.Errorf("%s is %w: its end is missing", file, ErrNotBackup)
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(footer)), nil
+}
+
 // checkFooter verifies size and checksum of an export.
 func checkFooter(file string) (err error) {
 	f, err := os.Open(file)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,14 +21,17 @@ import (
 //	build   everything new in DIR/founding; whatever fails, that folder goes
 //	decide  DIR/founding/decided is written
 //	clear   what was there moves to DIR/replaced-TIME; decided becomes cleared
-//	settle  what is new moves to its place, the node's identity last
+//	settle  what is new moves to its place, the node's identity last; DIR/founding goes
 //
-// A node refuses to start before all are done. Whoever is called next after a crash
-// removes what was not decided, and finishes what was.
+// A node refuses to start before all are done. The next call after a crash finishes
+// what was decided before it judges the folder, and removes what was not. What was
+// made is described in DIR/founded.json until the node starts, so that a call that is
+// repeated reports the same.
 const (
 	foundingDir    = "founding"
 	decidedFile    = "decided" // holds the name of the folder of what was there
 	clearedFile    = "cleared"
+	foundedFile    = "founded.json"
 	replacedPrefix = "replaced-"
 	lockFile       = "lock"
 	stateDir       = "state"
@@ -38,7 +42,7 @@ var errUnfinished = errors.New("a restore or recovery of this data folder was no
 
 // Founded says what a restore or a recovery made.
 type Founded struct {
-	Summary         // of the new cluster; empty when Resumed
+	Summary         // of the new cluster
 	Replaced string `json:"replaced,omitempty"` // folder of what was there before
 	Resumed  bool   `json:"resumed,omitempty"`  // an interrupted run was finished and nothing else was done
 }
@@ -67,23 +71,81 @@ func exists(path ...string) bool {
 	return err == nil
 }
 
-// resume finishes a founding that was interrupted, if there is one.
-func resume(dir string) (f Founded, err error) {
+// foundedNote is founded.json.
+type foundedNote struct {
+	Source string  `json:"source"`
+	Made   Founded `json:"made"`
+}
+
+// resume finishes a decided founding, whatever it was made from. It also recognises
+// one from source that is complete, and was not started since.
+func resume(dir, source string) (f Founded, err error) {
 	staging := filepath.Join(dir, foundingDir)
-	if !exists(staging, decidedFile) && !exists(staging, clearedFile) {
+	if exists(staging, decidedFile) || exists(staging, clearedFile) {
+		replaced, err := settle(dir)
+		if err != nil {
+			return f, err
+		}
+		note, err := readFounded(dir)
+		if err != nil {
+			return f, err
+		}
+		f = note.Made
+		if f.Replaced == "" {
+			f.Replaced = replaced
+		}
+		f.Resumed = true
 		return f, nil
 	}
+	note, err := readFounded(dir)
+	if err != nil || note.Source == "" || note.Source != source || !exists(dir, cluster.IdentityFile) {
+		return f, err
+	}
+	if err := removeStaging(dir); err != nil {
+		return f, err
+	}
+	f = note.Made
 	f.Resumed = true
-	f.Replaced, err = settle(dir)
-	return f, err
+	return f, nil
+}
+
+// readFounded returns nothing where nothing was founded.
+func readFounded(dir string) (note foundedNote, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, foundedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return note, nil
+	}
+	if err != nil {
+		return note, fmt.Errorf("read what was founded: %w", err)
+	}
+	if err := json.Unmarshal(text, &note); err != nil {
+		return note, fmt.Errorf("parse %s: it is damaged: %w", filepath.Join(dir, foundedFile), err)
+	}
+	return note, nil
+}
+
+// forgetFounded ends the time in which a founding can be repeated: the node starts.
+func forgetFounded(dir string) error {
+	if err := os.Remove(filepath.Join(dir, foundedFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget what was founded: %w", err)
+	}
+	return nil
+}
+
+// removeStaging removes what an interrupted run left.
+func removeStaging(dir string) error {
+	if err := os.RemoveAll(filepath.Join(dir, foundingDir)); err != nil {
+		return fmt.Errorf("remove what an interrupted run left: %w", err)
+	}
+	return syncDir(dir)
 }
 
 // found gives a locked data folder a new content, with the state that makeState
-// makes in the folder it is given.
-func found(dir string, makeState func(dir string, f fsm.Founding) (Summary, error)) (f Founded, err error) {
+// makes out of source in the folder it is given.
+func found(dir, source string, makeState func(dir string, f fsm.Founding) (Summary, error)) (f Founded, err error) {
 	staging := filepath.Join(dir, foundingDir)
-	if err := os.RemoveAll(staging); err != nil {
-		return f, fmt.Errorf("remove what an interrupted run left: %w", err)
+	if err := removeStaging(dir); err != nil {
+		return f, err
 	}
 	if err := os.Mkdir(staging, 0o700); err != nil {
 		return f, fmt.Errorf("make folder: %w", err)
@@ -93,38 +155,89 @@ func found(dir string, makeState func(dir string, f fsm.Founding) (Summary, erro
 		err = cluster.Found(staging, founding.ClusterID)
 	}
 	if err == nil {
-		err = decide(dir)
+		f.Replaced, err = decide(dir, foundedNote{source, f})
 	}
 	if err != nil {
 		return Founded{}, errors.Join(err, os.RemoveAll(staging))
 	}
-	f.Replaced, err = settle(dir)
+	_, err = settle(dir)
 	return f, err
 }
 
-// decide is the point of no return.
-func decide(dir string) error {
+// decide is the point of no return. It returns the folder in which what was there
+// will be.
+func decide(dir string, note foundedNote) (replaced string, err error) {
 	staging := filepath.Join(dir, foundingDir)
-	replaced := ""
-	if names, err := content(dir); err != nil {
-		return err
-	} else if len(names) > 0 {
-		replaced = replacedName(time.Now())
-	}
-	pending := filepath.Join(staging, decidedFile+".tmp")
-	f, err := os.OpenFile(pending, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	names, err := content(dir)
 	if err != nil {
-		return fmt.Errorf("decide: %w", err)
+		return "", err
 	}
-	_, err = f.WriteString(replaced)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("decide: %w", err)
+	name := ""
+	if len(names) > 0 {
+		name = replacedName(time.Now())
+		replaced = filepath.Join(dir, name)
 	}
-	return rename(pending, filepath.Join(staging, decidedFile))
+	note.Made.Replaced = replaced
+	text, err := json.Marshal(note)
+	if err != nil {
+		return "", fmt.Errorf("encode what was founded: %w", err)
+	}
+	if err := writeDurably(filepath.Join(staging, foundedFile), text); err != nil {
+		return "", fmt.Errorf("decide: %w", err)
+	}
+	return replaced, writeDurably(filepath.Join(staging, decidedFile), []byte(name))
 }
 
+// writeDurably makes a file, all of it or nothing.
+func writeDurably(path string, content []byte) error {
+	pending := path + ".tmp"
+	f, err := os.OpenFile(pending, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("make %s: %w", path, err)
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return rename(pending, path)
+}
+
+const replacedTime = "20060102T150405.000Z"
+
 func replacedName(now time.Time) string {
-	return replacedPrefix + now.UTC().Format("20060102T150405.000Z")
+	return replacedPrefix + now.UTC().Format(replacedTime)
+}
+
+// isReplaced reports whether replacedName makes such a name.
+func isReplaced(name string) bool {
+	text, ok := strings.CutPrefix(name, replacedPrefix)
+	_, err := time.Parse(replacedTime, text)
+	return ok && err == nil
+}
+
+// unfinishedReplaced returns the folder to which an interrupted moveAside has moved
+// the identity of the node whose other files are still in dir, or "".
+func unfinishedReplaced(dir string) (string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", fmt.Errorf("read data folder: %w", err)
+	}
+	newest := ""
+	for _, e := range entries {
+		if isReplaced(e.Name()) {
+			newest = e.Name() // they sort by time
+		}
+	}
+	if newest == "" || exists(dir, cluster.IdentityFile) || !exists(dir, newest, cluster.IdentityFile) {
+		return "", nil
+	}
+	names, err := content(dir)
+	for _, name := range names {
+		if exists(dir, newest, name) {
+			return "", nil
+		}
+	}
+	return filepath.Join(dir, newest), err
 }
 
 // settle does what is left to do after the decision.
@@ -132,6 +245,9 @@ func settle(dir string) (replaced string, err error) {
 	staging := filepath.Join(dir, foundingDir)
 	if name, err := os.ReadFile(filepath.Join(staging, decidedFile)); err == nil {
 		if len(name) > 0 {
+			if !isReplaced(string(name)) {
+				return "", fmt.Errorf("parse %s: it is damaged", filepath.Join(staging, decidedFile))
+			}
 			replaced = filepath.Join(dir, string(name))
 			if err := moveAside(dir, replaced); err != nil {
 				return "", err
@@ -155,10 +271,7 @@ func settle(dir string) (replaced string, err error) {
 			return "", err
 		}
 	}
-	if err := os.RemoveAll(staging); err != nil {
-		return "", fmt.Errorf("remove founding folder: %w", err)
-	}
-	return replaced, syncDir(dir)
+	return replaced, removeStaging(dir)
 }
 
 // moveAside moves what a data folder holds into another folder, the identity

@@ -64,7 +64,10 @@ func TestInterruptedFoundingIsFinished(t *testing.T) {
 		writeAll(t, dir, "old", cluster.IdentityFile, "raft/1.wal", "state/state.db")
 		writeAll(t, dir, "", lockFile)
 		writeAll(t, filepath.Join(dir, foundingDir), "new", cluster.IdentityFile, "snapshots/snapshot.json", "state/state.db")
-		if err := decide(dir); err != nil {
+		if _, err := decide(dir, foundedNote{"source", Founded{}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(filepath.Join(dir, foundingDir, foundedFile)); err != nil { // as older versions leave it
 			t.Fatal(err)
 		}
 		name, err := os.ReadFile(filepath.Join(dir, foundingDir, decidedFile))
@@ -89,7 +92,7 @@ func TestInterruptedFoundingIsFinished(t *testing.T) {
 		if n, err := Start(cfg); !errors.Is(err, errUnfinished) {
 			t.Errorf("after %d moves a node starts: %v, %v", done, n, err)
 		}
-		f, err := resume(dir)
+		f, err := resume(dir, "source")
 		if err != nil || !f.Resumed {
 			t.Fatalf("after %d moves: %+v, %v", done, f, err)
 		}
@@ -106,7 +109,7 @@ func TestFoundingThatFailsLeavesNothing(t *testing.T) {
 	writeAll(t, dir, "old", cluster.IdentityFile, "raft/1.wal")
 	writeAll(t, dir, "half", "founding/state/state.db") // of an earlier run
 	failure := errors.New("no")
-	_, err := found(dir, func(state string, _ fsm.Founding) (Summary, error) {
+	_, err := found(dir, "source", func(state string, _ fsm.Founding) (Summary, error) {
 		writeAll(t, state, "new", "state.db")
 		return Summary{}, failure
 	})
@@ -146,7 +149,10 @@ func TestRebuildEmptiesTheFolder(t *testing.T) {
 	if names, err := content(dir); err != nil || len(names) != 0 {
 		t.Errorf("it still holds %v, %v", names, err)
 	}
-	if again, err := Rebuild(dir); err != nil || again != "" {
-		t.Errorf("an empty folder: %q, %v", again, err)
+	if again, err := Rebuild(dir); err != nil || again != replaced {
+		t.Errorf("run again: %q, %v; want %s", again, err, replaced)
+	}
+	if none, err := Rebuild(t.TempDir()); err != nil || none != "" {
+		t.Errorf("an empty folder: %q, %v", none, err)
 	}
 }

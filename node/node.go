@@ -90,6 +90,9 @@ func Start(cfg Config) (_ *Node, err error) {
 	if exists(cfg.DataDir, foundingDir) {
 		return nil, errUnfinished
 	}
+	if err := forgetFounded(cfg.DataDir); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	n := &Node{
 		cfg:    cfg,

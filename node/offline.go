@@ -38,8 +38,12 @@ func Restore(file, dir string) (f Founded, err error) {
 			err = errors.Join(err, os.Remove(filepath.Join(dir, lockFile)), os.Remove(dir))
 		}
 	}()
+	source := ""
+	if id, err := fsm.BackupID(file); err == nil { // else a resumed run does without, and a new one says why
+		source = "backup " + id
+	}
 	err = withFolder(dir, func(*cluster.Folder) error {
-		if f, err = resume(dir); err != nil || f.Resumed {
+		if f, err = resume(dir, source); err != nil || f.Resumed {
 			return err
 		}
 		names, err := content(dir)
@@ -49,7 +53,7 @@ func Restore(file, dir string) (f Founded, err error) {
 		if len(names) > 0 {
 			return &ConfigError{"data-dir", fmt.Sprintf("%s is not empty: it holds %s; a backup is restored to an empty folder", dir, names[0])}
 		}
-		f, err = found(dir, func(state string, founding fsm.Founding) (Summary, error) {
+		f, err = found(dir, source, func(state string, founding fsm.Founding) (Summary, error) {
 			return fsm.RefoundBackup(file, state, founding)
 		})
 		return err
@@ -66,18 +70,32 @@ func Inspect(dir string) (o cluster.Owner, err error) {
 	return o, err
 }
 
+// recovered is the source of what Recover makes.
+const recovered = "data folder"
+
+// ResumeRecovery finishes a recovery, or a restore, of a data folder that was
+// interrupted after its point of no return. Founded.Resumed says whether there was
+// one.
+func ResumeRecovery(dir string) (f Founded, err error) {
+	err = withFolder(dir, func(*cluster.Folder) error {
+		f, err = resume(dir, recovered)
+		return err
+	})
+	return f, err
+}
+
 // Recover makes the node whose data folder is dir the only member of a new cluster,
 // with everything that the folder holds: its state and, unless withoutLog, what its
 // log has beyond. What was there before is kept in Founded.Replaced.
 func Recover(dir string, withoutLog bool, log *slog.Logger) (f Founded, err error) {
 	err = withFolder(dir, func(folder *cluster.Folder) error {
-		if f, err = resume(dir); err != nil || f.Resumed {
+		if f, err = resume(dir, recovered); err != nil || f.Resumed {
 			return err
 		}
 		if _, err := folder.Owner(); err != nil {
 			return err
 		}
-		f, err = found(dir, func(state string, founding fsm.Founding) (Summary, error) {
+		f, err = found(dir, recovered, func(state string, founding fsm.Founding) (Summary, error) {
 			from := filepath.Join(dir, stateDir)
 			if !withoutLog {
 				// On a copy: what is applied here may never have been committed, and
@@ -162,7 +180,7 @@ func copyFile(from, to string) error {
 
 // Rebuild empties a data folder, so that its next start is that of a new node, which
 // receives everything from the others. What was there is kept in the folder it
-// returns, "" when there was nothing. A folder that holds nothing of a node is refused.
+// returns, "" when there was nothing and nothing was moved there before. A folder that holds nothing of a node is refused.
 func Rebuild(dir string) (replaced string, err error) {
 	err = withFolder(dir, func(*cluster.Folder) error {
 		names, err := content(dir)
@@ -172,13 +190,15 @@ func Rebuild(dir string) (replaced string, err error) {
 		if len(names) > 0 && !slices.ContainsFunc(names, isNodes) {
 			return &ConfigError{"data-dir", fmt.Sprintf("%s is not a node's: it holds %s", dir, strings.Join(names[:min(len(names), 3)], ", "))}
 		}
-		if err := os.RemoveAll(filepath.Join(dir, foundingDir)); err != nil {
-			return fmt.Errorf("remove what an interrupted run left: %w", err)
+		if err := removeStaging(dir); err != nil {
+			return err
 		}
-		if len(names) == 0 {
-			return nil
+		if replaced, err = unfinishedReplaced(dir); err != nil || len(names) == 0 {
+			return err
 		}
-		replaced = filepath.Join(dir, replacedName(time.Now()))
+		if replaced == "" {
+			replaced = filepath.Join(dir, replacedName(time.Now()))
+		}
 		return moveAside(dir, replaced)
 	})
 	return replaced, err

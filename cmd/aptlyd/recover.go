@@ -47,6 +47,14 @@ It asks twice. Scripts answer with --quorum-is-lost and --confirm NAME, both.`,
 			if err := fillFlags(cmd.Flags(), ""); err != nil {
 				return err
 			}
+			// It was confirmed when it began, and the folder may be nobody's now.
+			resumed, err := node.ResumeRecovery(dataDir)
+			if err != nil {
+				return err
+			}
+			if resumed.Resumed {
+				return showFounded(cmd, asJSON, dataDir, resumed)
+			}
 			owner, err := node.Inspect(dataDir)
 			if err != nil {
 				return err

@@ -38,13 +38,14 @@ get every new message.`,
 
 // showFounded prints what a data folder holds now.
 func showFounded(cmd *cobra.Command, asJSON bool, dir string, f node.Founded) error {
-	if f.Resumed && !asJSON {
-		return show(cmd, false, nil, func(p *printer) {
-			p.line("%s: an interrupted run was finished; nothing else was done", dir)
-			showReplaced(p, f.Replaced)
-		})
-	}
 	return show(cmd, asJSON, f, func(p *printer) {
+		if f.Resumed {
+			p.line("an interrupted run was finished; nothing else was done")
+		}
+		if f.ClusterID == "" { // of an older version, which did not write it down
+			showReplaced(p, f.Replaced)
+			return
+		}
 		p.line("%s is the only member of the new cluster %s", dir, f.ClusterID)
 		p.line("it holds %s", contents(f.Summary))
 		showReplaced(p, f.Replaced)

@@ -109,7 +109,10 @@ func (s *State) batch(id [16]byte, seq, acked uint64, commands [][]byte) (result
 	if seq != from.last+1 {
 		return nil, from.last + 1, nil
 	}
-	results, err = s.applyAll(commands)
+	err = guarded(func() error {
+		results, err = s.applyAll(commands)
+		return err
+	})
 	if err != nil {
 		s.failed = err
 		return nil, 0, err
@@ -164,9 +167,9 @@ func (a *application) begin() (*bolt.Tx, error) {
 		if a.db == nil {
 			return nil, ErrClosed
 		}
-		tx, err := a.db.Begin(false)
+		tx, err := beginRead(a.db)
 		if err != nil {
-			return nil, fmt.Errorf("begin read: %w", err)
+			return nil, err
 		}
 		a.tx, a.blocks.cursor = tx, tx.Bucket(bucketChannels).Cursor()
 	}

@@ -37,9 +37,11 @@ func CheckBackup(file string) (s Summary, err error) {
 		return s, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	err = db.View(func(tx *bolt.Tx) error {
-		s, err = summarise(tx)
-		return err
+	err = guarded(func() error {
+		return db.View(func(tx *bolt.Tx) error {
+			s, err = summarise(tx)
+			return err
+		})
 	})
 	switch {
 	case errors.Is(err, errCorrupt):

@@ -215,7 +215,11 @@ func (s *State) compact() (wait time.Duration) {
 	if begun.Before(f.rested) {
 		return f.rested.Sub(begun)
 	}
-	more, err := s.compactMore()
+	var more bool
+	err := guarded(func() (err error) {
+		more, err = s.compactMore()
+		return err
+	})
 	if err != nil {
 		s.fail(err)
 		return 0

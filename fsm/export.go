@@ -68,10 +68,12 @@ func (s *State) Export() (r io.ReadCloser, size int64, index, term uint64, err e
 		return nil, 0, 0, 0, fmt.Errorf("export: %w", err)
 	}
 	var at position
-	err = s.checkRecords(tx, swaps)
-	if err == nil {
-		err = get(tx, bucketMeta, metaApplied, func(d *decoder) { at = d.position() })
-	}
+	err = guarded(func() error {
+		if err := s.checkRecords(tx, swaps); err != nil {
+			return err
+		}
+		return get(tx, bucketMeta, metaApplied, func(d *decoder) { at = d.position() })
+	})
 	if err != nil {
 		rollback(tx)
 		err = fmt.Errorf("export: %w", err)
@@ -107,8 +109,8 @@ func (s *State) beginExport() (tx *bolt.Tx, swaps int, err error) {
 	if s.db == nil {
 		return nil, 0, ErrClosed
 	}
-	if tx, err = s.db.Begin(false); err != nil {
-		return nil, 0, fmt.Errorf("begin read: %w", err)
+	if tx, err = beginRead(s.db); err != nil {
+		return nil, 0, err
 	}
 	return tx, s.swaps, nil
 }
@@ -225,7 +227,7 @@ func receive(r io.Reader, path string) (*bolt.DB, *image, error) {
 	}
 	im, err := loadImage(db)
 	if err == nil {
-		err = db.View(verify)
+		err = guarded(func() error { return db.View(verify) })
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, db.Close())

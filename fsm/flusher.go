@@ -136,7 +136,7 @@ func (s *State) flush() (behind bool) {
 	if c == nil {
 		return false
 	}
-	if err := s.write(db, c); err != nil {
+	if err := guarded(func() error { return s.write(db, c) }); err != nil {
 		s.fail(fmt.Errorf("flush state: %w", err))
 		return false
 	}

@@ -17,7 +17,7 @@ func (s *State) Hash() (sum [sha256.Size]byte, err error) {
 	h := sha256.New()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if err := s.hashContent(h); err != nil {
+	if err := guarded(func() error { return s.hashContent(h) }); err != nil {
 		return sum, fmt.Errorf("hash state: %w", err)
 	}
 	for _, session := range s.sessions.sorted() {
@@ -57,9 +57,9 @@ func (s *State) hashContent(h hash.Hash) error {
 
 // hashChannels hashes what is retained of a project's channels.
 func (s *State) hashChannels(h hash.Hash, p *project) error {
-	tx, err := s.db.Begin(false)
+	tx, err := beginRead(s.db)
 	if err != nil {
-		return fmt.Errorf("begin read: %w", err)
+		return err
 	}
 	defer rollback(tx)
 	names, err := s.names(tx, p.ID, "", math.MaxInt)

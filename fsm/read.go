@@ -47,9 +47,9 @@ func (s *State) snapshot(key ChannelKey, from uint64) (*snapshot, error) {
 		}
 	}
 	// Begun under the lock, the transaction holds all that is not in memory.
-	tx, err := s.db.Begin(false)
+	tx, err := beginRead(s.db)
 	if err != nil {
-		return nil, fmt.Errorf("begin read: %w", err)
+		return nil, err
 	}
 	v.readFrom(tx)
 	return v, nil
@@ -59,10 +59,13 @@ func (s *State) snapshot(key ChannelKey, from uint64) (*snapshot, error) {
 // retained message. What is not as it was written stops the node.
 func (s *State) read(key ChannelKey, from uint64, fn func(v *snapshot, earliest edge) error) error {
 	v, err := s.snapshot(key, from)
+	if errors.Is(err, errCorrupt) {
+		s.fail(err)
+	}
 	if err != nil {
 		return err
 	}
-	err = v.read(fn)
+	err = guarded(func() error { return v.read(fn) })
 	v.close()
 	if err != nil {
 		err = fmt.Errorf("read channel: %w", err)
@@ -208,13 +211,20 @@ func (s *State) Channels(project, after string, limit int) ([]ChannelInfo, error
 		s.mu.RUnlock()
 		return nil, fmt.Errorf("project %q: %w", project, ErrNotFound)
 	}
-	tx, err := s.db.Begin(false)
+	tx, err := beginRead(s.db)
 	if err != nil {
 		s.mu.RUnlock()
-		return nil, fmt.Errorf("begin read: %w", err)
+		if errors.Is(err, errCorrupt) {
+			s.fail(err)
+		}
+		return nil, err
 	}
 	defer rollback(tx)
-	names, err := s.names(tx, project, after, max(limit, 0))
+	var names []string
+	err = guarded(func() (err error) {
+		names, err = s.names(tx, project, after, max(limit, 0))
+		return err
+	})
 	// All snapshots are of the same moment as the transaction.
 	views := make([]*snapshot, len(names))
 	for i, name := range names {
@@ -224,9 +234,11 @@ func (s *State) Channels(project, after string, limit int) ([]ChannelInfo, error
 
 	infos := make([]ChannelInfo, 0, len(views))
 	for i := 0; i < len(views) && err == nil; i++ {
-		err = views[i].read(func(v *snapshot, earliest edge) error {
-			infos = append(infos, v.info(earliest))
-			return nil
+		err = guarded(func() error {
+			return views[i].read(func(v *snapshot, earliest edge) error {
+				infos = append(infos, v.info(earliest))
+				return nil
+			})
 		})
 	}
 	if err != nil {

@@ -66,7 +66,7 @@ func refound(file, dir string, f Founding) (s Summary, err error) {
 		return s, err
 	}
 	r := refounding{Founding: f, to: db}
-	err = old.View(r.copy)
+	err = guarded(func() error { return old.View(r.copy) })
 	if err == nil {
 		err = db.View(func(tx *bolt.Tx) error {
 			s, err = summarise(tx)
@@ -223,7 +223,7 @@ func openReadOnly(path string) (*bolt.DB, error) {
 	} else if info.Size() == 0 {
 		return nil, fmt.Errorf("open %s: %w", path, io.ErrUnexpectedEOF)
 	}
-	db, err := bolt.Open(path, 0, &bolt.Options{ReadOnly: true, Timeout: lockTimeout})
+	db, err := openBolt(path, &bolt.Options{ReadOnly: true, Timeout: lockTimeout})
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}

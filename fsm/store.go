@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -29,7 +30,7 @@ const mmapSize = 64 << 30
 const lockTimeout = 3 * time.Second
 
 func openStore(path string) (*bolt.DB, error) {
-	db, err := bolt.Open(path, 0o600, &bolt.Options{
+	db, err := openBolt(path, &bolt.Options{
 		Timeout:         lockTimeout,
 		NoFreelistSync:  true,
 		FreelistType:    bolt.FreelistMapType,
@@ -42,6 +43,45 @@ func openStore(path string) (*bolt.DB, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return db, nil
+}
+
+// walk reads every key of a state file. To find the free pages bbolt walks through the
+// file too, but on a goroutine of its own, where a damaged page ends the process.
+func walk(path string) (err error) {
+	db, err := openReadOnly(path)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if !errors.Is(err, errCorrupt) { // else bbolt may wait for what a panic interrupted
+			err = errors.Join(err, db.Close())
+		}
+	}()
+	return guarded(func() error {
+		return db.View(func(tx *bolt.Tx) error {
+			return tx.ForEach(func(_ []byte, b *bolt.Bucket) error {
+				return b.ForEach(func(key, value []byte) error {
+					if len(key) == 0 || value == nil {
+						return errCorrupt
+					}
+					touched.Store(uint32(key[len(key)-1]))
+					return nil
+				})
+			})
+		})
+	})
+}
+
+// touched keeps the compiler from leaving out a read that may fault.
+var touched atomic.Uint32
+
+// openBolt opens a file and returns what bbolt panics with as an error.
+func openBolt(path string, options *bolt.Options) (db *bolt.DB, err error) {
+	err = guarded(func() (err error) {
+		db, err = bolt.Open(path, 0o600, options)
+		return err
+	})
+	return db, err
 }
 
 // createStore makes an empty state file, all of it or nothing.
@@ -124,6 +164,9 @@ func openState(dir string) (*bolt.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find state: %w", err)
 	}
+	if err := walk(path); err != nil {
+		return nil, fmt.Errorf("state in %s: %w", dir, err)
+	}
 	db, err := openStore(path)
 	if err != nil {
 		return nil, err
@@ -170,7 +213,7 @@ func newImage() *image {
 // loadImage reads it from a state file.
 func loadImage(db *bolt.DB) (*image, error) {
 	im := newImage()
-	err := db.View(im.load)
+	err := guarded(func() error { return db.View(im.load) })
 	if err != nil {
 		return nil, fmt.Errorf("load state: %w", err)
 	}

@@ -28,10 +28,18 @@ func (m misuse) Error() string { return m.err.Error() }
 func (m misuse) Unwrap() error { return m.err }
 
 func main() {
+	setUp()
+	os.Exit(run(os.Args[1:]))
+}
+
+// setUp changes what holds for the whole process.
+func setUp() {
 	// Raft and bbolt make files with the usual modes; what they hold is not for
 	// other users.
 	syscall.Umask(0o077)
-	os.Exit(run(os.Args[1:]))
+	if err := endPanicsBySignal(); err != nil {
+		fmt.Fprintln(os.Stderr, "aptlyd: core dumps stay enabled:", err)
+	}
 }
 
 // run executes one command line and returns its exit code.

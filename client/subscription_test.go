@@ -114,6 +114,26 @@ func TestSkippedOffsetIsFetchedByResuming(t *testing.T) {
 	}
 }
 
+// Retention may overtake one who never had an offset, too.
+func TestGapBeforeTheFirstMessageIsReported(t *testing.T) {
+	server := startFake(t)
+	c := connectTo(t, quick, server.URL)
+	conn := server.welcome(t)
+	f := follow(t, c, "a", All())
+	conn.expect("subscribe")
+	conn.send(`{"type":"subscribed","channel":"a","offset":10,"earliest":4,"epoch":"e1","recovered":false}`)
+	conn.send(`{"type":"gap","channel":"a","from":4,"to":7}`)
+	conn.message("a", 8)
+	s := f.ready()
+	if g := receive(t, f.gaps); g != (Gap{"a", 4, 7}) {
+		t.Errorf("gap %+v", g)
+	}
+	f.offsets(8)
+	if len(f.resets) > 0 || s.Faults() != (Faults{}) {
+		t.Errorf("%d resets, faults %+v", len(f.resets), s.Faults())
+	}
+}
+
 func TestAnnouncedGapIsReported(t *testing.T) {
 	server := startFake(t)
 	c := connectTo(t, quick, server.URL)

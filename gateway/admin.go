@@ -107,6 +107,9 @@ func (s *Server) listChannels(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	if err := s.cfg.Broker.ReadYourWrites(r.Context()); err != nil {
+		return 0, nil, err
+	}
 	found, err := s.cfg.Broker.Channels(r.Context(), ChannelQuery{
 		Project: project.ID, Prefix: query.Get("prefix"), Active: active, Cursor: cursor, Limit: limit + 1,
 	})

@@ -48,6 +48,10 @@ type Broker interface {
 	// committed when it was called. All who wait share one round to the leader.
 	CatchUp(ctx context.Context) error
 
+	// ReadYourWrites returns once this node has applied every publish that it has
+	// acknowledged. It seldom waits, and asks nobody.
+	ReadYourWrites(ctx context.Context) error
+
 	// Publish takes messages, in call order, without blocking, and does not keep
 	// batch. done is called exactly once for each place in it, from another
 	// goroutine, at the latest when the publish timeout has passed; until then

@@ -177,7 +177,6 @@ func TestCursorKeepsOrder(t *testing.T) {
 func (s *cursorScript) followOne(end chan uint64) error {
 	var (
 		open     bool
-		known    bool // next is exact: something came, or an offset was given
 		next     uint64
 		replayTo uint64
 		last     uint64
@@ -195,7 +194,6 @@ func (s *cursorScript) followOne(end chan uint64) error {
 		case "subscribed":
 			start := s.answered()
 			open, replayTo = true, f.offset()
-			known = true
 			switch {
 			case start.from == startAfter && start.offset <= replayTo:
 				next = start.offset + 1
@@ -205,12 +203,9 @@ func (s *cursorScript) followOne(end chan uint64) error {
 			case start.from == startAfter || start.from == startLive:
 				next = replayTo + 1
 			case start.from == startAll:
-				next, known = f.Earliest, false
+				next = f.Earliest
 			case start.from == startLast:
-				next, known = max(f.Earliest, replayTo+1-min(start.offset, replayTo)), false
-			}
-			if next > replayTo {
-				known = true
+				next = max(f.Earliest, replayTo+1-min(start.offset, replayTo))
 			}
 		case "unsubscribed":
 			open = false
@@ -219,7 +214,7 @@ func (s *cursorScript) followOne(end chan uint64) error {
 			switch {
 			case !open:
 				return fmt.Errorf("%.80s while not subscribed", f)
-			case known && offset != next, offset < next:
+			case offset != next:
 				return fmt.Errorf("offset %d, want %d", offset, next)
 			case *f.Replay != (offset <= replayTo):
 				return fmt.Errorf("offset %d has replay %v, subscribed at %d", offset, *f.Replay, replayTo)
@@ -227,10 +222,10 @@ func (s *cursorScript) followOne(end chan uint64) error {
 			if err := checkData(f); err != nil {
 				return err
 			}
-			next, known = offset+1, true
+			next = offset + 1
 		case "gap":
 			info, _ := s.h.broker.Channel(s.h.t.Context(), s.h.channel("c"))
-			if !open || !known || f.From != next || f.To < f.From || f.To >= info.Earliest {
+			if !open || f.From != next || f.To < f.From || f.To >= info.Earliest {
 				return fmt.Errorf("%s: want from %d, earliest is %d", f, next, info.Earliest)
 			}
 			next = f.To + 1

@@ -35,18 +35,20 @@ type fakeBroker struct {
 	nextID    int
 	used      []string // ids of keys
 
-	catchUp    func(ctx context.Context) error // nil: at once
-	catchUps   int
-	attend     func(channels []fsm.ChannelKey, then func()) bool // nil: at once
-	ignored    []fsm.ChannelKey
-	publishErr error
-	batches    []int         // how many messages each call of Publish brought
-	holdAcks   chan struct{} // when set, acknowledgements wait for it to close
-	channelErr error
-	noteErr    error
-	createErr  error // of admin tokens, as the next
-	revokeErr  error
-	removed    []string // members
+	catchUp func(ctx context.Context) error // nil: at once
+
+	readYourWrites func(ctx context.Context) error // nil: at once
+	catchUps       int
+	attend         func(channels []fsm.ChannelKey, then func()) bool // nil: at once
+	ignored        []fsm.ChannelKey
+	publishErr     error
+	batches        []int         // how many messages each call of Publish brought
+	holdAcks       chan struct{} // when set, acknowledgements wait for it to close
+	channelErr     error
+	noteErr        error
+	createErr      error // of admin tokens, as the next
+	revokeErr      error
+	removed        []string // members
 
 	// Called between a look into a channel and its answer.
 	channelHook func()
@@ -220,6 +222,16 @@ func (b *fakeBroker) Stalled() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.stalled
+}
+
+func (b *fakeBroker) ReadYourWrites(ctx context.Context) error {
+	b.mu.Lock()
+	read := b.readYourWrites
+	b.mu.Unlock()
+	if read == nil {
+		return nil
+	}
+	return read(ctx)
 }
 
 func (b *fakeBroker) CatchUp(ctx context.Context) error {

@@ -177,7 +177,7 @@ func TestRewindKeepsOrder(t *testing.T) {
 	h := newHarness(t, defaultPoller)
 	h.server.ask(func(l *loop) func() {
 		c := &conn{loop: l}
-		sub := &subscription{conn: c, topic: &topic{loop: l}, queued: true, backfill: []span{{12, 30, true}}}
+		sub := &subscription{conn: c, topic: &topic{loop: l}, queued: true, backfill: []span{{12, 30}}}
 		run := frameRun{bytes: []byte("ab"), ends: []int{1, 2}}
 		c.out.runs = []delivery{
 			{sub: &subscription{conn: c}, frames: run},
@@ -186,7 +186,7 @@ func TestRewindKeepsOrder(t *testing.T) {
 		}
 		c.account(1)
 		return func() {
-			if !slices.Equal(sub.backfill, []span{{5, 30, true}}) {
+			if !slices.Equal(sub.backfill, []span{{5, 30}}) {
 				t.Errorf("wanted again: %v", sub.backfill)
 			}
 		}

@@ -97,14 +97,20 @@ func (c *conn) lookUp() {
 func (l *lookup) run(s *Server) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.RequestTimeout)
 	defer cancel()
-	if l.info, l.err = s.cfg.Broker.Channel(ctx, l.key); l.err != nil {
-		l.err = fmt.Errorf("look up channel: %w", l.err)
+	if l.err = s.cfg.Broker.ReadYourWrites(ctx); l.err != nil {
+		l.err = fmt.Errorf("wait for what was acknowledged: %w", l.err)
 		return
 	}
+	// The bounds come last: what retention takes before is not promised, what it
+	// takes after is a gap.
 	if l.op.start.from == startTime {
 		if l.offsetAt, l.err = s.cfg.Broker.OffsetAt(ctx, l.key, l.op.start.time); l.err != nil {
 			l.err = fmt.Errorf("look up time: %w", l.err)
+			return
 		}
+	}
+	if l.info, l.err = s.cfg.Broker.Channel(ctx, l.key); l.err != nil {
+		l.err = fmt.Errorf("look up channel: %w", l.err)
 	}
 }
 

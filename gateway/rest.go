@@ -317,6 +317,9 @@ func (s *Server) messages(ctx context.Context, key fsm.ChannelKey, query url.Val
 	if err != nil {
 		return nil, err
 	}
+	if err := s.cfg.Broker.ReadYourWrites(ctx); err != nil {
+		return nil, err
+	}
 	page, err := s.cfg.Broker.Read(ctx, key, after, int(min(limit, maxLimit)), maxListBytes)
 	if err != nil {
 		return nil, err

@@ -25,14 +25,12 @@ type subscription struct {
 	next     uint64 // the offset wanted next
 	replayTo uint64 // what was committed before the client subscribed
 	low      uint64 // the lowest offset that is sent or will be
-	announce bool   // a hole before next is told: something came before it
 	backfill []span // what a later subscribe wants of the time before low
 }
 
 // span is a range of offsets still to be sent.
 type span struct {
 	next, end uint64 // end is not part of it
-	announce  bool
 }
 
 // op is a subscribe or unsubscribe that waits for its turn.
@@ -111,7 +109,7 @@ func (sub *subscription) rewind(d *delivery, at int) {
 	case len(sub.backfill) > 0 && sub.backfill[0].next == d.after:
 		sub.backfill[0].next = offset
 	default:
-		sub.backfill = slices.Insert(sub.backfill, 0, span{offset, d.after, true})
+		sub.backfill = slices.Insert(sub.backfill, 0, span{offset, d.after})
 	}
 	sub.enqueue()
 }
@@ -155,17 +153,16 @@ func (sub *subscription) begin(l *lookup, epoch string, initial fsm.Initial) {
 	switch {
 	case sub.joining:
 		sub.joining = false
-		sub.next, sub.low, sub.replayTo = wanted, wanted, head
-		sub.announce = resumes
 		if !resumes {
-			sub.next, sub.low = next, next
+			wanted = next // what was gone before is no gap to those who never had an offset
 		}
+		sub.next, sub.low, sub.replayTo = wanted, wanted, head
 	case wanted < sub.low:
 		if !resumes {
 			wanted = next
 		}
 		if wanted < sub.low {
-			sub.backfill = append(sub.backfill, span{wanted, sub.low, resumes})
+			sub.backfill = append(sub.backfill, span{wanted, sub.low})
 			sub.low = wanted
 			sub.enqueue()
 		}
@@ -174,7 +171,7 @@ func (sub *subscription) begin(l *lookup, epoch string, initial fsm.Initial) {
 		return
 	}
 	if sub.next > head {
-		sub.live, sub.announce = true, true
+		sub.live = true
 	} else {
 		sub.enqueue()
 	}
@@ -189,15 +186,15 @@ func (sub *subscription) take(w want, p *page) {
 	t := sub.topic
 	t.head = max(t.head, p.bounds.Head)
 	if p.bounds.Earliest > sub.next {
-		sub.gap(sub.next, p.bounds.Earliest, false, sub.announce)
+		sub.gap(sub.next, p.bounds.Earliest, false)
 		sub.next = p.bounds.Earliest
 	}
 	if d, some := p.delivery(w); some {
 		sub.conn.queue(d)
-		sub.next, sub.announce = d.after, true
+		sub.next = d.after
 	}
 	if sub.next > t.head {
-		sub.live, sub.announce = true, true
+		sub.live = true
 	} else {
 		sub.enqueue()
 	}
@@ -207,12 +204,12 @@ func (sub *subscription) takeBackfill(w want, p *page) {
 	current := &sub.backfill[0]
 	if p.bounds.Earliest > current.next {
 		to := min(p.bounds.Earliest, current.end)
-		sub.gap(current.next, to, true, current.announce)
+		sub.gap(current.next, to, true)
 		current.next = to
 	}
 	if d, some := p.delivery(w); some {
 		sub.conn.queue(d)
-		current.next, current.announce = d.after, true
+		current.next = d.after
 	}
 	if current.next >= current.end {
 		sub.backfill = slices.Delete(sub.backfill, 0, 1)
@@ -223,9 +220,10 @@ func (sub *subscription) takeBackfill(w want, p *page) {
 }
 
 // gap tells the client that the offsets from from up to but not including to
-// will not come, if it has reason to expect them.
-func (sub *subscription) gap(from, to uint64, backfill, announce bool) {
-	if !announce || from >= to {
+// will not come. It expects them: cursors begin at what it has asked for or, without
+// an offset, at what "subscribed" said was retained.
+func (sub *subscription) gap(from, to uint64, backfill bool) {
+	if from >= to {
 		return
 	}
 	frame := appendGap(nil, sub.topic.quoted, from, to-1)

@@ -60,7 +60,6 @@ func (t *topic) deliver(c *commit) {
 			sub: sub, frames: frames, skip: int(sub.next - first), first: sub.next, after: last + 1,
 		})
 		sub.next = last + 1
-		sub.announce = true
 	}
 	t.head = max(t.head, last)
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/aptlyd/aptlyd/cluster"
@@ -39,6 +40,19 @@ func (n *Node) Stalled() string { return n.stalls.Stalled() }
 // CatchUp implements gateway.Broker.
 func (n *Node) CatchUp(ctx context.Context) error { return refusal(n.cluster.CatchUp(ctx)) }
 
+// ReadYourWrites implements gateway.Broker.
+func (n *Node) ReadYourWrites(ctx context.Context) error {
+	return refusal(n.cluster.WaitApplied(ctx, n.acknowledged.Load()))
+}
+
+// highest is the highest index so far.
+type highest struct{ atomic.Uint64 }
+
+func (h *highest) raise(index uint64) {
+	for old := h.Load(); old < index && !h.CompareAndSwap(old, index); old = h.Load() {
+	}
+}
+
 // Publish implements gateway.Broker.
 func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) {
 	done = n.latency.watch(done)
@@ -67,6 +81,7 @@ func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) 
 				done(logged[i], fsm.Receipt{}, refusal(r.Err))
 				return
 			}
+			n.acknowledged.raise(r.Index)
 			receipt, err := fsm.DecodeReceipt(r.Data)
 			done(logged[i], receipt, refusal(err))
 		})

@@ -38,6 +38,10 @@ type Node struct {
 	disk    diskWatch
 	stalls  *cluster.StallWatch
 
+	// acknowledged is the index of the last entry that a publish through this node
+	// was acknowledged for. The leader may say so before the entry is applied here.
+	acknowledged highest
+
 	backingUp atomic.Bool // a Backup is being read
 	latency   *publishTimer
 	history   history

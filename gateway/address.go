@@ -26,6 +26,27 @@ func (s *Server) clientAddress(address string, forwarded []string) string {
 	return address
 }
 
+// clientHost is the host that the client has asked: the Host header, or what a trusted
+// proxy says in X-Forwarded-Host that it was before. The first one in the list is what
+// the client sent to the first of several proxies.
+func (s *Server) clientHost(address, host string, forwarded []string) string {
+	first := firstOf(forwarded)
+	if first == "" || !isPlainHost(first) || !s.trusted(address) {
+		return host
+	}
+	return first
+}
+
+// firstOf returns the first item of comma-separated lists.
+func firstOf(lists []string) string {
+	first, _, _ := strings.Cut(strings.Join(lists, ","), ",")
+	return strings.TrimSpace(first)
+}
+
+func (s *Server) requestHost(r *http.Request) string {
+	return s.clientHost(hostOf(r.RemoteAddr), r.Host, r.Header.Values("X-Forwarded-Host"))
+}
+
 func (s *Server) requestAddress(r *http.Request) string {
 	return s.clientAddress(hostOf(r.RemoteAddr), r.Header.Values("X-Forwarded-For"))
 }

@@ -87,6 +87,12 @@ type Limits struct {
 	OverloadAfter time.Duration
 
 	HandshakeTimeout time.Duration // default 5 s
+	// BodyTimeout is how long the body of a request may bring nothing. Default 30 s.
+	BodyTimeout time.Duration
+	// KeepAliveTimeout is how long a connection may wait for its next request. It must
+	// be longer than that of the proxy before, or requests get lost between the two;
+	// Google's load balancers have 600 s. Default 620 s.
+	KeepAliveTimeout time.Duration
 	AuthTimeout      time.Duration // default 10 s
 	FrameTimeout     time.Duration // arrival of one message; default 10 s
 	Heartbeat        time.Duration // between heartbeats of the server; default 25 s
@@ -120,6 +126,8 @@ func DefaultLimits() Limits {
 		ConnectionRefusal:    100,
 		OverloadAfter:        time.Second,
 		HandshakeTimeout:     5 * time.Second,
+		BodyTimeout:          30 * time.Second,
+		KeepAliveTimeout:     620 * time.Second,
 		AuthTimeout:          10 * time.Second,
 		FrameTimeout:         10 * time.Second,
 		Heartbeat:            25 * time.Second,
@@ -162,7 +170,8 @@ func (l *Limits) counts() []limit[int] {
 
 func (l *Limits) times() []limit[time.Duration] {
 	return []limit[time.Duration]{
-		{"handshake-timeout", &l.HandshakeTimeout}, {"auth-timeout", &l.AuthTimeout},
+		{"handshake-timeout", &l.HandshakeTimeout}, {"body-timeout", &l.BodyTimeout},
+		{"keep-alive-timeout", &l.KeepAliveTimeout}, {"auth-timeout", &l.AuthTimeout},
 		{"frame-timeout", &l.FrameTimeout}, {"heartbeat", &l.Heartbeat},
 		{"ping-after", &l.PingAfter}, {"silence-timeout", &l.SilenceTimeout},
 		{"stall-timeout", &l.StallTimeout}, {"close-grace", &l.CloseGrace},

@@ -66,6 +66,7 @@ type conn struct {
 	checking  bool // the cluster is being asked about what the client has shown
 	draining  bool // to be closed when no publish is unanswered
 	expelled  bool // to be reset unless its socket takes the close frame at once
+	half      bool // to be half-closed behind the close frame, whose answer cannot be read
 
 	who        unique.Handle[principal] // nobody until open
 	endsAt     time.Duration            // when those rights end, since the loop began; 0 for never
@@ -232,7 +233,8 @@ func (c *conn) closed(payload []byte) {
 }
 
 // broken closes a connection whose bytes make no sense. There is no telling
-// where its next frame begins, so its close frame is not waited for.
+// where its next frame begins, so its close frame is not waited for: it hangs up when
+// it sees that nothing follows.
 func (c *conn) broken(err *frameError) {
 	if c.state >= stateClosing {
 		c.frames = frameReader{limit: c.frames.limit}
@@ -242,6 +244,7 @@ func (c *conn) broken(err *frameError) {
 		c.refuse(Refuse(CodeMessageTooLarge, err.reason), "", "")
 	}
 	c.close(err.code, err.reason)
+	c.half = true
 }
 
 // writable says that the socket has room again.
@@ -252,7 +255,7 @@ func (c *conn) writable() {
 }
 
 // gone says that the client has hung up or the socket is broken.
-func (c *conn) gone() { c.end(true) }
+func (c *conn) gone() { c.end(c.state != stateClosing || !c.out.empty()) }
 
 // settle does what is left to do at the end of a turn: write, go on reading,
 // read the log.
@@ -265,6 +268,10 @@ func (c *conn) settle() {
 		c.out.urgent = append(c.out.urgent, heartbeatFrame...)
 	}
 	c.flush()
+	if c.half && c.out.empty() && c.state == stateClosing {
+		c.half = false
+		c.transport.CloseWrite()
+	}
 	if c.expelled && c.out.blocked {
 		c.end(true)
 		return

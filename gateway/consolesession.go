@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
@@ -34,8 +36,8 @@ func (s *Server) consoleSession(w http.ResponseWriter, r *http.Request) {
 	case r.Method != http.MethodPost && r.Method != http.MethodDelete:
 		w.Header().Set("Allow", "DELETE, POST")
 		refusal = &Refusal{Code: CodeInvalidMessage, Reason: "method not allowed", status: http.StatusMethodNotAllowed}
-	case !fromConsole(r):
-		refusal = refuseForeign()
+	case !s.fromConsole(r):
+		refusal = s.refuseForeign(r)
 	case r.Method == http.MethodPost:
 		refusal = s.signIn(w, r)
 	default:
@@ -128,29 +130,40 @@ func (s *Server) sessionOperator(r *http.Request) (operator, *Refusal) {
 	switch {
 	case !found:
 		return operator{}, Refuse(CodeAuthRequired, "an admin token is required")
-	case !fromConsole(r):
-		return operator{}, refuseForeign()
+	case !s.fromConsole(r):
+		return operator{}, s.refuseForeign(r)
 	}
 	return operator{token: token, address: s.requestAddress(r), via: "console"}, nil
 }
 
 // fromConsole reports whether a request was made by the console's own page, which
-// a cookie alone does not show.
-func fromConsole(r *http.Request) bool {
+// a cookie alone does not show. A browser that says that the page is of the same
+// origin is believed: no page can send Sec-Fetch-Site, and it knows what was asked for
+// before proxies changed the Host. Over plain HTTP browsers do not say it.
+func (s *Server) fromConsole(r *http.Request) bool {
 	if r.Header.Get(consoleHeader) != "1" {
 		return false
 	}
 	switch r.Header.Get("Sec-Fetch-Site") {
-	case "", "none", "same-origin":
+	case "same-origin":
+		return len(r.Header.Values("Sec-Fetch-Site")) == 1
+	case "", "none":
 	default:
 		return false
 	}
 	origins := r.Header.Values("Origin")
-	return len(origins) == 0 || len(origins) == 1 && ownOrigin(origins[0], r.Host)
+	return len(origins) == 0 || len(origins) == 1 && ownOrigin(origins[0], s.requestHost(r))
 }
 
-func refuseForeign() *Refusal {
-	return Refuse(CodeForbidden, "a console session is for calls of the console's own page only")
+// refuseForeign says also whose page it was, since a proxy that changes the Host makes
+// the console's own page look like another's.
+func (s *Server) refuseForeign(r *http.Request) *Refusal {
+	reason := "a console session is for calls of the console's own page only"
+	if origin := r.Header.Get("Origin"); origin != "" {
+		reason += fmt.Sprintf(": this page is of %s and the call came to %s; where a proxy is between, it must keep the Host header "+
+			"with its port, or send X-Forwarded-Host and be in --trusted-proxies", clip(origin), clip(s.requestHost(r)))
+	}
+	return Refuse(CodeForbidden, reason)
 }
 
 func (s *Server) newCookie(r *http.Request, value string, maxAge int) *http.Cookie {
@@ -169,8 +182,8 @@ func (s *Server) cookieName(r *http.Request) string {
 	return sessionCookie
 }
 
-// overTLS reports whether the browser speaks TLS, to this node or to a trusted
-// proxy before it.
+// overTLS reports whether the browser speaks TLS, to this node or to the first of
+// trusted proxies before it.
 func (s *Server) overTLS(r *http.Request) bool {
-	return s.cfg.TLS != nil || s.trusted(hostOf(r.RemoteAddr)) && r.Header.Get("X-Forwarded-Proto") == "https"
+	return s.cfg.TLS != nil || s.trusted(hostOf(r.RemoteAddr)) && strings.EqualFold(firstOf(r.Header.Values("X-Forwarded-Proto")), "https")
 }

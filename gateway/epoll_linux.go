@@ -298,6 +298,11 @@ func (t *epollConn) Resume() {
 
 func (t *epollConn) ReadAtMost(n int) { t.atMost = int32(min(n, len(t.poller.buf))) }
 
+func (t *epollConn) CloseWrite() {
+	// A socket that has ended otherwise says so by itself.
+	_ = unix.Shutdown(int(t.fd), unix.SHUT_WR)
+}
+
 func (t *epollConn) Close() { t.release() }
 
 func (t *epollConn) Reset() {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"container/list"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -102,7 +103,9 @@ func (g *greeting) leave() { g.poller.loop.server.strangers.Add(-1) }
 // refuse answers a request that makes no sense.
 func (g *greeting) refuse(err *handshakeError) {
 	g.refused, g.head = true, headReader{}
-	g.poller.loop.server.metrics.handshakeRefused(err.status)
+	s := g.poller.loop.server
+	s.metrics.handshakeRefused(err.status)
+	s.refused(err.refusal(), "handshake", newPeer(g.from.String(), "", ""))
 	if _, err := g.socket.Write(plainAnswer(err)); err != nil {
 		g.gone()
 		return
@@ -114,8 +117,9 @@ func (g *greeting) refuse(err *handshakeError) {
 }
 
 func plainAnswer(err *handshakeError) []byte {
-	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s\n",
-		err.status, http.StatusText(err.status), len(err.reason)+1, err.reason)
+	body, _ := json.Marshal(refusalJSON{Error: err.reason, Code: CodeInvalidMessage}) // of strings, which cannot fail
+	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s\n",
+		err.status, http.StatusText(err.status), len(body)+1, body)
 }
 
 // decide gives a client whose request is there to whom it is for.
@@ -144,8 +148,9 @@ func (g *greeting) upgrade(u upgrade, early []byte) {
 		g.socket.Reset()
 		return
 	}
-	address := l.server.clientAddress(g.from.String(), u.forwarded)
-	c := newConn(l, newPeer(address, u.origin, u.host), l.server.lastConn.Add(1))
+	from := g.from.String()
+	host := l.server.clientHost(from, u.host, u.forwardedHost)
+	c := newConn(l, newPeer(l.server.clientAddress(from, u.forwarded), u.origin, host), l.server.lastConn.Add(1))
 	g.socket.owner = c
 	l.adopt(c, g.socket, early)
 }

@@ -26,6 +26,35 @@ func wantsUpgrade(r *http.Request) bool {
 	return hasToken(r.Header.Values("Upgrade"), "websocket") && hasToken(r.Header.Values("Connection"), "upgrade")
 }
 
+// lostUpgrade reports whether a request was one for a WebSocket before something on
+// the way removed its Upgrade header, as a proxy does that was not told to keep it.
+func lostUpgrade(r *http.Request) bool { return r.Header.Get("Sec-Websocket-Key") != "" }
+
+var errLostUpgrade = &handshakeError{http.StatusUpgradeRequired, "a WebSocket handshake without its Upgrade header: " +
+	"a proxy on the way has removed it (with nginx: proxy_http_version 1.1, proxy_set_header Upgrade and Connection)"}
+
+// refuseHead is why a request is refused whose head is too large.
+func refuseHead(limit int) *handshakeError {
+	return &handshakeError{http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf(
+		"header is larger than %d bytes (--max-handshake-bytes); cookies of everything on this host are part of it", limit)}
+}
+
+// refusal is the error as one that is told and counted.
+func (e *handshakeError) refusal() *Refusal {
+	return &Refusal{Code: CodeInvalidMessage, Reason: e.reason, status: e.status}
+}
+
+// refuseHandshake answers a request that makes no sense.
+func (s *Server) refuseHandshake(w http.ResponseWriter, r *http.Request, refused *handshakeError) {
+	s.metrics.handshakeRefused(refused.status)
+	if refused.status == http.StatusUpgradeRequired {
+		w.Header().Set("Upgrade", "websocket")
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Sec-WebSocket-Version", "13")
+	}
+	s.refuseVia("handshake", w, r, refused.refusal())
+}
+
 // checkHandshake returns the client's key, or why the request is refused (RFC
 // 6455 section 4.2.1). A repeated header is refused because two readers of the
 // request could each believe a different one.
@@ -73,18 +102,11 @@ func appendHandshakeResponse(dst []byte, key string) []byte {
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	key, refused := checkHandshake(r)
 	if refused != nil {
-		s.metrics.handshakeRefused(refused.status)
-		if refused.status == http.StatusUpgradeRequired {
-			w.Header().Set("Sec-WebSocket-Version", "13")
-		}
-		http.Error(w, refused.reason, refused.status)
+		s.refuseHandshake(w, r, refused)
 		return
 	}
 	if s.draining.Load() || !s.admitConnection() {
-		refusal := Refuse(CodeUnavailable, "no room for a connection")
-		s.refused(refusal, "handshake", s.requestPeer(r))
-		setRetryAfter(w, refusal)
-		http.Error(w, refusal.Reason, http.StatusServiceUnavailable)
+		s.refuseVia("handshake", w, r, Refuse(CodeUnavailable, "no room for a connection"))
 		return
 	}
 	socket, early, err := s.hijack(w, appendHandshakeResponse(nil, key))
@@ -93,7 +115,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		s.cfg.Logger.Debug("upgrade connection", "address", r.RemoteAddr, "error", err)
 		return
 	}
-	p := newPeer(s.requestAddress(r), r.Header.Get("Origin"), r.Host)
+	p := s.requestPeer(r)
 	id, l := s.nextConnection()
 	if !l.mail.post(func() { l.attach(socket, p, id, early) }) {
 		s.connectionEnded()

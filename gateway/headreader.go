@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 )
 
 // headReader gathers the head of a client's first request: the request line and
@@ -35,7 +36,7 @@ func (h *headReader) next(p []byte) (sent []byte, end int, err *handshakeError) 
 		i := bytes.IndexByte(all[h.line:], '\n')
 		end = h.line + i + 1
 		if i < 0 && len(all) >= h.limit || end > h.limit {
-			return nil, 0, &handshakeError{http.StatusRequestHeaderFieldsTooLarge, "header is too large"}
+			return nil, 0, refuseHead(h.limit)
 		}
 		if i < 0 {
 			if len(h.kept) == 0 {
@@ -69,10 +70,14 @@ func malformed(reason string) *handshakeError {
 }
 
 func checkRequestLine(line []byte) *handshakeError {
+	// Browsers escape what is not ASCII, other clients need not: it is taken as it is.
 	for _, b := range line {
-		if b < ' ' || b >= 0x7f {
+		if b < ' ' || b == 0x7f {
 			return malformed("control character in the request line")
 		}
+	}
+	if !utf8.Valid(line) {
+		return malformed("request line is not valid UTF-8")
 	}
 	parts := bytes.Split(line, []byte(" "))
 	if len(parts) != 3 || !isToken(parts[0]) || len(parts[1]) == 0 || !bytes.HasPrefix(parts[2], []byte("HTTP/")) {
@@ -114,6 +119,8 @@ type upgrade struct {
 	host      string
 	origin    string
 	forwarded []string // X-Forwarded-For, line by line
+	// forwardedHost is X-Forwarded-Host, line by line.
+	forwardedHost []string
 }
 
 // parseUpgrade reads a head that headReader has let pass. It reports false for
@@ -145,6 +152,8 @@ func parseUpgrade(head string) (u upgrade, clean bool) {
 			connections = append(connections, value)
 		case "x-forwarded-for":
 			u.forwarded = append(u.forwarded, value)
+		case "x-forwarded-host":
+			u.forwardedHost = append(u.forwardedHost, value)
 		case "content-length", "transfer-encoding", "trailer", "expect":
 			return u, false
 		}

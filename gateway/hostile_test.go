@@ -53,7 +53,7 @@ func TestHostileHandshakes(t *testing.T) {
 		// A header line without end is refused, and cut off long before it fills
 		// the memory.
 		endless := h.connect()
-		endless.send(upgradeHead + "X-A: " + strings.Repeat("x", 16<<10))
+		endless.send(upgradeHead + "X-A: " + strings.Repeat("x", 24<<10))
 		if res, err := http.ReadResponse(endless.in, nil); err != nil || res.StatusCode != 431 {
 			t.Errorf("an endless header: got %v, %v", res, err)
 		}

@@ -2,15 +2,11 @@ package gateway
 
 import (
 	"encoding/json"
-	"errors"
 	"io"
 	"log/slog"
-	"mime"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -20,11 +16,11 @@ func (s *Server) newHTTPServer() *http.Server {
 		Handler:           s.handler(),
 		ConnContext:       introduce,
 		ReadHeaderTimeout: s.cfg.HandshakeTimeout,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      60 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    s.cfg.MaxHandshakeBytes,
-		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       s.cfg.KeepAliveTimeout,
+		// A head that is too large by less is told so by handler, and counted.
+		MaxHeaderBytes: 2 * s.cfg.MaxHandshakeBytes,
+		ErrorLog:       slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
 	}
 }
 
@@ -63,7 +59,10 @@ func (s *Server) handler() http.Handler {
 			return
 		}
 		defer s.requests.RUnlock()
+		s.pace(w, r)
 		switch path := r.URL.EscapedPath(); {
+		case headBytes(r) > s.cfg.MaxHandshakeBytes:
+			s.refuseHandshake(w, r, refuseHead(s.cfg.MaxHandshakeBytes))
 		case path == "/healthz":
 			_, _ = io.WriteString(w, "ok\n")
 		case path == "/readyz":
@@ -74,6 +73,17 @@ func (s *Server) handler() http.Handler {
 			open.ServeHTTP(w, r)
 		}
 	})
+}
+
+// headBytes is about how many bytes the head of a request has.
+func headBytes(r *http.Request) int {
+	n := len(r.Method) + len(r.RequestURI) + len(r.Host) + len(" ") + len(" HTTP/1.1\r\n") + len("Host: \r\n") + len("\r\n")
+	for name, values := range r.Header {
+		for _, value := range values {
+			n += len(name) + len(": \r\n") + len(value)
+		}
+	}
+	return n
 }
 
 // ready says whether a load balancer should send clients here.
@@ -100,6 +110,8 @@ func (s *Server) root(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case wantsUpgrade(r):
 		s.upgrade(w, r)
+	case lostUpgrade(r):
+		s.refuseHandshake(w, r, errLostUpgrade)
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		toConsole(w, r)
 	default:
@@ -116,11 +128,14 @@ func toConsole(w http.ResponseWriter, _ *http.Request) {
 
 // realtime is the WebSocket endpoint and the one to publish over HTTP.
 func (s *Server) realtime(w http.ResponseWriter, r *http.Request) {
-	if wantsUpgrade(r) {
+	switch {
+	case wantsUpgrade(r):
 		s.upgrade(w, r)
-		return
+	case lostUpgrade(r):
+		s.refuseHandshake(w, r, errLostUpgrade)
+	default:
+		s.withCORS(s.only(http.MethodPost, s.publishOne))(w, r)
 	}
-	s.withCORS(s.only(http.MethodPost, s.publishOne))(w, r)
 }
 
 // only lets one method pass, with GET also HEAD.
@@ -147,36 +162,22 @@ func routedMethod(r *http.Request) string {
 	return r.Method
 }
 
-// withCORS lets pages of other origins read the answers, and answers their
-// preflights, which carry no key to judge an origin by. A request whose origin
-// its project does not allow gets no leave to read the answer.
-func (s *Server) withCORS(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		head := w.Header()
-		head.Add("Vary", "Origin")
-		if origin := r.Header.Get("Origin"); origin != "" {
-			head.Set("Access-Control-Allow-Origin", origin)
-		}
-		if r.Method != http.MethodOptions {
-			next(w, r)
-			return
-		}
-		head.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
-		head.Set("Access-Control-Allow-Headers", "content-type, x-api-key, idempotency-key")
-		head.Set("Access-Control-Max-Age", "600")
-		w.WriteHeader(http.StatusNoContent)
-	}
-}
-
 // refuseHTTP answers with a refusal in the shape that published clients read.
 func (s *Server) refuseHTTP(w http.ResponseWriter, r *http.Request, refusal *Refusal) {
-	s.refused(refusal, "rest", s.requestPeer(r))
+	s.refuseVia("rest", w, r, refusal)
+}
+
+func (s *Server) refuseVia(via string, w http.ResponseWriter, r *http.Request, refusal *Refusal) {
+	s.refused(refusal, via, s.requestPeer(r))
 	setRetryAfter(w, refusal)
-	writeJSON(w, refusal.httpStatus(), struct {
-		Success bool   `json:"success"`
-		Error   string `json:"error"`
-		Code    Code   `json:"code"`
-	}{false, refusal.Reason, refusal.Code})
+	writeJSON(w, refusal.httpStatus(), refusalJSON{Error: refusal.Reason, Code: refusal.Code})
+}
+
+// refusalJSON is a refusal in the shape that published clients read.
+type refusalJSON struct {
+	Success bool   `json:"success"`
+	Error   string `json:"error"`
+	Code    Code   `json:"code"`
 }
 
 // setRetryAfter says when to come back where the status calls for it.
@@ -207,26 +208,4 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(v)
-}
-
-// readBody returns the JSON text of a request, at most limit bytes of it.
-func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *Refusal) {
-	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	charset, given := params["charset"]
-	if err != nil || kind != "application/json" || given && !strings.EqualFold(charset, "utf-8") {
-		return nil, &Refusal{
-			Code: CodeInvalidMessage, Reason: "Content-Type is not application/json", status: http.StatusUnsupportedMediaType,
-		}
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, Refuse(CodeMessageTooLarge, "body is too large")
-	case err != nil:
-		return nil, Refuse(CodeInvalidMessage, "body could not be read")
-	case !utf8.Valid(body):
-		return nil, Refuse(CodeInvalidMessage, "body is not valid UTF-8")
-	}
-	return body, nil
 }

@@ -262,6 +262,9 @@ func judgeOrigin(rules []string, allowNative bool, header, host string) originVe
 		return originVerdict{reason: "origin " + header + " is one that only * lets in"}
 	case malformed != nil:
 		return originVerdict{reason: "origin " + header + " is " + malformed.Error()}
+	case sameHost(o, host):
+		return originVerdict{reason: fmt.Sprintf("origin %s is not the broker's own address, which is %s by the request's Host: "+
+			"a proxy between must keep the Host header with its port, or send X-Forwarded-Host and be in --trusted-proxies", header, host)}
 	case len(rules) == 0:
 		return originVerdict{reason: "origin " + header + " is refused: the project allows no origin"}
 	case len(rules) == 1:
@@ -298,4 +301,10 @@ func ownOrigin(header, host string) bool {
 	}
 	own, err := parseOrigin(o.scheme + "://" + host)
 	return err == nil && own == o
+}
+
+// sameHost reports whether an origin has the host of a request, at another port.
+func sameHost(o origin, host string) bool {
+	own, err := parseOrigin(o.scheme + "://" + host)
+	return err == nil && own.host == o.host && own.port != o.port
 }

@@ -52,7 +52,7 @@ func (s *Server) checkOrigin(r *http.Request) (int, any, error) {
 		answer.Rules[i] = originRuleCheck{Rule: stored, Valid: true}
 		valid = append(valid, stored)
 	}
-	verdict := judgeOrigin(valid, string(values[1]) == "true", header, r.Host)
+	verdict := judgeOrigin(valid, string(values[1]) == "true", header, s.requestHost(r))
 	answer.Allowed, answer.Matched, answer.Reason = verdict.allowed, verdict.matched, verdict.reason
 	answer.Note = originNote(header)
 	return http.StatusOK, answer, nil

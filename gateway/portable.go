@@ -73,6 +73,7 @@ type portableConn struct {
 	out     []byte // taken and not yet with the writer
 	writing int    // with the writer
 	refused bool   // the loop waits for room
+	half    bool   // end the writing half once out is written
 	closing bool   // close once out is written
 }
 
@@ -116,6 +117,13 @@ func (t *portableConn) Resume() {
 		t.owed = false
 		t.read <- struct{}{}
 	}
+}
+
+func (t *portableConn) CloseWrite() {
+	t.mu.Lock()
+	t.half = true
+	t.mu.Unlock()
+	t.wakeWriter()
 }
 
 func (t *portableConn) Close() {
@@ -192,15 +200,20 @@ func (t *portableConn) writeLoop() {
 	var spare []byte
 	for {
 		t.mu.Lock()
-		chunk, closing := t.out, t.closing
+		chunk, closing, half := t.out, t.closing, t.half
 		if len(chunk) > 0 {
 			t.out, t.writing = spare[:0], len(chunk)
+		} else {
+			t.half = false
 		}
 		t.mu.Unlock()
 		if len(chunk) == 0 {
 			if closing {
 				_ = t.socket.Close()
 				return
+			}
+			if socket, ok := t.socket.(interface{ CloseWrite() error }); ok && half {
+				_ = socket.CloseWrite() // one that has ended otherwise says so by itself
 			}
 			<-t.kick
 			continue

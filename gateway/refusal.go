@@ -26,6 +26,7 @@ const (
 	CodeUnknownType      Code = "unknown_type"
 	CodeMessageTooLarge  Code = "message_too_large"
 	CodeTooManyChannels  Code = "too_many_channels"
+	CodeRequestTimeout   Code = "request_timeout"
 	CodeNotFound         Code = "not_found"
 	CodeConflict         Code = "conflict"
 	CodeInternal         Code = "internal"
@@ -83,6 +84,7 @@ var answers = map[Code]answer{
 	CodeUnknownType:      {http.StatusBadRequest, 0},
 	CodeMessageTooLarge:  {http.StatusRequestEntityTooLarge, 0},
 	CodeTooManyChannels:  {http.StatusBadRequest, 0},
+	CodeRequestTimeout:   {http.StatusRequestTimeout, 0},
 	CodeNotFound:         {http.StatusNotFound, 0},
 	CodeConflict:         {http.StatusConflict, 0},
 	CodeInternal:         {http.StatusInternalServerError, 0},

@@ -147,5 +147,5 @@ func (s *Server) refused(r *Refusal, via string, from peer) {
 
 // requestPeer is the client of an HTTP request.
 func (s *Server) requestPeer(r *http.Request) peer {
-	return newPeer(s.requestAddress(r), r.Header.Get("Origin"), r.Host)
+	return newPeer(s.requestAddress(r), r.Header.Get("Origin"), s.requestHost(r))
 }

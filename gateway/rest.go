@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/aptlyd/aptlyd/fsm"
 )
@@ -49,7 +50,7 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *
 		w.Header().Del("Access-Control-Allow-Origin")
 		return by, refusal.of(by.principal, toConnect, "")
 	}
-	if by.kind == serverKey && !judgeOrigin(by.project.AllowedOrigins, by.project.AllowNativeClients, from.origin.Value(), r.Host).allowed {
+	if by.kind == serverKey && !judgeOrigin(by.project.AllowedOrigins, by.project.AllowNativeClients, from.origin.Value(), from.host.Value()).allowed {
 		w.Header().Del("Access-Control-Allow-Origin")
 	}
 	if by.kind != serverKey {
@@ -207,9 +208,9 @@ func (s *Server) publishOne(w http.ResponseWriter, r *http.Request) {
 		s.refuseHTTP(w, r, refusal.of(by.principal, toPublish, ""))
 		return
 	}
-	id := r.Header.Get("Idempotency-Key")
-	if len(id) > maxMessageID || len(r.Header.Values("Idempotency-Key")) > 1 {
-		s.refuseHTTP(w, r, Refuse(CodeInvalidMessage, "Idempotency-Key is not one value of 1 to 128 bytes"))
+	id, refusal := idempotencyKey(r.Header.Values("Idempotency-Key"))
+	if refusal != nil {
+		s.refuseHTTP(w, r, refusal.of(by.principal, toPublish, ""))
 		return
 	}
 	p := s.readPost(by, body, id)
@@ -220,6 +221,43 @@ func (s *Server) publishOne(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, res)
+}
+
+// idempotencyKey reads the Idempotency-Key header, empty when there is none. A string
+// in quotes (RFC 9651 section 3.3.3), as the IETF's draft of the header has it, is the
+// text within; all else is taken as it is.
+func idempotencyKey(values []string) (string, *Refusal) {
+	if len(values) == 0 || len(values) == 1 && values[0] == "" {
+		return "", nil
+	}
+	id := values[0]
+	if text, quoted := unquoteField(id); quoted {
+		id = text
+	}
+	if len(values) > 1 || id == "" || len(id) > maxMessageID || !utf8.ValidString(id) {
+		return "", Refuse(CodeInvalidMessage, "Idempotency-Key is not one value of 1 to 128 bytes")
+	}
+	return id, nil
+}
+
+// unquoteField returns the text of a structured field that is one string.
+func unquoteField(field string) (string, bool) {
+	if len(field) < 2 || field[0] != '"' || field[len(field)-1] != '"' {
+		return "", false
+	}
+	inner := field[1 : len(field)-1]
+	text := make([]byte, 0, len(inner))
+	for i := 0; i < len(inner); i++ {
+		b := inner[i]
+		if b == '\\' && i+1 < len(inner) && (inner[i+1] == '"' || inner[i+1] == '\\') {
+			i++
+			b = inner[i]
+		} else if b == '"' || b == '\\' || b < ' ' || b > '~' {
+			return "", false
+		}
+		text = append(text, b)
+	}
+	return string(text), true
 }
 
 var errBatchSize = errors.New("a batch holds at most 1,000 messages")

@@ -20,6 +20,9 @@ type transport interface {
 	Resume()
 	// ReadAtMost bounds how many bytes received is given at once.
 	ReadAtMost(n int)
+	// CloseWrite tells the other end, behind everything taken by Write, that nothing
+	// follows. What it sends is received as before.
+	CloseWrite()
 	// Close ends the connection once everything taken by Write is on its way.
 	// Neither it nor Reset is followed by any call.
 	Close()

@@ -118,6 +118,8 @@ func addLimitFlags(f *pflag.FlagSet, cfg *node.Config) {
 	f.IntVar(&l.AddressSubscribe, "address-subscribe-rate", l.AddressSubscribe, "subscribes a second from one address, but for server keys")
 	f.DurationVar(&l.AuthTimeout, "auth-timeout", l.AuthTimeout, "from connect to a complete auth frame")
 	f.DurationVar(&l.HandshakeTimeout, "handshake-timeout", l.HandshakeTimeout, "for the HTTP header of a request")
+	f.DurationVar(&l.BodyTimeout, "body-timeout", l.BodyTimeout, "a request's body that brings nothing for so long, or less than 1 KiB a second, is given up")
+	f.DurationVar(&l.KeepAliveTimeout, "keep-alive-timeout", l.KeepAliveTimeout, "for the next request on a connection; longer than that of the load balancer")
 	f.DurationVar(&l.FrameTimeout, "frame-timeout", l.FrameTimeout, "for the rest of a frame once it has begun")
 	f.DurationVar(&l.Heartbeat, "heartbeat", l.Heartbeat, "between heartbeat frames to a client")
 	f.DurationVar(&l.PingAfter, "ping-after", l.PingAfter, "silence after which a client is pinged")

@@ -9,7 +9,7 @@ import { projectLink } from './projects.js';
 
 const pageSize = 100;
 const codes = ['invalid_key', 'key_revoked', 'origin_not_allowed', 'token_invalid', 'token_expired', 'auth_required', 'auth_timeout', 'rate_limited',
-  'unavailable', 'forbidden', 'invalid_message', 'invalid_channel', 'message_too_large', 'too_many_channels', 'unknown_type', 'internal'];
+  'unavailable', 'forbidden', 'invalid_message', 'invalid_channel', 'message_too_large', 'too_many_channels', 'request_timeout', 'unknown_type', 'internal'];
 
 export default function refusalsPage({ project, search, signal }) {
   const here = project ? projectLink(project, 'refusals') : '#/refusals';

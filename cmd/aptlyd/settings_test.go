@@ -4,11 +4,50 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"github.com/aptlyd/aptlyd/gateway"
 )
+
+// Every limit has a flag, by the name that a mistake in it is told by.
+func TestEveryLimitHasAFlag(t *testing.T) {
+	flags := newServe().Flags()
+	var limits gateway.Limits
+	known := make(map[string]bool)
+	for _, value := range settable(reflect.ValueOf(&limits).Elem()) {
+		value.SetInt(-1)
+		var wrong *gateway.SettingError
+		if err := limits.Validate(); !errors.As(err, &wrong) {
+			t.Fatalf("a limit of -1: %v", err)
+		}
+		known[wrong.Setting] = true
+		if flags.Lookup(wrong.Setting) == nil {
+			t.Errorf("--%s does not exist", wrong.Setting)
+		}
+		value.SetInt(0)
+	}
+	for _, name := range []string{"body-timeout", "keep-alive-timeout", "max-handshake-bytes"} {
+		if !known[name] {
+			t.Errorf("%s is no limit", name)
+		}
+	}
+}
+
+// settable returns the numbers and times in a structure.
+func settable(value reflect.Value) (all []reflect.Value) {
+	for i := range value.NumField() {
+		if field := value.Field(i); field.Kind() == reflect.Struct {
+			all = append(all, settable(field)...)
+		} else {
+			all = append(all, field)
+		}
+	}
+	return all
+}
 
 func newTestFlags() (*pflag.FlagSet, *string, *[]string) {
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)

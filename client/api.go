@@ -76,7 +76,7 @@ func do(ctx context.Context, httpClient *http.Client, baseURL string, c call, re
 		return nil
 	}
 	if err := json.Unmarshal(answer, result); err != nil {
-		return fmt.Errorf("decode answer to %s %s: %w", c.method, c.path, err)
+		return fmt.Errorf("decode answer to %s %s: what answers is no node: %w", c.method, c.path, err)
 	}
 	return nil
 }

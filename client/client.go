@@ -31,6 +31,7 @@ type Client struct {
 	session       Session
 	connected     chan struct{} // closed while conn is set
 	err           error         // why the client ended
+	failure       error         // why the last connection, or the last attempt at one, ended
 	subscriptions map[string]*Subscription
 	leaving       map[string]int // unsubscribes on conn without an answer, by channel
 	publishes     map[publishKey]*publish
@@ -89,7 +90,8 @@ func newClient(options Options, timing timing) (*Client, error) {
 }
 
 // Connect waits until the client is connected. The error is an *Error when the
-// server refused the client for good.
+// server refused the client for good, and says how the last attempt failed where ctx
+// ended first.
 func (c *Client) Connect(ctx context.Context) error {
 	c.mu.Lock()
 	connected := c.connected
@@ -100,8 +102,23 @@ func (c *Client) Connect(ctx context.Context) error {
 	case <-c.done:
 		return c.Err()
 	case <-ctx.Done():
-		return fmt.Errorf("connect: %w", ctx.Err())
+		return fmt.Errorf("connect: %w", c.waited(ctx.Err(), nil))
 	}
+}
+
+// waited says why a wait that its context ended was in vain: refused, if it is not nil,
+// or that there is no connection, and why.
+func (c *Client) waited(ended error, refused *Error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := &waitError{ended: ended}
+	switch {
+	case c.conn == nil:
+		e.last = c.failure
+	case refused != nil:
+		e.last = refused
+	}
+	return e
 }
 
 // Session describes the present connection; without one ok is false.
@@ -132,7 +149,7 @@ func (c *Client) Close() {
 
 // run connects again and again until ctx ends or the server refuses for good.
 func (c *Client) run(ctx context.Context) {
-	retry := 0
+	retry, inVain := 0, 0
 	for turn := 0; ; turn++ {
 		endpoint := c.endpoints[turn%len(c.endpoints)]
 		began := time.Now()
@@ -146,6 +163,13 @@ func (c *Client) run(ctx context.Context) {
 			c.end(refusal)
 			return
 		}
+		if inVain++; !hopeless(err) {
+			inVain = 0
+		}
+		if c.failed(err) && c.options.FailFast && inVain >= len(c.endpoints) {
+			c.end(err)
+			return
+		}
 		if time.Since(began) > c.timing.stable {
 			retry = 0
 		}
@@ -157,6 +181,14 @@ func (c *Client) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// failed notes why the last connection ended and reports whether there never was one.
+func (c *Client) failed(err error) (never bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failure = err
+	return c.session == Session{}
 }
 
 // end settles everything that waits.

@@ -57,9 +57,14 @@ func dial(ctx context.Context, url string, options *Options, timing *timing) (*c
 	if options.Origin != "" {
 		dialer.Header = ws.HandshakeHeaderHTTP(http.Header{"Origin": {options.Origin}})
 	}
+	var answered *statusError
+	dialer.OnStatusError = func(status int, _ []byte, answer io.Reader) { answered = newStatusError(status, answer) }
 	socket, early, _, err := dialer.Dial(ctx, url)
+	if answered != nil {
+		err = answered
+	}
 	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", url, err)
+		return nil, fmt.Errorf("dial %s: %w", url, hint(err))
 	}
 	c := &conn{
 		net:    socket,

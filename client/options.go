@@ -31,6 +31,11 @@ type Options struct {
 	// MaxInFlight bounds the publishes that have no outcome yet; more of them
 	// wait. 0 means DefaultMaxInFlight.
 	MaxInFlight int
+	// FailFast ends a client that has never been connected once every endpoint has
+	// failed in a way that trying again cannot mend: a name that is not in DNS, a
+	// certificate, a port at which nobody listens or that is no WebSocket's. It is for programs that somebody
+	// waits for.
+	FailFast bool
 	// Logger hears of lost connections and broken promises. Nil discards.
 	Logger *slog.Logger
 	// OnConnect, if set, is called for every connection once it is

@@ -69,6 +69,7 @@ type publish struct {
 	sent     bool      // on the present connection, and not yet answered
 	paused   bool      // refused for the moment; a timer sends it again
 	unclear  bool      // an earlier attempt may have succeeded
+	refusal  *Error    // the last one, which passes
 }
 
 // Publish stores a message and returns once a majority of the nodes has it. It
@@ -140,9 +141,15 @@ func (c *Client) PublishAsync(ctx context.Context, p Publication, done func(Rece
 	}
 	c.publishes[key] = pub
 	if ctx.Done() != nil {
-		pub.stop = context.AfterFunc(ctx, func() { c.settle(pub, nil, ctx.Err()) })
+		pub.stop = context.AfterFunc(ctx, func() { c.settle(pub, nil, c.waited(ctx.Err(), pub.lastRefusal(c))) })
 	}
 	return nil
+}
+
+func (p *publish) lastRefusal(c *Client) *Error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return p.refusal
 }
 
 // sendLocked sends a publish where there is a connection. An error means that it
@@ -205,7 +212,7 @@ func (c *Client) publishRefused(f *frame) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p.sent, p.paused = false, true
+	p.sent, p.paused, p.refusal = false, true, refusal
 	p.unclear = p.unclear || refusal.Code == CodeOutcomeUnknown
 	wait := max(refusal.RetryAfter, c.timing.backoff.delay(p.attempts-1))
 	time.AfterFunc(wait, func() {

@@ -69,8 +69,9 @@ type Subscription struct {
 	known    bool     // last is where to resume
 	last     uint64   // offset of the last message delivered
 	epoch    string
-	live     bool // confirmed on the present connection
-	refusals int  // passing ones in a row
+	live     bool   // confirmed on the present connection
+	refusals int    // passing ones in a row
+	refusal  *Error // the last of those
 	faults   Faults
 	err      error
 	ready    chan struct{} // closed with the first confirmation
@@ -120,10 +121,17 @@ func (c *Client) Subscribe(ctx context.Context, channel string, options Subscrib
 	case <-s.done:
 		err = s.Err()
 	case <-ctx.Done():
-		err = ctx.Err()
+		err = s.waited(ctx.Err())
 		s.Unsubscribe()
 	}
 	return nil, fmt.Errorf("subscribe to %q: %w", channel, err)
+}
+
+func (s *Subscription) waited(ended error) error {
+	s.client.mu.Lock()
+	refusal := s.refusal
+	s.client.mu.Unlock()
+	return s.client.waited(ended, refusal)
 }
 
 // Unsubscribe ends the subscription. A call of OnMessage that is under way
@@ -240,6 +248,7 @@ func (s *Subscription) refused(conn *conn, refusal *Error) {
 	}
 	wait := max(refusal.RetryAfter, c.timing.backoff.delay(s.refusals))
 	s.refusals++
+	s.refusal = refusal
 	time.AfterFunc(wait, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()

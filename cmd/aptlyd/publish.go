@@ -22,13 +22,13 @@ func newPublish() *cobra.Command {
 			if !json.Valid(data) {
 				return misuse{errors.New(`the message must be JSON, for example '{"text":"hello"}' or '"hello"'`)}
 			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), callTimeout)
-			defer cancel()
-			c, err := r.connect(ctx, cmd)
+			c, err := r.connect(cmd.Context(), cmd, client.Options{})
 			if err != nil {
 				return err
 			}
 			defer c.Close()
+			ctx, cancel := context.WithTimeout(cmd.Context(), answerTimeout)
+			defer cancel()
 			receipt, err := c.Publish(ctx, client.Publication{Channel: channel, Data: data, ID: id})
 			if err != nil {
 				return err

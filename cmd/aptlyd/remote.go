@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net"
+	"net/http"
 	"net/url"
 	"text/tabwriter"
 	"time"
@@ -17,8 +19,15 @@ import (
 	"github.com/aptlyd/aptlyd/node"
 )
 
-// callTimeout bounds one call to a node.
-const callTimeout = 30 * time.Second
+const (
+	// callTimeout bounds one call of the admin API.
+	callTimeout = 30 * time.Second
+	// connectTimeout bounds the attempts to reach a node at all.
+	connectTimeout = 5 * time.Second
+	// answerTimeout bounds what a client does once it is connected: longer than a node
+	// takes to give up a publish.
+	answerTimeout = 15 * time.Second
+)
 
 // remote is how a client command reaches a cluster: its common flags.
 type remote struct {
@@ -55,7 +64,11 @@ func (r *remote) withAdmin(run func(context.Context, *cobra.Command, *client.Adm
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), callTimeout)
 		defer cancel()
-		return run(ctx, cmd, admin, args)
+		err = run(ctx, cmd, admin, args)
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
+			return fmt.Errorf("%s has not answered within %v: %w", r.server, callTimeout, err)
+		}
+		return err
 	}
 }
 
@@ -72,6 +85,12 @@ func (r *remote) admin(cmd *cobra.Command) (*client.Admin, error) {
 	}
 	return &client.Admin{
 		BaseURL: r.server, Token: r.adminToken, UserAgent: "aptlyd-cli/" + node.Version,
+		HTTP: &http.Client{Transport: &http.Transport{
+			Proxy:               http.ProxyFromEnvironment,
+			DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
+			TLSHandshakeTimeout: connectTimeout,
+			ForceAttemptHTTP2:   true,
+		}},
 	}, nil
 }
 
@@ -87,18 +106,22 @@ func checkServer(server string) error {
 	return nil
 }
 
-// connect returns a connected client.
-func (r *remote) connect(ctx context.Context, cmd *cobra.Command) (*client.Client, error) {
+// connect returns a connected client, or the reason at once where trying again cannot
+// help. options say more than the flags do.
+func (r *remote) connect(ctx context.Context, cmd *cobra.Command, options client.Options) (*client.Client, error) {
 	if err := fillFlags(cmd.Flags(), ""); err != nil {
 		return nil, err
 	}
 	if r.key == "" {
 		return nil, misuse{errors.New("--key (or APTLYD_KEY) is needed")}
 	}
-	c, err := client.New(client.Options{Endpoints: []string{r.server}, APIKey: r.key})
+	options.Endpoints, options.APIKey, options.FailFast = []string{r.server}, r.key, true
+	c, err := client.New(options)
 	if err != nil {
 		return nil, misuse{err}
 	}
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
 	if err := c.Connect(ctx); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("connect to %s: %w", r.server, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/signal"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -70,13 +71,29 @@ type missed struct {
 }
 
 func subscribe(ctx context.Context, cmd *cobra.Command, r *remote, channel string, from client.Position, epoch string) error {
-	connecting, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	c, err := r.connect(connecting, cmd)
+	var closing atomic.Bool
+	lost := false // touched by the client's reading goroutine only
+	c, err := r.connect(ctx, cmd, client.Options{
+		OnDisconnect: func(err error) {
+			if lost = !closing.Load(); lost {
+				fmt.Fprintf(cmd.ErrOrStderr(), "aptlyd: the connection was lost, connecting again: %v\n", err)
+			}
+		},
+		OnConnect: func(s client.Session) {
+			if lost {
+				fmt.Fprintf(cmd.ErrOrStderr(), "aptlyd: connected again, to %s\n", s.Node)
+			}
+		},
+	})
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() {
+		closing.Store(true)
+		c.Close()
+	}()
+	confirming, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 
 	out := cmd.OutOrStdout()
 	broken := make(chan error, 1) // what is printed has nowhere to go
@@ -88,7 +105,7 @@ func subscribe(ctx context.Context, cmd *cobra.Command, r *remote, channel strin
 			}
 		}
 	}
-	sub, err := c.Subscribe(connecting, channel, client.SubscribeOptions{
+	sub, err := c.Subscribe(confirming, channel, client.SubscribeOptions{
 		From:  from,
 		Epoch: epoch,
 		OnMessage: func(m client.Message) {

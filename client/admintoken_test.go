@@ -59,7 +59,7 @@ func TestAdminOfOperators(t *testing.T) {
 	if err := a.Disconnect(ctx, "c1"); err != nil {
 		t.Error(err)
 	}
-	if purge, err := a.PurgeChannel(ctx, "p1", "a/b"); err != nil || purge != (Purge{"a/b", 3, 7}) {
+	if purge, err := a.PurgeChannel(ctx, "p1", "a/b"); err != nil || purge != (Purge{"a/b", 3, 7, false}) {
 		t.Errorf("purged %+v, %v", purge, err)
 	}
 	change := ProjectChange{

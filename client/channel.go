@@ -23,11 +23,41 @@ type Purge struct {
 	Channel  string `json:"channel"`
 	Messages uint64 `json:"purged"` // that were retained
 	Offset   uint64 `json:"offset"` // of the newest message that is gone
+
+	Forgotten bool `json:"forgotten,omitempty"` // the channel, too
 }
 
 // PurgeChannel removes all messages of a channel, whose offsets go on.
 func (a *Admin) PurgeChannel(ctx context.Context, project, channel string) (Purge, error) {
-	purge, err := request[Purge](ctx, a, messagesOf(http.MethodDelete, project, channel))
+	return purged(ctx, a, messagesOf(http.MethodDelete, project, channel))
+}
+
+// ForgetChannel purges a channel and frees its place in the project's quota. Made again,
+// it begins above the offsets that it had.
+func (a *Admin) ForgetChannel(ctx context.Context, project, channel string) (Purge, error) {
+	c := messagesOf(http.MethodDelete, project, channel)
+	c.query.Set("forget", "true")
+	return purged(ctx, a, c)
+}
+
+// ForgetChannels forgets every channel whose name begins with a prefix and returns how
+// many those were.
+func (a *Admin) ForgetChannels(ctx context.Context, project, prefix string) (forgotten int, err error) {
+	for {
+		answer, err := request[struct {
+			Forgotten int  `json:"forgotten"`
+			More      bool `json:"more"`
+		}](ctx, a, call{method: http.MethodDelete, path: "/projects/{id}/channels", id: project, query: url.Values{"prefix": {prefix}}})
+		forgotten += answer.Forgotten
+		if err != nil || !answer.More {
+			return forgotten, err
+		}
+	}
+}
+
+func purged(ctx context.Context, a *Admin, c call) (Purge, error) {
+	purge, err := request[Purge](ctx, a, c)
+	channel := c.query.Get("channel")
 	if err == nil && purge.Channel != channel {
 		err = fmt.Errorf("admin: the node was asked to purge %q and says that it purged %q", channel, purge.Channel)
 	}

@@ -25,15 +25,45 @@ func (s *Server) purgeChannel(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	purged, err := s.cfg.Broker.PurgeChannel(r.Context(), actorOf(r), channel)
+	purge, forget := s.cfg.Broker.PurgeChannel, false
+	switch r.URL.Query().Get("forget") {
+	case "", "false":
+	case "true":
+		purge, forget = s.cfg.Broker.ForgetChannel, true
+	default:
+		return 0, nil, Refuse(CodeInvalidMessage, "forget is neither true nor false")
+	}
+	purged, err := purge(r.Context(), actorOf(r), channel)
 	if err != nil {
 		return 0, nil, err
 	}
 	return http.StatusOK, struct {
-		Channel string `json:"channel"`
-		Purged  uint64 `json:"purged"`
-		Offset  uint64 `json:"offset"`
-	}{channel.Name, purged.Messages, purged.Offset}, nil
+		Channel   string `json:"channel"`
+		Purged    uint64 `json:"purged"`
+		Offset    uint64 `json:"offset"`
+		Forgotten bool   `json:"forgotten,omitempty"`
+	}{channel.Name, purged.Messages, purged.Offset, forget}, nil
+}
+
+// forgetChannels forgets channels by what their names begin with, some at a time.
+func (s *Server) forgetChannels(r *http.Request) (int, any, error) {
+	project, err := s.project(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	prefix := r.URL.Query().Get("prefix")
+	if refusal := checkChannel(prefix); refusal != nil {
+		return 0, nil, Refuse(CodeInvalidMessage, "prefix is not the beginning of a channel's name")
+	}
+	forgotten, more, err := s.cfg.Broker.ForgetChannels(r.Context(), actorOf(r), project.ID, prefix)
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, struct {
+		Prefix    string `json:"prefix"`
+		Forgotten int    `json:"forgotten"`
+		More      bool   `json:"more"`
+	}{prefix, forgotten, more}, nil
 }
 
 var operatorPostShape = objectShape{strict: true, names: []string{"message", "id"}}

@@ -40,6 +40,30 @@ func TestPurgeAndPublishOverTheAdminAPI(t *testing.T) {
 	}
 }
 
+func TestForgetChannelsOverTheAdminAPI(t *testing.T) {
+	h := newHarness(t, "portable")
+	for _, name := range []string{"chat:1", "chat:2", "news"} {
+		h.fill(name, 3)
+	}
+	project := "/projects/" + testProject
+	status, answer := h.admin("DELETE", project+"/messages?channel=news&forget=true", "")
+	if want := map[string]any{"channel": "news", "purged": 3.0, "offset": 3.0, "forgotten": true}; status != 200 || !maps.Equal(answer, want) {
+		t.Errorf("forget: %d %v, want %v", status, answer, want)
+	}
+	if status, answer := h.admin("DELETE", project+"/messages?channel=news&forget=true", ""); status != 404 {
+		t.Errorf("forget again: %d %v", status, answer)
+	}
+	status, answer = h.admin("DELETE", project+"/channels?prefix=chat:", "")
+	if want := map[string]any{"prefix": "chat:", "forgotten": 2.0, "more": false}; status != 200 || !maps.Equal(answer, want) {
+		t.Errorf("forget by prefix: %d %v, want %v", status, answer, want)
+	}
+	for _, path := range []string{"/channels", "/channels?prefix=", "/messages?channel=a&forget=yes", "/messages?channel=&forget=true"} {
+		if status, answer := h.admin("DELETE", project+path, ""); status != 400 {
+			t.Errorf("DELETE %s: %d %v", path, status, answer)
+		}
+	}
+}
+
 func TestConnectionsOverTheAdminAPI(t *testing.T) {
 	h := newHarness(t, "portable")
 	c := h.open(h.public)

@@ -77,7 +77,8 @@ func (s *Server) adminRoutes() []adminRoute {
 		{"GET", "/projects/{id}/channels", viewer, s.listChannels, "cursor limit prefix active"},
 		{"GET", "/projects/{id}/messages", viewer, s.channelMessages, "channel after limit"},
 		{"POST", "/projects/{id}/messages", operator, s.publishAsOperator, "channel"},
-		{"DELETE", "/projects/{id}/messages", operator, s.purgeChannel, "channel"},
+		{"DELETE", "/projects/{id}/messages", operator, s.purgeChannel, "channel forget"},
+		{"DELETE", "/projects/{id}/channels", operator, s.forgetChannels, "prefix"},
 
 		{"GET", "/refusals", viewer, s.listRefusals, "cursor limit project key code"},
 		{"GET", "/connections", viewer, s.listConnections, "cursor limit project key"},

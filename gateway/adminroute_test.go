@@ -33,6 +33,7 @@ var neededRoles = map[string]fsm.Role{
 	"GET /projects/{id}/messages":       fsm.Viewer,
 	"POST /projects/{id}/messages":      fsm.Operator,
 	"DELETE /projects/{id}/messages":    fsm.Operator,
+	"DELETE /projects/{id}/channels":    fsm.Operator,
 	"GET /refusals":                     fsm.Viewer,
 	"GET /connections":                  fsm.Viewer,
 	"DELETE /connections/{id}":          fsm.Operator,

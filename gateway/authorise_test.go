@@ -72,6 +72,7 @@ var rights = map[string]string{
 	"POST /admin/v1/projects/{id}/keys":          operators,
 	"GET /admin/v1/projects/{id}/channels":       viewers,
 	"DELETE /admin/v1/projects/{id}/messages":    operators,
+	"DELETE /admin/v1/projects/{id}/channels":    operators,
 	"GET /admin/v1/projects/{id}/messages":       viewers,
 	"POST /admin/v1/projects/{id}/messages":      operators,
 	"POST /admin/v1/projects/{id}/console-token": viewers,

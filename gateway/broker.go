@@ -112,6 +112,12 @@ type Operator interface {
 
 	// PurgeChannel removes the messages of a channel; its offsets go on.
 	PurgeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) (Purged, error)
+	// ForgetChannel purges a channel and frees its place in the project's quota. Made
+	// again, it begins above the offsets that it had.
+	ForgetChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) (Purged, error)
+	// ForgetChannels forgets the first fsm.MaxForget channels of a project whose names
+	// begin with a prefix, and reports whether there are more.
+	ForgetChannels(ctx context.Context, by fsm.Actor, project, prefix string) (forgotten int, more bool, err error)
 
 	// Channels lists a project's channels by name, with the subscribers of the
 	// whole cluster: those that were published to and those subscribed to.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -375,6 +376,23 @@ func (b *fakeBroker) PurgeChannel(_ context.Context, by fsm.Actor, key fsm.Chann
 	c.messages = nil
 	b.record(by, "channel.purge", key.Project+"/"+key.Name)
 	return purged, nil
+}
+
+func (b *fakeBroker) ForgetChannel(ctx context.Context, by fsm.Actor, key fsm.ChannelKey) (Purged, error) {
+	purged, err := b.PurgeChannel(ctx, by, key)
+	b.set(func() { delete(b.channels, key) })
+	return purged, err
+}
+
+func (b *fakeBroker) ForgetChannels(_ context.Context, by fsm.Actor, project, prefix string) (int, bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := len(b.channels)
+	maps.DeleteFunc(b.channels, func(key fsm.ChannelKey, _ *fakeChannel) bool {
+		return key.Project == project && strings.HasPrefix(key.Name, prefix)
+	})
+	b.record(by, "channel.forget", project+"/"+prefix)
+	return before - len(b.channels), false, nil
 }
 
 // SigningSecret is "ss_" and the id of the key.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -9,7 +10,7 @@ import (
 )
 
 func newChannel() *cobra.Command {
-	return group("channel", "Look at channels", newChannelList(), newChannelPurge())
+	return group("channel", "Look at channels and remove what is in them", newChannelList(), newChannelPurge(), newChannelForget())
 }
 
 func newChannelList() *cobra.Command {
@@ -66,5 +67,48 @@ func newChannelPurge() *cobra.Command {
 		}),
 	}
 	r.addAdminFlags(cmd)
+	return cmd
+}
+
+func newChannelForget() *cobra.Command {
+	var r remote
+	var prefix string
+	cmd := &cobra.Command{
+		Use:   "forget PROJECT [CHANNEL]",
+		Short: "Remove a channel, or all with a prefix, so that they count for no quota",
+		Long: `Remove a channel, or all with a prefix, so that they count for no quota.
+
+A channel that is published to again, and every other new one of the project, begins
+above the offsets of those that were forgotten: no offset is ever given twice.`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: r.withAdmin(func(ctx context.Context, cmd *cobra.Command, admin *client.Admin, args []string) error {
+			if (len(args) == 2) == (prefix != "") {
+				return misuse{errors.New("name a channel or give --prefix")}
+			}
+			project, err := findProject(ctx, admin, args[0])
+			if err != nil {
+				return err
+			}
+			if prefix != "" {
+				n, err := admin.ForgetChannels(ctx, project.ID, prefix)
+				if err != nil {
+					return err
+				}
+				return show(cmd, r.json, map[string]any{"prefix": prefix, "forgotten": n}, func(p *printer) {
+					p.line("forgot the channels %s* of project %s; channels removed: %d", prefix, project.Name, n)
+				})
+			}
+			purge, err := admin.ForgetChannel(ctx, project.ID, args[1])
+			if err != nil {
+				return err
+			}
+			return show(cmd, r.json, purge, func(p *printer) {
+				p.line("forgot channel %s of project %s; messages removed: %d, up to offset %d",
+					purge.Channel, project.Name, purge.Messages, purge.Offset)
+			})
+		}),
+	}
+	r.addAdminFlags(cmd)
+	cmd.Flags().StringVar(&prefix, "prefix", "", "all channels whose names begin so")
 	return cmd
 }

@@ -47,6 +47,7 @@ type Cluster struct {
 	// sure: this node leads and has applied everything committed before its term.
 	sure       atomic.Bool
 	clock      clusterClock
+	disk       diskJudge  // touched by holdOffice only
 	clockAlone bool       // touched by holdOffice only: what it last said of the clock
 	changing   sync.Mutex // held while the configuration is changed
 	forming    sync.Mutex // held while a first configuration is taken on

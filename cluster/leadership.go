@@ -93,6 +93,9 @@ func (c *Cluster) holdOffice(ctx context.Context) {
 		if err := c.tendMembers(ctx); err != nil && ctx.Err() == nil {
 			c.log.Warn("members could not be tended", "err", err)
 		}
+		if err := c.yieldToFasterDisk(ctx); err != nil && ctx.Err() == nil {
+			c.log.Warn("this node should not lead", "err", err)
+		}
 		if err := c.trustClock(ctx); err != nil && ctx.Err() == nil {
 			c.log.Error("this node should not lead", "err", err)
 		}
@@ -122,7 +125,13 @@ func (c *Cluster) report() report {
 	if len(extra) > maxExtraBytes {
 		extra = extra[:maxExtraBytes]
 	}
-	return report{Applied: index, Extra: extra, Clock: wallMillis(), Stalled: c.Stalled() != ""}
+	return report{
+		Applied: index,
+		Extra:   extra,
+		Clock:   wallMillis(),
+		Stalled: c.Stalled() != "",
+		Sync:    c.logs.pace.median(time.Now()).Microseconds(),
+	}
 }
 
 // answerReadIndex tells a member where the log stands.

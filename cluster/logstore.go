@@ -29,6 +29,7 @@ type logStore struct {
 	meta  *logMeta
 	cache tailCache
 	dog   *watchdog
+	pace  syncPace
 	fatal func(error)
 
 	written atomic.Int64 // bytes stored since the last snapshot
@@ -150,10 +151,13 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		sealed[i].Extensions = sums[crc32.Size*i : crc32.Size*(i+1)]
 		bytes += int64(len(log.Data) + logOverhead)
 	}
+	begun := time.Now()
 	err := s.guard("append to log", func() error { return s.wal.StoreLogs(sealed) })
 	if err != nil {
 		return err
 	}
+	ended := time.Now()
+	s.pace.add(ended, ended.Sub(begun))
 	s.cache.add(kept)
 	s.written.Add(bytes)
 	return nil

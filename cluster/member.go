@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -103,24 +104,27 @@ func (c *Cluster) TransferLeadership(ctx context.Context) error {
 	if c.raft.State() != raft.Leader {
 		return nil
 	}
-	type candidate struct {
-		id      raft.ServerID
-		applied uint64
-	}
-	var candidates []candidate
-	for _, s := range c.others() {
-		report, ok := c.roster.reachable(string(s.ID), time.Now())
-		if ok && s.Suffrage == raft.Voter && !report.Stalled {
-			candidates = append(candidates, candidate{s.ID, report.Applied})
-		}
-	}
-	slices.SortFunc(candidates, func(a, b candidate) int { return cmp.Compare(b.applied, a.applied) })
+	successors := c.successors(time.Now())
+	byProgress := func(a, b string) int { return cmp.Compare(successors[b].Applied, successors[a].Applied) }
 	err := fmt.Errorf("%w: no other voter can be reached", ErrUnavailable)
-	for _, to := range candidates {
-		err = await(ctx, c.raft.LeadershipTransferToServer(to.id, raft.ServerAddress(to.id)))
+	for _, to := range slices.SortedFunc(maps.Keys(successors), byProgress) {
+		err = await(ctx, c.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to)))
 		if err == nil || c.raft.State() != raft.Leader {
 			return nil
 		}
 	}
 	return fmt.Errorf("transfer leadership: %w", err)
+}
+
+// successors returns the last reports of the other voters that could lead: they can
+// be reached and are not stalled.
+func (c *Cluster) successors(now time.Time) map[string]report {
+	reports := make(map[string]report)
+	for _, s := range c.others() {
+		what, ok := c.roster.reachable(string(s.ID), now)
+		if ok && s.Suffrage == raft.Voter && !what.Stalled {
+			reports[string(s.ID)] = what
+		}
+	}
+	return reports
 }

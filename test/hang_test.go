@@ -92,3 +92,39 @@ func TestHangingStateOfTheLeader(t *testing.T) {
 	l.end()
 	l.check()
 }
+
+// A disk that is slow costs a leader its leadership, since its own write is part of
+// every acknowledgement.
+func TestSlowDiskOfTheLeader(t *testing.T) {
+	lab.NeedTool(t, "strace")
+	c := startCluster(t, 3)
+	l := startLoad(t, c, 10, 100)
+	l.await(200)
+	lead := leader(t, c)
+	stop := lab.Inject(t, c.PID(lead), "fsync", "delay_exit=200000")
+	injected := time.Now()
+	// one after the other, at a node that is not slow
+	sequence := func() time.Duration {
+		begun := time.Now()
+		for i := range 20 {
+			mustPublish(t, c, (lead+1)%c.Len(), "sequence", i)
+		}
+		return time.Since(begun) / 20
+	}
+	slow := sequence()
+	eventually(t, deadline, func() error {
+		if leader(t, c) == lead {
+			return fmt.Errorf("a node that takes 200 ms for a sync leads on")
+		}
+		return nil
+	})
+	t.Logf("another node leads after %v", time.Since(injected))
+	if log := c.readLog(t, lead); !strings.Contains(log, "this node's disk is slow") {
+		t.Errorf("the node does not say why")
+	}
+	l.await(200)
+	t.Logf("a publish takes %v while the slow node leads, %v afterwards", slow, sequence())
+	stop()
+	l.end()
+	l.check()
+}

@@ -1,0 +1,118 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	// paceWindow is how far back a node looks at its own writes to the log, and
+	// paceEnough how many of them it takes to judge a disk. A quiet cluster writes
+	// one a second.
+	paceWindow = 10 * time.Second
+	paceEnough = 8
+	// slowSync is what a leader's write takes at least before it is called slow, and
+	// slowFactor how many times as long as a follower's.
+	slowSync   = 20 * time.Millisecond
+	slowFactor = 4
+	// slowLooks is how many times in a row, officeInterval apart, a leader must be
+	// slow before it hands over, and slowRest how long it does not do so again.
+	slowLooks = 10
+	slowRest  = 5 * time.Minute
+)
+
+// syncPace is how long the newest writes to the log took, syncing included.
+type syncPace struct {
+	mu     sync.Mutex
+	writes [64]timedWrite // a ring
+	next   int
+}
+
+type timedWrite struct {
+	at   time.Time // its end; zero: none yet
+	took time.Duration
+}
+
+func (p *syncPace) add(at time.Time, took time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.writes[p.next%len(p.writes)] = timedWrite{at, took}
+	p.next++
+}
+
+// median returns the median of the last paceWindow, 0 when there were too few
+// writes in it.
+func (p *syncPace) median(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var took []time.Duration
+	for _, w := range p.writes {
+		if !w.at.IsZero() && now.Sub(w.at) <= paceWindow {
+			took = append(took, w.took)
+		}
+	}
+	if len(took) < paceEnough {
+		return 0
+	}
+	slices.Sort(took)
+	return took[len(took)/2]
+}
+
+// diskJudge decides when a leader's disk is too slow to lead. It is for one
+// goroutine.
+type diskJudge struct {
+	looks   int       // in a row with somebody faster
+	yielded time.Time // when leadership was handed over last
+}
+
+// look compares a leader's pace with those of the nodes that could lead instead and
+// returns the fastest of these once leadership is to go there, "" otherwise.
+func (j *diskJudge) look(now time.Time, own time.Duration, others map[string]time.Duration) (to string) {
+	var fastest time.Duration
+	for node, pace := range others {
+		if pace > 0 && (to == "" || cmp.Or(cmp.Compare(pace, fastest), cmp.Compare(node, to)) < 0) {
+			to, fastest = node, pace
+		}
+	}
+	if to == "" || own < slowSync || own < slowFactor*fastest {
+		j.looks = 0
+		return ""
+	}
+	j.looks++
+	if j.looks < slowLooks || !j.yielded.IsZero() && now.Sub(j.yielded) < slowRest {
+		return ""
+	}
+	j.looks, j.yielded = 0, now
+	return to
+}
+
+// yieldToFasterDisk hands leadership over when this node's disk is several times
+// slower than that of a voter that has caught up: the leader's own write is part of
+// each acknowledgement, a slow follower's is not while the others are a majority.
+func (c *Cluster) yieldToFasterDisk(ctx context.Context) error {
+	now := time.Now()
+	own := c.logs.pace.median(now)
+	consumed, _ := c.applier.progress()
+	others := make(map[string]time.Duration)
+	for node, what := range c.successors(now) {
+		if what.Applied+caughtUpWithin >= consumed {
+			others[node] = time.Duration(what.Sync) * time.Microsecond
+		}
+	}
+	to := c.disk.look(now, own, others)
+	if to == "" {
+		return nil
+	}
+	c.log.Warn("this node's disk is slow: leadership goes to a faster one",
+		"sync", own, "to", c.directory.name(to), "its-sync", others[to])
+	if err := await(ctx, c.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to))); err != nil {
+		return fmt.Errorf("hand leadership over to a faster disk: %w", err)
+	}
+	return nil
+}

@@ -139,9 +139,10 @@ func (s *Server) channelMessages(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	answer, err := s.messages(r.Context(), channel, r.URL.Query())
+	op := operatorOf(r)
+	page, err := s.beginReading(r.Context(), op.principal(), op.address, channel, r.URL.Query())
 	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusOK, answer, nil
+	return http.StatusOK, page, nil
 }

@@ -159,6 +159,7 @@ func (s *Server) callAdmin(w http.ResponseWriter, r *http.Request, methods map[s
 	r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
 	status, answer, err := route.call(r.WithContext(context.WithValue(r.Context(), operatorKey{}, op)))
 	file, isFile := answer.(*download)
+	page, isPage := answer.(*reading)
 	switch {
 	case err != nil:
 		s.refuseAdmin(w, r, s.refusalOf(err, r.Method+" "+r.URL.Path).of(who, do, ""))
@@ -166,6 +167,8 @@ func (s *Server) callAdmin(w http.ResponseWriter, r *http.Request, methods map[s
 		w.WriteHeader(status)
 	case isFile:
 		s.send(w, status, file)
+	case isPage:
+		page.send(w, r)
 	default:
 		writeJSON(w, status, answer)
 	}

@@ -82,6 +82,19 @@ type Limits struct {
 	// it may have. Defaults 200 and 100.
 	ConnectionControl int
 	ConnectionRefusal int
+	// MaxHistoryReads is how many answers with history may be under way, the others
+	// how many of one key, and of one address without a server key. Each holds 64 KiB
+	// or a message. Defaults 512, 256 and 16.
+	MaxHistoryReads        int
+	MaxKeyHistoryReads     int
+	MaxAddressHistoryReads int
+	// NodeHistory is how many bytes of history a second are read by all who have no
+	// server key, AddressHistory how many by one address. Five seconds' worth may be
+	// read at once. Defaults 64 MiB and 8 MiB.
+	NodeHistory    int
+	AddressHistory int
+	HistoryTimeout time.Duration // an answer of which nothing is taken for so long is cut; default 10 s
+
 	// OverloadAfter is how late an event loop is when new clients and requests are
 	// refused. Default 1 s.
 	OverloadAfter time.Duration
@@ -125,18 +138,26 @@ func DefaultLimits() Limits {
 		ConnectionControl:    200,
 		ConnectionRefusal:    100,
 		OverloadAfter:        time.Second,
-		HandshakeTimeout:     5 * time.Second,
-		BodyTimeout:          30 * time.Second,
-		KeepAliveTimeout:     620 * time.Second,
-		AuthTimeout:          10 * time.Second,
-		FrameTimeout:         10 * time.Second,
-		Heartbeat:            25 * time.Second,
-		PingAfter:            60 * time.Second,
-		SilenceTimeout:       90 * time.Second,
-		StallTimeout:         30 * time.Second,
-		CloseGrace:           2 * time.Second,
-		DrainSpread:          5 * time.Second,
-		RequestTimeout:       10 * time.Second,
+
+		MaxHistoryReads:        512,
+		MaxKeyHistoryReads:     256,
+		MaxAddressHistoryReads: 16,
+		NodeHistory:            64 << 20,
+		AddressHistory:         8 << 20,
+		HistoryTimeout:         10 * time.Second,
+
+		HandshakeTimeout: 5 * time.Second,
+		BodyTimeout:      30 * time.Second,
+		KeepAliveTimeout: 620 * time.Second,
+		AuthTimeout:      10 * time.Second,
+		FrameTimeout:     10 * time.Second,
+		Heartbeat:        25 * time.Second,
+		PingAfter:        60 * time.Second,
+		SilenceTimeout:   90 * time.Second,
+		StallTimeout:     30 * time.Second,
+		CloseGrace:       2 * time.Second,
+		DrainSpread:      5 * time.Second,
+		RequestTimeout:   10 * time.Second,
 	}
 }
 
@@ -165,6 +186,9 @@ func (l *Limits) counts() []limit[int] {
 		{"commit-backlog-bytes", &l.CommitBacklogBytes}, {"failed-auth-burst", &l.FailedAuthBurst},
 		{"failed-auth-rate", &l.FailedAuthRate},
 		{"connection-control-rate", &l.ConnectionControl}, {"connection-refusal-rate", &l.ConnectionRefusal},
+		{"max-history-reads", &l.MaxHistoryReads}, {"max-key-history-reads", &l.MaxKeyHistoryReads},
+		{"max-address-history-reads", &l.MaxAddressHistoryReads},
+		{"history-rate", &l.NodeHistory}, {"address-history-rate", &l.AddressHistory},
 	}
 }
 
@@ -176,7 +200,7 @@ func (l *Limits) times() []limit[time.Duration] {
 		{"ping-after", &l.PingAfter}, {"silence-timeout", &l.SilenceTimeout},
 		{"stall-timeout", &l.StallTimeout}, {"close-grace", &l.CloseGrace},
 		{"drain-spread", &l.DrainSpread}, {"request-timeout", &l.RequestTimeout},
-		{"overload-after", &l.OverloadAfter},
+		{"overload-after", &l.OverloadAfter}, {"history-timeout", &l.HistoryTimeout},
 	}
 }
 

@@ -54,6 +54,11 @@ func (h *hall) admit(socket net.Conn) (g *guest, ok bool) {
 		return nil, false
 	}
 	s.strangers.Add(1)
+	if tcp, ok := tcpOf(socket); ok {
+		// Without a bound an answer that is not read hides megabytes in the kernel. An
+		// error means that the client has gone, which shows.
+		_ = tcp.SetWriteBuffer(s.cfg.SendBufferBytes)
+	}
 	return &guest{
 		Conn:   socket,
 		arrive: func() { s.newcomers.leave(from) },

@@ -39,6 +39,22 @@ func (l *limiter) take(name string, r rate) (wait time.Duration) {
 	return wait
 }
 
+// charge spends n tokens of name, whether there are so many or not.
+func (l *limiter) charge(name string, n int, r rate) {
+	if r.gap == 0 {
+		return
+	}
+	now := time.Since(l.began)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m, found := l.meters[name]
+	if !found && len(l.meters) >= maxMeters {
+		l.shrink(now)
+	}
+	m.charge(n, r, now)
+	l.meters[name] = m
+}
+
 // wait is take that spends nothing.
 func (l *limiter) wait(name string, r rate) time.Duration {
 	l.mu.Lock()

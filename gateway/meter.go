@@ -35,6 +35,14 @@ func (r *rate) allow(burst int) {
 // clock that does not go back (the generic cell rate algorithm, ITU-T I.371).
 type meter time.Duration
 
+// charge spends n tokens, whether there are so many or not: those that follow wait
+// until the debt is paid.
+func (m *meter) charge(n int, r rate, now time.Duration) {
+	if r.gap > 0 {
+		*m = meter(max(time.Duration(*m), now) + r.gap*time.Duration(n))
+	}
+}
+
 // take spends a token and returns 0, or how long it is until there is one.
 func (m *meter) take(r rate, now time.Duration) (wait time.Duration) {
 	if r.gap == 0 {

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -307,20 +306,6 @@ func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request) {
 	}{results})
 }
 
-type historyAnswer struct {
-	Channel  string           `json:"channel"`
-	Epoch    string           `json:"epoch"`
-	Earliest uint64           `json:"earliest"`
-	Offset   uint64           `json:"offset"`
-	Messages []historyMessage `json:"messages"`
-}
-
-type historyMessage struct {
-	Offset    uint64          `json:"offset"`
-	Timestamp int64           `json:"timestamp"`
-	Data      json.RawMessage `json:"data"`
-}
-
 // history serves GET /realtime/history.
 func (s *Server) history(w http.ResponseWriter, r *http.Request) {
 	by, refusal := s.authenticate(w, r)
@@ -334,42 +319,12 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) {
 		s.refuseHTTP(w, r, refusal)
 		return
 	}
-	answer, err := s.messages(r.Context(), fsm.ChannelKey{Project: by.project.ID, Name: channel}, query)
+	page, err := s.beginReading(r.Context(), by.principal, by.address, fsm.ChannelKey{Project: by.project.ID, Name: channel}, query)
 	if err != nil {
 		s.refuseHTTP(w, r, s.refusalOf(err, "read history").of(by.principal, toReadHistory, channel))
 		return
 	}
-	writeJSON(w, http.StatusOK, answer)
-}
-
-// messages reads a page of a channel as query asks for it.
-func (s *Server) messages(ctx context.Context, key fsm.ChannelKey, query url.Values) (*historyAnswer, error) {
-	if refusal := checkChannel(key.Name); refusal != nil {
-		return nil, refusal
-	}
-	after, err := queryNumber(query, "after", 0, maxOffset)
-	if err != nil {
-		return nil, err
-	}
-	limit, err := queryNumber(query, "limit", defaultLimit, maxOffset)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.cfg.Broker.ReadYourWrites(ctx); err != nil {
-		return nil, err
-	}
-	page, err := s.cfg.Broker.Read(ctx, key, after, int(min(limit, maxLimit)), maxListBytes)
-	if err != nil {
-		return nil, err
-	}
-	answer := &historyAnswer{
-		Channel: key.Name, Epoch: s.cfg.Broker.Epoch(), Earliest: page.Earliest, Offset: page.Head,
-		Messages: make([]historyMessage, len(page.Messages)),
-	}
-	for i, m := range page.Messages {
-		answer.Messages[i] = historyMessage{m.Offset, m.Timestamp, m.Data}
-	}
-	return answer, nil
+	page.send(w, r)
 }
 
 // queryNumber reads a whole number of a query, def when it is not given.

@@ -36,6 +36,7 @@ type Server struct {
 	throttles        *throttles
 	quotas           *quotas
 	tolerance        tolerance
+	readings         *readings
 	floods           *limiter // connections closed for what they sent, by key and address
 	refusals         refusals
 	freshness        freshness
@@ -86,6 +87,7 @@ func New(cfg Config) (*Server, error) {
 		quotas:           newQuotas(),
 		tolerance:        newTolerance(&cfg.Limits),
 		floods:           newLimiter(),
+		readings:         newReadings(&cfg.Limits),
 	}
 	if _, err := rand.Read(s.instance[:]); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)

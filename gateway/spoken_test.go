@@ -73,7 +73,7 @@ func TestRawUTF8InATarget(t *testing.T) {
 		c := h.connect()
 		c.send("GET /realtime/history?channel=größe/π HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + h.secret + "\r\n\r\n")
 		res := c.wantResponse(200)
-		var page historyAnswer
+		var page historyPage
 		if err := json.NewDecoder(res.Body).Decode(&page); err != nil || page.Channel != "größe/π" || len(page.Messages) != 2 {
 			t.Errorf("%+v, %v", page, err)
 		}

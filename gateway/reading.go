@@ -1,0 +1,206 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+// History is read and written piece by piece: however large the answer and
+// however slow the client, a piece is all that it holds. How many answers are
+// under way, and how much is read in a second, is bounded for each address and
+// key, so that the memory and the processors that it takes are.
+
+const (
+	// historyPiece is how much of an answer is read at once, but for a message that
+	// is larger.
+	historyPiece = 64 << 10
+	// publicHistoryBytes is how much one answer to a public key or token has.
+	publicHistoryBytes = 256 << 10
+)
+
+// readings bounds what is read over HTTP.
+type readings struct {
+	inFlight  *inFlight
+	turn      chan struct{} // held by who reads or encodes a piece: not to crowd the event loops
+	addresses *limiter      // KiB, by address
+	address   rate
+	node      rate // of all that is not a backend's
+	spent     *limiter
+}
+
+func newReadings(l *Limits) *readings {
+	return &readings{
+		inFlight:  newInFlight(l.MaxHistoryReads, l.MaxKeyHistoryReads, l.MaxAddressHistoryReads),
+		turn:      make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		addresses: newLimiter(), spent: newLimiter(),
+		address: steady(l.AddressHistory >> 10), node: steady(l.NodeHistory >> 10),
+	}
+}
+
+// reading is a page of history on its way to a client.
+type reading struct {
+	server  *Server
+	who     principal
+	address string
+	key     fsm.ChannelKey
+	after   uint64
+	limit   int // messages
+	most    int // bytes
+	page    fsm.Page
+	leave   func()
+}
+
+// beginReading reads the first piece of a page as query asks for it. Whoever gets
+// a reading has to send it.
+func (s *Server) beginReading(
+	ctx context.Context, who principal, address string, key fsm.ChannelKey, query url.Values,
+) (*reading, error) {
+	if refusal := checkChannel(key.Name); refusal != nil {
+		return nil, refusal
+	}
+	after, err := queryNumber(query, "after", 0, maxOffset)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := queryNumber(query, "limit", defaultLimit, maxOffset)
+	if err != nil {
+		return nil, err
+	}
+	r := &reading{
+		server: s, who: who, address: address, key: key,
+		after: after, limit: int(min(limit, maxLimit)), most: maxListBytes,
+	}
+	if r.bound() {
+		r.most = publicHistoryBytes
+		network := network(address)
+		wait := max(s.readings.addresses.wait(network, s.readings.address), s.readings.spent.wait("", s.readings.node))
+		if wait > 0 {
+			return nil, &Refusal{Code: CodeRateLimited, Reason: "too much history is read at once", RetryAfter: max(wait, time.Millisecond)}
+		}
+	}
+	leave, full := s.readings.inFlight.enter(who, address)
+	if full != "" {
+		return nil, &Refusal{Code: CodeRateLimited, Reason: "too many answers are under way " + full, RetryAfter: time.Second}
+	}
+	r.leave = leave
+	if err = s.cfg.Broker.ReadYourWrites(ctx); err == nil {
+		err = r.next(ctx)
+	}
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	return r, nil
+}
+
+// bound reports whether the reader is held to the rates: it is no backend and no
+// operator.
+func (r *reading) bound() bool { return r.who.kind != serverKey && r.who.kind != admin }
+
+// next reads the next piece.
+func (r *reading) next(ctx context.Context) error {
+	s := r.server
+	select {
+	case s.readings.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.readings.turn }()
+	page, err := s.cfg.Broker.Read(ctx, r.key, r.after, r.limit, min(r.most, historyPiece))
+	if err != nil {
+		return err
+	}
+	r.page = page
+	if size := r.size(); r.bound() {
+		s.readings.addresses.charge(network(r.address), size>>10+1, s.readings.address)
+		s.readings.spent.charge("", size>>10+1, s.readings.node)
+	}
+	return nil
+}
+
+func (r *reading) size() (n int) {
+	for _, m := range r.page.Messages {
+		n += len(m.Data)
+	}
+	return n
+}
+
+// send answers a request with the page. A client that does not take it is cut
+// off, in the middle of the answer.
+func (r *reading) send(w http.ResponseWriter, request *http.Request) {
+	defer r.leave()
+	w.Header().Set("Content-Type", "application/json")
+	head := r.page.Head
+	buf := append([]byte(`{"channel":`), appendQuoted(nil, r.key.Name)...)
+	buf = append(append(buf, `,"epoch":`...), appendQuoted(nil, r.server.cfg.Broker.Epoch())...)
+	buf = strconv.AppendUint(append(buf, `,"earliest":`...), r.page.Earliest, 10)
+	buf = strconv.AppendUint(append(buf, `,"offset":`...), head, 10)
+	buf = append(buf, `,"messages":[`...)
+	out := http.NewResponseController(w)
+	for sent := 0; ; {
+		full := false
+		for _, m := range r.page.Messages {
+			if full = m.Offset > head || sent > 0 && len(m.Data) > r.most; full {
+				break
+			}
+			if sent > 0 {
+				buf = append(buf, ',')
+			}
+			buf = appendHistoryMessage(buf, m)
+			r.after, r.limit, r.most = m.Offset, r.limit-1, r.most-len(m.Data)
+			sent++
+		}
+		if full || len(r.page.Messages) == 0 || r.after >= head || r.limit <= 0 || r.most <= 0 {
+			break
+		}
+		r.write(w, out, request, buf)
+		buf = buf[:0]
+		r.page = fsm.Page{}
+		if err := r.next(request.Context()); err != nil {
+			r.server.refused(r.server.refusalOf(err, "read history").of(r.who, toReadHistory, r.key.Name), "rest",
+				r.server.requestPeer(request))
+			panic(http.ErrAbortHandler) // the status is out: a cut answer is no answer
+		}
+	}
+	r.write(w, out, request, append(buf, "]}\n"...))
+}
+
+// write gives the client a piece.
+func (r *reading) write(w http.ResponseWriter, out *http.ResponseController, request *http.Request, piece []byte) {
+	s := r.server
+	err := out.SetWriteDeadline(time.Now().Add(s.cfg.HistoryTimeout))
+	if errors.Is(err, http.ErrNotSupported) {
+		err = nil // a recorder of tests
+	}
+	if err == nil {
+		_, err = bytes.NewReader(piece).WriteTo(w)
+	}
+	if err == nil {
+		err = out.Flush()
+	}
+	if err == nil || errors.Is(err, http.ErrNotSupported) {
+		return
+	}
+	refusal := &Refusal{
+		Code: CodeRateLimited, Reason: "the answer was not read in time",
+		detail: fmt.Sprintf("nothing of the answer was taken for %s, or the client has gone", s.cfg.HistoryTimeout),
+	}
+	s.refused(refusal.of(r.who, toReadHistory, r.key.Name), "rest", s.requestPeer(request))
+	panic(http.ErrAbortHandler)
+}
+
+func appendHistoryMessage(dst []byte, m fsm.Message) []byte {
+	dst = strconv.AppendUint(append(dst, `{"offset":`...), m.Offset, 10)
+	dst = strconv.AppendInt(append(dst, `,"timestamp":`...), m.Timestamp, 10)
+	dst = append(append(dst, `,"data":`...), m.Data...)
+	return append(dst, '}')
+}

@@ -2,6 +2,8 @@ package lab
 
 import (
 	"fmt"
+	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +23,7 @@ type Disk struct {
 	dir   string // where it is mounted
 
 	frozen bool
+	torn   tear // since Tear, until Power
 }
 
 // NewDisk makes the folder dir and mounts a new file system of so many bytes
@@ -53,7 +56,9 @@ func NewDisk(t testing.TB, dir string, size int64) *Disk {
 
 func (d *Disk) mount() {
 	d.t.Helper()
-	Run(d.t, "mount", "-o", "loop", d.image, d.dir)
+	// The journal is committed when somebody syncs and not by a timer, so that what nobody
+	// synced is lost.
+	Run(d.t, "mount", "-o", "loop,commit=300", d.image, d.dir)
 }
 
 // Freeze has every write to the disk hang until Thaw, or until the test ends: what
@@ -95,6 +100,45 @@ func (d *Disk) Cut() error {
 	return nil
 }
 
+// Tear takes the power from the disk while it writes: of what is not synced, Power finds
+// that a random part of the sectors has reached the device, in any order. Nobody should
+// write meanwhile.
+func (d *Disk) Tear(random *rand.Rand) error {
+	before := d.image + "-before"
+	if out, err := exec.Command("cp", "--sparse=always", d.image, before).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy the disk: %w: %s", err, out)
+	}
+	defer os.Remove(before)
+	err := filepath.WalkDir(d.dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		return writeOut(path)
+	})
+	if err != nil {
+		return fmt.Errorf("write out what is on %s: %w", d.dir, err)
+	}
+	if d.torn, err = chooseLost(before, d.image, random); err != nil {
+		return fmt.Errorf("compare disks: %w", err)
+	}
+	return d.Cut()
+}
+
+// writeOut has the kernel write what it has of a file to the device, without a barrier and
+// without the file system's journal.
+func writeOut(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	const all = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	if err := unix.SyncFileRange(int(f.Fd()), 0, 0, all); err != nil {
+		return fmt.Errorf("write out %s: %w", path, err)
+	}
+	return nil
+}
+
 // Power brings a disk back that was cut, when nothing uses it any more, which it
 // waits for.
 func (d *Disk) Power() {
@@ -109,6 +153,10 @@ func (d *Disk) Power() {
 		Run(d.t, "cp", "--sparse=always", dead, d.image)
 		Run(d.t, "rm", dead)
 	}
+	if err := d.torn.apply(d.image); err != nil {
+		d.t.Fatal(err)
+	}
+	d.torn = nil
 	d.mount()
 }
 

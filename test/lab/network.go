@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +31,9 @@ type Host struct {
 	namespace string
 	link      string // the bridge's end
 	IP        string
+
+	mu     sync.Mutex
+	broken map[string]int // how many faults each broken thing is under, by what it is
 }
 
 // NewNetwork makes a network of n hosts, until the test ends.
@@ -78,6 +83,7 @@ func (n *Network) addHost() {
 		t:         n.t,
 		namespace: fmt.Sprintf("%s-%d", n.bridge, number),
 		link:      fmt.Sprintf("%s.%d", n.bridge, number),
+		broken:    make(map[string]int),
 	}
 	address := n.address(number)
 	h.IP, _, _ = strings.Cut(address, "/")
@@ -133,39 +139,69 @@ func (h *Host) Dial(network, address string) (net.Conn, error) {
 	return r.conn, r.err
 }
 
-// Cut takes the host's link down.
+// Cut takes the host's link down. What is broken twice, here as below, is whole when it was
+// mended twice.
 func (h *Host) Cut() {
 	h.t.Helper()
-	Run(h.t, "ip", "link", "set", h.link, "down")
+	h.breakThing("link", "link", "set", h.link, "down")
 }
 
 // Mend brings the host's link up.
 func (h *Host) Mend() {
 	h.t.Helper()
-	Run(h.t, "ip", "link", "set", h.link, "up")
+	h.mendThing("link", "link", "set", h.link, "up")
 }
 
 // Mute loses, silently, all that the host sends to another. What the other sends
 // still arrives.
 func (h *Host) Mute(other *Host) {
 	h.t.Helper()
-	Run(h.t, "ip", "-n", h.namespace, "neigh", "replace", other.IP, "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "permanent")
+	h.breakThing("neighbour "+other.IP,
+		"-n", h.namespace, "neigh", "replace", other.IP, "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "permanent")
 }
 
 // Unmute ends what Mute began.
 func (h *Host) Unmute(other *Host) {
 	h.t.Helper()
-	Run(h.t, "ip", "-n", h.namespace, "neigh", "del", other.IP, "dev", "eth0")
+	h.mendThing("neighbour "+other.IP, "-n", h.namespace, "neigh", "del", other.IP, "dev", "eth0")
 }
 
 // Refuse makes whatever the host sends to another fail at once.
 func (h *Host) Refuse(other *Host) {
 	h.t.Helper()
-	Run(h.t, "ip", "-n", h.namespace, "route", "add", "blackhole", other.IP+"/32")
+	h.breakThing("route "+other.IP, "-n", h.namespace, "route", "add", "blackhole", other.IP+"/32")
 }
 
 // Unrefuse ends what Refuse began.
 func (h *Host) Unrefuse(other *Host) {
 	h.t.Helper()
-	Run(h.t, "ip", "-n", h.namespace, "route", "del", "blackhole", other.IP+"/32")
+	h.mendThing("route "+other.IP, "-n", h.namespace, "route", "del", "blackhole", other.IP+"/32")
+}
+
+// breakThing runs ip with args, unless the thing is broken already.
+func (h *Host) breakThing(thing string, args ...string) {
+	h.t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.broken[thing]++; h.broken[thing] == 1 {
+		h.ip(args)
+	}
+}
+
+// mendThing runs ip with args, unless the thing stays broken.
+func (h *Host) mendThing(thing string, args ...string) {
+	h.t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.broken[thing]--; h.broken[thing] == 0 {
+		h.ip(args)
+	}
+}
+
+// ip runs ip, from whatever goroutine.
+func (h *Host) ip(args []string) {
+	h.t.Helper()
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		h.t.Errorf("ip %v: %v\n%s", args, err, out)
+	}
 }

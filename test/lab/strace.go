@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// tracerPatience is how long a tracer may take to detach.
+const tracerPatience = 3 * time.Second
+
 // Inject attaches strace to a running process and tampers with one of its system
 // calls as strace's -e inject says, such as "error=EIO" or "delay_enter=100000"
 // (microseconds). With paths, only calls on these files are tampered with. It
@@ -38,7 +41,14 @@ func Inject(t testing.TB, pid int, call, what string, paths ...string) (stop fun
 	stop = func() {
 		// A killed tracer would leave stopped threads behind; asked, it detaches.
 		_ = cmd.Process.Signal(os.Interrupt)
-		<-ended
+		select {
+		case <-ended:
+		case <-time.After(tracerPatience):
+			// It waits for what was killed while it was stopped, and what was killed waits
+			// to be reaped by its tracer.
+			_ = cmd.Process.Kill()
+			<-ended
+		}
 	}
 	t.Cleanup(stop)
 	for alive, traced := look(pid); alive && !traced; alive, traced = look(pid) {

@@ -40,6 +40,7 @@ var rules = []struct {
 	{"publishes of a connection keep their order", (*ledger).publishOrder},
 	{"what was acknowledged comes before what was sent later", (*ledger).realTimeOrder},
 	{"a subscriber gets everything once and in order", (*ledger).deliveredInOrder},
+	{"nobody is sent what it has", (*ledger).nobodyIsSentWhatItHas},
 	{"a subscriber gets everything to the end", (*ledger).deliveredToTheEnd},
 	{"what is delivered stays", (*ledger).deliveredStays},
 	{"nobody is sent what nobody published", (*ledger).nothingInvented},
@@ -47,6 +48,7 @@ var rules = []struct {
 	{"package client gets everything through", (*ledger).clientGetsThrough},
 	{"a key works until it is revoked", (*ledger).liveKeyWorks},
 	{"a revoked key is dead", (*ledger).revokedKeyIsDead},
+	{"nothing of a key is stored after its revocation", (*ledger).nothingAfterRevocation},
 	{"a node ends only when it must", (*ledger).nobodyDies},
 	{"a healed cluster lives", (*ledger).healedIsLive},
 }

@@ -52,6 +52,37 @@ func where(history []Event, wanted func(Event) bool) *Event {
 	return &history[slices.IndexFunc(history, wanted)]
 }
 
+// givenUp is a publish with the key before its revocation, of which nobody knows what
+// became.
+func givenUp(tag string) Event {
+	return Event{At: 13 * second, Began: 10 * second, Kind: Publish, Node: "n1", Channel: "t:0", Tag: tag, Key: "key", Outcome: Unknown, Code: "outcome_unknown"}
+}
+
+// A message that is stored twice breaks a promise only if it was repeated as long as its id
+// is remembered.
+func TestRepeatOfAForgottenIDIsNone(t *testing.T) {
+	stored := func(again int64) []Event {
+		h := soundHistory()
+		where(h, func(e Event) bool { return e.Kind == Publish && e.Tag == "b" && e.Outcome == OK }).At = again
+		for i := range h {
+			if h[i].Kind == Read && h[i].Tag == "c" {
+				h[i].Tag = "b"
+			}
+		}
+		return h
+	}
+	repeated := func(h []Event) bool {
+		return slices.ContainsFunc(Check(h), func(v Violation) bool { return v.Rule == "no repeat" })
+	}
+	sent := 6*second - 10
+	if !repeated(stored(sent + int64(repeatable) - 1)) {
+		t.Error("a repeat within the time for which ids are remembered is none")
+	}
+	if repeated(stored(sent + int64(repeatable))) {
+		t.Error("a repeat of an id that may be forgotten is one")
+	}
+}
+
 func TestEveryRuleFindsItsViolation(t *testing.T) {
 	is := func(kind Kind, tag string) func(Event) bool {
 		return func(e Event) bool { return e.Kind == kind && e.Tag == tag }
@@ -128,6 +159,13 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		{"a subscriber gets everything once and in order", "before it says subscribed", func(h []Event) []Event {
 			return without(h, func(e Event) bool { return e.Kind == Subscribe })
 		}},
+		{"nobody is sent what it has", "delivers t:0@2 to sub, which has all up to 3", func(h []Event) []Event {
+			return append(h, Event{At: 28 * second, Kind: Deliver, Session: "sub", Node: "n2", Channel: "t:0", Tag: "b", Offset: 2, Stamp: 200, Replay: true})
+		}},
+		{"nobody is sent what it has", "which has all up to 2", func(h []Event) []Event { // it named the offset itself
+			return append(h, Event{Kind: Subscribe, Session: "again", Node: "n1", Channel: "t:0", Offset: 2, Head: 1},
+				Event{Kind: Deliver, Session: "again", Node: "n1", Channel: "t:0", Tag: "b", Offset: 2, Stamp: 200})
+		}},
 		{"a subscriber gets everything to the end", "up to 2 of 3", func(h []Event) []Event {
 			return without(h, is(Deliver, "c"))
 		}},
@@ -162,6 +200,14 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			return append(h,
 				Event{At: 28 * second, Began: 28*second - 10, Kind: Publish, Channel: "m:0", Tag: "e", Outcome: OK},
 				Event{At: 29 * second, Kind: Deliver, Session: "user", Channel: "m:0", Tag: "e"})
+		}},
+		{"nothing of a key is stored after its revocation", "k of key key at t:0@4", func(h []Event) []Event {
+			where(h, is(Publish, "c")).Began = 12 * second
+			return append(h, givenUp("k"), Event{Kind: Read, Node: "n1", Channel: "t:0", Tag: "k", Offset: 4, Stamp: 300})
+		}},
+		{"nothing of a key is stored after its revocation", "k of key key at t:1@1, of 301, behind c at t:0@3, of 300", func(h []Event) []Event {
+			where(h, is(Publish, "c")).Began = 12 * second
+			return append(h, givenUp("k"), Event{Kind: Read, Node: "n1", Channel: "t:1", Tag: "k", Offset: 1, Stamp: 301})
 		}},
 		{"a node ends only when it must", "panic", func(h []Event) []Event {
 			return append(h, Event{Kind: Died, Node: "n1", Note: "panic: no"})

@@ -47,6 +47,31 @@ func (l *ledger) deliveredInOrder() (broken []string) {
 	return broken
 }
 
+// nobodyIsSentWhatItHas: a session gets nothing at or below the offset that it named, and
+// nothing at or below what it got before.
+func (l *ledger) nobodyIsSentWhatItHas() (broken []string) {
+	for session, channels := range sorted(l.sessions) {
+		for channel, events := range sorted(channels) {
+			if !kept(channel) {
+				continue
+			}
+			var has uint64
+			for _, e := range events {
+				switch e.Kind {
+				case Subscribe:
+					has = max(has, e.Offset)
+				case Deliver:
+					if e.Offset <= has {
+						broken = append(broken, fmt.Sprintf("%s delivers %s@%d to %s, which has all up to %d, at %s", e.Node, channel, e.Offset, session, has, seconds(e.At)))
+					}
+					has = max(has, e.Offset)
+				}
+			}
+		}
+	}
+	return broken
+}
+
 // deliveredToTheEnd: a session that lives gets everything there is.
 func (l *ledger) deliveredToTheEnd() (broken []string) {
 	for session, channels := range sorted(l.sessions) {

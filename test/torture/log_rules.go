@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // oneMessagePerOffset: whoever looks, and whenever, finds the same message at an
@@ -95,13 +96,18 @@ func (l *ledger) noHole() (broken []string) {
 	return broken
 }
 
-// noRepeat: a message is at one offset, however often it was sent under its id.
+// repeatable is for how long a client may repeat a message under its id. The clocks of a
+// majority may have gone from one end to the other meanwhile.
+const repeatable = idWindow - 2*mostSkew
+
+// noRepeat: a message is at one offset, however often it was sent under its id, if the
+// last answer came as long as the id is remembered.
 func (l *ledger) noRepeat() (broken []string) {
 	for node, messages := range sorted(l.finals) {
 		where := make(map[string]place)
 		for _, e := range inOrder(messages) {
 			p := place{e.Channel, e.Offset}
-			if before, twice := where[e.Tag]; twice {
+			if before, twice := where[e.Tag]; twice && l.tried(e.Tag) < repeatable {
 				broken = append(broken, fmt.Sprintf("%s has %s (id %q, sent %d times) at %s and at %s",
 					node, e.Tag, l.idOf(e.Tag), len(l.publishes[e.Tag]), before, p))
 			}
@@ -109,6 +115,18 @@ func (l *ledger) noRepeat() (broken []string) {
 		}
 	}
 	return broken
+}
+
+// tried returns for how long a message was published.
+func (l *ledger) tried(tag string) time.Duration {
+	var first, last int64
+	for i, e := range l.publishes[tag] {
+		if i == 0 || e.Began < first {
+			first = e.Began
+		}
+		last = max(last, e.At)
+	}
+	return time.Duration(last - first)
 }
 
 func (l *ledger) idOf(tag string) string {
@@ -227,4 +245,42 @@ func (l *ledger) firstSent(e *Event) int64 {
 		began = min(began, attempt.Began)
 	}
 	return began
+}
+
+// nothingAfterRevocation: what was sent when a key's revocation was acknowledged is stored
+// behind it, so nothing of the key is behind that, by offset or by stamp.
+func (l *ledger) nothingAfterRevocation() (broken []string) {
+	for node, messages := range sorted(l.finals) {
+		ordered := inOrder(messages)
+		for key, revoked := range sorted(l.revoked) {
+			later := make(map[string]*Event) // the first one sent later, by channel
+			var earliest *Event              // that by stamp
+			for _, e := range ordered {
+				attempts := l.publishes[e.Tag]
+				if len(attempts) == 0 || l.firstSent(attempts[0]) <= revoked.At {
+					continue
+				}
+				if later[e.Channel] == nil {
+					later[e.Channel] = e
+				}
+				if earliest == nil || e.Stamp < earliest.Stamp {
+					earliest = e
+				}
+			}
+			for _, e := range ordered {
+				if attempts := l.publishes[e.Tag]; len(attempts) == 0 || attempts[0].Key != key {
+					continue
+				}
+				after := later[e.Channel]
+				if after == nil || after.Offset > e.Offset {
+					after = earliest
+				}
+				if after != nil && (after.Channel == e.Channel && after.Offset < e.Offset || after.Stamp < e.Stamp) {
+					broken = append(broken, fmt.Sprintf("%s has %s of key %s at %s, of %d, behind %s at %s, of %d, which was sent after the key was revoked at %s",
+						node, e.Tag, key, place{e.Channel, e.Offset}, e.Stamp, after.Tag, place{after.Channel, after.Offset}, after.Stamp, seconds(revoked.At)))
+				}
+			}
+		}
+	}
+	return broken
 }

@@ -1,9 +1,7 @@
 package torture
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,7 +49,7 @@ func (s *site) suffer(began time.Time, plan Plan, length time.Duration) {
 				}
 			}
 			if !s.fit(step) {
-				s.note("%s of %s is left out: it has ended", step.Fault, s.cluster.Name(step.Node))
+				s.note("%s of %s is left out: it has ended, or is under another fault", step.Fault, s.cluster.Name(step.Node))
 				continue
 			}
 			s.note("%s of %s for %v", step.Fault, s.cluster.Name(step.Node), step.For)
@@ -74,9 +72,9 @@ func (s *site) suffer(began time.Time, plan Plan, length time.Duration) {
 func (s *site) fit(step Step) bool {
 	busy := func(n *node) bool { return n.busy > 0 }
 	switch step.Fault {
-	case Cut, Mute, Refuse, Clock, Join, Leave, Roll, Massacre:
+	case Cut, Mute, Refuse, Deaf, Dumb, Isolate, Flap, Clock, Clocks, Join, Leave, Roll, Massacre:
 		return true
-	case Blackout:
+	case Blackout, TornAll:
 		return !slices.ContainsFunc(s.nodes, busy)
 	}
 	return !s.ended(step.Node) && !busy(s.nodes[step.Node])
@@ -106,8 +104,14 @@ func (s *site) begin(step Step) (undo func()) {
 		return func() { s.signal(i, syscall.SIGCONT) }
 	case Roll:
 		s.roll()
+	case Stutter:
+		return s.stutter(step)
+	case Scarce:
+		return s.starve(step)
 	case Clock:
 		return s.skew(step)
+	case Clocks:
+		return s.skewMost(step)
 	case Wipe:
 		s.hold(i)
 		s.kill(i)
@@ -124,6 +128,11 @@ func (s *site) begin(step Step) (undo func()) {
 	case Slow:
 		// Two slow writes on top of each other may be one that hangs.
 		return s.excuse(i, "the disk hangs", lab.Inject(s.t, s.cluster.PID(i), "fsync,fdatasync", "delay_enter=100000"))
+	case SlowLeader:
+		return s.excuse(i, "the disk hangs", lab.Inject(s.t, s.cluster.PID(i), "fsync,fdatasync", "delay_enter=200000"))
+	case StateHang:
+		state := filepath.Join(s.cluster.Dir(i), "state", "state.db")
+		return s.excuse(i, "the disk hangs", lab.Inject(s.t, s.cluster.PID(i), "fdatasync", "delay_enter=60000000", state))
 	case EIO:
 		call := []string{"fsync", "fdatasync"}[step.Luck%2] // of the log, of the state
 		return s.excuse(i, "input/output error", lab.Inject(s.t, s.cluster.PID(i), call, "error=EIO"))
@@ -134,6 +143,10 @@ func (s *site) begin(step Step) (undo func()) {
 		from, to := s.network.Hosts[i], s.network.Hosts[step.Other]
 		from.Mute(to)
 		return func() { from.Unmute(to) }
+	case Deaf, Dumb, Isolate:
+		return s.part(step)
+	case Flap:
+		return s.flap(step)
 	case Refuse:
 		from, to := s.network.Hosts[i], s.network.Hosts[step.Other]
 		from.Refuse(to)
@@ -155,6 +168,10 @@ func (s *site) begin(step Step) (undo func()) {
 		return s.cutPower([]int{i})
 	case Blackout:
 		return s.cutPower(s.members())
+	case Torn:
+		return s.tear(step, []int{i})
+	case TornAll:
+		return s.tear(step, s.members())
 	}
 	return nil
 }
@@ -182,10 +199,36 @@ func (s *site) roll() {
 
 // skew moves the clock of a node.
 func (s *site) skew(step Step) func() {
+	i := step.Node
 	offsets := []time.Duration{-time.Hour, -15 * time.Minute, -7 * time.Second, -2 * time.Second, 2 * time.Second, 7 * time.Second, 15 * time.Minute, time.Hour}
-	offset := offsets[step.Luck%uint64(len(offsets))]
-	s.note("the clock of %s is %v off", s.cluster.Name(step.Node), offset)
-	path := s.clock(step.Node)
+	return s.setClock(i, offsets[step.Luck%uint64(len(offsets))])
+}
+
+// skewMost moves the clocks of a majority, which the cluster's time follows. It is by less
+// than clients need of the time for which ids are remembered.
+func (s *site) skewMost(step Step) func() {
+	offsets := []time.Duration{-mostSkew, -mostSkew / 2, mostSkew / 2, mostSkew}
+	var undo []func()
+	members := s.members()
+	for n := range len(members)/2 + 1 {
+		i := members[(max(step.Node, 0)+n)%len(members)]
+		undo = append(undo, s.setClock(i, offsets[step.Luck%uint64(len(offsets))]))
+	}
+	return func() { runAll(undo) }
+}
+
+// mostSkew is how far the clocks of a majority are off at most.
+const mostSkew = 3 * time.Second
+
+func runAll(functions []func()) {
+	for _, f := range functions {
+		f()
+	}
+}
+
+func (s *site) setClock(i int, offset time.Duration) (undo func()) {
+	s.note("the clock of %s is %v off", s.cluster.Name(i), offset)
+	path := s.clock(i)
 	if err := os.WriteFile(path, strconv.AppendInt(nil, offset.Milliseconds(), 10), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
@@ -216,95 +259,4 @@ func (s *site) leave() {
 		return
 	}
 	s.nodes[joiner].running = false
-}
-
-// flip inverts one bit of what a node has stored, while it is stopped.
-func (s *site) flip(step Step) func() {
-	i := step.Node
-	n := s.nodes[i]
-	s.hold(i)
-	// In good order, so that what is at the end of the log is no torn write.
-	ctx, cancel := context.WithTimeout(s.t.Context(), 15*time.Second)
-	defer cancel()
-	if err := s.cluster.Stop(ctx, i); err != nil {
-		s.note("stop: %v", err)
-	}
-	n.killed = true
-	pattern := []string{"raft/*.wal", "state/state.db"}[step.Luck%2]
-	n.damaged = true
-	where, err := flipBit(filepath.Join(s.cluster.Dir(i), pattern), step.Luck)
-	if err != nil {
-		s.note("no bit flipped: %v", err)
-	} else {
-		s.note("flipped a bit: %s", where)
-	}
-	return func() { s.release(i) }
-}
-
-// flipBit inverts a bit of a message in the newest file of a pattern. Pages that
-// bbolt has freed hold copies: the bit is inverted in them, too, so that the one in
-// use is among them.
-func flipBit(pattern string, luck uint64) (where string, err error) {
-	paths, err := filepath.Glob(pattern)
-	if err != nil || len(paths) == 0 {
-		return "", fmt.Errorf("no %s: %w", pattern, err)
-	}
-	path := slices.Max(paths)
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	var places []int
-	mark := []byte(`"text":"`)
-	for from := 0; ; {
-		at := bytes.Index(raw[from:], mark)
-		if at < 0 {
-			break
-		}
-		from += at + len(mark)
-		places = append(places, from)
-	}
-	if len(places) == 0 {
-		return "", fmt.Errorf("no message in %s", path)
-	}
-	// Not among the last ones: a damaged final batch cannot be told from a torn
-	// write.
-	at := places[luck/2%uint64(len(places)*3/4+1)]
-	text := func(at int) []byte { return raw[at:min(at+16, len(raw))] }
-	copies := 0
-	for _, place := range places {
-		if !bytes.Equal(text(place), text(at)) {
-			continue
-		}
-		copies++
-		if _, err := f.WriteAt([]byte{raw[at] ^ 1}, int64(place)); err != nil {
-			return "", err
-		}
-	}
-	return fmt.Sprintf("%s at %d, %d copies", path, at, copies), f.Sync()
-}
-
-// cutPower cuts the power of nodes at one instant.
-func (s *site) cutPower(nodes []int) func() {
-	for _, i := range nodes {
-		s.hold(i)
-		s.kill(i)
-	}
-	for _, i := range nodes {
-		if err := s.disks[i].Cut(); err != nil {
-			s.note("cut the power of %s: %v", s.cluster.Name(i), err)
-		}
-	}
-	return func() {
-		for _, i := range nodes {
-			s.await(i)
-			s.disks[i].Power()
-			s.release(i)
-		}
-	}
 }

@@ -2,6 +2,7 @@ package torture
 
 import (
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,10 +14,11 @@ type Options struct {
 	Seed   uint64
 	Length time.Duration // of the faults; healing and reading come on top
 	Nodes  int
-	Binary string // of aptlyd, built with harness.patch
-	Bug    string // that is planted in it; empty for none
-	Plan   Plan   // instead of the seed's
-	Dir    string // for the history and the nodes' data and logs
+	Binary string      // of aptlyd, built with harness.patch
+	Bug    string      // that is planted in it; empty for none
+	Plan   Plan        // instead of the seed's
+	Faults []FaultKind // that the seed may have; empty means all
+	Dir    string      // for the history and the nodes' data and logs
 }
 
 // Report is what came of a run.
@@ -50,7 +52,9 @@ func Run(t testing.TB, o Options) Report {
 	w = newWorkload(recorder, s.cluster.ServerKey, s.cluster.AdminToken, s.prepareProject(), s.doors)
 	report := Report{Plan: o.Plan, Made: s.made}
 	if report.Plan == nil {
-		report.Plan = NewPlan(o.Seed, o.Length, o.Nodes, s.able)
+		report.Plan = NewPlan(o.Seed, o.Length, o.Nodes, func(kind FaultKind) bool {
+			return s.able(kind) && (len(o.Faults) == 0 || slices.Contains(o.Faults, kind))
+		})
 	}
 	w.start(o.Seed)
 	s.suffer(time.Now(), report.Plan, o.Length)

@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// idWindow is how long a message id is remembered, by harness.patch.
+const idWindow = 15 * time.Second
+
 // Plan is what a seed says is broken, and when.
 type Plan []Step
 
@@ -29,7 +32,7 @@ func (s Step) String() string {
 	if s.Node == leaderNode {
 		victim = "the leader"
 	}
-	return fmt.Sprintf("%6.1f s  %-9s %s for %.1f s", s.At.Seconds(), s.Fault, victim, s.For.Seconds())
+	return fmt.Sprintf("%6.1f s  %-11s %s for %.1f s", s.At.Seconds(), s.Fault, victim, s.For.Seconds())
 }
 
 // FaultKind names a way to break something.
@@ -56,6 +59,18 @@ const (
 	PowerCut FaultKind = "power"    // of one node; disk
 	Blackout FaultKind = "blackout" // the power of all nodes is cut; disk
 	Massacre FaultKind = "massacre" // kill -9 of all nodes
+
+	Stutter    FaultKind = "stutter"     // stopped nine tenths of the time
+	Scarce     FaultKind = "scarce"      // hardly a descriptor is left
+	Clocks     FaultKind = "clocks"      // the clocks of a majority are off
+	StateHang  FaultKind = "state-hang"  // only the state file hangs; strace
+	SlowLeader FaultKind = "slow-leader" // each fsync of the leader takes 0.2 s; strace
+	Deaf       FaultKind = "deaf"        // what the others send to it is lost; network
+	Dumb       FaultKind = "dumb"        // what it sends to the others is lost; network
+	Isolate    FaultKind = "isolate"     // both, for longer than ids are remembered; network
+	Flap       FaultKind = "flap"        // the link is down every other moment; network
+	Torn       FaultKind = "torn"        // power cut while sectors are being written; disk
+	TornAll    FaultKind = "torn-all"    // the same, of all nodes
 )
 
 // weights are how likely a fault is.
@@ -65,11 +80,13 @@ var weights = []struct {
 }{
 	{Kill, 4}, {Pause, 3}, {Roll, 3}, {Clock, 2}, {Wipe, 1}, {Flip, 1}, {Join, 1}, {Slow, 1}, {EIO, 1},
 	{Cut, 4}, {Mute, 3}, {Refuse, 2}, {Fill, 1}, {Freeze, 2}, {PowerCut, 2}, {Blackout, 1}, {Massacre, 1},
+	{Stutter, 2}, {Scarce, 2}, {Clocks, 2}, {StateHang, 2}, {SlowLeader, 2}, {Deaf, 2}, {Dumb, 2}, {Isolate, 2},
+	{Flap, 2}, {Torn, 2}, {TornAll, 2},
 }
 
 // once are the faults that come at most once in a run: of data that is gone at two
-// nodes nothing is promised.
-var once = []FaultKind{Wipe, Flip, Join, Roll}
+// nodes nothing is promised, and some take long.
+var once = []FaultKind{Wipe, Flip, Join, Roll, Isolate}
 
 // NewPlan draws up the faults of a seed: for about length, on so many nodes, of the
 // kinds that can be made here.
@@ -81,8 +98,11 @@ func NewPlan(seed uint64, length time.Duration, nodes int, able func(FaultKind) 
 	for at := between(random, 1500, 4000); at < length; {
 		s := Step{Fault: drawFault(random), At: at, For: between(random, 1500, 8000), Node: random.IntN(nodes), Luck: random.Uint64()}
 		s.Other = (s.Node + 1 + random.IntN(nodes-1)) % nodes
-		if random.IntN(3) == 0 {
+		if random.IntN(3) == 0 || s.Fault == SlowLeader {
 			s.Node = leaderNode
+		}
+		if s.Fault == Isolate {
+			s.For = idWindow + between(random, 5000, 8000)
 		}
 		gap := between(random, 500, 5000)
 		switch {

@@ -68,14 +68,15 @@ func newSite(t testing.TB, recorder *Recorder, binary, dir string, nodes int) *s
 	s := &site{t: t, made: make(map[FaultKind]int), recorder: recorder, binary: binary, dir: dir}
 	options := bench.SpawnOptions{
 		Nodes: nodes, Binary: binary, Dir: dir,
-		Args: []string{"--disk-reserve", strconv.Itoa(diskReserve)},
+		// What is given up soon is repeated while its id is remembered.
+		Args: []string{"--disk-reserve", strconv.Itoa(diskReserve), "--publish-timeout", "3s"},
 		Env:  []string{"APTLYD_CLUSTER_SECRET=a secret between tortured nodes"},
 	}
-	if s.can(lab.NoNetworks(), Cut, Mute, Refuse) {
+	if s.can(lab.NoNetworks(), Cut, Mute, Refuse, Deaf, Dumb, Isolate, Flap) {
 		s.network = lab.NewNetwork(t, nodes+1)
 	}
-	disks := s.can(lab.NoDisks(), Fill, Freeze, PowerCut, Blackout)
-	s.can(lab.NoTracing(), Slow, EIO)
+	disks := s.can(lab.NoDisks(), Fill, Freeze, PowerCut, Blackout, Torn, TornAll)
+	s.can(lab.NoTracing(), Slow, EIO, SlowLeader, StateHang)
 	for i := range nodes + 1 {
 		host := bench.Host{IP: "127.0.0.1", Env: []string{"APTLYD_TORTURE_CLOCK=" + s.clock(i)}}
 		if s.network != nil {

@@ -17,6 +17,7 @@ var (
 	seeds    = flag.Int("seeds", 1, "how many seeds to torture with, from -seed on")
 	duration = flag.Duration("duration", 12*time.Second, "how long a seed's faults last")
 	nodes    = flag.Int("nodes", 3, "nodes of the cluster")
+	faults   = flag.String("faults", "", "kinds of faults to torture with, like torn,isolate; empty means all")
 	judge    = flag.String("judge", "", "a history to judge again, instead of any torture")
 	keep     = flag.String("keep", os.TempDir(), "folder for the histories and logs of failed runs")
 )
@@ -51,7 +52,7 @@ func TestTorture(t *testing.T) {
 	for s := first; s < first+uint64(count); s++ {
 		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
 			total.begun++
-			report := torture(t, Options{Seed: s, Length: *duration, Nodes: *nodes})
+			report := torture(t, Options{Seed: s, Length: *duration, Nodes: *nodes, Faults: kinds()})
 			total.add(report)
 			if len(report.Violations) > 0 {
 				t.Errorf("first of %d violations:\n%s", len(report.Violations), report.Violations[0])
@@ -62,6 +63,14 @@ func TestTorture(t *testing.T) {
 			}
 		})
 	}
+}
+
+// kinds are those that were asked for.
+func kinds() (kinds []FaultKind) {
+	for name := range strings.FieldsFuncSeq(*faults, func(r rune) bool { return r == ',' }) {
+		kinds = append(kinds, FaultKind(name))
+	}
+	return kinds
 }
 
 // TestJudge judges a history that an earlier run has left.

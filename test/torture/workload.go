@@ -220,29 +220,34 @@ func (p *poster) post(to door, messages []Event) []Event {
 		e.Began, e.Node, e.Session = p.recorder.Now(), to.name, p.name
 		done[i] = e
 	}
+	done = publishAll(p.rest(to, p.serverKey), done)
+	for _, e := range done {
+		p.settle(e)
+	}
+	return done
+}
+
+// publishAll publishes messages at once and returns what became of them.
+func publishAll(rest *client.REST, messages []Event) []Event {
 	publication := func(e Event) client.Publication {
 		return client.Publication{Channel: e.Channel, Data: payload(e.Tag), ID: e.ID}
 	}
-	rest := p.rest(to, p.serverKey)
 	if len(messages) == 1 {
-		r, err := rest.Publish(context.Background(), publication(done[0]))
-		done[0] = settled(done[0], r, err)
-	} else {
-		var batch []client.Publication
-		for _, e := range done {
-			batch = append(batch, publication(e))
-		}
-		results, err := rest.Batch(context.Background(), batch)
-		for i, e := range done {
-			if err != nil {
-				done[i] = settled(e, client.Receipt{}, err)
-			} else {
-				done[i] = settled(e, results[i].Receipt, results[i].Err)
-			}
-		}
+		r, err := rest.Publish(context.Background(), publication(messages[0]))
+		return []Event{settled(messages[0], r, err)}
 	}
-	for _, e := range done {
-		p.settle(e)
+	var batch []client.Publication
+	for _, e := range messages {
+		batch = append(batch, publication(e))
+	}
+	results, err := rest.Batch(context.Background(), batch)
+	done := make([]Event, len(messages))
+	for i, e := range messages {
+		if err != nil {
+			done[i] = settled(e, client.Receipt{}, err)
+		} else {
+			done[i] = settled(e, results[i].Receipt, results[i].Err)
+		}
 	}
 	return done
 }

@@ -58,11 +58,12 @@ type promise struct {
 func (c *Cluster) formOrJoin(ctx context.Context) error {
 	waiting := time.NewTicker(waitInterval)
 	defer waiting.Stop()
-	for alone := c.alone(); ; {
+	for {
 		if c.identity.read().ClusterID != "" {
 			return nil
 		}
-		if alone && c.cfg.BootstrapExpect == 1 {
+		// Asked again and again, since DNS may learn late that a name is this node's.
+		if c.cfg.BootstrapExpect == 1 && c.alone(ctx) {
 			return c.found(proposal{Cluster: uuid.NewString(), Servers: []server{c.self()}})
 		}
 		joined, obstacle, err := c.tryJoin(ctx)
@@ -117,14 +118,14 @@ func (c *Cluster) sayWaiting(obstacle error) {
 }
 
 // alone reports whether this node was told to join nobody but itself.
-func (c *Cluster) alone() bool {
+func (c *Cluster) alone(ctx context.Context) bool {
 	_, own, err := net.SplitHostPort(c.gossip.address())
 	if err != nil {
 		return false
 	}
 	for _, join := range c.cfg.Join {
 		host, port, err := net.SplitHostPort(join)
-		if err != nil || port != own || !c.ownHost(host) {
+		if err != nil || port != own || !c.ownHost(ctx, host) {
 			return false
 		}
 	}
@@ -132,11 +133,11 @@ func (c *Cluster) alone() bool {
 }
 
 // ownHost reports whether a host is this machine.
-func (c *Cluster) ownHost(host string) bool {
+func (c *Cluster) ownHost(ctx context.Context, host string) bool {
 	if host == c.cfg.Advertise {
 		return true
 	}
-	ips, err := net.LookupIP(host)
+	ips, err := c.cfg.LookUp(ctx, host)
 	if err != nil {
 		return false
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,6 +147,36 @@ func TestAdvertisedNameThatComesLate(t *testing.T) {
 		t.Errorf("after %d questions gossip is at %s", asked, got)
 	}
 	logged.await(t, "level=WARN", "not in DNS yet", "advertise=localhost")
+}
+
+// A node that is told to join itself, by a name that DNS learns of late, forms its
+// cluster then.
+func TestANodeFindsLateThatItIsAlone(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int64
+	newTestCluster(t, 1, func(c *Config) {
+		c.GossipAddr, c.Join = "127.0.0.1:"+port, []string{"late.example:" + port}
+		c.LookUp = func(_ context.Context, host string) ([]net.IP, error) {
+			if host == "late.example" && asked.Add(1) < 4 {
+				return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+			}
+			return []net.IP{net.IPv4(127, 0, 0, 1)}, nil
+		}
+	})
+	if asked.Load() < 4 {
+		t.Errorf("it was ready after %d questions", asked.Load())
+	}
 }
 
 func TestAdvertisedNameThatNeverComes(t *testing.T) {

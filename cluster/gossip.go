@@ -54,6 +54,7 @@ type gossip struct {
 	list   *memberlist.Memberlist
 	port   *gossipPort
 	logger *slog.Logger
+	lookUp func(ctx context.Context, host string) ([]net.IP, error)
 	// changed is told, without blocking, that the neighbours are others now.
 	changed chan struct{}
 
@@ -80,6 +81,7 @@ const (
 func startGossip(ctx context.Context, cfg Config, id string, self rumour, proof *proof, cluster func() uuid.UUID) (*gossip, error) {
 	g := &gossip{
 		logger:     cfg.Logger,
+		lookUp:     cfg.LookUp,
 		changed:    make(chan struct{}, 1),
 		self:       self,
 		neighbours: make(map[string]neighbour),
@@ -227,14 +229,14 @@ func (g *gossip) hail(ctx context.Context, seed string) error {
 	if err != nil {
 		return err
 	}
-	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
+	addresses, err := g.lookUp(ctx, host)
 	if err != nil {
 		return err
 	}
 	failures := make(chan error, len(addresses))
 	for _, address := range addresses {
 		go func() {
-			at := net.JoinHostPort(address, port)
+			at := net.JoinHostPort(address.String(), port)
 			_, err := g.list.Join([]string{at})
 			if err != nil && g.port.isForeign(at) {
 				err = ErrWrongCluster // which memberlist does not hand on

@@ -1,7 +1,6 @@
 package test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +21,7 @@ import (
 // as little as possible.
 type hostNode struct {
 	host   *lab.Host
-	log    *bytes.Buffer // to be read once exited is closed
+	log    string // path of a file
 	exited chan struct{}
 	err    error
 	stop   func()
@@ -33,10 +32,26 @@ const hostAdminToken = "the admin token of the hosts"
 // startOnHost starts a node until the test ends.
 func startOnHost(t *testing.T, h *lab.Host, name string, args ...string) *hostNode {
 	t.Helper()
-	n := &hostNode{host: h, log: &bytes.Buffer{}, exited: make(chan struct{})}
-	cmd := exec.Command(binary, append([]string{"serve", "--node-name", name, "--data-dir", filepath.Join(t.TempDir(), name)}, args...)...)
+	return startWith(t, nil, h, name, args...)
+}
+
+// startWith is startOnHost with a DNS, nil for none.
+func startWith(t *testing.T, dns *lab.DNS, h *lab.Host, name string, args ...string) *hostNode {
+	t.Helper()
+	dir := t.TempDir()
+	n := &hostNode{host: h, log: filepath.Join(dir, "log"), exited: make(chan struct{})}
+	log, err := os.Create(n.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close() // the process has its own descriptor
+	line := append([]string{binary, "serve", "--node-name", name, "--data-dir", filepath.Join(dir, "data")}, args...)
+	if dns != nil {
+		line = dns.Command(line...)
+	}
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = append(os.Environ(), "APTLYD_CLUSTER_SECRET=a secret between the nodes of a test", "APTLYD_ADMIN_TOKEN="+hostAdminToken)
-	cmd.Stdout, cmd.Stderr = n.log, n.log
+	cmd.Stdout, cmd.Stderr = log, log
 	started := make(chan error, 1)
 	go func() {
 		defer close(n.exited)
@@ -60,10 +75,20 @@ func startOnHost(t *testing.T, h *lab.Host, name string, args ...string) *hostNo
 	t.Cleanup(func() {
 		n.stop()
 		if t.Failed() {
-			t.Logf("log of %s:\n%s", name, n.log)
+			t.Logf("log of %s:\n%s", name, n.read(t))
 		}
 	})
 	return n
+}
+
+// read returns what the node has logged so far.
+func (n *hostNode) read(t *testing.T) string {
+	t.Helper()
+	log, err := os.ReadFile(n.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(log)
 }
 
 // admin returns the admin API of the node, from inside its host.
@@ -87,6 +112,12 @@ func awaitHosts(t *testing.T, nodes []*hostNode) {
 	for _, n := range nodes {
 		want[net.JoinHostPort(n.host.IP, "7400")] = true
 	}
+	awaitMembers(t, nodes, want)
+}
+
+// awaitMembers waits until the nodes are one cluster of voters with these peer addresses.
+func awaitMembers(t *testing.T, nodes []*hostNode, want map[string]bool) {
+	t.Helper()
 	for _, n := range nodes {
 		eventually(t, deadline, func() error {
 			status, err := n.admin().Status(within(t, deadline))
@@ -160,7 +191,7 @@ func TestNodeWithoutAnAddressForOthers(t *testing.T) {
 			t.Fatalf("%s: it goes on", name)
 		}
 		var exit *exec.ExitError
-		last := lastLine(strings.TrimSpace(n.log.String()))
+		last := lastLine(n.read(t))
 		if !errors.As(n.err, &exit) || exit.ExitCode() != 2 || !strings.Contains(last, "aptlyd: advertise: ") {
 			t.Errorf("%s: it ends with %v: %s", name, n.err, last)
 		}
@@ -177,5 +208,45 @@ func TestNodeWithoutAnAddressForOthers(t *testing.T) {
 			return err
 		})
 		n.stop()
+	}
+}
+
+// Names may come into DNS after the nodes have started, as those of pods do: a node's own
+// and the others'.
+func TestNamesComeIntoDNSLate(t *testing.T) {
+	t.Parallel()
+	for name, advertise := range map[string]bool{"advertised names": true, "names to join": false} {
+		t.Run(name, func(t *testing.T) {
+			hosts := lab.NewIsland(t, 3, func(host int) string { return fmt.Sprintf("203.0.113.%d/24", host) }).Hosts
+			dns := lab.NewDNS(t, hosts...)
+			var nodes []*hostNode
+			for i, h := range hosts {
+				args := []string{"--bootstrap-expect", "3", "--join", "n1.late.test:7401,n2.late.test:7401,n3.late.test:7401"}
+				if advertise {
+					args = append(args, "--advertise", fmt.Sprintf("n%d.late.test", i+1))
+				}
+				nodes = append(nodes, startWith(t, dns, h, fmt.Sprint("n", i+1), args...))
+			}
+			for _, n := range nodes {
+				eventually(t, deadline, func() error {
+					if log := n.read(t); !strings.Contains(log, "in DNS yet") {
+						return fmt.Errorf("it does not say what it waits for:\n%s", log)
+					}
+					return nil
+				})
+			}
+			for i, h := range hosts {
+				dns.Set(fmt.Sprintf("n%d.late.test", i+1), h.IP)
+			}
+			want := make(map[string]bool)
+			for i, h := range hosts {
+				if advertise {
+					want[fmt.Sprintf("n%d.late.test:7400", i+1)] = true
+				} else {
+					want[h.IP+":7400"] = true
+				}
+			}
+			awaitMembers(t, nodes, want)
+		})
 	}
 }

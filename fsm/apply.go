@@ -26,6 +26,7 @@ func (s *State) Entry(index, term uint64, stamp int64) {
 		s.volume.advance(s.stamp, s.settings.MaxBytes)
 	}
 	s.position = position{index, term, max(s.stamp, stamp)}
+	s.now.Store(s.stamp)
 	for {
 		k, ok := s.directory.expired(s.stamp)
 		if !ok {
@@ -154,6 +155,7 @@ type application struct {
 	tx     *bolt.Tx
 	blocks blockReader
 	key    []byte // scratch
+	last   verdict
 }
 
 func (a *application) end() {
@@ -179,16 +181,20 @@ func (a *application) begin() (*bolt.Tx, error) {
 // apply applies one command and appends its result to dst. An error means that
 // the state cannot go on; what is wrong with the command itself is in the result.
 func (a *application) apply(dst, command []byte) ([]byte, error) {
-	p, ok, err := decodePublish(command)
+	p, ok, err := decodePublish(command, &a.last)
 	if ok {
 		if err != nil {
 			return nil, fmt.Errorf("decode op %d: %w", opPublish, err)
 		}
-		return a.publish(dst, p)
+		return a.publish(dst, command, p)
 	}
-	c, err := decodeCommand(command)
+	a.last = verdict{} // it may end a sender
+	from, c, err := decodeCommand(command)
 	if err != nil {
 		return nil, fmt.Errorf("decode op %d: %w", first(command), err)
+	}
+	if _, r := a.judge(&from); r != nil {
+		return appendRefusal(dst, r), nil
 	}
 	r, err := a.control(c)
 	if err != nil {
@@ -207,7 +213,11 @@ func first(command []byte) byte {
 	return command[0]
 }
 
-func (a *application) publish(dst []byte, p publication) ([]byte, error) {
+func (a *application) publish(dst, command []byte, p publication) ([]byte, error) {
+	key, r := a.judgePublish(command, &p)
+	if r != nil {
+		return appendRefusal(dst, r), nil
+	}
 	project, ok := a.directory.project(text(p.project))
 	if !ok {
 		return appendRefusal(dst, refuse(codeNotFound, "project %q", p.project)), nil
@@ -218,10 +228,16 @@ func (a *application) publish(dst []byte, p publication) ([]byte, error) {
 	if len(p.id) > maxMessageID {
 		return appendRefusal(dst, refuse(codeInvalid, "message id of %d bytes", len(p.id))), nil
 	}
+	if r := p.mayPublish(key, project); r != nil {
+		return appendRefusal(dst, r), nil
+	}
 	var hash idHash
 	if len(p.id) > 0 {
-		hash = hashID(p)
-		if seen, ok := a.ids.find(hash); ok {
+		hash = hashID(p, key)
+		if seen, ok := a.seen(p, hash); ok {
+			if seen.sum != 0 && p.sum != 0 && seen.sum != p.sum {
+				return appendRefusal(dst, refuse(codeConflict, "the id was used for another message")), nil
+			}
 			return appendReceipt(dst, Receipt{seen.offset, seen.stamp, true}), nil
 		}
 		if a.ids.full() {
@@ -253,7 +269,7 @@ func (a *application) publish(dst []byte, p publication) ([]byte, error) {
 	a.changes.setChannel(ch)
 	a.changes.bytes += messageCost + int64(len(p.data))
 	if len(p.id) > 0 {
-		a.ids.add(seenID{hash, m.Offset, m.Timestamp})
+		a.ids.add(seenID{hash, m.Offset, m.Timestamp, p.sum})
 		a.changes.bytes += int64(unsafe.Sizeof(seenID{}))
 	}
 	return appendReceipt(dst, Receipt{m.Offset, m.Timestamp, false}), nil

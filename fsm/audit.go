@@ -13,6 +13,17 @@ type Actor struct {
 	Name    string `json:"name"`    // of the admin token, or of the node
 	Address string `json:"address"` // the change came from; empty for a node
 	Via     string `json:"via"`     // "api", "cli", "console" or "node"
+	// Token is the id of the admin token or console session that it is made with, which
+	// must still live when the change is made; empty for a node. The audit has no use for it.
+	Token string `json:"-"`
+}
+
+// Sender is the actor as who sends a command.
+func (a *Actor) Sender() Sender {
+	if a.Token == "" {
+		return Sender{Kind: NodeSender}
+	}
+	return Sender{Kind: AdminSender, ID: a.Token}
 }
 
 // AuditRecord is one change that was made to the state by command.

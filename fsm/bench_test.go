@@ -12,10 +12,13 @@ import (
 func benchmarkPublish(b *testing.B, channels int, ids bool) {
 	m := openMachine(b, b.TempDir())
 	m.createProject()
+	key := newKey("key_ABCDEFGHIJKLMNOPQRSTUVWXYZ", ServerKey)
+	m.must(CreateKey{Key: key}.Encode())
+	from := Sender{Kind: KeySender, ID: key.ID, Since: m.Stamp()}
 	const perEntry = 64
 	data := bytes.Repeat([]byte("x"), 128)
 	publish := func(n int) []byte {
-		p := Publish{Channel: ChannelKey{projectID, fmt.Sprintf("user:%d:inbox", n%channels*7919%channels)}, Data: data}
+		p := Publish{Channel: ChannelKey{projectID, fmt.Sprintf("user:%d:inbox", n%channels*7919%channels)}, Data: data, From: from}
 		if ids {
 			p.ID = fmt.Sprint(n)
 		}

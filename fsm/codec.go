@@ -103,11 +103,15 @@ func (d *decoder) bytes() []byte { return d.fixed(d.uvarint()) }
 func (d *decoder) blob() []byte { return append([]byte(nil), d.bytes()...) }
 
 func (d *decoder) float() float64 {
+	return math.Float64frombits(d.uint64())
+}
+
+func (d *decoder) uint64() uint64 {
 	b := d.fixed(8)
 	if b == nil {
 		return 0
 	}
-	return math.Float64frombits(binary.BigEndian.Uint64(b))
+	return binary.BigEndian.Uint64(b)
 }
 
 func (d *decoder) string() string { return string(d.bytes()) }

@@ -10,6 +10,7 @@ import (
 //
 //	byte op | byte version | body
 //
+// A version with sentBit says that the Sender stands before the body.
 // The body of one that an operator asked for begins with the Actor. What an Encode method returns is what State.Batch takes. Nothing in a command
 // is decided while it is applied: ids, keys and hashes come with it, the time
 // is the stamp of the entry that carries it.
@@ -49,6 +50,10 @@ const (
 	// firstOffsetVersion that of one that sets Project.FirstOffset.
 	importVersion      = 3
 	firstOffsetVersion = 3
+
+	// sentPublishVersion is of a publish with its sender; one with an id ends with
+	// the sum of its message.
+	sentPublishVersion = 2 | sentBit
 )
 
 // Publish appends one message to a channel.
@@ -56,6 +61,7 @@ type Publish struct {
 	Channel ChannelKey
 	ID      string // idempotency key, unique within the channel for ten minutes; may be empty
 	Data    []byte // one JSON value
+	From    Sender // none for a cluster below feature level 2
 }
 
 // Init makes the cluster's first state. Only the first one has an effect.
@@ -207,12 +213,22 @@ func appendImported(dst []byte, version byte, keys ...Key) []byte {
 
 // Append appends the encoded command to dst.
 func (c Publish) Append(dst []byte) []byte {
-	dst = slices.Grow(dst, 2+len(c.Channel.Project)+len(c.Channel.Name)+len(c.ID)+len(c.Data)+4*binary.MaxVarintLen32)
-	dst = append(dst, byte(opPublish), publishVersion)
+	const fixed = 2 + 4*binary.MaxVarintLen32 + senderSize + 8
+	dst = slices.Grow(dst, fixed+len(c.From.ID)+len(c.Channel.Project)+len(c.Channel.Name)+len(c.ID)+len(c.Data))
+	sent := c.From.Kind != NoSender
+	if sent {
+		dst = c.From.append(append(dst, byte(opPublish), sentPublishVersion))
+	} else {
+		dst = append(dst, byte(opPublish), publishVersion)
+	}
 	dst = appendString(dst, c.Channel.Project)
 	dst = appendString(dst, c.Channel.Name)
 	dst = appendString(dst, c.ID)
-	return appendBytes(dst, c.Data)
+	dst = appendBytes(dst, c.Data)
+	if sent && c.ID != "" {
+		dst = binary.BigEndian.AppendUint64(dst, sumMessage(c.Data))
+	}
+	return dst
 }
 
 // Encode returns the encoded command.
@@ -338,29 +354,44 @@ func (c UpdateSettings) Encode() []byte {
 // publication is a decoded Publish whose parts alias the command.
 type publication struct {
 	project, channel, id, data []byte
+	from                       sender
+	sum                        uint64 // of the message, when there is an id and a sender
 }
 
 // decodePublish decodes a Publish without allocating; any other command is
-// answered with false.
-func decodePublish(b []byte) (p publication, ok bool, err error) {
-	if len(b) < 2 || op(b[0]) != opPublish || b[1] != publishVersion {
+// answered with false. known is a sender that it may be from.
+func decodePublish(b []byte, known *verdict) (p publication, ok bool, err error) {
+	if len(b) < 2 || op(b[0]) != opPublish || b[1] != publishVersion && b[1] != sentPublishVersion {
 		return p, false, nil
 	}
 	d := decoder{rest: b[2:]}
-	p = publication{d.bytes(), d.bytes(), d.bytes(), d.bytes()}
+	sent := b[1] == sentPublishVersion
+	switch {
+	case sent && known.of(d.rest):
+		p.from, d.rest = known.from, d.rest[len(known.raw):]
+	case sent:
+		p.from = d.sender()
+	}
+	p.project, p.channel, p.id, p.data = d.bytes(), d.bytes(), d.bytes(), d.bytes()
+	if sent && len(p.id) > 0 {
+		p.sum = d.uint64()
+	}
 	return p, true, d.finish()
 }
 
 // decodeCommand decodes every command but Publish into a pointer to its type.
-func decodeCommand(b []byte) (command any, err error) {
+func decodeCommand(b []byte) (from sender, command any, err error) {
 	if len(b) < 2 {
-		return nil, errTruncated
+		return from, nil, errTruncated
 	}
-	version := b[1]
+	version := b[1] &^ sentBit
 	if version < controlVersion || version > newestVersion(op(b[0])) {
-		return nil, fmt.Errorf("unknown version %d of op %d", version, b[0])
+		return from, nil, fmt.Errorf("unknown version %d of op %d", b[1], b[0])
 	}
 	d := decoder{rest: b[2:]}
+	if b[1]&sentBit != 0 {
+		from = d.sender()
+	}
 	switch op(b[0]) {
 	case opInit:
 		c := &Init{d.actor(), d.string(), d.string(), d.hash(), d.blob(), d.project(), d.keys()}
@@ -399,9 +430,9 @@ func decodeCommand(b []byte) (command any, err error) {
 	case opNote:
 		command = &Note{d.actor(), d.string(), d.string()}
 	default:
-		return nil, fmt.Errorf("unknown op %d", b[0])
+		return from, nil, fmt.Errorf("unknown op %d", b[0])
 	}
-	return command, d.finish()
+	return from, command, d.finish()
 }
 
 // newestVersion returns the newest version of a command that is known.

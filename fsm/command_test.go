@@ -13,7 +13,8 @@ import (
 type control interface{ Encode() []byte }
 
 var (
-	sampleActor  = Actor{"t", "n", "a", "v"}
+	sampleSender = Sender{Kind: TokenSender, ID: "k", Until: 9, Subject: 7, Since: 5}
+	sampleActor  = Actor{"t", "n", "a", "v", ""}
 	sampleKey    = Key{"k", "p", ServerKey, "n", "pk_t", "pk_t", KeyHash{7}, 1, 2, 3, "old", []byte("s"), false}
 	sampleRights = Access{[]string{"a*"}, []PublishGrant{{"b", 1, 2}}}
 	sample       = Project{"p", "n", []string{"https://a.example"}, true,
@@ -54,16 +55,16 @@ func sampleCommands() []control {
 
 func TestCommandsComeBack(t *testing.T) {
 	for _, want := range sampleCommands() {
-		got, err := decodeCommand(want.Encode())
+		_, got, err := decodeCommand(want.Encode())
 		if err != nil {
 			t.Errorf("%T: %v", want, err)
 		} else if !reflect.DeepEqual(got, want) {
 			t.Errorf("decoded %+v, want %+v", got, want)
 		}
 	}
-	p, ok, err := decodePublish(Publish{news, "id", []byte(`{"a":1}`)}.Encode())
+	p, ok, err := decodePublish(Publish{Channel: news, ID: "id", Data: []byte(`{"a":1}`)}.Encode(), new(verdict))
 	if err != nil || !ok || string(p.project) != projectID || string(p.channel) != "news" || string(p.id) != "id" || string(p.data) != `{"a":1}` {
-		t.Errorf("publish %q, %t, %v", p, ok, err)
+		t.Errorf("publish %+v, %t, %v", p, ok, err)
 	}
 }
 
@@ -107,7 +108,7 @@ func TestCommandVersions(t *testing.T) {
 			t.Errorf("%T is\n%s, was\n%s", samples[i], got, want)
 		}
 	}
-	publish := Publish{ChannelKey{"p1", "a"}, "id", []byte("1234")}.Encode()
+	publish := Publish{Channel: ChannelKey{"p1", "a"}, ID: "id", Data: []byte("1234")}.Encode()
 	if got, want := hex.EncodeToString(publish), "0101"+"027031"+"0161"+"026964"+"0431323334"; got != want {
 		t.Errorf("Publish is\n%s, was\n%s", got, want)
 	}
@@ -115,10 +116,10 @@ func TestCommandVersions(t *testing.T) {
 
 func TestUnknownCommandsAreErrors(t *testing.T) {
 	for _, b := range [][]byte{nil, {1}, {0, 1}, {99, 1}, {byte(opRevokeKey), 1, 0}, {byte(opPublish), 2}} {
-		if _, ok, _ := decodePublish(b); ok {
+		if _, ok, _ := decodePublish(b, new(verdict)); ok {
 			t.Errorf("% x is a publish", b)
 		}
-		if c, err := decodeCommand(b); err == nil {
+		if _, c, err := decodeCommand(b); err == nil {
 			t.Errorf("% x is %T", b, c)
 		}
 	}
@@ -128,30 +129,30 @@ func TestTruncatedCommandsAreErrors(t *testing.T) {
 	for _, c := range sampleCommands() {
 		whole := c.Encode()
 		for n := range whole {
-			if _, err := decodeCommand(whole[:n]); err == nil {
+			if _, _, err := decodeCommand(whole[:n]); err == nil {
 				t.Errorf("%T: the first %d of %d bytes are a command", c, n, len(whole))
 			}
 		}
-		if _, err := decodeCommand(append(whole, 0)); err == nil {
+		if _, _, err := decodeCommand(append(whole, 0)); err == nil {
 			t.Errorf("%T: a byte too many goes unseen", c)
 		}
 	}
-	whole := Publish{news, "id", []byte("1234")}.Encode()
+	whole := Publish{Channel: news, ID: "id", Data: []byte("1234")}.Encode()
 	for n := 2; n < len(whole); n++ {
-		if _, _, err := decodePublish(whole[:n]); err == nil {
+		if _, _, err := decodePublish(whole[:n], new(verdict)); err == nil {
 			t.Errorf("the first %d of %d bytes are a publish", n, len(whole))
 		}
 	}
 }
 
 func TestPublishAppendsInPlace(t *testing.T) {
-	p := Publish{news, "id", make([]byte, 100)}
+	p := Publish{Channel: news, ID: "id", Data: make([]byte, 100), From: sampleSender}
 	buf := make([]byte, 0, 256)
 	if n := testing.AllocsPerRun(100, func() { p.Append(buf) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 	command := p.Append(buf)
-	if n := testing.AllocsPerRun(100, func() { _, _, _ = decodePublish(command) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { _, _, _ = decodePublish(command, new(verdict)) }); n != 0 {
 		t.Errorf("decoding: %v allocations", n)
 	}
 }
@@ -160,23 +161,70 @@ func FuzzCommand(f *testing.F) {
 	for _, c := range sampleCommands() {
 		f.Add(c.Encode())
 	}
-	f.Add(Publish{news, "id", []byte("1")}.Encode())
+	f.Add(Publish{Channel: news, ID: "id", Data: []byte("1")}.Encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if p, ok, err := decodePublish(b); ok && err == nil {
-			again := Publish{ChannelKey{string(p.project), string(p.channel)}, string(p.id), p.data}.Encode()
-			if q, _, err := decodePublish(again); err != nil || !reflect.DeepEqual(p, q) {
-				t.Errorf("%q came back as %q, %v", p, q, err)
+		if p, ok, err := decodePublish(b, new(verdict)); ok && err == nil {
+			again := Publish{Channel: ChannelKey{string(p.project), string(p.channel)}, ID: string(p.id), Data: p.data, From: p.from.whole()}.Encode()
+			if q, _, err := decodePublish(again, new(verdict)); err != nil || !reflect.DeepEqual(p, q) && p.sum == sumMessage(p.data) {
+				t.Errorf("%+v came back as %+v, %v", p, q, err)
 			}
 			return
 		}
-		c, err := decodeCommand(b)
+		_, c, err := decodeCommand(b)
 		if err != nil {
 			return
 		}
 		encoded := c.(control).Encode() // bytes, for NaN is not equal to itself
-		again, err := decodeCommand(encoded)
+		_, again, err := decodeCommand(encoded)
 		if err != nil || !bytes.Equal(encoded, again.(control).Encode()) {
 			t.Errorf("%+v came back as %+v, %v", c, again, err)
 		}
 	})
+}
+
+// whole is the Sender that was decoded.
+func (s sender) whole() Sender {
+	return Sender{Kind: s.kind, ID: string(s.id), Until: s.until, Subject: s.subject, Since: s.since}
+}
+
+func TestSendersComeBack(t *testing.T) {
+	for _, want := range []Sender{
+		{Kind: NodeSender},
+		{Kind: KeySender, ID: "k", Since: 5},
+		{Kind: AdminSender, ID: "adm", Since: 5},
+		sampleSender,
+	} {
+		command := RevokeKey{sampleActor, "k"}.Encode()
+		from, got, err := decodeCommand(want.Send(command))
+		if err != nil || from.whole() != want || !reflect.DeepEqual(got, &RevokeKey{sampleActor, "k"}) {
+			t.Errorf("%+v came back as %+v with %+v, %v", want, from.whole(), got, err)
+		}
+		if level := LevelOf(want.Send(command)); level != 2 || LevelOf(command) != 1 {
+			t.Errorf("with a sender it is of level %d, without of %d", level, LevelOf(command))
+		}
+		p, ok, err := decodePublish(Publish{Channel: news, ID: "id", Data: []byte("1"), From: want}.Encode(), new(verdict))
+		if err != nil || !ok || p.from.whole() != want || string(p.data) != "1" || p.sum != sumMessage([]byte("1")) {
+			t.Errorf("publish of %+v came back as %+v, %v", want, p, err)
+		}
+	}
+	key := Sender{Kind: KeySender, ID: "k", Since: 3}
+	for want, got := range map[string][]byte{
+		"0882" + "02016b06" + "0174016e01610176" + "016b":                                    key.Send(RevokeKey{sampleActor, "k"}.Encode()),
+		"0882" + "03016b0a12" + "0000000000000007" + "0174016e01610176" + "016b":             sampleSender.Send(RevokeKey{sampleActor, "k"}.Encode()),
+		"0182" + "02016b06" + "027031" + "046e657773" + "00" + "0131":                        Publish{Channel: news, Data: []byte("1"), From: key}.Encode(),
+		"0182" + "02016b06" + "027031" + "046e657773" + "0161" + "0131" + "6b86b273ff34fce1": Publish{Channel: news, ID: "a", Data: []byte("1"), From: key}.Encode(),
+	} {
+		if got := hex.EncodeToString(got); got != want {
+			t.Errorf("is  %s\nwas %s", got, want)
+		}
+	}
+	whole := Publish{Channel: news, ID: "a", Data: []byte("1"), From: sampleSender}.Encode()
+	for n := 2; n < len(whole); n++ {
+		if _, _, err := decodePublish(whole[:n], new(verdict)); err == nil {
+			t.Errorf("the first %d of %d bytes are a publish", n, len(whole))
+		}
+	}
+	if _, _, err := decodeCommand([]byte{byte(opNote), controlVersion | sentBit, 99, 0, 0}); err == nil {
+		t.Error("an unknown kind of sender goes unseen")
+	}
 }

@@ -43,6 +43,24 @@ func anyHistory(t *rapid.T) history {
 	}
 	large := rapid.IntRange(0, 7).Draw(t, "messages of up to") == 0
 	stamp := start
+	sender := func() Sender {
+		from := Sender{Since: stamp - rapid.Int64Range(0, 2000).Draw(t, "on its way for")}
+		switch rapid.IntRange(0, 9).Draw(t, "sender") {
+		case 0:
+			from.Since = stamp - idWindow
+			fallthrough
+		case 1, 2, 3:
+			from.Kind = NodeSender
+		case 4:
+			from.Kind, from.ID = AdminSender, pick("admin", "t1", "t2", "adm_first")
+		case 5:
+			from.Kind, from.ID = TokenSender, pick("signer", "k1", "k2", "k3")
+			from.Until, from.Subject = stamp+rapid.Int64Range(-500, 5000).Draw(t, "until"), rapid.Uint64Range(0, 1).Draw(t, "subject")
+		default:
+			from.Kind, from.ID = KeySender, pick("by key", "k1", "k2", "k3")
+		}
+		return from
+	}
 	command := func() []byte {
 		switch n := rapid.IntRange(0, 39).Draw(t, "command"); n {
 		case 0:
@@ -98,8 +116,18 @@ func anyHistory(t *rapid.T) history {
 		if large {
 			size *= 16 << 10 // enough of them for a cap to matter
 		}
-		return Publish{ChannelKey{pick("project", "p1", "p2"), pick("channel", "a", "b", "c")}, id,
-			bytes.Repeat([]byte("x"), size)}.Encode()
+		var from Sender
+		if rapid.Bool().Draw(t, "with sender") {
+			from = sender()
+		}
+		return Publish{Channel: ChannelKey{pick("project", "p1", "p2"), pick("channel", "a", "b", "c")}, ID: id,
+			Data: bytes.Repeat([]byte("x"), size), From: from}.Encode()
+	}
+	maybeSent := func(command []byte) []byte {
+		if op(command[0]) == opPublish || !rapid.Bool().Draw(t, "sent") {
+			return command
+		}
+		return sender().Send(command)
 	}
 	h := history{{stamp: start, session: 1, settle: true, batches: [][][]byte{{
 		CreateProject{Project: Project{ID: "p1"}}.Encode(), CreateProject{Project: Project{ID: "p2"}}.Encode()}}}}
@@ -121,7 +149,7 @@ func anyHistory(t *rapid.T) history {
 		for range rapid.IntRange(0, 3).Draw(t, "batches") {
 			var commands [][]byte
 			for range rapid.IntRange(1, 12).Draw(t, "commands") {
-				commands = append(commands, command())
+				commands = append(commands, maybeSent(command()))
 			}
 			e.batches = append(e.batches, commands)
 		}

@@ -18,6 +18,15 @@ var (
 	ErrRateLimited = errors.New("too many")
 	// ErrInvalid means that a field is out of bounds.
 	ErrInvalid = errors.New("invalid")
+	// ErrForbidden means that the sender has no right to it, or lost it on the way.
+	ErrForbidden = errors.New("forbidden")
+	// ErrEnded means that the sender's key, admin token or session has ended.
+	ErrEnded = errors.New("ended")
+	// ErrExpired means that the sender's token has expired.
+	ErrExpired = errors.New("expired")
+	// ErrStale means that the command is so old that nobody remembers whether it was
+	// applied before. It is not applied now.
+	ErrStale = errors.New("too old")
 )
 
 // ErrClosed is returned by a State that was closed, or that has stopped after
@@ -37,6 +46,10 @@ const (
 	codeConflict
 	codeRateLimited
 	codeInvalid
+	codeForbidden
+	codeEnded
+	codeExpired
+	codeStale
 )
 
 var sentinels = [...]error{
@@ -44,6 +57,10 @@ var sentinels = [...]error{
 	codeConflict:    ErrConflict,
 	codeRateLimited: ErrRateLimited,
 	codeInvalid:     ErrInvalid,
+	codeForbidden:   ErrForbidden,
+	codeEnded:       ErrEnded,
+	codeExpired:     ErrExpired,
+	codeStale:       ErrStale,
 }
 
 // refusal is a command's deterministic failure: a sentinel and what it is about.

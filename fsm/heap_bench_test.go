@@ -87,7 +87,7 @@ func BenchmarkIDCost(b *testing.B) {
 		for n := range uint64(3 * ids) {
 			var hash idHash
 			binary.LittleEndian.PutUint64(hash[:], n*0x9E3779B97F4A7C15)
-			t.add(seenID{hash, n, int64(n)})
+			t.add(seenID{hash, n, int64(n), 1})
 			if n >= ids {
 				t.expire(int64(n) - ids + idWindow)
 			}

@@ -3,27 +3,30 @@ package fsm
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
+	"slices"
 )
 
 // The ids of messages are remembered for idWindow by the cluster's stamp, so a
 // publish that is repeated in that time is answered as it was the first time. An
 // id is never forgotten early: a full table refuses new ids. These bounds are
 // the same on every node, for what they decide is replicated state. A million
-// ids take some 104 MB.
+// ids take some 112 MB.
 const (
 	idWindow = 10 * 60 * 1000 // ms
 	maxIDs   = 4 << 20
 )
 
-// idHash stands for project, channel and id. It is half a SHA-256, so that two
-// ids share one only when someone can break that.
+// idHash stands for project, channel and id, and for whose the id is. It is half a
+// SHA-256, so that two ids share one only when someone can break that.
 type idHash [16]byte
 
-func hashID(p publication) idHash {
-	var buf [3*binary.MaxVarintLen64 + maxProjectID + maxChannelName + maxMessageID]byte
+func hashID(p publication, key *Key) idHash {
+	var buf [3*binary.MaxVarintLen64 + maxProjectID + maxChannelName + maxMessageID + 9]byte
 	b := appendBytes(buf[:0], p.project)
 	b = appendBytes(b, p.channel)
 	b = appendBytes(b, p.id)
+	b = p.scope(b, key)
 	sum := sha256.Sum256(b)
 	return idHash(sum[:16])
 }
@@ -33,6 +36,7 @@ type seenID struct {
 	hash   idHash
 	offset uint64
 	stamp  int64
+	sum    uint64 // of the message; 0 when it came without a sender
 }
 
 // idTable is a queue of ids, oldest first, with an index. Stamps never go back,
@@ -41,6 +45,9 @@ type idTable struct {
 	queue []seenID
 	first uint64 // sequence number of queue[0]
 	index map[idHash]uint64
+	// shared is how many there are without a sum, of programs of feature level 1,
+	// where everybody's ids were one.
+	shared int
 }
 
 func newIDTable() *idTable { return &idTable{index: make(map[idHash]uint64)} }
@@ -54,6 +61,9 @@ func (t *idTable) expire(stamp int64) {
 		// The index may have a later use of the id, when both were loaded.
 		if h := t.queue[n].hash; t.index[h] == t.first+uint64(n) {
 			delete(t.index, h)
+		}
+		if t.queue[n].sum == 0 {
+			t.shared--
 		}
 		n++
 	}
@@ -72,8 +82,23 @@ func (t *idTable) find(h idHash) (seenID, bool) {
 func (t *idTable) full() bool { return len(t.queue) >= maxIDs }
 
 func (t *idTable) add(id seenID) {
+	if id.sum == 0 {
+		t.shared++
+	}
 	t.index[id.hash] = t.next()
 	t.queue = append(t.queue, id)
+}
+
+// seen finds the id of a publish. While there are ids of feature level 1, a repeat of
+// one of them is known for one, whosever it is.
+func (a *application) seen(p publication, hash idHash) (seenID, bool) {
+	seen, ok := a.ids.find(hash)
+	if ok || a.ids.shared == 0 || p.from.kind == NoSender {
+		return seen, ok
+	}
+	p.from.kind = NodeSender
+	seen, ok = a.ids.find(hashID(p, nil))
+	return seen, ok && seen.sum == 0
 }
 
 // idsPerRecord bounds the ids stored in one record.
@@ -82,23 +107,46 @@ const idsPerRecord = 1024
 // appendIDs appends the body of a record of ids:
 //
 //	uvarint count | count × ( hash (16) | uvarint offset | varint stamp )
+//
+// or, where there are sums, which programs of feature level 1 do not know,
+//
+//	0 | summedIDs | uvarint count | count × ( hash (16) | uvarint offset | varint stamp | sum (8) )
 func appendIDs(dst []byte, ids []seenID) []byte {
+	summed := slices.ContainsFunc(ids, func(id seenID) bool { return id.sum != 0 })
+	if summed {
+		dst = append(dst, 0, summedIDs)
+	}
 	dst = binary.AppendUvarint(dst, uint64(len(ids)))
 	for _, id := range ids {
 		dst = append(dst, id.hash[:]...)
 		dst = binary.AppendUvarint(dst, id.offset)
 		dst = binary.AppendVarint(dst, id.stamp)
+		if summed {
+			dst = binary.BigEndian.AppendUint64(dst, id.sum)
+		}
 	}
 	return dst
 }
 
+const summedIDs = 1
+
 func (d *decoder) ids() []seenID {
 	n := d.count()
+	summed := n == 0 && d.err == nil && len(d.rest) > 0
+	if summed {
+		if version := d.byte(); version != summedIDs {
+			d.fail(fmt.Errorf("record of ids has version %d, this program knows %d", version, summedIDs))
+		}
+		n = d.count()
+	}
 	ids := make([]seenID, 0, min(n, idsPerRecord))
 	for i := 0; i < n && d.err == nil; i++ {
 		var id seenID
 		copy(id.hash[:], d.fixed(uint64(len(id.hash))))
 		id.offset, id.stamp = d.uvarint(), d.varint()
+		if summed {
+			id.sum = d.uint64()
+		}
 		ids = append(ids, id)
 	}
 	return ids

@@ -159,7 +159,7 @@ func TestFullTableRefusesNewIDs(t *testing.T) {
 	for i := len(m.ids.queue); i < maxIDs; i++ {
 		var h idHash
 		binary.BigEndian.PutUint64(h[:], uint64(i))
-		m.ids.add(seenID{h, 1, m.stamp})
+		m.ids.add(seenID{h, 1, m.stamp, 0})
 	}
 	m.mu.Unlock()
 	_, err := DecodeReceipt(m.entry(1, withID(news, "new", "1"))[0])

@@ -1,5 +1,7 @@
 package fsm
 
+import "encoding/binary"
+
 // Feature levels let a cluster be upgraded node by node: a program announces Level,
 // and a command is used only when every member announces at least the level that the
 // command belongs to. So a new command, or a new version of one, comes with a new
@@ -18,10 +20,32 @@ var levels = map[[2]byte]uint32{
 
 // LevelOf returns the feature level from which on a command is known.
 func LevelOf(command []byte) uint32 {
-	if len(command) >= 2 {
-		if level, ok := levels[[2]byte(command)]; ok {
-			return level
-		}
+	level := uint32(1)
+	if len(command) < 2 {
+		return level
 	}
-	return 1
+	if known, ok := levels[[2]byte{command[0], command[1] &^ sentBit}]; ok {
+		level = known
+	}
+	if command[1]&sentBit != 0 {
+		level = max(level, sentLevel)
+	}
+	return level
+}
+
+// Nothing returns a command that changes nothing and that every version knows.
+func Nothing() []byte { return KeysUsed{}.Encode() }
+
+// Level returns the feature level that the commands applied so far prove every member
+// to have.
+func (s *State) Level() uint32 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.level
+}
+
+// raiseLevel notes that a command of a level was applied.
+func (s *State) raiseLevel(level uint32) {
+	s.level = level
+	s.changes.set(bucketMeta, string(metaLevel), binary.AppendUvarint(nil, uint64(level)))
 }

@@ -17,6 +17,7 @@ import (
 //	          "cluster"                        cluster id, epoch, sealed key-encryption key
 //	          "settings"                       settings of the cluster
 //	          "volume"                         payload bytes published, and when
+//	          "level"                          uvarint feature level, if above 1
 //	projects  project id                       project
 //	gone      id of a deleted project          bool: nothing of it is left
 //	keys      key id                           key
@@ -51,6 +52,7 @@ var (
 
 	metaSettings = []byte("settings")
 	metaVolume   = []byte("volume")
+	metaLevel    = []byte("level")
 )
 
 // format is the version of all the above.

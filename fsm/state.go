@@ -90,6 +90,9 @@ type State struct {
 	// current is image.directory for those who must not wait for mu.
 	current atomic.Pointer[directory]
 
+	// now is position.stamp, for them too.
+	now atomic.Int64
+
 	// mu guards all below, and db against being swapped while a transaction
 	// begins. It is never held while waiting for the disk, but for point reads
 	// of the goroutine that applies.
@@ -149,6 +152,7 @@ func Open(cfg Config) (*State, error) {
 func (s *State) adopt(db *bolt.DB, im *image) {
 	s.db, s.image = db, im
 	s.current.Store(im.directory)
+	s.now.Store(im.stamp)
 	s.channels = make(map[ChannelKey]*channel)
 	s.counts = make(map[string]int)
 	s.cache = cache{limit: s.cfg.CacheBytes}
@@ -205,11 +209,7 @@ func (s *State) Applied() (index, term uint64) {
 }
 
 // Stamp returns the stamp of the last entry, Unix ms.
-func (s *State) Stamp() int64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.stamp
-}
+func (s *State) Stamp() int64 { return s.now.Load() }
 
 // Deadline returns the stamp at which the next key expires, Unix ms, or 0.
 func (s *State) Deadline() int64 { return s.current.Load().deadline.Load() }

@@ -190,6 +190,7 @@ func removeIfExists(path string) error {
 // image is what of the state is always in memory.
 type image struct {
 	position
+	level     uint32 // the highest of the commands applied
 	cluster   cluster
 	settings  Settings
 	volume    volume
@@ -202,6 +203,7 @@ type image struct {
 
 func newImage() *image {
 	return &image{
+		level:     1,
 		directory: newDirectory(),
 		admins:    newAdminTable(),
 		audit:     newAuditLog(),
@@ -293,6 +295,11 @@ func (im *image) loadMeta(tx *bolt.Tx) error {
 	}
 	if err := get(tx, bucketMeta, metaVolume, func(d *decoder) { im.volume = d.volume() }); err != nil {
 		return err
+	}
+	if tx.Bucket(bucketMeta).Get(metaLevel) != nil {
+		if err := get(tx, bucketMeta, metaLevel, func(d *decoder) { im.level = uint32(d.uvarint()) }); err != nil {
+			return err
+		}
 	}
 	if tx.Bucket(bucketMeta).Get(metaCluster) == nil {
 		return nil

@@ -42,6 +42,9 @@ type Config struct {
 	// FeatureLevel, from 1, is told to the others; it says which commands the node
 	// knows. Default 1.
 	FeatureLevel uint32
+	// Nothing is a command that changes nothing in the machine and that every version of
+	// it knows. It is sent in the place of one that was withdrawn.
+	Nothing []byte
 	// Fatal is called when the node cannot go on: storage that fails, an entry
 	// that cannot be decoded. It must not return but by ending the goroutine.
 	Fatal func(error)
@@ -171,6 +174,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("cluster: Advertise must name a host (at most %d bytes) when the peer port listens on every address", maxHostBytes)
 	case c.BootstrapExpect < 1 || c.BootstrapExpect > maxVoters:
 		return fmt.Errorf("cluster: BootstrapExpect must be between 1 and %d", maxVoters)
+	case len(c.Nothing) == 0:
+		return errors.New("cluster: Nothing is empty")
 	case c.Fatal == nil:
 		return errors.New("cluster: Fatal is nil")
 	case c.Handle == nil:

@@ -16,6 +16,7 @@ func TestConfigNamesTheFieldThatIsWrong(t *testing.T) {
 	}
 	defer local.Close()
 	good := Config{
+		Nothing:      []byte("nothing"),
 		Dir:          "x",
 		NodeName:     "n",
 		PeerListener: local,

@@ -249,6 +249,7 @@ func emptyCluster(b *testing.B, tune func(*Config)) []*Cluster {
 			b.Fatal(err)
 		}
 		cfg := Config{
+			Nothing:         []byte("nothing"),
 			Dir:             b.TempDir(),
 			NodeName:        fmt.Sprint(i),
 			PeerListener:    listener,

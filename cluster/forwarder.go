@@ -214,12 +214,26 @@ func (f *forwarder) pack() *parcel {
 	}
 	f.seq++
 	p.seq = f.seq
-	commands := make([][]byte, n)
-	for i, s := range p.submissions {
-		commands[i] = s.command
+	f.encode(p)
+	return p
+}
+
+// encode makes the bytes of a parcel. Commands that were withdrawn leave their places
+// to one without effect, so that the results of an earlier send still fit. f.mu is held.
+func (f *forwarder) encode(p *parcel) {
+	commands := make([][]byte, 0, len(p.submissions))
+	live := false
+	for _, s := range p.submissions {
+		if s.done == nil {
+			commands = append(commands, f.cfg.Nothing)
+			continue
+		}
+		commands, live = append(commands, s.command), true
+	}
+	if !live {
+		commands = commands[:1] // nobody is left to ask for a result
 	}
 	p.raw = encodeBatch(batch{session: f.session, seq: p.seq, acked: f.lowest() - 1, commands: commands})
-	return p
 }
 
 // lowest is the first number without a result. f.mu is held.
@@ -407,8 +421,10 @@ func (f *forwarder) expireLoop() {
 	}
 }
 
-// expire settles the commands whose time is over. A parcel stays on its way all
-// the same: the numbers behind it depend on it.
+// expire settles the commands whose time is over, and withdraws them: what a client
+// was told about must not happen an hour later, when it may have sent it elsewhere or
+// have lost its key. The parcel stays on its way, since the numbers behind it depend
+// on it, but brings nothing.
 func (f *forwarder) expire(now time.Time) {
 	f.mu.Lock()
 	if f.link == nil {
@@ -416,10 +432,18 @@ func (f *forwarder) expire(now time.Time) {
 	}
 	var finished []settled
 	for _, p := range f.parcels {
+		before := len(finished)
+		why := ErrOutcomeUnknown
+		if p.open == 0 {
+			why = ErrUnavailable // no send of it is left that could take effect
+		}
 		for _, s := range p.submissions {
 			if now.After(s.deadline) {
-				finished = f.finish(finished, s, Result{Err: ErrOutcomeUnknown})
+				finished = f.finish(finished, s, Result{Err: why})
 			}
+		}
+		if len(finished) > before {
+			f.encode(p)
 		}
 	}
 	if len(finished) > 0 && f.link != nil {

@@ -113,6 +113,7 @@ func (tc *testCluster) tryStart(name string, expect int, folder string) (*testNo
 		BootstrapExpect: expect,
 		Secrets:         []string{"a secret of the tests"},
 		Version:         "test",
+		Nothing:         []byte("nothing"),
 		Fatal: func(err error) {
 			node.fatal.Store(&err)
 			runtime.Goexit()

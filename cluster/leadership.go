@@ -55,15 +55,31 @@ func (c *Cluster) lead(ctx context.Context) {
 }
 
 // becomeSure returns once everything that was committed before this term is
-// applied here. Until then this node knows neither where the log stands nor what
-// its last stamp is.
+// applied here, and a stamp of this term. Until then this node knows neither where the
+// log stands nor what its last stamp is, and no node may take itself for fresh whose
+// last stamp is as old as the time without a leader was long.
 func (c *Cluster) becomeSure(ctx context.Context) error {
+	err := whileLeading(ctx, func() raft.Future { return c.raft.Barrier(barrierTimeout) })
+	if err != nil {
+		return err
+	}
+	c.settleClock(ctx)
+	err = whileLeading(ctx, func() raft.Future {
+		stamp := max(c.stage.machine.Stamp(), c.clock.millis())
+		return c.raft.Apply(encodeEntry(stamp, nil), enqueueTimeout)
+	})
+	if err != nil {
+		return err
+	}
+	c.sure.Store(true)
+	return nil
+}
+
+// whileLeading asks Raft for something until it is done or this node leads no more.
+func whileLeading(ctx context.Context, ask func() raft.Future) error {
 	for {
-		err := await(ctx, c.raft.Barrier(barrierTimeout))
-		if err == nil {
-			break
-		}
-		if ctx.Err() != nil || errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipLost) {
+		err := await(ctx, ask())
+		if err == nil || ctx.Err() != nil || errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipLost) {
 			return err
 		}
 		select {
@@ -71,9 +87,6 @@ func (c *Cluster) becomeSure(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	c.settleClock(ctx)
-	c.sure.Store(true)
-	return nil
 }
 
 // holdOffice does what a leader does now and then.

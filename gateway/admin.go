@@ -16,14 +16,21 @@ func (s *Server) refuseAdmin(w http.ResponseWriter, r *http.Request, refusal *Re
 	}{refusal.Reason, refusal.Code})
 }
 
-// adminBody reads the body of a call; an empty one has no field.
-func adminBody(r *http.Request, shape *objectShape, values [][]byte) error {
+// adminBody reads the body of a call; an empty one has no field. The operator is judged
+// anew, because a body may come long after the head that named them.
+func (s *Server) adminBody(r *http.Request, shape *objectShape, values [][]byte) error {
 	if r.ContentLength == 0 {
 		return nil
 	}
 	body, refusal := readBody(nil, r, maxAdminBody)
 	if refusal != nil {
 		return refusal
+	}
+	if op, ok := r.Context().Value(operatorKey{}).(operator); ok {
+		by := op.actor()
+		if err := s.cfg.Broker.Alive(by.Sender()); err != nil {
+			return err
+		}
 	}
 	if err := shape.scan(body, maxNesting, values); err != nil {
 		return Refuse(CodeInvalidMessage, err.Error())

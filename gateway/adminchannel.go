@@ -75,7 +75,7 @@ func (s *Server) publishAsOperator(r *http.Request) (int, any, error) {
 		return 0, nil, err
 	}
 	var values [2][]byte
-	if err := adminBody(r, &operatorPostShape, values[:]); err != nil {
+	if err := s.adminBody(r, &operatorPostShape, values[:]); err != nil {
 		return 0, nil, err
 	}
 	id, refusal := parseID(values[1])
@@ -87,7 +87,8 @@ func (s *Server) publishAsOperator(r *http.Request) (int, any, error) {
 	case len(values[0]) > s.cfg.MaxMessageBytes:
 		return 0, nil, Refuse(CodeMessageTooLarge, "message is too large")
 	}
-	p := &posted{publish: fsm.Publish{Channel: channel, ID: id, Data: values[0]}}
+	by := actorOf(r)
+	p := &posted{publish: fsm.Publish{Channel: channel, ID: id, Data: values[0], From: by.Sender()}}
 	p.send(s)
 	answer := p.result(r.Context(), s)
 	if p.refusal != nil {

@@ -124,10 +124,10 @@ var (
 )
 
 // readProject reads the fields of a project that a body holds.
-func readProject(r *http.Request, shape *objectShape) (fsm.UpdateProject, error) {
+func (s *Server) readProject(r *http.Request, shape *objectShape) (fsm.UpdateProject, error) {
 	var change fsm.UpdateProject
 	var values [7][]byte
-	if err := adminBody(r, shape, values[:]); err != nil {
+	if err := s.adminBody(r, shape, values[:]); err != nil {
 		return change, err
 	}
 	if values[0] != nil {
@@ -219,7 +219,7 @@ func parseOrigins(raw []byte) ([]string, error) {
 }
 
 func (s *Server) createProject(r *http.Request) (int, any, error) {
-	fields, err := readProject(r, &newProjectShape)
+	fields, err := s.readProject(r, &newProjectShape)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -245,7 +245,7 @@ func (s *Server) createProject(r *http.Request) (int, any, error) {
 }
 
 func (s *Server) updateProject(r *http.Request) (int, any, error) {
-	change, err := readProject(r, &projectShape)
+	change, err := s.readProject(r, &projectShape)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -266,7 +266,7 @@ func (s *Server) deleteProject(r *http.Request) (int, any, error) {
 
 func (s *Server) createKey(r *http.Request) (int, any, error) {
 	var values [3][]byte
-	if err := adminBody(r, &newKeyShape, values[:]); err != nil {
+	if err := s.adminBody(r, &newKeyShape, values[:]); err != nil {
 		return 0, nil, err
 	}
 	text, _ := unquote(values[0])
@@ -297,7 +297,7 @@ func (s *Server) createKey(r *http.Request) (int, any, error) {
 
 func (s *Server) rotateKey(r *http.Request) (int, any, error) {
 	var values [1][]byte
-	if err := adminBody(r, &rotateShape, values[:]); err != nil {
+	if err := s.adminBody(r, &rotateShape, values[:]); err != nil {
 		return 0, nil, err
 	}
 	overlap := defaultOverlap

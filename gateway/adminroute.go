@@ -187,7 +187,7 @@ func (op operator) actor() fsm.Actor {
 	if op.token.Parent != "" {
 		id = op.token.Parent
 	}
-	return fsm.Actor{ID: id, Name: op.token.Name, Address: op.address, Via: op.via}
+	return fsm.Actor{ID: id, Name: op.token.Name, Address: op.address, Via: op.via, Token: op.token.ID}
 }
 
 // principal is the operator as who asks.

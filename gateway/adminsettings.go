@@ -19,7 +19,7 @@ func (s *Server) getSettings(r *http.Request) (int, any, error) {
 
 func (s *Server) updateSettings(r *http.Request) (int, any, error) {
 	var values [1][]byte
-	if err := adminBody(r, &settingsShape, values[:]); err != nil {
+	if err := s.adminBody(r, &settingsShape, values[:]); err != nil {
 		return 0, nil, err
 	}
 	change := fsm.UpdateSettings{By: actorOf(r)}

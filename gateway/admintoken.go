@@ -52,7 +52,7 @@ var newAdminTokenShape = objectShape{strict: true, names: []string{"name", "role
 
 func (s *Server) createAdminToken(r *http.Request) (int, any, error) {
 	var values [2][]byte
-	if err := adminBody(r, &newAdminTokenShape, values[:]); err != nil {
+	if err := s.adminBody(r, &newAdminTokenShape, values[:]); err != nil {
 		return 0, nil, err
 	}
 	name, err := parseName(values[0])

@@ -32,6 +32,9 @@ type Broker interface {
 	AdminTokenByID(id string) (fsm.AdminToken, bool)
 	// KeyByID returns the live key with this id.
 	KeyByID(id string) (fsm.Key, bool)
+	// Alive returns why somebody may not act any more: their key, token or session has
+	// ended. What they publish or change is judged again when it is committed.
+	Alive(from fsm.Sender) error
 	// KeyUsed notes that a key, or a token that it signed, is in use. It is cheap.
 	KeyUsed(id string)
 	// Stamp is the cluster's time, Unix ms: the same on every node that is up to

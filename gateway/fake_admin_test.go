@@ -9,6 +9,7 @@ import (
 )
 
 func (b *fakeBroker) AdminToken(text string) (fsm.AdminToken, bool) {
+	defer b.judged.Add(1)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	token, found := b.admins[text]
@@ -24,6 +25,23 @@ func (b *fakeBroker) AdminTokenByID(id string) (fsm.AdminToken, bool) {
 		}
 	}
 	return fsm.AdminToken{}, false
+}
+
+func (b *fakeBroker) Alive(from fsm.Sender) error {
+	switch from.Kind {
+	case fsm.KeySender, fsm.TokenSender:
+		if _, live := b.KeyByID(from.ID); !live {
+			return Refuse(CodeKeyRevoked, "the API key has ended")
+		}
+	case fsm.AdminSender:
+		if _, live := b.AdminTokenByID(from.ID); !live {
+			return Refuse(CodeInvalidKey, "the admin token is not valid any more")
+		}
+	}
+	if from.Until != 0 && from.Until <= b.Stamp() {
+		return Refuse(CodeTokenExpired, "the token has expired")
+	}
+	return nil
 }
 
 func (b *fakeBroker) AdminTokens(cursor string, limit int) []fsm.AdminToken {

@@ -8,6 +8,7 @@ import (
 )
 
 func (b *fakeBroker) KeyByID(id string) (fsm.Key, bool) {
+	defer b.judged.Add(1)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, key := range b.keys {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
@@ -20,6 +21,8 @@ import (
 type fakeBroker struct {
 	commits chan func()
 	done    sync.WaitGroup
+
+	judged atomic.Int64 // credentials that were looked at
 
 	mu        sync.Mutex
 	observer  fsm.Observer
@@ -189,6 +192,7 @@ func (b *fakeBroker) Epoch() string {
 }
 
 func (b *fakeBroker) Key(text string) (fsm.Key, bool) {
+	defer b.judged.Add(1)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	key, found := b.keys[text]

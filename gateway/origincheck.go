@@ -27,7 +27,7 @@ var originCheckShape = objectShape{strict: true, names: []string{"rules", "allow
 // rules that need not be stored yet.
 func (s *Server) checkOrigin(r *http.Request) (int, any, error) {
 	var values [3][]byte
-	if err := adminBody(r, &originCheckShape, values[:]); err != nil {
+	if err := s.adminBody(r, &originCheckShape, values[:]); err != nil {
 		return 0, nil, err
 	}
 	rules, err := parseStrings(values[0], maxOrigins)

@@ -28,6 +28,19 @@ type principal struct {
 	role    fsm.Role // what an admin may do
 }
 
+// sender is the principal as who sends a command.
+func (p principal) sender() fsm.Sender {
+	switch session := p.session(); {
+	case session != "":
+		return fsm.Sender{Kind: fsm.AdminSender, ID: session, Until: p.token.endsAt}
+	case p.kind == bearer:
+		return fsm.Sender{Kind: fsm.TokenSender, ID: p.key, Until: p.token.endsAt, Subject: p.token.person}
+	case p.kind == publicKey, p.kind == serverKey:
+		return fsm.Sender{Kind: fsm.KeySender, ID: p.key}
+	}
+	return fsm.Sender{} // operators send as the admin token that they act with
+}
+
 // session is the console session or admin token with which a console token lives,
 // "" for anybody else.
 func (p principal) session() string {

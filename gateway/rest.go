@@ -24,7 +24,7 @@ const (
 type caller struct {
 	principal
 	project *fsm.Project
-	address string
+	from    peer
 }
 
 // authenticate returns who makes a REST request.
@@ -40,7 +40,7 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *
 		}
 	}
 	from := s.requestPeer(r)
-	by.address = from.address
+	by.from = from
 	var refusal *Refusal
 	if by.principal, refusal = s.identifyNow(r.Context(), text, from.address); refusal != nil {
 		return by, refusal.of(by.principal, toConnect, "")
@@ -63,6 +63,28 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *
 	}
 	s.cfg.Broker.KeyUsed(by.key)
 	return by, nil
+}
+
+// bodyOf reads the body of a request of somebody whom its head has named, and judges
+// them anew: it may have taken so long that they have ended, or may not come from where
+// they do any more.
+func (s *Server) bodyOf(by *caller, w http.ResponseWriter, r *http.Request, limit int) ([]byte, *Refusal) {
+	body, refusal := readBody(w, r, limit)
+	if refusal == nil {
+		refusal = s.available()
+	}
+	if refusal == nil {
+		if err := s.cfg.Broker.Alive(by.sender()); err != nil {
+			refusal = s.refusalOf(err, "judge who publishes")
+		}
+	}
+	if refusal == nil {
+		by.project, refusal = s.admit(by.principal, by.from)
+	}
+	if refusal != nil {
+		return nil, refusal.of(by.principal, toPublish, "")
+	}
+	return body, nil
 }
 
 // identifyNow is identify for those who can wait for the cluster to be asked.
@@ -91,7 +113,7 @@ func (s *Server) may(by caller, do action, channel string) *Refusal {
 	if refusal := authorise(by.principal, do, by.project, channel); refusal != nil {
 		return refusal
 	}
-	return s.throttleRequest(by.principal, do, by.project, channel, by.address)
+	return s.throttleRequest(by.principal, do, by.project, channel, by.from.address)
 }
 
 // publishResult is the answer to one publish over HTTP.
@@ -140,6 +162,7 @@ func (s *Server) readPost(by caller, raw []byte, id string) *posted {
 		return p
 	}
 	p.publish.Channel = fsm.ChannelKey{Project: by.project.ID, Name: channel}
+	p.publish.From = by.sender()
 	if p.publish.ID, p.refusal = parseID(values[2]); p.refusal != nil {
 		return p
 	}
@@ -202,9 +225,9 @@ func (s *Server) publishOne(w http.ResponseWriter, r *http.Request) {
 		s.refuseHTTP(w, r, refusal)
 		return
 	}
-	body, refusal := readBody(w, r, s.cfg.MaxMessageBytes+bodyAllowance)
+	body, refusal := s.bodyOf(&by, w, r, s.cfg.MaxMessageBytes+bodyAllowance)
 	if refusal != nil {
-		s.refuseHTTP(w, r, refusal.of(by.principal, toPublish, ""))
+		s.refuseHTTP(w, r, refusal)
 		return
 	}
 	id, refusal := idempotencyKey(r.Header.Values("Idempotency-Key"))
@@ -268,9 +291,9 @@ func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request) {
 		s.refuseHTTP(w, r, refusal)
 		return
 	}
-	body, refusal := readBody(w, r, s.cfg.MaxBatchBytes)
+	body, refusal := s.bodyOf(&by, w, r, s.cfg.MaxBatchBytes)
 	if refusal != nil {
-		s.refuseHTTP(w, r, refusal.of(by.principal, toPublish, ""))
+		s.refuseHTTP(w, r, refusal)
 		return
 	}
 	var values [1][]byte
@@ -319,7 +342,7 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) {
 		s.refuseHTTP(w, r, refusal)
 		return
 	}
-	page, err := s.beginReading(r.Context(), by.principal, by.address, fsm.ChannelKey{Project: by.project.ID, Name: channel}, query)
+	page, err := s.beginReading(r.Context(), by.principal, by.from.address, fsm.ChannelKey{Project: by.project.ID, Name: channel}, query)
 	if err != nil {
 		s.refuseHTTP(w, r, s.refusalOf(err, "read history").of(by.principal, toReadHistory, channel))
 		return

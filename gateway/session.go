@@ -127,6 +127,7 @@ func (c *conn) publish(req request) {
 		Channel: fsm.ChannelKey{Project: c.who.Value().project, Name: req.channel},
 		ID:      req.id,
 		Data:    bytes.Clone(req.message),
+		From:    c.who.Value().sender(),
 	})
 }
 

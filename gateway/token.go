@@ -35,7 +35,8 @@ const (
 // token is what a bearer may do.
 type token struct {
 	subject string
-	endsAt  int64 // Unix ms by the cluster's stamp, leeway included
+	person  uint64 // hash of the subject
+	endsAt  int64  // Unix ms by the cluster's stamp, leeway included
 	scopes  []scope
 	origins []string // rules; nil when no origin is asked for
 }
@@ -172,6 +173,7 @@ func readToken(text string, b Broker) (principal, error) {
 	}
 	who.token = &token{
 		subject: read.Subject,
+		person:  fsm.HashSubject(read.Subject),
 		endsAt:  read.ExpiresAt.Add(tokenLeeway).UnixMilli(),
 		scopes:  read.scopes,
 		origins: read.origins,

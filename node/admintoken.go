@@ -33,7 +33,7 @@ func (n *Node) CreateAdminToken(ctx context.Context, by fsm.Actor, spec gateway.
 	if spec.Lifetime > 0 {
 		token.ExpiresAt = n.state.Stamp() + spec.Lifetime.Milliseconds()
 	}
-	if err := n.change(ctx, fsm.CreateAdminToken{By: by, Token: token}.Encode()); err != nil {
+	if err := n.change(ctx, by, fsm.CreateAdminToken{By: by, Token: token}.Encode()); err != nil {
 		return fsm.AdminToken{}, "", err
 	}
 	token, ok := n.state.AdminToken(token.ID)
@@ -45,7 +45,7 @@ func (n *Node) CreateAdminToken(ctx context.Context, by fsm.Actor, spec gateway.
 
 // RevokeAdminToken implements gateway.Operator.
 func (n *Node) RevokeAdminToken(ctx context.Context, by fsm.Actor, id string) error {
-	return n.change(ctx, fsm.RevokeAdminToken{By: by, ID: id}.Encode())
+	return n.change(ctx, by, fsm.RevokeAdminToken{By: by, ID: id}.Encode())
 }
 
 // Audit implements gateway.Operator.
@@ -53,5 +53,5 @@ func (n *Node) Audit(before uint64, limit int) []fsm.AuditRecord { return n.stat
 
 // Note implements gateway.Operator.
 func (n *Node) Note(ctx context.Context, by fsm.Actor, action, target string) error {
-	return n.change(ctx, fsm.Note{By: by, Action: action, Target: target}.Encode())
+	return n.change(ctx, by, fsm.Note{By: by, Action: action, Target: target}.Encode())
 }

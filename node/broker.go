@@ -59,17 +59,27 @@ func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) 
 	var transient []fsm.Publish
 	var commands [][]byte
 	var transients, logged []int // places in batch
+	var by []fsm.SenderKind      // of those logged
+	since, withSender := n.state.Stamp(), n.level.Load() >= senderLevel
 	for i, p := range batch {
 		project, ok := n.state.Project(p.Channel.Project)
 		switch {
 		case !ok:
 			go done(i, fsm.Receipt{}, gateway.Refuse(gateway.CodeNotFound, "the project was deleted"))
 		case project.Rule(p.Channel.Name).Durability == fsm.DurabilityMemory:
+			if err := n.Alive(p.From); err != nil {
+				go done(i, fsm.Receipt{}, err)
+				continue
+			}
 			transient, transients = append(transient, p), append(transients, i)
 		case n.disk.low.Load():
 			go done(i, fsm.Receipt{}, errDiskFull)
 		default:
+			if p.From.Since = since; !withSender {
+				p.From = fsm.Sender{}
+			}
 			commands, logged = append(commands, p.Encode()), append(logged, i)
+			by = append(by, p.From.Kind)
 		}
 	}
 	if len(transient) > 0 {
@@ -83,7 +93,7 @@ func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) 
 			}
 			n.acknowledged.raise(r.Index)
 			receipt, err := fsm.DecodeReceipt(r.Data)
-			done(logged[i], receipt, refusal(err))
+			done(logged[i], receipt, refusalTo(by[i], err))
 		})
 	}
 }
@@ -152,11 +162,13 @@ func refusal(err error) error {
 		return gateway.Refuse(gateway.CodeNotFound, err.Error())
 	case errors.Is(err, fsm.ErrConflict), errors.Is(err, cluster.ErrQuorumAtRisk), errors.Is(err, cluster.ErrAmbiguousMember):
 		return gateway.Refuse(gateway.CodeConflict, err.Error())
+	case errors.Is(err, fsm.ErrForbidden):
+		return gateway.Refuse(gateway.CodeForbidden, err.Error())
 	case errors.Is(err, fsm.ErrInvalid):
 		return gateway.Refuse(gateway.CodeInvalidMessage, err.Error())
 	case errors.Is(err, fsm.ErrRateLimited), errors.Is(err, cluster.ErrOverloaded):
 		return &gateway.Refusal{Code: gateway.CodeRateLimited, Reason: err.Error(), RetryAfter: retryAfter}
-	case errors.Is(err, cluster.ErrOutcomeUnknown):
+	case errors.Is(err, cluster.ErrOutcomeUnknown), errors.Is(err, fsm.ErrStale):
 		return gateway.Refuse(gateway.CodeOutcomeUnknown, "the write may or may not have happened")
 	case errors.Is(err, cluster.ErrUnavailable),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

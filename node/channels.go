@@ -71,7 +71,7 @@ func (n *Node) joinChannels(q gateway.ChannelQuery, infos []fsm.ChannelInfo, sub
 // PurgeChannel implements gateway.Operator. What it tells is read before and after, so
 // messages that are published or expire meanwhile may count as purged.
 func (n *Node) PurgeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) (gateway.Purged, error) {
-	had, err := n.changeChannel(ctx, channel, fsm.PurgeChannel{By: by, Channel: channel}.Encode())
+	had, err := n.changeChannel(ctx, by, channel, fsm.PurgeChannel{By: by, Channel: channel}.Encode())
 	if err != nil {
 		return gateway.Purged{}, err
 	}
@@ -85,7 +85,7 @@ func (n *Node) PurgeChannel(ctx context.Context, by fsm.Actor, channel fsm.Chann
 // ForgetChannel implements gateway.Operator.
 func (n *Node) ForgetChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) (gateway.Purged, error) {
 	command := fsm.ForgetChannels{By: by, Project: channel.Project, Names: []string{channel.Name}}
-	had, err := n.changeChannel(ctx, channel, command.Encode())
+	had, err := n.changeChannel(ctx, by, channel, command.Encode())
 	if err != nil {
 		return gateway.Purged{}, err
 	}
@@ -112,13 +112,13 @@ func (n *Node) ForgetChannels(ctx context.Context, by fsm.Actor, project, prefix
 	}
 	more = len(names) > fsm.MaxForget
 	names = names[:min(len(names), fsm.MaxForget)]
-	err = n.change(ctx, fsm.ForgetChannels{By: by, Project: project, Names: names}.Encode())
+	err = n.change(ctx, by, fsm.ForgetChannels{By: by, Project: project, Names: names}.Encode())
 	return len(names), more, err
 }
 
 // changeChannel commits a command about a channel and returns what the channel had
 // just before.
-func (n *Node) changeChannel(ctx context.Context, channel fsm.ChannelKey, command []byte) (fsm.ChannelInfo, error) {
+func (n *Node) changeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey, command []byte) (fsm.ChannelInfo, error) {
 	if err := n.CatchUp(ctx); err != nil {
 		return fsm.ChannelInfo{}, err
 	}
@@ -126,7 +126,7 @@ func (n *Node) changeChannel(ctx context.Context, channel fsm.ChannelKey, comman
 	if err != nil {
 		return had, err
 	}
-	return had, n.change(ctx, command)
+	return had, n.change(ctx, by, command)
 }
 
 // before returns a text after which all names with the prefix sort, and no other

@@ -99,7 +99,7 @@ func (n *Node) makeFirstState(ctx context.Context) error {
 	if err := n.awaitLevel(ctx, fsm.LevelOf(command)); err != nil {
 		return err
 	}
-	if err := n.change(ctx, command); err != nil {
+	if err := n.change(ctx, init.By, command); err != nil {
 		return fmt.Errorf("make first state: %w", err)
 	}
 	if n.owner(token) {

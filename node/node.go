@@ -35,6 +35,7 @@ type Node struct {
 	gateway *gateway.Server
 	keyring *keyring
 	keyUses *keyUses
+	level   atomic.Uint32 // feature level of the cluster, as learnt last
 	disk    diskWatch
 	stalls  *cluster.StallWatch
 
@@ -256,6 +257,7 @@ func (n *Node) serve(ctx context.Context) {
 		return
 	}
 	n.meetPeers()
+	n.learnLevel()
 	n.gateway.Open()
 	n.log.Info("serving clients", "addr", n.clientAddr.String())
 	close(n.ready)

@@ -13,19 +13,20 @@ import (
 // node that takes longer is covered by failing closed.
 const settleTimeout = time.Second
 
-// change commits a control command and returns when this node and every fresh
-// one has applied it, or settleTimeout after the commit.
-func (n *Node) change(ctx context.Context, command []byte) error {
-	if need, have := fsm.LevelOf(command), n.cluster.FeatureLevel(); need > have {
+// change commits a control command of an operator, or of this node, and returns when
+// this node and every fresh one has applied it, or settleTimeout after the commit.
+func (n *Node) change(ctx context.Context, by fsm.Actor, command []byte) error {
+	if need, have := fsm.LevelOf(command), n.learnLevel(); need > have {
 		return gateway.Refuse(gateway.CodeConflict,
 			fmt.Sprintf("this takes feature level %d and a member of the cluster has %d: upgrade all nodes first", need, have))
 	}
-	result := n.cluster.Apply(ctx, command)
+	sender := by.Sender()
+	result := n.cluster.Apply(ctx, n.sent(sender, command))
 	if result.Err != nil {
 		return refusal(result.Err)
 	}
 	if err := fsm.DecodeResult(result.Data); err != nil {
-		return refusal(err)
+		return refusalTo(sender.Kind, err)
 	}
 	if err := n.cluster.WaitApplied(ctx, result.Index); err != nil {
 		return refusal(err)
@@ -58,7 +59,7 @@ func (n *Node) CreateProject(ctx context.Context, by fsm.Actor, spec gateway.Pro
 		},
 		Keys: []fsm.Key{keys[0].Key, keys[1].Key},
 	}
-	if err := n.change(ctx, command.Encode()); err != nil {
+	if err := n.change(ctx, by, command.Encode()); err != nil {
 		return nil, nil, err
 	}
 	project, err := n.project(id)
@@ -80,7 +81,7 @@ func (n *Node) Projects(cursor string, limit int) []*fsm.Project {
 
 // UpdateProject implements gateway.Operator.
 func (n *Node) UpdateProject(ctx context.Context, change fsm.UpdateProject) (*fsm.Project, error) {
-	if err := n.change(ctx, change.Encode()); err != nil {
+	if err := n.change(ctx, change.By, change.Encode()); err != nil {
 		return nil, err
 	}
 	return n.project(change.ID)
@@ -88,7 +89,7 @@ func (n *Node) UpdateProject(ctx context.Context, change fsm.UpdateProject) (*fs
 
 // DeleteProject implements gateway.Operator.
 func (n *Node) DeleteProject(ctx context.Context, by fsm.Actor, id string) error {
-	return n.change(ctx, fsm.DeleteProject{By: by, ID: id}.Encode())
+	return n.change(ctx, by, fsm.DeleteProject{By: by, ID: id}.Encode())
 }
 
 // Keys implements gateway.Operator.
@@ -105,7 +106,7 @@ func (n *Node) CreateKey(ctx context.Context, by fsm.Actor, project string, spec
 			return gateway.IssuedKey{}, fmt.Errorf("make signing secret: %w", err)
 		}
 	}
-	if err := n.change(ctx, fsm.CreateKey{By: by, Key: key.Key}.Encode()); err != nil {
+	if err := n.change(ctx, by, fsm.CreateKey{By: by, Key: key.Key}.Encode()); err != nil {
 		return gateway.IssuedKey{}, err
 	}
 	return n.issued(key)
@@ -128,7 +129,7 @@ func (n *Node) RotateKey(ctx context.Context, by fsm.Actor, id string, overlap t
 		}
 	}
 	command := fsm.RotateKey{By: by, Key: key.Key, Overlap: overlap.Milliseconds()}
-	if err := n.change(ctx, command.Encode()); err != nil {
+	if err := n.change(ctx, by, command.Encode()); err != nil {
 		return gateway.IssuedKey{}, fsm.Key{}, err
 	}
 	key, err := n.issued(key)
@@ -146,7 +147,7 @@ func (n *Node) RotateKey(ctx context.Context, by fsm.Actor, id string, overlap t
 
 // RevokeKey implements gateway.Operator.
 func (n *Node) RevokeKey(ctx context.Context, by fsm.Actor, id string) error {
-	return n.change(ctx, fsm.RevokeKey{By: by, ID: id}.Encode())
+	return n.change(ctx, by, fsm.RevokeKey{By: by, ID: id}.Encode())
 }
 
 // Settings implements gateway.Operator.
@@ -154,7 +155,7 @@ func (n *Node) Settings() fsm.Settings { return n.state.Settings() }
 
 // UpdateSettings implements gateway.Operator.
 func (n *Node) UpdateSettings(ctx context.Context, change fsm.UpdateSettings) (fsm.Settings, error) {
-	if err := n.change(ctx, change.Encode()); err != nil {
+	if err := n.change(ctx, change.By, change.Encode()); err != nil {
 		return fsm.Settings{}, err
 	}
 	return n.state.Settings(), nil

@@ -35,6 +35,7 @@ func (n *Node) upkeep(ctx context.Context) {
 				n.reportKeyUses(ctx)
 			}
 		case <-keyring.C:
+			n.learnLevel()
 			if !n.state.Initialised() {
 				continue
 			}
@@ -57,7 +58,7 @@ func (n *Node) openKeyring(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := n.change(ctx, fsm.Seal{By: n.self(), Keyring: sealed}.Encode()); err != nil {
+	if err := n.change(ctx, n.self(), fsm.Seal{By: n.self(), Keyring: sealed}.Encode()); err != nil {
 		return fmt.Errorf("begin a new keyring: %w", err)
 	}
 	n.log.Warn("began a new keyring: rotate the server keys that sign tokens")
@@ -74,7 +75,7 @@ func (n *Node) resealKeyring(ctx context.Context) error {
 	if err != nil || sealed == nil {
 		return err
 	}
-	if err := n.change(ctx, fsm.Seal{By: n.self(), Keyring: sealed}.Encode()); err != nil {
+	if err := n.change(ctx, n.self(), fsm.Seal{By: n.self(), Keyring: sealed}.Encode()); err != nil {
 		return fmt.Errorf("seal keyring: %w", err)
 	}
 	n.log.Info("keyring sealed under the cluster secret in use")

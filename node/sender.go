@@ -1,0 +1,44 @@
+package node
+
+import (
+	"errors"
+
+	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway"
+)
+
+// senderLevel is the feature level from which on commands carry their sender.
+const senderLevel = 2
+
+// learnLevel finds out the cluster's feature level: what the members say, or what they
+// have proved, since a node that has just started may not have heard of all of them.
+func (n *Node) learnLevel() uint32 {
+	level := max(n.cluster.FeatureLevel(), n.state.Level())
+	n.level.Store(level)
+	return level
+}
+
+// sent returns a command with its sender, as far as the cluster knows of senders.
+func (n *Node) sent(by fsm.Sender, command []byte) []byte {
+	if n.level.Load() < senderLevel {
+		return command
+	}
+	by.Since = n.state.Stamp()
+	return by.Send(command)
+}
+
+// Alive implements gateway.Broker.
+func (n *Node) Alive(from fsm.Sender) error { return refusalTo(from.Kind, n.state.Alive(from)) }
+
+// refusalTo is refusal in words for the sender of a command.
+func refusalTo(kind fsm.SenderKind, err error) error {
+	switch {
+	case errors.Is(err, fsm.ErrEnded) && kind == fsm.AdminSender:
+		return gateway.Refuse(gateway.CodeInvalidKey, "the admin token is not valid any more")
+	case errors.Is(err, fsm.ErrEnded):
+		return gateway.Refuse(gateway.CodeKeyRevoked, "the API key has ended")
+	case errors.Is(err, fsm.ErrExpired):
+		return gateway.Refuse(gateway.CodeTokenExpired, "the token has expired")
+	}
+	return refusal(err)
+}

@@ -22,9 +22,15 @@ type network struct {
 // the test.
 func startNetwork(t *testing.T) *network {
 	t.Helper()
+	return startNetworkOf(t, binary)
+}
+
+// startNetworkOf is startNetwork with another program.
+func startNetworkOf(t *testing.T, program string) *network {
+	t.Helper()
 	n := &network{hosts: lab.NewNetwork(t, 3).Hosts}
 	options := bench.SpawnOptions{
-		Nodes: len(n.hosts), Binary: binary, Dir: t.TempDir(),
+		Nodes: len(n.hosts), Binary: program, Dir: t.TempDir(),
 		Env: []string{"APTLYD_CLUSTER_SECRET=a secret between the nodes of a test"},
 	}
 	for _, h := range n.hosts {

@@ -17,15 +17,15 @@ import (
 // bodies is what the routes of the admin API are sent that take a body, such that a
 // live operator would have changed something, where there is something to change.
 var bodies = map[string]string{
-	"POST /tokens":                                 `{"name":"evil","role":"owner"}`,
-	"POST /projects":                               `{"name":"evil"}`,
-	"PATCH /projects/{id}":                         `{"name":"evil"}`,
-	"POST /projects/{id}/keys":                     `{"kind":"server"}`,
-	"POST /keys/{id}/rotate":                       `{"overlap":"1h"}`,
-	"POST /origins/check":                          `{"rules":["*"]}`,
-	"POST /projects/{id}/channels/{name}/messages": `{"message":"evil"}`,
-	"PATCH /settings":                              `{"maxBytes":0}`,
-	"POST /projects/{id}/console-token":            "",
+	"POST /tokens":                      `{"name":"evil","role":"owner"}`,
+	"POST /projects":                    `{"name":"evil"}`,
+	"PATCH /projects/{id}":              `{"name":"evil"}`,
+	"POST /projects/{id}/keys":          `{"kind":"server"}`,
+	"POST /keys/{id}/rotate":            `{"overlap":"1h"}`,
+	"POST /origins/check":               `{"rules":["*"]}`,
+	"POST /projects/{id}/messages":      `{"message":"evil"}`,
+	"PATCH /settings":                   `{"maxBytes":0}`,
+	"POST /projects/{id}/console-token": "",
 }
 
 // sendings is every route and frame, as somebody with a credential sends it.
@@ -55,7 +55,10 @@ func (h *harness) sendings() map[string]func(credential string) string {
 		if strings.HasPrefix(route.path, "/keys/") {
 			id = "key-001"
 		}
-		path := "/admin/v1" + strings.NewReplacer("{id}", id, "{name}", "c").Replace(route.path)
+		path := "/admin/v1" + strings.NewReplacer("{id}", id).Replace(route.path)
+		if strings.HasSuffix(path, "/messages") {
+			path += "?channel=c"
+		}
 		all[name] = func(token string) string {
 			return request(route.method, path, "Authorization: Bearer "+token+"\r\n", body)
 		}
@@ -189,8 +192,13 @@ func TestRevokedWhileTheRestOfAFrameIsOnItsWay(t *testing.T) {
 				h.broker.endKey(key)
 				before := h.broker.content()
 				_, _ = c.socket.Write([]byte(raw[cut:])) // it may be closed by now
-				c.wantError(CodeKeyRevoked)
-				c.wantClose(closeFinal)
+				// Nor is it sure that the reason is read: bytes that come to a closed socket
+				// are answered with a reset.
+				for f := c.next(); !f.eof; f = c.next() {
+					if f.Code != CodeKeyRevoked && f.close != closeFinal {
+						t.Fatalf("%s cut at %d got %s", kind, cut, f)
+					}
+				}
 				if after := h.broker.content(); after != before {
 					t.Fatalf("%s cut at %d changed\n%s to\n%s", kind, cut, before, after)
 				}

@@ -32,6 +32,8 @@ func (c *Cluster) answer(ctx context.Context, from string, m method, raw []byte)
 		return answerWith(raw, func(r removeRequest) (struct{}, error) { return c.answerRemove(ctx, r) })
 	case methodMember:
 		return answerWith(raw, func(r memberRequest) (struct{}, error) { return c.answerMember(ctx, r) })
+	case methodMembership:
+		return answerWith(raw, c.answerMembership)
 	case methodReport:
 		return json.Marshal(c.report())
 	default:

@@ -107,9 +107,14 @@ func (c *Cluster) open(machine Machine) error {
 	c.id = who.NodeID
 
 	logDir := filepath.Join(cfg.Dir, "raft")
-	logs, err := openLogStore(cfg, logDir, c.log)
+	logs, err := openLogStore(cfg, logDir, c.log, who.LogChecked)
 	if err != nil {
 		return err
+	}
+	if !who.LogChecked {
+		if err := c.identity.update(func(f *identityFile) { f.LogChecked = true }); err != nil {
+			return errors.Join(err, logs.close())
+		}
 	}
 	c.logs = logs
 	c.teardown.push("log", logs.close)

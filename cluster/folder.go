@@ -88,7 +88,7 @@ func (f *Folder) Replay(machine Machine, logger *slog.Logger) (err error) {
 	if record, ok := snapshots.newest(); ok && record.Received {
 		return receiveAgain(snapshots, machine)
 	}
-	logs, err := openLogStore(cfg, filepath.Join(f.dir, "raft"), logger)
+	logs, err := openLogStore(cfg, filepath.Join(f.dir, "raft"), logger, false)
 	if err != nil {
 		return err
 	}

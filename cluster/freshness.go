@@ -117,13 +117,13 @@ func (f *freshness) lastView() (view, time.Time) {
 }
 
 // removedAfter is how many leaders' answers in a row must say that this node is
-// no member before it believes so.
+// no member before it asks the others.
 const removedAfter = 3
 
-// run renews the proof until ctx ends. It calls removed when the node turns out
-// to have been removed from its cluster. A node that knows no leader asks
+// run renews the proof until ctx ends. It calls removed, until that
+// returns true, when the node seems to have been removed from its cluster. A node that knows no leader asks
 // disowned, since a leader does not call on those who were removed.
-func (f *freshness) run(ctx context.Context, disowned func(context.Context) bool, removed func()) {
+func (f *freshness) run(ctx context.Context, disowned, removed func(context.Context) bool) {
 	strikes := 0
 	ticker := time.NewTicker(freshnessInterval)
 	defer ticker.Stop()
@@ -136,8 +136,8 @@ func (f *freshness) run(ctx context.Context, disowned func(context.Context) bool
 		} else {
 			strikes = 0
 		}
-		if strikes == removedAfter {
-			removed()
+		if strikes >= removedAfter && removed(ctx) {
+			strikes = math.MinInt
 		}
 		select {
 		case <-ticker.C:

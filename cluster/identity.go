@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -42,8 +41,10 @@ type identityFile struct {
 	// Bootstrapped says that this node proposed the cluster.
 	Bootstrapped bool `json:"bootstrapped,omitempty"`
 	// Member says that Raft has state here: from now on it must never be missing.
-	Member bool                  `json:"member,omitempty"`
-	Peers  map[string]peerRecord `json:"peers,omitempty"`
+	Member bool `json:"member,omitempty"`
+	// LogChecked says that the log keeps a checksum of what segments there are.
+	LogChecked bool                  `json:"logChecked,omitempty"`
+	Peers      map[string]peerRecord `json:"peers,omitempty"`
 }
 
 // identity is who this node is, for ever. It is made together with the data
@@ -51,8 +52,9 @@ type identityFile struct {
 // that forgot its votes must not vote again under the same name.
 type identity struct {
 	path string
-	// fatal, if set, is told that the identity cannot be written. A full disk is no
-	// reason to stop: what was written before holds, and the caller tries again.
+	// fatal, if set, is told that the identity cannot be written. A full disk, or a
+	// process with too many open files, is no reason to stop: what was written before
+	// holds, and the caller tries again.
 	fatal func(error)
 
 	mu   sync.Mutex
@@ -65,23 +67,26 @@ func openIdentity(dir string) (*identity, error) {
 	raw, err := os.ReadFile(id.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if entries, err := os.ReadDir(filepath.Join(dir, "raft")); err == nil && len(entries) > 0 {
-			return nil, fmt.Errorf("open identity: %s is missing but the folder holds a Raft log; restore it or empty the data folder", id.path)
+		for _, other := range []string{"raft", "snapshots"} {
+			if entries, err := os.ReadDir(filepath.Join(dir, other)); err == nil && len(entries) > 0 {
+				return nil, fmt.Errorf("open identity: %s is missing but %s is not empty; restore it or empty the data folder",
+					id.path, filepath.Join(dir, other))
+			}
 		}
 		id.file.NodeID = uuid.NewString()
 		return id, id.write(id.file)
 	case err != nil:
 		return nil, fmt.Errorf("read identity: %w", err)
 	}
-	if err := json.Unmarshal(raw, &id.file); err != nil {
-		return nil, fmt.Errorf("parse %s: it is damaged: %w", id.path, err)
+	if _, err := unsealJSON(raw, &id.file); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", id.path, err)
 	}
 	for _, text := range []string{id.file.NodeID, id.file.ClusterID} {
 		if text == "" && text != id.file.NodeID {
 			continue
 		}
 		if _, err := uuid.Parse(text); err != nil {
-			return nil, fmt.Errorf("parse %s: it is damaged: %q: %w", id.path, text, err)
+			return nil, fmt.Errorf("parse %s: %w: %q: %w", id.path, errDamaged, text, err)
 		}
 	}
 	return id, nil
@@ -99,10 +104,16 @@ func (id *identity) read() identityFile {
 // update changes the identity, durably, before it returns.
 func (id *identity) update(change func(*identityFile)) error {
 	err := id.rewrite(change)
-	if err != nil && id.fatal != nil && !errors.Is(err, unix.ENOSPC) {
+	if err != nil && id.fatal != nil && !passes(err) {
 		id.fatal(err)
 	}
 	return err
+}
+
+// passes reports whether an error is about a lack of something that comes back, and
+// leaves what was written before.
+func passes(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
 }
 
 func (id *identity) rewrite(change func(*identityFile)) error {
@@ -119,11 +130,11 @@ func (id *identity) rewrite(change func(*identityFile)) error {
 }
 
 func (id *identity) write(file identityFile) error {
-	raw, err := json.MarshalIndent(file, "", "  ")
+	raw, err := sealJSON(file)
 	if err != nil {
 		return fmt.Errorf("encode identity: %w", err)
 	}
-	if err := writeFileAtomically(id.path, append(raw, '\n')); err != nil {
+	if err := writeFileAtomically(id.path, raw); err != nil {
 		return fmt.Errorf("write identity: %w", err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/hashicorp/raft-wal/types"
@@ -11,7 +12,8 @@ import (
 // only logs what fails there, and the next append is refused for another reason.
 type reportingFiles struct {
 	types.VFS
-	failed func(error) error // returns what it is given
+	failed func(error) error     // returns what it is given
+	made   func(id uint64) error // is told of a new segment
 }
 
 func (r reportingFiles) Create(dir, name string, size uint64) (types.WritableFile, error) {
@@ -19,7 +21,19 @@ func (r reportingFiles) Create(dir, name string, size uint64) (types.WritableFil
 	if err != nil {
 		return nil, r.failed(fmt.Errorf("make log segment: %w", err))
 	}
-	return reportingFile{f, name, r.failed}, nil
+	file := reportingFile{f, name, r.failed}
+	// A file that is noted must be there after a power cut.
+	err = file.Sync()
+	if err == nil {
+		var base, id uint64
+		if _, err = fmt.Sscanf(name, segmentName, &base, &id); err == nil {
+			err = r.made(id)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return file, nil
 }
 
 // OpenWriter reports nothing: raft-wal also asks for files that are not there yet,

@@ -1,16 +1,20 @@
 package cluster
 
 import (
+	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"time"
 
+	"github.com/hashicorp/raft-wal/metadb"
 	"github.com/hashicorp/raft-wal/segment"
 	"github.com/hashicorp/raft-wal/types"
 )
@@ -24,38 +28,129 @@ import (
 //     entries can be read any more.
 //   - The process ends when the newest segment is sealed and the next one not yet
 //     known. The log refuses every append from then on.
+//
+// It also keeps what tells a damaged log from one that is whole: a checksum of what
+// segments there are, the newest segment whose file was made, and where the log ended
+// when it was closed. Everything is written twice: bbolt, which holds it, goes back to
+// the transaction before where the page that leads to the last one is damaged.
 type logMeta struct {
 	types.MetaStore
 	files  types.VFS
 	failed func(error) error // returns what it is given
+	// checked says that the checksum of the segments was stored once, so that it must
+	// be there.
+	checked bool
+	sum     []byte // of the segments, as they are stored
 }
 
-// CommitState stores what segments there are.
+// The keys of what it keeps beside Raft's values. They sort behind those, so that a
+// page that lost its last entries lost these.
+var (
+	closedKey = []byte("~closed")   // last index when the log was closed, 0 while it is open
+	madeKey   = []byte("~made")     // 1 + the id of the newest segment whose file was made
+	sumsKey   = []byte("~segments") // checksums of the segments before and after a change
+)
+
+// segmentsSum is the checksum of what segments there are.
+func segmentsSum(state types.PersistentState) ([]byte, error) {
+	text, err := json.Marshal(state)
+	if err != nil {
+		return nil, fmt.Errorf("encode log segments: %w", err)
+	}
+	return binary.BigEndian.AppendUint32(nil, crc32.Checksum(text, castagnoli)), nil
+}
+
+// CommitState stores what segments there are. A crash leaves the old ones or the new
+// ones, so the checksums of both are stored before.
 func (m *logMeta) CommitState(state types.PersistentState) error {
-	if err := m.MetaStore.CommitState(state); err != nil {
+	next, err := segmentsSum(state)
+	if err == nil {
+		err = m.setStable(sumsKey, slices.Concat(m.sum, next))
+	}
+	for range 2 {
+		if err == nil {
+			err = guarded(func() error { return m.MetaStore.CommitState(state) })
+		}
+	}
+	if err != nil {
 		return m.failed(fmt.Errorf("store what log segments there are: %w", err))
 	}
+	m.sum = next
 	return nil
 }
 
 // SetStable stores a value with its checksum. Raft keeps its term and its vote here:
 // who forgets a vote may elect two leaders.
 func (m *logMeta) SetStable(key, value []byte) error {
-	return m.MetaStore.SetStable(key, binary.BigEndian.AppendUint32(slices.Clip(value), stableChecksum(key, value)))
+	if err := m.setStable(key, value); err != nil {
+		return err
+	}
+	return m.setStable(key, value)
+}
+
+func (m *logMeta) setStable(key, value []byte) error {
+	sealed := binary.BigEndian.AppendUint32(slices.Clip(value), stableChecksum(key, value))
+	return guarded(func() error { return m.MetaStore.SetStable(key, sealed) })
+}
+
+// setNumber stores a number of the log's own.
+func (m *logMeta) setNumber(key []byte, n uint64) error {
+	if err := m.SetStable(key, binary.BigEndian.AppendUint64(nil, n)); err != nil {
+		return m.failed(fmt.Errorf("store %s: %w", key, err))
+	}
+	return nil
+}
+
+// number returns 0 where nothing is stored.
+func (m *logMeta) number(key []byte) (uint64, error) {
+	value, err := m.GetStable(key)
+	if err != nil || value == nil {
+		return 0, err
+	}
+	if len(value) != 8 {
+		return 0, m.failed(fmt.Errorf("read %s: %w", key, errDamaged))
+	}
+	return binary.BigEndian.Uint64(value), nil
+}
+
+// made notes that a segment's file is there, durably.
+func (m *logMeta) made(id uint64) error { return m.setNumber(madeKey, id+1) }
+
+// guarded returns what bbolt panics with at a damaged page as an error.
+func guarded(fn func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("%s: %w: %v", metadb.FileName, errDamaged, cause)
+		}
+	}()
+	return fn()
 }
 
 // GetStable returns nothing where nothing is stored.
-func (m *logMeta) GetStable(key []byte) ([]byte, error) {
-	stored, err := m.MetaStore.GetStable(key)
+func (m *logMeta) GetStable(key []byte) (stored []byte, err error) {
+	err = guarded(func() (err error) {
+		stored, err = m.MetaStore.GetStable(key)
+		return err
+	})
+	if errors.Is(err, errDamaged) {
+		return nil, m.failed(err)
+	}
 	if err != nil || stored == nil {
 		return nil, err
 	}
 	n := len(stored) - crc32.Size
+	if len(stored) == 8 && slices.Contains(numbers, string(key)) {
+		return nil, m.failed(fmt.Errorf("read %s: %w: it has no checksum", key, ErrOtherVersion))
+	}
 	if n < 0 || binary.BigEndian.Uint32(stored[n:]) != stableChecksum(key, stored[:n]) {
-		return nil, m.failed(fmt.Errorf("read %s: it is damaged (checksum mismatch)", key))
+		return nil, m.failed(fmt.Errorf("read %s: %w (checksum mismatch)", key, errDamaged))
 	}
 	return stored[:n:n], nil
 }
+
+// numbers are the values of Raft that have 8 bytes without a checksum.
+var numbers = []string{"CurrentTerm", "LastVoteTerm"}
 
 func stableChecksum(key, value []byte) uint32 {
 	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
@@ -64,7 +159,14 @@ func stableChecksum(key, value []byte) uint32 {
 // Load returns the segments: sealed ones with an index, and one that is not sealed
 // at the end.
 func (m *logMeta) Load(dir string) (types.PersistentState, error) {
-	state, err := m.MetaStore.Load(dir)
+	var state types.PersistentState
+	err := guarded(func() (err error) {
+		state, err = m.MetaStore.Load(dir)
+		return err
+	})
+	if err == nil {
+		err = m.checkSegments(dir, state)
+	}
 	if err != nil || len(state.Segments) == 0 {
 		return state, err
 	}
@@ -98,7 +200,51 @@ func (m *logMeta) Load(dir string) (types.PersistentState, error) {
 			state.NextSegmentID++
 		}
 	}
-	return state, m.renew(state)
+	return state, m.renew(dir, state)
+}
+
+// checkSegments compares what segments there are with their checksum, and their files
+// with what they must at least hold.
+func (m *logMeta) checkSegments(dir string, state types.PersistentState) (err error) {
+	if m.sum, err = segmentsSum(state); err != nil {
+		return err
+	}
+	sums, err := m.GetStable(sumsKey)
+	if err != nil {
+		return err
+	}
+	if m.checked && sums == nil && len(state.Segments) == 0 {
+		return fmt.Errorf("this node had a log but its log is gone: %w", errReseed)
+	}
+	known := slices.Collect(slices.Chunk(sums, crc32.Size))
+	if (m.checked || sums != nil) && !slices.ContainsFunc(known, func(sum []byte) bool { return bytes.Equal(sum, m.sum) }) {
+		return fmt.Errorf("read what log segments there are from %s: %w (checksum mismatch)", metadb.FileName, errDamaged)
+	}
+	made, err := m.number(madeKey)
+	if err != nil {
+		return err
+	}
+	for _, info := range state.Segments {
+		least := int64(info.SizeLimit) // what a new file is given
+		if !info.SealTime.IsZero() {
+			least = int64(info.IndexStart)
+			if least != 0 {
+				least += 4 * int64(info.MaxIndex-info.BaseIndex+1)
+			}
+		} else if info.ID >= made {
+			continue // the process may have ended before it had made the file
+		}
+		name := segment.FileName(info)
+		file, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			return fmt.Errorf("look at log segment: %w", err)
+		}
+		if file.Size() < least {
+			return fmt.Errorf("log segment %s is cut short: it has %d bytes where there were at least %d: %w",
+				name, file.Size(), least, errReseed)
+		}
+	}
+	return nil
 }
 
 // stableKey is one of the keys that Raft stores.
@@ -106,8 +252,19 @@ var stableKey = []byte("CurrentTerm")
 
 // renew stores again what was loaded: of a transaction that failed, the kernel may
 // show pages that are not on the disk, and later ones would build on them.
-func (m *logMeta) renew(state types.PersistentState) error {
+func (m *logMeta) renew(dir string, state types.PersistentState) error {
 	if err := m.CommitState(state); err != nil {
+		return err
+	}
+	made, err := m.number(madeKey)
+	if err != nil {
+		return err
+	}
+	newest := state.Segments[len(state.Segments)-1]
+	if file, err := os.Stat(filepath.Join(dir, segment.FileName(newest))); err == nil && file.Size() >= int64(newest.SizeLimit) {
+		made = max(made, newest.ID+1) // settleTail has synced it
+	}
+	if err := m.setNumber(madeKey, made); err != nil {
 		return err
 	}
 	term, err := m.GetStable(stableKey)

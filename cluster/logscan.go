@@ -31,6 +31,9 @@ const (
 	frameCommit        = 3
 )
 
+// segmentName is how raft-wal calls the file of a segment: first index, and id.
+const segmentName = "%020d-%016x.wal"
+
 // segmentOf names the newest segment file in dir that can hold the entry at index.
 func segmentOf(dir string, index uint64) (string, error) {
 	files, err := os.ReadDir(dir)
@@ -44,7 +47,7 @@ func segmentOf(dir string, index uint64) (string, error) {
 			continue
 		}
 		var base, id uint64
-		if _, err := fmt.Sscanf(file.Name(), "%020d-%016x.wal", &base, &id); err != nil {
+		if _, err := fmt.Sscanf(file.Name(), segmentName, &base, &id); err != nil {
 			return "", fmt.Errorf("list log segments: %s: %w", file.Name(), err)
 		}
 		if base <= index && (newest == "" || id > newestID) {

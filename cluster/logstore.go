@@ -43,12 +43,13 @@ var (
 )
 
 // openLogStore opens the log in dir. The data folder must be locked by then: a
-// second opener would hang.
-func openLogStore(cfg Config, dir string, logger *slog.Logger) (*logStore, error) {
-	return openLogStoreOn(cfg, dir, logger, fs.New(), &metadb.BoltMetaDB{})
+// second opener would hang. checked says that the log must have the checksums that an
+// earlier opening made.
+func openLogStore(cfg Config, dir string, logger *slog.Logger, checked bool) (*logStore, error) {
+	return openLogStoreOn(cfg, dir, logger, checked, fs.New(), &metadb.BoltMetaDB{})
 }
 
-func openLogStoreOn(cfg Config, dir string, logger *slog.Logger, files types.VFS, meta types.MetaStore) (*logStore, error) {
+func openLogStoreOn(cfg Config, dir string, logger *slog.Logger, checked bool, files types.VFS, meta types.MetaStore) (*logStore, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make log folder: %w", err)
 	}
@@ -57,8 +58,8 @@ func openLogStoreOn(cfg Config, dir string, logger *slog.Logger, files types.VFS
 		cache: tailCache{limit: cfg.LogCacheBytes},
 		fatal: cfg.Fatal,
 	}
-	files = reportingFiles{files, s.failed}
-	s.meta = &logMeta{meta, files, s.failed}
+	files = reportingFiles{files, s.failed, func(id uint64) error { return s.meta.made(id) }}
+	s.meta = &logMeta{MetaStore: meta, files: files, failed: s.failed, checked: checked}
 	var err error
 	s.wal, err = wal.Open(dir,
 		wal.WithMetaStore(s.meta),
@@ -68,10 +69,30 @@ func openLogStoreOn(cfg Config, dir string, logger *slog.Logger, files types.VFS
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open log: %w", err), s.meta.Close())
 	}
+	if err := s.checkEnd(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open log: %w", err), s.wal.Close(), s.meta.Close())
+	}
 	s.dog = newWatchdog(cfg.WriteStall, func(what string, limit time.Duration) {
 		cfg.Fatal(fmt.Errorf("%s did not finish within %s: the disk hangs", what, limit))
 	})
 	return s, nil
+}
+
+// checkEnd refuses a log that ends before it did when it was closed. A log that was not
+// closed may have lost no more than its last batch, which the scan of its end tells.
+func (s *logStore) checkEnd() error {
+	closed, err := s.meta.number(closedKey)
+	if err != nil || closed == 0 {
+		return err
+	}
+	last, err := s.wal.LastIndex()
+	if err != nil {
+		return fmt.Errorf("read last entry: %w", err)
+	}
+	if last < closed {
+		return fmt.Errorf("the log ends at entry %d but was closed at %d: %w", last, closed, errReseed)
+	}
+	return s.meta.setNumber(closedKey, 0)
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -112,6 +133,9 @@ func (s *logStore) GetLog(index uint64, log *raft.Log) error {
 		return err
 	case err != nil:
 		return s.failed(fmt.Errorf("read log entry %d%s: %w", index, s.place(index), err))
+	}
+	if len(log.Extensions) == 0 {
+		return s.failed(fmt.Errorf("read log entry %d%s: %w: it has no checksum", index, s.place(index), ErrOtherVersion))
 	}
 	intact := len(log.Extensions) == crc32.Size && binary.BigEndian.Uint32(log.Extensions) == checksum(log) && log.Index == index
 	if !intact {
@@ -214,6 +238,11 @@ func (s *logStore) failed(err error) error {
 // close closes the log and its meta store, which raft-wal leaves open.
 func (s *logStore) close() error {
 	s.dog.close()
+	if last, err := s.wal.LastIndex(); err == nil && last > 0 && s.broken.Load() == nil {
+		if err := s.meta.setNumber(closedKey, last); err != nil {
+			return errors.Join(fmt.Errorf("close log: %w", err), s.wal.Close(), s.meta.Close())
+		}
+	}
 	if err := errors.Join(s.wal.Close(), s.meta.Close()); err != nil {
 		return fmt.Errorf("close log: %w", err)
 	}

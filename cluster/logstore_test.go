@@ -20,7 +20,7 @@ import (
 func openTestLog(t testing.TB, dir string, fatal func(error)) (*logStore, error) {
 	t.Helper()
 	cfg := Config{LogSegmentBytes: 8 << 10, LogCacheBytes: 2 << 10, Fatal: fatal}.withDefaults()
-	return openLogStore(cfg, dir, testLogger())
+	return openLogStore(cfg, dir, testLogger(), false)
 }
 
 // noFatal fails the test when a store gives up.
@@ -212,7 +212,7 @@ func TestADamagedVoteIsNeverCounted(t *testing.T) {
 // fillLog stores entries, each with its own sync, and returns their segment.
 func fillLog(t testing.TB, dir string, count uint64) (segment string) {
 	t.Helper()
-	store, err := openLogStore(Config{LogSegmentBytes: 64 << 10, Fatal: noFatal(t)}.withDefaults(), dir, testLogger())
+	store, err := openLogStore(Config{LogSegmentBytes: 64 << 10, Fatal: noFatal(t)}.withDefaults(), dir, testLogger(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,6 +357,7 @@ func TestALogThatLostItsEndIsRefused(t *testing.T) {
 func TestATornWriteIsNoDamage(t *testing.T) {
 	dir := t.TempDir()
 	segment := fillLog(t, dir, 5)
+	killLog(t, dir)
 	b, err := os.ReadFile(segment)
 	if err != nil {
 		t.Fatal(err)
@@ -370,6 +371,61 @@ func TestATornWriteIsNoDamage(t *testing.T) {
 	defer store.close()
 	if _, end, err := bounds(store); err != nil || end != 4 {
 		t.Errorf("the log ends at %d, want 4 (%v)", end, err)
+	}
+}
+
+// killLog leaves a log as a process does that was killed.
+func killLog(t *testing.T, dir string) {
+	t.Helper()
+	store, err := openTestLog(t, dir, noFatal(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.dog.close()
+	if err := errors.Join(store.wal.Close(), store.meta.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAShortenedLogIsRefused cuts the newest segment of a log at each place, removes it,
+// and wipes what a closed log held at its end. A log that was cut may end in the middle
+// of what was acknowledged, without a trace in what is left.
+func TestAShortenedLogIsRefused(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		pristine := t.TempDir()
+		segment := filepath.Base(fillLog(t, pristine, 12))
+		if killed {
+			killLog(t, pristine)
+		}
+		content, err := os.ReadFile(filepath.Join(pristine, segment))
+		if err != nil {
+			t.Fatal(err)
+		}
+		used := len(bytes.TrimRight(content, "\x00"))
+		refused := func(name string, harm func(path string) error) {
+			t.Helper()
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS(pristine)); err != nil {
+				t.Fatal(err)
+			}
+			if err := harm(filepath.Join(dir, segment)); err != nil {
+				t.Fatal(err)
+			}
+			store, err := openTestLog(t, dir, noFatal(t))
+			if err == nil {
+				_, last, _ := bounds(store)
+				t.Fatalf("%s, killed: %v: the log opens and ends at %d", name, killed, last)
+			}
+		}
+		refused("removed", os.Remove)
+		for size := 0; size < used+64; size += 7 {
+			refused(fmt.Sprintf("cut at %d", size), func(path string) error { return os.Truncate(path, int64(size)) })
+		}
+		if !killed {
+			refused("wiped", func(path string) error {
+				return os.WriteFile(path, append(bytes.Clone(content[:used/2]), make([]byte, len(content)-used/2)...), 0o600)
+			})
+		}
 	}
 }
 

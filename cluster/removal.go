@@ -161,11 +161,89 @@ func mayGo(config raft.Configuration, member raft.Server, alive map[raft.ServerI
 	return nil
 }
 
-// removed stops a node that was a member and is none any more.
-func (c *Cluster) removed() {
-	if c.identity.read().Member {
-		c.cfg.Fatal(ErrRemoved)
+// removed stops a node that was a member and is none any more. A leader alone is not
+// believed: what it takes for the configuration may be damaged.
+func (c *Cluster) removed(ctx context.Context) bool {
+	if !c.identity.read().Member {
+		return false
 	}
+	answers := c.askMemberships(ctx)
+	if !standsBehind(answers) {
+		c.log.Warn("this node is told that it is no member, but no majority of voters stands behind that", "asked", len(answers))
+		return false
+	}
+	c.cfg.Fatal(ErrRemoved)
+	return true
+}
+
+// membership is what a node's own newest configuration says of another one.
+type membership struct {
+	Member bool     `json:"member"`
+	Voters []string `json:"voters"` // none where it knows no configuration
+}
+
+func (c *Cluster) answerMembership(r memberRequest) (m membership, err error) {
+	config, _, err := c.configuration()
+	if err != nil {
+		return m, err
+	}
+	for _, s := range config.Servers {
+		m.Member = m.Member || string(s.ID) == r.ID
+		if s.Suffrage == raft.Voter {
+			m.Voters = append(m.Voters, string(s.ID))
+		}
+	}
+	return m, nil
+}
+
+// askMemberships asks every node of the cluster that this one knows of, by its
+// configuration, its memory or gossip, whether it is a member.
+func (c *Cluster) askMemberships(ctx context.Context) map[string]membership {
+	ctx, cancel := context.WithTimeout(ctx, freshnessTimeout)
+	defer cancel()
+	nodes := make(map[string]bool)
+	for _, s := range c.others() {
+		nodes[string(s.ID)] = true
+	}
+	for id := range c.identity.read().Peers {
+		nodes[id] = true
+	}
+	for _, n := range c.gossip.all() {
+		nodes[n.id] = true
+	}
+	delete(nodes, c.id)
+	var mu sync.Mutex
+	var running sync.WaitGroup
+	answers := make(map[string]membership)
+	for id := range nodes {
+		running.Go(func() {
+			answer, err := request[membership](ctx, c.pool, id, methodMembership, memberRequest{ID: c.id})
+			if err == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				answers[id] = answer
+			}
+		})
+	}
+	running.Wait()
+	return answers
+}
+
+// standsBehind reports whether there is a configuration without the node asked about
+// such that a majority of its voters know one without it.
+func standsBehind(answers map[string]membership) bool {
+	for _, a := range answers {
+		without := 0
+		for _, voter := range a.Voters {
+			if v, ok := answers[voter]; ok && !v.Member && len(v.Voters) > 0 {
+				without++
+			}
+		}
+		if !a.Member && len(a.Voters) > 0 && without >= len(a.Voters)/2+1 {
+			return true
+		}
+	}
+	return false
 }
 
 // memberRequest asks whether a node is a member.

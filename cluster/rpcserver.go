@@ -23,6 +23,8 @@ const (
 	methodMember    method = 9  // is this node a member?
 	methodMessage   method = 10 // the node's own, in order → nothing
 	methodReport    method = 11 // nothing → report
+	// methodMembership asks for what the node's own configuration says of another.
+	methodMembership method = 12
 )
 
 // openToOutsiders are the methods that a node without a cluster may call.

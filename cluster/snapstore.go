@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -56,8 +55,14 @@ func openSnapshotStore(dir string, machine Machine, configs *configHistory, fata
 		return nil, fmt.Errorf("read snapshot: %w", err)
 	default:
 		s.record = new(snapshotRecord)
-		if err := json.Unmarshal(raw, s.record); err != nil {
+		format, err := unsealJSON(raw, s.record)
+		if err != nil {
 			return nil, fmt.Errorf("parse %s: %w", s.recordPath(), err)
+		}
+		if format != sealedFormat {
+			if err := s.put(*s.record); err != nil {
+				return nil, err
+			}
 		}
 		configs.add(s.record.Meta.ConfigurationIndex, s.record.Meta.Configuration)
 	}
@@ -96,7 +101,7 @@ func (s *snapshotStore) put(record snapshotRecord) error {
 	if s.record != nil && record.Meta.Index < s.record.Meta.Index {
 		return errOlderSnapshot
 	}
-	raw, err := json.Marshal(record)
+	raw, err := sealJSON(record)
 	if err != nil {
 		return fmt.Errorf("encode snapshot: %w", err)
 	}

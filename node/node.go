@@ -79,6 +79,9 @@ var (
 	// ErrWrongCluster says that the node was told to join another cluster than the
 	// one that its data belongs to.
 	ErrWrongCluster = cluster.ErrWrongCluster
+	// ErrOtherVersion says that the data folder was written by a version whose format this
+	// one does not read.
+	ErrOtherVersion = cluster.ErrOtherVersion
 	// ErrTwin says that a process with the identity in the data folder runs elsewhere.
 	ErrTwin = cluster.ErrTwin
 )
@@ -169,7 +172,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		Watch:    n.stalls.Watch,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open state: %w", err)
+		return nil, fmt.Errorf("open state: %w", asOtherVersion(err))
 	}
 	n.built.push("state", n.state.Close)
 
@@ -229,6 +232,18 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.serving.Go(func() { n.serve(ctx) })
 	return n, nil
 }
+
+// asOtherVersion gives the state's and the cluster's error of that name one identity.
+func asOtherVersion(err error) error {
+	if errors.Is(err, fsm.ErrOtherVersion) {
+		return &otherVersion{err}
+	}
+	return err
+}
+
+type otherVersion struct{ error }
+
+func (*otherVersion) Is(target error) bool { return target == ErrOtherVersion }
 
 // listen binds an address and remembers the listener for failStop.
 func (n *Node) listen(setting, addr string) (net.Listener, error) {

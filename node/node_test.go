@@ -174,6 +174,12 @@ func TestStateOfAnotherClusterIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	const other = "00000000-0000-4000-8000-000000000001"
+	// As older versions wrote it, without a checksum.
+	_, rest, ok := bytes.Cut(identity, []byte(`"checksum": `))
+	if !ok {
+		t.Fatalf("unexpected %s", identity)
+	}
+	identity = append([]byte("{"), rest[len(`"01234567",`):]...)
 	if err := os.WriteFile(path, bytes.ReplaceAll(identity, []byte(id), []byte(other)), 0o600); err != nil {
 		t.Fatal(err)
 	}

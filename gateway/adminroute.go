@@ -127,6 +127,7 @@ func (s *Server) callAdmin(w http.ResponseWriter, r *http.Request, methods map[s
 		s.refuseAdmin(w, r, refusal)
 		return
 	}
+	proven(r)
 	route, found := methods[routedMethod(r)]
 	who := op.principal()
 	switch {

@@ -227,6 +227,7 @@ func (c *conn) enterAs(who principal) {
 		return
 	}
 	c.state, c.controls = stateOpen, 0
+	c.known()
 	c.become(who)
 	c.nextHeartbeat = c.loop.now + s.cfg.Heartbeat
 	c.out.urgent = appendConnected(c.out.urgent, connectedInfo{

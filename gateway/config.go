@@ -29,7 +29,10 @@ const spareDescriptors = 512
 // Config says how a Server serves. Listener, Broker, Fatal and Logger are required.
 type Config struct {
 	Listener net.Listener // bound already; the Server closes it
-	Broker   Broker
+	// AdminListener is where operators are served instead of on Listener: metrics, admin
+	// API and console. Health is on both. Nil serves all on Listener.
+	AdminListener net.Listener
+	Broker        Broker
 	// Fatal is told why nobody can be served any more, before Close. It may not return.
 	Fatal   func(error)
 	Logger  *slog.Logger
@@ -63,6 +66,10 @@ type Limits struct {
 	// MaxAddressHandshakes is how many of those may be of one address; more are
 	// turned away. A trusted proxy is not bound by it. Default 1,024.
 	MaxAddressHandshakes int
+	// MaxAddressUnauthenticated is how many sockets of one address may be open whose
+	// clients have not shown who they are, but for trusted proxies; it is never more than
+	// a quarter of MaxConnections. Default 1,024.
+	MaxAddressUnauthenticated int
 	// A connection with so many unanswered publishes, or so much payload in them,
 	// is not read. Defaults 2,048 and 1 MiB.
 	MaxPublishes    int
@@ -106,15 +113,17 @@ type Limits struct {
 	// be longer than that of the proxy before, or requests get lost between the two;
 	// Google's load balancers have 600 s. Default 620 s.
 	KeepAliveTimeout time.Duration
-	AuthTimeout      time.Duration // default 10 s
-	FrameTimeout     time.Duration // arrival of one message; default 10 s
-	Heartbeat        time.Duration // between heartbeats of the server; default 25 s
-	PingAfter        time.Duration // silence after which a client is pinged; default 60 s
-	SilenceTimeout   time.Duration // silence after which it is closed; default 90 s
-	StallTimeout     time.Duration // a socket that takes nothing for so long is closed; default 30 s
-	CloseGrace       time.Duration // for a client to close after it was told to; default 2 s
-	DrainSpread      time.Duration // over which Drain closes clients; default 5 s
-	RequestTimeout   time.Duration // for what is asked of the Broker; default 10 s
+	// UnauthenticatedIdle is how long such a socket may bring nothing over HTTP. Default 10 s.
+	UnauthenticatedIdle time.Duration
+	AuthTimeout         time.Duration // default 10 s
+	FrameTimeout        time.Duration // arrival of one message; default 10 s
+	Heartbeat           time.Duration // between heartbeats of the server; default 25 s
+	PingAfter           time.Duration // silence after which a client is pinged; default 60 s
+	SilenceTimeout      time.Duration // silence after which it is closed; default 90 s
+	StallTimeout        time.Duration // a socket that takes nothing for so long is closed; default 30 s
+	CloseGrace          time.Duration // for a client to close after it was told to; default 2 s
+	DrainSpread         time.Duration // over which Drain closes clients; default 5 s
+	RequestTimeout      time.Duration // for what is asked of the Broker; default 10 s
 }
 
 // DefaultLimits returns the limits that a node has unless it is told otherwise.
@@ -139,12 +148,14 @@ func DefaultLimits() Limits {
 		ConnectionRefusal:    100,
 		OverloadAfter:        time.Second,
 
-		MaxHistoryReads:        512,
-		MaxKeyHistoryReads:     256,
-		MaxAddressHistoryReads: 16,
-		NodeHistory:            64 << 20,
-		AddressHistory:         8 << 20,
-		HistoryTimeout:         10 * time.Second,
+		MaxAddressUnauthenticated: 1024,
+		UnauthenticatedIdle:       10 * time.Second,
+		MaxHistoryReads:           512,
+		MaxKeyHistoryReads:        256,
+		MaxAddressHistoryReads:    16,
+		NodeHistory:               64 << 20,
+		AddressHistory:            8 << 20,
+		HistoryTimeout:            10 * time.Second,
 
 		HandshakeTimeout: 5 * time.Second,
 		BodyTimeout:      30 * time.Second,
@@ -187,6 +198,7 @@ func (l *Limits) counts() []limit[int] {
 		{"failed-auth-rate", &l.FailedAuthRate},
 		{"connection-control-rate", &l.ConnectionControl}, {"connection-refusal-rate", &l.ConnectionRefusal},
 		{"max-history-reads", &l.MaxHistoryReads}, {"max-key-history-reads", &l.MaxKeyHistoryReads},
+		{"max-address-unauthenticated", &l.MaxAddressUnauthenticated},
 		{"max-address-history-reads", &l.MaxAddressHistoryReads},
 		{"history-rate", &l.NodeHistory}, {"address-history-rate", &l.AddressHistory},
 	}
@@ -201,6 +213,7 @@ func (l *Limits) times() []limit[time.Duration] {
 		{"stall-timeout", &l.StallTimeout}, {"close-grace", &l.CloseGrace},
 		{"drain-spread", &l.DrainSpread}, {"request-timeout", &l.RequestTimeout},
 		{"overload-after", &l.OverloadAfter}, {"history-timeout", &l.HistoryTimeout},
+		{"unauthenticated-idle", &l.UnauthenticatedIdle},
 	}
 }
 

@@ -65,6 +65,7 @@ type conn struct {
 	dirty     bool
 	checking  bool // the cluster is being asked about what the client has shown
 	draining  bool // to be closed when no publish is unanswered
+	stranger  bool // is counted among those that have not authenticated
 	expelled  bool // to be reset unless its socket takes the close frame at once
 	half      bool // to be half-closed behind the close frame, whose answer cannot be read
 
@@ -116,6 +117,7 @@ func newConn(l *loop, p peer, id uint64) *conn {
 		loop:          l,
 		id:            id,
 		peer:          p,
+		stranger:      true,
 		who:           nobodyYet,
 		since:         time.Now().UnixMilli(),
 		frames:        frameReader{limit: maxStrangerBytes},
@@ -320,6 +322,7 @@ func (c *conn) end(reset bool) {
 		return
 	}
 	c.forget()
+	c.known()
 	c.state = stateEnded
 	if who := c.who.Value(); who.kind != nobody {
 		c.loop.server.quotas.disconnect(who.project)

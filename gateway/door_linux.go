@@ -150,8 +150,8 @@ func (d *door) mustWatch(events uint32) {
 // take keeps a client for the next loop, unless its address has too many.
 func (d *door) take(c stranger) {
 	s := d.poller.loop.server
-	if !s.newcomers.enter(c.from, s.trusted(c.from.String())) {
-		s.refused(refuseNewcomer(), "handshake", newPeer(c.from.String(), "", ""))
+	if refusal := s.newcomer(c.from); refusal != nil {
+		s.refused(refusal, "handshake", newPeer(c.from.String(), "", ""))
 		// As much of an answer as there can be without waiting.
 		_, _ = unix.Write(c.fd, tooManyNewcomers)
 		_ = unix.Close(c.fd)
@@ -179,6 +179,7 @@ func (d *door) deal() {
 		if !greeted {
 			for _, c := range mine {
 				s.newcomers.leave(c.from)
+				s.unauthenticated.leave(c.from)
 				s.strangers.Add(-1)
 				_ = unix.Close(c.fd)
 			}

@@ -98,7 +98,10 @@ func (g *greeting) end() {
 }
 
 // leave says that the socket is closed or of the connections now.
-func (g *greeting) leave() { g.poller.loop.server.strangers.Add(-1) }
+func (g *greeting) leave() {
+	g.poller.loop.server.strangers.Add(-1)
+	g.poller.loop.server.unauthenticated.leave(g.from)
+}
 
 // refuse answers a request that makes no sense.
 func (g *greeting) refuse(err *handshakeError) {
@@ -142,15 +145,26 @@ func (g *greeting) decide(sent []byte, end int) {
 func (g *greeting) upgrade(u upgrade, early []byte) {
 	l := g.poller.loop
 	g.leave()
+	from := g.from.String()
+	address := l.server.clientAddress(from, u.forwarded)
+	if !l.server.admitStranger(address) {
+		l.server.connectionEnded()
+		l.server.refused(refuseUnauthenticated(), "handshake", newPeer(address, u.origin, u.host))
+		_, _ = g.socket.Write(tooManyNewcomers) // it is closed whether it takes that or not
+		g.socket.Close()
+		return
+	}
 	response := appendHandshakeResponse(l.scratch[:0], u.key)
 	if n, err := g.socket.Write(response); err != nil || n < len(response) {
+		if addr, err := netip.ParseAddr(address); err == nil {
+			l.server.unauthenticated.leave(addr)
+		}
 		l.server.connectionEnded()
 		g.socket.Reset()
 		return
 	}
-	from := g.from.String()
 	host := l.server.clientHost(from, u.host, u.forwardedHost)
-	c := newConn(l, newPeer(l.server.clientAddress(from, u.forwarded), u.origin, host), l.server.lastConn.Add(1))
+	c := newConn(l, newPeer(address, u.origin, host), l.server.lastConn.Add(1))
 	g.socket.owner = c
 	l.adopt(c, g.socket, early)
 }
@@ -160,7 +174,10 @@ func (g *greeting) handOver(sent []byte) error {
 	if err != nil {
 		return err
 	}
-	if visitor := (&guest{Conn: socket, early: bytes.Clone(sent), arrive: func() {}, leave: g.leave}); !g.poller.loop.server.lobby.admit(visitor) {
+	s := g.poller.loop.server
+	visitor := s.newGuest(socket, bytes.Clone(sent), g.from)
+	visitor.arrive, visitor.leave = func() {}, func() { s.strangers.Add(-1) }
+	if !s.lobby.admit(visitor) {
 		return visitor.Close()
 	}
 	return nil

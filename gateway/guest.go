@@ -3,7 +3,10 @@ package gateway
 import (
 	"crypto/tls"
 	"net"
+	"net/netip"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // guest is a client that net/http serves. What was read of its first request
@@ -15,6 +18,43 @@ type guest struct {
 	arrive  func() // called once, when its first request is read, or it is closed
 	left    sync.Once
 	leave   func() // called once, when it is closed or a connection
+	proved  atomic.Bool
+	forget  func()        // called once, when its client is known, or it is closed or a connection
+	idle    time.Duration // how long it may bring nothing before its client is known
+	trusted bool          // it is a proxy's, whose idle connections are its own affair
+}
+
+func (s *Server) newGuest(socket net.Conn, early []byte, from netip.Addr) *guest {
+	return &guest{
+		Conn: socket, early: early,
+		forget:  func() { s.unauthenticated.leave(from) },
+		idle:    s.cfg.UnauthenticatedIdle,
+		trusted: s.trusted(from.String()),
+	}
+}
+
+// prove says that the client is known.
+func (g *guest) prove() {
+	if g.proved.CompareAndSwap(false, true) {
+		g.forget()
+	}
+}
+
+// SetReadDeadline lets net/http wait for as long as it means to, if the client is
+// known.
+func (g *guest) SetReadDeadline(t time.Time) error {
+	if !g.proved.Load() && !g.trusted {
+		if soon := time.Now().Add(g.idle); t.IsZero() || t.After(soon) {
+			t = soon
+		}
+	}
+	return g.Conn.SetReadDeadline(t)
+}
+
+// depart says that the socket is closed or a connection now.
+func (g *guest) depart() {
+	g.left.Do(g.leave)
+	g.prove()
 }
 
 func (g *guest) Read(p []byte) (int, error) {
@@ -35,7 +75,7 @@ func (g *guest) CloseWrite() error {
 
 func (g *guest) Close() error {
 	g.arrived.Do(g.arrive)
-	g.left.Do(g.leave)
+	g.depart()
 	return g.Conn.Close()
 }
 

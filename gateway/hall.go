@@ -34,10 +34,11 @@ func (h *hall) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if g, ok := h.admit(socket); ok {
+		g, refusal := h.admit(socket)
+		if refusal == nil {
 			return g, nil
 		}
-		s.refused(refuseNewcomer(), "handshake", newPeer(addressOf(socket).String(), "", ""))
+		s.refused(refusal, "handshake", newPeer(addressOf(socket).String(), "", ""))
 		if s.cfg.TLS == nil {
 			// A new socket has room for it.
 			_, _ = socket.Write(tooManyNewcomers)
@@ -47,11 +48,11 @@ func (h *hall) Accept() (net.Conn, error) {
 }
 
 // admit counts a client in, unless its address has too many newcomers.
-func (h *hall) admit(socket net.Conn) (g *guest, ok bool) {
+func (h *hall) admit(socket net.Conn) (*guest, *Refusal) {
 	s := h.server
 	from := addressOf(socket)
-	if !s.newcomers.enter(from, s.trusted(from.String())) {
-		return nil, false
+	if refusal := s.newcomer(from); refusal != nil {
+		return nil, refusal
 	}
 	s.strangers.Add(1)
 	if tcp, ok := tcpOf(socket); ok {
@@ -59,11 +60,9 @@ func (h *hall) admit(socket net.Conn) (g *guest, ok bool) {
 		// error means that the client has gone, which shows.
 		_ = tcp.SetWriteBuffer(s.cfg.SendBufferBytes)
 	}
-	return &guest{
-		Conn:   socket,
-		arrive: func() { s.newcomers.leave(from) },
-		leave:  func() { s.strangers.Add(-1) },
-	}, true
+	g := s.newGuest(socket, nil, from)
+	g.arrive, g.leave = func() { s.newcomers.leave(from) }, func() { s.strangers.Add(-1) }
+	return g, nil
 }
 
 func addressOf(socket net.Conn) netip.Addr {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -109,16 +110,27 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		s.refuseVia("handshake", w, r, Refuse(CodeUnavailable, "no room for a connection"))
 		return
 	}
+	p := s.requestPeer(r)
+	if !s.admitStranger(p.address) {
+		s.connectionEnded()
+		s.refuseVia("handshake", w, r, refuseUnauthenticated())
+		return
+	}
+	gone := func() {
+		s.connectionEnded()
+		if addr, err := netip.ParseAddr(p.address); err == nil {
+			s.unauthenticated.leave(addr)
+		}
+	}
 	socket, early, err := s.hijack(w, appendHandshakeResponse(nil, key))
 	if err != nil {
-		s.connectionEnded()
+		gone()
 		s.cfg.Logger.Debug("upgrade connection", "address", r.RemoteAddr, "error", err)
 		return
 	}
-	p := s.requestPeer(r)
 	id, l := s.nextConnection()
 	if !l.mail.post(func() { l.attach(socket, p, id, early) }) {
-		s.connectionEnded()
+		gone()
 		_ = socket.Close()
 	}
 }
@@ -153,7 +165,7 @@ func (s *Server) switchProtocols(socket net.Conn, buffered *bufio.ReadWriter, re
 	if g, ok := guestOf(socket); ok {
 		early = append(early, g.early...)
 		g.early = nil
-		g.left.Do(g.leave)
+		g.depart()
 	}
 	if tcp, ok := tcpOf(socket); ok {
 		// Without a bound a slow client hides megabytes in the kernel.

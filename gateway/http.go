@@ -11,9 +11,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-func (s *Server) newHTTPServer() *http.Server {
+func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           s.handler(),
+		Handler:           handler,
 		ConnContext:       introduce,
 		ReadHeaderTimeout: s.cfg.HandshakeTimeout,
 		WriteTimeout:      writeTimeout,
@@ -49,9 +49,9 @@ func (s *Server) routes() *router {
 	return rt
 }
 
-// handler answers everything that comes over the listener.
-func (s *Server) handler() http.Handler {
-	open := s.routes()
+// handler answers everything that comes over a listener: health itself, the rest
+// with open, once the node serves clients.
+func (s *Server) handler(open *router) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		arrived(r)
 		if !s.requests.TryRLock() {

@@ -203,6 +203,7 @@ func (l *loop) attach(socket net.Conn, peer peer, id uint64, early []byte) {
 	c := newConn(l, peer, id)
 	transport, err := l.poller.attach(c, socket)
 	if err != nil {
+		c.known()
 		l.server.connectionEnded()
 		l.server.cfg.Logger.Error("attach connection", "address", peer.address, "error", err)
 		return

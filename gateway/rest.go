@@ -62,6 +62,7 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *
 		}
 	}
 	s.cfg.Broker.KeyUsed(by.key)
+	proven(r)
 	return by, nil
 }
 

@@ -25,6 +25,7 @@ type Server struct {
 	cancel           context.CancelFunc
 	metrics          *metrics
 	http             *http.Server
+	adminHTTP        *http.Server // of the operators' own port; nil without
 	loops            []*loop
 	interest         interest
 	workers          *workers
@@ -41,6 +42,7 @@ type Server struct {
 	refusals         refusals
 	freshness        freshness
 	newcomers        *newcomers
+	unauthenticated  *unauthenticated
 	lobby            *lobby
 	instance         [4]byte // tells this process's connection ids from all others
 
@@ -77,6 +79,7 @@ func New(cfg Config) (*Server, error) {
 		interest:         interest{loops: make(map[fsm.ChannelKey]uint64)},
 		catchUps:         &catchUps{broker: cfg.Broker, timeout: cfg.RequestTimeout},
 		newcomers:        newNewcomers(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
+		unauthenticated:  newUnauthenticated(cfg.MaxAddressUnauthenticated, cfg.MaxConnections),
 		lobby:            newLobby(cfg.Listener.Addr()),
 		freshness:        freshness{began: time.Now()},
 		failures:         newFailedAuths(perSecond(float64(cfg.FailedAuthRate), cfg.FailedAuthBurst)),
@@ -106,7 +109,8 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.running.Go(s.giveBack)
 	s.running.Go(func() { s.freshness.observe(ctx) })
-	s.http = s.newHTTPServer()
+	s.http = s.newHTTPServer(s.handler(s.clientRoutes()))
+	s.serveAdmin()
 	s.running.Go(func() {
 		// A node that must not go on closes the listener first of all.
 		if err := s.http.Serve(requests); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
@@ -216,7 +220,11 @@ func (l *loop) drain(n int) {
 func (s *Server) Abort() {
 	s.closing.Do(func() {
 		s.draining.Store(true)
-		for _, err := range []error{s.cfg.Listener.Close(), s.http.Close()} {
+		ends := []error{s.cfg.Listener.Close(), s.http.Close()}
+		if s.adminHTTP != nil {
+			ends = append(ends, s.cfg.AdminListener.Close(), s.adminHTTP.Close())
+		}
+		for _, err := range ends {
 			if !errors.Is(err, net.ErrClosed) {
 				s.closed = errors.Join(s.closed, err)
 			}

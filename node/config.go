@@ -24,6 +24,7 @@ type Config struct {
 	NodeName     string // what people call the node; default: host name
 	DataDir      string // created 0700
 	Listen       string // clients: WebSocket, REST, console, admin API, metrics
+	AdminListen  string // operators: console, admin API, metrics; empty for the clients' port
 	PeerListen   string // Raft and forwarding between nodes, TCP
 	GossipListen string // memberlist, TCP and UDP
 
@@ -112,6 +113,9 @@ func (c *Config) Validate() error {
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		return &ConfigError{"listen", err.Error()}
+	}
+	if _, _, err := net.SplitHostPort(c.AdminListen); c.AdminListen != "" && err != nil {
+		return &ConfigError{"admin-listen", err.Error()}
 	}
 	for _, peer := range []struct {
 		setting string

@@ -54,6 +54,7 @@ type Node struct {
 	announcer *announcer
 
 	clientAddr net.Addr
+	adminAddr  net.Addr
 	listeners  []net.Listener // closed first when the node must not go on
 
 	built    teardown
@@ -133,7 +134,14 @@ func Start(cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n.clientAddr = clients.Addr()
+	n.clientAddr, n.adminAddr = clients.Addr(), clients.Addr()
+	var operators net.Listener
+	if cfg.AdminListen != "" {
+		if operators, err = n.listen("admin-listen", cfg.AdminListen); err != nil {
+			return nil, err
+		}
+		n.adminAddr = operators.Addr()
+	}
 	peers, err := n.listen("peer-listen", cfg.PeerListen)
 	if err != nil {
 		return nil, err
@@ -144,6 +152,7 @@ func Start(cfg Config) (_ *Node, err error) {
 
 	n.gateway, err = gateway.New(gateway.Config{
 		Listener:       clients,
+		AdminListener:  operators,
 		Broker:         n,
 		Fatal:          n.failStop,
 		TLS:            clientTLS,
@@ -311,6 +320,9 @@ func (n *Node) Ready(ctx context.Context) error {
 
 // Addr is the address clients are served on.
 func (n *Node) Addr() net.Addr { return n.clientAddr }
+
+// AdminAddr is the address operators are served on.
+func (n *Node) AdminAddr() net.Addr { return n.adminAddr }
 
 // Drain makes way for a planned stop: the node turns not ready, hands over
 // leadership, and closes its clients at a spread pace so that they come back

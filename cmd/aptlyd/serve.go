@@ -67,6 +67,7 @@ over the file.`,
 	f.StringVar(&cfg.NodeName, "node-name", cfg.NodeName, "what people call the node")
 	f.StringVar(&cfg.DataDir, "data-dir", cfg.DataDir, "where the node keeps everything")
 	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "clients: WebSocket, REST, console, admin API, metrics")
+	f.StringVar(&cfg.AdminListen, "admin-listen", cfg.AdminListen, "console, admin API and metrics on a port of their own; health is on both (default: on that of --listen)")
 	f.StringVar(&cfg.PeerListen, "peer-listen", cfg.PeerListen, "Raft and forwarding between nodes; loopback only without --cluster-secret")
 	f.StringVar(&cfg.GossipListen, "gossip-listen", cfg.GossipListen, "membership gossip, TCP and UDP; loopback only without --cluster-secret")
 	f.StringVar(&cfg.Advertise, "advertise", cfg.Advertise, "host at which the other nodes reach this one (default: the address from which --join is reached, else the first private one)")
@@ -97,6 +98,7 @@ func addLimitFlags(f *pflag.FlagSet, cfg *node.Config) {
 	f.IntVar(&l.MaxConnections, "max-connections", l.MaxConnections, "client connections (0: descriptor limit less what the node itself needs)")
 	f.IntVar(&l.MaxHandshakes, "max-handshakes", l.MaxHandshakes, "clients whose first request is not complete; more wait to be accepted (epoll)")
 	f.IntVar(&l.MaxAddressHandshakes, "max-address-handshakes", l.MaxAddressHandshakes, "of those from one address, but for trusted proxies; more are turned away (epoll)")
+	f.IntVar(&l.MaxAddressUnauthenticated, "max-address-unauthenticated", l.MaxAddressUnauthenticated, "sockets of one address whose clients have not authenticated, but for trusted proxies; at most a quarter of max-connections")
 	f.IntVar(&l.MaxDepth, "max-json-depth", l.MaxDepth, "nesting of JSON in frames and bodies")
 	f.IntVar(&l.MaxBatchBytes, "max-batch-bytes", l.MaxBatchBytes, "body of a REST batch")
 	f.IntVar(&l.MaxHandshakeBytes, "max-handshake-bytes", l.MaxHandshakeBytes, "HTTP header of a request")
@@ -132,6 +134,7 @@ func addLimitFlags(f *pflag.FlagSet, cfg *node.Config) {
 	f.DurationVar(&l.CloseGrace, "close-grace", l.CloseGrace, "for a client to close after it was told to")
 	f.DurationVar(&l.DrainSpread, "drain-spread", l.DrainSpread, "over which a draining node closes its clients")
 	f.DurationVar(&l.RequestTimeout, "request-timeout", l.RequestTimeout, "for what a client's request needs of the cluster")
+	f.DurationVar(&l.UnauthenticatedIdle, "unauthenticated-idle", l.UnauthenticatedIdle, "how long an HTTP connection may bring nothing whose client has not authenticated")
 	f.DurationVar(&l.HistoryTimeout, "history-timeout", l.HistoryTimeout, "an answer with history of which nothing is taken for so long is cut")
 	f.DurationVar(&l.OverloadAfter, "overload-after", l.OverloadAfter, "how late an event loop is when new clients are refused with rate_limited")
 	f.DurationVar(&l.StallTimeout, "stall-timeout", l.StallTimeout, "a socket that takes no byte for so long is closed")
@@ -170,7 +173,7 @@ func serve(ctx context.Context, cfg node.Config, out io.Writer) error {
 				return errors.Join(err, n.Close())
 			}
 			if creds, first := n.Credentials(); first {
-				printWelcome(out, creds, consoleURL(n.Addr(), cfg.TLSCert != ""))
+				printWelcome(out, creds, consoleURL(n.AdminAddr(), cfg.TLSCert != ""))
 			}
 			ready = nil
 		case s := <-signals:

@@ -25,7 +25,7 @@ type stage struct {
 	// another is on its way behind it.
 	committed func(index, term uint64, more bool)
 	now       func() time.Time
-	wall      func() int64 // Unix ms
+	stamps    stamper
 
 	wake     chan struct{}
 	inFlight atomic.Int32 // entries
@@ -60,7 +60,7 @@ const (
 )
 
 func newStage(cfg Config, raft proposer, machine Machine, wall func() int64, committed func(index, term uint64, more bool)) *stage {
-	return &stage{cfg: cfg, raft: raft, machine: machine, committed: committed, now: time.Now, wall: wall, wake: make(chan struct{}, 1)}
+	return &stage{cfg: cfg, raft: raft, machine: machine, committed: committed, now: time.Now, stamps: stamper{wall: wall, boot: bootTime}, wake: make(chan struct{}, 1)}
 }
 
 // submit takes an encoded batch. It never blocks; reply is called exactly once,
@@ -130,6 +130,7 @@ func (s *stage) lead(ctx context.Context, ready func(context.Context) error) {
 
 	landed := make(chan struct{}, s.cfg.EntryWindow)
 	stamp := s.machine.Stamp()
+	s.stamps.begin(stamp)
 	lastProposed := s.now()
 	timer := time.NewTimer(tickInterval)
 	defer timer.Stop()
@@ -140,7 +141,7 @@ func (s *stage) lead(ctx context.Context, ready func(context.Context) error) {
 			if len(batches) == 0 && !s.tickDue(now, lastProposed, stamp) {
 				break
 			}
-			stamp = max(stamp, s.wall())
+			stamp = s.stamps.next()
 			lastProposed = now
 			s.propose(batches, stamp, landed)
 		}
@@ -161,13 +162,13 @@ func (s *stage) tickDue(now, lastProposed time.Time, stamp int64) bool {
 		return true
 	}
 	deadline := s.machine.Deadline()
-	return deadline != 0 && deadline > stamp && s.wall() >= deadline
+	return deadline != 0 && deadline > stamp && s.stamps.next() >= deadline
 }
 
 func (s *stage) untilTick(now, lastProposed time.Time, stamp int64) time.Duration {
 	wait := tickInterval - now.Sub(lastProposed)
 	if deadline := s.machine.Deadline(); deadline > stamp {
-		wait = min(wait, time.Duration(deadline-s.wall())*time.Millisecond)
+		wait = min(wait, time.Duration(deadline-s.stamps.next())*time.Millisecond)
 	}
 	return max(wait, time.Millisecond)
 }

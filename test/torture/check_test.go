@@ -201,6 +201,9 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 				Event{At: 28 * second, Began: 28*second - 10, Kind: Publish, Channel: "m:0", Tag: "e", Outcome: OK},
 				Event{At: 29 * second, Kind: Deliver, Session: "user", Channel: "m:0", Tag: "e"})
 		}},
+		{"a revoked key is dead", "n1 takes key key (publish) at 11.500 s", func(h []Event) []Event { // a body that was held back
+			return append(h, Event{At: 12 * second, Began: 11*second + second/2, Kind: Publish, Node: "n1", Channel: "t:0", Tag: "k", Key: "key", Outcome: OK, Offset: 4})
+		}},
 		{"nothing of a key is stored after its revocation", "k of key key at t:0@4", func(h []Event) []Event {
 			where(h, is(Publish, "c")).Began = 12 * second
 			return append(h, givenUp("k"), Event{Kind: Read, Node: "n1", Channel: "t:0", Tag: "k", Offset: 4, Stamp: 300})

@@ -189,9 +189,9 @@ func (l *ledger) liveKeyWorks() (broken []string) {
 	return broken
 }
 
-// revokedKeyIsDead: some seconds after a key was revoked nobody connects with it,
-// nobody publishes with it, and what is published from then on is not delivered
-// with it.
+// revokedKeyIsDead: what is sent with a key after it was revoked is not stored. Some
+// seconds later nobody connects with it, nobody publishes with it, and what is published
+// from then on is not delivered with it.
 func (l *ledger) revokedKeyIsDead() (broken []string) {
 	dead := func(key string, at int64) bool {
 		end := l.revoked[key]
@@ -202,7 +202,12 @@ func (l *ledger) revokedKeyIsDead() (broken []string) {
 		e := &l.history[i]
 		switch e.Kind {
 		case Opened, Publish:
-			if e.Outcome == OK && e.Key != "" && dead(e.Key, e.Began) {
+			if e.Outcome != OK || e.Key == "" {
+				continue
+			}
+			end := l.revoked[e.Key]
+			stored := e.Kind == Publish && kept(e.Channel) && end != nil && e.Began > end.At
+			if stored || dead(e.Key, e.Began) {
 				broken = append(broken, fmt.Sprintf("%s takes key %s (%s) at %s, revoked at %s", e.Node, e.Key, e.Kind, seconds(e.Began), seconds(l.revoked[e.Key].At)))
 			}
 		case Deliver:

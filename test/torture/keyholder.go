@@ -37,7 +37,14 @@ func (k *keyholder) run() {
 			users.Go(u.run)
 		}
 		k.pause(time.Duration(1000+k.random.IntN(3000)) * time.Millisecond)
+		revoked := make(chan struct{})
+		for range 2 {
+			h := &holder{workload: k.workload, key: key, revoked: revoked, random: rand.New(rand.NewPCG(k.random.Uint64(), 0))}
+			users.Go(h.run)
+		}
+		k.pause(time.Duration(k.random.IntN(300)) * time.Millisecond)
 		k.revoke(key)
+		close(revoked)
 		users.Go(func() {
 			k.pause(keyTried)
 			close(over)

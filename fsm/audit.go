@@ -20,7 +20,7 @@ type Actor struct {
 
 // Sender is the actor as who sends a command.
 func (a *Actor) Sender() Sender {
-	if a.Token == "" {
+	if a.Via == "node" {
 		return Sender{Kind: NodeSender}
 	}
 	return Sender{Kind: AdminSender, ID: a.Token}

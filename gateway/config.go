@@ -22,9 +22,13 @@ const (
 	CloseAfter  = 9 * time.Second
 )
 
+// connectionLimit is how many clients the process may hold.
+func connectionLimit() int { return descriptorLimit() - spareDescriptors() }
+
 // spareDescriptors are kept for peers, the log and files; a half of them may
-// serve clients that are turned away or speak plain HTTP.
-const spareDescriptors = 512
+// serve clients that are turned away or speak plain HTTP. Where there are few
+// descriptors it is half of them.
+func spareDescriptors() int { return min(512, descriptorLimit()/2) }
 
 // Config says how a Server serves. Listener, Broker, Fatal and Logger are required.
 type Config struct {

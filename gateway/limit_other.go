@@ -2,5 +2,5 @@
 
 package gateway
 
-// connectionLimit is how many clients the process may hold.
-func connectionLimit() int { return 1 << 14 }
+// descriptorLimit is how many files and sockets the process may have open.
+func descriptorLimit() int { return 1 << 14 }

@@ -4,11 +4,11 @@ package gateway
 
 import "golang.org/x/sys/unix"
 
-// connectionLimit is how many clients the process may hold.
-func connectionLimit() int {
+// descriptorLimit is how many files and sockets the process may have open.
+func descriptorLimit() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > 1<<20 {
 		return 1 << 20
 	}
-	return max(int(limit.Cur)-spareDescriptors, 64)
+	return int(limit.Cur)
 }

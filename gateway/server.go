@@ -21,6 +21,7 @@ import (
 type Server struct {
 	cfg              Config
 	step             time.Duration // of the loops' wheels
+	spare            int           // descriptors that are kept
 	ctx              context.Context
 	cancel           context.CancelFunc
 	metrics          *metrics
@@ -65,6 +66,11 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	cfg.setDefaults()
+	if most := connectionLimit(); cfg.MaxConnections > most {
+		cfg.Logger.Warn("max-connections is more than the descriptor limit allows and was lowered; raise the limit (ulimit -n, LimitNOFILE=)",
+			"asked", cfg.MaxConnections, "now", most, "descriptors", descriptorLimit())
+		cfg.MaxConnections = most
+	}
 	m, err := newMetrics(cfg.Registry, cfg.Version)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: register metrics: %w", err)
@@ -73,6 +79,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg:              cfg,
 		step:             wheelStep(&cfg),
+		spare:            spareDescriptors(),
 		ctx:              ctx,
 		cancel:           cancel,
 		metrics:          m,
@@ -265,7 +272,7 @@ func (s *Server) crowded() (reason string) {
 	switch {
 	case s.newcomers.full():
 		return "handshakes"
-	case s.connections.Load()+s.strangers.Load() >= int64(s.cfg.MaxConnections+spareDescriptors/2):
+	case s.connections.Load()+s.strangers.Load() >= int64(s.cfg.MaxConnections+s.spare/2):
 		return "connections"
 	}
 	return ""

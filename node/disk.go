@@ -38,6 +38,8 @@ type diskWatch struct {
 	low     atomic.Bool
 	left    atomic.Uint64 // what free said last
 	used    atomic.Uint64 // what size said last
+
+	unmeasured bool // size failed last; touched by run only
 }
 
 // freeBytes returns a function that tells how much space a folder has left.
@@ -75,6 +77,24 @@ func folderBytes(dir string) func() (uint64, error) {
 	}
 }
 
+// measure looks at what the node's files take. The figure is for people and metrics
+// alone: a walk that fails, for want of descriptors or because of a folder that is not
+// the node's, leaves the last one.
+func (d *diskWatch) measure() {
+	used, err := d.size()
+	if failed := err != nil; failed != d.unmeasured {
+		d.unmeasured = failed
+		if failed {
+			d.log.Warn("the size of the data folder cannot be told; its metric stays as it is", "err", err)
+		} else {
+			d.log.Info("the size of the data folder can be told again")
+		}
+	}
+	if err == nil {
+		d.used.Store(used)
+	}
+}
+
 // run watches until ctx ends or the space cannot be told.
 func (d *diskWatch) run(ctx context.Context) error {
 	ticker := time.NewTicker(diskPoll)
@@ -86,11 +106,7 @@ func (d *diskWatch) run(ctx context.Context) error {
 			return err
 		}
 		d.left.Store(free)
-		used, err := d.size()
-		if err != nil {
-			return err
-		}
-		d.used.Store(used)
+		d.measure()
 		low := free < d.reserve
 		if d.low.Swap(low) != low {
 			if low {

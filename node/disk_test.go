@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +48,38 @@ func TestDiskWatchFollowsTheSpace(t *testing.T) {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// The size of the folder is a figure for people: that it cannot be told, as where the
+// process has no descriptor left, stops nothing.
+func TestDiskWatchGoesOnWithoutTheSize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var many atomic.Bool
+		many.Store(true)
+		d := &diskWatch{
+			free: func() (uint64, error) { return 1000, nil },
+			size: func() (uint64, error) {
+				if many.Load() {
+					return 0, syscall.EMFILE
+				}
+				return 7, nil
+			},
+			log: slog.New(slog.DiscardHandler),
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- d.run(ctx) }()
+		time.Sleep(3 * diskPoll)
+		many.Store(false)
+		time.Sleep(2 * diskPoll)
+		if d.used.Load() != 7 {
+			t.Errorf("the size is %d", d.used.Load())
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("it ended with %v", err)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +31,11 @@ var bodies = map[string]string{
 
 // sendings is every route and frame, as somebody with a credential sends it.
 func (h *harness) sendings() map[string]func(credential string) string {
+	asked := 0
 	request := func(method, path, header, body string) string {
+		asked++ // each from an address of its own, so that none has guessed too often
+		from := netip.AddrFrom4([4]byte{10, byte(asked >> 16), byte(asked >> 8), byte(asked)})
+		header += fmt.Sprintf("X-Forwarded-For: %s\r\n", from)
 		header += fmt.Sprintf("Content-Type: application/json\r\nContent-Length: %d\r\n", len(body))
 		return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: broker.example.com\r\n%s\r\n%s", method, path, header, body)
 	}
@@ -100,7 +105,9 @@ func (b *fakeBroker) content() string {
 // refused when the rest comes, and changes nothing, wherever it was cut.
 func TestRevokedWhileTheRestOfARequestIsOnItsWay(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
-		h := newHarness(t, poller, func(c *Config) { c.FailedAuthBurst = 1 << 20 })
+		h := newHarness(t, poller, func(c *Config) {
+			c.FailedAuthBurst, c.TrustedProxies = 1<<20, []netip.Prefix{prefix("127.0.0.0/8")}
+		})
 		h.change(func(p *fsm.Project) { p.Access.Publish = []fsm.PublishGrant{{Pattern: "*", Rate: 1e6, Burst: 1e6}} })
 		h.fill("c", 1)
 		made := 0
@@ -127,7 +134,6 @@ func TestRevokedWhileTheRestOfARequestIsOnItsWay(t *testing.T) {
 		}
 		// refused sends a request but for its last bytes, revokes and sends those.
 		refused := func(name string, send func(string) string, last int, later bool) {
-			h.server.guesses = newLimiter()
 			text, revoke := credential(name)
 			raw := send(text)
 			cut := len(raw) - last

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"encoding/json"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,11 +27,16 @@ type failure struct {
 type failedAuths struct {
 	rate   rate
 	meters *limiter
-	ended  *recentHashes // of keys, and of the ids of keys
+	ended  *recentHashes // of the prefixes and of the ids of keys
 }
 
 // maxEnded bounds the ended keys that a node remembers: about 2 MB.
 const maxEnded = 1 << 14
+
+// An ended key is known by its first characters, which the audit keeps too. A text that
+// only begins alike is not limited either, which helps nobody: what is unknown of a live
+// key cannot be guessed, and its prefix is another.
+func hashOfPrefix(prefix string) fsm.KeyHash { return fsm.HashKey("prefix " + prefix) }
 
 func newFailedAuths(r rate) *failedAuths {
 	return &failedAuths{rate: r, meters: newLimiter(), ended: newRecentHashes(maxEnded)}
@@ -42,7 +49,7 @@ func (f *failedAuths) count(address, text string, failed *failure) *Refusal {
 	switch {
 	case failed.honest, failed.refusal.Code == CodeAuthRequired:
 		return nil
-	case f.ended.has(hash), failed.keyID != "" && f.ended.has(hashOfKeyID(failed.keyID)):
+	case CheckKeyText(text) == nil && f.ended.has(hashOfPrefix(someone(text).prefix)), failed.keyID != "" && f.ended.has(hashOfKeyID(failed.keyID)):
 		return nil
 	}
 	wait := max(f.meters.take("address "+network(address), f.rate), f.meters.take("key "+string(hash[:]), f.rate))
@@ -53,9 +60,24 @@ func (f *failedAuths) count(address, text string, failed *failure) *Refusal {
 }
 
 // keyEnded notes that a key was good once, and the tokens that it signed.
-func (f *failedAuths) keyEnded(key fsm.Key) {
-	f.ended.add(key.Hash)
-	f.ended.add(hashOfKeyID(key.ID))
+func (f *failedAuths) keyEnded(id, prefix string) {
+	f.ended.add(hashOfPrefix(prefix))
+	f.ended.add(hashOfKeyID(id))
+}
+
+// learn takes the keys that ended before this process from the audit, the newest first.
+// A rotated key that still lives is found before anybody asks here.
+func (f *failedAuths) learn(audit []fsm.AuditRecord) {
+	for _, r := range slices.Backward(audit) {
+		if r.Action != "key.revoke" && r.Action != "key.rotate" {
+			continue
+		}
+		var key struct {
+			Prefix string `json:"prefix"`
+		}
+		_ = json.Unmarshal(r.Before, &key) // without a prefix the key is known by its id alone
+		f.keyEnded(r.Target, key.Prefix)
+	}
 }
 
 func hashOfKeyID(id string) fsm.KeyHash { return fsm.HashKey("id " + id) }

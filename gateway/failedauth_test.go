@@ -70,6 +70,36 @@ func TestHonestFailuresAreTold(t *testing.T) {
 	})
 }
 
+// What the audit knows of ended keys outlives the process.
+func TestKeysThatEndedBeforeAreKnown(t *testing.T) {
+	f := newFailedAuths(perSecond(1, 1))
+	revoked, rotated, never := NewKeyText(fsm.PublicKey), NewKeyText(fsm.ServerKey), NewKeyText(fsm.PublicKey)
+	f.learn([]fsm.AuditRecord{
+		{Seq: 3, Action: "key.create", Target: "key_3", After: []byte(`{"id":"key_3"}`)},
+		{Seq: 2, Action: "key.revoke", Target: "key_1", Before: fmt.Appendf(nil, `{"id":"key_1","kind":"public","prefix":%q}`, revoked[:8])},
+		{Seq: 1, Action: "key.rotate", Target: "key_2", Before: fmt.Appendf(nil, `{"id":"key_2","prefix":%q}`, rotated[:8])},
+	})
+	unknown := &failure{unknown: true, refusal: Refuse(CodeInvalidKey, invalidKey)}
+	for range 100 {
+		for _, text := range []string{revoked, rotated} {
+			if limited := f.count("192.0.2.1", text, unknown); limited != nil {
+				t.Fatalf("an ended key is limited: %v", limited)
+			}
+		}
+		signed := &failure{unknown: true, keyID: "key_1", refusal: Refuse(CodeTokenInvalid, "")}
+		if limited := f.count("192.0.2.1", "a.b.c", signed); limited != nil {
+			t.Fatalf("a token of an ended key is limited: %v", limited)
+		}
+	}
+	if f.count("192.0.2.1", never, unknown) != nil || f.count("192.0.2.1", never, unknown) == nil {
+		t.Error("a key that never was is not limited after the first")
+	}
+	mistyped := revoked[:42] + "!"
+	if f.count("192.0.2.2", mistyped, unknown) != nil || f.count("192.0.2.2", mistyped, unknown) == nil {
+		t.Error("what is no key, but begins like an ended one, is not limited")
+	}
+}
+
 // A script that goes on with an admin token that was revoked is told so, and leaves the
 // operators behind the same address alone.
 func TestRevokedAdminTokenIsOneGuess(t *testing.T) {

@@ -50,7 +50,7 @@ func (s *Server) hand(commits []commit) {
 
 // KeyEnded closes the connections of a key.
 func (s *Server) KeyEnded(key fsm.Key) {
-	s.failures.keyEnded(key)
+	s.failures.keyEnded(key.ID, key.Prefix)
 	s.onLoops(func(l *loop) {
 		for _, c := range l.conns {
 			if c.state == stateOpen && c.who.Value().key == key.ID {

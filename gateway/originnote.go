@@ -20,13 +20,13 @@ func originNote(header string) string {
 	}
 	switch {
 	case o.scheme == "moz-extension", o.scheme == "safari-web-extension", o.scheme == "vscode-webview":
-		return "the origin differs from one installation to the next: only the rule * lets all of them in; use tokens"
+		return "the origin differs from one installation to the next, and a rule lets in one of them: only the rule * lets all of them in; use tokens"
 	case strings.HasSuffix(o.scheme, "-extension"):
 		return "an extension's origin is its id: allow it exactly, one rule for each id (an unpacked one has another id than that of the store)"
 	case o.scheme == "https" && o.host == "localhost", strings.HasSuffix(o.host, "tauri.localhost"):
-		return "every Android app in a web view can have this origin: it tells nobody apart, so what is not public needs tokens"
+		return "it can be allowed exactly, but every Android app in a web view can have this origin: it tells nobody apart, so what is not public needs tokens"
 	case !isWebScheme(o.scheme):
-		return "every app of this kind can have this origin: it tells nobody apart, so what is not public needs tokens"
+		return "it can be allowed exactly, but every app of this kind can have this origin: it tells nobody apart, so what is not public needs tokens"
 	}
 	return ""
 }

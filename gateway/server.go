@@ -167,6 +167,7 @@ func wheelStep(cfg *Config) time.Duration {
 
 // Open begins to serve clients; the node has caught up.
 func (s *Server) Open() {
+	s.failures.learn(s.cfg.Broker.Audit(0, maxEnded))
 	epoch := s.cfg.Broker.Epoch()
 	s.onLoops(func(l *loop) { l.epoch = epoch })
 	s.open.Store(true)

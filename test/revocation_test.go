@@ -1,6 +1,7 @@
 package test
 
 import (
+	"errors"
 	"slices"
 	"syscall"
 	"testing"
@@ -126,5 +127,40 @@ func TestStoppedNodeHearsOfRevocationFirst(t *testing.T) {
 	if !long() {
 		wantRevoked(t, woken)
 		others.wantAlive(t)
+	}
+}
+
+// However many clients still have a key that was revoked, each is told so, also by a node
+// that was restarted since; a key that never was is a guess.
+func TestRevokedKeyIsToldAfterARestart(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	key := leak(t, c)
+	revoke(t, c, 0, key)
+	try := func(text string) (codes []client.Code) {
+		for range 60 { // more than the burst of guesses
+			r := &client.REST{BaseURL: url(c, 0), APIKey: text}
+			_, err := r.History(within(t, deadline), "c", 0, 1)
+			var refusal *client.Error
+			if !errors.As(err, &refusal) {
+				t.Fatalf("got %v", err)
+			}
+			codes = append(codes, refusal.Code)
+		}
+		return codes
+	}
+	for _, when := range []string{"at once", "after a restart"} {
+		if codes := try(key.Text); slices.Contains(codes, client.CodeRateLimited) {
+			t.Errorf("%s: %v", when, codes)
+		}
+		if err := c.Stop(within(t, deadline), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Restart(within(t, deadline), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if codes := try(startCluster(t, 1).ServerKey); !slices.Contains(codes, client.CodeRateLimited) {
+		t.Errorf("a key of another cluster: %v", codes)
 	}
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"strings"
 	"time"
 	"unique"
 
@@ -118,6 +119,10 @@ func (s *Server) admit(who principal, from peer) (*fsm.Project, *Refusal) {
 // takes the place of the one that the client came with.
 func (c *conn) authenticate(text string) {
 	s := c.loop.server
+	if c.hasty {
+		c.delay(text)
+		return
+	}
 	if refusal := c.mayRefresh(); refusal != nil {
 		c.refuseFrame(refusal.of(c.who.Value(), toConnect, ""), "", "")
 		return
@@ -147,6 +152,32 @@ func (c *conn) authenticate(text string) {
 			c.loop.mail.post(func() { c.recheckKey(text, err) })
 		})
 	}
+}
+
+// firstAnswerDelay is how long the answer to the first auth frame of a hasty client
+// waits. The published Go client begins to wait for it only after it has sent the
+// frame, and an answer that comes before that is lost: it then hangs for 30 s.
+const firstAnswerDelay = 20 * time.Millisecond
+
+// isHasty reports whether a client may be the published Go client: a program that names
+// itself as Go's HTTP client does, or not at all, and sends the broker's address as its
+// origin.
+func isHasty(agent, origin, host string) bool {
+	return (agent == "" || strings.HasPrefix(agent, "Go-http-client/")) && origin != "" && ownOrigin(origin, host)
+}
+
+// delay authenticates the client a little later. Until then it is not read.
+func (c *conn) delay(text string) {
+	c.checking, c.hasty = true, false
+	time.AfterFunc(firstAnswerDelay, func() {
+		c.loop.mail.post(func() {
+			c.checking = false
+			if c.state == stateNew {
+				c.loop.touch(c)
+				c.authenticate(text)
+			}
+		})
+	})
 }
 
 // mayRefresh refuses another auth on an open connection that did not come with a

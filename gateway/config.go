@@ -127,6 +127,8 @@ type Limits struct {
 	StallTimeout        time.Duration // a socket that takes nothing for so long is closed; default 30 s
 	CloseGrace          time.Duration // for a client to close after it was told to; default 2 s
 	DrainSpread         time.Duration // over which Drain closes clients; default 5 s
+	DrainLinger         time.Duration // in which clients are still taken after /readyz has turned; default 2 s
+	UpgradeHold         time.Duration // for which a client waits for a node that starts; default 5 s
 	RequestTimeout      time.Duration // for what is asked of the Broker; default 10 s
 }
 
@@ -172,6 +174,8 @@ func DefaultLimits() Limits {
 		StallTimeout:     30 * time.Second,
 		CloseGrace:       2 * time.Second,
 		DrainSpread:      5 * time.Second,
+		DrainLinger:      2 * time.Second,
+		UpgradeHold:      5 * time.Second,
 		RequestTimeout:   10 * time.Second,
 	}
 }
@@ -215,7 +219,8 @@ func (l *Limits) times() []limit[time.Duration] {
 		{"frame-timeout", &l.FrameTimeout}, {"heartbeat", &l.Heartbeat},
 		{"ping-after", &l.PingAfter}, {"silence-timeout", &l.SilenceTimeout},
 		{"stall-timeout", &l.StallTimeout}, {"close-grace", &l.CloseGrace},
-		{"drain-spread", &l.DrainSpread}, {"request-timeout", &l.RequestTimeout},
+		{"drain-spread", &l.DrainSpread}, {"drain-linger", &l.DrainLinger}, {"upgrade-hold", &l.UpgradeHold},
+		{"request-timeout", &l.RequestTimeout},
 		{"overload-after", &l.OverloadAfter}, {"history-timeout", &l.HistoryTimeout},
 		{"unauthenticated-idle", &l.UnauthenticatedIdle},
 	}

@@ -19,7 +19,7 @@ type peer struct {
 // newPeer keeps nothing of the request that its arguments are parts of. Most
 // clients have their origin and host in common with many.
 func newPeer(address, origin, host string) peer {
-	return peer{strings.Clone(address), unique.Make(origin), unique.Make(host)}
+	return peer{address: strings.Clone(address), origin: unique.Make(origin), host: unique.Make(host)}
 }
 
 // connState is how far a connection has come.
@@ -63,7 +63,8 @@ type conn struct {
 	since     int64 // Unix ms
 	state     connState
 	dirty     bool
-	checking  bool // the cluster is being asked about what the client has shown
+	checking  bool // the cluster is being asked about what the client has shown, or the answer waits
+	hasty     bool // loses an answer that comes at once, see firstAnswerDelay
 	draining  bool // to be closed when no publish is unanswered
 	stranger  bool // is counted among those that have not authenticated
 	expelled  bool // to be reset unless its socket takes the close frame at once

@@ -165,6 +165,7 @@ func (g *greeting) upgrade(u upgrade, early []byte) {
 	}
 	host := l.server.clientHost(from, u.host, u.forwardedHost)
 	c := newConn(l, newPeer(address, u.origin, host), l.server.lastConn.Add(1))
+	c.hasty = isHasty(u.agent, u.origin, host)
 	g.socket.owner = c
 	l.adopt(c, g.socket, early)
 }

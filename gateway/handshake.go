@@ -128,8 +128,9 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		s.cfg.Logger.Debug("upgrade connection", "address", r.RemoteAddr, "error", err)
 		return
 	}
+	hasty := isHasty(r.UserAgent(), r.Header.Get("Origin"), p.host.Value())
 	id, l := s.nextConnection()
-	if !l.mail.post(func() { l.attach(socket, p, id, early) }) {
+	if !l.mail.post(func() { l.attach(socket, p, id, hasty, early) }) {
 		gone()
 		_ = socket.Close()
 	}

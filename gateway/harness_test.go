@@ -70,6 +70,7 @@ func newHarness(t *testing.T, poller string, adjust ...func(*Config)) *harness {
 		Poller:   poller,
 		Loops:    2,
 		Registry: prometheus.NewRegistry(),
+		Limits:   Limits{DrainLinger: time.Nanosecond},
 	}
 	for _, a := range adjust {
 		a(&cfg)

@@ -115,6 +115,7 @@ func isToken(text []byte) bool {
 
 // upgrade is what a request for a WebSocket says.
 type upgrade struct {
+	agent     string
 	key       string
 	host      string
 	origin    string
@@ -142,6 +143,8 @@ func parseUpgrade(head string) (u upgrade, clean bool) {
 			u.host, hosts = value, hosts+1
 		case "origin":
 			u.origin, origins = value, origins+1
+		case "user-agent":
+			u.agent = value
 		case "sec-websocket-key":
 			u.key, keys = value, keys+1
 		case "sec-websocket-version":

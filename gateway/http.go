@@ -67,7 +67,7 @@ func (s *Server) handler(open *router) http.Handler {
 			_, _ = io.WriteString(w, "ok\n")
 		case path == "/readyz":
 			s.ready(w, r)
-		case !s.open.Load():
+		case !s.open.Load() && (!wantsUpgrade(r) || !s.awaitOpen(r.Context())):
 			s.refuseHTTP(w, r, &Refusal{Code: CodeUnavailable, Reason: "node is starting", RetryAfter: time.Second})
 		default:
 			open.ServeHTTP(w, r)
@@ -89,7 +89,10 @@ func headBytes(r *http.Request) int {
 // ready says whether a load balancer should send clients here.
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	refusal := Refuse(CodeUnavailable, "node is starting")
-	if s.open.Load() {
+	switch {
+	case s.unready.Load():
+		refusal = refuseDraining()
+	case s.open.Load():
 		refusal = s.available()
 	}
 	if stalled := s.cfg.Broker.Stalled(); refusal == nil && stalled != "" {

@@ -199,8 +199,9 @@ func (l *loop) touch(c *conn) {
 
 // attach takes a client over whose handshake is done. early is what it sent
 // behind the handshake.
-func (l *loop) attach(socket net.Conn, peer peer, id uint64, early []byte) {
+func (l *loop) attach(socket net.Conn, peer peer, id uint64, hasty bool, early []byte) {
 	c := newConn(l, peer, id)
+	c.hasty = hasty
 	transport, err := l.poller.attach(c, socket)
 	if err != nil {
 		c.known()

@@ -294,7 +294,13 @@ func matchOrigin(rules []string, o origin, malformed error) (rule string, found 
 // ownOrigin reports whether an Origin names the very host and port that the
 // request was sent to. A Host without a port means the default port of the
 // origin's scheme: behind a proxy the broker cannot know which of the two it was.
+//
+// Some clients send the whole URL that they connect to.
 func ownOrigin(header, host string) bool {
+	if scheme, rest, found := strings.Cut(header, "://"); found {
+		authority, _, _ := strings.Cut(rest, "/")
+		header = scheme + "://" + authority
+	}
 	o, err := parseOrigin(header)
 	if err != nil {
 		return false

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"sync"
@@ -48,7 +49,11 @@ type Server struct {
 	instance         [4]byte // tells this process's connection ids from all others
 
 	open        atomic.Bool
-	draining    atomic.Bool
+	opened      chan struct{} // closed by Open
+	held        atomic.Int64  // upgrades that wait for it
+	unready     atomic.Bool   // no balancer is to send clients here
+	lastReady   atomic.Uint64 // the newest connection when that began
+	draining    atomic.Bool   // no client is taken
 	connections atomic.Int64
 	strangers   atomic.Int64 // sockets from the door that are no connection, or not yet
 	lastConn    atomic.Uint64
@@ -93,6 +98,7 @@ func New(cfg Config) (*Server, error) {
 		guesses:          newLimiter(),
 		wrongAdminTokens: newRecentHashes(maxWrongAdminTokens),
 		signIns:          newLimiter(),
+		opened:           make(chan struct{}),
 		throttles:        newThrottles(&cfg.Limits),
 		quotas:           newQuotas(),
 		tolerance:        newTolerance(&cfg.Limits),
@@ -171,11 +177,40 @@ func (s *Server) Open() {
 	epoch := s.cfg.Broker.Epoch()
 	s.onLoops(func(l *loop) { l.epoch = epoch })
 	s.open.Store(true)
+	close(s.opened)
 }
 
-// Unready turns /readyz to 503 and refuses new clients; those that are
-// connected stay.
-func (s *Server) Unready() { s.draining.Store(true) }
+// maxHeld bounds the upgrades that wait for a node to open: each costs a goroutine.
+const maxHeld = 1024
+
+// awaitOpen waits for the node to open, for as long as an upgrade is held. A client
+// whose upgrade is refused may not come back.
+func (s *Server) awaitOpen(ctx context.Context) bool {
+	defer s.held.Add(-1)
+	if s.held.Add(1) > maxHeld {
+		return false
+	}
+	patience := time.NewTimer(s.cfg.UpgradeHold)
+	defer patience.Stop()
+	select {
+	case <-s.opened:
+		return true
+	case <-patience.C:
+	case <-ctx.Done():
+	case <-s.ctx.Done():
+	}
+	return false
+}
+
+// Unready turns /readyz to 503, and a moment later, when balancers have seen it,
+// refuses new clients; those that are connected stay.
+func (s *Server) Unready() {
+	if s.unready.Swap(true) {
+		return
+	}
+	s.lastReady.Store(s.lastConn.Load())
+	time.AfterFunc(s.cfg.DrainLinger, func() { s.draining.Store(true) })
+}
 
 // Addr is where clients reach the server.
 func (s *Server) Addr() net.Addr { return s.cfg.Listener.Addr() }
@@ -188,35 +223,48 @@ func (s *Server) ConnectionCount() int { return int(s.connections.Load()) }
 // gone or ctx is done.
 func (s *Server) Drain(ctx context.Context) error {
 	s.Unready()
+	begun, linger := time.Now(), s.cfg.DrainLinger
+	if s.ConnectionCount() == 0 {
+		linger = 0 // nobody is there to come back
+	}
 	const pace = 25 * time.Millisecond
 	spread := s.cfg.DrainSpread
 	if deadline, bounded := ctx.Deadline(); bounded {
 		// Leave time for clients to answer and for publishes to be acknowledged.
 		spread = min(spread, time.Until(deadline)/2)
+		linger = min(linger, time.Until(deadline)/2)
 	}
 	rounds := max(int(spread/pace), 1)
 	quota := s.ConnectionCount()/len(s.loops)/rounds + 1
 	ticker := time.NewTicker(pace)
 	defer ticker.Stop()
-	for s.ConnectionCount() > 0 {
-		s.onLoops(func(l *loop) { l.drain(quota) })
+	for {
+		lingering := time.Since(begun) < linger
+		if s.ConnectionCount() == 0 && !lingering {
+			return nil
+		}
+		newest := uint64(math.MaxUint64)
+		if lingering {
+			newest = s.lastReady.Load()
+		}
+		s.onLoops(func(l *loop) { l.drain(quota, newest) })
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return fmt.Errorf("drain clients: %w", ctx.Err())
 		}
 	}
-	return nil
 }
 
-// drain tells up to n clients that have not been told yet. One that was refused
-// for good is about to be closed, and must not be asked back.
-func (l *loop) drain(n int) {
+// drain tells up to n clients that have not been told yet, none that came after the
+// newest. One that was refused for good is about to be closed, and must not be asked
+// back.
+func (l *loop) drain(n int, newest uint64) {
 	for _, c := range l.conns {
 		if n == 0 {
 			return
 		}
-		if !c.draining && c.state < stateRefused {
+		if !c.draining && c.state < stateRefused && c.id <= newest {
 			c.drain()
 			n--
 		}

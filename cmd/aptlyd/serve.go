@@ -133,6 +133,8 @@ func addLimitFlags(f *pflag.FlagSet, cfg *node.Config) {
 	f.DurationVar(&l.SilenceTimeout, "silence-timeout", l.SilenceTimeout, "silence after which a client is closed")
 	f.DurationVar(&l.CloseGrace, "close-grace", l.CloseGrace, "for a client to close after it was told to")
 	f.DurationVar(&l.DrainSpread, "drain-spread", l.DrainSpread, "over which a draining node closes its clients")
+	f.DurationVar(&l.DrainLinger, "drain-linger", l.DrainLinger, "in which a draining node still takes clients, until balancers have seen that it is not ready")
+	f.DurationVar(&l.UpgradeHold, "upgrade-hold", l.UpgradeHold, "for which a client that comes while the node starts waits rather than being refused")
 	f.DurationVar(&l.RequestTimeout, "request-timeout", l.RequestTimeout, "for what a client's request needs of the cluster")
 	f.DurationVar(&l.UnauthenticatedIdle, "unauthenticated-idle", l.UnauthenticatedIdle, "how long an HTTP connection may bring nothing whose client has not authenticated")
 	f.DurationVar(&l.HistoryTimeout, "history-timeout", l.HistoryTimeout, "an answer with history of which nothing is taken for so long is cut")

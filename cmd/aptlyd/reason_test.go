@@ -147,6 +147,7 @@ func TestEveryClientCommandSaysThatNobodyIsThere(t *testing.T) {
 		"aptlyd cluster set":    {"--max-bytes", "1"},
 		"aptlyd key create":     {"--name", "x"},
 		"aptlyd key import":     {"--name", "x"},
+		"aptlyd channel forget": {"--prefix", "x"},
 	}
 	var walk func(cmd *cobra.Command)
 	walk = func(cmd *cobra.Command) {

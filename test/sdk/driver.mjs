@@ -35,9 +35,12 @@ const commands = {
   },
   // The lines of the README by which a page resumes after a reconnect.
   resume({ channel }) {
-    const stream = client.realtime.channel(channel);
+    client.realtime.channel(channel).stream(show);
     client.onConnectivityChange((status) => {
-      if (status === 'connected') stream.stream(show);
+      if (status !== 'connected') return;
+      for (const channel of client.channels.values()) {
+        if (channel.streams.size > 0) channel.stream(() => {})();
+      }
     });
   },
   async publish({ channel, message }) {

@@ -10,27 +10,38 @@ const installs = {
   JavaScript: 'npm install @aptly-sdk/brook', React: 'npm install @aptly-sdk/brook', Go: 'go get github.com/aptly-cloud/go',
 };
 
+// heal has the SDK subscribe again after it has reconnected, which it does not do by
+// itself. It works for the hooks of React too, which go silent without it.
+const heal = `const connect = () => client.connect().catch((error) => console.error(error.message));
+client.onConnectivityChange((status) => {
+  // After every (re)connect each channel goes on from its last offset.
+  if (status === 'connected') {
+    for (const channel of client.channels.values()) {
+      if (channel.streams.size > 0) channel.stream(() => {})();
+    }
+  }
+  if (status === 'failed') setTimeout(connect, 10_000); // the SDK has given up
+});
+`;
+
 const snippets = {
   JavaScript: (key) => `import Brook from '@aptly-sdk/brook';
 
 const client = new Brook({ apiKey: '${key}' });
 client.config.endpoint = '${endpoint()}';
 
-const news = client.realtime.channel('news');
-const show = (data, { offset }) => console.log(offset, data);
-
-// Runs after every (re)connect: nothing is missed in between.
-client.onConnectivityChange((status) => {
-  if (status === 'connected') news.stream(show);
-});
-
-await client.connect();`,
+${heal}
+client.realtime.channel('news').stream((data, { offset }) => console.log(offset, data));
+connect();`,
   React: (key) => `import Brook from '@aptly-sdk/brook';
 import { BrookProvider, useConnection, useStream } from '@aptly-sdk/brook/react';
 import { useState } from 'react';
 
 const client = new Brook({ apiKey: '${key}' });
 client.config.endpoint = '${endpoint()}';
+
+${heal}
+connect();
 
 function News() {
   const { status } = useConnection();

@@ -15,8 +15,12 @@ import (
 const (
 	handshakeTimeout = 5 * time.Second
 	// userTimeout is how long sent bytes may stay unacknowledged before the
-	// kernel gives a peer connection up.
-	userTimeout = 10 * time.Second
+	// kernel gives a peer connection up. TCP doubles the time between two attempts
+	// to send them, so the longer it goes on the later it notices that the peer can be
+	// reached again: after 6 s of silence the next attempt is 6.6 s away.
+	userTimeout = 4 * time.Second
+	// connectTimeout bounds one attempt to connect, for the same reason.
+	connectTimeout = 1500 * time.Millisecond
 )
 
 // peerConn is a connection whose both ends have proved who they are.
@@ -186,7 +190,7 @@ func (p *peerPort) dial(ctx context.Context, node string, why purpose) (*peerCon
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	defer context.AfterFunc(p.stopped, cancel)()
-	var dialer net.Dialer
+	dialer := net.Dialer{Timeout: connectTimeout}
 	raw, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", node, err)

@@ -69,7 +69,7 @@ func TestKeyEndsAlthoughClocksWereAhead(t *testing.T) {
 		_, err := with.Publish(t.Context(), client.Publication{Channel: "c", Data: 2})
 		var refusal *client.Error
 		if err == nil || !errors.As(err, &refusal) || refusal.Code != client.CodeInvalidKey {
-			return fmt.Errorf("with the old key: %v", err)
+			return fmt.Errorf("with the old key: %w", err)
 		}
 		return nil
 	})

@@ -217,7 +217,7 @@ func (g *gossip) unreachable() []string {
 	defer g.mu.Unlock()
 	seeds := make([]string, 0, len(g.silent))
 	for seed, err := range g.silent {
-		seeds = append(seeds, fmt.Sprintf("%s: %v", seed, err))
+		seeds = append(seeds, seed+": "+strings.Join(strings.Fields(err.Error()), " "))
 	}
 	slices.Sort(seeds)
 	return seeds

@@ -101,18 +101,24 @@ func serveSettings(given map[string]string, line []string) (map[string]string, e
 	return settings, nil
 }
 
-// firstProcess returns the arguments of the first process after "serve" where that is a
-// node, as in a container. A health check has no other way to learn of them.
+// firstProcess returns what stands after "serve" on the command line of the first
+// process, which in a container is a node, or an init that started one. A health check
+// has no other way to learn of it.
 func firstProcess() []string {
 	raw, err := os.ReadFile("/proc/1/cmdline")
 	if err != nil {
 		return nil // not Linux, or somebody else's
 	}
-	line := strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00")
-	if len(line) < 2 || filepath.Base(line[0]) != "aptlyd" || line[1] != "serve" {
-		return nil
+	return serveArguments(strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00"))
+}
+
+func serveArguments(line []string) []string {
+	for i := range len(line) - 1 {
+		if filepath.Base(line[i]) == "aptlyd" && line[i+1] == "serve" {
+			return line[i+2:]
+		}
 	}
-	return line[2:]
+	return nil
 }
 
 // localServers returns the URLs under which this machine may reach a listen address.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -60,6 +61,23 @@ func TestHealthcheckReadsTheCommandLineOfTheNode(t *testing.T) {
 	settings, err = serveSettings(map[string]string{"listen": ":2"}, []string{"--listen", ":9443"})
 	if err != nil || settings["listen"] != ":2" {
 		t.Errorf("a flag of its own: %v, %v", settings, err)
+	}
+	for line, want := range map[string]string{
+		"/aptlyd serve --listen :1":                         "--listen :1",
+		"/sbin/docker-init -- /aptlyd serve --listen :1":    "--listen :1",
+		"/usr/bin/tini -- /usr/bin/aptlyd serve":            "",
+		"/sbin/init":                                        "",
+		"aptlyd healthcheck --listen :1":                    "",
+		"sh -c sleep 1; /aptlyd serve --listen :1; echo ok": "",
+		"aptlyd": "",
+	} {
+		words := strings.Split(line, " ")
+		if strings.HasPrefix(line, "sh -c ") {
+			words = strings.SplitN(line, " ", 3)
+		}
+		if got := strings.Join(serveArguments(words), " "); got != want {
+			t.Errorf("%s: got %q", line, got)
+		}
 	}
 	for listen, want := range map[string][]string{
 		":9443":          {"https://127.0.0.1:9443", "https://[::1]:9443"},

@@ -106,6 +106,12 @@ type Limits struct {
 	AddressHistory int
 	HistoryTimeout time.Duration // an answer of which nothing is taken for so long is cut; default 10 s
 
+	// MaxBodyBytes is how many bytes of bodies with publishes may be under way over HTTP,
+	// MaxAddressBodyBytes how many of one address without a server key. Defaults 256 MiB
+	// and 16 MiB.
+	MaxBodyBytes        int
+	MaxAddressBodyBytes int
+
 	// OverloadAfter is how late an event loop is when new clients and requests are
 	// refused. Default 1 s.
 	OverloadAfter time.Duration
@@ -156,6 +162,8 @@ func DefaultLimits() Limits {
 
 		MaxAddressUnauthenticated: 1024,
 		UnauthenticatedIdle:       10 * time.Second,
+		MaxBodyBytes:              256 << 20,
+		MaxAddressBodyBytes:       16 << 20,
 		MaxHistoryReads:           512,
 		MaxKeyHistoryReads:        256,
 		MaxAddressHistoryReads:    16,
@@ -206,6 +214,7 @@ func (l *Limits) counts() []limit[int] {
 		{"failed-auth-rate", &l.FailedAuthRate},
 		{"connection-control-rate", &l.ConnectionControl}, {"connection-refusal-rate", &l.ConnectionRefusal},
 		{"max-history-reads", &l.MaxHistoryReads}, {"max-key-history-reads", &l.MaxKeyHistoryReads},
+		{"max-body-bytes", &l.MaxBodyBytes}, {"max-address-body-bytes", &l.MaxAddressBodyBytes},
 		{"max-address-unauthenticated", &l.MaxAddressUnauthenticated},
 		{"max-address-history-reads", &l.MaxAddressHistoryReads},
 		{"history-rate", &l.NodeHistory}, {"address-history-rate", &l.AddressHistory},

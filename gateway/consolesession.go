@@ -54,6 +54,7 @@ func (s *Server) consoleSession(w http.ResponseWriter, r *http.Request) {
 // had before ends: its cookie is overwritten, and nobody else has a use for it.
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request) *Refusal {
 	var values [1][]byte
+	r.Body = http.MaxBytesReader(w, r.Body, maxStrangerBytes)
 	if err := s.adminBody(r, &signInShape, values[:]); err != nil {
 		return s.refusalOf(err, "sign in")
 	}

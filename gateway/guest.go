@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -17,11 +16,14 @@ type guest struct {
 	arrived sync.Once
 	arrive  func() // called once, when its first request is read, or it is closed
 	left    sync.Once
-	leave   func() // called once, when it is closed or a connection
-	proved  atomic.Bool
+	leave   func()        // called once, when it is closed or a connection
 	forget  func()        // called once, when its client is known, or it is closed or a connection
 	idle    time.Duration // how long it may bring nothing before its client is known
 	trusted bool          // it is a proxy's, whose idle connections are its own affair
+
+	mu     sync.Mutex
+	proved bool
+	asked  time.Time // the read deadline that net/http has set
 }
 
 func (s *Server) newGuest(socket net.Conn, early []byte, from netip.Addr) *guest {
@@ -33,17 +35,28 @@ func (s *Server) newGuest(socket net.Conn, early []byte, from netip.Addr) *guest
 	}
 }
 
-// prove says that the client is known.
+// prove says that the client is known. The wait for what it sends is as long as net/http
+// means it to be from now on.
 func (g *guest) prove() {
-	if g.proved.CompareAndSwap(false, true) {
-		g.forget()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.proved {
+		return
+	}
+	g.proved = true
+	g.forget()
+	if !g.trusted {
+		_ = g.Conn.SetReadDeadline(g.asked) // an error means that it has gone, which a read says
 	}
 }
 
 // SetReadDeadline lets net/http wait for as long as it means to, if the client is
 // known.
 func (g *guest) SetReadDeadline(t time.Time) error {
-	if !g.proved.Load() && !g.trusted {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.asked = t
+	if !g.proved && !g.trusted {
 		if soon := time.Now().Add(g.idle); t.IsZero() || t.After(soon) {
 			t = soon
 		}

@@ -16,32 +16,34 @@ func newInFlight(node, key, address int) *inFlight {
 	return &inFlight{node: node, key: key, address: address, of: make(map[string]int)}
 }
 
-// enter counts one in and returns what counts it out, or of what there is too
-// much. The address of a backend sets no bound.
-func (g *inFlight) enter(who principal, address string) (leave func(), full string) {
+// enter counts n in and returns what counts them out, or of what there is too
+// much. The address of a backend sets no bound. Who is alone is never too many.
+func (g *inFlight) enter(who principal, address string, n int) (leave func(), full string) {
 	key, network := "key "+who.key, "address "+network(address)
 	bound := who.kind != serverKey && who.kind != admin
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
-	case bound && g.of[network] >= g.address:
+	case bound && exceeds(g.of[network], n, g.address):
 		return nil, "from this address"
-	case g.of[key] >= g.key:
+	case exceeds(g.of[key], n, g.key):
 		return nil, "with this key"
-	case g.all >= g.node:
+	case exceeds(g.all, n, g.node):
 		return nil, "on this node"
 	}
-	g.all++
-	g.of[key]++
-	g.of[network]++
+	g.all += n
+	g.of[key] += n
+	g.of[network] += n
 	return func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		g.all--
+		g.all -= n
 		for _, name := range []string{key, network} {
-			if g.of[name]--; g.of[name] == 0 {
+			if g.of[name] -= n; g.of[name] == 0 {
 				delete(g.of, name)
 			}
 		}
 	}, ""
 }
+
+func exceeds(now, more, most int) bool { return now > 0 && now+more > most }

@@ -87,7 +87,7 @@ func (s *Server) beginReading(
 			return nil, &Refusal{Code: CodeRateLimited, Reason: "too much history is read at once", RetryAfter: max(wait, time.Millisecond)}
 		}
 	}
-	leave, full := s.readings.inFlight.enter(who, address)
+	leave, full := s.readings.inFlight.enter(who, address, 1)
 	if full != "" {
 		return nil, &Refusal{Code: CodeRateLimited, Reason: "too many answers are under way " + full, RetryAfter: time.Second}
 	}

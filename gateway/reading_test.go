@@ -151,7 +151,7 @@ func TestInFlight(t *testing.T) {
 	var leaves []func()
 	enter := func(who principal, address, want string) {
 		t.Helper()
-		leave, full := g.enter(who, address)
+		leave, full := g.enter(who, address, 1)
 		if full != want {
 			t.Fatalf("full %q, want %q", full, want)
 		}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"github.com/aptlyd/aptlyd/fsm"
@@ -219,6 +220,29 @@ func (p *posted) result(ctx context.Context, s *Server) publishResult {
 	return res
 }
 
+// beginBody decides whether the body of a publish is read at all, before a byte of
+// it is: not of somebody who may publish nowhere, nor with too much under way. leave
+// is to be called when it is done with.
+func (s *Server) beginBody(by caller, w http.ResponseWriter, r *http.Request, most int) (leave func(), refusal *Refusal) {
+	defer func() {
+		if refusal != nil {
+			w.Header().Set("Connection", "close") // or net/http would wait for the body
+		}
+	}()
+	if !mayPublishAnywhere(by.principal, by.project) {
+		return nil, authorise(by.principal, toPublish, by.project, "")
+	}
+	if r.ContentLength >= 0 {
+		most = int(min(r.ContentLength, int64(most)))
+	}
+	leave, full := s.bodies.enter(by.principal, by.from.address, most)
+	if full != "" {
+		refusal := &Refusal{Code: CodeRateLimited, Reason: "too many bytes of bodies are under way " + full, RetryAfter: time.Second}
+		return nil, refusal.of(by.principal, toPublish, "")
+	}
+	return leave, nil
+}
+
 // publishOne serves POST /realtime.
 func (s *Server) publishOne(w http.ResponseWriter, r *http.Request) {
 	by, refusal := s.authenticate(w, r)
@@ -226,6 +250,12 @@ func (s *Server) publishOne(w http.ResponseWriter, r *http.Request) {
 		s.refuseHTTP(w, r, refusal)
 		return
 	}
+	leave, refusal := s.beginBody(by, w, r, s.cfg.MaxMessageBytes+bodyAllowance)
+	if refusal != nil {
+		s.refuseHTTP(w, r, refusal)
+		return
+	}
+	defer leave()
 	body, refusal := s.bodyOf(&by, w, r, s.cfg.MaxMessageBytes+bodyAllowance)
 	if refusal != nil {
 		s.refuseHTTP(w, r, refusal)
@@ -292,6 +322,12 @@ func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request) {
 		s.refuseHTTP(w, r, refusal)
 		return
 	}
+	leave, refusal := s.beginBody(by, w, r, s.cfg.MaxBatchBytes)
+	if refusal != nil {
+		s.refuseHTTP(w, r, refusal)
+		return
+	}
+	defer leave()
 	body, refusal := s.bodyOf(&by, w, r, s.cfg.MaxBatchBytes)
 	if refusal != nil {
 		s.refuseHTTP(w, r, refusal)

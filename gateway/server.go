@@ -40,7 +40,8 @@ type Server struct {
 	quotas           *quotas
 	tolerance        tolerance
 	readings         *readings
-	floods           *limiter // connections closed for what they sent, by key and address
+	bodies           *inFlight // bytes of bodies
+	floods           *limiter  // connections closed for what they sent, by key and address
 	refusals         refusals
 	freshness        freshness
 	newcomers        *newcomers
@@ -104,6 +105,7 @@ func New(cfg Config) (*Server, error) {
 		tolerance:        newTolerance(&cfg.Limits),
 		floods:           newLimiter(),
 		readings:         newReadings(&cfg.Limits),
+		bodies:           newInFlight(cfg.MaxBodyBytes, cfg.MaxBodyBytes, cfg.MaxAddressBodyBytes),
 	}
 	if _, err := rand.Read(s.instance[:]); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)

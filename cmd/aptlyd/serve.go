@@ -115,6 +115,8 @@ func addLimitFlags(f *pflag.FlagSet, cfg *node.Config) {
 	f.IntVar(&l.MaxHistoryReads, "max-history-reads", l.MaxHistoryReads, "answers with history under way; each takes 64 KiB or a message")
 	f.IntVar(&l.MaxKeyHistoryReads, "max-key-history-reads", l.MaxKeyHistoryReads, "of those with one key")
 	f.IntVar(&l.MaxAddressHistoryReads, "max-address-history-reads", l.MaxAddressHistoryReads, "of those from one address, but for server keys")
+	f.IntVar(&l.MaxBodyBytes, "max-body-bytes", l.MaxBodyBytes, "bytes of bodies with publishes under way over HTTP")
+	f.IntVar(&l.MaxAddressBodyBytes, "max-address-body-bytes", l.MaxAddressBodyBytes, "of those from one address, but for server keys")
 	f.IntVar(&l.NodeHistory, "history-rate", l.NodeHistory, "bytes of history a second that are read without a server key")
 	f.IntVar(&l.AddressHistory, "address-history-rate", l.AddressHistory, "of those from one address")
 	f.IntVar(&l.KeyConnect, "key-connect-rate", l.KeyConnect, "connections a second with one key, on this node")

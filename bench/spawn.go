@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -22,11 +23,12 @@ import (
 // SpawnOptions say what cluster to start.
 type SpawnOptions struct {
 	Nodes  int
-	Binary string   // path of aptlyd; empty looks beside this program, then in PATH
-	Dir    string   // for data and logs; empty means a temporary folder that Close removes
-	Args   []string // further arguments of "aptlyd serve", for all nodes
-	Env    []string // further environment, as in exec.Cmd
-	Hosts  []Host   // of the nodes, in turn; empty means that all are on loopback
+	Binary string      // path of aptlyd; empty looks beside this program, then in PATH
+	Dir    string      // for data and logs; empty means a temporary folder that Close removes
+	Args   []string    // further arguments of "aptlyd serve", for all nodes
+	Env    []string    // further environment, as in exec.Cmd
+	TLS    *tls.Config // with which the nodes are asked whether they are ready; nil for plain HTTP
+	Hosts  []Host      // of the nodes, in turn; empty means that all are on loopback
 }
 
 // Host is where a node runs. Off loopback the nodes need a cluster secret in
@@ -283,7 +285,7 @@ func (c *Cluster) Ready(ctx context.Context, i int) error {
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
 	for {
-		reason := readiness(ctx, p.listen)
+		reason := readiness(ctx, p.listen, c.options.TLS)
 		if reason == nil {
 			return nil
 		}
@@ -297,12 +299,18 @@ func (c *Cluster) Ready(ctx context.Context, i int) error {
 	}
 }
 
-func readiness(ctx context.Context, address string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
+func readiness(ctx context.Context, address string, encryption *tls.Config) error {
+	asker, scheme := http.DefaultClient, "http://"
+	if encryption != nil {
+		transport := &http.Transport{TLSClientConfig: encryption}
+		defer transport.CloseIdleConnections()
+		asker, scheme = &http.Client{Transport: transport}, "https://"
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+address+"/readyz", nil)
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := asker.Do(request)
 	if err != nil {
 		return err
 	}

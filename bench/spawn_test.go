@@ -102,7 +102,7 @@ func TestSpawnKillStopRestart(t *testing.T) {
 			t.Errorf("the temporary folder is still there: %v", err)
 		}
 		for i := range c.Len() {
-			if readiness(context.Background(), c.Addr(i)) == nil {
+			if readiness(context.Background(), c.Addr(i), nil) == nil {
 				t.Errorf("%s still runs", c.Name(i))
 			}
 		}
@@ -115,7 +115,7 @@ func TestSpawnKillStopRestart(t *testing.T) {
 	if err := c.Kill(1); err != nil {
 		t.Fatal(err)
 	}
-	if readiness(ctx, c.Addr(1)) == nil {
+	if readiness(ctx, c.Addr(1), nil) == nil {
 		t.Error("a killed node still answers")
 	}
 	if err := c.Kill(1); !errors.Is(err, os.ErrProcessDone) {
@@ -160,7 +160,7 @@ func TestNodesEndWithTheirParent(t *testing.T) {
 	}
 	deadline := time.Now().Add(patience)
 	for _, node := range nodes {
-		for readiness(t.Context(), node) == nil {
+		for readiness(t.Context(), node, nil) == nil {
 			if time.Now().After(deadline) {
 				t.Fatalf("the node at %s outlives its parent", node)
 			}

@@ -39,6 +39,7 @@ type Server struct {
 	throttles        *throttles
 	quotas           *quotas
 	tolerance        tolerance
+	weariness        *limiter // frames that were refused, by key and address
 	readings         *readings
 	bodies           *inFlight // bytes of bodies
 	floods           *limiter  // connections closed for what they sent, by key and address
@@ -105,6 +106,7 @@ func New(cfg Config) (*Server, error) {
 		tolerance:        newTolerance(&cfg.Limits),
 		floods:           newLimiter(),
 		readings:         newReadings(&cfg.Limits),
+		weariness:        newLimiter(),
 		bodies:           newInFlight(cfg.MaxBodyBytes, cfg.MaxBodyBytes, cfg.MaxAddressBodyBytes),
 	}
 	if _, err := rand.Read(s.instance[:]); err != nil {

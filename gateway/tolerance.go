@@ -126,6 +126,11 @@ func (c *conn) weary(r *Refusal) {
 	}
 	if wait := c.refusals.take(s.tolerance.refused, c.loop.now); wait > 0 {
 		c.expel(tooMany("of frames that are refused on this connection", s.tolerance.refused, wait))
+		return
+	}
+	together := c.who.Value().key + " " + network(c.peer.address)
+	if wait := s.weariness.take(together, s.tolerance.together); wait > 0 {
+		c.expel(tooMany("of frames that are refused from this address with this key", s.tolerance.together, wait))
 	}
 }
 
@@ -168,6 +173,7 @@ type tolerance struct {
 	stranger rate // frames that ask for nothing before auth
 	control  rate // and after
 	refused  rate
+	together rate // of all connections of a key and address
 	flood    rate // connections of a key and address that were closed for it
 }
 
@@ -182,5 +188,7 @@ func newTolerance(l *Limits) tolerance {
 	// leave all of them.
 	p.control.allow(l.MaxChannels)
 	p.refused.allow(l.MaxChannels)
+	// As many as ten connections may have by themselves.
+	p.together = rate{gap: p.refused.gap / 10, burst: p.refused.burst}
 	return p
 }

@@ -40,6 +40,9 @@ type attack struct {
 	run         func(ctx context.Context, v *victim, tell func(string))
 }
 
+// closed is what is heard of a TLS connection that ends before it has begun.
+const closed = "closed"
+
 // victim is a node that is attacked.
 type victim struct {
 	addr string
@@ -59,12 +62,12 @@ var attacks = []attack{
 		v.flood(ctx, tell, "", `{"type":"heartbeat"}`)
 	}},
 	{"history", 32, []string{"HTTP/1.1 429"}, func(ctx context.Context, v *victim, tell func(string)) {
-		v.ask(ctx, tell, true, "GET /realtime/history?channel=big&limit=1000 HTTP/1.1\r\nHost: x\r\nx-api-key: "+v.keys.public+"\r\n\r\n")
+		v.ask(ctx, tell, true, "GET /realtime/history?channel=big&limit=1000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx-api-key: "+v.keys.public+"\r\n\r\n")
 	}},
 	{"history unread", 352, []string{"HTTP/1.1 429"}, func(ctx context.Context, v *victim, tell func(string)) {
-		v.ask(ctx, tell, false, "GET /realtime/history?channel=big&limit=1000 HTTP/1.1\r\nHost: x\r\nx-api-key: "+v.keys.public+"\r\n\r\n")
+		v.ask(ctx, tell, false, "GET /realtime/history?channel=big&limit=1000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx-api-key: "+v.keys.public+"\r\n\r\n")
 	}},
-	{"idle keep-alive", 1500, []string{"HTTP/1.1 429"}, func(ctx context.Context, v *victim, tell func(string)) {
+	{"idle keep-alive", 1500, []string{"HTTP/1.1 429", closed}, func(ctx context.Context, v *victim, tell func(string)) {
 		v.ask(ctx, tell, false, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
 	}},
 	{"bodies without a right", 64, []string{"HTTP/1.1 403"}, func(ctx context.Context, v *victim, tell func(string)) {
@@ -82,16 +85,18 @@ func (v *victim) dial(ctx context.Context) (net.Conn, error) {
 }
 
 // again does something on a new connection until ctx ends.
-func (v *victim) again(ctx context.Context, do func(net.Conn)) {
+func (v *victim) again(ctx context.Context, tell func(string), do func(net.Conn)) {
 	for ctx.Err() == nil {
 		if socket, err := v.dial(ctx); err == nil {
 			stop := context.AfterFunc(ctx, func() { _ = socket.Close() })
 			do(socket)
 			stop()
 			_ = socket.Close()
+		} else if v.tls != nil && ctx.Err() == nil {
+			tell(closed) // before TLS there is nothing to say it in
 		}
 		select {
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(250 * time.Millisecond): // the attacker's own work is not what is measured
 		case <-ctx.Done():
 		}
 	}
@@ -102,7 +107,7 @@ func (v *victim) again(ctx context.Context, do func(net.Conn)) {
 func (v *victim) flood(ctx context.Context, tell func(string), key, text string) {
 	frame := func(text string) []byte { return ws.MustCompileFrame(ws.MaskFrame(ws.NewTextFrame([]byte(text)))) }
 	batch := bytes.Repeat(frame(text), 1000)
-	v.again(ctx, func(socket net.Conn) {
+	v.again(ctx, tell, func(socket net.Conn) {
 		hello := []byte("GET /realtime HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
 		if key != "" {
@@ -126,7 +131,7 @@ func hear(socket net.Conn, tell func(string)) {
 	for {
 		n, err := socket.Read(buf)
 		for part := range bytes.SplitSeq(buf[:n], []byte(`"code":"`)) {
-			if code, _, found := bytes.Cut(part, []byte(`"`)); found && len(code) < 32 {
+			if code, _, found := bytes.Cut(part, []byte(`"`)); found && !bytes.ContainsFunc(code, func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') }) {
 				tell(string(code))
 			}
 		}
@@ -142,7 +147,7 @@ func hear(socket net.Conn, tell func(string)) {
 // ask makes a request again and again, or waits without reading the answer but for
 // its first line.
 func (v *victim) ask(ctx context.Context, tell func(string), read bool, request string) {
-	v.again(ctx, func(socket net.Conn) {
+	v.again(ctx, tell, func(socket net.Conn) {
 		if _, err := io.WriteString(socket, request); err != nil {
 			return
 		}

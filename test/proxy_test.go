@@ -11,26 +11,10 @@ import (
 	"github.com/aptlyd/aptlyd/test/lab"
 )
 
-// startSubPath puts nginx before a node, which is below /rt/ there: as most people
-// write it, with a path in proxy_pass, so that nginx decodes, merges and cleans paths.
+// startSubPath puts nginx before a node, which is below /rt/ there.
 func startSubPath(t *testing.T, node string) string {
 	t.Helper()
-	return "http://" + lab.StartNginx(t, func(port string) string {
-		return fmt.Sprintf(`
-	map $http_upgrade $connection_upgrade { default upgrade; '' close; }
-	upstream node { server %s; }
-	server {
-		listen 127.0.0.1:%s;
-		location / { return 418 "another program\n"; }
-		location /rt/ {
-			proxy_pass http://node/;
-			proxy_http_version 1.1;
-			proxy_set_header Host $http_host;
-			proxy_set_header Upgrade $http_upgrade;
-			proxy_set_header Connection $connection_upgrade;
-		}
-	}`, node, port)
-	}) + "/rt"
+	return "http://" + lab.StartNginx(t, func(port string) string { return lab.SubPath(port, node) }) + "/rt"
 }
 
 // behind is a cluster as it is seen through a proxy.

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/aptlyd/aptlyd/bench"
+	"github.com/aptlyd/aptlyd/client"
 	"github.com/aptlyd/aptlyd/test/lab"
 )
 
@@ -85,19 +86,20 @@ func browserPath(t *testing.T) string {
 	return ""
 }
 
-func TestConsole(t *testing.T) {
+// startCluster starts nodes, which end with the test, and returns them with the path
+// of Chromium.
+func startCluster(ctx context.Context, t *testing.T, nodes int) (c *bench.Cluster, chromium string) {
+	t.Helper()
 	lab.NeedTool(t, "node")
 	if _, err := os.Stat("node_modules"); err != nil {
 		lab.Need(t, "what drives the browser (make sdk) is missing")
 	}
-	chromium := browserPath(t)
+	chromium = browserPath(t)
 	binary := filepath.Join(t.TempDir(), "aptlyd")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../cmd/aptlyd").CombinedOutput(); err != nil {
 		t.Fatalf("build aptlyd: %v\n%s", err, out)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
-	defer cancel()
-	c, err := bench.Spawn(ctx, bench.SpawnOptions{Nodes: 3, Binary: binary, Dir: t.TempDir()})
+	c, err := bench.Spawn(ctx, bench.SpawnOptions{Nodes: nodes, Binary: binary, Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,15 +112,61 @@ func TestConsole(t *testing.T) {
 			t.Logf("log of %s (%v):\n%s", c.Name(i), err, log)
 		}
 	})
-	journey := exec.CommandContext(ctx, "node", "journey.mjs")
-	journey.Env = append(os.Environ(), "CHROMIUM="+chromium, "ADMIN_TOKEN="+c.AdminToken)
-	for i := range c.Len() {
-		n := strconv.Itoa(i)
-		journey.Env = append(journey.Env, "NODE"+n+"="+c.Addr(i), "NAME"+n+"="+c.Name(i), "PID"+n+"="+strconv.Itoa(c.PID(i)))
-	}
+	return c, chromium
+}
+
+// run runs a script in Node.js that drives the browser.
+func run(ctx context.Context, t *testing.T, script string, env ...string) {
+	t.Helper()
+	journey := exec.CommandContext(ctx, "node", script)
+	journey.Env = append(os.Environ(), env...)
 	out, err := journey.CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {
-		t.Fatalf("journey: %v", err)
+		t.Fatalf("%s: %v", script, err)
 	}
+}
+
+func TestConsole(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	c, chromium := startCluster(ctx, t, 3)
+	env := []string{"CHROMIUM=" + chromium, "ADMIN_TOKEN=" + c.AdminToken}
+	for i := range c.Len() {
+		n := strconv.Itoa(i)
+		env = append(env, "NODE"+n+"="+c.Addr(i), "NAME"+n+"="+c.Name(i), "PID"+n+"="+strconv.Itoa(c.PID(i)))
+	}
+	run(ctx, t, "journey.mjs", env...)
+}
+
+func TestConsoleBelowAPath(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	c, chromium := startCluster(ctx, t, 1)
+	base := "http://" + lab.StartNginx(t, func(port string) string { return lab.SubPath(port, c.Addr(0)) }) + "/rt"
+	project := defaultProject(ctx, t, c)
+	for _, channel := range []string{"..", "."} {
+		rest := &client.REST{BaseURL: base, APIKey: c.ServerKey}
+		if _, err := rest.Publish(ctx, client.Publication{Channel: channel, Data: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(ctx, t, "subpath.mjs", "CHROMIUM="+chromium, "ADMIN_TOKEN="+c.AdminToken, "BASE="+base, "PROJECT="+project.ID, "KEY="+project.Keys[0].ID)
+	if now := defaultProject(ctx, t, c); len(now.Keys) != len(project.Keys) {
+		t.Errorf("a purge has revoked a key: %+v are left", now.Keys)
+	}
+}
+
+// defaultProject returns the project that a new cluster begins with.
+func defaultProject(ctx context.Context, t *testing.T, c *bench.Cluster) client.Project {
+	t.Helper()
+	admin := &client.Admin{BaseURL: "http://" + c.Addr(0), Token: c.AdminToken}
+	for project, err := range admin.Projects(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return project
+	}
+	t.Fatal("the cluster has no project")
+	return client.Project{}
 }

@@ -77,6 +77,26 @@ http {
 	}
 }
 
+// SubPath is an http block that has a node below /rt/, as most people write it: with a
+// path in proxy_pass, so that nginx decodes, merges and cleans paths. The other paths
+// are another program's.
+func SubPath(port, node string) string {
+	return fmt.Sprintf(`
+	map $http_upgrade $connection_upgrade { default upgrade; '' close; }
+	upstream node { server %s; }
+	server {
+		listen 127.0.0.1:%s;
+		location / { return 418 "another program\n"; }
+		location /rt/ {
+			proxy_pass http://node/;
+			proxy_http_version 1.1;
+			proxy_set_header Host $http_host;
+			proxy_set_header Upgrade $http_upgrade;
+			proxy_set_header Connection $connection_upgrade;
+		}
+	}`, node, port)
+}
+
 // freeAddress returns an address of loopback that nobody listens at now.
 func freeAddress(t testing.TB) string {
 	t.Helper()

@@ -62,14 +62,11 @@ func (b *pacedBody) extend(now time.Time) {
 func (b *pacedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.received += int64(n)
-	now := time.Now()
 	switch {
 	case err == nil:
-		b.extend(now)
-	case errors.Is(err, io.EOF):
-		// net/http goes on reading, to hear of a client that hangs up.
-		_ = b.control.SetReadDeadline(time.Time{})
-		_ = b.control.SetWriteDeadline(now.Add(writeTimeout))
+		b.extend(time.Now())
+	case errors.Is(err, io.EOF): // net/http takes the read deadline back
+		_ = b.control.SetWriteDeadline(time.Now().Add(writeTimeout))
 	}
 	return n, err
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +64,25 @@ func TestCompressedBodies(t *testing.T) {
 		"Authorization", "Bearer "+adminToken, "Content-Type", "application/json", "Content-Encoding", "gzip")
 	if res.StatusCode != 201 || answer["name"] != "small" {
 		t.Errorf("admin API: %s %v", res.Status, answer)
+	}
+}
+
+// What a small body unfolds to is not unfolded beyond the bound.
+func TestBombIsNotUnfolded(t *testing.T) {
+	const limit = 100_000
+	bomb := gzipped(t, strings.Repeat(" ", 90<<20))
+	if len(bomb) > limit {
+		t.Fatalf("the bomb has %d bytes", len(bomb))
+	}
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(bomb))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Content-Encoding", "gzip")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, refusal := readBody(httptest.NewRecorder(), r, limit)
+	runtime.ReadMemStats(&after)
+	if refusal == nil || refusal.Code != CodeMessageTooLarge || after.TotalAlloc-before.TotalAlloc > 20<<20 {
+		t.Errorf("%v, %d bytes of memory", refusal, after.TotalAlloc-before.TotalAlloc)
 	}
 }
 

@@ -213,9 +213,12 @@ func appendImported(dst []byte, version byte, keys ...Key) []byte {
 
 // Append appends the encoded command to dst.
 func (c Publish) Append(dst []byte) []byte {
-	const fixed = 2 + 4*binary.MaxVarintLen32 + senderSize + 8
-	dst = slices.Grow(dst, fixed+len(c.From.ID)+len(c.Channel.Project)+len(c.Channel.Name)+len(c.ID)+len(c.Data))
 	sent := c.From.Kind != NoSender
+	size := 2 + len(c.Channel.Project) + len(c.Channel.Name) + len(c.ID) + len(c.Data) + 4*binary.MaxVarintLen32
+	if sent {
+		size += c.From.size()
+	}
+	dst = slices.Grow(dst, size)
 	if sent {
 		dst = c.From.append(append(dst, byte(opPublish), sentPublishVersion))
 	} else {

@@ -48,8 +48,15 @@ func (s Sender) Send(command []byte) []byte {
 	return append(sent, command[2:]...)
 }
 
-// senderSize is what a sender takes in a command at most, but for its id.
-const senderSize = 1 + 4*binary.MaxVarintLen64 + 8
+// size is what a sender and the sum of a message take in a command, about.
+func (s *Sender) size() int {
+	const kind, length, stamp, number = 1, 1, 7, 8
+	n := kind + length + len(s.ID) + stamp + number
+	if s.Kind == TokenSender {
+		n += stamp + number
+	}
+	return n
+}
 
 // append appends a sender:
 //

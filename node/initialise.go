@@ -23,8 +23,9 @@ type Credentials struct {
 // DefaultProject is the name of the project a new cluster begins with.
 const DefaultProject = "default"
 
-// Credentials returns the first credentials of the cluster, if it was this node,
-// in this run, that made them. It is valid once Ready has returned.
+// Credentials returns the first credentials of the cluster, if it was this node that
+// made them and they were not shown yet: CredentialsShown says so. It is valid once
+// Ready has returned.
 func (n *Node) Credentials() (Credentials, bool) {
 	if n.credentials == nil {
 		return Credentials{}, false
@@ -40,7 +41,7 @@ const poll = 20 * time.Millisecond
 func (n *Node) initialise(ctx context.Context) error {
 	for {
 		if n.state.Initialised() {
-			return nil
+			return n.recallCredentials()
 		}
 		if n.cluster.Bootstrapped() {
 			if err := n.makeFirstState(ctx); err != nil {
@@ -56,7 +57,30 @@ func (n *Node) initialise(ctx context.Context) error {
 	}
 }
 
+// makeFirstState proposes the first state, the same one after every restart.
 func (n *Node) makeFirstState(ctx context.Context) error {
+	first, err := n.keptCredentials()
+	if err != nil {
+		return err
+	}
+	if first == nil {
+		if first, err = n.newFirstState(); err != nil {
+			return err
+		}
+		if err := n.keepCredentials(first); err != nil {
+			return err
+		}
+	}
+	if err := n.awaitLevel(ctx, fsm.LevelOf(first.Init)); err != nil {
+		return err
+	}
+	if err := n.change(ctx, n.self(), first.Init); err != nil {
+		return fmt.Errorf("make first state: %w", err)
+	}
+	return nil
+}
+
+func (n *Node) newFirstState() (*firstCredentials, error) {
 	_, clusterID := n.cluster.ID()
 	token := n.cfg.AdminToken
 	creds := Credentials{PublicKey: n.cfg.BootstrapPublicKey, ServerKey: n.cfg.BootstrapServerKey}
@@ -74,10 +98,10 @@ func (n *Node) makeFirstState(ctx context.Context) error {
 	server := presetKey(project.ID, fsm.ServerKey, creds.ServerKey)
 	keyring, err := n.keyring.make()
 	if err != nil {
-		return fmt.Errorf("make keyring: %w", err)
+		return nil, fmt.Errorf("make keyring: %w", err)
 	}
 	if err := n.sign(&server, keyring); err != nil {
-		return fmt.Errorf("make signing secret: %w", err)
+		return nil, fmt.Errorf("make signing secret: %w", err)
 	}
 	creds.PublicKey, creds.ServerKey, creds.SigningSecret = public.Secret, server.Secret, server.SigningSecret
 
@@ -95,17 +119,7 @@ func (n *Node) makeFirstState(ctx context.Context) error {
 			n.cfg.Logger.Warn("a bootstrap key has no checksum of ours: it was made elsewhere, or is mistyped", "key", key.Prefix)
 		}
 	}
-	command := init.Encode()
-	if err := n.awaitLevel(ctx, fsm.LevelOf(command)); err != nil {
-		return err
-	}
-	if err := n.change(ctx, init.By, command); err != nil {
-		return fmt.Errorf("make first state: %w", err)
-	}
-	if n.owner(token) {
-		n.credentials = &creds
-	}
-	return nil
+	return &firstCredentials{ClusterID: clusterID, Credentials: creds, Init: init.Encode()}, nil
 }
 
 // awaitLevel waits until every member is known to have a feature level. In a cluster

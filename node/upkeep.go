@@ -24,6 +24,7 @@ func (n *Node) upkeep(ctx context.Context) {
 	defer uses.Stop()
 	keyring := time.NewTicker(keyringInterval)
 	defer keyring.Stop()
+	reset := false // whether an offline reset of the admin token was looked for
 	for {
 		select {
 		case <-ctx.Done():
@@ -38,6 +39,13 @@ func (n *Node) upkeep(ctx context.Context) {
 			n.learnLevel()
 			if !n.state.Initialised() {
 				continue
+			}
+			if !reset {
+				var err error
+				reset, err = n.applyReset(ctx)
+				if n.keyring.isNews("reset", err) && err != nil {
+					n.log.Warn("an offline reset of the admin token waits", "err", err)
+				}
 			}
 			err := n.resealKeyring(ctx)
 			if n.keyring.isNews("reseal", err) && err != nil {

@@ -177,7 +177,13 @@ func serve(ctx context.Context, cfg node.Config, out io.Writer) error {
 				return errors.Join(err, n.Close())
 			}
 			if creds, first := n.Credentials(); first {
-				printWelcome(out, creds, consoleURL(n.AdminAddr(), cfg.TLSCert != ""))
+				err := printWelcome(out, creds, consoleURL(n.AdminAddr(), cfg.TLSCert != ""))
+				if err == nil {
+					err = n.CredentialsShown()
+				}
+				if err != nil {
+					cfg.Logger.Warn("the first credentials stay in the data folder and are shown again at the next start", "err", err)
+				}
 			}
 			ready = nil
 		case s := <-signals:
@@ -235,8 +241,8 @@ func consoleURL(addr net.Addr, encrypted bool) string {
 	return scheme + net.JoinHostPort(host, port) + "/console/"
 }
 
-// printWelcome shows what will never be shown again.
-func printWelcome(w io.Writer, c node.Credentials, console string) {
+// printWelcome shows what will never be shown again once that has succeeded.
+func printWelcome(w io.Writer, c node.Credentials, console string) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nA new cluster. These secrets are shown once, so keep them:\n\n")
 	fmt.Fprintf(&b, "  public key      %s\n", c.PublicKey)
@@ -246,5 +252,8 @@ func printWelcome(w io.Writer, c node.Credentials, console string) {
 		fmt.Fprintf(&b, "  admin token     %s\n", c.AdminToken)
 	}
 	fmt.Fprintf(&b, "  console         %s\n\n", console)
-	io.WriteString(w, b.String()) //nolint:errcheck // standard output is gone: nobody is left to tell
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("show first credentials: %w", err)
+	}
+	return nil
 }

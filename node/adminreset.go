@@ -1,0 +1,83 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/aptlyd/aptlyd/cluster"
+	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway"
+)
+
+// resetFile holds an admin token that an operator made offline, by its hash, until the
+// node has had the cluster take it.
+const resetFile = "admin-reset.json"
+
+type adminReset struct {
+	ID   string      `json:"id"`
+	Hash fsm.KeyHash `json:"hash"`
+	By   string      `json:"by"` // who asked, as the audit shows it
+}
+
+// ResetAdmin makes a new owner's token for the cluster of the node whose data folder is
+// dir, which must not run. The token counts once the node runs and a majority of the
+// cluster with it. It replaces none.
+func ResetAdmin(dir, by string) (id, text string, err error) {
+	err = withFolder(dir, func(folder *cluster.Folder) error {
+		if exists(dir, foundingDir) {
+			return errUnfinished
+		}
+		if _, err := folder.Owner(); err != nil {
+			return err
+		}
+		text = newAdminToken()
+		reset := adminReset{newID("adm"), fsm.HashKey(text), by}
+		id = reset.ID
+		content, err := json.Marshal(reset)
+		if err != nil {
+			return fmt.Errorf("encode the reset: %w", err)
+		}
+		return writeDurably(filepath.Join(dir, resetFile), content)
+	})
+	return id, text, err
+}
+
+// applyReset has the cluster take an admin token that was made offline. It reports
+// whether there is nothing left to do.
+func (n *Node) applyReset(ctx context.Context) (done bool, err error) {
+	path := filepath.Join(n.cfg.DataDir, resetFile)
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the reset of the admin token: %w", err)
+	}
+	var reset adminReset
+	if err := json.Unmarshal(content, &reset); err != nil {
+		return false, fmt.Errorf("parse %s: it is damaged; make another with aptlyd admin reset: %w", path, err)
+	}
+	if _, taken := n.state.AdminToken(reset.ID); !taken {
+		by := fsm.Actor{Name: reset.By, Via: "node"}
+		err := n.change(ctx, by, fsm.CreateAdminToken{By: by, Token: fsm.AdminToken{
+			ID: reset.ID, Name: "reset", Role: fsm.Owner, Hash: reset.Hash,
+		}}.Encode())
+		var refused *gateway.Refusal
+		if errors.As(err, &refused) && refused.Code == gateway.CodeConflict {
+			err = nil // it was taken in a run before this one, and may have been revoked since
+		}
+		if err != nil {
+			return false, fmt.Errorf("make the owner's token that admin reset asked for: %w", err)
+		}
+		n.log.Warn("an owner's token was made by admin reset; revoke the lost one", "id", reset.ID, "by", reset.By)
+	}
+	if err := os.Remove(path); err != nil {
+		return false, fmt.Errorf("remove the reset of the admin token: %w", err)
+	}
+	return true, syncDir(n.cfg.DataDir)
+}

@@ -36,9 +36,6 @@ func openStore(path string) (*bolt.DB, error) {
 		FreelistType:    bolt.FreelistMapType,
 		InitialMmapSize: mmapSize,
 	})
-	if errors.Is(err, berrors.ErrTimeout) {
-		return nil, fmt.Errorf("open %s: another process has it open", path)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -81,6 +78,9 @@ func openBolt(path string, options *bolt.Options) (db *bolt.DB, err error) {
 		db, err = bolt.Open(path, 0o600, options)
 		return err
 	})
+	if errors.Is(err, berrors.ErrTimeout) {
+		return nil, errors.New("another process has it open")
+	}
 	return db, err
 }
 

@@ -101,6 +101,9 @@ func TestFirstStartMakesCredentialsOnce(t *testing.T) {
 		t.Errorf("first publish: %v", answer)
 	}
 	epoch := n.Epoch()
+	if err := n.CredentialsShown(); err != nil {
+		t.Fatal(err)
+	}
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}

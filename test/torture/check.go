@@ -20,6 +20,7 @@ func (v Violation) String() string { return v.Rule + ": " + v.Text }
 const (
 	revokedWithin = 10 * time.Second // whatever fails
 	liveWithin    = 30 * time.Second
+	goesOnWithin  = 10 * time.Second // without those nodes that something is wrong with
 )
 
 // patience is how long is waited for what should take less, to say how much longer
@@ -50,6 +51,8 @@ var rules = []struct {
 	{"a revoked key is dead", (*ledger).revokedKeyIsDead},
 	{"nothing of a key is stored after its revocation", (*ledger).nothingAfterRevocation},
 	{"a node ends only when it must", (*ledger).nobodyDies},
+	{"a majority goes on", (*ledger).majorityGoesOn},
+	{"a slow leader hands over", (*ledger).slowLeaderHandsOver},
 	{"a healed cluster lives", (*ledger).healedIsLive},
 }
 

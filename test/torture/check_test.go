@@ -215,6 +215,16 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		{"a node ends only when it must", "panic", func(h []Event) []Event {
 			return append(h, Event{Kind: Died, Node: "n1", Note: "panic: no"})
 		}},
+		{"a majority goes on", "from 9.000 s to 21.000 s, when something was wrong only with [n2]", func(h []Event) []Event {
+			where(h, func(e Event) bool { return e.Kind == Healed }).Note = "n1 n2 n3"
+			return append([]Event{
+				{At: 1 * second, Kind: Broken, Node: "n2", Note: "freeze"},
+				{At: 11 * second, Kind: Mended, Node: "n2", Note: "freeze"},
+			}, h...)
+		}},
+		{"a slow leader hands over", "n1 has a slow disk from 2.000 s to 27.000 s", func(h []Event) []Event {
+			return append(h, Event{At: 27 * second, Began: 2 * second, Kind: Slowed, Node: "n1", Note: "n1"})
+		}},
 		{"a healed cluster lives", "n2 does not serve", func(h []Event) []Event {
 			return without(h, func(e Event) bool { return e.Kind == Live && e.Node == "n2" })
 		}},

@@ -22,6 +22,9 @@ const (
 	Gap       Kind = "gap"       // Session, Node, Channel, Offset, Head: first and last that will not come
 	Reset     Kind = "reset"     // Session, Node, Channel: the client was told that its offset means nothing
 	Fault     Kind = "fault"     // Note
+	Broken    Kind = "broken"    // Node (empty for all), Note: a fault begins
+	Mended    Kind = "mended"    // Node (empty for all), Note: it is over
+	Slowed    Kind = "slowed"    // Began, Node, Note: the disk of who led was slow, and who leads at its end
 	Opened    Kind = "opened"    // Began, Session, Node, Key, Outcome, Code: an authentication
 	Created   Kind = "created"   // Began, Key
 	Revoked   Kind = "revoked"   // Began, Key

@@ -31,6 +31,7 @@ func (s *site) suffer(began time.Time, plan Plan, length time.Duration) {
 			undos = undos[1:]
 			s.note("%s of %s is over", u.what.Fault, s.cluster.Name(u.what.Node))
 			u.run()
+			s.recorder.Add(Event{Kind: Mended, Node: s.victim(u.what), Note: string(u.what.Fault)})
 			s.nodes[u.what.Node].busy--
 		}
 	}
@@ -54,10 +55,14 @@ func (s *site) suffer(began time.Time, plan Plan, length time.Duration) {
 			}
 			s.note("%s of %s for %v", step.Fault, s.cluster.Name(step.Node), step.For)
 			s.made[step.Fault]++
-			if run := s.begin(step); run != nil {
-				s.nodes[step.Node].busy++
-				undos = append(undos, undo{time.Since(began) + step.For, step, run})
+			s.recorder.Add(Event{Kind: Broken, Node: s.victim(step), Note: string(step.Fault)})
+			run := s.begin(step)
+			if run == nil {
+				s.recorder.Add(Event{Kind: Mended, Node: s.victim(step), Note: string(step.Fault)})
+				continue
 			}
+			s.nodes[step.Node].busy++
+			undos = append(undos, undo{time.Since(began) + step.For, step, run})
 		case now >= length:
 			heal(1 << 62)
 			return
@@ -65,6 +70,15 @@ func (s *site) suffer(began time.Time, plan Plan, length time.Duration) {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
+}
+
+// victim names the node that a fault is of, and nobody when it is of all.
+func (s *site) victim(step Step) string {
+	switch step.Fault {
+	case Massacre, Blackout, TornAll, Clocks, Roll, Join, Leave:
+		return ""
+	}
+	return s.cluster.Name(step.Node)
 }
 
 // fit reports whether a fault makes sense now: two at once are for different
@@ -129,7 +143,12 @@ func (s *site) begin(step Step) (undo func()) {
 		// Two slow writes on top of each other may be one that hangs.
 		return s.excuse(i, "the disk hangs", lab.Inject(s.t, s.cluster.PID(i), "fsync,fdatasync", "delay_enter=100000"))
 	case SlowLeader:
-		return s.excuse(i, "the disk hangs", lab.Inject(s.t, s.cluster.PID(i), "fsync,fdatasync", "delay_enter=200000"))
+		began := s.recorder.Now()
+		mend := s.excuse(i, "the disk hangs", lab.Inject(s.t, s.cluster.PID(i), "fsync,fdatasync", "delay_enter=100000"))
+		return func() {
+			s.recorder.Add(Event{Kind: Slowed, Began: began, Node: s.cluster.Name(i), Note: s.cluster.Name(s.leader())})
+			mend()
+		}
 	case StateHang:
 		state := filepath.Join(s.cluster.Dir(i), "state", "state.db")
 		return s.excuse(i, "the disk hangs", lab.Inject(s.t, s.cluster.PID(i), "fdatasync", "delay_enter=60000000", state))

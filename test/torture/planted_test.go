@@ -45,6 +45,16 @@ var planted = []plantedBug{
 	{"no-checksum", 10 * time.Second, Plan{
 		{Fault: Flip, At: 5 * time.Second, For: time.Second, Node: 1, Other: 2, Luck: 2_001},
 	}, []string{"nobody is sent what nobody published"}},
+	{"stale-batch", 32 * time.Second, Plan{
+		{Fault: Isolate, At: 3 * time.Second, For: idWindow + 11*time.Second, Node: 1, Other: 2, Luck: 1},
+	}, []string{"no repeat"}},
+	{"revoked-acts", 10 * time.Second, Plan{}, []string{"a revoked key is dead"}},
+	{"state-hang-unnoticed", 25 * time.Second, Plan{
+		{Fault: StateHang, At: 3 * time.Second, For: 20 * time.Second, Node: leaderNode, Other: 1},
+	}, []string{"a majority goes on"}},
+	{"slow-leader-stays", 30 * time.Second, Plan{
+		{Fault: SlowLeader, At: 3 * time.Second, For: 25 * time.Second, Node: leaderNode, Other: 1},
+	}, []string{"a slow leader hands over"}},
 	{"restore-without-swap", 30 * time.Second, Plan{
 		{Fault: Kill, At: 2 * time.Second, For: 24 * time.Second, Node: 1, Other: 2},
 	}, []string{"what is acknowledged is there"}},
@@ -62,8 +72,10 @@ func TestPlantedBugsAreFound(t *testing.T) {
 				switch step.Fault {
 				case Blackout:
 					lab.NeedDisks(t)
-				case Cut:
+				case Cut, Isolate:
 					lab.NeedNetworks(t)
+				case StateHang, SlowLeader:
+					lab.NeedTool(t, "strace")
 				}
 			}
 			o := Options{Seed: 1, Length: p.length, Nodes: 3, Plan: p.plan}

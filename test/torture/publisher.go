@@ -136,6 +136,7 @@ func (c *publishing) read() {
 				// It is about the connection, which ends now.
 			case f.Code == "outcome_unknown" || f.Code == "internal":
 				c.answered(f, Unknown)
+				c.moveOn()
 			default:
 				c.answered(f, Failed)
 			}
@@ -168,6 +169,13 @@ func (c *publishing) repeat(e Event) {
 	if e.Outcome != OK && e.ID != "" {
 		c.again = append(c.again, Event{Kind: Publish, Channel: e.Channel, Tag: e.Tag, ID: e.ID})
 	}
+}
+
+// moveOn has the publisher repeat elsewhere what this node does not know the outcome of.
+func (c *publishing) moveOn() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
 }
 
 // lost leaves open what became of all that was not answered.

@@ -64,7 +64,7 @@ const (
 	Scarce     FaultKind = "scarce"      // hardly a descriptor is left
 	Clocks     FaultKind = "clocks"      // the clocks of a majority are off
 	StateHang  FaultKind = "state-hang"  // only the state file hangs; strace
-	SlowLeader FaultKind = "slow-leader" // each fsync of the leader takes 0.2 s; strace
+	SlowLeader FaultKind = "slow-leader" // each fsync of the leader takes 0.1 s; strace
 	Deaf       FaultKind = "deaf"        // what the others send to it is lost; network
 	Dumb       FaultKind = "dumb"        // what it sends to the others is lost; network
 	Isolate    FaultKind = "isolate"     // both, for longer than ids are remembered; network

@@ -51,6 +51,12 @@ func (s *Server) requestAddress(r *http.Request) string {
 	return s.clientAddress(hostOf(r.RemoteAddr), r.Header.Values("X-Forwarded-For"))
 }
 
+// proxied reports whether a connection from an address begins with a header of the
+// PROXY protocol.
+func (s *Server) proxied(from netip.Addr) bool {
+	return s.cfg.ProxyProtocol && s.trusted(from.String())
+}
+
 func (s *Server) trusted(address string) bool {
 	addr, err := netip.ParseAddr(address)
 	if err != nil {

@@ -49,6 +49,9 @@ type Config struct {
 	TLS *tls.Config
 	// TrustedProxies may say in X-Forwarded-For whom they speak for.
 	TrustedProxies []netip.Prefix
+	// ProxyProtocol has connections of TrustedProxies begin with a header of the PROXY
+	// protocol.
+	ProxyProtocol bool
 
 	Poller  string // how sockets are watched: "epoll" (default on Linux) or "portable"
 	Loops   int    // event loops; default one per core

@@ -19,6 +19,9 @@ type greeting struct {
 	poller  *epollPoller
 	socket  *epollConn
 	from    netip.Addr
+	client  netip.Addr    // who it speaks for: from, unless a proxy has said otherwise
+	proxied bool          // that is still to be said
+	said    []byte        // of it so far
 	by      time.Duration // when patience ends, since the loop began
 	waiting *list.Element // in poller.greetings, by their age
 	head    headReader
@@ -37,8 +40,9 @@ func (p *epollPoller) greet(c stranger) {
 		poller: p,
 		socket: &epollConn{poller: p, fd: int32(c.fd), slot: p.takeSlot(), interest: unix.EPOLLIN | unix.EPOLLRDHUP, atMost: maxStrangerBytes},
 		from:   c.from,
-		by:     p.loop.now + s.cfg.HandshakeTimeout,
-		head:   headReader{limit: s.cfg.MaxHandshakeBytes},
+		client: c.from, proxied: s.proxied(c.from),
+		by:   p.loop.now + s.cfg.HandshakeTimeout,
+		head: headReader{limit: s.cfg.MaxHandshakeBytes},
 	}
 	g.socket.owner = g
 	g.waiting = p.greetings.PushBack(g)
@@ -74,6 +78,12 @@ func (g *greeting) received(p []byte) {
 		}
 		return
 	}
+	if g.proxied {
+		var done bool
+		if p, done = g.hearProxy(p); !done {
+			return
+		}
+	}
 	sent, end, err := g.head.next(p)
 	switch {
 	case err != nil:
@@ -81,6 +91,24 @@ func (g *greeting) received(p []byte) {
 	case end > 0:
 		g.decide(sent, end)
 	}
+}
+
+// hearProxy takes the header that a proxy sends, and returns what came behind it.
+func (g *greeting) hearProxy(p []byte) (rest []byte, done bool) {
+	g.said = append(g.said, p...)
+	client, n, err := parseProxyHeader(g.said)
+	if err != nil {
+		g.refuse(malformed(err.Error()))
+		return nil, false
+	}
+	if n == 0 {
+		return nil, false
+	}
+	if rest = g.said[n:]; client.IsValid() {
+		g.client = client
+	}
+	g.proxied, g.said = false, nil
+	return rest, len(rest) > 0
 }
 
 func (g *greeting) writable() {}
@@ -108,7 +136,7 @@ func (g *greeting) refuse(err *handshakeError) {
 	g.refused, g.head = true, headReader{}
 	s := g.poller.loop.server
 	s.metrics.handshakeRefused(err.status)
-	s.refused(err.refusal(), "handshake", newPeer(g.from.String(), "", ""))
+	s.refused(err.refusal(), "handshake", newPeer(g.client.String(), "", ""))
 	if _, err := g.socket.Write(plainAnswer(err)); err != nil {
 		g.gone()
 		return
@@ -145,7 +173,7 @@ func (g *greeting) decide(sent []byte, end int) {
 func (g *greeting) upgrade(u upgrade, early []byte) {
 	l := g.poller.loop
 	g.leave()
-	from := g.from.String()
+	from := g.client.String()
 	address := l.server.clientAddress(from, u.forwarded)
 	if !l.server.admitStranger(address) {
 		l.server.connectionEnded()
@@ -177,6 +205,7 @@ func (g *greeting) handOver(sent []byte) error {
 	}
 	s := g.poller.loop.server
 	visitor := s.newGuest(socket, bytes.Clone(sent), g.from)
+	visitor.speaksFor(s, g.client)
 	visitor.arrive, visitor.leave = func() {}, func() { s.strangers.Add(-1) }
 	if !s.lobby.admit(visitor) {
 		return visitor.Close()

@@ -20,10 +20,63 @@ type guest struct {
 	forget  func()        // called once, when its client is known, or it is closed or a connection
 	idle    time.Duration // how long it may bring nothing before its client is known
 	trusted bool          // it is a proxy's, whose idle connections are its own affair
+	remote  net.Addr      // of whom a proxy speaks for, nil for who is connected
+
+	server  *Server // set where proxied is
+	proxied bool    // it begins with a header of the PROXY protocol
+	heard   sync.Once
+	broken  error // of that header
 
 	mu     sync.Mutex
 	proved bool
 	asked  time.Time // the read deadline that net/http has set
+}
+
+// speaksFor notes that a proxy has said for whom it speaks.
+func (g *guest) speaksFor(s *Server, client netip.Addr) {
+	g.remote = net.TCPAddrFromAddrPort(netip.AddrPortFrom(client, 0))
+	g.trusted = s.trusted(client.String())
+}
+
+// RemoteAddr implements net.Conn. net/http asks for it before all else.
+func (g *guest) RemoteAddr() net.Addr {
+	if g.proxied {
+		g.heard.Do(g.hearProxy)
+	}
+	if g.remote != nil {
+		return g.remote
+	}
+	return g.Conn.RemoteAddr()
+}
+
+// hearProxy reads the header that a proxy sends in front of everything else.
+func (g *guest) hearProxy() {
+	if g.broken = g.Conn.SetReadDeadline(time.Now().Add(g.server.cfg.HandshakeTimeout)); g.broken != nil {
+		return
+	}
+	var said []byte
+	buffer := make([]byte, 512)
+	for {
+		n, err := g.Conn.Read(buffer)
+		said = append(said, buffer[:n]...)
+		client, end, wrong := parseProxyHeader(said)
+		if wrong != nil {
+			refused := malformed(wrong.Error())
+			g.server.metrics.handshakeRefused(refused.status)
+			g.server.refused(refused.refusal(), "handshake", newPeer(addressOf(g.Conn).String(), "", ""))
+			err = wrong
+		} else if end > 0 {
+			if client.IsValid() {
+				g.speaksFor(g.server, client)
+			}
+			g.early = said[end:]
+			err = g.Conn.SetReadDeadline(time.Time{})
+		}
+		if err != nil || end > 0 {
+			g.broken = err
+			return
+		}
+	}
 }
 
 func (s *Server) newGuest(socket net.Conn, early []byte, from netip.Addr) *guest {
@@ -71,6 +124,11 @@ func (g *guest) depart() {
 }
 
 func (g *guest) Read(p []byte) (int, error) {
+	if g.proxied {
+		if g.heard.Do(g.hearProxy); g.broken != nil {
+			return 0, g.broken
+		}
+	}
 	if len(g.early) == 0 {
 		return g.Conn.Read(p)
 	}

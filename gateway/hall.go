@@ -61,6 +61,7 @@ func (h *hall) admit(socket net.Conn) (*guest, *Refusal) {
 		_ = tcp.SetWriteBuffer(s.cfg.SendBufferBytes)
 	}
 	g := s.newGuest(socket, nil, from)
+	g.server, g.proxied = s, s.proxied(from)
 	g.arrive, g.leave = func() { s.newcomers.leave(from) }, func() { s.strangers.Add(-1) }
 	return g, nil
 }

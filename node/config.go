@@ -46,6 +46,7 @@ type Config struct {
 
 	Poller         string // "epoll" or "portable"
 	TrustedProxies []netip.Prefix
+	ProxyProtocol  bool // of TrustedProxies, which say with it for whom they speak
 	Limits         gateway.Limits
 	DiskReserve    uint64        // bytes; with less free space publishes are refused
 	PublishTimeout time.Duration // an unanswered publish is given up after it
@@ -164,6 +165,8 @@ func (c *Config) Validate() error {
 		return &ConfigError{"admin-token", "must have at least 16 characters"}
 	}
 	switch {
+	case c.ProxyProtocol && len(c.TrustedProxies) == 0:
+		return &ConfigError{"proxy-protocol", "needs --trusted-proxies: it says who may speak for others"}
 	case c.TLSCert != "" && c.TLSKey == "":
 		return &ConfigError{"tls-key", "must be given with --tls-cert"}
 	case c.TLSKey != "" && c.TLSCert == "":

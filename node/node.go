@@ -159,6 +159,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		Poller:         cfg.Poller,
 		Console:        http.StripPrefix("/console", console.Handler()),
 		TrustedProxies: cfg.TrustedProxies,
+		ProxyProtocol:  cfg.ProxyProtocol,
 		Limits:         cfg.Limits,
 		Version:        Version,
 		Registry:       registry,

@@ -151,3 +151,34 @@ func awaitOffset(t *testing.T, messages <-chan client.Message, want uint64) {
 		t.Fatalf("offset %d did not come", want)
 	}
 }
+
+// A balancer that does not look into HTTP says for whom it speaks.
+func TestProxyProtocolOfHAProxy(t *testing.T) {
+	c := startCluster(t, 1, "--trusted-proxies", "127.0.0.2/32", "--proxy-protocol")
+	for _, version := range []string{"send-proxy", "send-proxy-v2"} {
+		at := lab.StartHAProxy(t, func(port string) string {
+			return `defaults
+    mode tcp
+    timeout connect 3s
+    timeout client 75s
+    timeout server 75s
+listen clients
+    bind 127.0.0.1:` + port + `
+    option httpchk GET /readyz
+    server node1 ` + c.Addr(0) + ` source 127.0.0.2 ` + version + ` check check-send-proxy inter 100ms
+`
+		})
+		messages := followThrough(t, c, at)
+		mustPublish(t, c, 0, version, 1)
+		list := 0
+		for connection, err := range admin(c, 0).AllConnections(within(t, deadline), "", "") {
+			if err != nil || connection.Address != "127.0.0.1" {
+				t.Errorf("%s: connection %+v, %v", version, connection, err)
+			}
+			list++
+		}
+		if list == 0 || len(messages) > 0 {
+			t.Errorf("%s: %d connections, %d messages", version, list, len(messages))
+		}
+	}
+}

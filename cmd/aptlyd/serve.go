@@ -81,6 +81,7 @@ over the file.`,
 	f.StringVar(&cfg.TLSCert, "tls-cert", cfg.TLSCert, "PEM file of the certificate to serve clients with, with its chain; read again when it changes")
 	f.StringVar(&cfg.TLSKey, "tls-key", cfg.TLSKey, "PEM file of its key")
 	f.StringSliceVar(&proxies, "trusted-proxies", nil, "CIDRs, separated by commas, whose X-Forwarded-For says the client's address")
+	f.BoolVar(&cfg.ProxyProtocol, "proxy-protocol", cfg.ProxyProtocol, "connections of trusted proxies begin with a header of the PROXY protocol, version 1 or 2, which says the client's address")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	f.DurationVar(&cfg.PublishTimeout, "publish-timeout", cfg.PublishTimeout, "an unanswered publish is given up after it")
 	f.Uint64Var(&cfg.DiskReserve, "disk-reserve", cfg.DiskReserve, "bytes; with less free space publishes are refused")

@@ -23,7 +23,8 @@ func (s *site) stutter(step Step) func() {
 	return alternate(signal(syscall.SIGSTOP), signal(syscall.SIGCONT), 9*runs, runs)
 }
 
-// starve leaves a node hardly a descriptor more than it has open.
+// starve leaves a node hardly a descriptor more than it has open. Where it then has to
+// write a snapshot and cannot, it ends, as at every failure to store something.
 func (s *site) starve(step Step) func() {
 	i := step.Node
 	pid := s.cluster.PID(i)
@@ -41,9 +42,9 @@ func (s *site) starve(step Step) func() {
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
 		s.t.Fatal(err)
 	}
-	return func() {
+	return s.excuse(i, "write snapshot: open ", func() {
 		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &before, nil); err != nil && !errors.Is(err, unix.ESRCH) {
 			s.t.Fatal(err)
 		}
-	}
+	})
 }

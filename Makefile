@@ -1,4 +1,4 @@
-# aptlyd: every target says in one line what it is for.
+# aptlyd: every target says in one line what it is for; `make help` prints them.
 GO       ?= go
 BIN      := bin
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -6,7 +6,11 @@ LDFLAGS  := -s -w -X github.com/aptlyd/aptlyd/node.Version=$(VERSION)
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 20s
 
-.PHONY: build run cluster test race fuzz lint bench peers check sdk clean torture planted
+## help: print this list
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST) | awk -F': ' '{printf "%-10s %s\n", $$1, substr($$0, length($$1)+3)}'
+
+.PHONY: help build run cluster test race fuzz lint bench peers check sdk clean torture planted
 
 ## build: compile bin/aptlyd and bin/aptly-bench
 build:

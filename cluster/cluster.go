@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/internal/teardown"
 )
 
 // twinTimeout is how long a node that was moved waits for itself to answer at its
@@ -59,12 +61,12 @@ type Cluster struct {
 	refuse   context.CancelCauseFunc
 	looked   chan struct{} // closed after the first look for neighbours
 
-	ctx      context.Context
-	cancel   context.CancelFunc
-	running  sync.WaitGroup
-	teardown teardown
-	closing  sync.Once
-	leave    bool // tell gossip at close
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	opened  teardown.Stack
+	closing sync.Once
+	leave   bool // tell gossip at close
 }
 
 // Open starts the node and returns before it is in a cluster. The caller's
@@ -80,7 +82,7 @@ func Open(cfg Config, machine Machine) (*Cluster, error) {
 	c.entering, c.refuse = context.WithCancelCause(c.ctx)
 	if err := c.open(machine); err != nil {
 		c.cancel()
-		return nil, errors.Join(err, c.teardown.run())
+		return nil, errors.Join(err, c.opened.Run())
 	}
 	return c, nil
 }
@@ -95,7 +97,7 @@ func (c *Cluster) open(machine Machine) error {
 	if err != nil {
 		return err
 	}
-	c.teardown.push("lock", lock.Close)
+	c.opened.Push("lock", lock.Close)
 	if c.identity, err = openIdentity(cfg.Dir); err != nil {
 		return err
 	}
@@ -117,7 +119,7 @@ func (c *Cluster) open(machine Machine) error {
 		}
 	}
 	c.logs = logs
-	c.teardown.push("log", logs.close)
+	c.opened.Push("log", logs.close)
 	logs.written.Store(max(logBytes(logDir, cfg.LogSegmentBytes)-cfg.TrailingBytes, 0))
 	configs := &configHistory{}
 	snapshots, err := openSnapshotStore(filepath.Join(cfg.Dir, "snapshots"), machine, configs, cfg.Fatal)
@@ -134,7 +136,7 @@ func (c *Cluster) open(machine Machine) error {
 	if err != nil {
 		return err
 	}
-	c.teardown.push("peer port", port.close)
+	c.opened.Push("peer port", port.close)
 	if err := c.refuseTwin(port.proof); err != nil {
 		return err
 	}
@@ -142,14 +144,14 @@ func (c *Cluster) open(machine Machine) error {
 		c.log.Warn("a snapshot does not go on arriving", "snapshot", snapshot, "for", limit)
 		port.cutRaft()
 	})
-	c.teardown.push("watch over snapshots", func() error {
+	c.opened.Push("watch over snapshots", func() error {
 		snapshots.waits.close()
 		return nil
 	})
 	if c.gossip, err = startGossip(c.ctx, cfg, c.id, c.rumour(), port.proof, port.cluster); err != nil {
 		return err
 	}
-	c.teardown.push("gossip", func() error { return c.gossip.close(c.leave) })
+	c.opened.Push("gossip", func() error { return c.gossip.close(c.leave) })
 	c.directory = &directory{self: c.id, identity: c.identity, gossip: c.gossip}
 	port.resolve = c.directory.resolve
 	c.pool = newRPCPool(port)
@@ -160,7 +162,7 @@ func (c *Cluster) open(machine Machine) error {
 		return errors.Join(err, transport.Close())
 	}
 	nudges := newNudger(transport.NetworkTransport, raft.ServerID(c.id), c.others)
-	c.teardown.push("raft", func() error {
+	c.opened.Push("raft", func() error {
 		c.applier.stop()
 		stopped := c.raft.Shutdown()
 		// Raft waits for the calls it has begun, so they are cut first.
@@ -183,7 +185,7 @@ func (c *Cluster) open(machine Machine) error {
 	port.serve()
 
 	keeper := &snapshotter{cfg: cfg, raft: c.raft, logs: logs, snapshots: snapshots}
-	c.teardown.push("loops", func() error {
+	c.opened.Push("loops", func() error {
 		c.cancel()
 		c.running.Wait()
 		c.standings.wait()
@@ -197,7 +199,7 @@ func (c *Cluster) open(machine Machine) error {
 	c.running.Go(c.enter)
 	c.forwarder = newForwarder(cfg, c.leaderLink)
 	unfollow := c.followLeader()
-	c.teardown.push("forwarder", func() error {
+	c.opened.Push("forwarder", func() error {
 		unfollow()
 		c.forwarder.close()
 		return nil
@@ -479,6 +481,6 @@ func (c *Cluster) Send(ctx context.Context, node string, message []byte) error {
 // TransferLeadership.
 func (c *Cluster) Close() error {
 	var err error
-	c.closing.Do(func() { err = c.teardown.run() })
+	c.closing.Do(func() { err = c.opened.Run() })
 	return err
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
+
+	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
 // server is a node as a forming cluster names it.
@@ -134,38 +136,8 @@ func (id *identity) write(file identityFile) error {
 	if err != nil {
 		return fmt.Errorf("encode identity: %w", err)
 	}
-	if err := writeFileAtomically(id.path, raw); err != nil {
+	if err := durable.Write(id.path, raw); err != nil {
 		return fmt.Errorf("write identity: %w", err)
 	}
 	return nil
-}
-
-// writeFileAtomically leaves either the old content or the new one, durably,
-// whatever happens meanwhile.
-func writeFileAtomically(path string, content []byte) error {
-	temporary := path + ".tmp"
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes the names in a folder durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/hashicorp/raft-wal/segment"
 	"github.com/hashicorp/raft-wal/types"
+
+	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
 // logTail is the part of an unsealed segment that raft-wal takes for written.
@@ -98,5 +100,5 @@ func settleTail(files types.VFS, dir string, info types.SegmentInfo) (tail logTa
 	if err := f.Sync(); err != nil {
 		return tail, err
 	}
-	return tail, syncDir(dir)
+	return tail, durable.Sync(dir)
 }

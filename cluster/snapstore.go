@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
 // snapshotRecord is snapshot.json.
@@ -105,7 +107,7 @@ func (s *snapshotStore) put(record snapshotRecord) error {
 	if err != nil {
 		return fmt.Errorf("encode snapshot: %w", err)
 	}
-	if err := writeFileAtomically(s.recordPath(), raw); err != nil {
+	if err := durable.Write(s.recordPath(), raw); err != nil {
 		return s.failed(fmt.Errorf("write snapshot: %w", err))
 	}
 	s.record = &record
@@ -260,10 +262,7 @@ func (k *snapshotSink) Close() error {
 	if err := errors.Join(k.file.Sync(), k.file.Close()); err != nil {
 		return k.store.failed(fmt.Errorf("sync received snapshot: %w", err))
 	}
-	if err := os.Rename(k.temporary(), k.store.installPath()); err != nil {
-		return k.store.failed(fmt.Errorf("keep received snapshot: %w", err))
-	}
-	if err := syncDir(k.store.dir); err != nil {
+	if err := durable.Rename(k.temporary(), k.store.installPath()); err != nil {
 		return k.store.failed(fmt.Errorf("keep received snapshot: %w", err))
 	}
 	k.record.Received, k.record.Installed = true, true

@@ -12,6 +12,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
+
+	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
 // compactStep is the limit of a compaction, in bytes.
@@ -267,7 +269,7 @@ func (s *State) replace(old *bolt.DB) error {
 	if err != nil {
 		return fmt.Errorf("compact state: %w", err)
 	}
-	if err := install(c.path, path); err != nil {
+	if err := durable.Install(c.path, path); err != nil {
 		return fmt.Errorf("compact state: %w", errors.Join(err, space.Close()))
 	}
 	s.flusher.compaction = nil

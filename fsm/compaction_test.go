@@ -11,6 +11,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
 // compactStep does one small step of a compaction, due or not, and reports
@@ -184,7 +186,7 @@ func TestCrashBesideInstallOfCompactedFile(t *testing.T) {
 		}
 	}
 	before := copyState(t, dir)
-	if err := install(m.flusher.compaction.path, filepath.Join(dir, stateFile)); err != nil {
+	if err := durable.Install(m.flusher.compaction.path, filepath.Join(dir, stateFile)); err != nil {
 		t.Fatal(err)
 	}
 	for _, crashed := range []string{before, copyState(t, dir)} {

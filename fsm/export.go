@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
 // An export is the state file as of one transaction, followed by
@@ -188,7 +190,7 @@ func (s *State) Restore(r io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("restore state: %w", errors.Join(err, removeIfExists(path)))
 	}
-	if err := install(path, filepath.Join(s.cfg.Dir, stateFile)); err != nil {
+	if err := durable.Install(path, filepath.Join(s.cfg.Dir, stateFile)); err != nil {
 		// Which of the two a restart would find is not known any more.
 		s.fail(err)
 		return fmt.Errorf("restore state: %w", errors.Join(err, db.Close()))

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
 func (m *machine) durableIndex() uint64 {
@@ -48,7 +50,7 @@ func TestCrashInRestore(t *testing.T) {
 	}
 	defer func() { _ = db.Close() }()
 	restarted("before the new file is installed", m.hash())
-	if err := install(path, filepath.Join(dir, stateFile)); err != nil {
+	if err := durable.Install(path, filepath.Join(dir, stateFile)); err != nil {
 		t.Fatal(err)
 	}
 	restarted("after the new file is installed", from.hash())

@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
 // Stride is how far every channel's head jumps when a cluster begins anew from an
@@ -76,7 +78,7 @@ func refound(file, dir string, f Founding) (s Summary, err error) {
 	if err = errors.Join(err, db.Close()); err != nil {
 		return s, fmt.Errorf("refound state: %w", errors.Join(err, removeIfExists(path)))
 	}
-	return s, install(path, filepath.Join(dir, stateFile))
+	return s, durable.Install(path, filepath.Join(dir, stateFile))
 }
 
 // refounding copies a state and changes what makes it another cluster's.

@@ -12,6 +12,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
 // The file of the state, and those that become it by renaming once complete.
@@ -110,7 +112,7 @@ func createStore(dir string) error {
 	if err = errors.Join(err, db.Close()); err != nil {
 		return fmt.Errorf("create %s: %w", path, err)
 	}
-	return install(path, filepath.Join(dir, stateFile))
+	return durable.Install(path, filepath.Join(dir, stateFile))
 }
 
 func createBuckets(tx *bolt.Tx) error {
@@ -118,29 +120,6 @@ func createBuckets(tx *bolt.Tx) error {
 		if _, err := tx.CreateBucket(name); err != nil {
 			return fmt.Errorf("create bucket %s: %w", name, err)
 		}
-	}
-	return nil
-}
-
-// install gives a complete file its final name, durably.
-func install(path, final string) error {
-	if err := syncPath(path); err != nil {
-		return err
-	}
-	if err := os.Rename(path, final); err != nil {
-		return fmt.Errorf("install %s: %w", final, err)
-	}
-	return syncPath(filepath.Dir(final))
-}
-
-// syncPath makes a file's content, or a folder's names, durable.
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("sync %s: %w", path, err)
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("sync %s: %w", path, err)
 	}
 	return nil
 }
@@ -158,7 +137,7 @@ func openState(dir string) (*bolt.DB, error) {
 			return nil, err
 		}
 		if err = createStore(dir); err == nil {
-			err = syncPath(filepath.Dir(filepath.Clean(dir)))
+			err = durable.Sync(filepath.Dir(filepath.Clean(dir)))
 		}
 	}
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/aptlyd/aptlyd/cluster"
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
 // resetFile holds an admin token that an operator made offline, by its hash, until the
@@ -42,7 +43,7 @@ func ResetAdmin(dir, by string) (id, text string, err error) {
 		if err != nil {
 			return fmt.Errorf("encode the reset: %w", err)
 		}
-		return writeDurably(filepath.Join(dir, resetFile), content)
+		return durable.Write(filepath.Join(dir, resetFile), content)
 	})
 	return id, text, err
 }
@@ -79,5 +80,5 @@ func (n *Node) applyReset(ctx context.Context) (done bool, err error) {
 	if err := os.Remove(path); err != nil {
 		return false, fmt.Errorf("remove the reset of the admin token: %w", err)
 	}
-	return true, syncDir(n.cfg.DataDir)
+	return true, durable.Sync(n.cfg.DataDir)
 }

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
 // credentialsFile holds the first credentials, and the command that makes them count,
@@ -45,7 +47,7 @@ func (n *Node) keepCredentials(c *firstCredentials) error {
 	if err != nil {
 		return fmt.Errorf("encode first credentials: %w", err)
 	}
-	return writeDurably(filepath.Join(n.cfg.DataDir, credentialsFile), text)
+	return durable.Write(filepath.Join(n.cfg.DataDir, credentialsFile), text)
 }
 
 // recallCredentials finds what is still to be shown. Credentials that another node's
@@ -71,5 +73,5 @@ func (n *Node) CredentialsShown() error {
 	if err != nil {
 		return fmt.Errorf("forget first credentials: %w", err)
 	}
-	return syncDir(n.cfg.DataDir)
+	return durable.Sync(n.cfg.DataDir)
 }

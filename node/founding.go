@@ -14,6 +14,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/cluster"
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
 // A data folder gets another content, offline, in four steps:
@@ -137,7 +138,7 @@ func removeStaging(dir string) error {
 	if err := os.RemoveAll(filepath.Join(dir, foundingDir)); err != nil {
 		return fmt.Errorf("remove what an interrupted run left: %w", err)
 	}
-	return syncDir(dir)
+	return durable.Sync(dir)
 }
 
 // found gives a locked data folder a new content, with the state that makeState
@@ -182,24 +183,10 @@ func decide(dir string, note foundedNote) (replaced string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("encode what was founded: %w", err)
 	}
-	if err := writeDurably(filepath.Join(staging, foundedFile), text); err != nil {
+	if err := durable.Write(filepath.Join(staging, foundedFile), text); err != nil {
 		return "", fmt.Errorf("decide: %w", err)
 	}
-	return replaced, writeDurably(filepath.Join(staging, decidedFile), []byte(name))
-}
-
-// writeDurably makes a file, all of it or nothing.
-func writeDurably(path string, content []byte) error {
-	pending := path + ".tmp"
-	f, err := os.OpenFile(pending, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("make %s: %w", path, err)
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return rename(pending, path)
+	return replaced, durable.Write(filepath.Join(staging, decidedFile), []byte(name))
 }
 
 const replacedTime = "20060102T150405.000Z"
@@ -253,7 +240,7 @@ func settle(dir string) (replaced string, err error) {
 				return "", err
 			}
 		}
-		if err := rename(filepath.Join(staging, decidedFile), filepath.Join(staging, clearedFile)); err != nil {
+		if err := durable.Rename(filepath.Join(staging, decidedFile), filepath.Join(staging, clearedFile)); err != nil {
 			return "", err
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -267,7 +254,7 @@ func settle(dir string) (replaced string, err error) {
 		if names[i] == clearedFile {
 			continue
 		}
-		if err := rename(filepath.Join(staging, names[i]), filepath.Join(dir, names[i])); err != nil {
+		if err := durable.Rename(filepath.Join(staging, names[i]), filepath.Join(dir, names[i])); err != nil {
 			return "", err
 		}
 	}
@@ -285,31 +272,9 @@ func moveAside(dir, to string) error {
 		return fmt.Errorf("make folder for what was there: %w", err)
 	}
 	for _, name := range names {
-		if err := rename(filepath.Join(dir, name), filepath.Join(to, name)); err != nil {
+		if err := durable.Rename(filepath.Join(dir, name), filepath.Join(to, name)); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// rename moves a file or folder, durably.
-func rename(from, to string) error {
-	if err := os.Rename(from, to); err != nil {
-		return fmt.Errorf("move: %w", err)
-	}
-	if err := syncDir(filepath.Dir(to)); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(from))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync %s: %w", dir, err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync %s: %w", dir, err)
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/aptlyd/aptlyd/console"
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/internal/teardown"
 )
 
 // Node is one member of a cluster, from Start to Close. It is the
@@ -57,7 +58,7 @@ type Node struct {
 	adminAddr  net.Addr
 	listeners  []net.Listener // closed first when the node must not go on
 
-	built    teardown
+	built    teardown.Stack
 	cancel   context.CancelCauseFunc
 	serving  sync.WaitGroup
 	member   chan struct{} // closed when cluster is set
@@ -120,12 +121,12 @@ func Start(cfg Config) (_ *Node, err error) {
 	defer func() {
 		if err != nil {
 			cancel(err)
-			err = errors.Join(err, n.built.run())
+			err = errors.Join(err, n.built.Run())
 		}
 	}()
 
 	n.stalls = cluster.NewStallWatch(cluster.DefaultWriteStall, n.failStop)
-	n.built.push("stall watch", n.stalls.Close)
+	n.built.Push("stall watch", n.stalls.Close)
 	clientTLS, err := cfg.clientTLS(n.log.With("component", "gateway"))
 	if err != nil {
 		return nil, err
@@ -168,11 +169,11 @@ func Start(cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("build gateway: %w", asSetting(err))
 	}
-	n.built.push("gateway", n.gateway.Close)
+	n.built.Push("gateway", n.gateway.Close)
 	n.announcer = newAnnouncer(n.gateway.Attends, n.gateway.Attended, n.transient, n.announce)
-	n.built.push("announcer", n.announcer.close)
+	n.built.Push("announcer", n.announcer.close)
 	n.relay = newRelay(n.send, droppedTransients(registry))
-	n.built.push("relay", n.relay.close)
+	n.built.Push("relay", n.relay.close)
 
 	n.state, err = fsm.Open(fsm.Config{
 		Dir:      filepath.Join(cfg.DataDir, "state"),
@@ -184,7 +185,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open state: %w", asOtherVersion(err))
 	}
-	n.built.push("state", n.state.Close)
+	n.built.Push("state", n.state.Close)
 
 	n.disk = diskWatch{
 		reserve: cfg.DiskReserve,
@@ -226,7 +227,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open cluster: %w", err)
 	}
-	n.built.push("cluster", n.cluster.Close)
+	n.built.Push("cluster", n.cluster.Close)
 	close(n.member)
 	n.registerMetrics(registry)
 	n.serving.Go(func() {
@@ -262,7 +263,7 @@ func (n *Node) listen(setting, addr string) (net.Listener, error) {
 		return nil, &ConfigError{setting, err.Error()}
 	}
 	n.listeners = append(n.listeners, l)
-	n.built.push(setting, func() error {
+	n.built.Push(setting, func() error {
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			return err
 		}
@@ -354,7 +355,7 @@ func (n *Node) yieldLeadership(ctx context.Context) {
 func (n *Node) Close() error {
 	n.stopOnce.Do(func() {
 		n.cancel(errors.New("node is closing"))
-		n.stopErr = n.built.run()
+		n.stopErr = n.built.Run()
 		n.serving.Wait()
 	})
 	return n.stopErr

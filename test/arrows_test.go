@@ -16,13 +16,15 @@ var arrows = map[string]struct {
 	imports []string
 	engines []string
 }{
-	"fsm":               {engines: []string{"go.etcd.io/bbolt"}},
-	"cluster":           {engines: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal", "github.com/hashicorp/memberlist"}},
+	"internal/durable":  {},
+	"internal/teardown": {},
+	"fsm":               {imports: []string{"internal/durable"}, engines: []string{"go.etcd.io/bbolt"}},
+	"cluster":           {imports: []string{"internal/durable", "internal/teardown"}, engines: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal", "github.com/hashicorp/memberlist"}},
 	"gateway":           {imports: []string{"fsm"}, engines: []string{"github.com/gobwas/ws"}},
-	"node":              {imports: []string{"gateway", "fsm", "cluster", "console"}},
+	"node":              {imports: []string{"gateway", "fsm", "cluster", "console", "internal/durable", "internal/teardown"}},
 	"client":            {engines: []string{"github.com/gobwas/ws"}},
 	"console":           {},
-	"cmd/aptlyd":        {imports: []string{"node", "client"}},
+	"cmd/aptlyd":        {imports: []string{"node", "client", "internal/durable"}},
 	"bench":             {imports: []string{"client"}},
 	"bench/aptly-bench": {imports: []string{"bench"}},
 	"test":              {},

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/aptlyd/aptlyd/client"
+	"github.com/aptlyd/aptlyd/internal/durable"
 	"github.com/aptlyd/aptlyd/node"
 )
 
@@ -74,21 +75,10 @@ func saveBackup(ctx context.Context, admin *client.Admin, file string) (holds no
 	if holds, err = node.CheckBackup(partial.Name()); err != nil {
 		return holds, fmt.Errorf("what arrived is damaged: %w", err)
 	}
-	if err := os.Rename(partial.Name(), file); err != nil {
+	if err := durable.Rename(partial.Name(), file); err != nil {
 		return holds, fmt.Errorf("name the backup: %w", err)
 	}
-	return holds, syncDir(filepath.Dir(file))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	return nil
+	return holds, nil
 }
 
 func showBackup(cmd *cobra.Command, asJSON bool, file string, holds node.Summary) error {

@@ -30,18 +30,22 @@ func TestOwnSDK(t *testing.T) {
 		lab.Need(t, "the own SDK is not built (make sdk)")
 	}
 	for _, runtime := range []struct {
-		name, program string
-		args          []string
-		env           string
+		name, env string
+		command   []string
 	}{
-		{"node-ws", "node", nil, "WS=ws"},
-		{"node", "node", []string{"--experimental-websocket"}, ""},
+		{"node with ws", "WS=ws", []string{"node", "test/run.mjs"}},
+		{"node", "", []string{"node", "--experimental-websocket", "test/run.mjs"}},
+		{"bun", "", []string{"node_modules/.bin/bun", "test/run.mjs"}},
+		{"deno", "", []string{"node_modules/.bin/deno", "run", "-A", "--no-prompt", "test/run.mjs"}},
+		{"chromium", "", []string{"node", "test/page.mjs"}},
 	} {
 		t.Run(runtime.name, func(t *testing.T) {
-			control := startControl(t)
-			cmd := exec.Command(runtime.program, append(runtime.args, "test/run.mjs")...)
+			if runtime.name == "chromium" {
+				lab.NeedTool(t, "chromium")
+			}
+			cmd := exec.Command(runtime.command[0], runtime.command[1:]...)
 			cmd.Dir = sdkFolder
-			cmd.Env = append(os.Environ(), "CONTROL="+control, runtime.env)
+			cmd.Env = append(os.Environ(), "CONTROL="+startControl(t), runtime.env)
 			cmd.Stderr = os.Stderr
 			out, err := cmd.Output()
 			reportSuite(t, out)
@@ -95,6 +99,12 @@ type controller struct {
 func startControl(t *testing.T) string {
 	t.Helper()
 	c := startCluster(t, 3, "--heartbeat", "1s", "--drain-spread", "2s", "--failed-auth-burst", "1000")
+	// The suite runs in a page, too, from a port of its own.
+	origins := []string{"http://127.0.0.1:*"}
+	project := defaultProject(t, c).ID
+	if _, err := admin(c, 0).UpdateProject(within(t, deadline), project, client.ProjectChange{AllowedOrigins: &origins}); err != nil {
+		t.Fatal(err)
+	}
 	ctl := &controller{t: t, c: c, proxy: startFreezer(t, c.Addr(0))}
 	server := httptest.NewServer(ctl)
 	t.Cleanup(server.Close)

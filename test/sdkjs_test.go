@@ -38,9 +38,10 @@ func TestOwnSDK(t *testing.T) {
 		{"bun", "", []string{"node_modules/.bin/bun", "test/run.mjs"}},
 		{"deno", "", []string{"node_modules/.bin/deno", "run", "-A", "--no-prompt", "test/run.mjs"}},
 		{"chromium", "", []string{"node", "test/page.mjs"}},
+		{"react", "", []string{"node", "test/react.mjs"}},
 	} {
 		t.Run(runtime.name, func(t *testing.T) {
-			if runtime.name == "chromium" {
+			if runtime.name == "chromium" || runtime.name == "react" {
 				lab.NeedTool(t, "chromium")
 			}
 			cmd := exec.Command(runtime.command[0], runtime.command[1:]...)
@@ -67,6 +68,7 @@ func reportSuite(t *testing.T, out []byte) {
 			OK    bool   `json:"ok"`
 			Error string `json:"error"`
 			MS    int    `json:"ms"`
+			Note  string `json:"note"`
 		}
 		if err := json.Unmarshal(lines.Bytes(), &result); err != nil {
 			t.Errorf("the suite prints %q", lines.Text())
@@ -74,7 +76,7 @@ func reportSuite(t *testing.T, out []byte) {
 		}
 		n++
 		t.Run(result.Name, func(t *testing.T) {
-			t.Logf("%d ms", result.MS)
+			t.Logf("%d ms %s", result.MS, result.Note)
 			if !result.OK {
 				t.Error(result.Error)
 			}

@@ -102,6 +102,8 @@ export class Link {
     // Without a channel or an id an error is about the connection, and a close follows.
     if ((f.type === 'error' || f.type === 'auth_timeout') && !f.channel && !f.id) this.#last = errorOf(f);
     if (this.up) return this.#received(f, this);
+    // A refusal is final; the server waits for the client to close.
+    if (f.type === 'error' && f.code !== 'auth_required') return this.#end(Object.assign(errorOf(f), { final: true }));
     if (f.type === 'connected') {
       this.info = f;
       this.up = true;

@@ -117,10 +117,10 @@ func (s *Server) admit(who principal, from peer) (*fsm.Project, *Refusal) {
 // authenticate admits the client, refuses it, or asks the cluster first whether
 // it knows a key that this node does not. On an open connection a fresh token
 // takes the place of the one that the client came with.
-func (c *conn) authenticate(text string) {
-	s := c.loop.server
+func (c *conn) authenticate(f authFrame) {
+	s, text := c.loop.server, f.apiKey
 	if c.hasty {
-		c.delay(text)
+		c.delay(f)
 		return
 	}
 	if refusal := c.mayRefresh(); refusal != nil {
@@ -137,7 +137,7 @@ func (c *conn) authenticate(text string) {
 	}
 	who, failed := s.identify(text)
 	if failed == nil {
-		c.enterAs(who)
+		c.enterAs(who, f)
 		return
 	}
 	limited := s.failures.count(c.peer.address, text, failed)
@@ -149,7 +149,7 @@ func (c *conn) authenticate(text string) {
 	default:
 		c.checking = true
 		s.catchUps.join(s.ctx, func(err error) {
-			c.loop.mail.post(func() { c.recheckKey(text, err) })
+			c.loop.mail.post(func() { c.recheckKey(f, err) })
 		})
 	}
 }
@@ -167,14 +167,14 @@ func isHasty(agent, origin, host string) bool {
 }
 
 // delay authenticates the client a little later. Until then it is not read.
-func (c *conn) delay(text string) {
+func (c *conn) delay(f authFrame) {
 	c.checking, c.hasty = true, false
 	time.AfterFunc(firstAnswerDelay, func() {
 		c.loop.mail.post(func() {
 			c.checking = false
 			if c.state == stateNew {
 				c.loop.touch(c)
-				c.authenticate(text)
+				c.authenticate(f)
 			}
 		})
 	})
@@ -198,23 +198,23 @@ func (c *conn) mayRefresh() *Refusal {
 }
 
 // recheckKey decides once the node is known to have heard of every key.
-func (c *conn) recheckKey(text string, err error) {
+func (c *conn) recheckKey(f authFrame, err error) {
 	c.checking = false
 	if c.state > stateOpen {
 		return
 	}
 	c.loop.touch(c)
 	if err != nil {
-		c.refuseAs(Refuse(CodeUnavailable, "the cluster cannot be asked about the key").of(someone(text), toConnect, ""))
+		c.refuseAs(Refuse(CodeUnavailable, "the cluster cannot be asked about the key").of(someone(f.apiKey), toConnect, ""))
 		return
 	}
-	who, failed := c.loop.server.identify(text)
+	who, failed := c.loop.server.identify(f.apiKey)
 	if failed != nil {
 		// The attempt was counted before the cluster was asked.
 		c.refuseAs(failed.refusal.of(who, toConnect, ""))
 		return
 	}
-	c.enterAs(who)
+	c.enterAs(who, f)
 }
 
 // refuseAs refuses what somebody has shown. A connection that is open already
@@ -230,7 +230,7 @@ func (c *conn) refuseAs(r *Refusal) {
 }
 
 // enterAs serves the client as somebody from now on.
-func (c *conn) enterAs(who principal) {
+func (c *conn) enterAs(who principal, f authFrame) {
 	s := c.loop.server
 	project, refusal := s.admit(who, c.peer)
 	if refusal == nil && c.state == stateOpen && who.project != c.who.Value().project {
@@ -257,7 +257,7 @@ func (c *conn) enterAs(who principal) {
 		c.refuse(refusal.of(who, toConnect, ""), "", "")
 		return
 	}
-	c.state, c.controls = stateOpen, 0
+	c.state, c.controls, c.announced = stateOpen, 0, f.announced
 	c.known()
 	c.become(who)
 	c.nextHeartbeat = c.loop.now + s.cfg.Heartbeat

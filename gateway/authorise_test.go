@@ -43,6 +43,7 @@ const (
 var rights = map[string]string{
 	"frame auth":        connected,
 	"frame heartbeat":   connected,
+	"frame ping":        connected,
 	"frame subscribe":   subscribers,
 	"frame unsubscribe": connected,
 	"frame publish":     publishers,
@@ -157,6 +158,8 @@ func (h *rightsHarness) frame(credential, kind string) Code {
 	case "auth":
 		return ""
 	case "heartbeat":
+	case "ping":
+		c.text(`{"type":"ping","id":"1"}`)
 		c.text(`{"type":"heartbeat"}`)
 		c.wantSilence()
 		return ""

@@ -26,6 +26,7 @@ const (
 	CodeUnknownType      Code = "unknown_type"
 	CodeMessageTooLarge  Code = "message_too_large"
 	CodeTooManyChannels  Code = "too_many_channels"
+	CodeUnrecoverable    Code = "unrecoverable"
 	CodeRequestTimeout   Code = "request_timeout"
 	CodeNotFound         Code = "not_found"
 	CodeConflict         Code = "conflict"
@@ -38,13 +39,20 @@ type Refusal struct {
 	Reason     string        // for people; never holds a secret
 	RetryAfter time.Duration // when trying again makes sense; 0 where the code says nothing of time
 
-	status int // HTTP status where it is not that of the code
+	status int     // HTTP status where it is not that of the code
+	bounds *bounds // of a strict subscribe; nil for everything else
 
 	// For operators only.
 	detail  string // the rule that refused, in full; empty when Reason says all
 	who     principal
 	action  action
 	channel string
+}
+
+// bounds are those of a channel.
+type bounds struct {
+	head, earliest uint64
+	epoch          string
 }
 
 func (r *Refusal) Error() string { return r.Reason }
@@ -84,6 +92,7 @@ var answers = map[Code]answer{
 	CodeUnknownType:      {http.StatusBadRequest, 0},
 	CodeMessageTooLarge:  {http.StatusRequestEntityTooLarge, 0},
 	CodeTooManyChannels:  {http.StatusBadRequest, 0},
+	CodeUnrecoverable:    {http.StatusConflict, 0},
 	CodeRequestTimeout:   {http.StatusRequestTimeout, 0},
 	CodeNotFound:         {http.StatusNotFound, 0},
 	CodeConflict:         {http.StatusConflict, 0},

@@ -9,9 +9,9 @@ import (
 // request is one frame of a client, taken apart.
 type request struct {
 	kind    string // the frame's type, as text
-	apiKey  string
+	auth    authFrame
 	channel string
-	id      string // idempotency key of a publish
+	id      string // idempotency key of a publish; of a ping what its pong repeats
 	message []byte // raw payload of a publish; points into the frame
 	start   startPoint
 }
@@ -22,6 +22,7 @@ type startPoint struct {
 	offset uint64 // startAfter: the last offset seen; startLast: how many
 	time   int64  // startTime: Unix ms
 	epoch  string // the one that offset belongs to; empty means the current one
+	strict bool   // nothing after the offset may be missing
 }
 
 type startKind uint8
@@ -36,11 +37,12 @@ const (
 )
 
 // requestKinds is every type of frame that a client may send.
-var requestKinds = []string{"auth", "heartbeat", "subscribe", "unsubscribe", "publish"}
+var requestKinds = []string{"auth", "heartbeat", "subscribe", "unsubscribe", "publish", "ping"}
 
 // The names of client frames, in the order of the constants below.
 var requestShape = objectShape{names: []string{
 	"type", "apiKey", "timestamp", "channel", "fromOffset", "from", "epoch", "message", "id", "payload",
+	"strict", "features", "sdk", "replaces",
 }}
 
 const (
@@ -54,6 +56,10 @@ const (
 	fieldMessage
 	fieldID
 	fieldPayload
+	fieldStrict
+	fieldFeatures
+	fieldSDK
+	fieldReplaces
 	requestFields
 )
 
@@ -73,9 +79,16 @@ func parseRequest(frame []byte, depth int) (request, *Refusal) {
 	req.kind = kind
 	switch kind {
 	case "auth":
-		req.apiKey, _ = unquote(values[fieldAPIKey])
-		return req, nil
+		var refusal *Refusal
+		req.auth, refusal = parseAuth(&values)
+		return req, refusal
 	case "heartbeat":
+		return req, nil
+	case "ping":
+		if req.id, ok = unquote(values[fieldID]); !ok || req.id == "" || len(req.id) > maxPingID {
+			req.id = ""
+			return req, Refuse(CodeInvalidMessage, "id is not a string of 1 to 64 bytes")
+		}
 		return req, nil
 	}
 	if !slices.Contains(requestKinds, kind) {
@@ -94,7 +107,7 @@ func parseRequest(frame []byte, depth int) (request, *Refusal) {
 	var refusal *Refusal
 	switch kind {
 	case "subscribe":
-		req.start, refusal = parseStart(values[fieldFromOffset], values[fieldFrom], values[fieldEpoch])
+		req.start, refusal = parseStart(values[fieldFromOffset], values[fieldFrom], values[fieldEpoch], values[fieldStrict])
 	case "publish":
 		if req.id, refusal = parseID(values[fieldID]); refusal == nil {
 			req.message = values[fieldMessage]
@@ -120,8 +133,13 @@ func parseID(raw []byte) (string, *Refusal) {
 var fromShape = objectShape{names: []string{"last", "time"}, strict: true}
 
 // parseStart reads where a subscription begins; from wins over fromOffset.
-func parseStart(fromOffset, from, epoch []byte) (startPoint, *Refusal) {
+func parseStart(fromOffset, from, epoch, strict []byte) (startPoint, *Refusal) {
 	var start startPoint
+	if !isNull(strict) {
+		if start.strict = string(strict) == "true"; !start.strict && string(strict) != "false" {
+			return start, Refuse(CodeInvalidMessage, "strict is neither true nor false")
+		}
+	}
 	if !isNull(epoch) {
 		var ok bool
 		if start.epoch, ok = unquote(epoch); !ok {
@@ -135,7 +153,7 @@ func parseStart(fromOffset, from, epoch []byte) (startPoint, *Refusal) {
 		}
 		// With an epoch 0 is a position: before the first message of that numbering.
 		// Without one it is what published clients send when they have none.
-		if offset > 0 || start.epoch != "" {
+		if offset > 0 || start.epoch != "" || start.strict {
 			start.from, start.offset = startAfter, offset
 		}
 	}

@@ -20,7 +20,9 @@ func (c *conn) request(frame []byte) {
 		// published clients never end.
 		c.control()
 	case req.kind == "auth" && refusal == nil:
-		c.authenticate(req.apiKey)
+		c.authenticate(req.auth)
+	case c.state == stateNew && req.kind == "auth":
+		c.refuse(Refuse(CodeAuthRequired, refusal.Reason), "", "")
 	case c.state == stateNew:
 		c.refuse(Refuse(CodeAuthRequired, "authenticate first"), "", "")
 	case refusal != nil && req.kind == "publish":
@@ -34,6 +36,8 @@ func (c *conn) request(frame []byte) {
 	case req.kind == "unsubscribe":
 		c.ops = append(c.ops, op{channel: req.channel, leave: true})
 		c.control()
+	case req.kind == "ping":
+		c.ping(req.id)
 	}
 }
 

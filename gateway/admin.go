@@ -3,17 +3,19 @@ package gateway
 import (
 	"net/http"
 	"net/url"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 const maxAdminBody = 1 << 20
 
-func (s *Server) refuseAdmin(w http.ResponseWriter, r *http.Request, refusal *Refusal) {
-	s.refused(refusal, "admin", s.requestPeer(r))
-	setRetryAfter(w, refusal)
-	writeJSON(w, refusal.httpStatus(), struct {
-		Error string `json:"error"`
-		Code  Code   `json:"code"`
-	}{refusal.Reason, refusal.Code})
+func (s *Server) refuseAdmin(w http.ResponseWriter, r *http.Request, refused *refusal.Error) {
+	s.refused(refused, "admin", s.requestPeer(r))
+	setRetryAfter(w, refused)
+	writeJSON(w, refused.HTTPStatus(), struct {
+		Error string       `json:"error"`
+		Code  refusal.Code `json:"code"`
+	}{refused.Reason, refused.Code})
 }
 
 // adminBody reads the body of a call; an empty one has no field. The operator is judged
@@ -22,9 +24,9 @@ func (s *Server) adminBody(r *http.Request, shape *objectShape, values [][]byte)
 	if r.ContentLength == 0 {
 		return nil
 	}
-	body, refusal := readBody(nil, r, maxAdminBody)
-	if refusal != nil {
-		return refusal
+	body, refused := readBody(nil, r, maxAdminBody)
+	if refused != nil {
+		return refused
 	}
 	if op, ok := r.Context().Value(operatorKey{}).(operator); ok {
 		by := op.actor()
@@ -33,7 +35,7 @@ func (s *Server) adminBody(r *http.Request, shape *objectShape, values [][]byte)
 		}
 	}
 	if err := shape.scan(body, maxNesting, values); err != nil {
-		return Refuse(CodeInvalidMessage, err.Error())
+		return refusal.New(refusal.InvalidMessage, err.Error())
 	}
 	return nil
 }
@@ -56,7 +58,7 @@ func queryFlag(query url.Values, name string) (bool, error) {
 	case "true":
 		return true, nil
 	}
-	return false, Refuse(CodeInvalidMessage, name+" is neither true nor false")
+	return false, refusal.New(refusal.InvalidMessage, name+" is neither true nor false")
 }
 
 // cutPage cuts a list that was asked for with one item more than the limit, and
@@ -89,7 +91,7 @@ func (s *Server) diagnosis(r *http.Request) (int, any, error) {
 func (s *Server) removeMember(r *http.Request) (int, any, error) {
 	name := r.URL.Query().Get("name")
 	if name == "" {
-		return 0, nil, Refuse(CodeInvalidMessage, "name is missing in the query")
+		return 0, nil, refusal.New(refusal.InvalidMessage, "name is missing in the query")
 	}
 	// First: what is done and not noted would be hidden, an attempt noted hides nothing.
 	if err := s.cfg.Broker.Note(r.Context(), actorOf(r), "member.remove", name); err != nil {

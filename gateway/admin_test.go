@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // admin makes a call as the operator.
@@ -105,7 +106,7 @@ func TestAdminKeys(t *testing.T) {
 	if status, _ = h.admin("DELETE", fmt.Sprintf("/keys/%v", k["id"]), ""); status != 204 {
 		t.Errorf("revoke: %d", status)
 	}
-	c.wantError(CodeKeyRevoked)
+	c.wantError(refusal.KeyRevoked)
 	c.wantClose(1000)
 	if status, e := h.admin("DELETE", "/keys/none", ""); status != 404 || e["code"] != "not_found" || e["error"] == "" {
 		t.Errorf("got %d %v", status, e)
@@ -192,43 +193,43 @@ func TestAdminRefusals(t *testing.T) {
 	for _, c := range []struct {
 		method, path, body string
 		status             int
-		code               Code
+		code               refusal.Code
 	}{
-		{"POST", "/projects", `{}`, 400, CodeInvalidMessage},
-		{"POST", "/projects", `{"name":""}`, 400, CodeInvalidMessage},
-		{"POST", "/projects", `{"name":"a\u0000"}`, 400, CodeInvalidMessage},
-		{"POST", "/projects", `{"name":"a","color":"red"}`, 400, CodeInvalidMessage},
-		{"POST", "/projects", `{"name":"a","name":"b"}`, 400, CodeInvalidMessage},
-		{"POST", "/projects", `{"name":"a","rules":[]}`, 400, CodeInvalidMessage},
-		{"POST", "/projects", `{"name":"a","allowedOrigins":["https://a.example/path"]}`, 400, CodeInvalidMessage},
-		{"POST", "/projects", `{"name":"a","allowedOrigins":"*"}`, 400, CodeInvalidMessage},
-		{"POST", "/projects", `{"name":"a","allowNativeClients":1}`, 400, CodeInvalidMessage},
-		{"POST", "/projects", `nonsense`, 400, CodeInvalidMessage},
-		{"PATCH", "/projects/none", `{"name":"a"}`, 404, CodeNotFound},
-		{"PATCH", project, `{"rules":[{"pattern":"a*b"}]}`, 400, CodeInvalidMessage},
-		{"PATCH", project, `{"rules":[{}]}`, 400, CodeInvalidMessage},
-		{"PATCH", project, `{"rules":[{"pattern":"*","keepFor":"1"}]}`, 400, CodeInvalidMessage},
-		{"PATCH", project, `{"rules":[{"pattern":"*","keepFor":"-1h"}]}`, 400, CodeInvalidMessage},
-		{"PATCH", project, `{"rules":[{"pattern":"*","keepMessages":0}]}`, 400, CodeInvalidMessage},
-		{"PATCH", project, `{"rules":[{"pattern":"*","keepBytes":-1}]}`, 400, CodeInvalidMessage},
-		{"PATCH", project, `{"rules":[{"pattern":"*","initial":{"last":0}}]}`, 400, CodeInvalidMessage},
-		{"PATCH", project, `{"rules":[{"pattern":"*","initial":"some"}]}`, 400, CodeInvalidMessage},
-		{"PATCH", project, `{"rules":[{"pattern":"*","durability":"none"}]}`, 400, CodeInvalidMessage},
-		{"PATCH", project, `{"rules":[{"pattern":"*","colour":1}]}`, 400, CodeInvalidMessage},
-		{"PATCH", project, `{"rules":[` + strings.Repeat(`{"pattern":"*"},`, 100) + `{"pattern":"*"}]}`, 400, CodeInvalidMessage},
-		{"POST", project + "/keys", `{"kind":"root"}`, 400, CodeInvalidMessage},
-		{"POST", "/projects/none/keys", `{"kind":"public"}`, 404, CodeNotFound},
-		{"POST", "/keys/none/rotate", `{"overlap":"later"}`, 400, CodeInvalidMessage},
-		{"POST", "/keys/none/rotate", `{"overlap":0}`, 404, CodeNotFound},
-		{"GET", project + "/channels?limit=x", "", 400, CodeInvalidMessage},
-		{"GET", project + "/channels?color=red", "", 400, CodeInvalidMessage},
-		{"GET", "/projects/none/channels", "", 404, CodeNotFound},
-		{"PATCH", "/settings", `{"maxBytes":-1}`, 400, CodeInvalidMessage},
-		{"PATCH", "/settings", `{"maxBytes":1048575}`, 400, CodeInvalidMessage},
-		{"PATCH", "/settings", `{"maxBytes":"1GB"}`, 400, CodeInvalidMessage},
-		{"PATCH", "/settings", `{"minBytes":1}`, 400, CodeInvalidMessage},
-		{"PUT", "/projects", `{}`, 405, CodeInvalidMessage},
-		{"GET", "/nowhere", "", 404, CodeNotFound},
+		{"POST", "/projects", `{}`, 400, refusal.InvalidMessage},
+		{"POST", "/projects", `{"name":""}`, 400, refusal.InvalidMessage},
+		{"POST", "/projects", `{"name":"a\u0000"}`, 400, refusal.InvalidMessage},
+		{"POST", "/projects", `{"name":"a","color":"red"}`, 400, refusal.InvalidMessage},
+		{"POST", "/projects", `{"name":"a","name":"b"}`, 400, refusal.InvalidMessage},
+		{"POST", "/projects", `{"name":"a","rules":[]}`, 400, refusal.InvalidMessage},
+		{"POST", "/projects", `{"name":"a","allowedOrigins":["https://a.example/path"]}`, 400, refusal.InvalidMessage},
+		{"POST", "/projects", `{"name":"a","allowedOrigins":"*"}`, 400, refusal.InvalidMessage},
+		{"POST", "/projects", `{"name":"a","allowNativeClients":1}`, 400, refusal.InvalidMessage},
+		{"POST", "/projects", `nonsense`, 400, refusal.InvalidMessage},
+		{"PATCH", "/projects/none", `{"name":"a"}`, 404, refusal.NotFound},
+		{"PATCH", project, `{"rules":[{"pattern":"a*b"}]}`, 400, refusal.InvalidMessage},
+		{"PATCH", project, `{"rules":[{}]}`, 400, refusal.InvalidMessage},
+		{"PATCH", project, `{"rules":[{"pattern":"*","keepFor":"1"}]}`, 400, refusal.InvalidMessage},
+		{"PATCH", project, `{"rules":[{"pattern":"*","keepFor":"-1h"}]}`, 400, refusal.InvalidMessage},
+		{"PATCH", project, `{"rules":[{"pattern":"*","keepMessages":0}]}`, 400, refusal.InvalidMessage},
+		{"PATCH", project, `{"rules":[{"pattern":"*","keepBytes":-1}]}`, 400, refusal.InvalidMessage},
+		{"PATCH", project, `{"rules":[{"pattern":"*","initial":{"last":0}}]}`, 400, refusal.InvalidMessage},
+		{"PATCH", project, `{"rules":[{"pattern":"*","initial":"some"}]}`, 400, refusal.InvalidMessage},
+		{"PATCH", project, `{"rules":[{"pattern":"*","durability":"none"}]}`, 400, refusal.InvalidMessage},
+		{"PATCH", project, `{"rules":[{"pattern":"*","colour":1}]}`, 400, refusal.InvalidMessage},
+		{"PATCH", project, `{"rules":[` + strings.Repeat(`{"pattern":"*"},`, 100) + `{"pattern":"*"}]}`, 400, refusal.InvalidMessage},
+		{"POST", project + "/keys", `{"kind":"root"}`, 400, refusal.InvalidMessage},
+		{"POST", "/projects/none/keys", `{"kind":"public"}`, 404, refusal.NotFound},
+		{"POST", "/keys/none/rotate", `{"overlap":"later"}`, 400, refusal.InvalidMessage},
+		{"POST", "/keys/none/rotate", `{"overlap":0}`, 404, refusal.NotFound},
+		{"GET", project + "/channels?limit=x", "", 400, refusal.InvalidMessage},
+		{"GET", project + "/channels?color=red", "", 400, refusal.InvalidMessage},
+		{"GET", "/projects/none/channels", "", 404, refusal.NotFound},
+		{"PATCH", "/settings", `{"maxBytes":-1}`, 400, refusal.InvalidMessage},
+		{"PATCH", "/settings", `{"maxBytes":1048575}`, 400, refusal.InvalidMessage},
+		{"PATCH", "/settings", `{"maxBytes":"1GB"}`, 400, refusal.InvalidMessage},
+		{"PATCH", "/settings", `{"minBytes":1}`, 400, refusal.InvalidMessage},
+		{"PUT", "/projects", `{}`, 405, refusal.InvalidMessage},
+		{"GET", "/nowhere", "", 404, refusal.NotFound},
 	} {
 		status, body := h.admin(c.method, c.path, c.body)
 		if status != c.status || body["code"] != string(c.code) || body["error"] == "" {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // namedChannel returns the channel that a call's query names. Clients choose the
@@ -14,8 +15,8 @@ func (s *Server) namedChannel(r *http.Request) (fsm.ChannelKey, error) {
 		return fsm.ChannelKey{}, err
 	}
 	name := r.URL.Query().Get("channel")
-	if refusal := checkChannel(name); refusal != nil {
-		return fsm.ChannelKey{}, refusal
+	if refused := checkChannel(name); refused != nil {
+		return fsm.ChannelKey{}, refused
 	}
 	return fsm.ChannelKey{Project: project.ID, Name: name}, nil
 }
@@ -31,7 +32,7 @@ func (s *Server) purgeChannel(r *http.Request) (int, any, error) {
 	case "true":
 		purge, forget = s.cfg.Broker.ForgetChannel, true
 	default:
-		return 0, nil, Refuse(CodeInvalidMessage, "forget is neither true nor false")
+		return 0, nil, refusal.New(refusal.InvalidMessage, "forget is neither true nor false")
 	}
 	purged, err := purge(r.Context(), actorOf(r), channel)
 	if err != nil {
@@ -52,8 +53,8 @@ func (s *Server) forgetChannels(r *http.Request) (int, any, error) {
 		return 0, nil, err
 	}
 	prefix := r.URL.Query().Get("prefix")
-	if refusal := checkChannel(prefix); refusal != nil {
-		return 0, nil, Refuse(CodeInvalidMessage, "prefix is not the beginning of a channel's name")
+	if refused := checkChannel(prefix); refused != nil {
+		return 0, nil, refusal.New(refusal.InvalidMessage, "prefix is not the beginning of a channel's name")
 	}
 	forgotten, more, err := s.cfg.Broker.ForgetChannels(r.Context(), actorOf(r), project.ID, prefix)
 	if err != nil {
@@ -78,14 +79,14 @@ func (s *Server) publishAsOperator(r *http.Request) (int, any, error) {
 	if err := s.adminBody(r, &operatorPostShape, values[:]); err != nil {
 		return 0, nil, err
 	}
-	id, refusal := parseID(values[1])
+	id, refused := parseID(values[1])
 	switch {
-	case refusal != nil:
-		return 0, nil, refusal
+	case refused != nil:
+		return 0, nil, refused
 	case values[0] == nil:
-		return 0, nil, Refuse(CodeInvalidMessage, "message is missing")
+		return 0, nil, refusal.New(refusal.InvalidMessage, "message is missing")
 	case len(values[0]) > s.cfg.MaxMessageBytes:
-		return 0, nil, Refuse(CodeMessageTooLarge, "message is too large")
+		return 0, nil, refusal.New(refusal.MessageTooLarge, "message is too large")
 	}
 	by := actorOf(r)
 	p := &posted{publish: fsm.Publish{Channel: channel, ID: id, Data: values[0], From: by.Sender()}}

@@ -7,6 +7,7 @@ import (
 	"unicode"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 const (
@@ -78,7 +79,7 @@ func showKeys(keys []fsm.Key) []keyJSON {
 func (s *Server) project(r *http.Request) (*fsm.Project, error) {
 	project, found := s.cfg.Broker.Project(r.PathValue("id"))
 	if !found {
-		return nil, Refuse(CodeNotFound, "no such project")
+		return nil, refusal.New(refusal.NotFound, "no such project")
 	}
 	return project, nil
 }
@@ -140,42 +141,42 @@ func (s *Server) readProject(r *http.Request, shape *objectShape) (fsm.UpdatePro
 	if values[1] != nil {
 		origins, err := parseOrigins(values[1])
 		if err != nil {
-			return change, Refuse(CodeInvalidMessage, err.Error())
+			return change, refusal.New(refusal.InvalidMessage, err.Error())
 		}
 		change.AllowedOrigins = &origins
 	}
 	if values[2] != nil {
 		allow := string(values[2]) == "true"
 		if !allow && string(values[2]) != "false" {
-			return change, Refuse(CodeInvalidMessage, "allowNativeClients is neither true nor false")
+			return change, refusal.New(refusal.InvalidMessage, "allowNativeClients is neither true nor false")
 		}
 		change.AllowNativeClients = &allow
 	}
 	if values[3] != nil {
 		rules, err := parseRules(values[3])
 		if err != nil {
-			return change, Refuse(CodeInvalidMessage, err.Error())
+			return change, refusal.New(refusal.InvalidMessage, err.Error())
 		}
 		change.Rules = &rules
 	}
 	if values[4] != nil {
 		access, err := parseAccess(values[4])
 		if err != nil {
-			return change, Refuse(CodeInvalidMessage, err.Error())
+			return change, refusal.New(refusal.InvalidMessage, err.Error())
 		}
 		change.Access = &access
 	}
 	if values[5] != nil {
 		quotas, err := parseQuotas(values[5])
 		if err != nil {
-			return change, Refuse(CodeInvalidMessage, err.Error())
+			return change, refusal.New(refusal.InvalidMessage, err.Error())
 		}
 		change.Quotas = &quotas
 	}
 	if values[6] != nil {
 		first, ok := wholeNumber(values[6])
 		if !ok || first < 1 || first > fsm.MaxFirstOffset {
-			return change, Refuse(CodeInvalidMessage, fmt.Sprintf("firstOffset is not a whole number from 1 to %d", uint64(fsm.MaxFirstOffset)))
+			return change, refusal.New(refusal.InvalidMessage, fmt.Sprintf("firstOffset is not a whole number from 1 to %d", uint64(fsm.MaxFirstOffset)))
 		}
 		change.FirstOffset = &first
 	}
@@ -185,11 +186,11 @@ func (s *Server) readProject(r *http.Request, shape *objectShape) (fsm.UpdatePro
 func parseName(raw []byte) (string, error) {
 	name, ok := unquote(raw)
 	if !ok || name == "" || len(name) > maxName {
-		return "", Refuse(CodeInvalidMessage, fmt.Sprintf("name is not a string of 1 to %d bytes", maxName))
+		return "", refusal.New(refusal.InvalidMessage, fmt.Sprintf("name is not a string of 1 to %d bytes", maxName))
 	}
 	for _, r := range name {
 		if unicode.IsControl(r) {
-			return "", Refuse(CodeInvalidMessage, "name has a control character")
+			return "", refusal.New(refusal.InvalidMessage, "name has a control character")
 		}
 	}
 	return name, nil
@@ -224,7 +225,7 @@ func (s *Server) createProject(r *http.Request) (int, any, error) {
 		return 0, nil, err
 	}
 	if fields.Name == nil {
-		return 0, nil, Refuse(CodeInvalidMessage, "name is missing")
+		return 0, nil, refusal.New(refusal.InvalidMessage, "name is missing")
 	}
 	spec := ProjectSpec{Name: *fields.Name}
 	if fields.AllowedOrigins != nil {
@@ -272,7 +273,7 @@ func (s *Server) createKey(r *http.Request) (int, any, error) {
 	text, _ := unquote(values[0])
 	kind := fsm.KeyKind(text)
 	if kind != fsm.PublicKey && kind != fsm.ServerKey {
-		return 0, nil, Refuse(CodeInvalidMessage, `kind is neither "public" nor "server"`)
+		return 0, nil, refusal.New(refusal.InvalidMessage, `kind is neither "public" nor "server"`)
 	}
 	spec := KeySpec{Kind: kind, Name: string(kind)}
 	if values[1] != nil {
@@ -285,7 +286,7 @@ func (s *Server) createKey(r *http.Request) (int, any, error) {
 		var err error
 		spec.Text, _ = unquote(values[2])
 		if spec.Imported, err = ImportKeyText(kind, spec.Text); err != nil {
-			return 0, nil, Refuse(CodeInvalidMessage, "key: "+err.Error())
+			return 0, nil, refusal.New(refusal.InvalidMessage, "key: "+err.Error())
 		}
 	}
 	issued, err := s.cfg.Broker.CreateKey(r.Context(), actorOf(r), r.PathValue("id"), spec)
@@ -323,7 +324,7 @@ func parseOverlap(raw []byte) (time.Duration, error) {
 	}
 	overlap, err := parseDuration(raw)
 	if err != nil {
-		return 0, Refuse(CodeInvalidMessage, "overlap: "+err.Error())
+		return 0, refusal.New(refusal.InvalidMessage, "overlap: "+err.Error())
 	}
 	return overlap, nil
 }

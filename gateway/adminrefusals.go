@@ -1,6 +1,10 @@
 package gateway
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
+)
 
 // listRefusals serves GET /refusals: those of the whole cluster, newest first.
 func (s *Server) listRefusals(r *http.Request) (int, any, error) {
@@ -8,18 +12,18 @@ func (s *Server) listRefusals(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	found, err := s.cfg.Broker.Refusals(r.Context(), RefusalQuery{
-		Project: query.Get("project"), KeyID: query.Get("key"), Code: Code(query.Get("code")), Cursor: cursor, Limit: limit + 1,
+	found, err := s.cfg.Broker.Refusals(r.Context(), refusal.Query{
+		Project: query.Get("project"), KeyID: query.Get("key"), Code: refusal.Code(query.Get("code")), Cursor: cursor, Limit: limit + 1,
 	})
 	if err != nil {
 		return 0, nil, err
 	}
-	found, next := cutPage(found, limit, func(r RefusalRecord) string { return r.Cursor() })
+	found, next := cutPage(found, limit, func(r refusal.Record) string { return r.Cursor() })
 	if found == nil {
-		found = []RefusalRecord{}
+		found = []refusal.Record{}
 	}
 	return http.StatusOK, struct {
-		Refusals []RefusalRecord `json:"refusals"`
-		Next     string          `json:"next"`
+		Refusals []refusal.Record `json:"refusals"`
+		Next     string           `json:"next"`
 	}{found, next}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // adminCall answers one call of the admin API: a status and what to encode, or to
@@ -28,15 +29,15 @@ type adminRoute struct {
 func (route *adminRoute) checkQuery(r *http.Request) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return Refuse(CodeInvalidMessage, "malformed query")
+		return refusal.New(refusal.InvalidMessage, "malformed query")
 	}
 	known := strings.Fields(route.query)
 	for name, values := range query {
 		switch {
 		case !slices.Contains(known, name):
-			return Refuse(CodeInvalidMessage, "unknown name "+clip(name)+" in the query")
+			return refusal.New(refusal.InvalidMessage, "unknown name "+refusal.Clip(name)+" in the query")
 		case len(values) > 1:
-			return Refuse(CodeInvalidMessage, name+" occurs twice in the query")
+			return refusal.New(refusal.InvalidMessage, name+" occurs twice in the query")
 		}
 	}
 	return nil
@@ -122,9 +123,9 @@ func (s *Server) adminHandler() http.Handler {
 // request's method if the operator's role allows it; with no routes at all there is
 // no such path.
 func (s *Server) callAdmin(w http.ResponseWriter, r *http.Request, methods map[string]adminRoute) {
-	op, refusal := s.authenticateOperator(r)
-	if refusal != nil {
-		s.refuseAdmin(w, r, refusal)
+	op, refused := s.authenticateOperator(r)
+	if refused != nil {
+		s.refuseAdmin(w, r, refused)
 		return
 	}
 	proven(r)
@@ -132,7 +133,7 @@ func (s *Server) callAdmin(w http.ResponseWriter, r *http.Request, methods map[s
 	who := op.principal()
 	switch {
 	case methods == nil:
-		s.refuseAdmin(w, r, Refuse(CodeNotFound, "no such path").of(who, toDoNothing, ""))
+		s.refuseAdmin(w, r, refusal.New(refusal.NotFound, "no such path").Of(who.attempt(toDoNothing, "")))
 		return
 	case !found:
 		allowed := slices.Collect(maps.Keys(methods))
@@ -141,20 +142,20 @@ func (s *Server) callAdmin(w http.ResponseWriter, r *http.Request, methods map[s
 		}
 		slices.Sort(allowed)
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		s.refuseAdmin(w, r, &Refusal{Code: CodeInvalidMessage, Reason: "method not allowed", status: http.StatusMethodNotAllowed})
+		s.refuseAdmin(w, r, refusal.MethodNotAllowed())
 		return
 	}
 	if route.path != statusPath && s.staleness() > RefuseAfter {
-		s.refuseAdmin(w, r, refuseStale().of(who, toDoNothing, ""))
+		s.refuseAdmin(w, r, refuseStale().Of(who.attempt(toDoNothing, "")))
 		return
 	}
 	do := actionOf[route.needs]
-	if refusal := authorise(who, do, nil, ""); refusal != nil {
-		s.refuseAdmin(w, r, refusal)
+	if refused := authorise(who, do, nil, ""); refused != nil {
+		s.refuseAdmin(w, r, refused)
 		return
 	}
 	if err := route.checkQuery(r); err != nil {
-		s.refuseAdmin(w, r, s.refusalOf(err, r.Method+" "+r.URL.Path).of(who, do, ""))
+		s.refuseAdmin(w, r, s.refusalOf(err, r.Method+" "+r.URL.Path).Of(who.attempt(do, "")))
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
@@ -163,7 +164,7 @@ func (s *Server) callAdmin(w http.ResponseWriter, r *http.Request, methods map[s
 	page, isPage := answer.(*reading)
 	switch {
 	case err != nil:
-		s.refuseAdmin(w, r, s.refusalOf(err, r.Method+" "+r.URL.Path).of(who, do, ""))
+		s.refuseAdmin(w, r, s.refusalOf(err, r.Method+" "+r.URL.Path).Of(who.attempt(do, "")))
 	case answer == nil:
 		w.WriteHeader(status)
 	case isFile:
@@ -218,36 +219,36 @@ const cliAgent = "aptlyd-cli"
 
 // authenticateOperator finds the operator whose token a request carries, or whose
 // console session when it carries no token.
-func (s *Server) authenticateOperator(r *http.Request) (operator, *Refusal) {
+func (s *Server) authenticateOperator(r *http.Request) (operator, *refusal.Error) {
 	if len(r.Header.Values("Authorization")) > 1 {
-		return operator{}, Refuse(CodeInvalidMessage, "repeated header")
+		return operator{}, refusal.New(refusal.InvalidMessage, "repeated header")
 	}
 	if r.Header.Get("Authorization") == "" {
 		return s.sessionOperator(r)
 	}
 	text, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !found || text == "" {
-		return operator{}, Refuse(CodeAuthRequired, "an admin token is required")
+		return operator{}, refusal.New(refusal.AuthRequired, "an admin token is required")
 	}
 	op := operator{address: s.requestAddress(r), via: "api"}
 	if strings.HasPrefix(r.UserAgent(), cliAgent) {
 		op.via = "cli"
 	}
-	var refusal *Refusal
-	op.token, refusal = s.adminToken(op.address, text)
-	return op, refusal
+	var refused *refusal.Error
+	op.token, refused = s.adminToken(op.address, text)
+	return op, refused
 }
 
 // adminToken returns the admin token with a text, which a console session is not:
 // its text is of use in its cookie only. An address that guesses too often is not
 // told whether its next guess is right. The same text again is no new guess: a script
 // whose token was revoked must not lock out the operators behind its address.
-func (s *Server) adminToken(address, text string) (fsm.AdminToken, *Refusal) {
+func (s *Server) adminToken(address, text string) (fsm.AdminToken, *refusal.Error) {
 	guesses, guesser, hash := perSecond(guessRate, guessBurst), network(address), fsm.HashKey(text)
 	known := s.wrongAdminTokens.has(hash)
 	if wait := s.guesses.wait(guesser, guesses); wait > 0 && !known {
-		return fsm.AdminToken{}, &Refusal{
-			Code: CodeRateLimited, Reason: "too many wrong admin tokens from this address", RetryAfter: wait,
+		return fsm.AdminToken{}, &refusal.Error{
+			Code: refusal.RateLimited, Reason: "too many wrong admin tokens from this address", RetryAfter: wait,
 		}
 	}
 	if token, ok := s.cfg.Broker.AdminToken(text); ok && token.Parent == "" {
@@ -257,5 +258,5 @@ func (s *Server) adminToken(address, text string) (fsm.AdminToken, *Refusal) {
 		s.guesses.take(guesser, guesses)
 		s.wrongAdminTokens.add(hash)
 	}
-	return fsm.AdminToken{}, Refuse(CodeInvalidKey, "the admin token is not valid")
+	return fsm.AdminToken{}, refusal.New(refusal.InvalidKey, "the admin token is not valid")
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // neededRoles says for every route of the admin API which role it takes.
@@ -125,7 +126,7 @@ func TestActsBesideTheStateAreNotedFirst(t *testing.T) {
 	c := h.open(h.public)
 	_, list := h.admin("GET", "/connections", "")
 	id := list["connections"].([]any)[0].(map[string]any)["id"].(string)
-	h.broker.set(func() { h.broker.noteErr = Refuse(CodeUnavailable, "no quorum") })
+	h.broker.set(func() { h.broker.noteErr = refusal.New(refusal.Unavailable, "no quorum") })
 	for _, call := range [][2]string{{"DELETE", "/members?name=n2"}, {"DELETE", "/connections/" + id}, {"GET", "/backup"}} {
 		if status, answer := h.admin(call[0], call[1], ""); status != 503 {
 			t.Errorf("%s %s without a note: %d %v", call[0], call[1], status, answer)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 var settingsShape = objectShape{strict: true, names: []string{"maxBytes"}}
@@ -26,7 +27,7 @@ func (s *Server) updateSettings(r *http.Request) (int, any, error) {
 	if values[0] != nil {
 		n, ok := wholeNumber(values[0])
 		if !ok || n > 0 && n < fsm.MinMaxBytes {
-			return 0, nil, Refuse(CodeInvalidMessage, fmt.Sprintf("maxBytes is neither 0 nor a whole number from %d to 2^53-1", fsm.MinMaxBytes))
+			return 0, nil, refusal.New(refusal.InvalidMessage, fmt.Sprintf("maxBytes is neither 0 nor a whole number from %d to 2^53-1", fsm.MinMaxBytes))
 		}
 		limit := int64(n)
 		change.MaxBytes = &limit

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 type adminTokenJSON struct {
@@ -62,7 +63,7 @@ func (s *Server) createAdminToken(r *http.Request) (int, any, error) {
 	text, _ := unquote(values[1])
 	role := fsm.Role(text)
 	if !role.Valid() {
-		return 0, nil, Refuse(CodeInvalidMessage, `role is none of "owner", "operator", "viewer"`)
+		return 0, nil, refusal.New(refusal.InvalidMessage, `role is none of "owner", "operator", "viewer"`)
 	}
 	token, secret, err := s.cfg.Broker.CreateAdminToken(r.Context(), actorOf(r), AdminTokenSpec{Name: name, Role: role})
 	if err != nil {
@@ -86,7 +87,7 @@ func (s *Server) listAudit(r *http.Request) (int, any, error) {
 	var before uint64
 	if cursor != "" {
 		if before, err = strconv.ParseUint(cursor, 10, 64); err != nil || before == 0 {
-			return 0, nil, Refuse(CodeInvalidMessage, "cursor is not one that a list answered with")
+			return 0, nil, refusal.New(refusal.InvalidMessage, "cursor is not one that a list answered with")
 		}
 	}
 	found, next := cutPage(s.cfg.Broker.Audit(before, limit+1), limit,

@@ -9,6 +9,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // identify returns who a client says they are with the text of a key or a token,
@@ -16,7 +17,7 @@ import (
 func (s *Server) identify(text string) (principal, *failure) {
 	switch {
 	case text == "":
-		return principal{}, &failure{refusal: Refuse(CodeAuthRequired, "the API key is missing")}
+		return principal{}, &failure{refusal: refusal.New(refusal.AuthRequired, "the API key is missing")}
 	case looksLikeToken(text):
 		who, err := readToken(text, s.cfg.Broker)
 		if err != nil {
@@ -24,25 +25,25 @@ func (s *Server) identify(text string) (principal, *failure) {
 		}
 		return who, nil
 	case !looksLikeKey(text):
-		return someone(text), &failure{refusal: &Refusal{
-			Code: CodeInvalidKey, Reason: invalidKey, detail: "a text that is not well formed: mistyped, or no key at all"}}
+		return someone(text), &failure{refusal: &refusal.Error{
+			Code: refusal.InvalidKey, Reason: invalidKey, Detail: "a text that is not well formed: mistyped, or no key at all"}}
 	}
 	if key, found := s.cfg.Broker.Key(text); found {
 		return keyPrincipal(key), nil
 	}
 	if CheckKeyText(text) != nil {
 		// Where keys were imported, the cluster may know of one that this node does not.
-		return someone(text), &failure{unknown: s.cfg.Broker.HasImportedKeys(), refusal: &Refusal{
-			Code: CodeInvalidKey, Reason: invalidKey, detail: "a text with a wrong checksum: mistyped, or a key of elsewhere that was not imported"}}
+		return someone(text), &failure{unknown: s.cfg.Broker.HasImportedKeys(), refusal: &refusal.Error{
+			Code: refusal.InvalidKey, Reason: invalidKey, Detail: "a text with a wrong checksum: mistyped, or a key of elsewhere that was not imported"}}
 	}
-	return someone(text), &failure{unknown: true, refusal: &Refusal{
-		Code: CodeInvalidKey, Reason: invalidKey, detail: "a well-formed key that the cluster does not know: never made, or ended"}}
+	return someone(text), &failure{unknown: true, refusal: &refusal.Error{
+		Code: refusal.InvalidKey, Reason: invalidKey, Detail: "a well-formed key that the cluster does not know: never made, or ended"}}
 }
 
 // tokenFailure says what is wrong with a token.
 func tokenFailure(who principal, err error) *failure {
 	failed := &failure{
-		refusal: &Refusal{Code: CodeTokenInvalid, Reason: "the token is not valid", detail: err.Error()},
+		refusal: &refusal.Error{Code: refusal.TokenInvalid, Reason: "the token is not valid", Detail: err.Error()},
 		unknown: errors.Is(err, errKeyOfToken),
 		honest:  errors.Is(err, jwt.ErrTokenInvalidClaims), // they are checked once the signature was found good
 	}
@@ -50,7 +51,7 @@ func tokenFailure(who principal, err error) *failure {
 		failed.keyID = who.key
 	}
 	if errors.Is(err, jwt.ErrTokenExpired) {
-		failed.refusal.Code, failed.refusal.Reason = CodeTokenExpired, "the token has expired"
+		failed.refusal.Code, failed.refusal.Reason = refusal.TokenExpired, "the token has expired"
 	}
 	return failed
 }
@@ -58,7 +59,7 @@ func tokenFailure(who principal, err error) *failure {
 const invalidKey = "the API key is not valid"
 
 // admissible decides whether somebody may come from where they do.
-func admissible(who principal, from peer, project *fsm.Project) *Refusal {
+func admissible(who principal, from peer, project *fsm.Project) *refusal.Error {
 	var verdict originVerdict
 	origin := from.origin.Value()
 	switch {
@@ -73,43 +74,43 @@ func admissible(who principal, from peer, project *fsm.Project) *Refusal {
 	if verdict.allowed {
 		return nil
 	}
-	reason := "origin " + clip(origin) + " is not allowed"
+	reason := "origin " + refusal.Clip(origin) + " is not allowed"
 	if origin == "" {
 		reason = "the project does not allow clients without an origin"
 	}
-	return &Refusal{Code: CodeOriginNotAllowed, Reason: reason, detail: verdict.reason}
+	return &refusal.Error{Code: refusal.OriginNotAllowed, Reason: reason, Detail: verdict.reason}
 }
 
 // places remembers admissible's answers while many connections are judged anew:
 // to match an origin with a hundred rules takes 0.1 ms, and most come from few.
-type places map[place]*Refusal
+type places map[place]*refusal.Error
 
 type place struct {
 	project      *fsm.Project
 	origin, host unique.Handle[string]
 }
 
-func (p places) admissible(who principal, from peer, project *fsm.Project) *Refusal {
+func (p places) admissible(who principal, from peer, project *fsm.Project) *refusal.Error {
 	if who.kind != publicKey {
 		return admissible(who, from, project)
 	}
 	at := place{project, from.origin, from.host}
-	refusal, known := p[at]
+	refused, known := p[at]
 	if !known {
-		refusal = admissible(who, from, project)
-		p[at] = refusal
+		refused = admissible(who, from, project)
+		p[at] = refused
 	}
-	return refusal
+	return refused
 }
 
 // admit decides whether somebody may be served from where they come from.
-func (s *Server) admit(who principal, from peer) (*fsm.Project, *Refusal) {
+func (s *Server) admit(who principal, from peer) (*fsm.Project, *refusal.Error) {
 	project, found := s.cfg.Broker.Project(who.project)
 	if !found {
-		return nil, &Refusal{Code: CodeInvalidKey, Reason: invalidKey, detail: "the key's project was deleted"}
+		return nil, &refusal.Error{Code: refusal.InvalidKey, Reason: invalidKey, Detail: "the key's project was deleted"}
 	}
-	if refusal := admissible(who, from, project); refusal != nil {
-		return nil, refusal
+	if refused := admissible(who, from, project); refused != nil {
+		return nil, refused
 	}
 	return project, nil
 }
@@ -117,39 +118,39 @@ func (s *Server) admit(who principal, from peer) (*fsm.Project, *Refusal) {
 // authenticate admits the client, refuses it, or asks the cluster first whether
 // it knows a key that this node does not. On an open connection a fresh token
 // takes the place of the one that the client came with.
-func (c *conn) authenticate(f authFrame) {
-	s, text := c.loop.server, f.apiKey
+func (c *conn) authenticate(text string) {
+	s := c.loop.server
 	if c.hasty {
-		c.delay(f)
+		c.delay(text)
 		return
 	}
-	if refusal := c.mayRefresh(); refusal != nil {
-		c.refuseFrame(refusal.of(c.who.Value(), toConnect, ""), "", "")
+	if refused := c.mayRefresh(); refused != nil {
+		c.refuseFrame(refused.Of(c.who.Value().attempt(toConnect, "")), "", "")
 		return
 	}
-	refusal := s.available()
-	if refusal == nil && c.state == stateNew {
-		refusal = s.shed()
+	refused := s.available()
+	if refused == nil && c.state == stateNew {
+		refused = s.shed()
 	}
-	if refusal != nil && text != "" {
-		c.refuse(refusal.of(someone(text), toConnect, ""), "", "")
+	if refused != nil && text != "" {
+		c.refuse(refused.Of(someone(text).attempt(toConnect, "")), "", "")
 		return
 	}
 	who, failed := s.identify(text)
 	if failed == nil {
-		c.enterAs(who, f)
+		c.enterAs(who)
 		return
 	}
 	limited := s.failures.count(c.peer.address, text, failed)
 	switch {
 	case limited != nil:
-		c.refuseAs(limited.of(who, toConnect, ""))
+		c.refuseAs(limited.Of(who.attempt(toConnect, "")))
 	case !failed.unknown:
-		c.refuseAs(failed.refusal.of(who, toConnect, ""))
+		c.refuseAs(failed.refusal.Of(who.attempt(toConnect, "")))
 	default:
 		c.checking = true
 		s.catchUps.join(s.ctx, func(err error) {
-			c.loop.mail.post(func() { c.recheckKey(f, err) })
+			c.loop.mail.post(func() { c.recheckKey(text, err) })
 		})
 	}
 }
@@ -167,14 +168,14 @@ func isHasty(agent, origin, host string) bool {
 }
 
 // delay authenticates the client a little later. Until then it is not read.
-func (c *conn) delay(f authFrame) {
+func (c *conn) delay(text string) {
 	c.checking, c.hasty = true, false
 	time.AfterFunc(firstAnswerDelay, func() {
 		c.loop.mail.post(func() {
 			c.checking = false
 			if c.state == stateNew {
 				c.loop.touch(c)
-				c.authenticate(f)
+				c.authenticate(text)
 			}
 		})
 	})
@@ -183,12 +184,12 @@ func (c *conn) delay(f authFrame) {
 // mayRefresh refuses another auth on an open connection that did not come with a
 // token, or that has sent so many that reading them would be work; they count as
 // subscribes do.
-func (c *conn) mayRefresh() *Refusal {
+func (c *conn) mayRefresh() *refusal.Error {
 	if c.state != stateOpen {
 		return nil
 	}
 	if c.who.Value().kind != bearer {
-		return Refuse(CodeInvalidMessage, "authenticated already")
+		return refusal.New(refusal.InvalidMessage, "authenticated already")
 	}
 	r := c.loop.server.throttles[toSubscribe].connection
 	if wait := c.subscribes.take(r, c.loop.now); wait > 0 {
@@ -198,28 +199,28 @@ func (c *conn) mayRefresh() *Refusal {
 }
 
 // recheckKey decides once the node is known to have heard of every key.
-func (c *conn) recheckKey(f authFrame, err error) {
+func (c *conn) recheckKey(text string, err error) {
 	c.checking = false
 	if c.state > stateOpen {
 		return
 	}
 	c.loop.touch(c)
 	if err != nil {
-		c.refuseAs(Refuse(CodeUnavailable, "the cluster cannot be asked about the key").of(someone(f.apiKey), toConnect, ""))
+		c.refuseAs(refusal.New(refusal.Unavailable, "the cluster cannot be asked about the key").Of(someone(text).attempt(toConnect, "")))
 		return
 	}
-	who, failed := c.loop.server.identify(f.apiKey)
+	who, failed := c.loop.server.identify(text)
 	if failed != nil {
 		// The attempt was counted before the cluster was asked.
-		c.refuseAs(failed.refusal.of(who, toConnect, ""))
+		c.refuseAs(failed.refusal.Of(who.attempt(toConnect, "")))
 		return
 	}
-	c.enterAs(who, f)
+	c.enterAs(who)
 }
 
 // refuseAs refuses what somebody has shown. A connection that is open already
 // keeps the rights that it has.
-func (c *conn) refuseAs(r *Refusal) {
+func (c *conn) refuseAs(r *refusal.Error) {
 	if c.state == stateOpen {
 		c.loop.server.refused(r, "ws", c.peer)
 		c.sendRefusal(r, "", "")
@@ -230,17 +231,17 @@ func (c *conn) refuseAs(r *Refusal) {
 }
 
 // enterAs serves the client as somebody from now on.
-func (c *conn) enterAs(who principal, f authFrame) {
+func (c *conn) enterAs(who principal) {
 	s := c.loop.server
-	project, refusal := s.admit(who, c.peer)
-	if refusal == nil && c.state == stateOpen && who.project != c.who.Value().project {
-		refusal = Refuse(CodeForbidden, "the token is for another project")
+	project, refused := s.admit(who, c.peer)
+	if refused == nil && c.state == stateOpen && who.project != c.who.Value().project {
+		refused = refusal.New(refusal.Forbidden, "the token is for another project")
 	}
-	if refusal == nil {
-		refusal = authorise(who, toConnect, project, "")
+	if refused == nil {
+		refused = authorise(who, toConnect, project, "")
 	}
-	if refusal != nil {
-		c.refuseAs(refusal.of(who, toConnect, ""))
+	if refused != nil {
+		c.refuseAs(refused.Of(who.attempt(toConnect, "")))
 		return
 	}
 	if c.state == stateOpen {
@@ -249,15 +250,15 @@ func (c *conn) enterAs(who principal, f authFrame) {
 		c.rejudge(project, make(places))
 		return
 	}
-	refusal = s.flooded(who, c.peer.address)
-	if refusal == nil {
-		refusal = s.shared(who, toConnect, project, c.peer.address)
+	refused = s.flooded(who, c.peer.address)
+	if refused == nil {
+		refused = s.shared(who, toConnect, project, c.peer.address)
 	}
-	if refusal != nil {
-		c.refuse(refusal.of(who, toConnect, ""), "", "")
+	if refused != nil {
+		c.refuse(refused.Of(who.attempt(toConnect, "")), "", "")
 		return
 	}
-	c.state, c.controls, c.announced = stateOpen, 0, f.announced
+	c.state, c.controls = stateOpen, 0
 	c.known()
 	c.become(who)
 	c.nextHeartbeat = c.loop.now + s.cfg.Heartbeat
@@ -290,8 +291,8 @@ func (c *conn) become(who principal) {
 // still under way is judged when it is done.
 func (c *conn) rejudge(project *fsm.Project, known places) {
 	who := c.who.Value()
-	if refusal := known.admissible(who, c.peer, project); refusal != nil {
-		c.refuse(refusal.of(who, toConnect, ""), "", "")
+	if refused := known.admissible(who, c.peer, project); refused != nil {
+		c.refuse(refused.Of(who.attempt(toConnect, "")), "", "")
 		c.hasten()
 		return
 	}
@@ -302,9 +303,9 @@ func (c *conn) rejudge(project *fsm.Project, known places) {
 		if sub.joining {
 			continue
 		}
-		if refusal := authorise(who, toSubscribe, project, name); refusal != nil {
+		if refused := authorise(who, toSubscribe, project, name); refused != nil {
 			c.leave(name)
-			c.refuse(refusal, name, "")
+			c.refuse(refused, name, "")
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // action is what somebody wants to do.
@@ -34,11 +35,11 @@ var (
 // authorise decides what anybody may do: every frame and every route asks it,
 // once who asks is known to be who they say. project is the one that channel
 // belongs to; the admin API asks about none. The refusal names the rule.
-func authorise(who principal, do action, project *fsm.Project, channel string) *Refusal {
+func authorise(who principal, do action, project *fsm.Project, channel string) *refusal.Error {
 	var reason, detail string
 	switch {
 	case who.kind == nobody:
-		return Refuse(CodeAuthRequired, "authenticate first").of(who, do, channel)
+		return refusal.New(refusal.AuthRequired, "authenticate first").Of(who.attempt(do, channel))
 	case who.kind == admin && roleFor[do] == "":
 		reason = "an admin token may not act as a client"
 	case who.kind == admin:
@@ -74,8 +75,8 @@ func authorise(who principal, do action, project *fsm.Project, channel string) *
 		detail = fmt.Sprintf("%s: none of the project's %d patterns for public keys matches channel %s",
 			reason, len(project.Access.Subscribe), channel)
 	}
-	r := &Refusal{Code: CodeForbidden, Reason: reason, detail: detail}
-	return r.of(who, do, channel)
+	r := &refusal.Error{Code: refusal.Forbidden, Reason: reason, Detail: detail}
+	return r.Of(who.attempt(do, channel))
 }
 
 // mayPublishAnywhere reports whether there can be a channel that somebody may

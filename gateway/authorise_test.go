@@ -12,6 +12,7 @@ import (
 	"unique"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // credentials are all that somebody can show, in the order of the columns of the
@@ -43,7 +44,6 @@ const (
 var rights = map[string]string{
 	"frame auth":        connected,
 	"frame heartbeat":   connected,
-	"frame ping":        connected,
 	"frame subscribe":   subscribers,
 	"frame unsubscribe": connected,
 	"frame publish":     publishers,
@@ -93,8 +93,8 @@ var rights = map[string]string{
 	"DELETE /admin/v1/members":                   owners,
 }
 
-var outcomes = map[Code]byte{
-	"": '.', CodeAuthRequired: 'a', CodeInvalidKey: 'k', CodeForbidden: 'f', CodeTokenExpired: 'x', CodeTokenInvalid: 't',
+var outcomes = map[refusal.Code]byte{
+	"": '.', refusal.AuthRequired: 'a', refusal.InvalidKey: 'k', refusal.Forbidden: 'f', refusal.TokenExpired: 'x', refusal.TokenInvalid: 't',
 }
 
 // rightsHarness knows every credential.
@@ -141,7 +141,7 @@ func newRightsHarness(t *testing.T) *rightsHarness {
 }
 
 // frame asks over WebSocket.
-func (h *rightsHarness) frame(credential, kind string) Code {
+func (h *rightsHarness) frame(credential, kind string) refusal.Code {
 	h.t.Helper()
 	text := h.texts[credential]
 	if credential == "session" {
@@ -158,8 +158,6 @@ func (h *rightsHarness) frame(credential, kind string) Code {
 	case "auth":
 		return ""
 	case "heartbeat":
-	case "ping":
-		c.text(`{"type":"ping","id":"1"}`)
 		c.text(`{"type":"heartbeat"}`)
 		c.wantSilence()
 		return ""
@@ -169,7 +167,7 @@ func (h *rightsHarness) frame(credential, kind string) Code {
 }
 
 // request asks over HTTP with the credential wherever it could be meant to be.
-func (h *rightsHarness) request(credential, route string) Code {
+func (h *rightsHarness) request(credential, route string) refusal.Code {
 	h.t.Helper()
 	method, path, _ := strings.Cut(route, " ")
 	path = strings.NewReplacer("{id}", "none").Replace(path)
@@ -198,10 +196,10 @@ func (h *rightsHarness) request(credential, route string) Code {
 		answer = results[0].(map[string]any)
 	}
 	code, _ := answer["code"].(string)
-	if _, decides := outcomes[Code(code)]; !decides {
+	if _, decides := outcomes[refusal.Code(code)]; !decides {
 		return "" // something else was wrong: who asks was not
 	}
-	return Code(code)
+	return refusal.Code(code)
 }
 
 // Whoever asks for whatever is answered as the table says, and what is not in the
@@ -243,7 +241,7 @@ func TestRights(t *testing.T) {
 			if want == "" {
 				break
 			}
-			var code Code
+			var code refusal.Code
 			if kind, isFrame := strings.CutPrefix(name, "frame "); isFrame {
 				code = h.frame(credential, kind)
 			} else {
@@ -299,7 +297,7 @@ func TestAuthoriseForeign(t *testing.T) {
 		}
 	}
 	r := authorise(principal{kind: publicKey, project: testProject}, toPublish, own, "c")
-	if r == nil || r.Code != CodeForbidden || r.Reason == "" || r.detail == r.Reason || r.action != toPublish || r.channel != "c" {
+	if r == nil || r.Code != refusal.Forbidden || r.Reason == "" || r.Detail == r.Reason || r.Action != "publish" || r.Channel != "c" {
 		t.Errorf("the refusal does not explain itself: %+v", r)
 	}
 }

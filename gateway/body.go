@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 const (
@@ -73,7 +75,7 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 
 // readBody returns the JSON text of a request, at most limit bytes of it, also where
 // it was compressed.
-func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *Refusal) {
+func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *refusal.Error) {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	charset, given := params["charset"]
 	if err != nil || kind != "application/json" || given && !strings.EqualFold(charset, "utf-8") {
@@ -92,34 +94,34 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *Refus
 		if w != nil {
 			w.Header().Set("Accept-Encoding", "gzip") // RFC 9110 section 12.5.3
 		}
-		return nil, unsupported(fmt.Sprintf("Content-Encoding %s is not known here, only gzip is", clip(coding)))
+		return nil, unsupported(fmt.Sprintf("Content-Encoding %s is not known here, only gzip is", refusal.Clip(coding)))
 	}
 	text, err := io.ReadAll(body)
 	switch {
 	case err != nil:
 		return nil, refuseBody(err, r)
 	case len(text) > limit:
-		return nil, Refuse(CodeMessageTooLarge, "body is too large")
+		return nil, refusal.New(refusal.MessageTooLarge, "body is too large")
 	case !utf8.Valid(text):
-		return nil, Refuse(CodeInvalidMessage, "body is not valid UTF-8")
+		return nil, refusal.New(refusal.InvalidMessage, "body is not valid UTF-8")
 	}
 	return text, nil
 }
 
-func unsupported(reason string) *Refusal {
-	return &Refusal{Code: CodeInvalidMessage, Reason: reason, status: http.StatusUnsupportedMediaType}
+func unsupported(reason string) *refusal.Error {
+	return &refusal.Error{Code: refusal.InvalidMessage, Reason: reason, Status: http.StatusUnsupportedMediaType}
 }
 
 // refuseBody says why a body could not be read.
-func refuseBody(err error, r *http.Request) *Refusal {
+func refuseBody(err error, r *http.Request) *refusal.Error {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return Refuse(CodeMessageTooLarge, "body is too large")
+		return refusal.New(refusal.MessageTooLarge, "body is too large")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return Refuse(CodeRequestTimeout, "body did not come in time")
+		return refusal.New(refusal.RequestTimeout, "body did not come in time")
 	case r.Header.Get("Content-Encoding") != "":
-		return Refuse(CodeInvalidMessage, "body is not what its Content-Encoding says")
+		return refusal.New(refusal.InvalidMessage, "body is not what its Content-Encoding says")
 	}
-	return Refuse(CodeInvalidMessage, "body could not be read")
+	return refusal.New(refusal.InvalidMessage, "body could not be read")
 }

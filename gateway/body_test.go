@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 func gzipped(t *testing.T, text string) string {
@@ -33,20 +35,20 @@ func TestCompressedBodies(t *testing.T) {
 	for name, c := range map[string]struct {
 		path, coding, body string
 		status             int
-		code               Code
+		code               refusal.Code
 	}{
 		"gzip":            {"/realtime", "gzip", gzipped(t, good), 200, ""},
 		"other case":      {"/realtime", " GZip", gzipped(t, good), 200, ""},
 		"old name":        {"/realtime", "x-gzip", gzipped(t, good), 200, ""},
 		"identity":        {"/realtime", "identity", good, 200, ""},
 		"batch":           {"/realtime/batch", "gzip", gzipped(t, `{"messages":[`+good+strings.Repeat(","+good, 99)+`]}`), 200, ""},
-		"bomb":            {"/realtime", "gzip", bomb, 413, CodeMessageTooLarge},
-		"bomb in a batch": {"/realtime/batch", "gzip", bomb, 413, CodeMessageTooLarge},
-		"not gzip":        {"/realtime", "gzip", good, 400, CodeInvalidMessage},
-		"cut short":       {"/realtime", "gzip", gzipped(t, good)[:20], 400, CodeInvalidMessage},
-		"not UTF-8":       {"/realtime", "gzip", gzipped(t, "{\"channel\":\"c\",\"message\":\"\xff\"}"), 400, CodeInvalidMessage},
-		"brotli":          {"/realtime", "br", good, 415, CodeInvalidMessage},
-		"twice":           {"/realtime", "gzip, gzip", gzipped(t, gzipped(t, good)), 415, CodeInvalidMessage},
+		"bomb":            {"/realtime", "gzip", bomb, 413, refusal.MessageTooLarge},
+		"bomb in a batch": {"/realtime/batch", "gzip", bomb, 413, refusal.MessageTooLarge},
+		"not gzip":        {"/realtime", "gzip", good, 400, refusal.InvalidMessage},
+		"cut short":       {"/realtime", "gzip", gzipped(t, good)[:20], 400, refusal.InvalidMessage},
+		"not UTF-8":       {"/realtime", "gzip", gzipped(t, "{\"channel\":\"c\",\"message\":\"\xff\"}"), 400, refusal.InvalidMessage},
+		"brotli":          {"/realtime", "br", good, 415, refusal.InvalidMessage},
+		"twice":           {"/realtime", "gzip, gzip", gzipped(t, gzipped(t, good)), 415, refusal.InvalidMessage},
 	} {
 		res, answer := h.do("POST", c.path, c.body, "X-Api-Key", h.secret, "Content-Type", "application/json", "Content-Encoding", c.coding)
 		if code, _ := answer["code"].(string); res.StatusCode != c.status || code != string(c.code) {
@@ -79,10 +81,10 @@ func TestBombIsNotUnfolded(t *testing.T) {
 	r.Header.Set("Content-Encoding", "gzip")
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	_, refusal := readBody(httptest.NewRecorder(), r, limit)
+	_, refused := readBody(httptest.NewRecorder(), r, limit)
 	runtime.ReadMemStats(&after)
-	if refusal == nil || refusal.Code != CodeMessageTooLarge || after.TotalAlloc-before.TotalAlloc > 20<<20 {
-		t.Errorf("%v, %d bytes of memory", refusal, after.TotalAlloc-before.TotalAlloc)
+	if refused == nil || refused.Code != refusal.MessageTooLarge || after.TotalAlloc-before.TotalAlloc > 20<<20 {
+		t.Errorf("%v, %d bytes of memory", refused, after.TotalAlloc-before.TotalAlloc)
 	}
 }
 
@@ -137,7 +139,7 @@ func TestDeadlineOfABodyFollowsItsProgress(t *testing.T) {
 		if want := `{"success":false,"error":"body did not come in time","code":"request_timeout"}` + "\n"; err != nil || string(answer) != want {
 			t.Errorf("%q, %v", answer, err)
 		}
-		if found, err := h.server.Refusals(RefusalQuery{Code: CodeRequestTimeout, Limit: 9}); err != nil || len(found) != 1 {
+		if found, err := h.server.Refusals(refusal.Query{Code: refusal.RequestTimeout, Limit: 9}); err != nil || len(found) != 1 {
 			t.Errorf("refusals %v, %v", found, err)
 		}
 	})
@@ -227,12 +229,12 @@ func TestIdempotencyKey(t *testing.T) {
 		"": "", "abc": "abc", `"abc"`: "abc", `"a\"b\\c"`: `a"b\c`, `"`: `"`, `"a`: `"a`, `a"b"`: `a"b"`, `"a"b"`: `"a"b"`, `"a\x"`: `"a\x"`,
 		strings.Repeat("x", 128): strings.Repeat("x", 128), `"` + strings.Repeat("x", 128) + `"`: strings.Repeat("x", 128),
 	} {
-		if got, refusal := idempotencyKey([]string{field}); refusal != nil || got != want {
-			t.Errorf("%s is %q, %v", field, got, refusal)
+		if got, refused := idempotencyKey([]string{field}); refused != nil || got != want {
+			t.Errorf("%s is %q, %v", field, got, refused)
 		}
 	}
 	for _, fields := range [][]string{{`""`}, {"a", "a"}, {strings.Repeat("x", 129)}, {"\xff"}} {
-		if got, refusal := idempotencyKey(fields); refusal == nil {
+		if got, refused := idempotencyKey(fields); refused == nil {
 			t.Errorf("%q is %q", fields, got)
 		}
 	}

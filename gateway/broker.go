@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // Broker is what a gateway needs of the node it belongs to. Methods that take a
@@ -126,7 +127,7 @@ type Operator interface {
 	// whole cluster: those that were published to and those subscribed to.
 	Channels(ctx context.Context, q ChannelQuery) ([]ChannelStatus, error)
 	// Refusals lists the refusals of the whole cluster, newest first.
-	Refusals(ctx context.Context, q RefusalQuery) ([]RefusalRecord, error)
+	Refusals(ctx context.Context, q refusal.Query) ([]refusal.Record, error)
 	// Disconnect closes the connection with an id, on whichever node it is.
 	Disconnect(ctx context.Context, id string) error
 	// KeyConnections counts the connections of each key of a project that has any, over the
@@ -216,7 +217,6 @@ type ConnectionStatus struct {
 	Address  string   `json:"address"`
 	Origin   string   `json:"origin"`
 	KeyID    string   `json:"keyId"`
-	SDK      string   `json:"sdk"`   // "name/version" as the client said, "" when it did not
 	Since    int64    `json:"since"` // Unix ms
 	Channels []string `json:"channels"`
 	State    string   `json:"state"`  // "live" or "catching_up"

@@ -20,6 +20,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // writePair writes a certificate for name, signed by itself, and its key.
@@ -163,7 +165,7 @@ func TestTLS(t *testing.T) {
 			t.Error("TLS 1.1 is spoken")
 		}
 		h.broker.endKey(h.public)
-		c.wantError(CodeKeyRevoked)
+		c.wantError(refusal.KeyRevoked)
 		c.wantClose(1000)
 	})
 }

@@ -3,6 +3,8 @@ package gateway
 import (
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 const (
@@ -12,18 +14,18 @@ const (
 )
 
 // checkChannel returns a refusal unless name may be the name of a channel.
-func checkChannel(name string) *Refusal {
+func checkChannel(name string) *refusal.Error {
 	switch {
 	case name == "":
-		return Refuse(CodeInvalidChannel, "channel is missing")
+		return refusal.New(refusal.InvalidChannel, "channel is missing")
 	case len(name) > maxChannelName:
-		return Refuse(CodeInvalidChannel, "channel name is longer than 255 bytes")
+		return refusal.New(refusal.InvalidChannel, "channel name is longer than 255 bytes")
 	case !utf8.ValidString(name):
-		return Refuse(CodeInvalidChannel, "channel name is not valid UTF-8")
+		return refusal.New(refusal.InvalidChannel, "channel name is not valid UTF-8")
 	}
 	for _, r := range name {
 		if unicode.IsControl(r) {
-			return Refuse(CodeInvalidChannel, "channel name has a control character")
+			return refusal.New(refusal.InvalidChannel, "channel name has a control character")
 		}
 	}
 	return nil

@@ -7,6 +7,8 @@ import (
 	"unique"
 
 	"github.com/gobwas/ws"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // peer is what the upgrade request said of a client.
@@ -73,8 +75,7 @@ type conn struct {
 	who        unique.Handle[principal] // nobody until open
 	endsAt     time.Duration            // when those rights end, since the loop began; 0 for never
 	subscribes meter
-	meters     *connMeters // nil until one is counted
-	announced  unique.Handle[announced]
+	publishes  *publishMeters // nil until one is counted
 
 	// What comes in.
 	frames       frameReader
@@ -90,9 +91,10 @@ type conn struct {
 	pendingBytes int        // their payloads
 
 	// What is subscribed.
-	subs   []*subscription // by channel name
-	behind []*subscription // waiting for their turn to read the log
-	ops    []op            // subscribe and unsubscribe, in the order they came
+	subs    []*subscription // by channel name
+	behind  []*subscription // waiting for their turn to read the log
+	ops     []op            // subscribe and unsubscribe, in the order they came
+	working bool            // a job of this connection is with the workers
 
 	// What goes out.
 	out       outbox
@@ -104,11 +106,10 @@ type conn struct {
 	authBy        time.Duration
 	lastRead      time.Duration
 	pinged        bool
-	heartbeatDue  bool
-	working       bool // a job of this connection is with the workers
 	pingedAt      time.Duration
 	frameSince    time.Duration // when the message that is half read began
 	nextHeartbeat time.Duration
+	heartbeatDue  bool
 	progressAt    time.Duration // when the socket last took something
 	endBy         time.Duration // refused and closing: when patience ends
 }
@@ -121,7 +122,6 @@ func newConn(l *loop, p peer, id uint64) *conn {
 		peer:          p,
 		stranger:      true,
 		who:           nobodyYet,
-		announced:     nothingAnnounced,
 		since:         time.Now().UnixMilli(),
 		frames:        frameReader{limit: maxStrangerBytes},
 		authBy:        l.now + cfg.AuthTimeout,
@@ -205,8 +205,8 @@ func (c *conn) handle(event frameEvent, payload []byte) {
 		}
 	case frameDropped:
 		if c.state < stateRefused {
-			c.refuse(Refuse(CodeForbidden, "who may not publish may send no frame of this size").
-				of(c.who.Value(), toPublish, ""), "", "")
+			refused := refusal.New(refusal.Forbidden, "who may not publish may send no frame of this size")
+			c.refuse(refused.Of(c.who.Value().attempt(toPublish, "")), "", "")
 		}
 	case framePing:
 		if c.state < stateClosing {
@@ -246,7 +246,7 @@ func (c *conn) broken(err *frameError) {
 		return
 	}
 	if err.code == ws.StatusMessageTooBig {
-		c.refuse(Refuse(CodeMessageTooLarge, err.reason), "", "")
+		c.refuse(refusal.New(refusal.MessageTooLarge, err.reason), "", "")
 	}
 	c.close(err.code, err.reason)
 	c.half = true
@@ -352,7 +352,7 @@ func (c *conn) check() {
 		return
 	case stateNew:
 		if now >= c.authBy && !c.checking {
-			c.refuse(Refuse(CodeAuthTimeout, "no auth frame in time"), "", "")
+			c.refuse(refusal.New(refusal.AuthTimeout, "no auth frame in time"), "", "")
 		}
 	case stateRefused:
 		if now >= c.endBy {
@@ -360,7 +360,7 @@ func (c *conn) check() {
 		}
 	case stateOpen:
 		if c.endsAt != 0 && now >= c.endsAt {
-			c.refuse(Refuse(CodeTokenExpired, "the token has expired").of(c.who.Value(), toConnect, ""), "", "")
+			c.refuse(refusal.New(refusal.TokenExpired, "the token has expired").Of(c.who.Value().attempt(toConnect, "")), "", "")
 			break
 		}
 		if now >= c.nextHeartbeat {

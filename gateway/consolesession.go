@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // A console session is an admin token of its own, made at sign-in and ended with
@@ -31,20 +32,20 @@ var signInShape = objectShape{strict: true, names: []string{"token"}}
 
 // consoleSession serves /console/session: POST signs in, DELETE signs out.
 func (s *Server) consoleSession(w http.ResponseWriter, r *http.Request) {
-	var refusal *Refusal
+	var refused *refusal.Error
 	switch {
 	case r.Method != http.MethodPost && r.Method != http.MethodDelete:
 		w.Header().Set("Allow", "DELETE, POST")
-		refusal = &Refusal{Code: CodeInvalidMessage, Reason: "method not allowed", status: http.StatusMethodNotAllowed}
+		refused = refusal.MethodNotAllowed()
 	case !s.fromConsole(r):
-		refusal = s.refuseForeign(r)
+		refused = s.refuseForeign(r)
 	case r.Method == http.MethodPost:
-		refusal = s.signIn(w, r)
+		refused = s.signIn(w, r)
 	default:
-		refusal = s.signOut(w, r)
+		refused = s.signOut(w, r)
 	}
-	if refusal != nil {
-		s.refuseAdmin(w, r, refusal)
+	if refused != nil {
+		s.refuseAdmin(w, r, refused)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -52,7 +53,7 @@ func (s *Server) consoleSession(w http.ResponseWriter, r *http.Request) {
 
 // signIn exchanges an admin token for a new session. A session that the browser
 // had before ends: its cookie is overwritten, and nobody else has a use for it.
-func (s *Server) signIn(w http.ResponseWriter, r *http.Request) *Refusal {
+func (s *Server) signIn(w http.ResponseWriter, r *http.Request) *refusal.Error {
 	var values [1][]byte
 	r.Body = http.MaxBytesReader(w, r.Body, maxStrangerBytes)
 	if err := s.adminBody(r, &signInShape, values[:]); err != nil {
@@ -60,15 +61,15 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) *Refusal {
 	}
 	text, ok := unquote(values[0])
 	if !ok || text == "" {
-		return Refuse(CodeInvalidMessage, "token is not a string")
+		return refusal.New(refusal.InvalidMessage, "token is not a string")
 	}
 	address := s.requestAddress(r)
-	token, refusal := s.adminToken(address, text)
-	if refusal != nil {
-		return refusal
+	token, refused := s.adminToken(address, text)
+	if refused != nil {
+		return refused
 	}
 	if wait := s.signIns.take(token.ID, perSecond(signInRate, signInBurst)); wait > 0 {
-		return &Refusal{Code: CodeRateLimited, Reason: "too many sign-ins with this admin token", RetryAfter: wait}
+		return &refusal.Error{Code: refusal.RateLimited, Reason: "too many sign-ins with this admin token", RetryAfter: wait}
 	}
 	by := operator{token: token, address: address, via: "console"}.actor()
 	_, session, err := s.cfg.Broker.CreateAdminToken(r.Context(), by, AdminTokenSpec{
@@ -79,17 +80,17 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) *Refusal {
 	}
 	// Only when there is a new one; and before the cookie is sent, so that after a
 	// failure the browser still has the old one, and nobody the new one.
-	if refusal := s.endSession(r); refusal != nil {
-		return refusal
+	if refused := s.endSession(r); refused != nil {
+		return refused
 	}
 	http.SetCookie(w, s.newCookie(r, session, int(sessionLifetime/time.Second)))
 	return nil
 }
 
 // signOut ends the session of a request and takes its cookie back.
-func (s *Server) signOut(w http.ResponseWriter, r *http.Request) *Refusal {
-	if refusal := s.endSession(r); refusal != nil {
-		return refusal
+func (s *Server) signOut(w http.ResponseWriter, r *http.Request) *refusal.Error {
+	if refused := s.endSession(r); refused != nil {
+		return refused
 	}
 	if len(r.CookiesNamed(s.cookieName(r))) > 0 {
 		http.SetCookie(w, s.newCookie(r, "", -1))
@@ -98,7 +99,7 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request) *Refusal {
 }
 
 // endSession ends the session of a request, if it has one.
-func (s *Server) endSession(r *http.Request) *Refusal {
+func (s *Server) endSession(r *http.Request) *refusal.Error {
 	session, found := s.session(r)
 	if !found {
 		return nil
@@ -108,11 +109,11 @@ func (s *Server) endSession(r *http.Request) *Refusal {
 	if err == nil {
 		return nil
 	}
-	refusal := s.refusalOf(err, "end session")
-	if refusal.Code == CodeNotFound {
+	refused := s.refusalOf(err, "end session")
+	if refused.Code == refusal.NotFound {
 		return nil // ended by itself meanwhile
 	}
-	return refusal
+	return refused
 }
 
 // session returns the live session whose cookie a request carries.
@@ -126,11 +127,11 @@ func (s *Server) session(r *http.Request) (fsm.AdminToken, bool) {
 }
 
 // sessionOperator authenticates a call of the console by its cookie.
-func (s *Server) sessionOperator(r *http.Request) (operator, *Refusal) {
+func (s *Server) sessionOperator(r *http.Request) (operator, *refusal.Error) {
 	token, found := s.session(r)
 	switch {
 	case !found:
-		return operator{}, Refuse(CodeAuthRequired, "an admin token is required")
+		return operator{}, refusal.New(refusal.AuthRequired, "an admin token is required")
 	case !s.fromConsole(r):
 		return operator{}, s.refuseForeign(r)
 	}
@@ -158,13 +159,13 @@ func (s *Server) fromConsole(r *http.Request) bool {
 
 // refuseForeign says also whose page it was, since a proxy that changes the Host makes
 // the console's own page look like another's.
-func (s *Server) refuseForeign(r *http.Request) *Refusal {
+func (s *Server) refuseForeign(r *http.Request) *refusal.Error {
 	reason := "a console session is for calls of the console's own page only"
 	if origin := r.Header.Get("Origin"); origin != "" {
 		reason += fmt.Sprintf(": this page is of %s and the call came to %s; where a proxy is between, it must keep the Host header "+
-			"with its port, or send X-Forwarded-Host and be in --trusted-proxies", clip(origin), clip(s.requestHost(r)))
+			"with its port, or send X-Forwarded-Host and be in --trusted-proxies", refusal.Clip(origin), refusal.Clip(s.requestHost(r)))
 	}
-	return Refuse(CodeForbidden, reason)
+	return refusal.New(refusal.Forbidden, reason)
 }
 
 func (s *Server) newCookie(r *http.Request, value string, maxAge int) *http.Cookie {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // browser is a page of the console: it has a cookie and says where it comes from.
@@ -133,7 +134,7 @@ func TestSessionOutlivesASignInThatFails(t *testing.T) {
 		"making the new one": func(err error) { h.broker.createErr = err },
 		"ending the old one": func(err error) { h.broker.revokeErr = err },
 	} {
-		h.broker.set(func() { fail(Refuse(CodeUnavailable, "no quorum")) })
+		h.broker.set(func() { fail(refusal.New(refusal.Unavailable, "no quorum")) })
 		if res := b.signIn(adminToken); res.StatusCode != 503 || b.cookie != first {
 			t.Errorf("%s: %s, %v", name, res.Status, res.Cookies())
 		}
@@ -141,7 +142,7 @@ func TestSessionOutlivesASignInThatFails(t *testing.T) {
 		h.broker.set(func() { fail(nil) })
 	}
 	// The old one may end by itself on the way.
-	h.broker.set(func() { h.broker.revokeErr = Refuse(CodeNotFound, "no such admin token") })
+	h.broker.set(func() { h.broker.revokeErr = refusal.New(refusal.NotFound, "no such admin token") })
 	if res := b.signIn(adminToken); res.StatusCode != 204 || b.cookie == first {
 		t.Errorf("when the old one has ended: %s", res.Status)
 	}
@@ -159,7 +160,7 @@ func TestConsoleSessionHasTheRoleOfItsToken(t *testing.T) {
 		want := route.needs != fsm.Viewer
 		path := strings.NewReplacer("{id}", "x", "{name}", "x").Replace(route.path)
 		res, answer := b.call(route.method, "/admin/v1"+path, "")
-		if refused := answer["code"] == string(CodeForbidden); refused != want {
+		if refused := answer["code"] == string(refusal.Forbidden); refused != want {
 			t.Errorf("a viewer's %s %s: %s %v", route.method, path, res.Status, answer)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // consoleTokenLife is how long a console token is good for while the session or
@@ -22,7 +24,7 @@ func (s *Server) createConsoleToken(r *http.Request) (int, any, error) {
 	}
 	secret := s.cfg.Broker.ConsoleSecret()
 	if len(secret) == 0 {
-		return 0, nil, &Refusal{Code: CodeUnavailable, Reason: "this node cannot read the cluster's keys yet", RetryAfter: time.Second}
+		return 0, nil, &refusal.Error{Code: refusal.Unavailable, Reason: "this node cannot read the cluster's keys yet", RetryAfter: time.Second}
 	}
 	expires := time.UnixMilli(s.cfg.Broker.Stamp()).Add(consoleTokenLife).Truncate(time.Second)
 	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{

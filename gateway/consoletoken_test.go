@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 func TestConsoleTokenReadsOneProject(t *testing.T) {
@@ -18,7 +19,7 @@ func TestConsoleTokenReadsOneProject(t *testing.T) {
 	c.subscribe("news", "")
 	c.wantMessages("news", 1, 2, true)
 	c.text(`{"type":"publish","channel":"news","message":1}`)
-	c.wantError(CodeForbidden)
+	c.wantError(refusal.Forbidden)
 	if status, _ := h.admin("POST", "/projects/none/console-token", ""); status != 404 {
 		t.Errorf("a token for no project: %d", status)
 	}
@@ -44,13 +45,13 @@ func TestConsoleTokenLivesWithItsSession(t *testing.T) {
 			c := h.open(text)
 			c.subscribe("news", "")
 			end(b)
-			if refused := c.wantError(CodeKeyRevoked); refused.Error != "the console session has ended" {
+			if refused := c.wantError(refusal.KeyRevoked); refused.Error != "the console session has ended" {
 				t.Errorf("%s: told %v", name, refused)
 			}
 			c.wantClose(closeFinal)
 			again := h.dial("")
 			again.text(`{"type":"auth","apiKey":%q}`, text)
-			again.wantError(CodeTokenInvalid)
+			again.wantError(refusal.TokenInvalid)
 		}
 		stays.subscribe("more", "")
 	})

@@ -150,8 +150,8 @@ func (d *door) mustWatch(events uint32) {
 // take keeps a client for the next loop, unless its address has too many.
 func (d *door) take(c stranger) {
 	s := d.poller.loop.server
-	if refusal := s.newcomer(c.from); refusal != nil {
-		s.refused(refusal, "handshake", newPeer(c.from.String(), "", ""))
+	if refused := s.newcomer(c.from); refused != nil {
+		s.refused(refused, "handshake", newPeer(c.from.String(), "", ""))
 		// As much of an answer as there can be without waiting.
 		_, _ = unix.Write(c.fd, tooManyNewcomers)
 		_ = unix.Close(c.fd)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // strangersGone waits until no socket is left that is not a connection.
@@ -58,7 +60,7 @@ func TestHalfOpenHandshakesOfOneAddress(t *testing.T) {
 				}()
 			}
 			eventually(t, func() string {
-				if n := h.metric("aptlyd_refusals_total", string(CodeRateLimited), "handshake"); n != all-kept {
+				if n := h.metric("aptlyd_refusals_total", string(refusal.RateLimited), "handshake"); n != all-kept {
 					return fmt.Sprintf("%v are turned away, want %d", n, all-kept)
 				}
 				return ""

@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // Server frames are built by hand: their shapes are few, and a message frame is
@@ -55,12 +56,6 @@ func appendMessage(dst, channel []byte, m fsm.Message, replay bool) []byte {
 	dst = append(dst, `,"replay":`...)
 	dst = strconv.AppendBool(dst, replay)
 	return endFrame(append(dst, '}'), mark)
-}
-
-func appendPong(dst []byte, id string) []byte {
-	dst, mark := beginFrame(dst)
-	dst = append(dst, `{"type":"pong","id":`...)
-	return endFrame(append(appendQuoted(dst, id), '}'), mark)
 }
 
 func appendGap(dst, channel []byte, from, to uint64) []byte {
@@ -114,9 +109,9 @@ func appendPublished(dst []byte, channel, id string, r fsm.Receipt) []byte {
 }
 
 // appendRefusal appends an error frame; channel and id are left out when empty.
-func appendRefusal(dst []byte, r *Refusal, channel, id string) []byte {
+func appendRefusal(dst []byte, r *refusal.Error, channel, id string) []byte {
 	dst, mark := beginFrame(dst)
-	if r.Code == CodeAuthTimeout {
+	if r.Code == refusal.AuthTimeout {
 		dst = append(dst, `{"type":"auth_timeout","error":`...)
 	} else {
 		dst = append(dst, `{"type":"error","error":`...)
@@ -136,14 +131,6 @@ func appendRefusal(dst []byte, r *Refusal, channel, id string) []byte {
 		dst = append(dst, `,"retryAfter":`...)
 		dst = strconv.AppendInt(dst, r.RetryAfter.Milliseconds(), 10)
 	}
-	if r.bounds != nil {
-		dst = append(dst, `,"offset":`...)
-		dst = strconv.AppendUint(dst, r.bounds.head, 10)
-		dst = append(dst, `,"earliest":`...)
-		dst = strconv.AppendUint(dst, r.bounds.earliest, 10)
-		dst = append(dst, `,"epoch":`...)
-		dst = appendQuoted(dst, r.bounds.epoch)
-	}
 	return endFrame(append(dst, '}'), mark)
 }
 
@@ -157,7 +144,7 @@ type connectedInfo struct {
 }
 
 // features are the additions to the published protocol that this server knows.
-const features = `["gap","epoch","from","id","refresh","ping","strict"]`
+const features = `["gap","epoch","from","id","refresh"]`
 
 func appendAuthSuccess(dst []byte) []byte {
 	dst, mark := beginFrame(dst)

@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // failure is why a credential was not accepted.
 type failure struct {
-	refusal *Refusal
+	refusal *refusal.Error
 	// unknown says that the cluster may know of the key what this node does not yet.
 	unknown bool
 	// keyID is the signing key that a token names and this node does not know.
@@ -44,10 +45,10 @@ func newFailedAuths(r rate) *failedAuths {
 
 // count spends what a failure costs and returns a refusal for an address or a text
 // that fails too often.
-func (f *failedAuths) count(address, text string, failed *failure) *Refusal {
+func (f *failedAuths) count(address, text string, failed *failure) *refusal.Error {
 	hash := fsm.HashKey(text)
 	switch {
-	case failed.honest, failed.refusal.Code == CodeAuthRequired:
+	case failed.honest, failed.refusal.Code == refusal.AuthRequired:
 		return nil
 	case CheckKeyText(text) == nil && f.ended.has(hashOfPrefix(someone(text).prefix)), failed.keyID != "" && f.ended.has(hashOfKeyID(failed.keyID)):
 		return nil
@@ -56,7 +57,7 @@ func (f *failedAuths) count(address, text string, failed *failure) *Refusal {
 	if wait == 0 {
 		return nil
 	}
-	return &Refusal{Code: CodeRateLimited, Reason: "too many failed authentications", RetryAfter: max(wait, time.Millisecond)}
+	return &refusal.Error{Code: refusal.RateLimited, Reason: "too many failed authentications", RetryAfter: max(wait, time.Millisecond)}
 }
 
 // keyEnded notes that a key was good once, and the tokens that it signed.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // However many clients behind one address fail with what was good once, each is told
@@ -25,18 +26,18 @@ func TestHonestFailuresAreTold(t *testing.T) {
 		for _, c := range []struct {
 			name, origin string
 			text         func(i int) string
-			code         Code
+			code         refusal.Code
 			status       int
 		}{
 			{"expired tokens", testOrigin, func(i int) string {
 				return h.token(h.secret, -time.Hour, fmt.Sprintf(`,"n":%d%s`, i, everywhere))
-			}, CodeTokenExpired, 401},
+			}, refusal.TokenExpired, 401},
 			{"tokens of tomorrow", testOrigin, func(i int) string {
 				return h.token(h.secret, 48*time.Hour, fmt.Sprintf(`,"nbf":%d%s`, time.UnixMilli(h.broker.Stamp()).Add(24*time.Hour).Unix()+int64(i), everywhere))
-			}, CodeTokenInvalid, 401},
-			{"tokens of a revoked key", testOrigin, func(i int) string { return fromEnded[i] }, CodeTokenInvalid, 401},
-			{"a revoked key", testOrigin, func(int) string { return revoked }, CodeInvalidKey, 401},
-			{"a page that is not allowed", "https://elsewhere.example", func(int) string { return h.public }, CodeOriginNotAllowed, 403},
+			}, refusal.TokenInvalid, 401},
+			{"tokens of a revoked key", testOrigin, func(i int) string { return fromEnded[i] }, refusal.TokenInvalid, 401},
+			{"a revoked key", testOrigin, func(int) string { return revoked }, refusal.InvalidKey, 401},
+			{"a page that is not allowed", "https://elsewhere.example", func(int) string { return h.public }, refusal.OriginNotAllowed, 403},
 		} {
 			for i := range clients {
 				socket := h.dial("Origin: " + c.origin + "\r\n")
@@ -60,7 +61,7 @@ func TestHonestFailuresAreTold(t *testing.T) {
 			c.text(`{"type":"auth","apiKey":%q}`, mint(plainHeader, claims, []byte("a guess at the secret")))
 			if f := c.next(); f.close == closeTryLater {
 				limited++
-			} else if f.Code != CodeTokenInvalid {
+			} else if f.Code != refusal.TokenInvalid {
 				t.Fatalf("a guess gets %s", f)
 			}
 		}
@@ -79,14 +80,14 @@ func TestKeysThatEndedBeforeAreKnown(t *testing.T) {
 		{Seq: 2, Action: "key.revoke", Target: "key_1", Before: fmt.Appendf(nil, `{"id":"key_1","kind":"public","prefix":%q}`, revoked[:8])},
 		{Seq: 1, Action: "key.rotate", Target: "key_2", Before: fmt.Appendf(nil, `{"id":"key_2","prefix":%q}`, rotated[:8])},
 	})
-	unknown := &failure{unknown: true, refusal: Refuse(CodeInvalidKey, invalidKey)}
+	unknown := &failure{unknown: true, refusal: refusal.New(refusal.InvalidKey, invalidKey)}
 	for range 100 {
 		for _, text := range []string{revoked, rotated} {
 			if limited := f.count("192.0.2.1", text, unknown); limited != nil {
 				t.Fatalf("an ended key is limited: %v", limited)
 			}
 		}
-		signed := &failure{unknown: true, keyID: "key_1", refusal: Refuse(CodeTokenInvalid, "")}
+		signed := &failure{unknown: true, keyID: "key_1", refusal: refusal.New(refusal.TokenInvalid, "")}
 		if limited := f.count("192.0.2.1", "a.b.c", signed); limited != nil {
 			t.Fatalf("a token of an ended key is limited: %v", limited)
 		}

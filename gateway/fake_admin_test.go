@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 func (b *fakeBroker) AdminToken(text string) (fsm.AdminToken, bool) {
@@ -31,15 +32,15 @@ func (b *fakeBroker) Alive(from fsm.Sender) error {
 	switch from.Kind {
 	case fsm.KeySender, fsm.TokenSender:
 		if _, live := b.KeyByID(from.ID); !live {
-			return Refuse(CodeKeyRevoked, "the API key has ended")
+			return refusal.New(refusal.KeyRevoked, "the API key has ended")
 		}
 	case fsm.AdminSender:
 		if _, live := b.AdminTokenByID(from.ID); !live {
-			return Refuse(CodeInvalidKey, "the admin token is not valid any more")
+			return refusal.New(refusal.InvalidKey, "the admin token is not valid any more")
 		}
 	}
 	if from.Until != 0 && from.Until <= b.Stamp() {
-		return Refuse(CodeTokenExpired, "the token has expired")
+		return refusal.New(refusal.TokenExpired, "the token has expired")
 	}
 	return nil
 }
@@ -92,7 +93,7 @@ func (b *fakeBroker) RevokeAdminToken(_ context.Context, by fsm.Actor, id string
 			return nil
 		}
 	}
-	return Refuse(CodeNotFound, "no such admin token")
+	return refusal.New(refusal.NotFound, "no such admin token")
 }
 
 // record is called with mu held.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 func (b *fakeBroker) CreateProject(_ context.Context, by fsm.Actor, spec ProjectSpec) (*fsm.Project, []IssuedKey, error) {
@@ -53,7 +54,7 @@ func (b *fakeBroker) UpdateProject(_ context.Context, change fsm.UpdateProject) 
 	old, found := b.projects[change.ID]
 	if !found {
 		b.mu.Unlock()
-		return nil, Refuse(CodeNotFound, "no such project")
+		return nil, refusal.New(refusal.NotFound, "no such project")
 	}
 	p := *old
 	if change.Name != nil {
@@ -103,7 +104,7 @@ func (b *fakeBroker) DeleteProject(_ context.Context, _ fsm.Actor, id string) er
 	b.mu.Lock()
 	if _, found := b.projects[id]; !found {
 		b.mu.Unlock()
-		return Refuse(CodeNotFound, "no such project")
+		return refusal.New(refusal.NotFound, "no such project")
 	}
 	delete(b.projects, id)
 	observer := b.observer
@@ -129,7 +130,7 @@ func (b *fakeBroker) CreateKey(_ context.Context, by fsm.Actor, project string, 
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, found := b.projects[project]; !found {
-		return IssuedKey{}, Refuse(CodeNotFound, "no such project")
+		return IssuedKey{}, refusal.New(refusal.NotFound, "no such project")
 	}
 	if spec.Text == "" {
 		spec.Text = NewKeyText(spec.Kind)
@@ -155,7 +156,7 @@ func (b *fakeBroker) RotateKey(_ context.Context, by fsm.Actor, id string, overl
 	defer b.mu.Unlock()
 	text, old, found := b.byID(id)
 	if !found {
-		return IssuedKey{}, fsm.Key{}, Refuse(CodeNotFound, "no such key")
+		return IssuedKey{}, fsm.Key{}, refusal.New(refusal.NotFound, "no such key")
 	}
 	old.ExpiresAt = b.clock + overlap.Milliseconds()
 	b.keys[text] = old
@@ -169,7 +170,7 @@ func (b *fakeBroker) RevokeKey(_ context.Context, _ fsm.Actor, id string) error 
 	text, _, found := b.byID(id)
 	b.mu.Unlock()
 	if !found {
-		return Refuse(CodeNotFound, "no such key")
+		return refusal.New(refusal.NotFound, "no such key")
 	}
 	b.endKey(text)
 	return nil

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 func (b *fakeBroker) KeyByID(id string) (fsm.Key, bool) {
@@ -33,13 +34,13 @@ func (b *fakeBroker) KeyUsed(id string) {
 	}
 }
 
-func (b *fakeBroker) Refusals(_ context.Context, q RefusalQuery) ([]RefusalRecord, error) {
+func (b *fakeBroker) Refusals(_ context.Context, q refusal.Query) ([]refusal.Record, error) {
 	return b.observer.(*Server).Refusals(q)
 }
 
 func (b *fakeBroker) Disconnect(_ context.Context, id string) error {
 	if !b.observer.(*Server).Disconnect(id) {
-		return Refuse(CodeNotFound, "no such connection")
+		return refusal.New(refusal.NotFound, "no such connection")
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // fakeBroker is a cluster of one in memory. Commits are applied by one
@@ -374,7 +375,7 @@ func (b *fakeBroker) PurgeChannel(_ context.Context, by fsm.Actor, key fsm.Chann
 	defer b.mu.Unlock()
 	c, found := b.channels[key]
 	if !found {
-		return Purged{}, Refuse(CodeNotFound, "no such channel")
+		return Purged{}, refusal.New(refusal.NotFound, "no such channel")
 	}
 	purged := Purged{uint64(len(c.messages)), c.head}
 	c.messages = nil
@@ -449,7 +450,7 @@ func (b *fakeBroker) Backup(context.Context) (io.ReadCloser, int64, error) {
 
 func (b *fakeBroker) RemoveMember(_ context.Context, name string) error {
 	if name != "n2" {
-		return Refuse(CodeNotFound, "no member has that name")
+		return refusal.New(refusal.NotFound, "no member has that name")
 	}
 	b.set(func() { b.removed = append(b.removed, name) })
 	return nil

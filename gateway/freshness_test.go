@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // stop makes it look as if the process had been stopped for a while until now,
@@ -36,7 +38,7 @@ func TestPausedNodeWaitsForProof(t *testing.T) {
 		}
 		h.broker.endKey(h.secret)
 		h.broker.set(func() { h.broker.staleness = 0 })
-		ended.wantError(CodeKeyRevoked)
+		ended.wantError(refusal.KeyRevoked)
 		ended.wantClose(1000)
 		stays.wantMessages("c", 1, 1, false)
 		h.fill("c", 1)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // greeting is a client whose first request is being read. It ends in a
@@ -148,7 +150,7 @@ func (g *greeting) refuse(err *handshakeError) {
 }
 
 func plainAnswer(err *handshakeError) []byte {
-	body, _ := json.Marshal(refusalJSON{Error: err.reason, Code: CodeInvalidMessage}) // of strings, which cannot fail
+	body, _ := json.Marshal(refusalJSON{Error: err.reason, Code: refusal.InvalidMessage}) // of strings, which cannot fail
 	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s\n",
 		err.status, http.StatusText(err.status), len(body)+1, body)
 }

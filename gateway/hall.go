@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/netip"
 	"time"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // acceptPause is how long accepting clients pauses when there are too many.
@@ -34,11 +36,11 @@ func (h *hall) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		g, refusal := h.admit(socket)
-		if refusal == nil {
+		g, refused := h.admit(socket)
+		if refused == nil {
 			return g, nil
 		}
-		s.refused(refusal, "handshake", newPeer(addressOf(socket).String(), "", ""))
+		s.refused(refused, "handshake", newPeer(addressOf(socket).String(), "", ""))
 		if s.cfg.TLS == nil {
 			// A new socket has room for it.
 			_, _ = socket.Write(tooManyNewcomers)
@@ -48,11 +50,11 @@ func (h *hall) Accept() (net.Conn, error) {
 }
 
 // admit counts a client in, unless its address has too many newcomers.
-func (h *hall) admit(socket net.Conn) (*guest, *Refusal) {
+func (h *hall) admit(socket net.Conn) (*guest, *refusal.Error) {
 	s := h.server
 	from := addressOf(socket)
-	if refusal := s.newcomer(from); refusal != nil {
-		return nil, refusal
+	if refused := s.newcomer(from); refused != nil {
+		return nil, refused
 	}
 	s.strangers.Add(1)
 	if tcp, ok := tcpOf(socket); ok {

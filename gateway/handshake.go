@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // acceptGUID is what RFC 6455 section 1.3 has a server append to the key.
@@ -41,8 +43,8 @@ func refuseHead(limit int) *handshakeError {
 }
 
 // refusal is the error as one that is told and counted.
-func (e *handshakeError) refusal() *Refusal {
-	return &Refusal{Code: CodeInvalidMessage, Reason: e.reason, status: e.status}
+func (e *handshakeError) refusal() *refusal.Error {
+	return &refusal.Error{Code: refusal.InvalidMessage, Reason: e.reason, Status: e.status}
 }
 
 // refuseHandshake answers a request that makes no sense.
@@ -107,7 +109,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.draining.Load() || !s.admitConnection() {
-		s.refuseVia("handshake", w, r, Refuse(CodeUnavailable, "no room for a connection"))
+		s.refuseVia("handshake", w, r, refusal.New(refusal.Unavailable, "no room for a connection"))
 		return
 	}
 	p := s.requestPeer(r)

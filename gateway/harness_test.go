@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 const (
@@ -163,7 +164,7 @@ type frame struct {
 	From       uint64          `json:"from"`
 	To         uint64          `json:"to"`
 	Error      string          `json:"error"`
-	Code       Code            `json:"code"`
+	Code       refusal.Code    `json:"code"`
 	ID         string          `json:"id"`
 	Duplicate  bool            `json:"duplicate"`
 	RetryAfter int64           `json:"retryAfter"`
@@ -291,7 +292,7 @@ func (c *client) want(kind string) frame {
 }
 
 // wantError expects a refusal.
-func (c *client) wantError(code Code) frame {
+func (c *client) wantError(code refusal.Code) frame {
 	c.t.Helper()
 	f := c.next()
 	if f.Code != code || f.Error == "" {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 func trustLoopback(c *Config) { c.TrustedProxies = append(c.TrustedProxies, prefix("127.0.0.0/8")) }
@@ -83,8 +84,8 @@ func TestOwnAddressBehindAProxy(t *testing.T) {
 				client.want("auth_success")
 				continue
 			}
-			client.wantError(CodeOriginNotAllowed)
-			found, err := h.server.Refusals(RefusalQuery{Limit: 1})
+			client.wantError(refusal.OriginNotAllowed)
+			found, err := h.server.Refusals(refusal.Query{Limit: 1})
 			if err != nil || len(found) != 1 || !strings.Contains(found[0].Detail, "http://broker.example.com:8443") ||
 				!strings.Contains(found[0].Detail, "is broker.example.com by") {
 				t.Errorf("%s: %+v, %v", name, found, err)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // Each hostile client gets its answer while a good one beside it is undisturbed.
@@ -150,7 +152,7 @@ func TestHostileFrames(t *testing.T) {
 			bad := h.open(h.public)
 			bad.drip(c.first, c.again)
 			f := bad.next()
-			if f.Code == CodeRateLimited {
+			if f.Code == refusal.RateLimited {
 				f = bad.next()
 			}
 			if f.close != 1008 {
@@ -160,13 +162,13 @@ func TestHostileFrames(t *testing.T) {
 		}
 		endless := h.open(h.public)
 		endless.send("\x81\xff" + string(binary.BigEndian.AppendUint64(nil, 1<<63-1)) + "mask")
-		endless.wantError(CodeMessageTooLarge)
+		endless.wantError(refusal.MessageTooLarge)
 		if f := endless.next(); f.close != 1009 {
 			t.Errorf("a frame of 2^63-1 bytes: %s", f)
 		}
 		before := h.dial("")
 		before.send(text(true, "hello"))
-		before.wantError(CodeAuthRequired)
+		before.wantError(refusal.AuthRequired)
 		if f := before.next(); f.close != 1008 {
 			t.Errorf("text before auth: %s", f)
 		}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
@@ -36,7 +38,7 @@ func (s *Server) routes() *router {
 		},
 		below: map[string]http.Handler{adminPrefix + "/": s.adminHandler()},
 		others: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			s.refuseHTTP(w, r, Refuse(CodeNotFound, "no such path"))
+			s.refuseHTTP(w, r, refusal.New(refusal.NotFound, "no such path"))
 		}),
 	}
 	if s.cfg.Registry != nil {
@@ -55,7 +57,7 @@ func (s *Server) handler(open *router) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		arrived(r)
 		if !s.requests.TryRLock() {
-			s.refuseHTTP(w, r, &Refusal{Code: CodeUnavailable, Reason: "node is stopping", RetryAfter: time.Second})
+			s.refuseHTTP(w, r, &refusal.Error{Code: refusal.Unavailable, Reason: "node is stopping", RetryAfter: time.Second})
 			return
 		}
 		defer s.requests.RUnlock()
@@ -68,7 +70,7 @@ func (s *Server) handler(open *router) http.Handler {
 		case path == "/readyz":
 			s.ready(w, r)
 		case !s.open.Load() && (!wantsUpgrade(r) || !s.awaitOpen(r.Context())):
-			s.refuseHTTP(w, r, &Refusal{Code: CodeUnavailable, Reason: "node is starting", RetryAfter: time.Second})
+			s.refuseHTTP(w, r, &refusal.Error{Code: refusal.Unavailable, Reason: "node is starting", RetryAfter: time.Second})
 		default:
 			open.ServeHTTP(w, r)
 		}
@@ -88,21 +90,21 @@ func headBytes(r *http.Request) int {
 
 // ready says whether a load balancer should send clients here.
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
-	refusal := Refuse(CodeUnavailable, "node is starting")
+	refused := refusal.New(refusal.Unavailable, "node is starting")
 	switch {
 	case s.unready.Load():
-		refusal = refuseDraining()
+		refused = refuseDraining()
 	case s.open.Load():
-		refusal = s.available()
+		refused = s.available()
 	}
-	if stalled := s.cfg.Broker.Stalled(); refusal == nil && stalled != "" {
-		refusal = Refuse(CodeUnavailable, "node is stalled: "+stalled)
+	if stalled := s.cfg.Broker.Stalled(); refused == nil && stalled != "" {
+		refused = refusal.New(refusal.Unavailable, "node is stalled: "+stalled)
 	}
-	if late := s.lag(); refusal == nil && late > unhealthyAfter {
-		refusal = Refuse(CodeUnavailable, "an event loop is late by "+late.Round(time.Second).String())
+	if late := s.lag(); refused == nil && late > unhealthyAfter {
+		refused = refusal.New(refusal.Unavailable, "an event loop is late by "+late.Round(time.Second).String())
 	}
-	if refusal != nil {
-		http.Error(w, refusal.Reason, http.StatusServiceUnavailable)
+	if refused != nil {
+		http.Error(w, refused.Reason, http.StatusServiceUnavailable)
 		return
 	}
 	_, _ = io.WriteString(w, "ready\n")
@@ -166,42 +168,35 @@ func routedMethod(r *http.Request) string {
 }
 
 // refuseHTTP answers with a refusal in the shape that published clients read.
-func (s *Server) refuseHTTP(w http.ResponseWriter, r *http.Request, refusal *Refusal) {
-	s.refuseVia("rest", w, r, refusal)
+func (s *Server) refuseHTTP(w http.ResponseWriter, r *http.Request, refused *refusal.Error) {
+	s.refuseVia("rest", w, r, refused)
 }
 
-func (s *Server) refuseVia(via string, w http.ResponseWriter, r *http.Request, refusal *Refusal) {
-	s.refused(refusal, via, s.requestPeer(r))
-	setRetryAfter(w, refusal)
-	writeJSON(w, refusal.httpStatus(), refusalJSON{Error: refusal.Reason, Code: refusal.Code})
+func (s *Server) refuseVia(via string, w http.ResponseWriter, r *http.Request, refused *refusal.Error) {
+	s.refused(refused, via, s.requestPeer(r))
+	setRetryAfter(w, refused)
+	writeJSON(w, refused.HTTPStatus(), refusalJSON{Error: refused.Reason, Code: refused.Code})
 }
 
 // refusalJSON is a refusal in the shape that published clients read.
 type refusalJSON struct {
-	Success bool   `json:"success"`
-	Error   string `json:"error"`
-	Code    Code   `json:"code"`
+	Success bool         `json:"success"`
+	Error   string       `json:"error"`
+	Code    refusal.Code `json:"code"`
 }
 
 // setRetryAfter says when to come back where the status calls for it.
-func setRetryAfter(w http.ResponseWriter, r *Refusal) {
-	if status := r.httpStatus(); status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+func setRetryAfter(w http.ResponseWriter, r *refusal.Error) {
+	if status := r.HTTPStatus(); status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 		seconds := max(1, int((r.RetryAfter+time.Second-1)/time.Second))
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 	}
 }
 
-func (r *Refusal) httpStatus() int {
-	if r.status != 0 {
-		return r.status
-	}
-	return answers[r.Code].status
-}
-
 // refuseMethod answers 405: the path is there, the method is not.
 func (s *Server) refuseMethod(w http.ResponseWriter, r *http.Request, allow string) {
 	w.Header().Set("Allow", allow)
-	s.refuseHTTP(w, r, &Refusal{Code: CodeInvalidMessage, Reason: "method not allowed", status: http.StatusMethodNotAllowed})
+	s.refuseHTTP(w, r, refusal.MethodNotAllowed())
 }
 
 // writeJSON answers with v. An error means that the client has gone.

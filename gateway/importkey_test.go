@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 const (
@@ -46,10 +47,10 @@ func TestImportedKeyAuthenticates(t *testing.T) {
 			t.Helper()
 			c := h.dial("Origin: " + testOrigin + "\r\n")
 			c.text(`{"type":"auth","apiKey":%q}`, text)
-			c.wantError(CodeInvalidKey)
+			c.wantError(refusal.InvalidKey)
 		}
 		refused(hostedPublic)
-		if got := h.lastRefusal(RefusalQuery{Code: CodeInvalidKey}).Detail; !strings.Contains(got, "wrong checksum") {
+		if got := h.lastRefusal(refusal.Query{Code: refusal.InvalidKey}).Detail; !strings.Contains(got, "wrong checksum") {
 			t.Errorf("the refusal says %q", got)
 		}
 		if h.broker.rounds() != 0 {

@@ -8,13 +8,15 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // Every limit of docs/protocol.md "Every refusal" is answered as it says there,
 // and counted.
 func TestEveryLimitHasItsAnswerAndMetric(t *testing.T) {
 	const short = 100 * time.Millisecond
-	refusal := func(code Code, via string) []string {
+	refusedSeries := func(code refusal.Code, via string) []string {
 		return []string{"aptlyd_refusals_total", string(code), via}
 	}
 	closed := func(code closeCode) []string { return []string{"aptlyd_closes_total", fmt.Sprint(code)} }
@@ -44,49 +46,49 @@ func TestEveryLimitHasItsAnswerAndMetric(t *testing.T) {
 		{"message", func(c *Config) { c.MaxMessageBytes = 100 }, func(h *harness) {
 			c := h.open(h.secret)
 			c.text("%s", publish(`"`+strings.Repeat("x", 99)+`"`))
-			c.wantError(CodeMessageTooLarge)
+			c.wantError(refusal.MessageTooLarge)
 			c.wantSilence()
-		}, [][]string{refusal(CodeMessageTooLarge, "ws")}, false},
+		}, [][]string{refusedSeries(refusal.MessageTooLarge, "ws")}, false},
 		{"message over HTTP", func(c *Config) { c.MaxMessageBytes = 100 }, func(h *harness) {
 			post(h, "/realtime", `{"channel":"c","message":"`+strings.Repeat("x", 99)+`"}`, 413)
-		}, [][]string{refusal(CodeMessageTooLarge, "rest")}, false},
+		}, [][]string{refusedSeries(refusal.MessageTooLarge, "rest")}, false},
 		{"frame over twice the message", func(c *Config) { c.MaxMessageBytes = 100 }, func(h *harness) {
 			c := h.open(h.secret)
 			c.text("%s", publish(`"`+strings.Repeat("x", 200)+`"`))
-			c.wantError(CodeMessageTooLarge)
+			c.wantError(refusal.MessageTooLarge)
 			c.wantClose(1009)
-		}, [][]string{refusal(CodeMessageTooLarge, "ws"), closed(1009)}, false},
+		}, [][]string{refusedSeries(refusal.MessageTooLarge, "ws"), closed(1009)}, false},
 		{"batch body", func(c *Config) { c.MaxBatchBytes = 100 }, func(h *harness) {
 			post(h, "/realtime/batch", `{"messages":[`+strings.Repeat(" ", 100)+`]}`, 413)
-		}, [][]string{refusal(CodeMessageTooLarge, "rest")}, false},
+		}, [][]string{refusedSeries(refusal.MessageTooLarge, "rest")}, false},
 		{"batch", func(*Config) {}, func(h *harness) {
 			post(h, "/realtime/batch", `{"messages":[`+strings.Repeat(`{"channel":"c","message":1},`, maxBatch)+`{"channel":"c","message":1}]}`, 400)
-		}, [][]string{refusal(CodeInvalidMessage, "rest")}, false},
+		}, [][]string{refusedSeries(refusal.InvalidMessage, "rest")}, false},
 		{"channel name", func(*Config) {}, func(h *harness) {
 			c := h.open(h.secret)
 			c.text(`{"type":"subscribe","channel":%q}`, strings.Repeat("x", maxChannelName+1))
-			c.wantError(CodeInvalidChannel)
+			c.wantError(refusal.InvalidChannel)
 			c.wantSilence()
-		}, [][]string{refusal(CodeInvalidChannel, "ws")}, false},
+		}, [][]string{refusedSeries(refusal.InvalidChannel, "ws")}, false},
 		{"channels", func(c *Config) { c.MaxChannels = 1 }, func(h *harness) {
 			c := h.open(h.secret)
 			c.subscribe("c", "")
 			c.text(`{"type":"subscribe","channel":"d"}`)
-			c.wantError(CodeTooManyChannels)
+			c.wantError(refusal.TooManyChannels)
 			c.wantSilence()
-		}, [][]string{refusal(CodeTooManyChannels, "ws")}, false},
+		}, [][]string{refusedSeries(refusal.TooManyChannels, "ws")}, false},
 		{"depth", func(*Config) {}, func(h *harness) {
 			c := h.open(h.secret)
 			c.text("%s", publish(strings.Repeat("[", 65)+strings.Repeat("]", 65)))
-			c.wantError(CodeInvalidMessage)
+			c.wantError(refusal.InvalidMessage)
 			c.wantSilence()
-		}, [][]string{refusal(CodeInvalidMessage, "ws")}, false},
+		}, [][]string{refusedSeries(refusal.InvalidMessage, "ws")}, false},
 		{"id", func(*Config) {}, func(h *harness) {
 			c := h.open(h.secret)
 			c.text(`{"type":"publish","channel":"c","message":1,"id":%q}`, strings.Repeat("x", maxMessageID+1))
-			c.wantError(CodeInvalidMessage)
+			c.wantError(refusal.InvalidMessage)
 			c.wantSilence()
-		}, [][]string{refusal(CodeInvalidMessage, "ws")}, false},
+		}, [][]string{refusedSeries(refusal.InvalidMessage, "ws")}, false},
 		{"handshake bytes", func(*Config) {}, func(h *harness) {
 			c := h.connect()
 			c.send(upgradeHead + "X-A: " + strings.Repeat("x", 16<<10) + "\r\n\r\n")
@@ -105,7 +107,7 @@ func TestEveryLimitHasItsAnswerAndMetric(t *testing.T) {
 		{"handshakes of an address", func(c *Config) { c.MaxAddressHandshakes = 1 }, func(h *harness) {
 			h.connect()
 			status(h.connect(), 429)
-		}, [][]string{refusal(CodeRateLimited, "handshake")}, false},
+		}, [][]string{refusedSeries(refusal.RateLimited, "handshake")}, false},
 		{"handshakes", func(c *Config) { c.MaxHandshakes = 1 }, func(h *harness) {
 			h.connect()
 			h.connect()
@@ -116,14 +118,14 @@ func TestEveryLimitHasItsAnswerAndMetric(t *testing.T) {
 			c := h.connect()
 			c.send(upgradeHead + "\r\n")
 			status(c, 503)
-		}, [][]string{refusal(CodeUnavailable, "handshake")}, false},
+		}, [][]string{refusedSeries(refusal.Unavailable, "handshake")}, false},
 		{"auth time", func(c *Config) { c.AuthTimeout = short }, func(h *harness) {
 			c := h.dial("")
-			if f := c.want("auth_timeout"); f.Code != CodeAuthTimeout {
+			if f := c.want("auth_timeout"); f.Code != refusal.AuthTimeout {
 				h.t.Errorf("got %s", f)
 			}
 			c.wantClose(1008)
-		}, [][]string{refusal(CodeAuthTimeout, "ws"), closed(1008)}, false},
+		}, [][]string{refusedSeries(refusal.AuthTimeout, "ws"), closed(1008)}, false},
 		{"failed auths", func(c *Config) { c.FailedAuthBurst = 1 }, func(h *harness) {
 			for range 2 {
 				c := h.dial("")
@@ -133,7 +135,7 @@ func TestEveryLimitHasItsAnswerAndMetric(t *testing.T) {
 				}
 			}
 			h.t.Error("nobody was turned away")
-		}, [][]string{refusal(CodeInvalidKey, "ws"), refusal(CodeRateLimited, "ws"), closed(1013)}, false},
+		}, [][]string{refusedSeries(refusal.InvalidKey, "ws"), refusedSeries(refusal.RateLimited, "ws"), closed(1013)}, false},
 		{"frame time", func(c *Config) { c.FrameTimeout = short }, func(h *harness) {
 			c := h.open(h.public)
 			c.send("\x81\xfe\x10")

@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // metrics are what a gateway counts. Channel names and keys are never labels:
@@ -65,7 +67,9 @@ func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 	return m, nil
 }
 
-func (m *metrics) refused(code Code, via string) { m.refusals.WithLabelValues(string(code), via).Inc() }
+func (m *metrics) refused(code refusal.Code, via string) {
+	m.refusals.WithLabelValues(string(code), via).Inc()
+}
 
 // closed counts a close. A client may make its code up; thousands of them would
 // each be a series.

@@ -3,6 +3,8 @@ package gateway
 import (
 	"net/netip"
 	"sync"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 var tooManyNewcomers = []byte("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
@@ -54,6 +56,6 @@ func (n *newcomers) leave(from netip.Addr) {
 }
 
 // refuseNewcomer is why a client is turned away before it could say anything.
-func refuseNewcomer() *Refusal {
-	return Refuse(CodeRateLimited, "too many unfinished handshakes from this address")
+func refuseNewcomer() *refusal.Error {
+	return refusal.New(refusal.RateLimited, "too many unfinished handshakes from this address")
 }

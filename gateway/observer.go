@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 var _ fsm.Observer = (*Server)(nil)
@@ -149,6 +150,6 @@ func (c *conn) revoke() {
 	if who.session() != "" {
 		reason = "the console session has ended"
 	}
-	c.refuse(Refuse(CodeKeyRevoked, reason).of(who, toConnect, ""), "", "")
+	c.refuse(refusal.New(refusal.KeyRevoked, reason).Of(who.attempt(toConnect, "")), "", "")
 	c.hasten()
 }

@@ -3,6 +3,8 @@ package gateway
 import (
 	"fmt"
 	"net/http"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // originCheckAnswer says of each rule whether it is well-formed and of an origin
@@ -32,13 +34,13 @@ func (s *Server) checkOrigin(r *http.Request) (int, any, error) {
 	}
 	rules, err := parseStrings(values[0], maxOrigins)
 	if err != nil {
-		return 0, nil, Refuse(CodeInvalidMessage, "rules: "+err.Error())
+		return 0, nil, refusal.New(refusal.InvalidMessage, "rules: "+err.Error())
 	}
 	header := ""
 	if values[2] != nil {
 		var ok bool
 		if header, ok = unquote(values[2]); !ok {
-			return 0, nil, Refuse(CodeInvalidMessage, "origin is not a string")
+			return 0, nil, refusal.New(refusal.InvalidMessage, "origin is not a string")
 		}
 	}
 	answer := originCheckAnswer{Rules: make([]originRuleCheck, len(rules))}

@@ -3,6 +3,8 @@ package gateway
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // lag is how late an event loop is, which turns ten times a second at least. What
@@ -35,11 +37,11 @@ func (s *Server) lag() time.Duration {
 }
 
 // shed returns a refusal of new work when the work at hand is too much already.
-func (s *Server) shed() *Refusal {
+func (s *Server) shed() *refusal.Error {
 	if late := s.lag(); late > s.cfg.OverloadAfter {
-		return &Refusal{
-			Code: CodeRateLimited, Reason: "the node is overloaded", RetryAfter: time.Second,
-			detail: "the node is overloaded: an event loop is late by " + late.Round(time.Millisecond).String(),
+		return &refusal.Error{
+			Code: refusal.RateLimited, Reason: "the node is overloaded", RetryAfter: time.Second,
+			Detail: "the node is overloaded: an event loop is late by " + late.Round(time.Millisecond).String(),
 		}
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 func TestKeyText(t *testing.T) {
@@ -231,7 +232,7 @@ func TestRefusedForGoodStaysRefused(t *testing.T) {
 				h := newHarness(t, poller, func(c *Config) { c.CloseGrace = 500 * time.Millisecond })
 				c := h.dial("")
 				c.text(`{"type":"auth","apiKey":"pk_mistyped"}`)
-				c.wantError(CodeInvalidKey)
+				c.wantError(refusal.InvalidKey)
 				var leaving sync.WaitGroup
 				leaving.Go(func() { leave(h) })
 				c.wantClose(closeFinal)

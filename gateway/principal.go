@@ -4,6 +4,7 @@ import (
 	"unique"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // principalKind tells what somebody has shown to say who they are.
@@ -69,4 +70,9 @@ func someone(text string) principal {
 		return principal{prefix: text[:shown]}
 	}
 	return principal{}
+}
+
+// attempt says that the principal tried to do something, for operators.
+func (p principal) attempt(do action, channel string) refusal.Attempt {
+	return refusal.Attempt{KeyID: p.key, KeyPrefix: p.prefix, Project: p.project, Channel: channel, Action: do.String()}
 }

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 func proxyV2(command, family byte, addresses string) string {
@@ -127,7 +129,7 @@ func TestProxyProtocol(t *testing.T) {
 				if res, err := http.ReadResponse(c.in, nil); err != nil || res.StatusCode != 401 {
 					t.Fatalf("history: %v, %v", res, err)
 				}
-				if got := h.lastRefusal(RefusalQuery{Code: CodeInvalidKey}); got.Address != "203.0.113.7" {
+				if got := h.lastRefusal(refusal.Query{Code: refusal.InvalidKey}); got.Address != "203.0.113.7" {
 					t.Errorf("refused %+v", got)
 				}
 			}

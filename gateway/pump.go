@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 const lookupsPerJob = 64
@@ -61,7 +62,7 @@ func (c *conn) lookUp() {
 		n++
 		sub := c.enter(o.channel)
 		if sub == nil {
-			c.refuse(Refuse(CodeTooManyChannels, "too many channels on one connection"), o.channel, "")
+			c.refuse(refusal.New(refusal.TooManyChannels, "too many channels on one connection"), o.channel, "")
 			continue
 		}
 		asked = append(asked, &lookup{op: o, sub: sub, key: sub.topic.key})
@@ -166,7 +167,7 @@ func (c *conn) catchUp(rest []*lookup) {
 			if err != nil {
 				first := c.ops[0]
 				c.ops = slices.Delete(c.ops, 0, 1)
-				c.abandon(first.channel, Refuse(CodeUnavailable, "the cluster cannot be asked how far the channel reaches"))
+				c.abandon(first.channel, refusal.New(refusal.Unavailable, "the cluster cannot be asked how far the channel reaches"))
 			}
 			c.loop.touch(c)
 		})
@@ -180,21 +181,21 @@ func (c *conn) finish(l *lookup, epoch string) {
 		return
 	}
 	project, found := s.cfg.Broker.Project(c.who.Value().project)
-	refusal := Refuse(CodeUnavailable, "the channel could not be joined")
+	refused := refusal.New(refusal.Unavailable, "the channel could not be joined")
 	if found {
 		// The rights may have changed since the client asked.
 		if forbidden := authorise(c.who.Value(), toSubscribe, project, l.op.channel); forbidden != nil {
-			refusal = forbidden
+			refused = forbidden
 		} else if !l.sub.gone {
 			l.sub.begin(l, epoch, project.Rule(l.op.channel).Initial)
 			return
 		}
 	}
-	c.abandon(l.op.channel, refusal)
+	c.abandon(l.op.channel, refused)
 }
 
 // abandon refuses a subscribe; a subscription that was there before stays.
-func (c *conn) abandon(channel string, r *Refusal) {
+func (c *conn) abandon(channel string, r *refusal.Error) {
 	if at, found := c.find(channel); found && c.subs[at].joining {
 		c.leave(channel)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // Usage is what one node's clients use of a project's quotas.
@@ -54,14 +55,14 @@ func (q *quotas) of(project string) *projectUsage {
 }
 
 // connect counts a connection of a project in, unless there are too many.
-func (q *quotas) connect(p *fsm.Project) *Refusal {
+func (q *quotas) connect(p *fsm.Project) *refusal.Error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	u := q.of(p.ID)
 	if most := p.Quotas.Connections; most > 0 && u.connections+u.elsewhere.Connections >= most {
-		return &Refusal{
-			Code: CodeRateLimited, Reason: "the project has too many connections", RetryAfter: quotaRetry,
-			detail: fmt.Sprintf("the project's quota is %d connections: %d are here, %d on other nodes",
+		return &refusal.Error{
+			Code: refusal.RateLimited, Reason: "the project has too many connections", RetryAfter: quotaRetry,
+			Detail: fmt.Sprintf("the project's quota is %d connections: %d are here, %d on other nodes",
 				most, u.connections, u.elsewhere.Connections),
 		}
 	}
@@ -77,7 +78,7 @@ func (q *quotas) disconnect(project string) {
 }
 
 // publish spends a message of a project's rate.
-func (q *quotas) publish(p *fsm.Project) *Refusal {
+func (q *quotas) publish(p *fsm.Project) *refusal.Error {
 	most := p.Quotas.PublishRate
 	if most == 0 {
 		return nil
@@ -90,9 +91,9 @@ func (q *quotas) publish(p *fsm.Project) *Refusal {
 		share = min(most, u.share)
 	}
 	if wait := u.spent.take(perSecond(share, int(share)), time.Since(q.began)); wait > 0 {
-		return &Refusal{
-			Code: CodeRateLimited, Reason: "the project publishes too much", RetryAfter: max(wait, time.Millisecond),
-			detail: fmt.Sprintf("the project's quota is %g messages a second, %g of them for this node", most, share),
+		return &refusal.Error{
+			Code: refusal.RateLimited, Reason: "the project publishes too much", RetryAfter: max(wait, time.Millisecond),
+			Detail: fmt.Sprintf("the project's quota is %g messages a second, %g of them for this node", most, share),
 		}
 	}
 	u.published++

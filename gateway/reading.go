@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // History is read and written piece by piece: however large the answer and
@@ -64,8 +65,8 @@ type reading struct {
 func (s *Server) beginReading(
 	ctx context.Context, who principal, address string, key fsm.ChannelKey, query url.Values,
 ) (*reading, error) {
-	if refusal := checkChannel(key.Name); refusal != nil {
-		return nil, refusal
+	if refused := checkChannel(key.Name); refused != nil {
+		return nil, refused
 	}
 	after, err := queryNumber(query, "after", 0, maxOffset)
 	if err != nil {
@@ -84,12 +85,12 @@ func (s *Server) beginReading(
 		network := network(address)
 		wait := max(s.readings.addresses.wait(network, s.readings.address), s.readings.spent.wait("", s.readings.node))
 		if wait > 0 {
-			return nil, &Refusal{Code: CodeRateLimited, Reason: "too much history is read at once", RetryAfter: max(wait, time.Millisecond)}
+			return nil, &refusal.Error{Code: refusal.RateLimited, Reason: "too much history is read at once", RetryAfter: max(wait, time.Millisecond)}
 		}
 	}
 	leave, full := s.readings.inFlight.enter(who, address, 1)
 	if full != "" {
-		return nil, &Refusal{Code: CodeRateLimited, Reason: "too many answers are under way " + full, RetryAfter: time.Second}
+		return nil, &refusal.Error{Code: refusal.RateLimited, Reason: "too many answers are under way " + full, RetryAfter: time.Second}
 	}
 	r.leave = leave
 	if err = s.cfg.Broker.ReadYourWrites(ctx); err == nil {
@@ -166,7 +167,7 @@ func (r *reading) send(w http.ResponseWriter, request *http.Request) {
 		buf = buf[:0]
 		r.page = fsm.Page{}
 		if err := r.next(request.Context()); err != nil {
-			r.server.refused(r.server.refusalOf(err, "read history").of(r.who, toReadHistory, r.key.Name), "rest",
+			r.server.refused(r.server.refusalOf(err, "read history").Of(r.who.attempt(toReadHistory, r.key.Name)), "rest",
 				r.server.requestPeer(request))
 			panic(http.ErrAbortHandler) // the status is out: a cut answer is no answer
 		}
@@ -190,11 +191,11 @@ func (r *reading) write(w http.ResponseWriter, out *http.ResponseController, req
 	if err == nil || errors.Is(err, http.ErrNotSupported) {
 		return
 	}
-	refusal := &Refusal{
-		Code: CodeRateLimited, Reason: "the answer was not read in time",
-		detail: fmt.Sprintf("nothing of the answer was taken for %s, or the client has gone", s.cfg.HistoryTimeout),
+	refused := &refusal.Error{
+		Code: refusal.RateLimited, Reason: "the answer was not read in time",
+		Detail: fmt.Sprintf("nothing of the answer was taken for %s, or the client has gone", s.cfg.HistoryTimeout),
 	}
-	s.refused(refusal.of(r.who, toReadHistory, r.key.Name), "rest", s.requestPeer(request))
+	s.refused(refused.Of(r.who.attempt(toReadHistory, r.key.Name)), "rest", s.requestPeer(request))
 	panic(http.ErrAbortHandler)
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // historyPage is what a client reads of an answer.
@@ -119,7 +121,7 @@ func TestUnreadHistoryIsBounded(t *testing.T) {
 			}
 			return ""
 		})
-		if h.metric("aptlyd_refusals_total", string(CodeRateLimited), "rest") < 2 {
+		if h.metric("aptlyd_refusals_total", string(refusal.RateLimited), "rest") < 2 {
 			t.Error("they are not counted")
 		}
 		for _, c := range unread {

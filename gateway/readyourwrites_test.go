@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"testing"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // Who was told that a message is there finds it: reads wait until this node has
@@ -31,7 +33,7 @@ func TestReadsAreRefusedWithoutWhatWasAcknowledged(t *testing.T) {
 	h := newHarness(t, defaultPoller)
 	h.broker.set(func() {
 		h.broker.readYourWrites = func(context.Context) error {
-			return &Refusal{Code: CodeUnavailable, Reason: "the cluster cannot answer right now"}
+			return &refusal.Error{Code: refusal.Unavailable, Reason: "the cluster cannot answer right now"}
 		}
 	})
 	if res, _ := h.do(http.MethodGet, "/realtime/history?channel=c", "", "X-Api-Key", h.secret); res.StatusCode != http.StatusServiceUnavailable {
@@ -39,10 +41,10 @@ func TestReadsAreRefusedWithoutWhatWasAcknowledged(t *testing.T) {
 	}
 	c := h.open(h.public)
 	c.text(`{"type":"subscribe","channel":"c"}`)
-	c.wantError(CodeUnavailable)
+	c.wantError(refusal.Unavailable)
 	h.broker.set(func() {
 		h.broker.readYourWrites = func(context.Context) error { return errors.New("a mistake") }
 	})
 	c.text(`{"type":"subscribe","channel":"c"}`)
-	c.wantError(CodeInternal)
+	c.wantError(refusal.Internal)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 func TestWebSocketRefusals(t *testing.T) {
@@ -20,37 +21,37 @@ func TestWebSocketRefusals(t *testing.T) {
 		})
 		for _, c := range []struct {
 			frame   string
-			code    Code
+			code    refusal.Code
 			channel string
 			id      string
 		}{
-			{`{"type":"publish","channel":"c","message":1,"id":"` + strings.Repeat("x", 129) + `"}`, CodeInvalidMessage, "c", ""},
-			{`{"type":"publish","channel":"c","message":1,"id":7}`, CodeInvalidMessage, "c", ""},
-			{`{"type":"publish","channel":"c","id":"i"}`, CodeInvalidMessage, "c", "i"},
-			{`{"type":"publish","channel":"c","message":"` + strings.Repeat("x", 99) + `","id":"i"}`, CodeMessageTooLarge, "c", "i"},
-			{`{"type":"publish","channel":"c","message":[[[[[[]]]]]]}`, CodeInvalidMessage, "", ""},
-			{`{"type":"publish","channel":"c","CHANNEL":"d","message":1}`, CodeInvalidMessage, "", ""},
-			{`{"type":"publish","channel":"c","\u0063hannel":"d","message":1}`, CodeInvalidMessage, "", ""},
-			{`{"type":"publish","channel":"c","\u004dessage":2,"message":1}`, CodeInvalidMessage, "", ""},
-			{`{"type":"publish","message":1}`, CodeInvalidChannel, "", ""},
-			{`{"type":"publish","channel":"","message":1}`, CodeInvalidChannel, "", ""},
-			{`{"type":"publish","channel":"a\u0000","message":1}`, CodeInvalidChannel, "", ""},
-			{`{"type":"publish","channel":"a\ud800","message":1}`, CodeInvalidChannel, "", ""},
-			{`{"type":"publish","channel":7,"message":1}`, CodeInvalidChannel, "", ""},
-			{`{"type":"publish","channel":"` + strings.Repeat("x", 256) + `"}`, CodeMessageTooLarge, "", ""}, // over twice the limit: see below
-			{`{"type":"subscribe","channel":"c","fromOffset":"1"}`, CodeInvalidMessage, "c", ""},
-			{`{"type":"subscribe","channel":"c","fromOffset":-1}`, CodeInvalidMessage, "c", ""},
-			{`{"type":"subscribe","channel":"c","fromOffset":1.5}`, CodeInvalidMessage, "c", ""},
-			{`{"type":"subscribe","channel":"c","from":"then"}`, CodeInvalidMessage, "c", ""},
-			{`{"type":"subscribe","channel":"c","from":{"last":1,"time":2}}`, CodeInvalidMessage, "c", ""},
-			{`{"type":"subscribe","channel":"c","from":{"last":-1}}`, CodeInvalidMessage, "c", ""},
-			{`{"type":"subscribe","channel":"c","epoch":1}`, CodeInvalidMessage, "c", ""},
-			{`{"type":"auth","apiKey":"` + h.secret + `"}`, CodeInvalidMessage, "", ""},
-			{`{"type":"shout"}`, CodeUnknownType, "", ""},
-			{`{"type":"heartbeat"`, CodeInvalidMessage, "", ""},
-			{`{"type":"heartbeat"} {}`, CodeInvalidMessage, "", ""},
-			{`"heartbeat"`, CodeInvalidMessage, "", ""},
-			{``, CodeInvalidMessage, "", ""},
+			{`{"type":"publish","channel":"c","message":1,"id":"` + strings.Repeat("x", 129) + `"}`, refusal.InvalidMessage, "c", ""},
+			{`{"type":"publish","channel":"c","message":1,"id":7}`, refusal.InvalidMessage, "c", ""},
+			{`{"type":"publish","channel":"c","id":"i"}`, refusal.InvalidMessage, "c", "i"},
+			{`{"type":"publish","channel":"c","message":"` + strings.Repeat("x", 99) + `","id":"i"}`, refusal.MessageTooLarge, "c", "i"},
+			{`{"type":"publish","channel":"c","message":[[[[[[]]]]]]}`, refusal.InvalidMessage, "", ""},
+			{`{"type":"publish","channel":"c","CHANNEL":"d","message":1}`, refusal.InvalidMessage, "", ""},
+			{`{"type":"publish","channel":"c","\u0063hannel":"d","message":1}`, refusal.InvalidMessage, "", ""},
+			{`{"type":"publish","channel":"c","\u004dessage":2,"message":1}`, refusal.InvalidMessage, "", ""},
+			{`{"type":"publish","message":1}`, refusal.InvalidChannel, "", ""},
+			{`{"type":"publish","channel":"","message":1}`, refusal.InvalidChannel, "", ""},
+			{`{"type":"publish","channel":"a\u0000","message":1}`, refusal.InvalidChannel, "", ""},
+			{`{"type":"publish","channel":"a\ud800","message":1}`, refusal.InvalidChannel, "", ""},
+			{`{"type":"publish","channel":7,"message":1}`, refusal.InvalidChannel, "", ""},
+			{`{"type":"publish","channel":"` + strings.Repeat("x", 256) + `"}`, refusal.MessageTooLarge, "", ""}, // over twice the limit: see below
+			{`{"type":"subscribe","channel":"c","fromOffset":"1"}`, refusal.InvalidMessage, "c", ""},
+			{`{"type":"subscribe","channel":"c","fromOffset":-1}`, refusal.InvalidMessage, "c", ""},
+			{`{"type":"subscribe","channel":"c","fromOffset":1.5}`, refusal.InvalidMessage, "c", ""},
+			{`{"type":"subscribe","channel":"c","from":"then"}`, refusal.InvalidMessage, "c", ""},
+			{`{"type":"subscribe","channel":"c","from":{"last":1,"time":2}}`, refusal.InvalidMessage, "c", ""},
+			{`{"type":"subscribe","channel":"c","from":{"last":-1}}`, refusal.InvalidMessage, "c", ""},
+			{`{"type":"subscribe","channel":"c","epoch":1}`, refusal.InvalidMessage, "c", ""},
+			{`{"type":"auth","apiKey":"` + h.secret + `"}`, refusal.InvalidMessage, "", ""},
+			{`{"type":"shout"}`, refusal.UnknownType, "", ""},
+			{`{"type":"heartbeat"`, refusal.InvalidMessage, "", ""},
+			{`{"type":"heartbeat"} {}`, refusal.InvalidMessage, "", ""},
+			{`"heartbeat"`, refusal.InvalidMessage, "", ""},
+			{``, refusal.InvalidMessage, "", ""},
 		} {
 			conn := h.open(h.secret)
 			conn.text("%s", c.frame)
@@ -58,7 +59,7 @@ func TestWebSocketRefusals(t *testing.T) {
 			if f.Channel != nil && *f.Channel != c.channel || f.Channel == nil && c.channel != "" || f.ID != c.id {
 				t.Errorf("%s: got %s", c.frame, f)
 			}
-			if len(c.frame) > 200 && c.code == CodeMessageTooLarge {
+			if len(c.frame) > 200 && c.code == refusal.MessageTooLarge {
 				conn.wantClose(1009)
 				continue
 			}
@@ -67,14 +68,14 @@ func TestWebSocketRefusals(t *testing.T) {
 
 		public := h.open(h.public)
 		public.text(`{"type":"publish","channel":"c","message":1,"id":"i"}`)
-		if f := public.wantError(CodeForbidden); f.ID != "i" || *f.Channel != "c" {
+		if f := public.wantError(refusal.Forbidden); f.ID != "i" || *f.Channel != "c" {
 			t.Errorf("got %s", f)
 		}
 		for i := range 3 {
 			public.subscribe(fmt.Sprint("c", i), "")
 		}
 		public.text(`{"type":"subscribe","channel":"one more"}`)
-		public.wantError(CodeTooManyChannels)
+		public.wantError(refusal.TooManyChannels)
 		public.subscribe("c0", "") // one that it has
 		public.text(`{"type":"unsubscribe","channel":"c0"}`)
 		public.want("unsubscribed")
@@ -86,10 +87,10 @@ func TestRefusalsOfTheBroker(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
 		h := newHarness(t, poller)
 		c := h.open(h.secret)
-		for _, want := range []*Refusal{
-			{Code: CodeRateLimited, Reason: "slower", RetryAfter: 1500 * time.Millisecond},
-			{Code: CodeUnavailable, Reason: "no quorum", RetryAfter: time.Second},
-			{Code: CodeOutcomeUnknown, Reason: "perhaps"},
+		for _, want := range []*refusal.Error{
+			{Code: refusal.RateLimited, Reason: "slower", RetryAfter: 1500 * time.Millisecond},
+			{Code: refusal.Unavailable, Reason: "no quorum", RetryAfter: time.Second},
+			{Code: refusal.OutcomeUnknown, Reason: "perhaps"},
 		} {
 			h.broker.set(func() { h.broker.publishErr = fmt.Errorf("wrapped: %w", want) })
 			c.text(`{"type":"publish","channel":"c","message":1,"id":"i"}`)
@@ -97,21 +98,21 @@ func TestRefusalsOfTheBroker(t *testing.T) {
 				t.Errorf("got %s", f)
 			}
 			res, body := h.do("POST", "/realtime", `{"channel":"c","message":1}`, "X-Api-Key", h.secret, "Content-Type", "application/json")
-			if res.StatusCode != answers[want.Code].status || body["code"] != string(want.Code) {
+			if res.StatusCode != want.Code.HTTPStatus() || body["code"] != string(want.Code) {
 				t.Errorf("%s: got %d %v", want.Code, res.StatusCode, body)
 			}
-			if wait := res.Header.Get("Retry-After"); (wait == "") != (want.Code == CodeOutcomeUnknown) {
+			if wait := res.Header.Get("Retry-After"); (wait == "") != (want.Code == refusal.OutcomeUnknown) {
 				t.Errorf("%s: Retry-After is %q", want.Code, wait)
 			}
 		}
 		h.broker.set(func() { h.broker.publishErr = fmt.Errorf("disk on fire") })
 		c.text(`{"type":"publish","channel":"c","message":1}`)
-		if f := c.wantError(CodeInternal); strings.Contains(f.Error, "fire") {
+		if f := c.wantError(refusal.Internal); strings.Contains(f.Error, "fire") {
 			t.Errorf("an internal error tells: %s", f)
 		}
 		h.broker.set(func() { h.broker.channelErr = fmt.Errorf("disk on fire") })
 		c.text(`{"type":"subscribe","channel":"c"}`)
-		c.wantError(CodeInternal)
+		c.wantError(refusal.Internal)
 		h.broker.set(func() { h.broker.channelErr = nil })
 		c.subscribe("c", "")
 
@@ -119,7 +120,7 @@ func TestRefusalsOfTheBroker(t *testing.T) {
 		h.fill("d", 1)
 		h.broker.set(func() { h.broker.readHook = func(fsm.ChannelKey) error { return fmt.Errorf("disk on fire") } })
 		c.subscribe("d", "")
-		c.wantError(CodeInternal)
+		c.wantError(refusal.Internal)
 		c.wantClose(1013)
 	})
 }
@@ -133,13 +134,13 @@ func TestBeforeAuth(t *testing.T) {
 		} {
 			c := h.dial("")
 			c.text("%s", text)
-			c.wantError(CodeAuthRequired)
+			c.wantError(refusal.AuthRequired)
 			c.wantClose(1008)
 		}
 		for _, key := range []string{"pk_", h.public[:42] + "!", "sk_" + h.public[3:42] + "?", strings.Repeat("x", 43)} {
 			c := h.dial("Origin: " + testOrigin + "\r\n")
 			c.text(`{"type":"auth","apiKey":%q}`, key)
-			c.wantError(CodeInvalidKey)
+			c.wantError(refusal.InvalidKey)
 		}
 		if h.broker.rounds() != 0 {
 			t.Error("the leader was asked about a key that is not well formed")
@@ -223,13 +224,13 @@ func TestOriginTakenAwayClosesItsClients(t *testing.T) {
 		if _, err := h.broker.UpdateProject(t.Context(), fsm.UpdateProject{ID: testProject, AllowedOrigins: &none}); err != nil {
 			t.Fatal(err)
 		}
-		public.wantError(CodeOriginNotAllowed)
+		public.wantError(refusal.OriginNotAllowed)
 		public.wantClose(1000)
 		server.wantSilence()
 		if err := h.broker.DeleteProject(t.Context(), fsm.Actor{}, testProject); err != nil {
 			t.Fatal(err)
 		}
-		server.wantError(CodeKeyRevoked)
+		server.wantError(refusal.KeyRevoked)
 		server.wantClose(1000)
 	})
 }
@@ -265,7 +266,7 @@ func TestResetJudgesEverybodyAnew(t *testing.T) {
 			}
 		})
 		h.server.Reset()
-		ended.wantError(CodeKeyRevoked)
+		ended.wantError(refusal.KeyRevoked)
 		ended.wantClose(1000)
 		console.wantSilence()
 		stays.wantMessages("c", 1, 3, false)
@@ -279,12 +280,12 @@ func TestResetJudgesEverybodyAnew(t *testing.T) {
 }
 
 func TestEveryCodeHasAnAnswer(t *testing.T) {
-	for _, code := range []Code{
-		CodeInvalidKey, CodeKeyRevoked, CodeOriginNotAllowed, CodeAuthRequired, CodeAuthTimeout, CodeRateLimited,
-		CodeUnavailable, CodeOutcomeUnknown, CodeForbidden, CodeInvalidMessage, CodeInvalidChannel, CodeUnknownType,
-		CodeMessageTooLarge, CodeTooManyChannels, CodeNotFound, CodeConflict, CodeInternal, CodeTokenInvalid, CodeTokenExpired,
+	for _, code := range []refusal.Code{
+		refusal.InvalidKey, refusal.KeyRevoked, refusal.OriginNotAllowed, refusal.AuthRequired, refusal.AuthTimeout, refusal.RateLimited,
+		refusal.Unavailable, refusal.OutcomeUnknown, refusal.Forbidden, refusal.InvalidMessage, refusal.InvalidChannel, refusal.UnknownType,
+		refusal.MessageTooLarge, refusal.TooManyChannels, refusal.NotFound, refusal.Conflict, refusal.Internal, refusal.TokenInvalid, refusal.TokenExpired,
 	} {
-		if answers[code].status == 0 {
+		if code.HTTPStatus() == 0 {
 			t.Errorf("%s has no HTTP status", code)
 		}
 	}

@@ -4,14 +4,15 @@ import (
 	"slices"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // request is one frame of a client, taken apart.
 type request struct {
 	kind    string // the frame's type, as text
-	auth    authFrame
+	apiKey  string
 	channel string
-	id      string // idempotency key of a publish; of a ping what its pong repeats
+	id      string // idempotency key of a publish
 	message []byte // raw payload of a publish; points into the frame
 	start   startPoint
 }
@@ -22,7 +23,6 @@ type startPoint struct {
 	offset uint64 // startAfter: the last offset seen; startLast: how many
 	time   int64  // startTime: Unix ms
 	epoch  string // the one that offset belongs to; empty means the current one
-	strict bool   // nothing after the offset may be missing
 }
 
 type startKind uint8
@@ -37,12 +37,11 @@ const (
 )
 
 // requestKinds is every type of frame that a client may send.
-var requestKinds = []string{"auth", "heartbeat", "subscribe", "unsubscribe", "publish", "ping"}
+var requestKinds = []string{"auth", "heartbeat", "subscribe", "unsubscribe", "publish"}
 
 // The names of client frames, in the order of the constants below.
 var requestShape = objectShape{names: []string{
 	"type", "apiKey", "timestamp", "channel", "fromOffset", "from", "epoch", "message", "id", "payload",
-	"strict", "features", "sdk", "replaces",
 }}
 
 const (
@@ -56,76 +55,65 @@ const (
 	fieldMessage
 	fieldID
 	fieldPayload
-	fieldStrict
-	fieldFeatures
-	fieldSDK
-	fieldReplaces
 	requestFields
 )
 
 // parseRequest reads a client frame. The type is always set when the frame is
 // an object that has one, so that a refusal can be judged by it; channel and id
 // are set before anything after them is found wrong.
-func parseRequest(frame []byte, depth int) (request, *Refusal) {
+func parseRequest(frame []byte, depth int) (request, *refusal.Error) {
 	var req request
 	var values [requestFields][]byte
 	if err := requestShape.scan(frame, depth, values[:]); err != nil {
-		return req, Refuse(CodeInvalidMessage, err.Error())
+		return req, refusal.New(refusal.InvalidMessage, err.Error())
 	}
 	kind, ok := unquote(values[fieldType])
 	if !ok {
-		return req, Refuse(CodeInvalidMessage, "type is not a string")
+		return req, refusal.New(refusal.InvalidMessage, "type is not a string")
 	}
 	req.kind = kind
 	switch kind {
 	case "auth":
-		var refusal *Refusal
-		req.auth, refusal = parseAuth(&values)
-		return req, refusal
-	case "heartbeat":
+		req.apiKey, _ = unquote(values[fieldAPIKey])
 		return req, nil
-	case "ping":
-		if req.id, ok = unquote(values[fieldID]); !ok || req.id == "" || len(req.id) > maxPingID {
-			req.id = ""
-			return req, Refuse(CodeInvalidMessage, "id is not a string of 1 to 64 bytes")
-		}
+	case "heartbeat":
 		return req, nil
 	}
 	if !slices.Contains(requestKinds, kind) {
-		return req, Refuse(CodeUnknownType, "unknown type of frame")
+		return req, refusal.New(refusal.UnknownType, "unknown type of frame")
 	}
 	if !isNull(values[fieldChannel]) {
 		if req.channel, ok = unquote(values[fieldChannel]); !ok {
 			req.channel = ""
-			return req, Refuse(CodeInvalidChannel, "channel is not a string of whole characters")
+			return req, refusal.New(refusal.InvalidChannel, "channel is not a string of whole characters")
 		}
 	}
-	if refusal := checkChannel(req.channel); refusal != nil {
+	if refused := checkChannel(req.channel); refused != nil {
 		req.channel = ""
-		return req, refusal
+		return req, refused
 	}
-	var refusal *Refusal
+	var refused *refusal.Error
 	switch kind {
 	case "subscribe":
-		req.start, refusal = parseStart(values[fieldFromOffset], values[fieldFrom], values[fieldEpoch], values[fieldStrict])
+		req.start, refused = parseStart(values[fieldFromOffset], values[fieldFrom], values[fieldEpoch])
 	case "publish":
-		if req.id, refusal = parseID(values[fieldID]); refusal == nil {
+		if req.id, refused = parseID(values[fieldID]); refused == nil {
 			req.message = values[fieldMessage]
 			if req.message == nil {
-				refusal = Refuse(CodeInvalidMessage, "message is missing")
+				refused = refusal.New(refusal.InvalidMessage, "message is missing")
 			}
 		}
 	}
-	return req, refusal
+	return req, refused
 }
 
-func parseID(raw []byte) (string, *Refusal) {
+func parseID(raw []byte) (string, *refusal.Error) {
 	if isNull(raw) {
 		return "", nil
 	}
 	id, ok := unquote(raw)
 	if !ok || id == "" || len(id) > maxMessageID {
-		return "", Refuse(CodeInvalidMessage, "id is not a string of 1 to 128 bytes")
+		return "", refusal.New(refusal.InvalidMessage, "id is not a string of 1 to 128 bytes")
 	}
 	return id, nil
 }
@@ -133,34 +121,29 @@ func parseID(raw []byte) (string, *Refusal) {
 var fromShape = objectShape{names: []string{"last", "time"}, strict: true}
 
 // parseStart reads where a subscription begins; from wins over fromOffset.
-func parseStart(fromOffset, from, epoch, strict []byte) (startPoint, *Refusal) {
+func parseStart(fromOffset, from, epoch []byte) (startPoint, *refusal.Error) {
 	var start startPoint
-	if !isNull(strict) {
-		if start.strict = string(strict) == "true"; !start.strict && string(strict) != "false" {
-			return start, Refuse(CodeInvalidMessage, "strict is neither true nor false")
-		}
-	}
 	if !isNull(epoch) {
 		var ok bool
 		if start.epoch, ok = unquote(epoch); !ok {
-			return start, Refuse(CodeInvalidMessage, "epoch is not a string")
+			return start, refusal.New(refusal.InvalidMessage, "epoch is not a string")
 		}
 	}
 	if !isNull(fromOffset) {
 		offset, ok := wholeNumber(fromOffset)
 		if !ok {
-			return start, Refuse(CodeInvalidMessage, "fromOffset is not a whole number from 0 to 2^53-1")
+			return start, refusal.New(refusal.InvalidMessage, "fromOffset is not a whole number from 0 to 2^53-1")
 		}
 		// With an epoch 0 is a position: before the first message of that numbering.
 		// Without one it is what published clients send when they have none.
-		if offset > 0 || start.epoch != "" || start.strict {
+		if offset > 0 || start.epoch != "" {
 			start.from, start.offset = startAfter, offset
 		}
 	}
 	if isNull(from) {
 		return start, nil
 	}
-	bad := Refuse(CodeInvalidMessage, `from is none of "live", "all", {"last":N}, {"time":ms}`)
+	bad := refusal.New(refusal.InvalidMessage, `from is none of "live", "all", {"last":N}, {"time":ms}`)
 	if word, ok := unquote(from); ok {
 		switch word {
 		case "live":

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 const (
@@ -29,37 +30,37 @@ type caller struct {
 }
 
 // authenticate returns who makes a REST request.
-func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *Refusal) {
+func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *refusal.Error) {
 	var by caller
 	if len(r.Header.Values("X-Api-Key")) > 1 || len(r.Header.Values("Origin")) > 1 {
-		return by, Refuse(CodeInvalidMessage, "repeated header")
+		return by, refusal.New(refusal.InvalidMessage, "repeated header")
 	}
 	text := r.Header.Get("X-Api-Key")
 	if text != "" {
-		if refusal := s.available(); refusal != nil {
-			return by, refusal
+		if refused := s.available(); refused != nil {
+			return by, refused
 		}
 	}
 	from := s.requestPeer(r)
 	by.from = from
-	var refusal *Refusal
-	if by.principal, refusal = s.identifyNow(r.Context(), text, from.address); refusal != nil {
-		return by, refusal.of(by.principal, toConnect, "")
+	var refused *refusal.Error
+	if by.principal, refused = s.identifyNow(r.Context(), text, from.address); refused != nil {
+		return by, refused.Of(by.principal.attempt(toConnect, ""))
 	}
-	if by.project, refusal = s.admit(by.principal, from); refusal != nil {
+	if by.project, refused = s.admit(by.principal, from); refused != nil {
 		w.Header().Del("Access-Control-Allow-Origin")
-		return by, refusal.of(by.principal, toConnect, "")
+		return by, refused.Of(by.principal.attempt(toConnect, ""))
 	}
 	if by.kind == serverKey && !judgeOrigin(by.project.AllowedOrigins, by.project.AllowNativeClients, from.origin.Value(), from.host.Value()).allowed {
 		w.Header().Del("Access-Control-Allow-Origin")
 	}
 	if by.kind != serverKey {
-		refusal = s.flooded(by.principal, from.address)
-		if refusal == nil {
-			refusal = s.shed()
+		refused = s.flooded(by.principal, from.address)
+		if refused == nil {
+			refused = s.shed()
 		}
-		if refusal != nil {
-			return by, refusal.of(by.principal, toConnect, "")
+		if refused != nil {
+			return by, refused.Of(by.principal.attempt(toConnect, ""))
 		}
 	}
 	s.cfg.Broker.KeyUsed(by.key)
@@ -70,27 +71,27 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *
 // bodyOf reads the body of a request of somebody whom its head has named, and judges
 // them anew: it may have taken so long that they have ended, or may not come from where
 // they do any more.
-func (s *Server) bodyOf(by *caller, w http.ResponseWriter, r *http.Request, limit int) ([]byte, *Refusal) {
-	body, refusal := readBody(w, r, limit)
-	if refusal == nil {
-		refusal = s.available()
+func (s *Server) bodyOf(by *caller, w http.ResponseWriter, r *http.Request, limit int) ([]byte, *refusal.Error) {
+	body, refused := readBody(w, r, limit)
+	if refused == nil {
+		refused = s.available()
 	}
-	if refusal == nil {
+	if refused == nil {
 		if err := s.cfg.Broker.Alive(by.sender()); err != nil {
-			refusal = s.refusalOf(err, "judge who publishes")
+			refused = s.refusalOf(err, "judge who publishes")
 		}
 	}
-	if refusal == nil {
-		by.project, refusal = s.admit(by.principal, by.from)
+	if refused == nil {
+		by.project, refused = s.admit(by.principal, by.from)
 	}
-	if refusal != nil {
-		return nil, refusal.of(by.principal, toPublish, "")
+	if refused != nil {
+		return nil, refused.Of(by.principal.attempt(toPublish, ""))
 	}
 	return body, nil
 }
 
 // identifyNow is identify for those who can wait for the cluster to be asked.
-func (s *Server) identifyNow(ctx context.Context, text, address string) (principal, *Refusal) {
+func (s *Server) identifyNow(ctx context.Context, text, address string) (principal, *refusal.Error) {
 	who, failed := s.identify(text)
 	if failed == nil {
 		return who, nil
@@ -111,29 +112,29 @@ func (s *Server) identifyNow(ctx context.Context, text, address string) (princip
 }
 
 // may decides what a caller may do in a channel now.
-func (s *Server) may(by caller, do action, channel string) *Refusal {
-	if refusal := authorise(by.principal, do, by.project, channel); refusal != nil {
-		return refusal
+func (s *Server) may(by caller, do action, channel string) *refusal.Error {
+	if refused := authorise(by.principal, do, by.project, channel); refused != nil {
+		return refused
 	}
 	return s.throttleRequest(by.principal, do, by.project, channel, by.from.address)
 }
 
 // publishResult is the answer to one publish over HTTP.
 type publishResult struct {
-	Success   bool    `json:"success"`
-	Error     *string `json:"error"`
-	Code      Code    `json:"code,omitempty"`
-	Channel   string  `json:"channel,omitempty"`
-	Offset    uint64  `json:"offset"`
-	Timestamp int64   `json:"timestamp"`
-	ID        string  `json:"id,omitempty"`
-	Duplicate bool    `json:"duplicate,omitempty"`
+	Success   bool         `json:"success"`
+	Error     *string      `json:"error"`
+	Code      refusal.Code `json:"code,omitempty"`
+	Channel   string       `json:"channel,omitempty"`
+	Offset    uint64       `json:"offset"`
+	Timestamp int64        `json:"timestamp"`
+	ID        string       `json:"id,omitempty"`
+	Duplicate bool         `json:"duplicate,omitempty"`
 }
 
 // posted is a message on its way in from HTTP.
 type posted struct {
 	publish fsm.Publish
-	refusal *Refusal
+	refusal *refusal.Error
 	outcome chan outcome
 }
 
@@ -152,12 +153,12 @@ func (s *Server) readPost(by caller, raw []byte, id string) *posted {
 	p := &posted{}
 	var values [3][]byte
 	if err := postShape.scan(raw, s.cfg.MaxDepth, values[:]); err != nil {
-		p.refusal = Refuse(CodeInvalidMessage, err.Error())
+		p.refusal = refusal.New(refusal.InvalidMessage, err.Error())
 		return p
 	}
 	channel, ok := unquote(values[0])
 	if !ok && !isNull(values[0]) {
-		p.refusal = Refuse(CodeInvalidChannel, "channel is not a string of whole characters")
+		p.refusal = refusal.New(refusal.InvalidChannel, "channel is not a string of whole characters")
 		return p
 	}
 	if p.refusal = checkChannel(channel); p.refusal != nil {
@@ -173,13 +174,13 @@ func (s *Server) readPost(by caller, raw []byte, id string) *posted {
 	case p.publish.ID == "":
 		p.publish.ID = id
 	case p.publish.ID != id:
-		p.refusal = Refuse(CodeInvalidMessage, "id and Idempotency-Key differ")
+		p.refusal = refusal.New(refusal.InvalidMessage, "id and Idempotency-Key differ")
 		return p
 	}
 	if p.publish.Data = values[1]; p.publish.Data == nil {
-		p.refusal = Refuse(CodeInvalidMessage, "message is missing")
+		p.refusal = refusal.New(refusal.InvalidMessage, "message is missing")
 	} else if len(p.publish.Data) > s.cfg.MaxMessageBytes {
-		p.refusal = Refuse(CodeMessageTooLarge, "message is too large")
+		p.refusal = refusal.New(refusal.MessageTooLarge, "message is too large")
 	} else {
 		p.refusal = s.may(by, toPublish, channel)
 	}
@@ -209,9 +210,9 @@ func (p *posted) result(ctx context.Context, s *Server) publishResult {
 			res.Success = true
 			res.Offset, res.Timestamp, res.Duplicate = out.receipt.Offset, out.receipt.Timestamp, out.receipt.Duplicate
 		case <-ctx.Done():
-			p.refusal = Refuse(CodeOutcomeUnknown, "the request was given up")
+			p.refusal = refusal.New(refusal.OutcomeUnknown, "the request was given up")
 		case <-s.ctx.Done():
-			p.refusal = Refuse(CodeOutcomeUnknown, "node is stopping")
+			p.refusal = refusal.New(refusal.OutcomeUnknown, "node is stopping")
 		}
 	}
 	if p.refusal != nil {
@@ -223,9 +224,9 @@ func (p *posted) result(ctx context.Context, s *Server) publishResult {
 // beginBody decides whether the body of a publish is read at all, before a byte of
 // it is: not of somebody who may publish nowhere, nor with too much under way. leave
 // is to be called when it is done with.
-func (s *Server) beginBody(by caller, w http.ResponseWriter, r *http.Request, most int) (leave func(), refusal *Refusal) {
+func (s *Server) beginBody(by caller, w http.ResponseWriter, r *http.Request, most int) (leave func(), refused *refusal.Error) {
 	defer func() {
-		if refusal != nil {
+		if refused != nil {
 			w.Header().Set("Connection", "close") // or net/http would wait for the body
 		}
 	}()
@@ -239,33 +240,33 @@ func (s *Server) beginBody(by caller, w http.ResponseWriter, r *http.Request, mo
 	}
 	leave, full := s.bodies.enter(by.principal, by.from.address, most)
 	if full != "" {
-		refusal := &Refusal{Code: CodeRateLimited, Reason: "too many bytes of bodies are under way " + full, RetryAfter: time.Second}
-		return nil, refusal.of(by.principal, toPublish, "")
+		refused := &refusal.Error{Code: refusal.RateLimited, Reason: "too many bytes of bodies are under way " + full, RetryAfter: time.Second}
+		return nil, refused.Of(by.principal.attempt(toPublish, ""))
 	}
 	return leave, nil
 }
 
 // publishOne serves POST /realtime.
 func (s *Server) publishOne(w http.ResponseWriter, r *http.Request) {
-	by, refusal := s.authenticate(w, r)
-	if refusal != nil {
-		s.refuseHTTP(w, r, refusal)
+	by, refused := s.authenticate(w, r)
+	if refused != nil {
+		s.refuseHTTP(w, r, refused)
 		return
 	}
-	leave, refusal := s.beginBody(by, w, r, s.cfg.MaxMessageBytes+bodyAllowance)
-	if refusal != nil {
-		s.refuseHTTP(w, r, refusal)
+	leave, refused := s.beginBody(by, w, r, s.cfg.MaxMessageBytes+bodyAllowance)
+	if refused != nil {
+		s.refuseHTTP(w, r, refused)
 		return
 	}
 	defer leave()
-	body, refusal := s.bodyOf(&by, w, r, s.cfg.MaxMessageBytes+bodyAllowance)
-	if refusal != nil {
-		s.refuseHTTP(w, r, refusal)
+	body, refused := s.bodyOf(&by, w, r, s.cfg.MaxMessageBytes+bodyAllowance)
+	if refused != nil {
+		s.refuseHTTP(w, r, refused)
 		return
 	}
-	id, refusal := idempotencyKey(r.Header.Values("Idempotency-Key"))
-	if refusal != nil {
-		s.refuseHTTP(w, r, refusal.of(by.principal, toPublish, ""))
+	id, refused := idempotencyKey(r.Header.Values("Idempotency-Key"))
+	if refused != nil {
+		s.refuseHTTP(w, r, refused.Of(by.principal.attempt(toPublish, "")))
 		return
 	}
 	p := s.readPost(by, body, id)
@@ -281,7 +282,7 @@ func (s *Server) publishOne(w http.ResponseWriter, r *http.Request) {
 // idempotencyKey reads the Idempotency-Key header, empty when there is none. A string
 // in quotes (RFC 9651 section 3.3.3), as the IETF's draft of the header has it, is the
 // text within; all else is taken as it is.
-func idempotencyKey(values []string) (string, *Refusal) {
+func idempotencyKey(values []string) (string, *refusal.Error) {
 	if len(values) == 0 || len(values) == 1 && values[0] == "" {
 		return "", nil
 	}
@@ -290,7 +291,7 @@ func idempotencyKey(values []string) (string, *Refusal) {
 		id = text
 	}
 	if len(values) > 1 || id == "" || len(id) > maxMessageID || !utf8.ValidString(id) {
-		return "", Refuse(CodeInvalidMessage, "Idempotency-Key is not one value of 1 to 128 bytes")
+		return "", refusal.New(refusal.InvalidMessage, "Idempotency-Key is not one value of 1 to 128 bytes")
 	}
 	return id, nil
 }
@@ -319,20 +320,20 @@ var errBatchSize = errors.New("a batch holds at most 1,000 messages")
 
 // publishBatch serves POST /realtime/batch: one result for each message.
 func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request) {
-	by, refusal := s.authenticate(w, r)
-	if refusal != nil {
-		s.refuseHTTP(w, r, refusal)
+	by, refused := s.authenticate(w, r)
+	if refused != nil {
+		s.refuseHTTP(w, r, refused)
 		return
 	}
-	leave, refusal := s.beginBody(by, w, r, s.cfg.MaxBatchBytes)
-	if refusal != nil {
-		s.refuseHTTP(w, r, refusal)
+	leave, refused := s.beginBody(by, w, r, s.cfg.MaxBatchBytes)
+	if refused != nil {
+		s.refuseHTTP(w, r, refused)
 		return
 	}
 	defer leave()
-	body, refusal := s.bodyOf(&by, w, r, s.cfg.MaxBatchBytes)
-	if refusal != nil {
-		s.refuseHTTP(w, r, refusal)
+	body, refused := s.bodyOf(&by, w, r, s.cfg.MaxBatchBytes)
+	if refused != nil {
+		s.refuseHTTP(w, r, refused)
 		return
 	}
 	var values [1][]byte
@@ -350,7 +351,7 @@ func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request) {
 		})
 	}
 	if err != nil {
-		s.refuseHTTP(w, r, Refuse(CodeInvalidMessage, err.Error()))
+		s.refuseHTTP(w, r, refusal.New(refusal.InvalidMessage, err.Error()))
 		return
 	}
 	for _, p := range all {
@@ -370,20 +371,20 @@ func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request) {
 
 // history serves GET /realtime/history.
 func (s *Server) history(w http.ResponseWriter, r *http.Request) {
-	by, refusal := s.authenticate(w, r)
-	if refusal != nil {
-		s.refuseHTTP(w, r, refusal)
+	by, refused := s.authenticate(w, r)
+	if refused != nil {
+		s.refuseHTTP(w, r, refused)
 		return
 	}
 	query := r.URL.Query()
 	channel := query.Get("channel")
-	if refusal := s.may(by, toReadHistory, channel); refusal != nil {
-		s.refuseHTTP(w, r, refusal)
+	if refused := s.may(by, toReadHistory, channel); refused != nil {
+		s.refuseHTTP(w, r, refused)
 		return
 	}
 	page, err := s.beginReading(r.Context(), by.principal, by.from.address, fsm.ChannelKey{Project: by.project.ID, Name: channel}, query)
 	if err != nil {
-		s.refuseHTTP(w, r, s.refusalOf(err, "read history").of(by.principal, toReadHistory, channel))
+		s.refuseHTTP(w, r, s.refusalOf(err, "read history").Of(by.principal.attempt(toReadHistory, channel)))
 		return
 	}
 	page.send(w, r)
@@ -397,7 +398,7 @@ func queryNumber(query url.Values, name string, def, most uint64) (uint64, error
 	}
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil || n > most {
-		return 0, Refuse(CodeInvalidMessage, fmt.Sprintf("%s is not a whole number up to %d", name, most))
+		return 0, refusal.New(refusal.InvalidMessage, fmt.Sprintf("%s is not a whole number up to %d", name, most))
 	}
 	return n, nil
 }

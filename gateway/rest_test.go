@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 func TestPublishOverHTTP(t *testing.T) {
@@ -52,37 +53,37 @@ func TestRESTRefusals(t *testing.T) {
 		method, path, body string
 		header             []string
 		status             int
-		code               Code
+		code               refusal.Code
 	}{
-		"no key":           {"POST", "/realtime", good, secret[2:], 401, CodeAuthRequired},
-		"unknown key":      {"POST", "/realtime", good, with(secret[2:], "X-Api-Key", NewKeyText(fsm.ServerKey)), 401, CodeInvalidKey},
-		"mistyped key":     {"POST", "/realtime", good, with(secret[2:], "X-Api-Key", "sk_x"), 401, CodeInvalidKey},
-		"public key":       {"POST", "/realtime", good, public, 403, CodeForbidden},
-		"foreign origin":   {"GET", "/realtime/history?channel=c", "", []string{"X-Api-Key", h.public, "Origin", "https://evil.example"}, 403, CodeOriginNotAllowed},
-		"repeated key":     {"POST", "/realtime", good, with(secret, "X-Api-Key", h.secret), 400, CodeInvalidMessage},
-		"repeated origin":  {"POST", "/realtime", good, with(public, "Origin", testOrigin), 400, CodeInvalidMessage},
-		"no content type":  {"POST", "/realtime", good, secret[:2], 415, CodeInvalidMessage},
-		"wrong type":       {"POST", "/realtime", good, with(secret[:2], "Content-Type", "text/plain"), 415, CodeInvalidMessage},
-		"wrong charset":    {"POST", "/realtime", good, with(secret[:2], "Content-Type", "application/json; charset=latin1"), 415, CodeInvalidMessage},
-		"broken":           {"POST", "/realtime", `{"channel":"c","message":1`, secret, 400, CodeInvalidMessage},
-		"two values":       {"POST", "/realtime", good + good, secret, 400, CodeInvalidMessage},
-		"not UTF-8":        {"POST", "/realtime", "{\"channel\":\"c\",\"message\":\"\xff\"}", secret, 400, CodeInvalidMessage},
-		"no message":       {"POST", "/realtime", `{"channel":"c"}`, secret, 400, CodeInvalidMessage},
-		"no channel":       {"POST", "/realtime", `{"message":1}`, secret, 400, CodeInvalidChannel},
-		"case variant":     {"POST", "/realtime", `{"channel":"c","Message":1,"message":1}`, secret, 400, CodeInvalidMessage},
-		"repeated name":    {"POST", "/realtime", `{"channel":"c","channel":"d","message":1}`, secret, 400, CodeInvalidMessage},
-		"too deep":         {"POST", "/realtime", `{"channel":"c","message":[[[[[]]]]]}`, secret, 400, CodeInvalidMessage},
-		"large message":    {"POST", "/realtime", `{"channel":"c","message":"` + strings.Repeat("x", 99) + `"}`, secret, 413, CodeMessageTooLarge},
-		"large body":       {"POST", "/realtime", `{"channel":"c","message":"` + strings.Repeat("x", 10<<10) + `"}`, secret, 413, CodeMessageTooLarge},
-		"ids differ":       {"POST", "/realtime", `{"channel":"c","message":1,"id":"a"}`, with(secret, "Idempotency-Key", "b"), 400, CodeInvalidMessage},
-		"long id":          {"POST", "/realtime", good, with(secret, "Idempotency-Key", strings.Repeat("x", 129)), 400, CodeInvalidMessage},
-		"get":              {"GET", "/realtime", "", secret, 405, CodeInvalidMessage},
-		"unknown path":     {"GET", "/nowhere", "", nil, 404, CodeNotFound},
-		"history of what":  {"GET", "/realtime/history", "", public, 400, CodeInvalidChannel},
-		"bad after":        {"GET", "/realtime/history?channel=c&after=-1", "", public, 400, CodeInvalidMessage},
-		"bad limit":        {"GET", "/realtime/history?channel=c&limit=x", "", public, 400, CodeInvalidMessage},
-		"batch not a list": {"POST", "/realtime/batch", `{"messages":1}`, secret, 400, CodeInvalidMessage},
-		"batch too long":   {"POST", "/realtime/batch", `{"messages":[1` + strings.Repeat(",1", 1000) + `]}`, secret, 400, CodeInvalidMessage},
+		"no key":           {"POST", "/realtime", good, secret[2:], 401, refusal.AuthRequired},
+		"unknown key":      {"POST", "/realtime", good, with(secret[2:], "X-Api-Key", NewKeyText(fsm.ServerKey)), 401, refusal.InvalidKey},
+		"mistyped key":     {"POST", "/realtime", good, with(secret[2:], "X-Api-Key", "sk_x"), 401, refusal.InvalidKey},
+		"public key":       {"POST", "/realtime", good, public, 403, refusal.Forbidden},
+		"foreign origin":   {"GET", "/realtime/history?channel=c", "", []string{"X-Api-Key", h.public, "Origin", "https://evil.example"}, 403, refusal.OriginNotAllowed},
+		"repeated key":     {"POST", "/realtime", good, with(secret, "X-Api-Key", h.secret), 400, refusal.InvalidMessage},
+		"repeated origin":  {"POST", "/realtime", good, with(public, "Origin", testOrigin), 400, refusal.InvalidMessage},
+		"no content type":  {"POST", "/realtime", good, secret[:2], 415, refusal.InvalidMessage},
+		"wrong type":       {"POST", "/realtime", good, with(secret[:2], "Content-Type", "text/plain"), 415, refusal.InvalidMessage},
+		"wrong charset":    {"POST", "/realtime", good, with(secret[:2], "Content-Type", "application/json; charset=latin1"), 415, refusal.InvalidMessage},
+		"broken":           {"POST", "/realtime", `{"channel":"c","message":1`, secret, 400, refusal.InvalidMessage},
+		"two values":       {"POST", "/realtime", good + good, secret, 400, refusal.InvalidMessage},
+		"not UTF-8":        {"POST", "/realtime", "{\"channel\":\"c\",\"message\":\"\xff\"}", secret, 400, refusal.InvalidMessage},
+		"no message":       {"POST", "/realtime", `{"channel":"c"}`, secret, 400, refusal.InvalidMessage},
+		"no channel":       {"POST", "/realtime", `{"message":1}`, secret, 400, refusal.InvalidChannel},
+		"case variant":     {"POST", "/realtime", `{"channel":"c","Message":1,"message":1}`, secret, 400, refusal.InvalidMessage},
+		"repeated name":    {"POST", "/realtime", `{"channel":"c","channel":"d","message":1}`, secret, 400, refusal.InvalidMessage},
+		"too deep":         {"POST", "/realtime", `{"channel":"c","message":[[[[[]]]]]}`, secret, 400, refusal.InvalidMessage},
+		"large message":    {"POST", "/realtime", `{"channel":"c","message":"` + strings.Repeat("x", 99) + `"}`, secret, 413, refusal.MessageTooLarge},
+		"large body":       {"POST", "/realtime", `{"channel":"c","message":"` + strings.Repeat("x", 10<<10) + `"}`, secret, 413, refusal.MessageTooLarge},
+		"ids differ":       {"POST", "/realtime", `{"channel":"c","message":1,"id":"a"}`, with(secret, "Idempotency-Key", "b"), 400, refusal.InvalidMessage},
+		"long id":          {"POST", "/realtime", good, with(secret, "Idempotency-Key", strings.Repeat("x", 129)), 400, refusal.InvalidMessage},
+		"get":              {"GET", "/realtime", "", secret, 405, refusal.InvalidMessage},
+		"unknown path":     {"GET", "/nowhere", "", nil, 404, refusal.NotFound},
+		"history of what":  {"GET", "/realtime/history", "", public, 400, refusal.InvalidChannel},
+		"bad after":        {"GET", "/realtime/history?channel=c&after=-1", "", public, 400, refusal.InvalidMessage},
+		"bad limit":        {"GET", "/realtime/history?channel=c&limit=x", "", public, 400, refusal.InvalidMessage},
+		"batch not a list": {"POST", "/realtime/batch", `{"messages":1}`, secret, 400, refusal.InvalidMessage},
+		"batch too long":   {"POST", "/realtime/batch", `{"messages":[1` + strings.Repeat(",1", 1000) + `]}`, secret, 400, refusal.InvalidMessage},
 	} {
 		t.Run(name, func(t *testing.T) {
 			res, body := h.do(c.method, c.path, c.body, c.header...)
@@ -278,7 +279,7 @@ func TestDrainAnswersPublishesFirst(t *testing.T) {
 			return ""
 		})
 		c.text(`{"type":"publish","channel":"d","message":2}`)
-		for f := c.next(); f.Code != CodeUnavailable; f = c.next() {
+		for f := c.next(); f.Code != refusal.Unavailable; f = c.next() {
 			if f.Type == "published" || f.close != 0 {
 				t.Fatalf("got %s", f)
 			}
@@ -288,7 +289,7 @@ func TestDrainAnswersPublishesFirst(t *testing.T) {
 		c.want("error") // of 4, so 3 was seen and waits for 1
 		close(hold)
 		c.want("published")
-		if f := c.want("error"); *f.Channel != "c" || f.Code != CodeUnavailable {
+		if f := c.want("error"); *f.Channel != "c" || f.Code != refusal.Unavailable {
 			t.Errorf("got %s", f)
 		}
 		for f := c.next(); f.close != closeRestart; f = c.next() {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // setAccess changes what public keys of the test project may do, and tells.
@@ -28,7 +29,7 @@ func (h *harness) change(change func(p *fsm.Project)) {
 // wantForbidden expects that a channel is refused or taken away.
 func (c *client) wantForbidden(channel string) {
 	c.t.Helper()
-	if f := c.wantError(CodeForbidden); f.Channel == nil || *f.Channel != channel {
+	if f := c.wantError(refusal.Forbidden); f.Channel == nil || *f.Channel != channel {
 		c.t.Fatalf("got %s, want it about %s", f, channel)
 	}
 }
@@ -69,14 +70,14 @@ func TestTokenOverWebSocket(t *testing.T) {
 		h.broker.set(func() { h.broker.projects["prj-other"] = &fsm.Project{ID: "prj-other"} })
 		for _, refused := range []struct {
 			text string
-			code Code
+			code refusal.Code
 		}{
-			{h.token(h.secret, -time.Minute, someChannels), CodeTokenExpired},
-			{swapPart(token, 1, "{}"), CodeTokenInvalid},
-			{h.token(other, time.Minute, someChannels), CodeForbidden},
-			{h.token(h.secret, time.Minute, someChannels+`,"origins":["https://app.example.com"]`), CodeOriginNotAllowed},
-			{NewKeyText(fsm.PublicKey), CodeInvalidKey},
-			{"", CodeAuthRequired},
+			{h.token(h.secret, -time.Minute, someChannels), refusal.TokenExpired},
+			{swapPart(token, 1, "{}"), refusal.TokenInvalid},
+			{h.token(other, time.Minute, someChannels), refusal.Forbidden},
+			{h.token(h.secret, time.Minute, someChannels+`,"origins":["https://app.example.com"]`), refusal.OriginNotAllowed},
+			{NewKeyText(fsm.PublicKey), refusal.InvalidKey},
+			{"", refusal.AuthRequired},
 		} {
 			c.text(`{"type":"auth","apiKey":%q}`, refused.text)
 			c.wantError(refused.code)
@@ -86,7 +87,7 @@ func TestTokenOverWebSocket(t *testing.T) {
 
 		// The end of the key is the end of its tokens.
 		h.broker.endKey(h.secret)
-		c.wantError(CodeKeyRevoked)
+		c.wantError(refusal.KeyRevoked)
 		c.wantClose(1000)
 	})
 }
@@ -98,17 +99,17 @@ func TestTokenIsRefusedWithItsOwnCode(t *testing.T) {
 		own := h.token(h.secret, time.Minute, someChannels+`,"origins":["https://shop.example"]`)
 		for name, c := range map[string]struct {
 			text, origin string
-			code         Code // "": let in
+			code         refusal.Code // "": let in
 			status       int
 		}{
 			"good":          {fresh, "", "", 200},
-			"expired":       {h.token(h.secret, -time.Minute, someChannels), "", CodeTokenExpired, 401},
-			"forged":        {swapPart(fresh, 1, "{}"), "", CodeTokenInvalid, 401},
-			"none":          {swapPart(fresh, 0, `{"alg":"none"}`), "", CodeTokenInvalid, 401},
-			"unknown key":   {mint(plainHeader, h.broker.claimsOf("key-none", time.Minute, someChannels), []byte("x")), "", CodeTokenInvalid, 401},
+			"expired":       {h.token(h.secret, -time.Minute, someChannels), "", refusal.TokenExpired, 401},
+			"forged":        {swapPart(fresh, 1, "{}"), "", refusal.TokenInvalid, 401},
+			"none":          {swapPart(fresh, 0, `{"alg":"none"}`), "", refusal.TokenInvalid, 401},
+			"unknown key":   {mint(plainHeader, h.broker.claimsOf("key-none", time.Minute, someChannels), []byte("x")), "", refusal.TokenInvalid, 401},
 			"its origin":    {own, "https://shop.example", "", 200},
-			"not its own":   {own, testOrigin, CodeOriginNotAllowed, 403},
-			"origin wanted": {own, "", CodeOriginNotAllowed, 403},
+			"not its own":   {own, testOrigin, refusal.OriginNotAllowed, 403},
+			"origin wanted": {own, "", refusal.OriginNotAllowed, 403},
 		} {
 			header := ""
 			if c.origin != "" {
@@ -127,7 +128,7 @@ func TestTokenIsRefusedWithItsOwnCode(t *testing.T) {
 				headers = append(headers, "Origin", c.origin)
 			}
 			res, body := h.do("GET", "/realtime/history?channel=log", "", headers...)
-			if code, _ := body["code"].(string); res.StatusCode != c.status || Code(code) != c.code {
+			if code, _ := body["code"].(string); res.StatusCode != c.status || refusal.Code(code) != c.code {
 				t.Errorf("%s: got %d %v over HTTP", name, res.StatusCode, body)
 			}
 		}
@@ -173,7 +174,7 @@ func TestTokenExpires(t *testing.T) {
 		}
 		stays.text(`{"type":"auth","apiKey":%q}`, h.token(h.secret, time.Hour, `,"channels":{"c":["subscribe"]}`))
 		stays.want("auth_success")
-		ends.wantError(CodeTokenExpired)
+		ends.wantError(refusal.TokenExpired)
 		ends.wantClose(1000)
 		h.fill("c", 1)
 		stays.wantMessages("c", 1, 1, false)
@@ -205,7 +206,7 @@ func TestTokenOfUnknownKeyCatchesUp(t *testing.T) {
 		h.broker.endKey(h.secret) // no longer its key
 		c.wantSilence()
 		h.broker.endKey(next)
-		c.wantError(CodeKeyRevoked)
+		c.wantError(refusal.KeyRevoked)
 
 		h.broker.onCatchUp(appear)
 		if res, answer := h.do("GET", "/realtime/history?channel=log", "", "X-Api-Key", token); res.StatusCode != 200 {
@@ -249,7 +250,7 @@ func TestPrivateChannels(t *testing.T) {
 			public.wantMessages("cursor:1", offset+1, offset+1, false)
 		}
 		public.text(`{"type":"publish","channel":"cursor:1","message":1,"id":"i"}`)
-		if f := public.wantError(CodeRateLimited); f.RetryAfter < 1000 || f.ID != "i" {
+		if f := public.wantError(refusal.RateLimited); f.RetryAfter < 1000 || f.ID != "i" {
 			t.Errorf("got %s", f)
 		}
 		public.text(`{"type":"publish","channel":"vote","message":1}`)

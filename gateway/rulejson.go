@@ -137,8 +137,8 @@ func parsePatternName(raw []byte) (string, error) {
 
 // checkPattern reports what keeps a text from being a pattern of channel names.
 func checkPattern(pattern string) error {
-	if refusal := checkChannel(pattern); refusal != nil {
-		return fmt.Errorf("pattern: %w", refusal)
+	if refused := checkChannel(pattern); refused != nil {
+		return fmt.Errorf("pattern: %w", refused)
 	}
 	if star := strings.IndexByte(pattern, '*'); star >= 0 && star != len(pattern)-1 {
 		return fmt.Errorf("pattern has a * that is not at its end")

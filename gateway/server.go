@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // Server is a gateway: it serves clients on one listener.
@@ -43,7 +44,7 @@ type Server struct {
 	readings         *readings
 	bodies           *inFlight // bytes of bodies
 	floods           *limiter  // connections closed for what they sent, by key and address
-	refusals         refusals
+	refusals         refusal.Log
 	freshness        freshness
 	newcomers        *newcomers
 	unauthenticated  *unauthenticated
@@ -352,7 +353,7 @@ func (s *Server) staleness() time.Duration { return s.cfg.Broker.Staleness() }
 func (s *Server) paused() bool { return s.open.Load() && s.freshness.paused(s.staleness) }
 
 // available returns a refusal when this node may not let anybody in now.
-func (s *Server) available() *Refusal {
+func (s *Server) available() *refusal.Error {
 	if s.draining.Load() {
 		return refuseDraining()
 	}
@@ -362,10 +363,10 @@ func (s *Server) available() *Refusal {
 	return nil
 }
 
-func refuseStale() *Refusal {
-	return &Refusal{Code: CodeUnavailable, Reason: "node is cut off from its cluster", RetryAfter: time.Second}
+func refuseStale() *refusal.Error {
+	return &refusal.Error{Code: refusal.Unavailable, Reason: "node is cut off from its cluster", RetryAfter: time.Second}
 }
 
-func refuseDraining() *Refusal {
-	return &Refusal{Code: CodeUnavailable, Reason: "node is draining", RetryAfter: time.Second}
+func refuseDraining() *refusal.Error {
+	return &refusal.Error{Code: refusal.Unavailable, Reason: "node is draining", RetryAfter: time.Second}
 }

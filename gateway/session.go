@@ -9,26 +9,25 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // request answers one text frame.
 func (c *conn) request(frame []byte) {
-	req, refusal := parseRequest(frame, c.loop.server.cfg.MaxDepth)
+	req, refused := parseRequest(frame, c.loop.server.cfg.MaxDepth)
 	switch {
-	case req.kind == "heartbeat" && refusal == nil:
+	case req.kind == "heartbeat" && refused == nil:
 		// A sign of life. To answer it would start a game of ping-pong that
 		// published clients never end.
 		c.control()
-	case req.kind == "auth" && refusal == nil:
-		c.authenticate(req.auth)
-	case c.state == stateNew && req.kind == "auth":
-		c.refuse(Refuse(CodeAuthRequired, refusal.Reason), "", "")
+	case req.kind == "auth" && refused == nil:
+		c.authenticate(req.apiKey)
 	case c.state == stateNew:
-		c.refuse(Refuse(CodeAuthRequired, "authenticate first"), "", "")
-	case refusal != nil && req.kind == "publish":
-		c.refusePublish(refusal, req)
-	case refusal != nil:
-		c.refuseFrame(refusal, req.channel, req.id)
+		c.refuse(refusal.New(refusal.AuthRequired, "authenticate first"), "", "")
+	case refused != nil && req.kind == "publish":
+		c.refusePublish(refused, req)
+	case refused != nil:
+		c.refuseFrame(refused, req.channel, req.id)
 	case req.kind == "publish":
 		c.publish(req)
 	case req.kind == "subscribe":
@@ -36,51 +35,49 @@ func (c *conn) request(frame []byte) {
 	case req.kind == "unsubscribe":
 		c.ops = append(c.ops, op{channel: req.channel, leave: true})
 		c.control()
-	case req.kind == "ping":
-		c.ping(req.id)
 	}
 }
 
 // refuseFrame refuses what the client has sent, and closes one that sends such
 // things time and again.
-func (c *conn) refuseFrame(r *Refusal, channel, id string) {
+func (c *conn) refuseFrame(r *refusal.Error, channel, id string) {
 	c.refuse(r, channel, id)
 	c.weary(r)
 }
 
 // may decides what the client may do in a channel now.
-func (c *conn) may(do action, channel string) *Refusal {
+func (c *conn) may(do action, channel string) *refusal.Error {
 	who := c.who.Value()
 	project, found := c.loop.server.cfg.Broker.Project(who.project)
 	if !found {
-		return Refuse(CodeUnavailable, "the project was deleted").of(who, do, channel)
+		return refusal.New(refusal.Unavailable, "the project was deleted").Of(who.attempt(do, channel))
 	}
-	if refusal := authorise(who, do, project, channel); refusal != nil {
-		return refusal
+	if refused := authorise(who, do, project, channel); refused != nil {
+		return refused
 	}
 	return c.throttle(who, do, project, channel)
 }
 
 func (c *conn) subscribe(req request) {
-	if refusal := c.may(toSubscribe, req.channel); refusal != nil {
-		c.refuseFrame(refusal, req.channel, "")
+	if refused := c.may(toSubscribe, req.channel); refused != nil {
+		c.refuseFrame(refused, req.channel, "")
 		return
 	}
 	c.ops = append(c.ops, op{channel: req.channel, start: req.start})
 }
 
 // refuse tells the client why not, and closes where the code says so.
-func (c *conn) refuse(r *Refusal, channel, id string) {
+func (c *conn) refuse(r *refusal.Error, channel, id string) {
 	c.loop.server.refused(r, "ws", c.peer)
 	authenticating := c.state < stateOpen
-	passing := r.Code == CodeRateLimited || r.Code == CodeUnavailable
+	passing := r.Code == refusal.RateLimited || r.Code == refusal.Unavailable
 	if authenticating && passing {
 		// Without an error frame: published clients take one for the last word.
 		c.close(closeTryLater, string(r.Code))
 		return
 	}
 	c.sendRefusal(r, channel, id)
-	code := closeCode(answers[r.Code].close)
+	code := closeCode(r.Code.CloseCode())
 	switch {
 	case code == 0:
 	case authenticating && code == closeFinal:
@@ -93,7 +90,7 @@ func (c *conn) refuse(r *Refusal, channel, id string) {
 	}
 }
 
-func (c *conn) sendRefusal(r *Refusal, channel, id string) {
+func (c *conn) sendRefusal(r *refusal.Error, channel, id string) {
 	c.out.urgent = appendRefusal(c.out.urgent, r, channel, id)
 	c.loop.touch(c)
 }
@@ -111,16 +108,16 @@ type publish struct {
 
 func (c *conn) publish(req request) {
 	s := c.loop.server
-	refusal := c.may(toPublish, req.channel)
+	refused := c.may(toPublish, req.channel)
 	switch {
-	case refusal != nil:
+	case refused != nil:
 	case len(req.message) > s.cfg.MaxMessageBytes:
-		refusal = Refuse(CodeMessageTooLarge, "message is too large")
+		refused = refusal.New(refusal.MessageTooLarge, "message is too large")
 	case c.draining:
-		refusal = refuseDraining()
+		refused = refuseDraining()
 	}
-	if refusal != nil {
-		c.refusePublish(refusal, req)
+	if refused != nil {
+		c.refusePublish(refused, req)
 		return
 	}
 	p := &publish{conn: c, channel: req.channel, id: req.id, size: len(req.message)}
@@ -137,8 +134,8 @@ func (c *conn) publish(req request) {
 
 // refusePublish refuses a publish in its turn: without an id only the order says
 // which one an answer is about.
-func (c *conn) refusePublish(r *Refusal, req request) {
-	if answers[r.Code].close != 0 {
+func (c *conn) refusePublish(r *refusal.Error, req request) {
+	if r.Code.CloseCode() != 0 {
 		c.refuse(r, req.channel, req.id)
 		return
 	}
@@ -182,7 +179,7 @@ func (c *conn) settlePublish(at int) {
 func (c *conn) sendAnswer(p *publish) {
 	if p.err != nil {
 		r := c.loop.server.refusalOf(p.err, "publish")
-		r = r.of(c.who.Value(), toPublish, p.channel)
+		r = r.Of(c.who.Value().attempt(toPublish, p.channel))
 		c.loop.server.refused(r, "ws", c.peer)
 		c.sendRefusal(r, p.channel, p.id)
 		return
@@ -200,15 +197,15 @@ func (c *conn) drain() {
 
 // refusalOf turns an error into what a client may see of it. One that is ours
 // to look into is logged under a number that the client is told.
-func (s *Server) refusalOf(err error, doing string) *Refusal {
-	var r *Refusal
+func (s *Server) refusalOf(err error, doing string) *refusal.Error {
+	var r *refusal.Error
 	switch {
 	case errors.As(err, &r):
 		return r
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return &Refusal{Code: CodeUnavailable, Reason: "no answer in time", RetryAfter: time.Second}
+		return &refusal.Error{Code: refusal.Unavailable, Reason: "no answer in time", RetryAfter: time.Second}
 	}
 	id := rand.Text()[:12]
 	s.cfg.Logger.Error(doing, "request", id, "error", err)
-	return Refuse(CodeInternal, "internal error, request "+id)
+	return refusal.New(refusal.Internal, "internal error, request "+id)
 }

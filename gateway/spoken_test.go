@@ -10,22 +10,24 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // typedRefusal reads an answer's refusal.
 func typedRefusal(t *testing.T, res *http.Response) refusalJSON {
 	t.Helper()
-	var refusal refusalJSON
+	var refused refusalJSON
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&refusal); err != nil || res.Header.Get("Content-Type") != "application/json" {
+	if err := decoder.Decode(&refused); err != nil || res.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("%s answered with %q: %v", res.Status, body, err)
 	}
-	return refusal
+	return refused
 }
 
 // Requests that make no sense are told why, and an operator finds them.
@@ -48,17 +50,17 @@ func TestRefusedHeadsAreTyped(t *testing.T) {
 			client := h.connect()
 			client.send(c.request)
 			res := client.wantResponse(c.status)
-			if refusal := typedRefusal(t, res); refusal.Code != CodeInvalidMessage || !strings.Contains(refusal.Error, c.reason) {
-				t.Errorf("%s: %+v", name, refusal)
+			if refused := typedRefusal(t, res); refused.Code != refusal.InvalidMessage || !strings.Contains(refused.Error, c.reason) {
+				t.Errorf("%s: %+v", name, refused)
 			}
 			if upgrade := res.Header.Get("Upgrade"); (c.status == 426) != (upgrade == "websocket") || c.status == 426 && res.Header.Get("Sec-WebSocket-Version") != "13" {
 				t.Errorf("%s: %v", name, res.Header)
 			}
-			found, err := h.server.Refusals(RefusalQuery{Limit: 9})
+			found, err := h.server.Refusals(refusal.Query{Limit: 9})
 			if err != nil || len(found) != 1 || found[0].Via != "handshake" || found[0].Address != "127.0.0.1" || !strings.Contains(found[0].Reason, c.reason) {
 				t.Errorf("%s: refusals %+v, %v", name, found, err)
 			}
-			if n := h.metric("aptlyd_refusals_total", string(CodeInvalidMessage), "handshake"); n != 1 {
+			if n := h.metric("aptlyd_refusals_total", string(refusal.InvalidMessage), "handshake"); n != 1 {
 				t.Errorf("%s: %v are counted", name, n)
 			}
 		}
@@ -82,8 +84,8 @@ func TestRawUTF8InATarget(t *testing.T) {
 		}
 		c = h.connect()
 		c.send("GET /realtime/history?channel=\xff HTTP/1.1\r\nHost: x\r\n\r\n")
-		if refusal := typedRefusal(t, c.wantResponse(400)); !strings.Contains(refusal.Error, "UTF-8") {
-			t.Errorf("%+v", refusal)
+		if refused := typedRefusal(t, c.wantResponse(400)); !strings.Contains(refused.Error, "UTF-8") {
+			t.Errorf("%+v", refused)
 		}
 	})
 }

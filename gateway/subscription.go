@@ -123,7 +123,7 @@ func (sub *subscription) begin(l *lookup, epoch string, initial fsm.Initial) {
 	head, earliest := t.head, max(l.info.Earliest, 1)
 	start := l.op.start
 	foreign := start.epoch != "" && start.epoch != epoch
-	if foreign && start.from == startAfter && start.offset == 0 && !start.strict {
+	if foreign && start.from == startAfter && start.offset == 0 {
 		start.from = startByRule // it has seen nothing, of whatever numbering
 	}
 	start = start.byRule(initial)
@@ -146,13 +146,6 @@ func (sub *subscription) begin(l *lookup, epoch string, initial fsm.Initial) {
 	recovered := next == 1
 	if start.from == startAfter {
 		recovered = resumes && next == wanted
-	}
-	if start.strict && !recovered && (start.from == startAfter || start.from == startAll) {
-		c.abandon(t.key.Name, &Refusal{
-			Code: CodeUnrecoverable, Reason: "not all messages after the offset are there",
-			bounds: &bounds{head, earliest, epoch},
-		})
-		return
 	}
 	c.out.urgent = appendSubscribed(c.out.urgent, t.quoted, head, earliest, epoch, recovered)
 	c.loop.touch(c)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // Rates bound how often clients may do something, per second and on one node; 0
@@ -76,7 +77,7 @@ func throttled(do action) action {
 
 // shared spends what all connections of a key, an address and a project have in
 // common.
-func (s *Server) shared(who principal, do action, project *fsm.Project, address string) *Refusal {
+func (s *Server) shared(who principal, do action, project *fsm.Project, address string) *refusal.Error {
 	t := &s.throttles[do]
 	if wait := t.keys.take(who.key, t.key); wait > 0 {
 		return tooMany("with this key", t.key, wait)
@@ -96,36 +97,35 @@ func (s *Server) shared(who principal, do action, project *fsm.Project, address 
 }
 
 // tooMany is the refusal of what exceeds a rate.
-func tooMany(of string, r rate, wait time.Duration) *Refusal {
+func tooMany(of string, r rate, wait time.Duration) *refusal.Error {
 	reason := "too much at once " + of
-	return &Refusal{
-		Code: CodeRateLimited, Reason: reason, RetryAfter: max(wait, time.Millisecond),
-		detail: fmt.Sprintf("%s: %.3g a second are allowed, %d at once", reason, float64(time.Second)/float64(r.gap), r.burst/r.gap),
+	return &refusal.Error{
+		Code: refusal.RateLimited, Reason: reason, RetryAfter: max(wait, time.Millisecond),
+		Detail: fmt.Sprintf("%s: %.3g a second are allowed, %d at once", reason, float64(time.Second)/float64(r.gap), r.burst/r.gap),
 	}
 }
 
-// connMeters are what a connection has done that few do.
-type connMeters struct {
-	pings  meter
-	all    meter            // messages, unless it is a backend's
-	grants map[string]meter // those of each grant, by pattern
+// publishMeters are what a connection that is not a backend's has published.
+type publishMeters struct {
+	all    meter
+	grants map[string]meter // by pattern
 }
 
 // throttle refuses what the client does too often.
-func (c *conn) throttle(who principal, do action, project *fsm.Project, channel string) *Refusal {
+func (c *conn) throttle(who principal, do action, project *fsm.Project, channel string) *refusal.Error {
 	s := c.loop.server
-	refusal := c.spend(who, do, project, channel, s.throttles[do].connection)
-	if refusal == nil {
-		refusal = s.shared(who, do, project, c.peer.address)
+	refused := c.spend(who, do, project, channel, s.throttles[do].connection)
+	if refused == nil {
+		refused = s.shared(who, do, project, c.peer.address)
 	}
-	if refusal != nil {
-		return refusal.of(who, do, channel)
+	if refused != nil {
+		return refused.Of(who.attempt(do, channel))
 	}
 	return nil
 }
 
 // spend takes from the connection's own buckets.
-func (c *conn) spend(who principal, do action, project *fsm.Project, channel string, r rate) *Refusal {
+func (c *conn) spend(who principal, do action, project *fsm.Project, channel string, r rate) *refusal.Error {
 	switch {
 	case who.kind == serverKey:
 		return nil
@@ -135,14 +135,14 @@ func (c *conn) spend(who principal, do action, project *fsm.Project, channel str
 		}
 		return nil
 	}
-	if c.meters == nil {
-		c.meters = &connMeters{}
+	if c.publishes == nil {
+		c.publishes = &publishMeters{}
 	}
-	if wait := c.meters.all.take(r, c.loop.now); wait > 0 {
+	if wait := c.publishes.all.take(r, c.loop.now); wait > 0 {
 		return tooMany("on this connection", r, wait)
 	}
 	if grant, r := grantOf(who, project, channel); r.gap > 0 {
-		if wait := c.meters.take(grant, r, c.loop.now); wait > 0 {
+		if wait := c.publishes.take(grant, r, c.loop.now); wait > 0 {
 			return tooMany("on this connection under the grant of "+grant, r, wait)
 		}
 	}
@@ -159,7 +159,7 @@ func grantOf(who principal, project *fsm.Project, channel string) (pattern strin
 }
 
 // take spends a token of a grant.
-func (m *connMeters) take(grant string, r rate, now time.Duration) (wait time.Duration) {
+func (m *publishMeters) take(grant string, r rate, now time.Duration) (wait time.Duration) {
 	if m.grants == nil {
 		m.grants = make(map[string]meter)
 	}
@@ -170,19 +170,19 @@ func (m *connMeters) take(grant string, r rate, now time.Duration) (wait time.Du
 }
 
 // throttleRequest refuses what is done too often over HTTP.
-func (s *Server) throttleRequest(who principal, do action, project *fsm.Project, channel, address string) *Refusal {
-	refusal := s.spendRequest(who, do, project, channel, address)
-	if refusal == nil {
-		refusal = s.shared(who, throttled(do), project, address)
+func (s *Server) throttleRequest(who principal, do action, project *fsm.Project, channel, address string) *refusal.Error {
+	refused := s.spendRequest(who, do, project, channel, address)
+	if refused == nil {
+		refused = s.shared(who, throttled(do), project, address)
 	}
-	if refusal != nil {
-		return refusal.of(who, do, channel)
+	if refused != nil {
+		return refused.Of(who.attempt(do, channel))
 	}
 	return nil
 }
 
 // spendRequest takes from the buckets that stand in for those of a connection.
-func (s *Server) spendRequest(who principal, do action, project *fsm.Project, channel, address string) *Refusal {
+func (s *Server) spendRequest(who principal, do action, project *fsm.Project, channel, address string) *refusal.Error {
 	if who.kind == serverKey {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // slowly is a rate of one a second, five at once: a test is over before the next
@@ -35,7 +36,7 @@ func (c *client) publishes(n int) {
 
 func (c *client) wantLimited() {
 	c.t.Helper()
-	if f := c.wantError(CodeRateLimited); f.RetryAfter <= 0 || f.RetryAfter > 1000 {
+	if f := c.wantError(refusal.RateLimited); f.RetryAfter <= 0 || f.RetryAfter > 1000 {
 		c.t.Errorf("got %s", f)
 	}
 }
@@ -116,7 +117,7 @@ func TestKeyAndAddressRates(t *testing.T) {
 		c = h.dial(from + "2\r\n")
 		c.text(`{"type":"auth","apiKey":%q}`, h.public)
 		c.want("auth_success")
-		if r := h.lastRefusal(RefusalQuery{Code: CodeRateLimited}); r.Address != "192.0.2.1" || r.Action != "connect" || r.Detail != "too much at once from this address: 1 a second are allowed, 5 at once" {
+		if r := h.lastRefusal(refusal.Query{Code: refusal.RateLimited}); r.Address != "192.0.2.1" || r.Action != "connect" || r.Detail != "too much at once from this address: 1 a second are allowed, 5 at once" {
 			t.Errorf("got %+v", r)
 		}
 	})
@@ -135,7 +136,7 @@ func TestQuotas(t *testing.T) {
 		h.server.DivideQuotas([]map[string]Usage{{testProject: {Connections: 1}}, {"another": {Connections: 7}}})
 		second := h.open(h.secret)
 		admit().wantClose(1013)
-		if r := h.lastRefusal(RefusalQuery{}); r.Detail != "the project's quota is 3 connections: 2 are here, 1 on other nodes" {
+		if r := h.lastRefusal(refusal.Query{}); r.Detail != "the project's quota is 3 connections: 2 are here, 1 on other nodes" {
 			t.Errorf("got %+v", r)
 		}
 		second.socket.Close()

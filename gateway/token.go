@@ -11,6 +11,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // A token is a JSON Web Token (RFC 7519) in compact form, signed with HS256
@@ -135,7 +136,7 @@ func (c *claims) readScopes(raw []byte) error {
 			name, _ := unquote(raw) // what is no text is no action either
 			do, known := scopeActions[name]
 			if !known {
-				return fmt.Errorf("channels: %s is none of subscribe, publish, history", clip(string(raw)))
+				return fmt.Errorf("channels: %s is none of subscribe, publish, history", refusal.Clip(string(raw)))
 			}
 			s.actions[do] = true
 			return nil

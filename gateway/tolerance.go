@@ -1,6 +1,10 @@
 package gateway
 
-import "time"
+import (
+	"time"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
+)
 
 // What a client sends costs it nothing, and a loop serves many. So each
 // connection is heard in turn, and pays for frames that are of no use to anybody:
@@ -64,10 +68,10 @@ func (c *conn) control() {
 	}
 	switch c.state {
 	case stateNew:
-		c.refuse(Refuse(CodeAuthRequired, "authenticate first"), "", "")
+		c.refuse(refusal.New(refusal.AuthRequired, "authenticate first"), "", "")
 	case stateOpen:
-		refusal := tooMany(controlFrames, c.loop.server.tolerance.control, restTime)
-		c.rest(refusal.of(c.who.Value(), toDoNothing, ""))
+		refused := tooMany(controlFrames, c.loop.server.tolerance.control, restTime)
+		c.rest(refused.Of(c.who.Value().attempt(toDoNothing, "")))
 	}
 }
 
@@ -79,7 +83,7 @@ func (c *conn) fragment() {
 	}
 	switch c.state {
 	case stateNew:
-		c.refuse(Refuse(CodeAuthRequired, "authenticate first"), "", "")
+		c.refuse(refusal.New(refusal.AuthRequired, "authenticate first"), "", "")
 	case stateOpen:
 		c.expel(tooMany(controlFrames, c.loop.server.tolerance.control, restTime))
 	}
@@ -107,9 +111,9 @@ func (c *conn) mayControl() bool {
 }
 
 // rest tells the client that it says too much, and does not read it for a while.
-func (c *conn) rest(refusal *Refusal) {
-	c.loop.server.refused(refusal, "ws", c.peer)
-	c.sendRefusal(refusal, "", "")
+func (c *conn) rest(refused *refusal.Error) {
+	c.loop.server.refused(refused, "ws", c.peer)
+	c.sendRefusal(refused, "", "")
 	c.restUntil = c.loop.now + restTime
 	c.loop.wheel.schedule(c, c.restUntil)
 }
@@ -119,9 +123,9 @@ func (c *conn) resting() bool { return c.restUntil > c.loop.now }
 
 // weary counts a frame that was refused, and closes the connection when it is one
 // too many.
-func (c *conn) weary(r *Refusal) {
+func (c *conn) weary(r *refusal.Error) {
 	s := c.loop.server
-	if c.state != stateOpen || r.Code == CodeUnavailable || c.who.Value().kind == serverKey {
+	if c.state != stateOpen || r.Code == refusal.Unavailable || c.who.Value().kind == serverKey {
 		return
 	}
 	if wait := c.refusals.take(s.tolerance.refused, c.loop.now); wait > 0 {
@@ -135,17 +139,17 @@ func (c *conn) weary(r *Refusal) {
 }
 
 // expel closes a connection for what it sends.
-func (c *conn) expel(refusal *Refusal) {
+func (c *conn) expel(refused *refusal.Error) {
 	s, who := c.loop.server, c.who.Value()
-	s.refused(refusal.of(who, toDoNothing, ""), "ws", c.peer)
+	s.refused(refused.Of(who.attempt(toDoNothing, "")), "ws", c.peer)
 	s.floods.take(who.key+" "+network(c.peer.address), s.tolerance.flood)
-	c.sendRefusal(refusal, "", "")
-	c.close(closePolicy, string(refusal.Code))
+	c.sendRefusal(refused, "", "")
+	c.close(closePolicy, string(refused.Code))
 }
 
 // flooded returns a refusal for somebody whose connections were closed time and
 // again because of what they sent.
-func (s *Server) flooded(who principal, address string) *Refusal {
+func (s *Server) flooded(who principal, address string) *refusal.Error {
 	if who.kind == serverKey {
 		return nil
 	}

@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"github.com/gobwas/ws"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // flood sends the same bytes for as long as they are taken.
@@ -48,7 +50,7 @@ func TestRefusedFramesEndTheConnection(t *testing.T) {
 				answers := 0
 				for ; ; answers++ {
 					f := bad.next()
-					if f.Code == CodeRateLimited && f.RetryAfter > 0 {
+					if f.Code == refusal.RateLimited && f.RetryAfter > 0 {
 						break
 					}
 					if f.Type != "error" {
@@ -63,7 +65,7 @@ func TestRefusedFramesEndTheConnection(t *testing.T) {
 				if res, _ := h.do("GET", "/readyz", ""); res.StatusCode != http.StatusOK {
 					t.Errorf("readyz is %d", res.StatusCode)
 				}
-				if h.metric("aptlyd_refusals_total", string(CodeRateLimited), "ws") == 0 {
+				if h.metric("aptlyd_refusals_total", string(refusal.RateLimited), "ws") == 0 {
 					t.Error("the end is not counted")
 				}
 			})
@@ -116,7 +118,7 @@ func TestControlFramesAreSlowedDown(t *testing.T) {
 				bad.text(`{"type":"subscribe","channel":"after"}`)
 				for limited := 0; ; {
 					f := bad.next()
-					if f.Code == CodeRateLimited {
+					if f.Code == refusal.RateLimited {
 						limited++
 						good.wantUndisturbed()
 					}
@@ -157,7 +159,7 @@ func TestStrangersMaySayLittle(t *testing.T) {
 					break
 				}
 			}
-			if f.Code != CodeAuthRequired {
+			if f.Code != refusal.AuthRequired {
 				t.Errorf("%s: got %s", name, f)
 				continue
 			}
@@ -171,7 +173,7 @@ func TestStrangersMaySayLittle(t *testing.T) {
 
 		large := h.dial("")
 		large.send(string(clientFrame(ws.OpText, true, make([]byte, maxStrangerBytes+1))[:20]))
-		large.wantError(CodeMessageTooLarge)
+		large.wantError(refusal.MessageTooLarge)
 		large.wantClose(1009)
 	})
 }
@@ -204,7 +206,7 @@ func TestFramesOfSubscribersAreNotKept(t *testing.T) {
 			return ""
 		})
 		c.send(string(whole[len(whole)-1:]))
-		c.wantError(CodeForbidden)
+		c.wantError(refusal.Forbidden)
 		for i := range 3 { // in fragments too
 			op := ws.OpContinuation
 			if i == 0 {
@@ -212,7 +214,7 @@ func TestFramesOfSubscribersAreNotKept(t *testing.T) {
 			}
 			c.send(string(clientFrame(op, i == 2, make([]byte, 6<<10))))
 		}
-		c.wantError(CodeForbidden)
+		c.wantError(refusal.Forbidden)
 		c.subscribe("c", "")
 		backend := h.open(h.secret)
 		backend.send(string(whole))
@@ -265,8 +267,8 @@ func TestBusyLoopsAreNoStoppedProcess(t *testing.T) {
 		if h.server.available() != nil {
 			t.Error("a busy node is not ready")
 		}
-		if refusal := h.server.shed(); refusal == nil || refusal.Code != CodeRateLimited {
-			t.Errorf("new work is not shed: %v", refusal)
+		if refused := h.server.shed(); refused == nil || refused.Code != refusal.RateLimited {
+			t.Errorf("new work is not shed: %v", refused)
 		}
 		release()
 		h.broker.set(func() { h.broker.staleness = 0 })

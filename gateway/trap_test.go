@@ -12,6 +12,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // The fifteen traps of the protocol, each seen with a published client.
@@ -145,7 +146,7 @@ func TestTrap07RefusalsDuringAuth(t *testing.T) {
 		// A final one: the reason, then time for the client to go by itself, then 1000.
 		c := h.dial("")
 		c.text(`{"type":"auth","apiKey":%q}`, unknown)
-		c.wantError(CodeInvalidKey)
+		c.wantError(refusal.InvalidKey)
 		told := time.Now()
 		c.wantClose(1000)
 		if waited := time.Since(told); waited < 150*time.Millisecond {
@@ -155,7 +156,7 @@ func TestTrap07RefusalsDuringAuth(t *testing.T) {
 		// The client goes by itself: the close is answered at once.
 		c = h.dial("")
 		c.text(`{"type":"auth","apiKey":%q}`, unknown)
-		c.wantError(CodeInvalidKey)
+		c.wantError(refusal.InvalidKey)
 		c.send(string(clientFrame(ws.OpClose, true, ws.NewCloseFrameBody(1000, ""))))
 		if f := c.next(); f.close != 1000 {
 			t.Errorf("got %s", f)
@@ -181,7 +182,7 @@ func TestTrap08RefusedAtAuthNotAtUpgrade(t *testing.T) {
 		for _, origin := range []string{"https://evil.example.com", "null", "garbage"} {
 			c := h.dial("Origin: " + origin + "\r\n") // fails unless the answer is 101
 			c.text(`{"type":"auth","apiKey":%q}`, h.public)
-			c.wantError(CodeOriginNotAllowed)
+			c.wantError(refusal.OriginNotAllowed)
 		}
 		// The origin of a server key is ignored.
 		c := h.dial("Origin: https://evil.example.com\r\n")
@@ -197,7 +198,7 @@ func TestTrap09OnlyFinalClosesAre1000(t *testing.T) {
 		})
 		mute := h.dial("")
 		f := mute.want("auth_timeout")
-		if f.Code != CodeAuthTimeout || f.Error == "" {
+		if f.Code != refusal.AuthTimeout || f.Error == "" {
 			t.Errorf("got %s", f)
 		}
 		mute.wantClose(1008)
@@ -211,7 +212,7 @@ func TestTrap09OnlyFinalClosesAre1000(t *testing.T) {
 				}
 			}
 		}
-		revoked.wantError(CodeKeyRevoked)
+		revoked.wantError(refusal.KeyRevoked)
 		revoked.wantClose(1000)
 
 		drained := make(chan error, 1)
@@ -328,11 +329,11 @@ func TestTrap11OffsetAboveTheHead(t *testing.T) {
 
 		// Nobody can say: the client is told, and may try again.
 		h.broker.set(func() {
-			h.broker.catchUp = func(context.Context) error { return Refuse(CodeUnavailable, "no leader") }
+			h.broker.catchUp = func(context.Context) error { return refusal.New(refusal.Unavailable, "no leader") }
 		})
 		e := h.open(h.public)
 		e.text(`{"type":"subscribe","channel":"c","fromOffset":99}`)
-		if f := e.wantError(CodeUnavailable); f.Channel == nil || *f.Channel != "c" {
+		if f := e.wantError(refusal.Unavailable); f.Channel == nil || *f.Channel != "c" {
 			t.Errorf("got %s", f)
 		}
 		e.subscribe("c", `,"fromOffset":5`)
@@ -421,7 +422,7 @@ func TestTrap15NativeClientsSendTheBrokersOwnOrigin(t *testing.T) {
 		for _, header := range native {
 			c := h.dial(header)
 			c.text(`{"type":"auth","apiKey":%q}`, h.public)
-			c.wantError(CodeOriginNotAllowed)
+			c.wantError(refusal.OriginNotAllowed)
 		}
 		allow := true
 		if _, err := h.broker.UpdateProject(t.Context(), fsm.UpdateProject{ID: testProject, AllowNativeClients: &allow}); err != nil {
@@ -434,7 +435,7 @@ func TestTrap15NativeClientsSendTheBrokersOwnOrigin(t *testing.T) {
 		}
 		c := h.dial("Origin: https://broker.example.com:444\r\n")
 		c.text(`{"type":"auth","apiKey":%q}`, h.public)
-		c.wantError(CodeOriginNotAllowed)
+		c.wantError(refusal.OriginNotAllowed)
 	})
 }
 

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // unauthenticated counts the sockets of each address whose clients have not shown
@@ -44,8 +46,8 @@ func (u *unauthenticated) leave(from netip.Addr) {
 	}
 }
 
-func refuseUnauthenticated() *Refusal {
-	return Refuse(CodeRateLimited, "too many clients from this address have not authenticated")
+func refuseUnauthenticated() *refusal.Error {
+	return refusal.New(refusal.RateLimited, "too many clients from this address have not authenticated")
 }
 
 // admitStranger counts a new WebSocket client in that has not authenticated, unless
@@ -75,7 +77,7 @@ func proven(r *http.Request) {
 }
 
 // newcomer counts an accepted socket in, unless its address has too many.
-func (s *Server) newcomer(from netip.Addr) *Refusal {
+func (s *Server) newcomer(from netip.Addr) *refusal.Error {
 	trusted := s.trusted(from.String())
 	if !s.newcomers.enter(from, trusted) {
 		return refuseNewcomer()

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // wantStatus reads the answer to a request.
@@ -41,7 +43,7 @@ func TestUnauthenticatedSocketsOfOneAddress(t *testing.T) {
 		over := h.connect()
 		over.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
 		over.wantStatus(429)
-		found, err := h.server.Refusals(RefusalQuery{Limit: 1})
+		found, err := h.server.Refusals(refusal.Query{Limit: 1})
 		if err != nil || len(found) != 1 || found[0].Reason != refuseUnauthenticated().Reason || found[0].Address != "127.0.0.1" {
 			t.Errorf("refusals %+v, %v", found, err)
 		}

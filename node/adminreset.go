@@ -11,7 +11,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/cluster"
 	"github.com/aptlyd/aptlyd/fsm"
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
@@ -68,8 +68,8 @@ func (n *Node) applyReset(ctx context.Context) (done bool, err error) {
 		err := n.change(ctx, by, fsm.CreateAdminToken{By: by, Token: fsm.AdminToken{
 			ID: reset.ID, Name: "reset", Role: fsm.Owner, Hash: reset.Hash,
 		}}.Encode())
-		var refused *gateway.Refusal
-		if errors.As(err, &refused) && refused.Code == gateway.CodeConflict {
+		var refused *refusal.Error
+		if errors.As(err, &refused) && refused.Code == refusal.Conflict {
 			err = nil // it was taken in a run before this one, and may have been revoked since
 		}
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // AdminToken implements gateway.Broker.
@@ -38,7 +39,7 @@ func (n *Node) CreateAdminToken(ctx context.Context, by fsm.Actor, spec gateway.
 	}
 	token, ok := n.state.AdminToken(token.ID)
 	if !ok {
-		return fsm.AdminToken{}, "", gateway.Refuse(gateway.CodeConflict, "the admin token ended while it was made")
+		return fsm.AdminToken{}, "", refusal.New(refusal.Conflict, "the admin token ended while it was made")
 	}
 	return token, text, nil
 }

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // freshTimeout bounds the wait for a node to be up to date.
@@ -16,7 +16,7 @@ const freshTimeout = 10 * time.Second
 // makes the state file grow.
 func (n *Node) Backup(ctx context.Context) (io.ReadCloser, int64, error) {
 	if !n.backingUp.CompareAndSwap(false, true) {
-		return nil, 0, gateway.Refuse(gateway.CodeConflict, "another backup of this node is under way")
+		return nil, 0, refusal.New(refusal.Conflict, "another backup of this node is under way")
 	}
 	ctx, cancel := context.WithTimeout(ctx, freshTimeout)
 	defer cancel()

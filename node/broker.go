@@ -9,6 +9,7 @@ import (
 	"github.com/aptlyd/aptlyd/cluster"
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 var _ gateway.Broker = (*Node)(nil)
@@ -38,11 +39,11 @@ func (n *Node) Staleness() time.Duration { return n.cluster.Staleness() }
 func (n *Node) Stalled() string { return n.stalls.Stalled() }
 
 // CatchUp implements gateway.Broker.
-func (n *Node) CatchUp(ctx context.Context) error { return refusal(n.cluster.CatchUp(ctx)) }
+func (n *Node) CatchUp(ctx context.Context) error { return asRefusal(n.cluster.CatchUp(ctx)) }
 
 // ReadYourWrites implements gateway.Broker.
 func (n *Node) ReadYourWrites(ctx context.Context) error {
-	return refusal(n.cluster.WaitApplied(ctx, n.acknowledged.Load()))
+	return asRefusal(n.cluster.WaitApplied(ctx, n.acknowledged.Load()))
 }
 
 // highest is the highest index so far.
@@ -65,7 +66,7 @@ func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) 
 		project, ok := n.state.Project(p.Channel.Project)
 		switch {
 		case !ok:
-			go done(i, fsm.Receipt{}, gateway.Refuse(gateway.CodeNotFound, "the project was deleted"))
+			go done(i, fsm.Receipt{}, refusal.New(refusal.NotFound, "the project was deleted"))
 		case project.Rule(p.Channel.Name).Durability == fsm.DurabilityMemory:
 			if err := n.Alive(p.From); err != nil {
 				go done(i, fsm.Receipt{}, err)
@@ -88,7 +89,7 @@ func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) 
 	if len(commands) > 0 {
 		n.cluster.Submit(commands, func(i int, r cluster.Result) {
 			if r.Err != nil {
-				done(logged[i], fsm.Receipt{}, refusal(r.Err))
+				done(logged[i], fsm.Receipt{}, asRefusal(r.Err))
 				return
 			}
 			n.acknowledged.raise(r.Index)
@@ -150,29 +151,29 @@ func (n *Node) OffsetAt(_ context.Context, key fsm.ChannelKey, t int64) (uint64,
 // write right now: about one election.
 const retryAfter = time.Second
 
-// refusal puts an error of the state or the cluster into words for a client.
-func refusal(err error) error {
-	var known *gateway.Refusal
+// asRefusal puts an error of the state or the cluster into words for a client.
+func asRefusal(err error) error {
+	var known *refusal.Error
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &known):
 		return err
 	case errors.Is(err, fsm.ErrNotFound), errors.Is(err, cluster.ErrUnknownMember):
-		return gateway.Refuse(gateway.CodeNotFound, err.Error())
+		return refusal.New(refusal.NotFound, err.Error())
 	case errors.Is(err, fsm.ErrConflict), errors.Is(err, cluster.ErrQuorumAtRisk), errors.Is(err, cluster.ErrAmbiguousMember):
-		return gateway.Refuse(gateway.CodeConflict, err.Error())
+		return refusal.New(refusal.Conflict, err.Error())
 	case errors.Is(err, fsm.ErrForbidden):
-		return gateway.Refuse(gateway.CodeForbidden, err.Error())
+		return refusal.New(refusal.Forbidden, err.Error())
 	case errors.Is(err, fsm.ErrInvalid):
-		return gateway.Refuse(gateway.CodeInvalidMessage, err.Error())
+		return refusal.New(refusal.InvalidMessage, err.Error())
 	case errors.Is(err, fsm.ErrRateLimited), errors.Is(err, cluster.ErrOverloaded):
-		return &gateway.Refusal{Code: gateway.CodeRateLimited, Reason: err.Error(), RetryAfter: retryAfter}
+		return &refusal.Error{Code: refusal.RateLimited, Reason: err.Error(), RetryAfter: retryAfter}
 	case errors.Is(err, cluster.ErrOutcomeUnknown), errors.Is(err, fsm.ErrStale):
-		return gateway.Refuse(gateway.CodeOutcomeUnknown, "the write may or may not have happened")
+		return refusal.New(refusal.OutcomeUnknown, "the write may or may not have happened")
 	case errors.Is(err, cluster.ErrUnavailable),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return &gateway.Refusal{Code: gateway.CodeUnavailable, Reason: "the cluster cannot answer right now", RetryAfter: retryAfter}
+		return &refusal.Error{Code: refusal.Unavailable, Reason: "the cluster cannot answer right now", RetryAfter: retryAfter}
 	default:
 		return err
 	}

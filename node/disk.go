@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // How often the space is looked at, and how long a node that handed over
@@ -23,8 +23,8 @@ const (
 )
 
 // errDiskFull refuses a publish while the node is short of disk space.
-var errDiskFull = &gateway.Refusal{
-	Code: gateway.CodeUnavailable, Reason: "the node is short of disk space", RetryAfter: diskPoll,
+var errDiskFull = &refusal.Error{
+	Code: refusal.Unavailable, Reason: "the node is short of disk space", RetryAfter: diskPoll,
 }
 
 // diskWatch foresees a full disk: a log that can no longer be written stops the

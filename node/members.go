@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // Status implements gateway.Operator.
@@ -42,7 +43,7 @@ func (n *Node) Status(context.Context) (gateway.Status, error) {
 // it hears nothing of what is committed after it.
 func (n *Node) RemoveMember(ctx context.Context, name string) error {
 	if id, _ := n.cluster.ID(); name == id || name == n.cfg.NodeName {
-		return gateway.Refuse(gateway.CodeConflict, "a node does not remove itself: ask another one")
+		return refusal.New(refusal.Conflict, "a node does not remove itself: ask another one")
 	}
-	return refusal(n.cluster.Remove(ctx, name))
+	return asRefusal(n.cluster.Remove(ctx, name))
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // settleTimeout bounds how long a write waits for all fresh nodes to apply it. A
@@ -17,24 +18,24 @@ const settleTimeout = time.Second
 // this node and every fresh one has applied it, or settleTimeout after the commit.
 func (n *Node) change(ctx context.Context, by fsm.Actor, command []byte) error {
 	if need, have := fsm.LevelOf(command), n.learnLevel(); need > have {
-		return gateway.Refuse(gateway.CodeConflict,
+		return refusal.New(refusal.Conflict,
 			fmt.Sprintf("this takes feature level %d and a member of the cluster has %d: upgrade all nodes first", need, have))
 	}
 	sender := by.Sender()
 	result := n.cluster.Apply(ctx, n.sent(sender, command))
 	if result.Err != nil {
-		return refusal(result.Err)
+		return asRefusal(result.Err)
 	}
 	if err := fsm.DecodeResult(result.Data); err != nil {
 		return refusalTo(sender.Kind, err)
 	}
 	if err := n.cluster.WaitApplied(ctx, result.Index); err != nil {
-		return refusal(err)
+		return asRefusal(err)
 	}
 	settle, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	if err := n.cluster.WaitEverywhere(settle, result.Index); err != nil && settle.Err() == nil {
-		return refusal(err)
+		return asRefusal(err)
 	}
 	return nil
 }
@@ -119,7 +120,7 @@ func (n *Node) RotateKey(ctx context.Context, by fsm.Actor, id string, overlap t
 	}
 	old, ok := n.state.Key(id)
 	if !ok {
-		return gateway.IssuedKey{}, fsm.Key{}, gateway.Refuse(gateway.CodeNotFound, "no key has this id")
+		return gateway.IssuedKey{}, fsm.Key{}, refusal.New(refusal.NotFound, "no key has this id")
 	}
 	key := newKey(old.Project, old.Kind, old.Name)
 	key.Replaces = id
@@ -173,7 +174,7 @@ func (n *Node) catchUpForKey(ctx context.Context, id string) error {
 func (n *Node) issued(key gateway.IssuedKey) (gateway.IssuedKey, error) {
 	stored, ok := n.state.Key(key.ID)
 	if !ok {
-		return gateway.IssuedKey{}, gateway.Refuse(gateway.CodeConflict, fmt.Sprintf("key %s ended while it was made", key.ID))
+		return gateway.IssuedKey{}, refusal.New(refusal.Conflict, fmt.Sprintf("key %s ended while it was made", key.ID))
 	}
 	key.Key = stored
 	return key, nil
@@ -182,7 +183,7 @@ func (n *Node) issued(key gateway.IssuedKey) (gateway.IssuedKey, error) {
 func (n *Node) project(id string) (*fsm.Project, error) {
 	project, ok := n.state.Project(id)
 	if !ok {
-		return nil, gateway.Refuse(gateway.CodeNotFound, "no project has this id")
+		return nil, refusal.New(refusal.NotFound, "no project has this id")
 	}
 	return project, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/cluster"
 	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // question is what one node asks another. Exactly one field is set.
@@ -24,7 +25,7 @@ type question struct {
 	Attention      *attentionChange         `json:"attention,omitempty"`
 	Usage          *usageQuestion           `json:"usage,omitempty"`
 	Disconnect     *disconnectQuestion      `json:"disconnect,omitempty"`
-	Refusals       *gateway.RefusalQuery    `json:"refusals,omitempty"`
+	Refusals       *refusal.Query           `json:"refusals,omitempty"`
 	Examine        bool                     `json:"examine,omitempty"`
 }
 

@@ -4,24 +4,24 @@ import (
 	"context"
 	"slices"
 
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // Refusals implements gateway.Operator. Every node is asked, whose answers are
 // gateway.RefusalRecord lists, newest first.
-func (n *Node) Refusals(ctx context.Context, q gateway.RefusalQuery) ([]gateway.RefusalRecord, error) {
+func (n *Node) Refusals(ctx context.Context, q refusal.Query) ([]refusal.Record, error) {
 	all, err := n.gateway.Refusals(q)
 	if err != nil {
 		return nil, err
 	}
-	others, err := askPeers[[]gateway.RefusalRecord](ctx, n, question{Refusals: &q})
+	others, err := askPeers[[]refusal.Record](ctx, n, question{Refusals: &q})
 	if err != nil {
 		return nil, err
 	}
 	for _, list := range others {
 		all = append(all, list...)
 	}
-	slices.SortFunc(all, gateway.CompareRefusals)
+	slices.SortFunc(all, refusal.Compare)
 	return all[:min(q.Limit, len(all))], nil
 }
 
@@ -41,7 +41,7 @@ func (n *Node) Disconnect(ctx context.Context, id string) error {
 		return err
 	}
 	if !slices.Contains(others, true) {
-		return gateway.Refuse(gateway.CodeNotFound, "no connection has this id")
+		return refusal.New(refusal.NotFound, "no connection has this id")
 	}
 	return nil
 }

@@ -4,7 +4,7 @@ import (
 	"errors"
 
 	"github.com/aptlyd/aptlyd/fsm"
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // senderLevel is the feature level from which on commands carry their sender.
@@ -34,11 +34,11 @@ func (n *Node) Alive(from fsm.Sender) error { return refusalTo(from.Kind, n.stat
 func refusalTo(kind fsm.SenderKind, err error) error {
 	switch {
 	case errors.Is(err, fsm.ErrEnded) && kind == fsm.AdminSender:
-		return gateway.Refuse(gateway.CodeInvalidKey, "the admin token is not valid any more")
+		return refusal.New(refusal.InvalidKey, "the admin token is not valid any more")
 	case errors.Is(err, fsm.ErrEnded):
-		return gateway.Refuse(gateway.CodeKeyRevoked, "the API key has ended")
+		return refusal.New(refusal.KeyRevoked, "the API key has ended")
 	case errors.Is(err, fsm.ErrExpired):
-		return gateway.Refuse(gateway.CodeTokenExpired, "the token has expired")
+		return refusal.New(refusal.TokenExpired, "the token has expired")
 	}
-	return refusal(err)
+	return asRefusal(err)
 }

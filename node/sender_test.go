@@ -9,6 +9,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // Whatever a gateway lets through of an operator who has ended, the state refuses it,
@@ -79,8 +80,8 @@ func TestNothingIsChangedForWhoHasEnded(t *testing.T) {
 	}
 	before := n.Audit(0, 1)[0].Seq
 	for what, write := range writes {
-		var refusal *gateway.Refusal
-		if err := write(); !errors.As(err, &refusal) || refusal.Code != gateway.CodeInvalidKey {
+		var refused *refusal.Error
+		if err := write(); !errors.As(err, &refused) || refused.Code != refusal.InvalidKey {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -125,18 +126,18 @@ func TestNothingIsPublishedForWhoHasEnded(t *testing.T) {
 			{Kind: fsm.KeySender, ID: key.ID},
 			{Kind: fsm.TokenSender, ID: key.ID, Until: n.Stamp() + 3_600_000},
 		}
-		all := func(want gateway.Code) {
+		all := func(want refusal.Code) {
 			t.Helper()
 			for _, from := range senders {
 				for _, name := range []string{"logged", "memory"} {
 					err := publish(t, n, fsm.Publish{
 						Channel: fsm.ChannelKey{Project: project.ID, Name: name}, Data: []byte("1"), From: from,
 					})
-					var refusal *gateway.Refusal
+					var refused *refusal.Error
 					switch {
 					case want == "" && err != nil:
 						t.Errorf("%s to %s: %v", from.ID, name, err)
-					case want != "" && (!errors.As(err, &refusal) || refusal.Code != want):
+					case want != "" && (!errors.As(err, &refused) || refused.Code != want):
 						t.Errorf("%s to %s after its end: %v", from.ID, name, err)
 					}
 				}
@@ -146,14 +147,14 @@ func TestNothingIsPublishedForWhoHasEnded(t *testing.T) {
 		if err := n.RevokeKey(ctx, owner, key.ID); err != nil {
 			t.Fatal(err)
 		}
-		all(gateway.CodeKeyRevoked)
+		all(refusal.KeyRevoked)
 	}
 	expired := fsm.Sender{Kind: fsm.TokenSender, ID: n.state.Keys(project.ID)[0].ID, Until: n.Stamp()}
 	for _, name := range []string{"logged", "memory"} {
 		channel := fsm.ChannelKey{Project: project.ID, Name: name}
 		err := publish(t, n, fsm.Publish{Channel: channel, Data: []byte("1"), From: expired})
-		var refusal *gateway.Refusal
-		if !errors.As(err, &refusal) || refusal.Code != gateway.CodeTokenExpired {
+		var refused *refusal.Error
+		if !errors.As(err, &refused) || refused.Code != refusal.TokenExpired {
 			t.Errorf("an expired token to %s: %v", name, err)
 		}
 	}

@@ -223,7 +223,7 @@ func (n *Node) publishTransient(batch []fsm.Publish, done func(int, fsm.Receipt,
 	go func() {
 		for i := range batch {
 			if err != nil {
-				done(i, fsm.Receipt{}, refusal(err))
+				done(i, fsm.Receipt{}, asRefusal(err))
 			} else {
 				done(i, receipt, nil)
 			}

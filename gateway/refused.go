@@ -1,0 +1,33 @@
+package gateway
+
+import (
+	"cmp"
+	"net/http"
+	"time"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
+)
+
+// Refusals returns the refusals of this node that match, newest first.
+func (s *Server) Refusals(q refusal.Query) ([]refusal.Record, error) { return s.refusals.Find(q) }
+
+// refused counts a refusal and keeps what an operator needs to understand it.
+func (s *Server) refused(r *refusal.Error, via string, from peer) {
+	s.metrics.refused(r.Code, via)
+	s.refusals.Add(refusal.Record{
+		At:      time.Now().UnixMilli(),
+		Node:    s.cfg.Broker.NodeName(),
+		Via:     via,
+		Code:    r.Code,
+		Reason:  r.Reason,
+		Detail:  cmp.Or(r.Detail, r.Reason),
+		Address: from.address,
+		Origin:  from.origin.Value(),
+		Attempt: r.Attempt,
+	})
+}
+
+// requestPeer returns the client of an HTTP request.
+func (s *Server) requestPeer(r *http.Request) peer {
+	return newPeer(s.requestAddress(r), r.Header.Get("Origin"), s.requestHost(r))
+}

@@ -200,7 +200,7 @@ func (m *emptyMachine) Deadline() int64 { return 0 }
 func (m *emptyMachine) Settle()         {}
 func (m *emptyMachine) Flush() error    { return nil }
 
-func (m *emptyMachine) Export() (io.ReadCloser, int64, uint64, uint64, error) {
+func (m *emptyMachine) Snapshot() (io.ReadCloser, int64, uint64, uint64, error) {
 	return nil, 0, 0, 0, errors.New("there is nothing to export")
 }
 func (m *emptyMachine) Restore(io.Reader) error { return errors.New("there is nothing to restore") }

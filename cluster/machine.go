@@ -35,9 +35,9 @@ type Machine interface {
 
 	// Flush returns once everything applied is durable.
 	Flush() error
-	// Export opens the durable state as of index for reading. Its size in bytes
+	// Snapshot opens the durable state as of index for reading. Its size in bytes
 	// is exact. Applying goes on meanwhile.
-	Export() (r io.ReadCloser, size int64, index, term uint64, err error)
+	Snapshot() (r io.ReadCloser, size int64, index, term uint64, err error)
 	// Restore replaces the whole state by an exported one, atomically: on error
 	// or crash the old state is still there.
 	Restore(r io.Reader) error

@@ -151,7 +151,7 @@ func (m *testMachine) Flush() error {
 	return os.WriteFile(m.path, m.durable, 0o600)
 }
 
-func (m *testMachine) Export() (io.ReadCloser, int64, uint64, uint64, error) {
+func (m *testMachine) Snapshot() (io.ReadCloser, int64, uint64, uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var state testState

@@ -142,7 +142,7 @@ func (s *snapshotStore) Open(string) (*raft.SnapshotMeta, io.ReadCloser, error) 
 		}
 		return &record.Meta, f, nil
 	}
-	r, size, index, term, err := s.machine.Export()
+	r, size, index, term, err := s.machine.Snapshot()
 	if err != nil {
 		return nil, nil, fmt.Errorf("export state: %w", err)
 	}

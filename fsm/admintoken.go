@@ -38,7 +38,7 @@ type AdminToken struct {
 	CreatedAt  int64  // Unix ms
 	ExpiresAt  int64  // Unix ms by the cluster's stamp; 0 means never
 	LastUsedAt int64  // Unix ms, coarsely; 0 means never
-	Parent     string // of a console session: id of the token that signed in, with which it ends
+	Parent     string // matches a console session: id of the token that signed in, with which it ends
 }
 
 // Bounds of the table. A sign-in beyond ends the oldest session of its token.
@@ -185,7 +185,7 @@ func (a *application) revokeAdminToken(c *RevokeAdminToken) *refusal {
 
 func (s *State) setAdminToken(token *AdminToken) {
 	s.admins.set(token)
-	s.changes.set(bucketAdmins, token.ID, appendAdminToken(nil, token))
+	s.gathering.set(bucketAdmins, token.ID, appendAdminToken(nil, token))
 }
 
 // endAdminToken removes a token and the console sessions that it began.
@@ -198,7 +198,7 @@ func (s *State) endAdminToken(token *AdminToken) {
 
 func (s *State) removeAdminToken(token *AdminToken) {
 	s.admins.remove(token)
-	s.changes.set(bucketAdmins, token.ID, nil)
+	s.gathering.set(bucketAdmins, token.ID, nil)
 	s.events = append(s.events, func(o Observer) { o.AdminTokenEnded(token.ID) })
 }
 

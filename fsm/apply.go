@@ -14,21 +14,21 @@ func (s *State) Entry(index, term uint64, stamp int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.endEntry()
-	for s.pending() > s.cfg.PendingBytes && s.failed == nil {
+	for s.pendingBytes() > s.cfg.PendingBytes && s.failed == nil {
 		s.flusher.hurry()
-		s.settled.Wait()
+		s.flushed.Wait()
 	}
 	if s.skipping = index <= s.applied.index; s.skipping {
 		return
 	}
 	s.inEntry = true
 	if stamp > s.stamp {
-		s.volume.advance(s.stamp, s.settings.MaxBytes)
+		s.byteCap.advance(s.stamp, s.settings.MaxBytes)
 	}
 	s.position = position{index, term, max(s.stamp, stamp)}
 	s.now.Store(s.stamp)
 	for {
-		k, ok := s.directory.expired(s.stamp)
+		k, ok := s.registry.expired(s.stamp)
 		if !ok {
 			break
 		}
@@ -39,37 +39,37 @@ func (s *State) Entry(index, term uint64, stamp int64) {
 	}
 	s.ids.expire(s.stamp)
 	for gone := s.sessions.expire(s.stamp); gone != nil; gone = s.sessions.expire(s.stamp) {
-		s.changes.forgetSession(gone)
+		s.gathering.forgetSession(gone)
 	}
-	s.flusher.note(s.pending() > s.cfg.FlushBytes || s.spread() > maxSpread)
+	s.flusher.note(s.pendingBytes() > s.cfg.FlushBytes || s.flushBlocks() > maxFlushBlocks)
 }
 
 // endEntry makes the entry before a whole one, at which a freeze may cut.
 func (s *State) endEntry() {
 	s.inEntry = false
 	s.applied = s.position
-	if s.flusher.wanted {
-		s.flusher.wanted = false
-		s.flusher.frozen <- s.freeze()
+	if s.flusher.setWanted {
+		s.flusher.setWanted = false
+		s.flusher.sets <- s.closeFlushSet()
 	}
 }
 
-// pending is about what waits in memory to be flushed, in bytes.
-func (s *State) pending() int64 {
-	n := s.changes.bytes
-	if s.frozen != nil {
-		n += s.frozen.bytes
+// pendingBytes is about what waits in memory to be flushed, in bytes.
+func (s *State) pendingBytes() int64 {
+	n := s.gathering.bytes
+	if s.flushing != nil {
+		n += s.flushing.bytes
 	}
 	return n
 }
 
-// maxSpread is to how many blocks a flush is meant to write at most: each of them
+// maxFlushBlocks is to how many blocks a flush is meant to write at most: each of them
 // takes several KiB of memory on the way. It is more than the blocks of 100,000
 // channels.
-const maxSpread = 48 << 10
+const maxFlushBlocks = 48 << 10
 
-// spread is about how many blocks a flush would write now.
-func (s *State) spread() int { return min(len(s.changes.channels), s.blocks) }
+// flushBlocks is about how many blocks a flush would write now.
+func (s *State) flushBlocks() int { return min(len(s.gathering.channels), s.blocks) }
 
 // Batch applies the next commands of the entry, the forwarder's batch seq; it
 // will not ask again for results up to acked. A batch that was applied before is
@@ -102,7 +102,7 @@ func (s *State) batch(id [16]byte, seq, acked uint64, commands [][]byte) (result
 		s.sessions.add(from)
 	}
 	s.sessions.use(from, s.stamp)
-	s.changes.setSession(from)
+	s.gathering.setSession(from)
 	from.acknowledge(acked)
 	if seq <= from.last {
 		return from.repeated(seq), from.last + 1, nil
@@ -152,10 +152,10 @@ func (s *State) applyAll(commands [][]byte) (results [][]byte, err error) {
 // channel has to be read that is not resident.
 type application struct {
 	*State
-	tx     *bolt.Tx
-	blocks blockReader
-	key    []byte // scratch
-	last   verdict
+	tx        *bolt.Tx
+	blocks    blockReader
+	key       []byte // scratch
+	lastCheck senderCheck
 }
 
 func (a *application) end() {
@@ -181,19 +181,19 @@ func (a *application) begin() (*bolt.Tx, error) {
 // apply applies one command and appends its result to dst. An error means that
 // the state cannot go on; what is wrong with the command itself is in the result.
 func (a *application) apply(dst, command []byte) ([]byte, error) {
-	p, ok, err := decodePublish(command, &a.last)
+	p, ok, err := decodePublish(command, &a.lastCheck)
 	if ok {
 		if err != nil {
 			return nil, fmt.Errorf("decode op %d: %w", opPublish, err)
 		}
 		return a.publish(dst, command, p)
 	}
-	a.last = verdict{} // it may end a sender
+	a.lastCheck = senderCheck{} // it may end a sender
 	from, c, err := decodeCommand(command)
 	if err != nil {
-		return nil, fmt.Errorf("decode op %d: %w", first(command), err)
+		return nil, fmt.Errorf("decode op %d: %w", opOf(command), err)
 	}
-	if _, r := a.judge(&from); r != nil {
+	if _, r := a.checkSender(&from); r != nil {
 		return appendRefusal(dst, r), nil
 	}
 	r, err := a.control(c)
@@ -206,7 +206,7 @@ func (a *application) apply(dst, command []byte) ([]byte, error) {
 	return append(dst, codeOK), nil
 }
 
-func first(command []byte) byte {
+func opOf(command []byte) byte {
 	if len(command) == 0 {
 		return 0
 	}
@@ -214,11 +214,11 @@ func first(command []byte) byte {
 }
 
 func (a *application) publish(dst, command []byte, p publication) ([]byte, error) {
-	key, r := a.judgePublish(command, &p)
+	key, r := a.checkPublishSender(command, &p)
 	if r != nil {
 		return appendRefusal(dst, r), nil
 	}
-	project, ok := a.directory.project(text(p.project))
+	project, ok := a.registry.project(asString(p.project))
 	if !ok {
 		return appendRefusal(dst, refuse(codeNotFound, "project %q", p.project)), nil
 	}
@@ -244,13 +244,13 @@ func (a *application) publish(dst, command []byte, p publication) ([]byte, error
 			return appendRefusal(dst, refuse(codeRateLimited, "%d message ids", maxIDs)), nil
 		}
 	}
-	ch, err := a.existing(project, p.channel)
+	ch, err := a.find(project, p.channel)
 	if err != nil {
 		return nil, err
 	}
 	if ch == nil {
 		var r *refusal
-		if ch, r, err = a.born(project, p.channel); err != nil {
+		if ch, r, err = a.create(project, p.channel); err != nil {
 			return nil, err
 		}
 		if r != nil {
@@ -258,40 +258,40 @@ func (a *application) publish(dst, command []byte, p publication) ([]byte, error
 		}
 	}
 	if !ch.touched && a.cfg.Observer != nil {
-		ch.touched, ch.settled = true, ch.offset
+		ch.touched, ch.notified = true, ch.offset
 		a.touched = append(a.touched, ch)
 	}
 	if ch.fresh.messages == nil {
-		ch.fresh.messages = a.seats.take()
+		ch.fresh.messages = a.arena.take()
 	}
 	m := ch.append(a.stamp, p.data)
-	a.volume.total += int64(len(p.data))
-	a.changes.setChannel(ch)
-	a.changes.bytes += messageCost + int64(len(p.data))
+	a.byteCap.total += int64(len(p.data))
+	a.gathering.setChannel(ch)
+	a.gathering.bytes += messageCost + int64(len(p.data))
 	if len(p.id) > 0 {
 		a.ids.add(seenID{hash, m.Offset, m.Timestamp, p.sum})
-		a.changes.bytes += int64(unsafe.Sizeof(seenID{}))
+		a.gathering.bytes += int64(unsafe.Sizeof(seenID{}))
 	}
 	return appendReceipt(dst, Receipt{m.Offset, m.Timestamp, false}), nil
 }
 
-// text is b as a string that shares its bytes, which do not change.
-func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+// asString is b as a string that shares its bytes, which do not change.
+func asString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// existing returns a channel ready to be appended to, nil when it was never
+// find returns a channel ready to be appended to, nil when it was never
 // published to.
-func (a *application) existing(p *project, name []byte) (*channel, error) {
-	ch, ok := a.channels[ChannelKey{p.ID, text(name)}]
+func (a *application) find(p *project, name []byte) (*channel, error) {
+	ch, ok := a.channels[ChannelKey{p.ID, asString(name)}]
 	if ok && ch.forgotten() {
 		return nil, nil
 	}
 	if !ok {
-		h, stored, err := a.load(ChannelKey{p.ID, text(name)})
+		h, stored, err := a.load(ChannelKey{p.ID, asString(name)})
 		if err != nil || !stored || h.forgotten() {
 			return nil, err
 		}
 		ch = &channel{key: ChannelKey{p.ID, string(name)}, head: h, stored: true}
-		a.reside(ch)
+		a.pin(ch)
 	}
 	ch.used.Store(true)
 	if ch.version == p.version {
@@ -301,18 +301,18 @@ func (a *application) existing(p *project, name []byte) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := view{key: ch.key, project: p, stamp: a.stamp, gone: a.volume.floor.stamp, head: ch.head, memory: ch.memory}
+	v := retentionView{key: ch.key, project: p, stamp: a.stamp, cappedUntil: a.byteCap.floor.stamp, head: ch.head, memory: ch.memory}
 	v.readFrom(tx)
-	if ch.floor, err = v.settle(); err != nil {
+	if ch.floor, err = v.settledFloor(); err != nil {
 		return nil, err
 	}
 	ch.version = p.version
 	return ch, nil
 }
 
-// born makes a channel for its first message, if the project's quota allows one
+// create makes a channel for its first message, if the project's quota allows one
 // more.
-func (a *application) born(p *project, name []byte) (*channel, *refusal, error) {
+func (a *application) create(p *project, name []byte) (*channel, *refusal, error) {
 	if quota := p.Quotas.Channels; quota > 0 {
 		count, err := a.countChannels(p.ID)
 		if err != nil {
@@ -322,23 +322,23 @@ func (a *application) born(p *project, name []byte) (*channel, *refusal, error) 
 			return nil, refuse(codeRateLimited, "quota of %d channels of project %q is used up", quota, p.ID), nil
 		}
 	}
-	ch := &channel{key: ChannelKey{p.ID, string(name)}, head: p.unborn()}
+	ch := &channel{key: ChannelKey{p.ID, string(name)}, head: p.newHead()}
 	if tomb, ok := a.channels[ch.key]; ok {
 		a.drop(tomb)
 	}
 	ch.used.Store(true)
-	a.reside(ch)
+	a.pin(ch)
 	if count, ok := a.counts[p.ID]; ok {
 		a.counts[p.ID] = count + 1
 	}
 	return ch, nil, nil
 }
 
-// reside makes a channel resident that is about to be published to.
-func (a *application) reside(ch *channel) {
+// pin makes a channel resident that is about to be published to.
+func (a *application) pin(ch *channel) {
 	a.channels[ch.key] = ch
 	a.cache.add(ch)
-	a.changes.bytes += ch.cost // it cannot be let go of before it is written
+	a.gathering.bytes += ch.cost // it cannot be let go of before it is written
 }
 
 // countChannels returns how many channels of a project were ever published to. The
@@ -387,7 +387,7 @@ func (s *State) Settle() {
 	for _, ch := range s.touched {
 		ch.touched = false
 		if !ch.dropped {
-			appended = append(appended, Appended{ch.key, ch.between(ch.settled, ch.offset)})
+			appended = append(appended, Appended{ch.key, ch.between(ch.notified, ch.offset)})
 		}
 	}
 	events := s.events

@@ -9,8 +9,8 @@ import (
 
 // Actor is who makes a change, as the audit shows it.
 type Actor struct {
-	ID      string `json:"id"`      // of the admin token; empty for a node
-	Name    string `json:"name"`    // of the admin token, or of the node
+	ID      string `json:"id"`      // matches the admin token; empty for a node
+	Name    string `json:"name"`    // matches the admin token, or of the node
 	Address string `json:"address"` // the change came from; empty for a node
 	Via     string `json:"via"`     // "api", "cli", "console" or "node"
 	// Token is the id of the admin token or console session that it is made with, which
@@ -83,10 +83,10 @@ func (a *application) record(by Actor, action, target string, before, after any)
 		Before: shown(before), After: shown(after),
 	}
 	a.audit.add(r)
-	a.changes.set(bucketAudit, auditKey(r.Seq), r.append(nil))
+	a.gathering.set(bucketAudit, auditKey(r.Seq), r.append(nil))
 	for a.audit.overfull() {
 		oldest := a.audit.dropOldest()
-		a.changes.set(bucketAudit, auditKey(oldest.Seq), nil)
+		a.gathering.set(bucketAudit, auditKey(oldest.Seq), nil)
 	}
 }
 

@@ -18,7 +18,7 @@ var ErrNotBackup = errors.New("not an intact backup")
 type Summary struct {
 	ClusterID string `json:"clusterId"`
 	Epoch     string `json:"epoch"`
-	Stamp     int64  `json:"stamp"` // of the last entry applied, Unix ms
+	Stamp     int64  `json:"stamp"` // matches the last entry applied, Unix ms
 	Projects  int    `json:"projects"`
 	Keys      int    `json:"keys"`
 	Channels  int    `json:"channels"`
@@ -59,14 +59,14 @@ func BackupID(file string) (id string, err error) {
 		return "", fmt.Errorf("open backup: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	footer := make([]byte, exportFooter)
-	if _, err := f.Seek(-int64(exportFooter), io.SeekEnd); err != nil {
+	footer := make([]byte, snapshotFooter)
+	if _, err := f.Seek(-int64(snapshotFooter), io.SeekEnd); err != nil {
 		return "", fmt.Errorf("%s is %w: it is too short", file, ErrNotBackup)
 	}
 	if _, err := io.ReadFull(f, footer); err != nil {
 		return "", fmt.Errorf("read end of backup: %w", err)
 	}
-	if !bytes.HasPrefix(footer, []byte(exportMagic)) {
+	if !bytes.HasPrefix(footer, []byte(snapshotMagic)) {
 		return "", fmt.Errorf("%s is %w: its end is missing", file, ErrNotBackup)
 	}
 	return fmt.Sprintf("%x", sha256.Sum256(footer)), nil
@@ -83,15 +83,15 @@ func checkFooter(file string) (err error) {
 	if err != nil {
 		return fmt.Errorf("look at backup: %w", err)
 	}
-	size := info.Size() - int64(exportFooter)
-	footer := make([]byte, exportFooter)
+	size := info.Size() - int64(snapshotFooter)
+	footer := make([]byte, snapshotFooter)
 	if size <= 0 {
 		return fmt.Errorf("%s is %w: it has %d bytes", file, ErrNotBackup, info.Size())
 	}
 	if _, err := f.ReadAt(footer, size); err != nil {
 		return fmt.Errorf("read end of backup: %w", err)
 	}
-	if !bytes.HasPrefix(footer, []byte(exportMagic)) {
+	if !bytes.HasPrefix(footer, []byte(snapshotMagic)) {
 		return fmt.Errorf("%s is %w: its end is missing", file, ErrNotBackup)
 	}
 	sum := sha256.New()
@@ -114,7 +114,7 @@ func summarise(tx *bolt.Tx) (Summary, error) {
 		ClusterID: im.cluster.id,
 		Epoch:     im.cluster.epoch,
 		Stamp:     im.stamp,
-		Projects:  len(*im.directory.projects.Load()),
+		Projects:  len(*im.registry.projects.Load()),
 	}
 	err := each(tx, bucketKeys, func(d *decoder, _ []byte) {
 		d.rest = nil

@@ -18,7 +18,7 @@ import (
 //
 // Both are strings. The first block has a key that is below every channel's.
 const (
-	blockBytes = 2 << 10 // of more, several blocks are made,
+	blockBytes = 2 << 10 // matches more, several blocks are made,
 	blockFill  = blockBytes * 3 / 4
 )
 
@@ -65,7 +65,7 @@ func seekBlock(c *bolt.Cursor, channel []byte) (key, value, end []byte) {
 	if bytes.Equal(end, channel) {
 		return end, value, end
 	}
-	key, value = stepBack(c, channel, end)
+	key, value = seekBefore(c, channel, end)
 	return key, value, end
 }
 
@@ -73,7 +73,7 @@ func seekBlock(c *bolt.Cursor, channel []byte) (key, value, end []byte) {
 // to be asked for together, so it remembers the block that it was in last.
 type blockReader struct {
 	cursor       *bolt.Cursor
-	key, entries []byte // of the block, nil when there is none
+	key, entries []byte // matches the block, nil when there is none
 	end          []byte // what is known to belong to it lies below, nil for all
 }
 

@@ -128,7 +128,7 @@ func TestManyChannelsArePurged(t *testing.T) {
 		purged := func() bool {
 			m.mu.RLock()
 			defer m.mu.RUnlock()
-			return m.directory.gone["p1"] && m.directory.gone["p2"]
+			return m.registry.tombstones["p1"] && m.registry.tombstones["p2"]
 		}
 		for deadline := time.Now().Add(10 * time.Second); !purged(); m.flushed() {
 			if time.Now().After(deadline) {

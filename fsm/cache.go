@@ -68,7 +68,7 @@ func (c *cache) keep(ch *channel, s segment) {
 	}
 	ch.cached = append(ch.cached, s)
 	c.grow(ch, s.cost())
-	for ch.cost > c.limit/8 && len(ch.cached) > 0 && !(ch.touched && ch.cached[0].last() > ch.settled) {
+	for ch.cost > c.limit/8 && len(ch.cached) > 0 && !(ch.touched && ch.cached[0].last() > ch.notified) {
 		c.grow(ch, -ch.cached[0].cost())
 		ch.cached = ch.cached[1:]
 		ch.stale++

@@ -16,7 +16,7 @@ type head struct {
 	offset  uint64 // newest message, 0 when there was none
 	total   int64  // payload bytes ever appended
 	size    int64  // payload bytes of the newest message
-	stamp   int64  // of the newest message
+	stamp   int64  // matches the newest message
 	floor   uint64 // nothing below is retained, whatever the rule
 	version uint64 // rules of the project that floor already accounts for
 }
@@ -195,18 +195,18 @@ func (s segment) split() []segment {
 // memory is the newest messages of a channel, without a hole between its parts.
 // A copy of it stays what it was while the channel goes on.
 type memory struct {
-	cached []segment // durable, one per chunk; the elements never change
-	frozen segment   // being written
-	fresh  segment   // not yet durable
+	cached   []segment // durable, one per chunk; the elements never change
+	flushing segment   // being written
+	fresh    segment   // not yet durable
 }
 
-// first returns the oldest offset in memory.
+// opOf returns the oldest offset in memory.
 func (m *memory) first() (offset uint64, ok bool) {
 	switch {
 	case len(m.cached) > 0:
 		return m.cached[0].first(), true
-	case !m.frozen.empty():
-		return m.frozen.first(), true
+	case !m.flushing.empty():
+		return m.flushing.first(), true
 	case !m.fresh.empty():
 		return m.fresh.first(), true
 	}
@@ -220,8 +220,8 @@ func (m *memory) segment(offset uint64) (s *segment, ok bool) {
 	switch {
 	case i < len(m.cached):
 		return &m.cached[i], true
-	case !m.frozen.empty() && m.frozen.last() >= offset:
-		return &m.frozen, true
+	case !m.flushing.empty() && m.flushing.last() >= offset:
+		return &m.flushing, true
 	case !m.fresh.empty() && m.fresh.last() >= offset:
 		return &m.fresh, true
 	}
@@ -253,12 +253,12 @@ type channel struct {
 	head
 	memory
 
-	dirty   bool   // in State.changes
-	writing bool   // in State.frozen
-	dropped bool   // its project is gone
-	stored  bool   // in a block
-	touched bool   // in State.touched
-	settled uint64 // newest offset the observer knows of, while touched
+	dirty    bool   // in State.changes
+	writing  bool   // in State.frozen
+	dropped  bool   // its project is gone
+	stored   bool   // in a block
+	touched  bool   // in State.touched
+	notified uint64 // newest offset the observer knows of, while touched
 
 	next, prev *channel // in State.cache
 	cost       int64    // as counted there
@@ -270,11 +270,11 @@ type channel struct {
 	earliest atomic.Pointer[edge] // set by readers, as last computed
 }
 
-// seats is room for the first message of many channels at once: most of what a flush
+// arena is room for the first message of many channels at once: most of what a flush
 // takes is one message each. All of it is let go of with that flush or the next.
-type seats []Message
+type messageArena []Message
 
-func (s *seats) take() []Message {
+func (s *messageArena) take() []Message {
 	if len(*s) == 0 {
 		*s = make([]Message, 64)
 	}

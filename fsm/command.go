@@ -44,7 +44,7 @@ const (
 // The versions of today's commands.
 const (
 	publishVersion = 1
-	controlVersion = 2 // of all the others
+	controlVersion = 2 // matches all the others
 
 	// importVersion is that of a command with a key that was made elsewhere, and
 	// firstOffsetVersion that of one that sets Project.FirstOffset.
@@ -69,7 +69,7 @@ type Init struct {
 	By             Actor
 	ClusterID      string
 	Epoch          string
-	AdminTokenHash KeyHash // of the first admin token, an owner
+	AdminTokenHash KeyHash // matches the first admin token, an owner
 	Keyring        []byte  // the sealed key-encryption key
 	Project        Project // none when its ID is empty
 	Keys           []Key
@@ -358,19 +358,19 @@ func (c UpdateSettings) Encode() []byte {
 type publication struct {
 	project, channel, id, data []byte
 	from                       sender
-	sum                        uint64 // of the message, when there is an id and a sender
+	sum                        uint64 // matches the message, when there is an id and a sender
 }
 
 // decodePublish decodes a Publish without allocating; any other command is
 // answered with false. known is a sender that it may be from.
-func decodePublish(b []byte, known *verdict) (p publication, ok bool, err error) {
+func decodePublish(b []byte, known *senderCheck) (p publication, ok bool, err error) {
 	if len(b) < 2 || op(b[0]) != opPublish || b[1] != publishVersion && b[1] != sentPublishVersion {
 		return p, false, nil
 	}
 	d := decoder{rest: b[2:]}
 	sent := b[1] == sentPublishVersion
 	switch {
-	case sent && known.of(d.rest):
+	case sent && known.matches(d.rest):
 		p.from, d.rest = known.from, d.rest[len(known.raw):]
 	case sent:
 		p.from = d.sender()

@@ -62,7 +62,7 @@ func TestCommandsComeBack(t *testing.T) {
 			t.Errorf("decoded %+v, want %+v", got, want)
 		}
 	}
-	p, ok, err := decodePublish(Publish{Channel: news, ID: "id", Data: []byte(`{"a":1}`)}.Encode(), new(verdict))
+	p, ok, err := decodePublish(Publish{Channel: news, ID: "id", Data: []byte(`{"a":1}`)}.Encode(), new(senderCheck))
 	if err != nil || !ok || string(p.project) != projectID || string(p.channel) != "news" || string(p.id) != "id" || string(p.data) != `{"a":1}` {
 		t.Errorf("publish %+v, %t, %v", p, ok, err)
 	}
@@ -116,7 +116,7 @@ func TestCommandVersions(t *testing.T) {
 
 func TestUnknownCommandsAreErrors(t *testing.T) {
 	for _, b := range [][]byte{nil, {1}, {0, 1}, {99, 1}, {byte(opRevokeKey), 1, 0}, {byte(opPublish), 2}} {
-		if _, ok, _ := decodePublish(b, new(verdict)); ok {
+		if _, ok, _ := decodePublish(b, new(senderCheck)); ok {
 			t.Errorf("% x is a publish", b)
 		}
 		if _, c, err := decodeCommand(b); err == nil {
@@ -139,7 +139,7 @@ func TestTruncatedCommandsAreErrors(t *testing.T) {
 	}
 	whole := Publish{Channel: news, ID: "id", Data: []byte("1234")}.Encode()
 	for n := 2; n < len(whole); n++ {
-		if _, _, err := decodePublish(whole[:n], new(verdict)); err == nil {
+		if _, _, err := decodePublish(whole[:n], new(senderCheck)); err == nil {
 			t.Errorf("the first %d of %d bytes are a publish", n, len(whole))
 		}
 	}
@@ -152,7 +152,7 @@ func TestPublishAppendsInPlace(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 	command := p.Append(buf)
-	if n := testing.AllocsPerRun(100, func() { _, _, _ = decodePublish(command, new(verdict)) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { _, _, _ = decodePublish(command, new(senderCheck)) }); n != 0 {
 		t.Errorf("decoding: %v allocations", n)
 	}
 }
@@ -163,9 +163,9 @@ func FuzzCommand(f *testing.F) {
 	}
 	f.Add(Publish{Channel: news, ID: "id", Data: []byte("1")}.Encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if p, ok, err := decodePublish(b, new(verdict)); ok && err == nil {
+		if p, ok, err := decodePublish(b, new(senderCheck)); ok && err == nil {
 			again := Publish{Channel: ChannelKey{string(p.project), string(p.channel)}, ID: string(p.id), Data: p.data, From: p.from.whole()}.Encode()
-			if q, _, err := decodePublish(again, new(verdict)); err != nil || !reflect.DeepEqual(p, q) && p.sum == sumMessage(p.data) {
+			if q, _, err := decodePublish(again, new(senderCheck)); err != nil || !reflect.DeepEqual(p, q) && p.sum == sumMessage(p.data) {
 				t.Errorf("%+v came back as %+v, %v", p, q, err)
 			}
 			return
@@ -202,7 +202,7 @@ func TestSendersComeBack(t *testing.T) {
 		if level := LevelOf(want.Send(command)); level != 2 || LevelOf(command) != 1 {
 			t.Errorf("with a sender it is of level %d, without of %d", level, LevelOf(command))
 		}
-		p, ok, err := decodePublish(Publish{Channel: news, ID: "id", Data: []byte("1"), From: want}.Encode(), new(verdict))
+		p, ok, err := decodePublish(Publish{Channel: news, ID: "id", Data: []byte("1"), From: want}.Encode(), new(senderCheck))
 		if err != nil || !ok || p.from.whole() != want || string(p.data) != "1" || p.sum != sumMessage([]byte("1")) {
 			t.Errorf("publish of %+v came back as %+v, %v", want, p, err)
 		}
@@ -220,7 +220,7 @@ func TestSendersComeBack(t *testing.T) {
 	}
 	whole := Publish{Channel: news, ID: "a", Data: []byte("1"), From: sampleSender}.Encode()
 	for n := 2; n < len(whole); n++ {
-		if _, _, err := decodePublish(whole[:n], new(verdict)); err == nil {
+		if _, _, err := decodePublish(whole[:n], new(senderCheck)); err == nil {
 			t.Errorf("the first %d of %d bytes are a publish", n, len(whole))
 		}
 	}

@@ -214,8 +214,8 @@ func (s *State) compact() (wait time.Duration) {
 	f.running.Lock()
 	defer f.running.Unlock()
 	begun := time.Now()
-	if begun.Before(f.rested) {
-		return f.rested.Sub(begun)
+	if begun.Before(f.compactAfter) {
+		return f.compactAfter.Sub(begun)
 	}
 	var more bool
 	err := guarded(func() (err error) {
@@ -230,7 +230,7 @@ func (s *State) compact() (wait time.Duration) {
 		return 0
 	}
 	wait = compactRest * time.Since(begun)
-	f.rested = time.Now().Add(wait)
+	f.compactAfter = time.Now().Add(wait)
 	return wait
 }
 
@@ -284,7 +284,7 @@ func (s *State) replace(old *bolt.DB) error {
 	if err != nil {
 		return errors.Join(err, space.Close())
 	}
-	s.retire(old, space)
+	s.releaseFile(old, space)
 	s.cfg.Logger.Info("state compacted", "from", before, "to", after)
 	return nil
 }
@@ -311,7 +311,7 @@ func (s *State) compactionDue(db *bolt.DB) (bool, error) {
 		return false, nil
 	}
 	select {
-	case <-s.retired:
+	case <-s.released:
 	default:
 		return false, nil
 	}

@@ -22,7 +22,7 @@ func (m *machine) compactStep() (done bool) {
 	f := &m.flusher
 	f.running.Lock()
 	defer f.running.Unlock()
-	f.rested = time.Now().Add(time.Hour) // the flusher keeps out of it
+	f.compactAfter = time.Now().Add(time.Hour) // the flusher keeps out of it
 	if f.compaction == nil {
 		c, err := beginCompaction(m.cfg.Dir)
 		if err != nil {
@@ -44,7 +44,7 @@ func (m *machine) compactStep() (done bool) {
 func (m *machine) rest(d time.Duration) {
 	m.flusher.running.Lock()
 	defer m.flusher.running.Unlock()
-	m.flusher.rested = time.Now().Add(d)
+	m.flusher.compactAfter = time.Now().Add(d)
 }
 
 // compacted compacts the state file.
@@ -201,7 +201,7 @@ func TestExportOutlivesCompaction(t *testing.T) {
 	m.createProject()
 	m.publish(1, news, "1", "2")
 	want := m.hash()
-	r, _, _, _, err := m.Export()
+	r, _, _, _, err := m.Snapshot()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +209,7 @@ func TestExportOutlivesCompaction(t *testing.T) {
 	m.publish(1, news, "3")
 	m.flushed()
 	select {
-	case <-m.retired:
+	case <-m.released:
 		t.Error("the old file is closed under the export")
 	default:
 	}
@@ -223,7 +223,7 @@ func TestExportOutlivesCompaction(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
-	<-m.retired
+	<-m.released
 }
 
 func TestCompactionIsAbandoned(t *testing.T) {
@@ -337,7 +337,7 @@ func TestDiskShrinks(t *testing.T) {
 	if peak < size {
 		t.Fatalf("the file has %d bytes", peak)
 	}
-	r, _, _, _, err := m.Export()
+	r, _, _, _, err := m.Snapshot()
 	if err != nil {
 		t.Fatal(err)
 	}

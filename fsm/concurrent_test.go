@@ -66,7 +66,7 @@ func TestReadersBesideEverything(t *testing.T) {
 		return err
 	})
 	reader(func(i int) error {
-		r, _, _, _, err := m.Export()
+		r, _, _, _, err := m.Snapshot()
 		if err == nil {
 			_, err = io.Copy(io.Discard, r)
 			err = errors.Join(err, r.Close())
@@ -109,7 +109,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		key := ChannelKey{projectID, fmt.Sprint(i)}
 		m.entry(0, Publish{Channel: key, Data: data}.Encode(), Publish{Channel: news, Data: data}.Encode())
 		m.mu.RLock()
-		pending, cached := m.pending(), m.cache.bytes
+		pending, cached := m.pendingBytes(), m.cache.bytes
 		m.mu.RUnlock()
 		if limit := m.cfg.PendingBytes + 4096; pending > limit {
 			t.Fatalf("%d bytes are pending, the limit is %d", pending, limit)

@@ -50,7 +50,7 @@ func (a *application) init(c *Init) *refusal {
 		}
 	}
 	a.cluster = cluster{c.ClusterID, c.Epoch, c.Keyring, true}
-	a.changes.set(bucketMeta, string(metaCluster), a.cluster.append(nil))
+	a.gathering.set(bucketMeta, string(metaCluster), a.cluster.append(nil))
 	a.setAdminToken(&AdminToken{
 		ID: FirstAdminToken, Name: "first", Role: Owner, Hash: c.AdminTokenHash, CreatedAt: a.stamp,
 	})
@@ -63,7 +63,7 @@ func (a *application) seal(c *Seal) *refusal {
 		return refuse(codeInvalid, "keyring of a cluster without its first state")
 	}
 	a.cluster.keyring = c.Keyring
-	a.changes.set(bucketMeta, string(metaCluster), a.cluster.append(nil))
+	a.gathering.set(bucketMeta, string(metaCluster), a.cluster.append(nil))
 	a.record(c.By, "keyring.seal", a.cluster.id, nil, nil)
 	return nil
 }
@@ -84,8 +84,8 @@ func (a *application) createProject(p *Project, keys []Key) *refusal {
 	if !namable(p.ID, maxProjectID) {
 		return refuse(codeInvalid, "project id of %d bytes", len(p.ID))
 	}
-	_, taken := a.directory.project(p.ID)
-	if _, gone := a.directory.gone[p.ID]; taken || gone {
+	_, taken := a.registry.project(p.ID)
+	if _, gone := a.registry.tombstones[p.ID]; taken || gone {
 		return refuse(codeConflict, "project %q exists, or did", p.ID)
 	}
 	if r := p.check(); r != nil {
@@ -116,7 +116,7 @@ func (a *application) createProject(p *Project, keys []Key) *refusal {
 }
 
 func (a *application) updateProject(c *UpdateProject) *refusal {
-	old, ok := a.directory.project(c.ID)
+	old, ok := a.registry.project(c.ID)
 	if !ok {
 		return refuse(codeNotFound, "project %q", c.ID)
 	}
@@ -144,8 +144,8 @@ func (a *application) updateProject(c *UpdateProject) *refusal {
 		next.Quotas = *c.Quotas
 	}
 	if c.FirstOffset != nil {
-		if *c.FirstOffset < old.unborn().floor {
-			return refuse(codeConflict, "the first offset can only grow, and is %d by now", old.unborn().floor)
+		if *c.FirstOffset < old.newHead().floor {
+			return refuse(codeConflict, "the first offset can only grow, and is %d by now", old.newHead().floor)
 		}
 		next.FirstOffset = *c.FirstOffset
 	}
@@ -170,17 +170,17 @@ func (p *Project) check() *refusal {
 
 func (a *application) deleteProject(c *DeleteProject) *refusal {
 	id := c.ID
-	p, ok := a.directory.project(id)
+	p, ok := a.registry.project(id)
 	if !ok {
 		return refuse(codeNotFound, "project %q", id)
 	}
 	a.record(c.By, "project.delete", id, showProject(&p.Project), nil)
-	for _, k := range a.directory.keys(id) {
+	for _, k := range a.registry.keys(id) {
 		a.endKey(k)
 	}
-	a.directory.removeProject(id)
-	a.changes.set(bucketProjects, id, nil)
-	a.changes.set(bucketGone, id, appendBool(nil, false))
+	a.registry.removeProject(id)
+	a.gathering.set(bucketProjects, id, nil)
+	a.gathering.set(bucketTombstones, id, appendBool(nil, false))
 	delete(a.counts, id)
 	for key, ch := range a.channels {
 		if key.Project == id {
@@ -200,7 +200,7 @@ func (a *application) addKey(c *CreateKey) *refusal {
 }
 
 func (a *application) createKey(k *Key) *refusal {
-	if _, ok := a.directory.project(k.Project); !ok {
+	if _, ok := a.registry.project(k.Project); !ok {
 		return refuse(codeNotFound, "project %q", k.Project)
 	}
 	if r := a.checkKey(k); r != nil {
@@ -213,7 +213,7 @@ func (a *application) createKey(k *Key) *refusal {
 
 func (a *application) rotateKey(c *RotateKey) *refusal {
 	k := &c.Key
-	old, ok := a.directory.key(k.Replaces)
+	old, ok := a.registry.key(k.Replaces)
 	if !ok {
 		return refuse(codeNotFound, "key %q", k.Replaces)
 	}
@@ -243,7 +243,7 @@ func (a *application) rotateKey(c *RotateKey) *refusal {
 }
 
 func (a *application) revokeKey(c *RevokeKey) *refusal {
-	k, ok := a.directory.key(c.ID)
+	k, ok := a.registry.key(c.ID)
 	if !ok {
 		return refuse(codeNotFound, "key %q", c.ID)
 	}
@@ -256,7 +256,7 @@ func (a *application) revokeKey(c *RevokeKey) *refusal {
 func (a *application) keysUsed(c *KeysUsed) {
 	for _, use := range c.Used {
 		at := min(use.At, a.stamp)
-		if k, ok := a.directory.key(use.ID); ok && k.LastUsedAt < at {
+		if k, ok := a.registry.key(use.ID); ok && k.LastUsedAt < at {
 			used := *k
 			used.LastUsedAt = at
 			a.setKey(&used)
@@ -270,14 +270,14 @@ func (a *application) keysUsed(c *KeysUsed) {
 }
 
 func (a *application) purgeChannel(c *PurgeChannel) (*refusal, error) {
-	p, ok := a.directory.project(c.Channel.Project)
+	p, ok := a.registry.project(c.Channel.Project)
 	if !ok {
 		return refuse(codeNotFound, "project %q", c.Channel.Project), nil
 	}
 	if !namable(c.Channel.Name, maxChannelName) {
 		return refuse(codeInvalid, "channel name of %d bytes", len(c.Channel.Name)), nil
 	}
-	ch, err := a.existing(p, []byte(c.Channel.Name))
+	ch, err := a.find(p, []byte(c.Channel.Name))
 	if err != nil {
 		return nil, err
 	}
@@ -285,7 +285,7 @@ func (a *application) purgeChannel(c *PurgeChannel) (*refusal, error) {
 		return refuse(codeNotFound, "channel %q of project %q", c.Channel.Name, p.ID), nil
 	}
 	ch.floor = ch.offset + 1
-	a.changes.setChannel(ch)
+	a.gathering.setChannel(ch)
 	a.record(c.By, "channel.purge", p.ID+"/"+c.Channel.Name, nil, nil)
 	return nil, nil
 }
@@ -293,7 +293,7 @@ func (a *application) purgeChannel(c *PurgeChannel) (*refusal, error) {
 // forgetChannels takes channels out of the state. A tombstone stands for each until
 // it is out of the state file too.
 func (a *application) forgetChannels(c *ForgetChannels) (*refusal, error) {
-	p, ok := a.directory.project(c.Project)
+	p, ok := a.registry.project(c.Project)
 	if !ok {
 		return refuse(codeNotFound, "project %q", c.Project), nil
 	}
@@ -307,7 +307,7 @@ func (a *application) forgetChannels(c *ForgetChannels) (*refusal, error) {
 		}
 	}
 	for _, name := range c.Names {
-		ch, err := a.existing(p, []byte(name))
+		ch, err := a.find(p, []byte(name))
 		if err != nil {
 			return nil, err
 		}
@@ -316,28 +316,28 @@ func (a *application) forgetChannels(c *ForgetChannels) (*refusal, error) {
 		}
 		highest = max(highest, ch.offset)
 		forgotten++
-		a.bury(ch)
+		a.placeTombstone(ch)
 	}
 	if forgotten == 0 {
 		return refuse(codeNotFound, "channel %q of project %q", c.Names[0], p.ID), nil
 	}
-	if highest >= p.unborn().floor {
+	if highest >= p.newHead().floor {
 		// Nobody but those who publish has to know, so nobody is told.
 		next := *p
 		next.FirstOffset = highest + 1
-		a.directory.setProject(&next)
-		a.changes.set(bucketProjects, p.ID, next.append(nil))
+		a.registry.setProject(&next)
+		a.gathering.set(bucketProjects, p.ID, next.append(nil))
 	}
 	a.record(c.By, "channel.forget", p.ID+"/"+c.Names[0], nil, shownForgotten{forgotten, c.Names[len(c.Names)-1]})
 	return nil, nil
 }
 
-// bury puts a tombstone in the place of a channel.
-func (a *application) bury(ch *channel) {
+// placeTombstone puts a tombstone in the place of a channel.
+func (a *application) placeTombstone(ch *channel) {
 	a.drop(ch)
 	tomb := &channel{key: ch.key, head: head{floor: forgotten}}
-	a.reside(tomb)
-	a.changes.setChannel(tomb)
+	a.pin(tomb)
+	a.gathering.setChannel(tomb)
 	if count, ok := a.counts[ch.key.Project]; ok {
 		a.counts[ch.key.Project] = count - 1
 	}
@@ -358,29 +358,29 @@ func (a *application) checkKey(k *Key) *refusal {
 	if k.ExpiresAt != 0 && k.ExpiresAt <= a.stamp {
 		return refuse(codeInvalid, "key %q that ends before it begins", k.ID)
 	}
-	if _, taken := a.directory.key(k.ID); taken {
+	if _, taken := a.registry.key(k.ID); taken {
 		return refuse(codeConflict, "key %q exists", k.ID)
 	}
-	if _, taken := a.directory.keyByHash(k.Hash); taken {
+	if _, taken := a.registry.keyByHash(k.Hash); taken {
 		return refuse(codeConflict, "text of key %q exists", k.ID)
 	}
 	return nil
 }
 
 func (a *application) setProject(p *project) {
-	a.directory.setProject(p)
-	a.changes.set(bucketProjects, p.ID, p.append(nil))
+	a.registry.setProject(p)
+	a.gathering.set(bucketProjects, p.ID, p.append(nil))
 	a.events = append(a.events, func(o Observer) { o.ProjectChanged(p.ID) })
 }
 
 func (a *application) setKey(k *Key) {
-	a.directory.setKey(k)
-	a.changes.set(bucketKeys, k.ID, appendStoredKey(nil, k))
+	a.registry.setKey(k)
+	a.gathering.set(bucketKeys, k.ID, appendStoredKey(nil, k))
 }
 
 // endKey removes a key, for whatever reason.
 func (s *State) endKey(k *Key) {
-	s.directory.removeKey(k)
-	s.changes.set(bucketKeys, k.ID, nil)
+	s.registry.removeKey(k)
+	s.gathering.set(bucketKeys, k.ID, nil)
 	s.events = append(s.events, func(o Observer) { o.KeyEnded(*k) })
 }

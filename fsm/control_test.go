@@ -230,7 +230,7 @@ func TestDeletedProjectIsGone(t *testing.T) {
 	if n := m.chunks(); n != 1 {
 		t.Errorf("%d chunks are stored, want that of the other project", n)
 	}
-	if !m.directory.gone[projectID] {
+	if !m.registry.tombstones[projectID] {
 		t.Error("the project is not known to be purged")
 	}
 	if m.hash() != want {
@@ -262,14 +262,14 @@ func TestObserverHearsEachMessageOnce(t *testing.T) {
 	send(1, news, "1")
 	send(2, other, "2")
 	m.mu.Lock()
-	m.flusher.wanted = true
+	m.flusher.setWanted = true
 	m.mu.Unlock()
 	m.Entry(m.index+2, 1, m.stamp)
 	send(3, news, "3")
-	if err := m.write(m.db, <-m.flusher.frozen); err != nil {
+	if err := m.write(m.db, <-m.flusher.sets); err != nil {
 		t.Fatal(err)
 	}
-	m.written(m.frozen)
+	m.written(m.flushing)
 	send(4, news, "4")
 	m.index += 2
 	o.expect(t)

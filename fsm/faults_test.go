@@ -44,7 +44,7 @@ func TestCrashInRestore(t *testing.T) {
 		}
 		restarted("while the export arrived", m.hash())
 	}
-	db, _, err := receive(bytes.NewReader(export), path)
+	db, _, err := receiveSnapshot(bytes.NewReader(export), path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,22 +22,22 @@ type flusher struct {
 	running sync.Mutex
 
 	// These belong to who holds running.
-	sweep      sweep
-	compaction *compaction // under way, or nil
-	rested     time.Time   // when its next step may begin
-	written    int64       // bytes written to the file, ever
-	recent     int64       // bytes that a flush writes to it lately
+	sweep        sweep
+	compaction   *compaction // under way, or nil
+	compactAfter time.Time   // when its next step may begin
+	written      int64       // bytes written to the file, ever
+	recent       int64       // bytes that a flush writes to it lately
 
 	// A freeze needs a whole entry. In the middle of one the flusher says that
 	// it wants a freeze, for State.mu, and the goroutine that applies sends it.
-	wanted bool
-	frozen chan *changes
+	setWanted bool
+	sets      chan *flushSet
 }
 
 func (f *flusher) start(s *State) {
 	f.wake, f.urgent = make(chan struct{}, 1), make(chan struct{}, 1)
 	f.quit, f.done = make(chan struct{}), make(chan struct{})
-	f.frozen = make(chan *changes, 1)
+	f.sets = make(chan *flushSet, 1)
 	go func() {
 		defer close(f.done)
 		f.run(s)
@@ -115,13 +115,13 @@ func signal(c chan<- struct{}) {
 func (s *State) Flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	target, swaps := s.index, s.swaps
-	for s.durable < target && s.swaps == swaps {
+	target, swaps := s.index, s.restores
+	for s.durable < target && s.restores == swaps {
 		if s.failed != nil {
 			return fmt.Errorf("flush state: %w", s.failed)
 		}
 		s.flusher.hurry()
-		s.settled.Wait()
+		s.flushed.Wait()
 	}
 	return nil
 }
@@ -132,7 +132,7 @@ func (s *State) flush() (behind bool) {
 	f := &s.flusher
 	f.running.Lock()
 	defer f.running.Unlock()
-	db, c := s.takeChanges()
+	db, c := s.takeFlushSet()
 	if c == nil {
 		return false
 	}
@@ -144,9 +144,9 @@ func (s *State) flush() (behind bool) {
 	return f.sweep.behind
 }
 
-// takeChanges freezes what was applied. It returns nil when there is nothing, and
+// takeFlushSet freezes what was applied. It returns nil when there is nothing, and
 // nothing to delete either.
-func (s *State) takeChanges() (*bolt.DB, *changes) {
+func (s *State) takeFlushSet() (*bolt.DB, *flushSet) {
 	f := &s.flusher
 	s.mu.Lock()
 	db := s.db
@@ -156,12 +156,12 @@ func (s *State) takeChanges() (*bolt.DB, *changes) {
 	}
 	if !s.inEntry {
 		defer s.mu.Unlock()
-		return db, s.freeze()
+		return db, s.closeFlushSet()
 	}
-	f.wanted = true
+	f.setWanted = true
 	s.mu.Unlock()
 	select {
-	case c := <-f.frozen:
+	case c := <-f.sets:
 		return db, c
 	case <-f.quit:
 		// Nobody applies any more, so the entry stays half applied. The log has
@@ -171,7 +171,7 @@ func (s *State) takeChanges() (*bolt.DB, *changes) {
 }
 
 // write puts a frozen set of changes into the state file, in one transaction.
-func (s *State) write(db *bolt.DB, c *changes) error {
+func (s *State) write(db *bolt.DB, c *flushSet) error {
 	return s.update(db, func(tx *bolt.Tx) error {
 		w := &writer{tx, s.flusher.compaction}
 		trim := &deletion{writer: w, deadline: time.Now().Add(trimTime)}
@@ -193,7 +193,7 @@ func (s *State) write(db *bolt.DB, c *changes) error {
 		if err := s.flusher.sweep.run(w, c); err != nil {
 			return err
 		}
-		if err := w.put(bucketMeta, metaVolume, c.volume); err != nil {
+		if err := w.put(bucketMeta, metaByteCap, c.byteCap); err != nil {
 			return err
 		}
 		return w.put(bucketMeta, metaApplied, c.position.append(nil))
@@ -223,7 +223,7 @@ func (s *State) update(db *bolt.DB, fn func(tx *bolt.Tx) error) error {
 var trimTime = 50 * time.Millisecond
 
 // writeIDs stores the new ids and deletes the records of forgotten ones.
-func (c *changes) writeIDs(w *writer) error {
+func (c *flushSet) writeIDs(w *writer) error {
 	b := w.tx.Bucket(bucketIDs)
 	b.FillPercent = 1 // keys only ever grow
 	next := c.firstID
@@ -256,11 +256,11 @@ func (c *changes) writeIDs(w *writer) error {
 
 // written takes note that a frozen set is durable. It holds mu for a moment at a time,
 // since there may be many channels and the goroutine that applies waits for it.
-func (s *State) written(c *changes) {
-	for part := range slices.Chunk(c.heads, heldFor) {
+func (s *State) written(c *flushSet) {
+	for part := range slices.Chunk(c.heads, heldChannels) {
 		s.mu.Lock()
 		for i := range part {
-			part[i].thawed(&s.cache)
+			part[i].endFlush(&s.cache)
 		}
 		s.mu.Unlock()
 	}
@@ -268,23 +268,23 @@ func (s *State) written(c *changes) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range c.purged {
-		s.directory.gone[id] = true
+		s.registry.tombstones[id] = true
 	}
-	s.frozen, s.durable = nil, c.index
+	s.flushing, s.durable = nil, c.index
 	s.blocks = s.flusher.sweep.blocks
-	s.settled.Broadcast()
+	s.flushed.Broadcast()
 }
 
-// heldFor is how many channels the flusher deals with while it holds mu.
-const heldFor = 4096
+// heldChannels is how many channels the flusher deals with while it holds mu.
+const heldChannels = 4096
 
 // evict brings the cache within its limit, as far as it can be.
 func (s *State) evict() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// Twice round: the first may only take marks of use away.
-	for left := 2 * s.cache.count; left > 0 && s.cache.over(); left -= heldFor {
-		s.cache.evict(heldFor, func(ch *channel) { delete(s.channels, ch.key) })
+	for left := 2 * s.cache.count; left > 0 && s.cache.over(); left -= heldChannels {
+		s.cache.evict(heldChannels, func(ch *channel) { delete(s.channels, ch.key) })
 		s.mu.Unlock()
 		s.mu.Lock()
 	}

@@ -246,7 +246,7 @@ func TestProjectAndKeyRecordsOfLevel1(t *testing.T) {
 		t.Errorf("a project is\n% x, was\n% x", got, old)
 	}
 	d := decoder{rest: old}
-	if got := d.storedProject(); d.finish() != nil || got.FirstOffset != 0 || got.unborn().floor != 1 {
+	if got := d.storedProject(); d.finish() != nil || got.FirstOffset != 0 || got.newHead().floor != 1 {
 		t.Errorf("read %+v, %v", got, d.finish())
 	}
 	d = decoder{rest: appendKey(nil, &sampleKey)}
@@ -267,11 +267,11 @@ func TestRefoundedProjectRaisesItsFirstOffset(t *testing.T) {
 	from := eventful(t)
 	from.must(forget("few"))
 	dir := t.TempDir()
-	if _, err := RefoundBackup(from.saveBackup(), dir, next); err != nil {
+	if _, err := RebaseBackup(from.saveBackup(), dir, next); err != nil {
 		t.Fatal(err)
 	}
 	to := openMachine(t, dir)
-	if got := to.publish(1, ChannelKey{projectID, "new"}, "1"); got[0].Offset != 302+Stride {
+	if got := to.publish(1, ChannelKey{projectID, "new"}, "1"); got[0].Offset != 302+OffsetJump {
 		t.Errorf("a new channel begins at %d", got[0].Offset)
 	}
 	if got := to.channelNames(); !slices.Equal(got, []string{"new", "news"}) {

@@ -33,9 +33,9 @@ func (s *State) hashContent(h hash.Hash) error {
 		return ErrClosed
 	}
 	h.Write(s.cluster.append(binary.AppendVarint(nil, s.stamp)))
-	h.Write(s.volume.append(s.settings.append(nil)))
-	h.Write(appendStrings(nil, slices.Sorted(maps.Keys(s.directory.gone))))
-	for _, k := range s.directory.keys("") {
+	h.Write(s.byteCap.append(s.settings.append(nil)))
+	h.Write(appendStrings(nil, slices.Sorted(maps.Keys(s.registry.tombstones))))
+	for _, k := range s.registry.keys("") {
 		h.Write(appendStoredKey(nil, k))
 	}
 	for _, token := range s.admins.list(func(*AdminToken) bool { return true }) {
@@ -45,7 +45,7 @@ func (s *State) hashContent(h hash.Hash) error {
 		h.Write(s.audit.records[i].append(nil))
 	}
 	h.Write(appendIDs(nil, s.ids.queue))
-	projects := *s.directory.projects.Load()
+	projects := *s.registry.projects.Load()
 	for _, id := range slices.Sorted(maps.Keys(projects)) {
 		h.Write(binary.AppendUvarint(appendProject(nil, &projects[id].Project), projects[id].FirstOffset))
 		if err := s.hashChannels(h, projects[id]); err != nil {
@@ -67,8 +67,8 @@ func (s *State) hashChannels(h hash.Hash, p *project) error {
 		return err
 	}
 	for _, name := range names {
-		v := s.view(tx, p, name)
-		err := v.read(func(v *snapshot, earliest edge) error {
+		v := s.viewIn(tx, p, name)
+		err := v.read(func(v *channelView, earliest edge) error {
 			h.Write(appendString(nil, name))
 			h.Write(binary.AppendUvarint(nil, v.offset))
 			h.Write(binary.AppendVarint(nil, v.total))

@@ -26,7 +26,7 @@ func hashID(p publication, key *Key) idHash {
 	b := appendBytes(buf[:0], p.project)
 	b = appendBytes(b, p.channel)
 	b = appendBytes(b, p.id)
-	b = p.scope(b, key)
+	b = p.appendScope(b, key)
 	sum := sha256.Sum256(b)
 	return idHash(sum[:16])
 }
@@ -36,7 +36,7 @@ type seenID struct {
 	hash   idHash
 	offset uint64
 	stamp  int64
-	sum    uint64 // of the message; 0 when it came without a sender
+	sum    uint64 // matches the message; 0 when it came without a sender
 }
 
 // idTable is a queue of ids, oldest first, with an index. Stamps never go back,
@@ -45,9 +45,9 @@ type idTable struct {
 	queue []seenID
 	first uint64 // sequence number of queue[0]
 	index map[idHash]uint64
-	// shared is how many there are without a sum, of programs of feature level 1,
+	// legacy is how many there are without a sum, of programs of feature level 1,
 	// where everybody's ids were one.
-	shared int
+	legacy int
 }
 
 func newIDTable() *idTable { return &idTable{index: make(map[idHash]uint64)} }
@@ -63,7 +63,7 @@ func (t *idTable) expire(stamp int64) {
 			delete(t.index, h)
 		}
 		if t.queue[n].sum == 0 {
-			t.shared--
+			t.legacy--
 		}
 		n++
 	}
@@ -83,7 +83,7 @@ func (t *idTable) full() bool { return len(t.queue) >= maxIDs }
 
 func (t *idTable) add(id seenID) {
 	if id.sum == 0 {
-		t.shared++
+		t.legacy++
 	}
 	t.index[id.hash] = t.next()
 	t.queue = append(t.queue, id)
@@ -93,7 +93,7 @@ func (t *idTable) add(id seenID) {
 // one of them is known for one, whosever it is.
 func (a *application) seen(p publication, hash idHash) (seenID, bool) {
 	seen, ok := a.ids.find(hash)
-	if ok || a.ids.shared == 0 || p.from.kind == NoSender {
+	if ok || a.ids.legacy == 0 || p.from.kind == NoSender {
 		return seen, ok
 	}
 	p.from.kind = NodeSender

@@ -26,12 +26,12 @@ type Key struct {
 	Kind       KeyKind
 	Name       string
 	Text       string // full text of a public key, empty for a server key
-	Prefix     string // first eight characters, safe to log
+	Prefix     string // opOf eight characters, safe to log
 	Hash       KeyHash
 	CreatedAt  int64  // Unix ms
 	ExpiresAt  int64  // Unix ms by the cluster's stamp; 0 means never
 	LastUsedAt int64  // Unix ms, coarsely; 0 means never
 	Replaces   string // id of the key that this one was rotated from
-	Signing    []byte // of a server key: the secret that signs its tokens, sealed
+	Signing    []byte // matches a server key: the secret that signs its tokens, sealed
 	Imported   bool   // its text was made elsewhere and has no checksum
 }

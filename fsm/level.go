@@ -33,8 +33,8 @@ func LevelOf(command []byte) uint32 {
 	return level
 }
 
-// Nothing returns a command that changes nothing and that every version knows.
-func Nothing() []byte { return KeysUsed{}.Encode() }
+// NoOp returns a command that changes nothing and that every version knows.
+func NoOp() []byte { return KeysUsed{}.Encode() }
 
 // Level returns the feature level that the commands applied so far prove every member
 // to have.
@@ -47,5 +47,5 @@ func (s *State) Level() uint32 {
 // raiseLevel notes that a command of a level was applied.
 func (s *State) raiseLevel(level uint32) {
 	s.level = level
-	s.changes.set(bucketMeta, string(metaLevel), binary.AppendUvarint(nil, uint64(level)))
+	s.gathering.set(bucketMeta, string(metaLevel), binary.AppendUvarint(nil, uint64(level)))
 }

@@ -6,8 +6,8 @@ type Project struct {
 	Name               string
 	AllowedOrigins     []string
 	AllowNativeClients bool   // clients that send no Origin
-	Rules              []Rule // first match wins; DefaultRule is implied at the end
-	Access             Access // of public keys
+	Rules              []Rule // opOf match wins; DefaultRule is implied at the end
+	Access             Access // matches public keys
 	Quotas             Quotas
 	CreatedAt          int64 // Unix ms
 
@@ -21,8 +21,8 @@ type Project struct {
 // that every client represents exactly.
 const MaxFirstOffset = 1_000_000_000_000_000
 
-// unborn returns the head of a channel of the project that has never had a message.
-func (p *project) unborn() head {
+// newHead returns the head of a channel of the project that has never had a message.
+func (p *project) newHead() head {
 	first := max(p.FirstOffset, 1)
 	return head{offset: first - 1, floor: first, version: p.version}
 }

@@ -10,39 +10,39 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// snapshot is a view of a channel that readers take, with the transaction it may
+// viewChannel is a view of a channel that readers take, with the transaction it may
 // need. It must be closed soon: a transaction keeps the file from reusing space.
-type snapshot struct {
-	view
+type channelView struct {
+	retentionView
 	channel *channel // nil when not resident
-	unborn  bool     // there is no such channel, whatever the state file says
+	absent  bool     // there is no such channel, whatever the state file says
 }
 
-func (v *snapshot) close() {
+func (v *channelView) close() {
 	if v.tx != nil {
 		rollback(v.tx)
 	}
 }
 
-// snapshot returns a channel as it is now, for reading from an offset on.
-func (s *State) snapshot(key ChannelKey, from uint64) (*snapshot, error) {
+// viewChannel returns a channel as it is now, for reading from an offset on.
+func (s *State) viewChannel(key ChannelKey, from uint64) (*channelView, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.db == nil {
 		return nil, ErrClosed
 	}
-	p, ok := s.directory.project(key.Project)
+	p, ok := s.registry.project(key.Project)
 	if !ok {
 		return nil, fmt.Errorf("project %q: %w", key.Project, ErrNotFound)
 	}
 	if !namable(key.Name, maxChannelName) {
 		return nil, fmt.Errorf("channel name of %d bytes: %w", len(key.Name), ErrInvalid)
 	}
-	v := &snapshot{view: view{key: key, project: p, stamp: s.stamp, gone: s.volume.floor.stamp}}
+	v := &channelView{retentionView: retentionView{key: key, project: p, stamp: s.stamp, cappedUntil: s.byteCap.floor.stamp}}
 	if ch, ok := s.channels[key]; ok {
-		v.reside(ch)
+		v.useMemory(ch)
 		ch.used.Store(true)
-		if v.unborn || !v.needsDisk(from) {
+		if v.absent || !v.needsDisk(from) {
 			return v, nil
 		}
 	}
@@ -57,8 +57,8 @@ func (s *State) snapshot(key ChannelKey, from uint64) (*snapshot, error) {
 
 // read runs fn on a channel as it is now and on the edge before its oldest
 // retained message. What is not as it was written stops the node.
-func (s *State) read(key ChannelKey, from uint64, fn func(v *snapshot, earliest edge) error) error {
-	v, err := s.snapshot(key, from)
+func (s *State) read(key ChannelKey, from uint64, fn func(v *channelView, earliest edge) error) error {
+	v, err := s.viewChannel(key, from)
 	if errors.Is(err, errCorrupt) {
 		s.fail(err)
 	}
@@ -74,16 +74,16 @@ func (s *State) read(key ChannelKey, from uint64, fn func(v *snapshot, earliest 
 	return err
 }
 
-func (v *snapshot) read(fn func(v *snapshot, earliest edge) error) error {
-	if v.channel == nil && !v.unborn {
+func (v *channelView) read(fn func(v *channelView, earliest edge) error) error {
+	if v.channel == nil && !v.absent {
 		stored, stands, err := v.load()
 		if err != nil {
 			return err
 		}
-		v.head, v.unborn = stored, !stands || stored.forgotten()
+		v.head, v.absent = stored, !stands || stored.forgotten()
 	}
-	if v.unborn {
-		v.head = v.project.unborn()
+	if v.absent {
+		v.head = v.project.newHead()
 	}
 	at, err := v.earliest()
 	if err != nil {
@@ -96,7 +96,7 @@ func (v *snapshot) read(fn func(v *snapshot, earliest edge) error) error {
 	return fn(v, at)
 }
 
-func (v *view) info(earliest edge) ChannelInfo {
+func (v *retentionView) info(earliest edge) ChannelInfo {
 	return ChannelInfo{
 		Name:     v.key.Name,
 		Head:     v.offset,
@@ -110,7 +110,7 @@ func (v *view) info(earliest edge) ChannelInfo {
 // project, ErrInvalid when there can be no such channel, or ErrClosed.
 func (s *State) Channel(key ChannelKey) (ChannelInfo, error) {
 	info := ChannelInfo{Name: key.Name}
-	err := s.read(key, noOffset, func(v *snapshot, earliest edge) error {
+	err := s.read(key, noOffset, func(v *channelView, earliest edge) error {
 		info = v.info(earliest)
 		return nil
 	})
@@ -129,7 +129,7 @@ func (s *State) Read(key ChannelKey, after uint64, maxMessages, maxBytes int) (P
 	if after == noOffset {
 		from = after
 	}
-	err := s.read(key, from, func(v *snapshot, earliest edge) error {
+	err := s.read(key, from, func(v *channelView, earliest edge) error {
 		page = Page{Head: v.offset, Earliest: earliest.offset}
 		var err error
 		page.Messages, err = v.messages(max(from, earliest.offset), max(maxMessages, 1), maxBytes)
@@ -139,7 +139,7 @@ func (s *State) Read(key ChannelKey, after uint64, maxMessages, maxBytes int) (P
 }
 
 // messages returns messages from an offset on.
-func (v *snapshot) messages(from uint64, limit, maxBytes int) ([]Message, error) {
+func (v *channelView) messages(from uint64, limit, maxBytes int) ([]Message, error) {
 	var messages []Message
 	size := 0
 	for from <= v.offset && len(messages) < limit {
@@ -167,7 +167,7 @@ func (v *snapshot) messages(from uint64, limit, maxBytes int) ([]Message, error)
 
 // part returns messages from an offset on, at least that one. If they are
 // stored they alias the transaction.
-func (v *snapshot) part(from uint64) (part []Message, stored bool, err error) {
+func (v *channelView) part(from uint64) (part []Message, stored bool, err error) {
 	first, ok := v.first()
 	stored = !ok || from < first
 	s, err := v.segment(from)
@@ -190,7 +190,7 @@ func detach(messages []Message) []Message {
 // t (Unix ms), or that of the next message to come. Errors are those of Channel.
 func (s *State) OffsetAt(key ChannelKey, t int64) (uint64, error) {
 	var offset uint64
-	err := s.read(key, 0, func(v *snapshot, earliest edge) error {
+	err := s.read(key, 0, func(v *channelView, earliest edge) error {
 		at, err := v.boundary(earliest.offset, func(at edge) bool { return at.stamp >= t })
 		offset = at.offset
 		return err
@@ -206,7 +206,7 @@ func (s *State) Channels(project, after string, limit int) ([]ChannelInfo, error
 		s.mu.RUnlock()
 		return nil, ErrClosed
 	}
-	p, ok := s.directory.project(project)
+	p, ok := s.registry.project(project)
 	if !ok {
 		s.mu.RUnlock()
 		return nil, fmt.Errorf("project %q: %w", project, ErrNotFound)
@@ -226,16 +226,16 @@ func (s *State) Channels(project, after string, limit int) ([]ChannelInfo, error
 		return err
 	})
 	// All snapshots are of the same moment as the transaction.
-	views := make([]*snapshot, len(names))
+	views := make([]*channelView, len(names))
 	for i, name := range names {
-		views[i] = s.view(tx, p, name)
+		views[i] = s.viewIn(tx, p, name)
 	}
 	s.mu.RUnlock()
 
 	infos := make([]ChannelInfo, 0, len(views))
 	for i := 0; i < len(views) && err == nil; i++ {
 		err = guarded(func() error {
-			return views[i].read(func(v *snapshot, earliest edge) error {
+			return views[i].read(func(v *channelView, earliest edge) error {
 				infos = append(infos, v.info(earliest))
 				return nil
 			})
@@ -249,21 +249,21 @@ func (s *State) Channels(project, after string, limit int) ([]ChannelInfo, error
 	return infos, nil
 }
 
-// view returns a channel as it is now, with a transaction begun now. It is called
+// retentionView returns a channel as it is now, with a transaction begun now. It is called
 // with mu held.
-func (s *State) view(tx *bolt.Tx, p *project, name string) *snapshot {
-	v := &snapshot{view: view{key: ChannelKey{p.ID, name}, project: p, stamp: s.stamp, gone: s.volume.floor.stamp}}
+func (s *State) viewIn(tx *bolt.Tx, p *project, name string) *channelView {
+	v := &channelView{retentionView: retentionView{key: ChannelKey{p.ID, name}, project: p, stamp: s.stamp, cappedUntil: s.byteCap.floor.stamp}}
 	v.readFrom(tx)
-	v.reside(s.channels[v.key])
+	v.useMemory(s.channels[v.key])
 	return v
 }
 
-// reside takes from a resident channel what is in memory.
-func (v *snapshot) reside(ch *channel) {
+// pin takes from a resident channel what is in memory.
+func (v *channelView) useMemory(ch *channel) {
 	switch {
 	case ch == nil:
 	case ch.forgotten():
-		v.unborn = true
+		v.absent = true
 	default:
 		v.channel, v.head, v.memory, v.known = ch, ch.head, ch.memory, ch.earliest.Load()
 	}
@@ -276,12 +276,12 @@ func (s *State) names(tx *bolt.Tx, project, after string, limit int) ([]string, 
 	var names []string
 	gone := make(map[string]bool) // the state file may still have them
 	unstored := func(fn func(ch *channel)) {
-		for _, ch := range s.changes.channels {
+		for _, ch := range s.gathering.channels {
 			fn(ch)
 		}
-		if s.frozen != nil {
-			for i := range s.frozen.heads {
-				fn(s.frozen.heads[i].channel)
+		if s.flushing != nil {
+			for i := range s.flushing.heads {
+				fn(s.flushing.heads[i].channel)
 			}
 		}
 	}
@@ -321,7 +321,7 @@ func (s *State) names(tx *bolt.Tx, project, after string, limit int) ([]string, 
 
 // KeyByText returns the live key with this text. It never waits for the disk.
 func (s *State) KeyByText(text string) (Key, bool) {
-	k, ok := s.current.Load().keyByHash(HashKey(text))
+	k, ok := s.liveRegistry.Load().keyByHash(HashKey(text))
 	if !ok {
 		return Key{}, false
 	}
@@ -329,11 +329,11 @@ func (s *State) KeyByText(text string) (Key, bool) {
 }
 
 // HasImportedKeys reports whether any live key was made elsewhere.
-func (s *State) HasImportedKeys() bool { return s.current.Load().imported.Load() > 0 }
+func (s *State) HasImportedKeys() bool { return s.liveRegistry.Load().imported.Load() > 0 }
 
 // Key returns the live key with this id.
 func (s *State) Key(id string) (Key, bool) {
-	k, ok := s.current.Load().key(id)
+	k, ok := s.liveRegistry.Load().key(id)
 	if !ok {
 		return Key{}, false
 	}
@@ -346,7 +346,7 @@ func (s *State) Keys(project string) []Key {
 	if project == "" {
 		return nil
 	}
-	for _, k := range s.current.Load().keys(project) {
+	for _, k := range s.liveRegistry.Load().keys(project) {
 		keys = append(keys, *k)
 	}
 	return keys
@@ -354,7 +354,7 @@ func (s *State) Keys(project string) []Key {
 
 // Project returns a project. The result must not be changed.
 func (s *State) Project(id string) (*Project, bool) {
-	p, ok := s.current.Load().project(id)
+	p, ok := s.liveRegistry.Load().project(id)
 	if !ok {
 		return nil, false
 	}
@@ -365,7 +365,7 @@ func (s *State) Project(id string) (*Project, bool) {
 // be changed.
 func (s *State) Projects(after string, limit int) []*Project {
 	var list []*Project
-	for id, p := range *s.current.Load().projects.Load() {
+	for id, p := range *s.liveRegistry.Load().projects.Load() {
 		if id > after {
 			list = append(list, &p.Project)
 		}

@@ -32,18 +32,18 @@ import (
 // neither may contain: the channels of a project are neighbours in the order of
 // their names, the chunks of a channel in the order of their offsets.
 var (
-	bucketMeta     = []byte("meta")
-	bucketProjects = []byte("projects")
-	bucketGone     = []byte("gone")
-	bucketKeys     = []byte("keys")
-	bucketAdmins   = []byte("admins")
-	bucketAudit    = []byte("audit")
-	bucketChannels = []byte("channels")
-	bucketChunks   = []byte("chunks")
-	bucketSessions = []byte("sessions")
-	bucketIDs      = []byte("ids")
+	bucketMeta       = []byte("meta")
+	bucketProjects   = []byte("projects")
+	bucketTombstones = []byte("gone")
+	bucketKeys       = []byte("keys")
+	bucketAdmins     = []byte("admins")
+	bucketAudit      = []byte("audit")
+	bucketChannels   = []byte("channels")
+	bucketChunks     = []byte("chunks")
+	bucketSessions   = []byte("sessions")
+	bucketIDs        = []byte("ids")
 
-	buckets = [][]byte{bucketMeta, bucketProjects, bucketGone, bucketKeys, bucketAdmins, bucketAudit,
+	buckets = [][]byte{bucketMeta, bucketProjects, bucketTombstones, bucketKeys, bucketAdmins, bucketAudit,
 		bucketChannels, bucketChunks, bucketSessions, bucketIDs}
 
 	metaFormat  = []byte("format")
@@ -51,7 +51,7 @@ var (
 	metaCluster = []byte("cluster")
 
 	metaSettings = []byte("settings")
-	metaVolume   = []byte("volume")
+	metaByteCap  = []byte("volume")
 	metaLevel    = []byte("level")
 )
 

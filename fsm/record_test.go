@@ -123,7 +123,7 @@ func TestUndecodableCommandStopsTheNode(t *testing.T) {
 		m := openMachine(t, t.TempDir(), lazy, f.configure)
 		m.createProject()
 		err := expectFatal(t, f, func() { m.entry(1, command) })
-		if !strings.Contains(err.Error(), "entry 2") || !strings.Contains(err.Error(), fmt.Sprintf("op %d", first(command))) {
+		if !strings.Contains(err.Error(), "entry 2") || !strings.Contains(err.Error(), fmt.Sprintf("op %d", opOf(command))) {
 			t.Errorf("stopped for %v", err)
 		}
 		if err := m.Flush(); err == nil {
@@ -208,7 +208,7 @@ func FuzzRecord(f *testing.F) {
 	f.Add(appendKey(nil, &sampleKey))
 	f.Add(position{1, 2, 3}.append(nil))
 	f.Add((&AuditRecord{Seq: 1, At: start, By: Actor{"a", "b", "c", "d", ""}, Action: "e", After: []byte("{}")}).append(nil))
-	f.Add((&volume{1 << 20, checkpoint{start, 5}, []checkpoint{{start + 1, 6}}}).append(nil))
+	f.Add((&byteCap{1 << 20, checkpoint{start, 5}, []checkpoint{{start + 1, 6}}}).append(nil))
 	f.Add(Settings{MinMaxBytes}.append(nil))
 	f.Add(appendEntries(nil, sampleBlock()))
 	s := segment{messages: []Message{{1, start, []byte("x")}, {2, start + 1, nil}}, bytes: 1}
@@ -236,7 +236,7 @@ func FuzzRecord(f *testing.F) {
 		decode(func(d *decoder) []byte { token := d.adminToken(); return appendAdminToken(nil, &token) })
 		decode(func(d *decoder) []byte { r := d.auditRecord(); return r.append(nil) })
 		decode(func(d *decoder) []byte { c := d.cluster(); return c.append(nil) })
-		decode(func(d *decoder) []byte { v := d.volume(); return v.append(nil) })
+		decode(func(d *decoder) []byte { v := d.byteCap(); return v.append(nil) })
 		decode(func(d *decoder) []byte { return d.settings().append(nil) })
 		_ = scanBlock(firstBlock, seal(bucketChannels, firstBlock, bytes.Clone(body)), func(channel, body []byte) bool {
 			h, tail, err := decodeChannel(channel, body)

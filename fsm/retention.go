@@ -27,23 +27,23 @@ type pastRules struct {
 // time that they keep messages for.
 const maxPastRules = 256
 
-// view is one channel as of one moment: its head, its newest messages in memory
+// retentionView is one channel as of one moment: its head, its newest messages in memory
 // and a transaction's sight of the others. A view is for one goroutine.
-type view struct {
-	key     ChannelKey
-	project *project
-	stamp   int64 // of the state
-	gone    int64 // what is stamped up to here the cap of the cluster has let go
+type retentionView struct {
+	key         ChannelKey
+	project     *project
+	stamp       int64 // matches the state
+	cappedUntil int64 // what is stamped up to here the cap of the cluster has let go
 	head
 	memory          // together with the chunks it leaves no hole
 	tx     *bolt.Tx // nil when nothing is needed of the disk
-	prefix []byte   // of the keys of its chunks, which is its own key
+	prefix []byte   // matches the keys of its chunks, which is its own key
 	tail   *segment // as stored, nil when not looked at yet
 	known  *edge    // before a message that was once the oldest retained, or nil
 }
 
 // readFrom lets the view see what a transaction holds of the channel.
-func (v *view) readFrom(tx *bolt.Tx) {
+func (v *retentionView) readFrom(tx *bolt.Tx) {
 	v.tx = tx
 	v.prefix = appendChannelKey(nil, v.key)
 }
@@ -54,8 +54,8 @@ type retained func(at edge) bool
 
 // retained returns the demands of age and bytes of the rule, as of a stamp, and of
 // the cluster.
-func (v *view) retained(rule Rule, stamp int64) retained {
-	oldest := max(stamp-rule.KeepFor.Milliseconds(), v.gone)
+func (v *retentionView) retained(rule Rule, stamp int64) retained {
+	oldest := max(stamp-rule.KeepFor.Milliseconds(), v.cappedUntil)
 	return func(at edge) bool {
 		return at.stamp > oldest && (rule.KeepBytes <= 0 || v.total-at.before <= rule.KeepBytes)
 	}
@@ -72,7 +72,7 @@ func (h *head) lowest(rule Rule, floor uint64) uint64 {
 
 // needsDisk reports whether the chunks are needed to know earliest, or to read
 // what is retained from an offset on.
-func (v *view) needsDisk(from uint64) bool {
+func (v *retentionView) needsDisk(from uint64) bool {
 	memory, ok := v.first()
 	if !ok {
 		memory = v.offset + 1
@@ -93,12 +93,12 @@ func (v *view) needsDisk(from uint64) bool {
 }
 
 // newest returns the edge before the newest message.
-func (v *view) newest() edge { return edge{v.offset, v.head.stamp, v.total - v.size} }
+func (v *retentionView) newest() edge { return edge{v.offset, v.head.stamp, v.total - v.size} }
 
 // earliest returns the edge before the oldest retained message, which is the end
 // of the channel when nothing is retained.
-func (v *view) earliest() (edge, error) {
-	floor, err := v.settle()
+func (v *retentionView) earliest() (edge, error) {
+	floor, err := v.settledFloor()
 	if err != nil {
 		return edge{}, err
 	}
@@ -114,10 +114,10 @@ func (v *view) earliest() (edge, error) {
 	return v.boundary(low, keep)
 }
 
-// settle returns the channel's floor with those past rules accounted for that
+// settledFloor returns the channel's floor with those past rules accounted for that
 // the stored floor does not know. Nobody published to the channel since the
 // first of them ended, so its head is what it was then.
-func (v *view) settle() (uint64, error) {
+func (v *retentionView) settledFloor() (uint64, error) {
 	floor := v.floor
 	for _, past := range v.project.past {
 		if past.version < v.version {
@@ -140,12 +140,12 @@ func (v *view) settle() (uint64, error) {
 
 // boundary returns the edge before the first message from low on that is
 // retained, or the end of the channel.
-func (v *view) boundary(low uint64, keep retained) (edge, error) {
+func (v *retentionView) boundary(low uint64, keep retained) (edge, error) {
 	found := edge{v.offset + 1, v.head.stamp, v.total}
 	if low > v.offset || !keep(v.newest()) {
 		return found, nil
 	}
-	// Nothing below low is retained, everything from found on is. Most often the
+	// NoOp below low is retained, everything from found on is. Most often the
 	// message at low is retained, so it is asked before the halving begins.
 	for probe := low; low < found.offset; probe = low + (found.offset-low)/2 {
 		s, err := v.segment(probe)
@@ -177,7 +177,7 @@ func (v *view) boundary(low uint64, keep retained) (edge, error) {
 
 // segment returns the segment that holds offset, or the oldest after it. Its
 // messages may alias the transaction.
-func (v *view) segment(offset uint64) (segment, error) {
+func (v *retentionView) segment(offset uint64) (segment, error) {
 	if first, ok := v.first(); v.tx != nil && (!ok || offset < first) {
 		tail, err := v.storedTail()
 		if err != nil {
@@ -199,12 +199,12 @@ func (v *view) segment(offset uint64) (segment, error) {
 	return segment{}, v.missing(offset)
 }
 
-func (v *view) missing(offset uint64) error {
+func (v *retentionView) missing(offset uint64) error {
 	return fmt.Errorf("channel %q of project %q: message %d: %w", v.key.Name, v.key.Project, offset, errMissing)
 }
 
 // load reads what is stored of the channel besides chunks: its head and its tail.
-func (v *view) load() (h head, stored bool, err error) {
+func (v *retentionView) load() (h head, stored bool, err error) {
 	blocks := blockReader{cursor: v.tx.Bucket(bucketChannels).Cursor()}
 	body, stored, err := blocks.find(v.prefix)
 	if err != nil {
@@ -222,7 +222,7 @@ func (v *view) load() (h head, stored bool, err error) {
 }
 
 // storedTail returns the tail that is stored.
-func (v *view) storedTail() (segment, error) {
+func (v *retentionView) storedTail() (segment, error) {
 	if v.tail == nil {
 		if _, _, err := v.load(); err != nil {
 			return segment{}, err
@@ -232,12 +232,12 @@ func (v *view) storedTail() (segment, error) {
 }
 
 // chunk is segment for the chunks.
-func (v *view) chunk(offset uint64) (s segment, ok bool, err error) {
+func (v *retentionView) chunk(offset uint64) (s segment, ok bool, err error) {
 	c := v.tx.Bucket(bucketChunks).Cursor()
 	sought := appendChunkKey(nil, v.prefix, offset)
 	key, value := c.Seek(sought)
 	if key == nil || !bytes.HasPrefix(key, v.prefix) || binary.BigEndian.Uint64(key[len(v.prefix):]) > offset {
-		before, content := stepBack(c, sought, key)
+		before, content := seekBefore(c, sought, key)
 		if bytes.HasPrefix(before, v.prefix) {
 			s, err = decodeChunk(before, content)
 			if err != nil || s.last() >= offset {

@@ -124,7 +124,7 @@ func TestPastRulesAreDroppedOnceMoot(t *testing.T) {
 	if err := change(1); err != nil {
 		t.Fatal(err)
 	}
-	p, _ := m.directory.project(projectID)
+	p, _ := m.registry.project(projectID)
 	if n := len(p.past); n > 1 {
 		t.Errorf("%d past rules are left", n)
 	}

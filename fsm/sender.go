@@ -12,9 +12,9 @@ import (
 // however long it was on its way, nor has what is older than the ids that are remembered.
 type Sender struct {
 	Kind    SenderKind
-	ID      string // of the key, or of the admin token or console session; of a token: of the key that signed it
+	ID      string // matches the key, or of the admin token or console session; of a token: of the key that signed it
 	Until   int64  // stamp at which a token ends, Unix ms; 0 when there is no token
-	Subject uint64 // of a token: HashSubject of it
+	Subject uint64 // matches a token: HashSubject of it
 	Since   int64  // the last stamp that the sender's node knew of when the command was sent; 0 before the first
 }
 
@@ -91,38 +91,38 @@ func (d *decoder) sender() sender {
 	return s
 }
 
-// verdict is what was found of a sender: most commands of a batch come from few, and
+// senderCheck is what was found of a sender: most commands of a batch come from few, and
 // nothing changes between two publishes that would change it.
-type verdict struct {
-	raw  []byte // the sender as it is encoded; empty when nobody was judged
-	from sender
-	key  *Key
-	r    *refusal
+type senderCheck struct {
+	raw     []byte // the sender as it is encoded; empty when nobody was judged
+	from    sender
+	key     *Key
+	refusal *refusal
 }
 
-// of reports whether a command whose bytes these are behind the version comes from the
+// matches reports whether a command whose bytes these are behind the version comes from the
 // same sender. No encoding of a sender is the beginning of another.
-func (v *verdict) of(b []byte) bool { return len(v.raw) > 0 && bytes.HasPrefix(b, v.raw) }
+func (v *senderCheck) matches(b []byte) bool { return len(v.raw) > 0 && bytes.HasPrefix(b, v.raw) }
 
-// judgePublish is judge for a publish.
-func (a *application) judgePublish(command []byte, p *publication) (key *Key, r *refusal) {
+// checkPublishSender is judge for a publish.
+func (a *application) checkPublishSender(command []byte, p *publication) (key *Key, r *refusal) {
 	if p.from.kind == NoSender {
 		return nil, nil
 	}
-	if a.last.of(command[2:]) {
-		return a.last.key, a.last.r
+	if a.lastCheck.matches(command[2:]) {
+		return a.lastCheck.key, a.lastCheck.refusal
 	}
-	key, r = a.judge(&p.from)
+	key, r = a.checkSender(&p.from)
 	d := decoder{rest: command[2:]}
 	d.sender()
-	a.last = verdict{command[2 : len(command)-len(d.rest)], p.from, key, r}
+	a.lastCheck = senderCheck{command[2 : len(command)-len(d.rest)], p.from, key, r}
 	return key, r
 }
 
-// judge refuses what comes too late: the sender has ended, or the command is so old
+// checkSender refuses what comes too late: the sender has ended, or the command is so old
 // that ids and sessions of its time may be forgotten, so that nobody knows whether it
 // was applied before. key is the sender's, nil when there is none.
-func (a *application) judge(from *sender) (key *Key, r *refusal) {
+func (a *application) checkSender(from *sender) (key *Key, r *refusal) {
 	if from.kind == NoSender {
 		return nil, nil
 	}
@@ -135,14 +135,14 @@ func (a *application) judge(from *sender) (key *Key, r *refusal) {
 	live := true
 	switch from.kind {
 	case KeySender, TokenSender:
-		key, live = a.directory.key(text(from.id))
+		key, live = a.registry.key(asString(from.id))
 	case AdminSender:
-		_, live = a.admins.byID[text(from.id)]
+		_, live = a.admins.byID[asString(from.id)]
 	}
-	return key, ended(live, text(from.id), from.until, a.stamp)
+	return key, checkAlive(live, asString(from.id), from.until, a.stamp)
 }
 
-func ended(live bool, id string, until, stamp int64) *refusal {
+func checkAlive(live bool, id string, until, stamp int64) *refusal {
 	switch {
 	case !live:
 		return refuse(codeEnded, "sender %q", id)
@@ -162,7 +162,7 @@ func (s *State) Alive(from Sender) error {
 	case AdminSender:
 		_, live = s.AdminToken(from.ID)
 	}
-	if r := ended(live, from.ID, from.Until, s.Stamp()); r != nil {
+	if r := checkAlive(live, from.ID, from.Until, s.Stamp()); r != nil {
 		return r
 	}
 	return nil
@@ -180,16 +180,16 @@ func (p *publication) mayPublish(key *Key, project *project) *refusal {
 	if key.Kind != PublicKey || p.from.kind != KeySender {
 		return nil
 	}
-	if _, granted := project.Access.PublishGrant(text(p.channel)); !granted {
+	if _, granted := project.Access.PublishGrant(asString(p.channel)); !granted {
 		return refuse(codeForbidden, "no grant of project %q for public keys", project.ID)
 	}
 	return nil
 }
 
-// scope sets the ids of those who need not trust each other apart. It is empty for who
+// appendScope sets the ids of those who need not trust each other apart. It is empty for who
 // may do everything in the project, and for commands without a sender: their ids are
 // the same as they have always been.
-func (p *publication) scope(dst []byte, key *Key) []byte {
+func (p *publication) appendScope(dst []byte, key *Key) []byte {
 	switch {
 	case p.from.kind == TokenSender:
 		return binary.BigEndian.AppendUint64(append(dst, 't'), p.from.subject)
@@ -202,7 +202,7 @@ func (p *publication) scope(dst []byte, key *Key) []byte {
 // sumMessage returns a number that two messages share only if they are the same but for
 // white space between their parts, or somebody looked for them among 2^64. It is not 0.
 func sumMessage(data []byte) uint64 {
-	if !mayShrink(data) {
+	if !hasSpace(data) {
 		sum := sha256.Sum256(data)
 		return max(binary.BigEndian.Uint64(sum[:]), 1)
 	}
@@ -226,8 +226,8 @@ func sumMessage(data []byte) uint64 {
 	return max(binary.BigEndian.Uint64(sum[:]), 1)
 }
 
-// mayShrink reports whether data may have white space outside of strings.
-func mayShrink(data []byte) bool {
+// hasSpace reports whether data may have white space outside of strings.
+func hasSpace(data []byte) bool {
 	for _, space := range []byte(" \n\t\r") {
 		if bytes.IndexByte(data, space) >= 0 {
 			return true

@@ -288,7 +288,7 @@ func TestIDsFromBeforeTheUpgradeStayKnown(t *testing.T) {
 		t.Errorf("feature level %d after a restart", got)
 	}
 	m.tick(idWindow)
-	if m.ids.shared != 0 || len(m.ids.queue) != 0 {
-		t.Errorf("%d ids are left, %d of them shared", len(m.ids.queue), m.ids.shared)
+	if m.ids.legacy != 0 || len(m.ids.queue) != 0 {
+		t.Errorf("%d ids are left, %d of them shared", len(m.ids.queue), m.ids.legacy)
 	}
 }

@@ -20,7 +20,7 @@ type session struct {
 	id      sessionID
 	last    uint64     // newest batch applied
 	acked   uint64     // results up to here are dropped
-	results [][][]byte // of the batches acked+1 to last
+	results [][][]byte // matches the batches acked+1 to last
 	used    int64      // stamp of the last batch that arrived
 	place   *list.Element
 }

@@ -35,7 +35,7 @@ func (a *application) updateSettings(c *UpdateSettings) *refusal {
 	}
 	before := a.settings
 	a.settings.MaxBytes = *c.MaxBytes
-	a.changes.set(bucketMeta, string(metaSettings), a.settings.append(nil))
+	a.gathering.set(bucketMeta, string(metaSettings), a.settings.append(nil))
 	a.record(c.By, "settings.update", a.cluster.id, showSettings(before), showSettings(a.settings))
 	return nil
 }

@@ -87,8 +87,8 @@ type State struct {
 
 	flusher flusher
 
-	// current is image.directory for those who must not wait for mu.
-	current atomic.Pointer[directory]
+	// liveRegistry is image.directory for those who must not wait for mu.
+	liveRegistry atomic.Pointer[registry]
 
 	// now is position.stamp, for them too.
 	now atomic.Int64
@@ -104,25 +104,25 @@ type State struct {
 	counts   map[string]int          // channels by project, as far as a quota asked for it
 	cache    cache
 
-	applied  position // last whole entry
+	applied  position // lastCheck whole entry
 	inEntry  bool     // image.position is ahead of applied
 	skipping bool     // the entry was applied before a restart
 
-	changes *changes // since the last freeze
-	frozen  *changes // being written, or nil
-	durable uint64   // index of the last entry written
-	blocks  int      // about how many blocks there are
-	swaps   int      // counts Restores
-	failed  error    // storage failed: nothing is written any more
-	settled *sync.Cond
+	gathering *flushSet // since the last freeze
+	flushing  *flushSet // being written, or nil
+	durable   uint64    // index of the last entry written
+	blocks    int       // about how many blocks there are
+	restores  int       // counts Restores
+	failed    error     // storage failed: nothing is written any more
+	flushed   *sync.Cond
 
-	seats   seats
+	arena   messageArena
 	touched []*channel // with messages the observer does not know of
 	events  []func(Observer)
 
-	exports map[*export]struct{}
+	snapshots map[*snapshotReader]struct{}
 
-	retired <-chan struct{} // for the flusher: the file before the last compaction is closed
+	released <-chan struct{} // for the flusher: the file before the last compaction is closed
 }
 
 // Open opens the state in cfg.Dir, or begins an empty one.
@@ -140,25 +140,25 @@ func Open(cfg Config) (*State, error) {
 	}
 	retired := make(chan struct{})
 	close(retired)
-	s := &State{cfg: cfg, exports: make(map[*export]struct{}), retired: retired}
-	s.settled = sync.NewCond(&s.mu)
+	s := &State{cfg: cfg, snapshots: make(map[*snapshotReader]struct{}), released: retired}
+	s.flushed = sync.NewCond(&s.mu)
 	s.adopt(db, im)
 	s.flusher.start(s)
-	cfg.Logger.Info("state opened", "index", im.index, "projects", len(*im.directory.projects.Load()), "ids", len(im.ids.queue))
+	cfg.Logger.Info("state opened", "index", im.index, "projects", len(*im.registry.projects.Load()), "ids", len(im.ids.queue))
 	return s, nil
 }
 
 // adopt makes a state file and what was loaded from it the state.
 func (s *State) adopt(db *bolt.DB, im *image) {
 	s.db, s.image = db, im
-	s.current.Store(im.directory)
+	s.liveRegistry.Store(im.registry)
 	s.now.Store(im.stamp)
 	s.channels = make(map[ChannelKey]*channel)
 	s.counts = make(map[string]int)
 	s.cache = cache{limit: s.cfg.CacheBytes}
 	s.applied, s.durable = im.position, im.index
 	s.inEntry, s.skipping = false, false
-	s.changes, s.frozen = newChanges(im.ids), nil
+	s.gathering, s.flushing = newFlushSet(im.ids), nil
 	s.touched, s.events = nil, nil
 }
 
@@ -166,21 +166,21 @@ func (s *State) adopt(db *bolt.DB, im *image) {
 // stopped; readers get ErrClosed from now on, open exports end with it.
 func (s *State) Close() error {
 	s.flusher.stop()
-	return errors.Join(s.flusher.abandonCompaction(), s.release())
+	return errors.Join(s.flusher.abandonCompaction(), s.closeFile())
 }
 
-// release closes the state file as it is, once the one before it is closed.
-func (s *State) release() error {
+// closeFile closes the state file as it is, once the one before it is closed.
+func (s *State) closeFile() error {
 	s.mu.Lock()
 	db := s.db
 	s.db = nil
 	if s.failed == nil {
 		s.failed = ErrClosed
 	}
-	s.cancelExports(ErrClosed)
-	s.settled.Broadcast()
+	s.cancelSnapshots(ErrClosed)
+	s.flushed.Broadcast()
 	s.mu.Unlock()
-	<-s.retired
+	<-s.released
 	if db == nil {
 		return nil
 	}
@@ -196,7 +196,7 @@ func (s *State) fail(err error) {
 	if s.failed == nil {
 		s.failed = err
 	}
-	s.settled.Broadcast()
+	s.flushed.Broadcast()
 	s.mu.Unlock()
 	s.cfg.Fatal(fmt.Errorf("state in %s: %w", s.cfg.Dir, err))
 }
@@ -212,7 +212,7 @@ func (s *State) Applied() (index, term uint64) {
 func (s *State) Stamp() int64 { return s.now.Load() }
 
 // Deadline returns the stamp at which the next key expires, Unix ms, or 0.
-func (s *State) Deadline() int64 { return s.current.Load().deadline.Load() }
+func (s *State) Deadline() int64 { return s.liveRegistry.Load().deadline.Load() }
 
 // ClusterID returns the id that Init gave the cluster, "" before.
 func (s *State) ClusterID() string {

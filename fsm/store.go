@@ -44,9 +44,9 @@ func openStore(path string) (*bolt.DB, error) {
 	return db, nil
 }
 
-// walk reads every key of a state file. To find the free pages bbolt walks through the
+// verifyPages reads every key of a state file. To find the free pages bbolt walks through the
 // file too, but on a goroutine of its own, where a damaged page ends the process.
-func walk(path string) (err error) {
+func verifyPages(path string) (err error) {
 	db, err := openReadOnly(path)
 	if err != nil {
 		return err
@@ -63,7 +63,7 @@ func walk(path string) (err error) {
 					if len(key) == 0 || value == nil {
 						return errCorrupt
 					}
-					touched.Store(uint32(key[len(key)-1]))
+					readSink.Store(uint32(key[len(key)-1]))
 					return nil
 				})
 			})
@@ -71,8 +71,8 @@ func walk(path string) (err error) {
 	})
 }
 
-// touched keeps the compiler from leaving out a read that may fault.
-var touched atomic.Uint32
+// readSink keeps the compiler from leaving out a read that may fault.
+var readSink atomic.Uint32
 
 // openBolt opens a file and returns what bbolt panics with as an error.
 func openBolt(path string, options *bolt.Options) (db *bolt.DB, err error) {
@@ -104,7 +104,7 @@ func createStore(dir string) error {
 		if err := w.put(bucketMeta, metaSettings, Settings{}.append(nil)); err != nil {
 			return err
 		}
-		if err := w.put(bucketMeta, metaVolume, new(volume).append(nil)); err != nil {
+		if err := w.put(bucketMeta, metaByteCap, new(byteCap).append(nil)); err != nil {
 			return err
 		}
 		return w.put(bucketMeta, metaApplied, position{}.append(nil))
@@ -143,7 +143,7 @@ func openState(dir string) (*bolt.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find state: %w", err)
 	}
-	if err := walk(path); err != nil {
+	if err := verifyPages(path); err != nil {
 		return nil, fmt.Errorf("state in %s: %w", dir, err)
 	}
 	db, err := openStore(path)
@@ -169,25 +169,25 @@ func removeIfExists(path string) error {
 // image is what of the state is always in memory.
 type image struct {
 	position
-	level     uint32 // the highest of the commands applied
-	cluster   cluster
-	settings  Settings
-	volume    volume
-	directory *directory
-	admins    *adminTable
-	audit     *auditLog
-	sessions  *sessionTable
-	ids       *idTable
+	level    uint32 // the highest of the commands applied
+	cluster  cluster
+	settings Settings
+	byteCap  byteCap
+	registry *registry
+	admins   *adminTable
+	audit    *auditLog
+	sessions *sessionTable
+	ids      *idTable
 }
 
 func newImage() *image {
 	return &image{
-		level:     1,
-		directory: newDirectory(),
-		admins:    newAdminTable(),
-		audit:     newAuditLog(),
-		sessions:  newSessionTable(),
-		ids:       newIDTable(),
+		level:    1,
+		registry: newRegistry(),
+		admins:   newAdminTable(),
+		audit:    newAuditLog(),
+		sessions: newSessionTable(),
+		ids:      newIDTable(),
 	}
 }
 
@@ -217,16 +217,16 @@ func (im *image) load(tx *bolt.Tx) error {
 	if err != nil {
 		return err
 	}
-	im.directory.projects.Store(&projects)
-	err = each(tx, bucketGone, func(d *decoder, key []byte) {
-		im.directory.gone[string(key)] = d.bool()
+	im.registry.projects.Store(&projects)
+	err = each(tx, bucketTombstones, func(d *decoder, key []byte) {
+		im.registry.tombstones[string(key)] = d.bool()
 	})
 	if err != nil {
 		return err
 	}
 	err = each(tx, bucketKeys, func(d *decoder, _ []byte) {
 		k := d.storedKey()
-		im.directory.setKey(&k)
+		im.registry.setKey(&k)
 	})
 	if err != nil {
 		return err
@@ -272,7 +272,7 @@ func (im *image) loadMeta(tx *bolt.Tx) error {
 	if err := get(tx, bucketMeta, metaSettings, func(d *decoder) { im.settings = d.settings() }); err != nil {
 		return err
 	}
-	if err := get(tx, bucketMeta, metaVolume, func(d *decoder) { im.volume = d.volume() }); err != nil {
+	if err := get(tx, bucketMeta, metaByteCap, func(d *decoder) { im.byteCap = d.byteCap() }); err != nil {
 		return err
 	}
 	if tx.Bucket(bucketMeta).Get(metaLevel) != nil {

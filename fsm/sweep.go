@@ -30,11 +30,11 @@ type sweep struct {
 	last   time.Time // when it last had its turn
 	behind bool      // it had more to delete than time for it
 	seen   int       // blocks of this round
-	blocks int       // of the last one
+	blocks int       // matches the last one
 }
 
 // run goes on with the round. The transaction holds the state as of the changes.
-func (s *sweep) run(w *writer, c *changes) error {
+func (s *sweep) run(w *writer, c *flushSet) error {
 	now := time.Now()
 	budget := min(max(now.Sub(s.last)/sweepShare, sweepLeast), sweepMost)
 	if s.behind {
@@ -49,8 +49,8 @@ func (s *sweep) run(w *writer, c *changes) error {
 	return nil
 }
 
-func (s *sweep) delete(d *deletion, c *changes) error {
-	for _, project := range c.gone {
+func (s *sweep) delete(d *deletion, c *flushSet) error {
+	for _, project := range c.tombstones {
 		done, err := d.purge(project)
 		if err != nil || !done {
 			return err
@@ -85,7 +85,7 @@ type deletion struct {
 	late     bool // the deadline ended it
 	deleted  int  // records
 
-	cursor *bolt.Cursor // of the chunks
+	cursor *bolt.Cursor // matches the chunks
 	at     []byte       // where it stands, nil at the end
 }
 
@@ -105,7 +105,7 @@ type expired struct {
 
 // expireBlock deletes what is not retained of the channels of a block, the one that
 // a channel belongs to, and returns where the next block begins.
-func (d *deletion) expireBlock(channel []byte, c *changes) (end []byte, done bool, err error) {
+func (d *deletion) expireBlock(channel []byte, c *flushSet) (end []byte, done bool, err error) {
 	blocks := d.tx.Bucket(bucketChannels).Cursor()
 	key, value, _ := seekBlock(blocks, channel)
 	if key == nil {
@@ -187,7 +187,7 @@ func (d *deletion) hasChunks(channel []byte) bool {
 }
 
 // expired finds what is not retained of a channel.
-func (d *deletion) expired(channel, body []byte, c *changes) (e expired, err error) {
+func (d *deletion) expired(channel, body []byte, c *flushSet) (e expired, err error) {
 	h, tail, err := decodeChannel(channel, body)
 	if err != nil {
 		return e, err
@@ -207,7 +207,7 @@ func (d *deletion) expired(channel, body []byte, c *changes) (e expired, err err
 	if !ok {
 		return e, nil // it is purged as a whole
 	}
-	v := view{key: ChannelKey{p.ID, text(name)}, project: p, stamp: c.stamp, gone: c.floor, head: h}
+	v := retentionView{key: ChannelKey{p.ID, asString(name)}, project: p, stamp: c.stamp, cappedUntil: c.capFloor, head: h}
 	rule := p.Rule(v.key.Name)
 	if v.lowest(rule, v.floor) > v.offset || !v.retained(rule, v.stamp)(v.newest()) {
 		return expired{tail: hasTail, chunks: noOffset}, nil
@@ -236,7 +236,7 @@ func (d *deletion) purge(project string) (done bool, err error) {
 	if done, err = d.channels(prefix); err != nil || !done {
 		return false, err
 	}
-	return true, d.put(bucketGone, []byte(project), appendBool(nil, true))
+	return true, d.put(bucketTombstones, []byte(project), appendBool(nil, true))
 }
 
 // channels takes the channels whose keys begin with prefix out of their blocks.

@@ -24,7 +24,7 @@ func (n *Node) Backup(ctx context.Context) (io.ReadCloser, int64, error) {
 		n.backingUp.Store(false)
 		return nil, 0, err
 	}
-	r, size, _, _, err := n.state.Export()
+	r, size, _, _, err := n.state.Snapshot()
 	if err != nil {
 		n.backingUp.Store(false)
 		return nil, 0, err

@@ -143,7 +143,7 @@ func removeStaging(dir string) error {
 
 // found gives a locked data folder a new content, with the state that makeState
 // makes out of source in the folder it is given.
-func found(dir, source string, makeState func(dir string, f fsm.Founding) (Summary, error)) (f Founded, err error) {
+func found(dir, source string, makeState func(dir string, f fsm.NewCluster) (Summary, error)) (f Founded, err error) {
 	staging := filepath.Join(dir, foundingDir)
 	if err := removeStaging(dir); err != nil {
 		return f, err
@@ -151,7 +151,7 @@ func found(dir, source string, makeState func(dir string, f fsm.Founding) (Summa
 	if err := os.Mkdir(staging, 0o700); err != nil {
 		return f, fmt.Errorf("make folder: %w", err)
 	}
-	founding := fsm.Founding{ClusterID: uuid.NewString(), Epoch: uuid.NewString()}
+	founding := fsm.NewCluster{ClusterID: uuid.NewString(), Epoch: uuid.NewString()}
 	if f.Summary, err = makeState(filepath.Join(staging, stateDir), founding); err == nil {
 		err = cluster.Found(staging, founding.ClusterID)
 	}

@@ -109,7 +109,7 @@ func TestFoundingThatFailsLeavesNothing(t *testing.T) {
 	writeAll(t, dir, "old", cluster.IdentityFile, "raft/1.wal")
 	writeAll(t, dir, "half", "founding/state/state.db") // of an earlier run
 	failure := errors.New("no")
-	_, err := found(dir, "source", func(state string, _ fsm.Founding) (Summary, error) {
+	_, err := found(dir, "source", func(state string, _ fsm.NewCluster) (Summary, error) {
 		writeAll(t, state, "new", "state.db")
 		return Summary{}, failure
 	})

@@ -212,7 +212,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		Secrets:         cfg.ClusterSecrets,
 		Version:         Version,
 		FeatureLevel:    fsm.Level,
-		Nothing:         fsm.Nothing(),
+		Nothing:         fsm.NoOp(),
 		SubmitTimeout:   cfg.PublishTimeout,
 		Fatal:           n.failStop,
 		Handle:          n.answerPeer,

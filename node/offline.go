@@ -53,8 +53,8 @@ func Restore(file, dir string) (f Founded, err error) {
 		if len(names) > 0 {
 			return &ConfigError{"data-dir", fmt.Sprintf("%s is not empty: it holds %s; a backup is restored to an empty folder", dir, names[0])}
 		}
-		f, err = found(dir, source, func(state string, founding fsm.Founding) (Summary, error) {
-			return fsm.RefoundBackup(file, state, founding)
+		f, err = found(dir, source, func(state string, founding fsm.NewCluster) (Summary, error) {
+			return fsm.RebaseBackup(file, state, founding)
 		})
 		return err
 	})
@@ -95,7 +95,7 @@ func Recover(dir string, withoutLog bool, log *slog.Logger) (f Founded, err erro
 		if _, err := folder.Owner(); err != nil {
 			return err
 		}
-		f, err = found(dir, recovered, func(state string, founding fsm.Founding) (Summary, error) {
+		f, err = found(dir, recovered, func(state string, founding fsm.NewCluster) (Summary, error) {
 			from := filepath.Join(dir, stateDir)
 			if !withoutLog {
 				// On a copy: what is applied here may never have been committed, and
@@ -106,7 +106,7 @@ func Recover(dir string, withoutLog bool, log *slog.Logger) (f Founded, err erro
 				}
 				from = replayed
 			}
-			summary, err := fsm.Refound(from, state, founding)
+			summary, err := fsm.Rebase(from, state, founding)
 			if err == nil && !withoutLog {
 				err = os.RemoveAll(from)
 			}

@@ -6,36 +6,36 @@ import (
 	"slices"
 )
 
-// frozenHead is a channel as it was when its changes were frozen, on its way to the
+// flushHead is a channel as it was when its changes were frozen, on its way to the
 // state file.
-type frozenHead struct {
+type flushHead struct {
 	channel *channel
 	head
-	fresh segment // the new messages
-	heard bool    // the observer knows them
-	stay  bool    // they stay in memory, even if they are few
+	fresh    segment // the new messages
+	notified bool    // the observer knows them
+	stay     bool    // they stay in memory, even if they are few
 
 	kept []segment // filled in by the flusher: what of them, and before them, stays
 }
 
-// freeze lets the flusher have what is new. It is called with State.mu held.
-func (ch *channel) freeze() frozenHead {
+// beginFlush lets the flusher have what is new. It is called with State.mu held.
+func (ch *channel) beginFlush() flushHead {
 	ch.writing = true
-	ch.frozen, ch.fresh = ch.fresh, segment{}
-	return frozenHead{
-		channel: ch,
-		head:    ch.head,
-		fresh:   ch.frozen,
-		heard:   !ch.touched,
-		stay:    ch.touched || len(ch.cached) > 0, // there may be no hole
+	ch.flushing, ch.fresh = ch.fresh, segment{}
+	return flushHead{
+		channel:  ch,
+		head:     ch.head,
+		fresh:    ch.flushing,
+		notified: !ch.touched,
+		stay:     ch.touched || len(ch.cached) > 0, // there may be no hole
 	}
 }
 
-// thawed takes note that it is durable. It is called with State.mu held.
-func (h *frozenHead) thawed(c *cache) {
+// endFlush takes note that it is durable. It is called with State.mu held.
+func (h *flushHead) endFlush(c *cache) {
 	ch := h.channel
 	ch.writing, ch.stored = false, true
-	ch.frozen = segment{}
+	ch.flushing = segment{}
 	if ch.dropped {
 		return
 	}
@@ -49,10 +49,10 @@ func (h *frozenHead) thawed(c *cache) {
 const mergeBytes = 8 * blockBytes
 
 // writeChannels stores the frozen channels, block by block.
-func (c *changes) writeChannels(d *deletion) error {
+func (c *flushSet) writeChannels(d *deletion) error {
 	type keyed struct {
 		key  []byte
-		head *frozenHead
+		head *flushHead
 	}
 	size := 0
 	for i := range c.heads {
@@ -71,7 +71,7 @@ func (c *changes) writeChannels(d *deletion) error {
 	blocks := d.tx.Bucket(bucketChannels).Cursor()
 	var b block
 	var merged []entry
-	var bodies []byte // of one block, until it is written
+	var bodies []byte // matches one block, until it is written
 	for len(order) > 0 {
 		if err := b.read(blocks, order[0].key); err != nil {
 			return err
@@ -119,14 +119,14 @@ func (c *changes) writeChannels(d *deletion) error {
 // write appends the channel's body to dst, given the one stored before, nil when
 // there is none. It stores what are chunks by now and deletes those that the rule's
 // count lets go.
-func (h *frozenHead) write(dst []byte, d *deletion, key, stored []byte, projects map[string]*project) ([]byte, error) {
+func (h *flushHead) write(dst []byte, d *deletion, key, stored []byte, projects map[string]*project) ([]byte, error) {
 	if h.forgotten() {
 		return append(h.head.append(dst), emptyTail...), nil
 	}
 	name := &h.channel.key
 	low := h.lowest(projects[name.Project].Rule(name.Name), h.floor)
 	from := low
-	if !h.heard {
+	if !h.notified {
 		from = 0
 	}
 	was, tail := head{}, emptyTail
@@ -136,7 +136,7 @@ func (h *frozenHead) write(dst []byte, d *deletion, key, stored []byte, projects
 			return nil, err
 		}
 		if h.floor > was.offset {
-			was, tail = head{}, emptyTail // of before it was purged or forgotten
+			was, tail = head{}, emptyTail // matches before it was purged or forgotten
 		}
 	}
 	fresh := h.fresh.from(from)
@@ -175,7 +175,7 @@ const trimEvery = 64
 
 // trim deletes the chunks of a channel below an offset. What it has no time for the
 // sweep takes.
-func (h *frozenHead) trim(d *deletion, key []byte, low uint64) error {
+func (h *flushHead) trim(d *deletion, key []byte, low uint64) error {
 	ch := h.channel
 	if low < ch.trimmed+trimEvery {
 		return nil

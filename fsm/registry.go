@@ -80,11 +80,11 @@ func longestKeep(rules []Rule) int64 {
 	return longest.Milliseconds()
 }
 
-// directory is the part of the state that every authentication asks: projects
+// registry is the part of the state that every authentication asks: projects
 // and keys. The goroutine that applies entries writes, anyone reads.
-type directory struct {
-	projects atomic.Pointer[map[string]*project] // the map is never changed
-	gone     map[string]bool                     // ids of deleted projects; true when nothing is left of them. For State.mu.
+type registry struct {
+	projects   atomic.Pointer[map[string]*project] // the map is never changed
+	tombstones map[string]bool                     // ids of deleted projects; true when nothing is left of them. For State.mu.
 
 	mu     sync.RWMutex
 	byID   map[string]*Key // the keys are never changed
@@ -96,23 +96,23 @@ type directory struct {
 	deadline atomic.Int64
 }
 
-func newDirectory() *directory {
-	d := &directory{
-		gone:   make(map[string]bool),
-		byID:   make(map[string]*Key),
-		byHash: make(map[KeyHash]*Key),
+func newRegistry() *registry {
+	d := &registry{
+		tombstones: make(map[string]bool),
+		byID:       make(map[string]*Key),
+		byHash:     make(map[KeyHash]*Key),
 	}
 	d.projects.Store(new(map[string]*project))
 	return d
 }
 
-func (d *directory) project(id string) (*project, bool) {
+func (d *registry) project(id string) (*project, bool) {
 	p, ok := (*d.projects.Load())[id]
 	return p, ok
 }
 
 // setProject adds or replaces a project.
-func (d *directory) setProject(p *project) {
+func (d *registry) setProject(p *project) {
 	projects := maps.Clone(*d.projects.Load())
 	if projects == nil {
 		projects = make(map[string]*project)
@@ -121,15 +121,15 @@ func (d *directory) setProject(p *project) {
 	d.projects.Store(&projects)
 }
 
-func (d *directory) removeProject(id string) {
+func (d *registry) removeProject(id string) {
 	projects := maps.Clone(*d.projects.Load())
 	delete(projects, id)
 	d.projects.Store(&projects)
-	d.gone[id] = false
+	d.tombstones[id] = false
 }
 
 // key returns the key with an id.
-func (d *directory) key(id string) (*Key, bool) {
+func (d *registry) key(id string) (*Key, bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	k, ok := d.byID[id]
@@ -138,7 +138,7 @@ func (d *directory) key(id string) (*Key, bool) {
 
 // keyByHash returns the key with a hash. The map finds the candidate; the
 // comparison that decides takes the same time wherever the hashes differ.
-func (d *directory) keyByHash(hash KeyHash) (*Key, bool) {
+func (d *registry) keyByHash(hash KeyHash) (*Key, bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	k, ok := d.byHash[hash]
@@ -150,7 +150,7 @@ func (d *directory) keyByHash(hash KeyHash) (*Key, bool) {
 
 // keys returns the keys of a project, or all when project is empty, in the order
 // they were made.
-func (d *directory) keys(project string) []*Key {
+func (d *registry) keys(project string) []*Key {
 	d.mu.RLock()
 	var list []*Key
 	for _, k := range d.byID {
@@ -169,7 +169,7 @@ func (d *directory) keys(project string) []*Key {
 }
 
 // setKey adds or replaces a key.
-func (d *directory) setKey(k *Key) {
+func (d *registry) setKey(k *Key) {
 	d.mu.Lock()
 	old := d.byID[k.ID]
 	if k.Imported && old == nil {
@@ -184,7 +184,7 @@ func (d *directory) setKey(k *Key) {
 	d.setDeadline()
 }
 
-func (d *directory) removeKey(k *Key) {
+func (d *registry) removeKey(k *Key) {
 	d.mu.Lock()
 	if _, live := d.byID[k.ID]; live && k.Imported {
 		d.imported.Add(-1)
@@ -196,7 +196,7 @@ func (d *directory) removeKey(k *Key) {
 }
 
 // expired returns a key that ends at the stamp or before, the one due first.
-func (d *directory) expired(stamp int64) (*Key, bool) {
+func (d *registry) expired(stamp int64) (*Key, bool) {
 	if at := d.deadline.Load(); at == 0 || at > stamp {
 		return nil, false
 	}
@@ -204,7 +204,7 @@ func (d *directory) expired(stamp int64) (*Key, bool) {
 }
 
 // setDeadline drops expiries that no longer hold and publishes the next.
-func (d *directory) setDeadline() {
+func (d *registry) setDeadline() {
 	for len(d.expiries) > 0 {
 		next := d.expiries[0]
 		if k, ok := d.key(next.key); ok && k.ExpiresAt == next.at {

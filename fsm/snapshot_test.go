@@ -13,7 +13,7 @@ import (
 // exported returns the whole export.
 func (m *machine) exported() []byte {
 	m.t.Helper()
-	r, size, index, term, err := m.Export()
+	r, size, index, term, err := m.Snapshot()
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestBrokenExportLeavesTheOldState(t *testing.T) {
 			t.Fatalf("%s changed the state", name)
 		}
 	}
-	for n := len(export) - exportFooter - 2; n < len(export); n++ {
+	for n := len(export) - snapshotFooter - 2; n < len(export); n++ {
 		refuse("an export cut in its footer", bytes.NewReader(export[:n]))
 	}
 	for n := 0; n < len(export); n += 1 + len(export)/40 {
@@ -141,7 +141,7 @@ func (m *machine) exportUnread() *bytes.Buffer {
 	}
 	defer rollback(tx)
 	var export bytes.Buffer
-	if err := writeExport(&export, tx); err != nil {
+	if err := writeSnapshot(&export, tx); err != nil {
 		m.t.Fatal(err)
 	}
 	return &export
@@ -173,7 +173,7 @@ func TestCorruptRecordStopsItsExporter(t *testing.T) {
 		m.flushed()
 		m.alter(bucket, flip)
 		err := expectFatal(t, f, func() {
-			_, _, _, _, _ = m.Export()
+			_, _, _, _, _ = m.Snapshot()
 			t.Errorf("%s: a damaged state was exported", bucket)
 		})
 		if !errors.Is(err, errCorrupt) {
@@ -187,7 +187,7 @@ func TestExportEndsWithItsState(t *testing.T) {
 	m.createProject()
 	export := m.exported()
 	open := func() io.ReadCloser {
-		r, _, _, _, err := m.Export()
+		r, _, _, _, err := m.Snapshot()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,7 +218,7 @@ func TestExportEndsWithItsState(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, _, _, _, err := m.Export(); !errors.Is(err, ErrClosed) {
+	if _, _, _, _, err := m.Snapshot(); !errors.Is(err, ErrClosed) {
 		t.Errorf("export of a closed state: %v", err)
 	}
 	if _, err := m.Read(news, 0, 1, 1); !errors.Is(err, ErrClosed) {
@@ -266,7 +266,7 @@ func FuzzRestore(f *testing.F) {
 			sum.Write(b)
 			b = appendFooter(bytes.Clone(b), int64(len(b)), sum)
 		}
-		db, _, err := receive(bytes.NewReader(b), filepath.Join(t.TempDir(), restoringState))
+		db, _, err := receiveSnapshot(bytes.NewReader(b), filepath.Join(t.TempDir(), restoringState))
 		if err == nil {
 			if !bytes.Equal(b, export) {
 				t.Error("something else was restored")

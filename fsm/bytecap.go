@@ -6,18 +6,18 @@ import (
 	"sort"
 )
 
-// Checkpoints of the volume are at least volumeStep bytes apart, and not much more
-// than a part in volumePrecision of what was published since. So a cap of any size
+// Checkpoints of the volume are at least checkpointStep bytes apart, and not much more
+// than a part in checkpointPrecision of what was published since. So a cap of any size
 // finds one close to it, and there are never more than some 800 of them.
 const (
-	volumeStep      = 64 << 10
-	volumePrecision = 16
+	checkpointStep      = 64 << 10
+	checkpointPrecision = 16
 )
 
-// volume counts the payload bytes published in the whole cluster, so that what is
+// byteCap counts the payload bytes published in the whole cluster, so that what is
 // retained can be capped by arithmetic: the newest so many bytes are those stamped
 // after some checkpoint.
-type volume struct {
+type byteCap struct {
 	total       int64        // payload bytes ever published
 	floor       checkpoint   // what is stamped up to here is let go, for good
 	checkpoints []checkpoint // after floor, oldest first
@@ -31,7 +31,7 @@ type checkpoint struct {
 
 // advance hears that no message will be stamped up to last any more, and lets go of
 // the oldest when more than limit bytes are retained; a limit of 0 is none.
-func (v *volume) advance(last, limit int64) {
+func (v *byteCap) advance(last, limit int64) {
 	v.mark(last)
 	if limit == 0 || v.total-v.floor.total <= limit {
 		return
@@ -47,12 +47,12 @@ func (v *volume) advance(last, limit int64) {
 
 // mark adds a checkpoint when the newest is far enough behind, and takes away those
 // that have come to lie closer than they need.
-func (v *volume) mark(last int64) {
+func (v *byteCap) mark(last int64) {
 	newest := v.floor
 	if n := len(v.checkpoints); n > 0 {
 		newest = v.checkpoints[n-1]
 	}
-	if v.total-newest.total < volumeStep {
+	if v.total-newest.total < checkpointStep {
 		return
 	}
 	all := append(v.checkpoints, checkpoint{last, v.total})
@@ -60,7 +60,7 @@ func (v *volume) mark(last int64) {
 	for i := 1; i < len(all); i++ {
 		if i+1 < len(all) {
 			next := all[i+1].total
-			if next-kept[len(kept)-1].total <= (v.total-next)/volumePrecision {
+			if next-kept[len(kept)-1].total <= (v.total-next)/checkpointPrecision {
 				continue
 			}
 		}
@@ -74,7 +74,7 @@ func (v *volume) mark(last int64) {
 //	varint total | floor | uvarint count | count × checkpoint
 //
 // where a checkpoint is two varints, stamp and total, minus those of the one before.
-func (v *volume) append(dst []byte) []byte {
+func (v *byteCap) append(dst []byte) []byte {
 	dst = binary.AppendVarint(dst, v.total)
 	var last checkpoint
 	add := func(c checkpoint) {
@@ -90,7 +90,7 @@ func (v *volume) append(dst []byte) []byte {
 	return dst
 }
 
-func (d *decoder) volume() (v volume) {
+func (d *decoder) byteCap() (v byteCap) {
 	v.total = d.varint()
 	var last checkpoint
 	next := func() checkpoint {

@@ -14,13 +14,13 @@ import (
 	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
-// Stride is how far every channel's head jumps when a cluster begins anew from an
+// OffsetJump is how far every channel's head jumps when a cluster begins anew from an
 // old state. Retained messages keep their distance from the head, so offsets stay
 // consecutive and what lies below the earliest is simply not retained. Who holds
 // an offset of the old numbering, also one from after the state was saved, finds
 // every new message above it, unless a channel got more than Stride messages in
 // between.
-const Stride = 1_000_000_000
+const OffsetJump = 1_000_000_000
 
 // maxOffset is the largest number that every client represents exactly.
 const maxOffset = 1<<53 - 1
@@ -29,24 +29,24 @@ const maxOffset = 1<<53 - 1
 // applied: the one with which a cluster begins.
 const FirstIndex = 1
 
-// Founding is what sets a new cluster apart from the one that its state came from.
-type Founding struct{ ClusterID, Epoch string }
+// NewCluster is what sets a new cluster apart from the one that its state came from.
+type NewCluster struct{ ClusterID, Epoch string }
 
-// Refound makes in dir, which must not hold a state, the state of a new cluster
+// Rebase makes in dir, which must not hold a state, the state of a new cluster
 // out of the state in another folder, which nobody has open.
-func Refound(from, dir string, f Founding) (Summary, error) {
-	return refound(filepath.Join(from, stateFile), dir, f)
+func Rebase(from, dir string, f NewCluster) (Summary, error) {
+	return rebase(filepath.Join(from, stateFile), dir, f)
 }
 
-// RefoundBackup is Refound from a file that CheckBackup accepts.
-func RefoundBackup(file, dir string, f Founding) (Summary, error) {
+// RebaseBackup is Refound from a file that CheckBackup accepts.
+func RebaseBackup(file, dir string, f NewCluster) (Summary, error) {
 	if err := checkFooter(file); err != nil {
 		return Summary{}, err
 	}
-	return refound(file, dir, f)
+	return rebase(file, dir, f)
 }
 
-func refound(file, dir string, f Founding) (s Summary, err error) {
+func rebase(file, dir string, f NewCluster) (s Summary, err error) {
 	old, err := openReadOnly(file)
 	if err != nil {
 		return s, err
@@ -67,7 +67,7 @@ func refound(file, dir string, f Founding) (s Summary, err error) {
 	if err != nil {
 		return s, err
 	}
-	r := refounding{Founding: f, to: db}
+	r := rebaser{NewCluster: f, to: db}
 	err = guarded(func() error { return old.View(r.copy) })
 	if err == nil {
 		err = db.View(func(tx *bolt.Tx) error {
@@ -81,15 +81,15 @@ func refound(file, dir string, f Founding) (s Summary, err error) {
 	return s, durable.Install(path, filepath.Join(dir, stateFile))
 }
 
-// refounding copies a state and changes what makes it another cluster's.
-type refounding struct {
-	Founding
+// rebaser copies a state and changes what makes it another cluster's.
+type rebaser struct {
+	NewCluster
 	to *bolt.DB
 }
 
 // copy copies everything, some megabytes in a transaction. The file is synced when
 // it is complete.
-func (r *refounding) copy(from *bolt.Tx) error {
+func (r *rebaser) copy(from *bolt.Tx) error {
 	r.to.NoSync = true
 	if err := r.to.Update(createBuckets); err != nil {
 		return err
@@ -122,7 +122,7 @@ func (r *refounding) copy(from *bolt.Tx) error {
 }
 
 // record writes one record of the new state.
-func (r *refounding) record(b *bolt.Bucket, bucket, key, value []byte) error {
+func (r *rebaser) record(b *bolt.Bucket, bucket, key, value []byte) error {
 	body, err := unseal(bucket, key, value)
 	if err != nil {
 		return err
@@ -175,7 +175,7 @@ func (r *refounding) record(b *bolt.Bucket, bucket, key, value []byte) error {
 
 // block returns the new body of a block. Tails are found from the heads, which they
 // end at.
-func (r *refounding) block(d *decoder, key, value []byte) ([]byte, error) {
+func (r *rebaser) block(d *decoder, key, value []byte) ([]byte, error) {
 	var entries []entry
 	var wrong error
 	err := scanBlock(key, value, func(channel, body []byte) bool {
@@ -194,7 +194,7 @@ func (r *refounding) block(d *decoder, key, value []byte) ([]byte, error) {
 }
 
 // meta returns the new body of a record in bucketMeta.
-func (r *refounding) meta(d *decoder, key []byte) []byte {
+func (r *rebaser) meta(d *decoder, key []byte) []byte {
 	body := d.rest
 	switch string(key) {
 	case string(metaApplied):
@@ -212,10 +212,10 @@ func (r *refounding) meta(d *decoder, key []byte) []byte {
 
 // jump returns where an offset is found in the new numbering.
 func jump(d *decoder, offset uint64) uint64 {
-	if offset > maxOffset-Stride {
-		d.fail(fmt.Errorf("offset %d cannot grow by %d", offset, Stride))
+	if offset > maxOffset-OffsetJump {
+		d.fail(fmt.Errorf("offset %d cannot grow by %d", offset, OffsetJump))
 	}
-	return offset + Stride
+	return offset + OffsetJump
 }
 
 // openReadOnly opens a state file, or a backup, which begins like one.

@@ -7,14 +7,14 @@ import (
 )
 
 func TestShed(t *testing.T) {
-	const size = 2*shedBytes + 1
+	const size = 2*shrinkStep + 1
 	quit, over := make(chan struct{}), make(chan struct{})
 	close(over)
 	for _, c := range []struct {
 		name string
 		quit <-chan struct{}
 		left int64
-	}{{"to the end", quit, 0}, {"until it is told to stop", over, size - shedBytes}} {
+	}{{"to the end", quit, 0}, {"until it is told to stop", over, size - shrinkStep}} {
 		t.Run(c.name, func(t *testing.T) {
 			f, err := os.Create(filepath.Join(t.TempDir(), "old"))
 			if err != nil {
@@ -24,7 +24,7 @@ func TestShed(t *testing.T) {
 			if err := f.Truncate(size); err != nil {
 				t.Fatal(err)
 			}
-			if err := shed(f, c.quit); err != nil {
+			if err := shrinkFile(f, c.quit); err != nil {
 				t.Fatal(err)
 			}
 			info, err := f.Stat()
@@ -47,7 +47,7 @@ func TestCompactedStateIsWhole(t *testing.T) {
 	m.flushed()
 	want := m.hash()
 	m.compacted()
-	<-m.retired
+	<-m.released
 	if m.hash() != want {
 		t.Error("the state is another one")
 	}

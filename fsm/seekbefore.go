@@ -6,10 +6,10 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// stepBack returns the last record below a key that the cursor has just sought, with
+// seekBefore returns the last record below a key that the cursor has just sought, with
 // what it found. Where the transaction has emptied whole pages bbolt 1.5.0's Last
 // never returns if all are empty, and Prev takes an empty one for the beginning.
-func stepBack(c *bolt.Cursor, sought, found []byte) (key, value []byte) {
+func seekBefore(c *bolt.Cursor, sought, found []byte) (key, value []byte) {
 	if found != nil {
 		if key, value = c.Prev(); key != nil {
 			return key, value

@@ -26,7 +26,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	})
 	b.Run("sent", func(b *testing.B) {
 		for b.Loop() {
-			r, size, _, _, err := m.Export()
+			r, size, _, _, err := m.Snapshot()
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -110,7 +110,7 @@ func TestCapKeepsTheNewest(t *testing.T) {
 			if kept > limit+latest {
 				rt.Fatalf("%d bytes are retained, the cap is %d, the entry brought %d", kept, limit, latest)
 			}
-			if least := min(total, limit-limit/volumePrecision-volumeStep-2*largest); kept < least {
+			if least := min(total, limit-limit/checkpointPrecision-checkpointStep-2*largest); kept < least {
 				rt.Fatalf("only %d bytes of %d are retained, the cap is %d", kept, total, limit)
 			}
 		}
@@ -120,7 +120,7 @@ func TestCapKeepsTheNewest(t *testing.T) {
 // However much was published, there are few checkpoints and for any cap one that is
 // close.
 func TestCheckpointsAreFewAndClose(t *testing.T) {
-	var v volume
+	var v byteCap
 	for stamp := int64(1); v.total < 32<<30; stamp++ {
 		v.total += 100_000
 		v.advance(stamp, 0)
@@ -129,7 +129,7 @@ func TestCheckpointsAreFewAndClose(t *testing.T) {
 		t.Errorf("%d checkpoints for 32 GiB", n)
 	}
 	for limit := int64(MinMaxBytes); limit < v.total; limit *= 3 {
-		capped := volume{v.total, v.floor, append([]checkpoint(nil), v.checkpoints...)}
+		capped := byteCap{v.total, v.floor, append([]checkpoint(nil), v.checkpoints...)}
 		capped.advance(1<<40, limit)
 		kept := capped.total - capped.floor.total
 		if kept > limit || kept < limit*9/10-100_000 {
@@ -137,7 +137,7 @@ func TestCheckpointsAreFewAndClose(t *testing.T) {
 		}
 	}
 	d := decoder{rest: v.append(nil)}
-	if again := d.volume(); d.finish() != nil || !reflect.DeepEqual(again, v) {
+	if again := d.byteCap(); d.finish() != nil || !reflect.DeepEqual(again, v) {
 		t.Errorf("decoded otherwise than it was encoded: %v", d.err)
 	}
 }

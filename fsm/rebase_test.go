@@ -19,7 +19,7 @@ func (m *machine) saveBackup() string {
 	return path
 }
 
-var next = Founding{ClusterID: "another cluster", Epoch: "another epoch"}
+var next = NewCluster{ClusterID: "another cluster", Epoch: "another epoch"}
 
 // eventful returns a state with messages of every age: expired, stored in several
 // chunks, and just published.
@@ -56,7 +56,7 @@ func TestRefoundedStateContinuesAboveTheOldOffsets(t *testing.T) {
 		t.Errorf("the backup holds %+v", checked)
 	}
 	dir := t.TempDir()
-	made, err := RefoundBackup(backup, dir, next)
+	made, err := RebaseBackup(backup, dir, next)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestRefoundedStateContinuesAboveTheOldOffsets(t *testing.T) {
 	}
 	for _, channel := range []ChannelKey{news, {projectID, "few"}} {
 		was, is := from.info(channel), to.info(channel)
-		if is.Head != was.Head+Stride || is.Earliest != was.Earliest+Stride || is.Bytes != was.Bytes {
+		if is.Head != was.Head+OffsetJump || is.Earliest != was.Earliest+OffsetJump || is.Bytes != was.Bytes {
 			t.Errorf("%s was %+v, is %+v", channel.Name, was, is)
 		}
 		old, err := from.Read(channel, 0, 1000, 1<<20)
@@ -94,7 +94,7 @@ func TestRefoundedStateContinuesAboveTheOldOffsets(t *testing.T) {
 		}
 		for i, m := range page.Messages {
 			o := old.Messages[i]
-			if m.Offset != o.Offset+Stride || m.Timestamp != o.Timestamp || string(m.Data) != string(o.Data) {
+			if m.Offset != o.Offset+OffsetJump || m.Timestamp != o.Timestamp || string(m.Data) != string(o.Data) {
 				t.Fatalf("was %+v, is %+v", o, m)
 			}
 		}
@@ -104,7 +104,7 @@ func TestRefoundedStateContinuesAboveTheOldOffsets(t *testing.T) {
 	}
 	// The id was published before the backup, so it is a duplicate after it.
 	again := to.publishID(1, news, "id")
-	if !again.Duplicate || again.Offset != 601+Stride {
+	if !again.Duplicate || again.Offset != 601+OffsetJump {
 		t.Errorf("a repeated id: %+v", again)
 	}
 	// And once more, from a state this time.
@@ -113,11 +113,11 @@ func TestRefoundedStateContinuesAboveTheOldOffsets(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := t.TempDir()
-	if _, err := Refound(dir, second, next); err != nil {
+	if _, err := Rebase(dir, second, next); err != nil {
 		t.Fatal(err)
 	}
 	twice := openMachine(t, second)
-	if got := twice.info(news).Head; got != 602+2*Stride {
+	if got := twice.info(news).Head; got != 602+2*OffsetJump {
 		t.Errorf("the head is %d", got)
 	}
 }
@@ -138,7 +138,7 @@ func TestBackupThatIsNotIntactIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 		dir := t.TempDir()
-		if _, err := RefoundBackup(path, dir, next); !errors.Is(err, ErrNotBackup) {
+		if _, err := RebaseBackup(path, dir, next); !errors.Is(err, ErrNotBackup) {
 			t.Errorf("%s is refounded: %v", what, err)
 		}
 		if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
@@ -146,7 +146,7 @@ func TestBackupThatIsNotIntactIsRefused(t *testing.T) {
 		}
 	}
 	sizes := []int{0, 1, len(whole) / 2}
-	for size := len(whole) - exportFooter - 2; size < len(whole); size++ {
+	for size := len(whole) - snapshotFooter - 2; size < len(whole); size++ {
 		sizes = append(sizes, size)
 	}
 	for _, size := range sizes {
@@ -176,7 +176,7 @@ func TestRefoundRefusesWhatItCannotDo(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			source := t.TempDir()
-			if _, err := RefoundBackup(from.saveBackup(), source, next); err != nil {
+			if _, err := RebaseBackup(from.saveBackup(), source, next); err != nil {
 				t.Fatal(err)
 			}
 			db, err := openStore(filepath.Join(source, stateFile))
@@ -191,7 +191,7 @@ func TestRefoundRefusesWhatItCannotDo(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir := t.TempDir()
-			if _, err := Refound(source, dir, next); err == nil {
+			if _, err := Rebase(source, dir, next); err == nil {
 				t.Error("it was done")
 			}
 			if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {

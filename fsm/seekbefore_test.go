@@ -11,7 +11,7 @@ import (
 
 func TestStepBackOverEmptiedPages(t *testing.T) {
 	t.Parallel()
-	const records = 2000 // of a hundred bytes: many pages
+	const records = 2000 // matches a hundred bytes: many pages
 	name := func(i int) []byte { return fmt.Appendf(nil, "%06d", i) }
 	for what, kept := range map[string]func(i int) bool{
 		"none is left":         func(int) bool { return false },
@@ -52,7 +52,7 @@ func TestStepBackOverEmptiedPages(t *testing.T) {
 				for i := range records + 2 {
 					c := b.Cursor()
 					found, _ := c.Seek(name(i))
-					if got, _ := stepBack(c, name(i), found); !bytes.Equal(got, want) {
+					if got, _ := seekBefore(c, name(i), found); !bytes.Equal(got, want) {
 						return fmt.Errorf("before %d is %q, want %q", i, got, want)
 					}
 					if i < records && kept(i) {

@@ -22,14 +22,14 @@ import (
 //
 // so that whoever restores it knows that all of it arrived as it was sent.
 const (
-	exportMagic  = "aptlyd state 1\n\x00"
-	exportFooter = len(exportMagic) + 8 + sha256.Size
+	snapshotMagic  = "aptlyd state 1\n\x00"
+	snapshotFooter = len(snapshotMagic) + 8 + sha256.Size
 )
 
 var errReplaced = errors.New("the state was replaced by a snapshot")
 
-// export streams one transaction to its reader.
-type export struct {
+// snapshotReader streams one transaction to its reader.
+type snapshotReader struct {
 	*io.PipeReader
 	writer *io.PipeWriter
 	state  *State
@@ -37,35 +37,35 @@ type export struct {
 }
 
 // Close ends the export. It may be called more than once.
-func (e *export) Close() error {
+func (e *snapshotReader) Close() error {
 	e.cancel(io.ErrClosedPipe)
 	e.state.mu.Lock()
-	delete(e.state.exports, e)
+	delete(e.state.snapshots, e)
 	e.state.mu.Unlock()
 	return nil
 }
 
 // cancel makes reads fail and returns once the transaction has ended.
-func (e *export) cancel(err error) {
+func (e *snapshotReader) cancel(err error) {
 	_ = e.writer.CloseWithError(err) // never fails
 	<-e.done
 }
 
-// cancelExports ends all exports, whoever reads them. It is called with mu held.
-func (s *State) cancelExports(err error) {
-	for e := range s.exports {
+// cancelSnapshots ends all exports, whoever reads them. It is called with mu held.
+func (s *State) cancelSnapshots(err error) {
+	for e := range s.snapshots {
 		e.cancel(err)
-		delete(s.exports, e)
+		delete(s.snapshots, e)
 	}
 }
 
-// Export flushes and opens the state file for reading as it then is: size bytes,
+// Snapshot flushes and opens the state file for reading as it then is: size bytes,
 // the state as of the entry index of that term. Every record is read before: whoever
 // restores would refuse a damaged one, and it is not theirs. Applying goes on
 // meanwhile, but the file grows for what is overwritten until the reader is closed. A
 // Restore or Close ends the export with an error.
-func (s *State) Export() (r io.ReadCloser, size int64, index, term uint64, err error) {
-	tx, swaps, err := s.beginExport()
+func (s *State) Snapshot() (r io.ReadCloser, size int64, index, term uint64, err error) {
+	tx, swaps, err := s.beginSnapshot()
 	if err != nil {
 		return nil, 0, 0, 0, fmt.Errorf("export: %w", err)
 	}
@@ -86,23 +86,23 @@ func (s *State) Export() (r io.ReadCloser, size int64, index, term uint64, err e
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.ended(swaps); err != nil {
+	if err := s.snapshotEnded(swaps); err != nil {
 		rollback(tx)
 		return nil, 0, 0, 0, fmt.Errorf("export: %w", err)
 	}
 	pr, pw := io.Pipe()
-	e := &export{PipeReader: pr, writer: pw, state: s, done: make(chan struct{})}
-	s.exports[e] = struct{}{}
+	e := &snapshotReader{PipeReader: pr, writer: pw, state: s, done: make(chan struct{})}
+	s.snapshots[e] = struct{}{}
 	go func() {
 		defer close(e.done)
-		_ = pw.CloseWithError(writeExport(pw, tx)) // never fails
+		_ = pw.CloseWithError(writeSnapshot(pw, tx)) // never fails
 		rollback(tx)
 	}()
-	return e, tx.Size() + int64(exportFooter), at.index, at.term, nil
+	return e, tx.Size() + int64(snapshotFooter), at.index, at.term, nil
 }
 
-// beginExport flushes and begins to read the state file, the one after so many swaps.
-func (s *State) beginExport() (tx *bolt.Tx, swaps int, err error) {
+// beginSnapshot flushes and begins to read the state file, the one after so many swaps.
+func (s *State) beginSnapshot() (tx *bolt.Tx, swaps int, err error) {
 	if err := s.Flush(); err != nil {
 		return nil, 0, err
 	}
@@ -114,13 +114,13 @@ func (s *State) beginExport() (tx *bolt.Tx, swaps int, err error) {
 	if tx, err = beginRead(s.db); err != nil {
 		return nil, 0, err
 	}
-	return tx, s.swaps, nil
+	return tx, s.restores, nil
 }
 
-// ended reports why an export begun after so many swaps has ended, nil when it has
+// checkAlive reports why an export begun after so many swaps has ended, nil when it has
 // not. It is called with mu held.
-func (s *State) ended(swaps int) error {
-	if s.swaps != swaps {
+func (s *State) snapshotEnded(swaps int) error {
+	if s.restores != swaps {
 		return errReplaced
 	}
 	return s.failed
@@ -144,7 +144,7 @@ func (s *State) checkRecords(tx *bolt.Tx, swaps int) error {
 			}
 			unasked = 0
 			s.mu.RLock()
-			err := s.ended(swaps)
+			err := s.snapshotEnded(swaps)
 			s.mu.RUnlock()
 			if err != nil {
 				return err
@@ -154,7 +154,7 @@ func (s *State) checkRecords(tx *bolt.Tx, swaps int) error {
 	return nil
 }
 
-func writeExport(w io.Writer, tx *bolt.Tx) error {
+func writeSnapshot(w io.Writer, tx *bolt.Tx) error {
 	sum := sha256.New()
 	size, err := tx.WriteTo(io.MultiWriter(w, sum))
 	if err != nil {
@@ -165,7 +165,7 @@ func writeExport(w io.Writer, tx *bolt.Tx) error {
 }
 
 func appendFooter(dst []byte, size int64, sum hash.Hash) []byte {
-	dst = append(dst, exportMagic...)
+	dst = append(dst, snapshotMagic...)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(size))
 	return sum.Sum(dst)
 }
@@ -186,7 +186,7 @@ func (s *State) Restore(r io.Reader) error {
 		return fmt.Errorf("restore state: %w", err)
 	}
 	path := filepath.Join(s.cfg.Dir, restoringState)
-	db, im, err := receive(r, path)
+	db, im, err := receiveSnapshot(r, path)
 	if err != nil {
 		return fmt.Errorf("restore state: %w", errors.Join(err, removeIfExists(path)))
 	}
@@ -197,11 +197,11 @@ func (s *State) Restore(r io.Reader) error {
 	}
 	s.mu.Lock()
 	old := s.db
-	s.cancelExports(errReplaced)
+	s.cancelSnapshots(errReplaced)
 	s.adopt(db, im)
 	s.flusher.sweep = sweep{}
-	s.swaps++
-	s.settled.Broadcast()
+	s.restores++
+	s.flushed.Broadcast()
 	s.mu.Unlock()
 	// Readers that hold a transaction of the old file are waited for.
 	if err := old.Close(); err != nil {
@@ -214,13 +214,13 @@ func (s *State) Restore(r io.Reader) error {
 	return nil
 }
 
-// receive writes an export to path, and opens and verifies it.
-func receive(r io.Reader, path string) (*bolt.DB, *image, error) {
+// receiveSnapshot writes an export to path, and opens and verifies it.
+func receiveSnapshot(r io.Reader, path string) (*bolt.DB, *image, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make file: %w", err)
 	}
-	if err = errors.Join(copyExport(f, r), f.Close()); err != nil {
+	if err = errors.Join(copySnapshot(f, r), f.Close()); err != nil {
 		return nil, nil, fmt.Errorf("receive: %w", err)
 	}
 	db, err := openStore(path)
@@ -229,7 +229,7 @@ func receive(r io.Reader, path string) (*bolt.DB, *image, error) {
 	}
 	im, err := loadImage(db)
 	if err == nil {
-		err = guarded(func() error { return db.View(verify) })
+		err = guarded(func() error { return db.View(verifySnapshot) })
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, db.Close())
@@ -237,17 +237,17 @@ func receive(r io.Reader, path string) (*bolt.DB, *image, error) {
 	return db, im, nil
 }
 
-// copyExport writes the file that is in an export to f.
-func copyExport(f *os.File, r io.Reader) error {
+// copySnapshot writes the file that is in an export to f.
+func copySnapshot(f *os.File, r io.Reader) error {
 	total, err := io.Copy(f, r)
 	if err != nil {
 		return err
 	}
-	size := total - int64(exportFooter)
+	size := total - int64(snapshotFooter)
 	if size <= 0 {
 		return fmt.Errorf("%d bytes are no export: %w", total, io.ErrUnexpectedEOF)
 	}
-	footer := make([]byte, exportFooter)
+	footer := make([]byte, snapshotFooter)
 	if _, err := f.ReadAt(footer, size); err != nil {
 		return err
 	}
@@ -261,8 +261,8 @@ func copyExport(f *os.File, r io.Reader) error {
 	return f.Truncate(size)
 }
 
-// verify reads the records that loadImage does not.
-func verify(tx *bolt.Tx) error {
+// verifySnapshot reads the records that loadImage does not.
+func verifySnapshot(tx *bolt.Tx) error {
 	if err := verifyChannels(tx, func(segment) {}); err != nil {
 		return err
 	}

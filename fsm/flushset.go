@@ -2,9 +2,9 @@ package fsm
 
 import "slices"
 
-// changes is what was applied but is not yet in the state file. The newer set
+// gathering is what was applied but is not yet in the state file. The newer set
 // gathers while the older one is written.
-type changes struct {
+type flushSet struct {
 	position
 	bytes    int64 // about what it holds in memory
 	records  []record
@@ -13,31 +13,31 @@ type changes struct {
 	firstID  uint64 // sequence number of the first id that was added
 
 	// Filled in when the set is frozen.
-	volume   []byte // stored form
-	floor    int64  // stamp of the volume's floor
-	heads    []frozenHead
-	ids      []seenID
-	idsFrom  uint64              // ids below are forgotten
-	projects map[string]*project // as of then
-	gone     []string            // deleted projects of which something may be left
-	purged   []string            // those of which nothing is, once it is written
+	byteCap    []byte // stored form
+	capFloor   int64  // stamp of the volume's floor
+	heads      []flushHead
+	ids        []seenID
+	idsFrom    uint64              // ids below are forgotten
+	projects   map[string]*project // as of then
+	tombstones []string            // deleted projects of which something may be left
+	purged     []string            // those of which nothing is, once it is written
 }
 
 // record is one record to be stored, or deleted when its body is nil.
 type record struct{ bucket, key, body []byte }
 
-func newChanges(ids *idTable) *changes {
-	return &changes{sessions: make(map[sessionID]*session), firstID: ids.next()}
+func newFlushSet(ids *idTable) *flushSet {
+	return &flushSet{sessions: make(map[sessionID]*session), firstID: ids.next()}
 }
 
 // set adds a record; a later one of the same key wins.
-func (c *changes) set(bucket []byte, key string, body []byte) {
+func (c *flushSet) set(bucket []byte, key string, body []byte) {
 	c.records = append(c.records, record{bucket, []byte(key), body})
 	c.bytes += int64(len(key) + len(body))
 }
 
 // setChannel notes that a channel has new messages.
-func (c *changes) setChannel(ch *channel) {
+func (c *flushSet) setChannel(ch *channel) {
 	if !ch.dirty {
 		ch.dirty = true
 		c.channels = append(c.channels, ch)
@@ -46,33 +46,33 @@ func (c *changes) setChannel(ch *channel) {
 }
 
 // setSession notes that a session was used.
-func (c *changes) setSession(s *session) { c.sessions[s.id] = s }
+func (c *flushSet) setSession(s *session) { c.sessions[s.id] = s }
 
 // forgetSession notes that a session is gone.
-func (c *changes) forgetSession(s *session) {
+func (c *flushSet) forgetSession(s *session) {
 	delete(c.sessions, s.id)
 	c.set(bucketSessions, string(s.id[:]), nil)
 }
 
-// freeze closes the set at the last whole entry; what is applied from now on
+// beginFlush closes the set at the last whole entry; what is applied from now on
 // goes to a new one. It is called with mu held and between entries.
-func (s *State) freeze() *changes {
-	c := s.changes
+func (s *State) closeFlushSet() *flushSet {
+	c := s.gathering
 	c.position = s.applied
-	c.volume, c.floor = s.volume.append(nil), s.volume.floor.stamp
-	c.projects = *s.directory.projects.Load()
-	for id, nothingLeft := range s.directory.gone {
+	c.byteCap, c.capFloor = s.byteCap.append(nil), s.byteCap.floor.stamp
+	c.projects = *s.registry.projects.Load()
+	for id, nothingLeft := range s.registry.tombstones {
 		if !nothingLeft {
-			c.gone = append(c.gone, id)
+			c.tombstones = append(c.tombstones, id)
 		}
 	}
-	c.heads = make([]frozenHead, 0, len(c.channels))
+	c.heads = make([]flushHead, 0, len(c.channels))
 	for _, ch := range c.channels {
 		ch.dirty = false
 		if ch.dropped {
 			continue
 		}
-		c.heads = append(c.heads, ch.freeze())
+		c.heads = append(c.heads, ch.beginFlush())
 	}
 	for id, session := range c.sessions {
 		c.records = append(c.records, record{bucketSessions, slices.Clone(id[:]), session.append(nil)})
@@ -80,6 +80,6 @@ func (s *State) freeze() *changes {
 	c.idsFrom = s.ids.first
 	c.firstID = max(c.firstID, s.ids.first)
 	c.ids = slices.Clip(s.ids.queue[c.firstID-s.ids.first:])
-	s.frozen, s.changes = c, newChanges(s.ids)
+	s.flushing, s.gathering = c, newFlushSet(s.ids)
 	return c
 }

@@ -62,14 +62,14 @@ type Broker interface {
 	// the payloads must not change.
 	Publish(batch []fsm.Publish, done func(i int, r fsm.Receipt, err error))
 
-	// Attend has messages that are never logged brought here from the other nodes:
+	// AddInterest asks the other nodes for messages that are never logged:
 	// what is published to these channels once then is called arrives, from every
 	// node that can be reached. It reports false, and does not call then, when
 	// there is nothing to wait for. The gateway attends to the channels already
 	// (see Server.Attends). then runs on another goroutine.
-	Attend(channels []fsm.ChannelKey, then func()) bool
-	// Ignore says that the gateway may not attend to a channel any more.
-	Ignore(channel fsm.ChannelKey)
+	AddInterest(channels []fsm.ChannelKey, then func()) bool
+	// DropInterest says that a channel may have no subscribers here any more.
+	DropInterest(channel fsm.ChannelKey)
 
 	// Channel returns the bounds of a channel; one that was never published to
 	// has head 0. It may read from disk.

@@ -258,14 +258,14 @@ func (b *fakeBroker) rounds() int {
 	return b.catchUps
 }
 
-func (b *fakeBroker) Attend(channels []fsm.ChannelKey, then func()) bool {
+func (b *fakeBroker) AddInterest(channels []fsm.ChannelKey, then func()) bool {
 	b.mu.Lock()
 	attend := b.attend
 	b.mu.Unlock()
 	return attend != nil && attend(channels, then)
 }
 
-func (b *fakeBroker) Ignore(channel fsm.ChannelKey) {
+func (b *fakeBroker) DropInterest(channel fsm.ChannelKey) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ignored = append(b.ignored, channel)

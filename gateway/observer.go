@@ -30,11 +30,11 @@ func (s *Server) Transient(batch []fsm.Appended) {
 	s.hand(commits)
 }
 
-// Attends reports whether a channel has subscribers here.
-func (s *Server) Attends(channel fsm.ChannelKey) bool { return s.interest.has(channel) }
+// HasSubscribers reports whether a channel has subscribers here.
+func (s *Server) HasSubscribers(channel fsm.ChannelKey) bool { return s.interest.has(channel) }
 
-// Attended returns the channels that have subscribers here.
-func (s *Server) Attended() []fsm.ChannelKey { return s.interest.channels() }
+// SubscribedChannels returns the channels that have subscribers here.
+func (s *Server) SubscribedChannels() []fsm.ChannelKey { return s.interest.channels() }
 
 func (s *Server) hand(commits []commit) {
 	var room [maxLoops][]commit

@@ -17,8 +17,8 @@ func TestSubscribedWaitsForTheOtherNodes(t *testing.T) {
 		channel := h.channel("cursors")
 		h.broker.set(func() {
 			h.broker.attend = func(channels []fsm.ChannelKey, then func()) bool {
-				if !slices.Equal(channels, []fsm.ChannelKey{channel}) || !h.server.Attends(channel) {
-					t.Errorf("asked for %v, attends %v", channels, h.server.Attends(channel))
+				if !slices.Equal(channels, []fsm.ChannelKey{channel}) || !h.server.HasSubscribers(channel) {
+					t.Errorf("asked for %v, attends %v", channels, h.server.HasSubscribers(channel))
 				}
 				asked <- then
 				return true
@@ -49,8 +49,8 @@ func TestSubscribedWaitsForTheOtherNodes(t *testing.T) {
 			return func() string {
 				h.broker.mu.Lock()
 				defer h.broker.mu.Unlock()
-				if len(h.broker.ignored) != n || h.server.Attends(channel) == (n > 0) {
-					return fmt.Sprintf("ignored %v, attended %v", h.broker.ignored, h.server.Attended())
+				if len(h.broker.ignored) != n || h.server.HasSubscribers(channel) == (n > 0) {
+					return fmt.Sprintf("ignored %v, attended %v", h.broker.ignored, h.server.SubscribedChannels())
 				}
 				return ""
 			}

@@ -90,7 +90,7 @@ func (c *conn) lookUp() {
 			c.subscribed(asked)
 		},
 	}
-	if !l.server.cfg.Broker.Attend(channels, func() { l.mail.post(func() { l.work(look) }) }) {
+	if !l.server.cfg.Broker.AddInterest(channels, func() { l.mail.post(func() { l.work(look) }) }) {
 		l.work(look)
 	}
 }

@@ -31,7 +31,7 @@ func (t *topic) leave(sub *subscription) {
 	if last == 0 {
 		delete(t.loop.topics, t.key)
 		if s := t.loop.server; s.interest.remove(t.key, t.loop.index) {
-			s.cfg.Broker.Ignore(t.key)
+			s.cfg.Broker.DropInterest(t.key)
 		}
 	}
 }

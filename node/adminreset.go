@@ -30,7 +30,7 @@ type adminReset struct {
 // cluster with it. It replaces none.
 func ResetAdmin(dir, by string) (id, text string, err error) {
 	err = withFolder(dir, func(folder *cluster.Folder) error {
-		if exists(dir, foundingDir) {
+		if exists(dir, stagingDir) {
 			return errUnfinished
 		}
 		if _, err := folder.Owner(); err != nil {

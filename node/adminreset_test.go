@@ -21,7 +21,7 @@ func TestCredentialsAreKeptUntilShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	n = start(t, testConfig(t, dir))
-	if again, ok := n.Credentials(); !ok || again != first || !n.owner(again.AdminToken) {
+	if again, ok := n.Credentials(); !ok || again != first || !n.isOwner(again.AdminToken) {
 		t.Errorf("the credentials nobody saw: %+v, %v", again, ok)
 	}
 	if err := errors.Join(n.CredentialsShown(), n.Close()); err != nil {
@@ -48,7 +48,7 @@ func TestResetAdmin(t *testing.T) {
 	}
 	for range 2 { // the second start finds it done
 		n = start(t, testConfig(t, dir))
-		for end := time.Now().Add(testDeadline); !n.owner(text) || exists(dir, resetFile); time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(testDeadline); !n.isOwner(text) || exists(dir, resetFile); time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatal("the token is no owner's")
 			}

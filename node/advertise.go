@@ -71,16 +71,16 @@ func sourceAddress(to netip.Addr) (netip.Addr, error) {
 	return local.AddrPort().Addr().Unmap().WithZone(""), nil
 }
 
-// ownBridge names the bridges by which containers and virtual machines reach their
+// hostOnlyBridge names the bridges by which containers and virtual machines reach their
 // host: no other host does.
-var ownBridge = regexp.MustCompile(`^(docker|podman|cni|virbr|lxcbr|lxdbr|incusbr)[0-9]|^br-[0-9a-f]{12}$|^docker_gwbridge$`)
+var hostOnlyBridge = regexp.MustCompile(`^(docker|podman|cni|virbr|lxcbr|lxdbr|incusbr)[0-9]|^br-[0-9a-f]{12}$|^docker_gwbridge$`)
 
 const (
-	// resolvePatience is how long a node waits at its start for the names of others,
+	// resolveTimeout is how long a node waits at its start for the names of others,
 	// which DNS may learn of late.
-	resolvePatience = 30 * time.Second
-	resolvePause    = 500 * time.Millisecond
-	sayEvery        = 10 * time.Second
+	resolveTimeout     = 30 * time.Second
+	resolvePause       = 500 * time.Millisecond
+	resolveLogInterval = 10 * time.Second
 )
 
 // errNotResolved says that no name of --join is in DNS.
@@ -118,7 +118,7 @@ func chooseAdvertise(ctx context.Context, c *Config, host hostNetwork) (string, 
 // order. Where no name is in DNS yet it waits, unless this host has an address that
 // will do.
 func resolveJoin(ctx context.Context, c *Config, host hostNetwork, own []interfaceAddress) ([]netip.Addr, error) {
-	ctx, cancel := context.WithTimeout(ctx, resolvePatience)
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	var said time.Time
 	for {
@@ -129,7 +129,7 @@ func resolveJoin(ctx context.Context, c *Config, host hostNetwork, own []interfa
 		if _, private := firstPrivate(own); private {
 			return nil, nil
 		}
-		if time.Since(said) > sayEvery {
+		if time.Since(said) > resolveLogInterval {
 			said = time.Now()
 			c.Logger.Warn("no name of --join is in DNS yet, so this node does not know at which address the others reach it; --advertise would say it",
 				"join", c.Join, "err", errors.Join(failed...))
@@ -137,7 +137,7 @@ func resolveJoin(ctx context.Context, c *Config, host hostNetwork, own []interfa
 		select {
 		case <-time.After(resolvePause):
 		case <-ctx.Done():
-			return nil, fmt.Errorf("choose the address to advertise: %w within %v: %w", errNotResolved, resolvePatience, errors.Join(failed...))
+			return nil, fmt.Errorf("choose the address to advertise: %w within %v: %w", errNotResolved, resolveTimeout, errors.Join(failed...))
 		}
 	}
 }
@@ -170,7 +170,7 @@ func lookUpJoin(ctx context.Context, join []string, host hostNetwork) (peers []n
 func routeAddress(peers []netip.Addr, host hostNetwork, own []interfaceAddress) (string, error) {
 	for _, peer := range peers {
 		for _, a := range own {
-			if a.addr == peer.WithZone("") && !ownBridge.MatchString(a.link) {
+			if a.addr == peer.WithZone("") && !hostOnlyBridge.MatchString(a.link) {
 				return a.addr.String(), nil
 			}
 		}
@@ -183,7 +183,7 @@ func routeAddress(peers []netip.Addr, host hostNetwork, own []interfaceAddress) 
 			why = fmt.Sprintf("there is no route to %s (%v)", peer, err)
 		case from.IsLoopback() || from.IsLinkLocalUnicast():
 			why = fmt.Sprintf("packets to %s leave from %s, where no other host reaches this one", peer, from)
-		case ownBridge.MatchString(link):
+		case hostOnlyBridge.MatchString(link):
 			why = fmt.Sprintf("packets to %s leave from %s on %s, a bridge that only containers of this host are on", peer, from, link)
 		default:
 			return from.String(), nil
@@ -222,7 +222,7 @@ func ownAddress(c *Config, own []interfaceAddress) (string, error) {
 // one (RFC 1918), else a unique local one (RFC 4193).
 func firstPrivate(own []interfaceAddress) (first netip.Addr, found bool) {
 	for _, a := range own {
-		if !a.addr.IsPrivate() || ownBridge.MatchString(a.link) {
+		if !a.addr.IsPrivate() || hostOnlyBridge.MatchString(a.link) {
 			continue
 		}
 		if a.addr.Is4() {

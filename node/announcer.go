@@ -18,10 +18,10 @@ const (
 
 // announcer tells the other nodes to which memory channels this one attends.
 type announcer struct {
-	attends   func(fsm.ChannelKey) bool // has the channel subscribers here?
-	attended  func() []fsm.ChannelKey
-	transient func(fsm.ChannelKey) bool // is it a memory channel?
-	tell      func(ctx context.Context, peer string, change attentionChange) (attentionAnswer, error)
+	hasSubscribers func(fsm.ChannelKey) bool // has the channel subscribers here?
+	subscribed     func() []fsm.ChannelKey
+	transient      func(fsm.ChannelKey) bool // is it a memory channel?
+	tell           func(ctx context.Context, peer string, change interestChange) (interestAnswer, error)
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -30,11 +30,11 @@ type announcer struct {
 
 	mu     sync.Mutex
 	wanted map[fsm.ChannelKey]struct{}
-	links  map[string]*attentionLink
+	links  map[string]*peerLink
 }
 
-// attentionLink is the way to one peer.
-type attentionLink struct {
+// peerLink is the way to one peer.
+type peerLink struct {
 	peer   string
 	wake   chan struct{}
 	cancel context.CancelFunc
@@ -47,36 +47,36 @@ type attentionLink struct {
 	queued  uint64    // how many were ever put into pending
 	settled uint64    // how many of these the peer surely knows
 	broken  time.Time // since when it has not answered; zero: it does
-	waiting []waitingForLink
+	waiting []waiter
 }
 
-// waitingForLink is an arrival that one link delays.
-type waitingForLink struct {
+// waiter is an arrival that one link delays.
+type waiter struct {
 	upTo    uint64
-	arrival *arrival
+	barrier *barrier
 }
 
-// arrival happens when no link delays it any more.
-type arrival struct {
-	links int
-	then  func()
+// barrier happens when no link delays it any more.
+type barrier struct {
+	open int
+	then func()
 }
 
 func newAnnouncer(attends func(fsm.ChannelKey) bool, attended func() []fsm.ChannelKey, transient func(fsm.ChannelKey) bool,
-	tell func(context.Context, string, attentionChange) (attentionAnswer, error),
+	tell func(context.Context, string, interestChange) (interestAnswer, error),
 ) *announcer {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &announcer{
-		attends: attends, attended: attended, transient: transient, tell: tell,
+		hasSubscribers: attends, subscribed: attended, transient: transient, tell: tell,
 		ctx: ctx, cancel: cancel, rules: make(chan struct{}, 1),
-		wanted: make(map[fsm.ChannelKey]struct{}), links: make(map[string]*attentionLink),
+		wanted: make(map[fsm.ChannelKey]struct{}), links: make(map[string]*peerLink),
 	}
 }
 
-// attend has the peers told of those channels that are memory channels; see
-// gateway.Broker. A peer that has not answered for attentionAge is not waited
+// add has the peers told of those channels that are memory channels; see
+// gateway.Broker. A peer that has not answered for interestAge is not waited
 // for: it has forgotten what it knew and sends everything, if it can.
-func (a *announcer) attend(channels []fsm.ChannelKey, then func()) (waits bool) {
+func (a *announcer) add(channels []fsm.ChannelKey, then func()) (waits bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	concerned := false
@@ -89,23 +89,23 @@ func (a *announcer) attend(channels []fsm.ChannelKey, then func()) (waits bool) 
 	if !concerned {
 		return false
 	}
-	arrival := &arrival{then: then}
+	arrival := &barrier{then: then}
 	now := time.Now()
 	for _, l := range a.links {
 		if (l.known && l.settled == l.queued) || l.lost(now) {
 			continue
 		}
-		l.waiting = append(l.waiting, waitingForLink{l.queued, arrival})
-		arrival.links++
+		l.waiting = append(l.waiting, waiter{l.queued, arrival})
+		arrival.open++
 		signal(l.wake)
 	}
-	return arrival.links > 0
+	return arrival.open > 0
 }
 
 // want puts a channel among the wanted, unless its subscribers have gone again.
 // a.mu is held.
 func (a *announcer) want(channel fsm.ChannelKey) {
-	if _, known := a.wanted[channel]; known || !a.attends(channel) {
+	if _, known := a.wanted[channel]; known || !a.hasSubscribers(channel) {
 		return
 	}
 	a.wanted[channel] = struct{}{}
@@ -122,11 +122,11 @@ func (a *announcer) queue(channel fsm.ChannelKey) {
 	}
 }
 
-// ignore has the peers told, with the next change, that a channel is not wanted.
-func (a *announcer) ignore(channel fsm.ChannelKey) {
+// drop has the peers told, with the next change, that a channel is not wanted.
+func (a *announcer) drop(channel fsm.ChannelKey) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if _, known := a.wanted[channel]; known && !a.attends(channel) {
+	if _, known := a.wanted[channel]; known && !a.hasSubscribers(channel) {
 		delete(a.wanted, channel)
 		a.queue(channel)
 	}
@@ -141,15 +141,15 @@ func (a *announcer) run(ctx context.Context) {
 	for {
 		select {
 		case <-a.rules:
-			a.followRules()
+			a.applyRules()
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (a *announcer) followRules() {
-	attended := slices.DeleteFunc(a.attended(), func(c fsm.ChannelKey) bool { return !a.transient(c) })
+func (a *announcer) applyRules() {
+	attended := slices.DeleteFunc(a.subscribed(), func(c fsm.ChannelKey) bool { return !a.transient(c) })
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for channel := range a.wanted {
@@ -181,7 +181,7 @@ func (a *announcer) setPeers(ids []string) {
 		if a.links[id] == nil && a.ctx.Err() == nil {
 			ctx, cancel := context.WithCancel(a.ctx)
 			// A later process, or link, must have later epochs.
-			l := &attentionLink{peer: id, wake: make(chan struct{}, 1), cancel: cancel, epoch: uint64(time.Now().UnixNano())}
+			l := &peerLink{peer: id, wake: make(chan struct{}, 1), cancel: cancel, epoch: uint64(time.Now().UnixNano())}
 			a.links[id] = l
 			a.running.Go(func() { a.serve(ctx, l) })
 		}
@@ -194,8 +194,8 @@ func (a *announcer) setPeers(ids []string) {
 
 // serve tells one peer all that there is to tell, and now and then that there is
 // nothing.
-func (a *announcer) serve(ctx context.Context, l *attentionLink) {
-	ticker := time.NewTicker(attentionInterval)
+func (a *announcer) serve(ctx context.Context, l *peerLink) {
+	ticker := time.NewTicker(interestInterval)
 	defer ticker.Stop()
 	for more := true; ; {
 		if !more {
@@ -207,7 +207,7 @@ func (a *announcer) serve(ctx context.Context, l *attentionLink) {
 			}
 		}
 		var failed bool
-		if more, failed = a.round(ctx, l); failed {
+		if more, failed = a.sendNext(ctx, l); failed {
 			select {
 			case <-time.After(announcePause):
 			case <-ctx.Done():
@@ -217,8 +217,8 @@ func (a *announcer) serve(ctx context.Context, l *attentionLink) {
 	}
 }
 
-// round tells one change. more says that another is due.
-func (a *announcer) round(ctx context.Context, l *attentionLink) (more, failed bool) {
+// sendNext tells one change. more says that another is due.
+func (a *announcer) sendNext(ctx context.Context, l *peerLink) (more, failed bool) {
 	change, upTo := a.pack(l)
 	telling, cancel := context.WithTimeout(ctx, announceTimeout)
 	answer, err := a.tell(telling, l.peer, change)
@@ -256,16 +256,16 @@ func (a *announcer) round(ctx context.Context, l *attentionLink) (more, failed b
 }
 
 // pack makes the next change and says how many channels will be settled with it.
-func (a *announcer) pack(l *attentionLink) (change attentionChange, upTo uint64) {
+func (a *announcer) pack(l *peerLink) (change interestChange, upTo uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if l.number == 0 {
 		l.epoch, l.number = l.epoch+1, 1
-		return attentionChange{Epoch: l.epoch, Number: 1}, 0
+		return interestChange{Epoch: l.epoch, Number: 1}, 0
 	}
 	l.number++
-	change = attentionChange{Epoch: l.epoch, Number: l.number}
-	n := min(len(l.pending), attentionChunk)
+	change = interestChange{Epoch: l.epoch, Number: l.number}
+	n := min(len(l.pending), interestChunk)
 	for _, channel := range l.pending[:n] {
 		if _, wanted := a.wanted[channel]; wanted {
 			change.Add = append(change.Add, channel)
@@ -281,18 +281,18 @@ func (a *announcer) pack(l *attentionLink) (change attentionChange, upTo uint64)
 
 // lost reports whether the peer has not answered for so long that it has
 // forgotten what it was told.
-func (l *attentionLink) lost(now time.Time) bool {
-	return !l.broken.IsZero() && now.Sub(l.broken) > attentionAge
+func (l *peerLink) lost(now time.Time) bool {
+	return !l.broken.IsZero() && now.Sub(l.broken) > interestAge
 }
 
 // release adds to arrived what need not wait for this link any more.
-func (l *attentionLink) release(arrived []func(), all bool) []func() {
+func (l *peerLink) release(arrived []func(), all bool) []func() {
 	n := 0
 	for n < len(l.waiting) && (all || l.known && l.waiting[n].upTo <= l.settled) {
-		if a := l.waiting[n].arrival; a.links == 1 {
+		if a := l.waiting[n].barrier; a.open == 1 {
 			arrived = append(arrived, a.then)
 		} else {
-			a.links--
+			a.open--
 		}
 		n++
 	}

@@ -49,7 +49,7 @@ func (c *crowd) set(change func()) {
 // listeners are the peers of an announcer.
 type listeners struct {
 	mu    sync.Mutex
-	heard map[string]*attention
+	heard map[string]*interest
 	// fate says what becomes of a change: 0 is taken and answered, 1 lost, 2 taken
 	// and not answered.
 	fate func(peer string) int
@@ -57,7 +57,7 @@ type listeners struct {
 
 var errNoAnswer = errors.New("no answer")
 
-func (l *listeners) tell(_ context.Context, peer string, c attentionChange) (attentionAnswer, error) {
+func (l *listeners) tell(_ context.Context, peer string, c interestChange) (interestAnswer, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	fate := 0
@@ -65,16 +65,16 @@ func (l *listeners) tell(_ context.Context, peer string, c attentionChange) (att
 		fate = l.fate(peer)
 	}
 	if fate == 1 {
-		return attentionAnswer{}, errNoAnswer
+		return interestAnswer{}, errNoAnswer
 	}
 	a := l.heard[peer]
 	if a == nil {
-		a = &attention{}
+		a = &interest{}
 		l.heard[peer] = a
 	}
 	answer := a.apply(c, time.Now())
 	if fate == 2 {
-		return attentionAnswer{}, errNoAnswer
+		return interestAnswer{}, errNoAnswer
 	}
 	return answer, nil
 }
@@ -102,12 +102,12 @@ func startAnnouncer(t *testing.T, c *crowd, l *listeners, peers ...string) *anno
 	return a
 }
 
-// attend subscribes to a channel and waits as the gateway does.
+// add subscribes to a channel and waits as the gateway does.
 func (c *crowd) attend(t *testing.T, a *announcer, k fsm.ChannelKey) {
 	t.Helper()
 	c.set(func() { c.channels[k] = true })
 	arrived := make(chan struct{})
-	if !a.attend([]fsm.ChannelKey{k}, func() { close(arrived) }) {
+	if !a.add([]fsm.ChannelKey{k}, func() { close(arrived) }) {
 		return
 	}
 	select {
@@ -125,7 +125,7 @@ func TestPeersKnowBeforeTheSubscriberDoes(t *testing.T) {
 	c := &crowd{channels: make(map[fsm.ChannelKey]bool)}
 	var unreliable sync.Mutex
 	chance := rand.New(rand.NewPCG(1, 2))
-	l := &listeners{heard: make(map[string]*attention), fate: func(string) int {
+	l := &listeners{heard: make(map[string]*interest), fate: func(string) int {
 		unreliable.Lock()
 		defer unreliable.Unlock()
 		return max(chance.IntN(10)-7, 0) // one in ten is lost, one goes unanswered
@@ -144,7 +144,7 @@ func TestPeersKnowBeforeTheSubscriberDoes(t *testing.T) {
 				}
 				if round%2 == 0 {
 					c.set(func() { delete(c.channels, k) })
-					a.ignore(k)
+					a.drop(k)
 				}
 			}
 		})
@@ -187,7 +187,7 @@ func converge(t *testing.T, c *crowd, l *listeners, peers ...string) {
 
 func TestASilentPeerIsNotWaitedForLong(t *testing.T) {
 	c := &crowd{channels: make(map[fsm.ChannelKey]bool)}
-	l := &listeners{heard: make(map[string]*attention)}
+	l := &listeners{heard: make(map[string]*interest)}
 	a := startAnnouncer(t, c, l, "a", "b")
 	c.attend(t, a, channelNumber(1))
 	l.mu.Lock()
@@ -202,7 +202,7 @@ func TestASilentPeerIsNotWaitedForLong(t *testing.T) {
 	if !l.wants("a", channelNumber(2)) || !l.wants("b", channelNumber(2)) {
 		t.Error("what b once heard still holds")
 	}
-	if c.set(func() { c.channels[channelNumber(3)] = true }); a.attend([]fsm.ChannelKey{channelNumber(3)}, func() {}) &&
+	if c.set(func() { c.channels[channelNumber(3)] = true }); a.add([]fsm.ChannelKey{channelNumber(3)}, func() {}) &&
 		!l.wants("a", channelNumber(3)) {
 		// Only a may be waited for, which answers in a moment.
 		a.mu.Lock()
@@ -217,7 +217,7 @@ func TestASilentPeerIsNotWaitedForLong(t *testing.T) {
 	l.mu.Unlock()
 	arrived := make(chan struct{})
 	c.set(func() { c.channels[channelNumber(4)] = true })
-	if a.attend([]fsm.ChannelKey{channelNumber(4)}, func() { close(arrived) }) {
+	if a.add([]fsm.ChannelKey{channelNumber(4)}, func() { close(arrived) }) {
 		a.setPeers(nil)
 		<-arrived
 	}

@@ -46,17 +46,17 @@ func (n *Node) ReadYourWrites(ctx context.Context) error {
 	return asRefusal(n.cluster.WaitApplied(ctx, n.acknowledged.Load()))
 }
 
-// highest is the highest index so far.
-type highest struct{ atomic.Uint64 }
+// highestIndex is the highest index so far.
+type highestIndex struct{ atomic.Uint64 }
 
-func (h *highest) raise(index uint64) {
+func (h *highestIndex) raise(index uint64) {
 	for old := h.Load(); old < index && !h.CompareAndSwap(old, index); old = h.Load() {
 	}
 }
 
 // Publish implements gateway.Broker.
 func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) {
-	done = n.latency.watch(done)
+	done = n.latency.time(done)
 	var transient []fsm.Publish
 	var commands [][]byte
 	var transients, logged []int // places in batch
@@ -99,13 +99,13 @@ func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) 
 	}
 }
 
-// Attend implements gateway.Broker.
-func (n *Node) Attend(channels []fsm.ChannelKey, then func()) bool {
-	return n.announcer.attend(channels, then)
+// AddInterest implements gateway.Broker.
+func (n *Node) AddInterest(channels []fsm.ChannelKey, then func()) bool {
+	return n.announcer.add(channels, then)
 }
 
-// Ignore implements gateway.Broker.
-func (n *Node) Ignore(channel fsm.ChannelKey) { n.announcer.ignore(channel) }
+// DropInterest implements gateway.Broker.
+func (n *Node) DropInterest(channel fsm.ChannelKey) { n.announcer.drop(channel) }
 
 // transient reports whether a channel is a memory channel.
 func (n *Node) transient(channel fsm.ChannelKey) bool {

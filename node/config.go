@@ -103,7 +103,7 @@ func (c *Config) Validate() error {
 	if c.BootstrapExpect < 1 {
 		return &ConfigError{"bootstrap-expect", "must be at least 1"}
 	}
-	if slices.ContainsFunc(c.ClusterSecrets, guessable) {
+	if slices.ContainsFunc(c.ClusterSecrets, isGuessable) {
 		return &ConfigError{"cluster-secret", `must have at least 16 characters each, 8 of them different: make one with "openssl rand -hex 32"`}
 	}
 	if c.PublishTimeout <= 0 {
@@ -184,9 +184,9 @@ func asSetting(err error) error {
 	return err
 }
 
-// guessable reports whether a cluster secret is surely none. Whoever has a copy of
+// isGuessable reports whether a cluster secret is surely none. Whoever has a copy of
 // the state, or of the gossip, can try secrets as fast as they like.
-func guessable(secret string) bool {
+func isGuessable(secret string) bool {
 	const shortest, different = 16, 8
 	seen := make(map[rune]struct{})
 	for _, r := range secret {

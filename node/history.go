@@ -32,8 +32,8 @@ type historyRecord struct {
 	Latency     map[int]uint64 `json:"latency,omitempty"` // place in latencyBuckets to number of publishes
 }
 
-// tally is the state of all counters at one moment.
-type tally struct {
+// counters is the state of all counters at one moment.
+type counters struct {
 	gateway.Totals
 	latency []uint64
 }
@@ -41,7 +41,7 @@ type tally struct {
 func stepAt(t time.Time) int64 { return t.UnixMilli() / historyStep.Milliseconds() }
 
 // since returns what was counted from one moment to another.
-func (now tally) since(last tally, step int64, connections int) historyRecord {
+func (now counters) since(last counters, step int64, connections int) historyRecord {
 	record := historyRecord{
 		Step:        step,
 		Connections: connections,
@@ -82,7 +82,7 @@ func (h *history) list(first, last int64) []historyRecord {
 
 // recordHistory records every step until ctx ends.
 func (n *Node) recordHistory(ctx context.Context) {
-	read := func() tally { return tally{n.gateway.Totals(), n.latency.counts()} }
+	read := func() counters { return counters{n.gateway.Totals(), n.latency.counts()} }
 	last := read()
 	for {
 		now := time.Now()

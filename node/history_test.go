@@ -20,8 +20,8 @@ func TestHistoryForgetsAfterAnHour(t *testing.T) {
 }
 
 func TestHistoryRecordsDifferences(t *testing.T) {
-	last := tally{gateway.Totals{Publishes: 10, BytesOut: 100}, []uint64{1, 0, 5}}
-	now := tally{gateway.Totals{Publishes: 30, BytesOut: 100, Refusals: 2}, []uint64{1, 4, 6}}
+	last := counters{gateway.Totals{Publishes: 10, BytesOut: 100}, []uint64{1, 0, 5}}
+	now := counters{gateway.Totals{Publishes: 30, BytesOut: 100, Refusals: 2}, []uint64{1, 4, 6}}
 	got, err := json.Marshal(now.since(last, 7, 3))
 	if err != nil {
 		t.Fatal(err)

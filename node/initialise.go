@@ -74,7 +74,7 @@ func (n *Node) makeFirstState(ctx context.Context) error {
 	if err := n.awaitLevel(ctx, fsm.LevelOf(first.Init)); err != nil {
 		return err
 	}
-	if err := n.change(ctx, n.self(), first.Init); err != nil {
+	if err := n.change(ctx, n.selfActor(), first.Init); err != nil {
 		return fmt.Errorf("make first state: %w", err)
 	}
 	return nil
@@ -106,7 +106,7 @@ func (n *Node) newFirstState() (*firstCredentials, error) {
 	creds.PublicKey, creds.ServerKey, creds.SigningSecret = public.Secret, server.Secret, server.SigningSecret
 
 	init := fsm.Init{
-		By:             n.self(),
+		By:             n.selfActor(),
 		ClusterID:      clusterID,
 		Epoch:          uuid.NewString(),
 		AdminTokenHash: fsm.HashKey(token),
@@ -135,11 +135,11 @@ func (n *Node) awaitLevel(ctx context.Context, level uint32) error {
 	return nil
 }
 
-// self is this node as the author of a change.
-func (n *Node) self() fsm.Actor { return fsm.Actor{Name: n.cfg.NodeName, Via: "node"} }
+// selfActor is this node as the author of a change.
+func (n *Node) selfActor() fsm.Actor { return fsm.Actor{Name: n.cfg.NodeName, Via: "node"} }
 
-// owner reports whether text is an admin token that may do everything.
-func (n *Node) owner(text string) bool {
+// isOwner reports whether text is an admin token that may do everything.
+func (n *Node) isOwner(text string) bool {
 	token, ok := n.state.AdminTokenByText(text)
 	return ok && token.Role == fsm.Owner && token.Parent == ""
 }

@@ -105,9 +105,9 @@ func (k *keyring) sealedUnder(sealed []byte) (secret string, ok bool) {
 	return "", false
 }
 
-// isNews notes how an attempt at what is sealed came out, and reports whether that is
+// changed notes how an attempt at what is sealed came out, and reports whether that is
 // new: tokens come by the thousand, and a log line for each would bury the first.
-func (k *keyring) isNews(of string, err error) bool {
+func (k *keyring) changed(of string, err error) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	before := k.failed[of]
@@ -189,7 +189,7 @@ func (n *Node) SigningSecret(keyID string) ([]byte, bool) {
 		return nil, false
 	}
 	secret, err := unseal(kek, key.Signing, signingPurpose(keyID))
-	if n.keyring.isNews(keyID, err) {
+	if n.keyring.changed(keyID, err) {
 		n.logSealed("tokens of the key", err, "key", keyID)
 	}
 	return secret, err == nil
@@ -207,7 +207,7 @@ func (n *Node) ConsoleSecret() []byte {
 // sealingKey returns the cluster's key-encryption key.
 func (n *Node) sealingKey() (kek []byte, ok bool) {
 	kek, err := n.keyring.open(n.state.Keyring())
-	if n.keyring.isNews(purposeKeyring, err) {
+	if n.keyring.changed(purposeKeyring, err) {
 		n.logSealed("tokens", err)
 	}
 	return kek, err == nil

@@ -83,7 +83,7 @@ func TestKeyringFailureIsNewsOnce(t *testing.T) {
 		{"a", nil, false}, {"a", ErrKeyring, true}, {"a", ErrKeyring, false}, {"b", ErrKeyring, true},
 		{"a", errors.New("another"), true}, {"a", nil, true}, {"a", nil, false}, {"a", ErrKeyring, true},
 	} {
-		if got := k.isNews(step.of, step.err); got != step.news {
+		if got := k.changed(step.of, step.err); got != step.news {
 			t.Errorf("step %d, %s: %v is news: %t", i, step.of, step.err, got)
 		}
 	}
@@ -167,7 +167,7 @@ func TestSigningSecretOutlivesTheClusterSecret(t *testing.T) {
 		}
 	}
 	call(t, n, http.MethodPost, "/realtime", "x-api-key", creds.ServerKey, map[string]any{"channel": "c", "message": 1}, 200)
-	issued, _, err := n.RotateKey(t.Context(), n.self(), key.ID, 0)
+	issued, _, err := n.RotateKey(t.Context(), n.selfActor(), key.ID, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func (n *Node) KeyUsed(id string) { n.keyUses.note(id, time.Now().UnixMilli()) }
 // told the next time.
 func (n *Node) reportKeyUses(ctx context.Context) {
 	for part := range slices.Chunk(n.keyUses.take(), keyUseBatch) {
-		if err := n.cluster.Apply(ctx, n.sent(fsm.Sender{Kind: fsm.NodeSender}, fsm.KeysUsed{Used: part}.Encode())).Err; err != nil {
+		if err := n.cluster.Apply(ctx, n.withSender(fsm.Sender{Kind: fsm.NodeSender}, fsm.KeysUsed{Used: part}.Encode())).Err; err != nil {
 			for _, use := range part {
 				n.keyUses.note(use.ID, use.At)
 			}

@@ -31,9 +31,9 @@ func newPublishTimer() *publishTimer {
 	})}
 }
 
-// watch returns done, or a done that also takes the time of a batch's first
+// time returns done, or a done that also takes the time of a batch's first
 // publish.
-func (t *publishTimer) watch(done func(int, fsm.Receipt, error)) func(int, fsm.Receipt, error) {
+func (t *publishTimer) time(done func(int, fsm.Receipt, error)) func(int, fsm.Receipt, error) {
 	if t.timed.Load() >= maxTimed {
 		return done
 	}

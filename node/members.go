@@ -18,7 +18,7 @@ func (n *Node) Status(context.Context) (gateway.Status, error) {
 		if m.Leader {
 			status.Leader = m.Name
 		}
-		v := vitalsOf(m)
+		v := statsOf(m)
 		member := gateway.MemberStatus{
 			Name: m.Name, ID: m.ID, State: "unreachable",
 			Voter: m.Voter, Leader: m.Leader,

@@ -42,7 +42,7 @@ type Node struct {
 
 	// acknowledged is the index of the last entry that a publish through this node
 	// was acknowledged for. The leader may say so before the entry is applied here.
-	acknowledged highest
+	acknowledged highestIndex
 
 	backingUp atomic.Bool // a Backup is being read
 	latency   *publishTimer
@@ -97,10 +97,10 @@ func Start(cfg Config) (_ *Node, err error) {
 	if err := prepareDataDir(cfg.DataDir, cfg.Logger); err != nil {
 		return nil, err
 	}
-	if exists(cfg.DataDir, foundingDir) {
+	if exists(cfg.DataDir, stagingDir) {
 		return nil, errUnfinished
 	}
-	if err := forgetFounded(cfg.DataDir); err != nil {
+	if err := forgetNewCluster(cfg.DataDir); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -170,7 +170,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		return nil, fmt.Errorf("build gateway: %w", asSetting(err))
 	}
 	n.built.Push("gateway", n.gateway.Close)
-	n.announcer = newAnnouncer(n.gateway.Attends, n.gateway.Attended, n.transient, n.announce)
+	n.announcer = newAnnouncer(n.gateway.HasSubscribers, n.gateway.SubscribedChannels, n.transient, n.announce)
 	n.built.Push("announcer", n.announcer.close)
 	n.relay = newRelay(n.send, droppedTransients(registry))
 	n.built.Push("relay", n.relay.close)
@@ -217,7 +217,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		Fatal:           n.failStop,
 		Handle:          n.answerPeer,
 		Receive:         n.receive,
-		Extra:           n.vitals,
+		Extra:           n.stats,
 		Logger:          n.log.With("component", "cluster"),
 		Stalls:          n.stalls,
 	}, n.state)
@@ -237,8 +237,8 @@ func Start(cfg Config) (_ *Node, err error) {
 	})
 	n.serving.Go(func() { n.recordHistory(ctx) })
 	n.serving.Go(func() { n.announcer.run(ctx) })
-	n.serving.Go(func() { n.tendPeers(ctx) })
-	n.serving.Go(func() { n.upkeep(ctx) })
+	n.serving.Go(func() { n.followMembers(ctx) })
+	n.serving.Go(func() { n.maintain(ctx) })
 	n.serving.Go(func() { n.shareUsage(ctx) })
 	n.serving.Go(func() { n.serve(ctx) })
 	return n, nil
@@ -282,8 +282,8 @@ func (n *Node) serve(ctx context.Context) {
 		close(n.failed)
 		return
 	}
-	n.meetPeers()
-	n.learnLevel()
+	n.updatePeers()
+	n.updateLevel()
 	n.gateway.Open()
 	n.log.Info("serving clients", "addr", n.clientAddr.String())
 	close(n.ready)
@@ -299,7 +299,7 @@ func (n *Node) join(ctx context.Context) error {
 	if _, id := n.cluster.ID(); n.state.ClusterID() != id {
 		return fmt.Errorf("the state in %s belongs to cluster %s, this node to %s", n.cfg.DataDir, n.state.ClusterID(), id)
 	}
-	if n.cfg.AdminToken != "" && !n.owner(n.cfg.AdminToken) {
+	if n.cfg.AdminToken != "" && !n.isOwner(n.cfg.AdminToken) {
 		return ErrAdminToken
 	}
 	if err := n.openKeyring(ctx); err != nil {
@@ -361,9 +361,9 @@ func (n *Node) Close() error {
 	return n.stopErr
 }
 
-// failGrace is how long failStop waits for sockets to close: with a thread stuck
+// closeGrace is how long failStop waits for sockets to close: with a thread stuck
 // on the disk, closing must not wait for it.
-const failGrace = 500 * time.Millisecond
+const closeGrace = 500 * time.Millisecond
 
 // failStop ends the process because going on could lose or falsify data. Sockets
 // go first: a process with a thread stuck on the disk can linger after exit, and
@@ -386,7 +386,7 @@ func (n *Node) abort(cause error) {
 		}()
 		select {
 		case <-closed:
-		case <-time.After(failGrace):
+		case <-time.After(closeGrace):
 		}
 	}
 	n.cfg.Exit(1)

@@ -143,7 +143,7 @@ func TestAnotherAdminTokenIsRefused(t *testing.T) {
 	cfg := testConfig(t, dir)
 	cfg.AdminToken = "the token of this cluster"
 	n := start(t, cfg)
-	if !n.owner(cfg.AdminToken) || n.owner("the token of another") || n.owner("") {
+	if !n.isOwner(cfg.AdminToken) || n.isOwner("the token of another") || n.isOwner("") {
 		t.Error("the admin token is not judged rightly")
 	}
 	if err := n.Close(); err != nil {

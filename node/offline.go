@@ -28,7 +28,7 @@ func CheckBackup(file string) (Summary, error) { return fsm.CheckBackup(file) }
 
 // Restore makes in dir, which must be empty or not exist, the data folder of a node
 // that is a new cluster with the state in a backup. On error nothing is left in dir.
-func Restore(file, dir string) (f Founded, err error) {
+func Restore(file, dir string) (f NewCluster, err error) {
 	made := !exists(dir)
 	if err := prepareDataDir(dir, slog.Default()); err != nil {
 		return f, err
@@ -43,17 +43,17 @@ func Restore(file, dir string) (f Founded, err error) {
 		source = "backup " + id
 	}
 	err = withFolder(dir, func(*cluster.Folder) error {
-		if f, err = resume(dir, source); err != nil || f.Resumed {
+		if f, err = resumeNewCluster(dir, source); err != nil || f.Resumed {
 			return err
 		}
-		names, err := content(dir)
+		names, err := listFolder(dir)
 		if err != nil {
 			return err
 		}
 		if len(names) > 0 {
 			return &ConfigError{"data-dir", fmt.Sprintf("%s is not empty: it holds %s; a backup is restored to an empty folder", dir, names[0])}
 		}
-		f, err = found(dir, source, func(state string, founding fsm.NewCluster) (Summary, error) {
+		f, err = makeNewCluster(dir, source, func(state string, founding fsm.NewCluster) (Summary, error) {
 			return fsm.RebaseBackup(file, state, founding)
 		})
 		return err
@@ -70,15 +70,15 @@ func Inspect(dir string) (o cluster.Owner, err error) {
 	return o, err
 }
 
-// recovered is the source of what Recover makes.
-const recovered = "data folder"
+// recoverySource is the source of what Recover makes.
+const recoverySource = "data folder"
 
 // ResumeRecovery finishes a recovery, or a restore, of a data folder that was
 // interrupted after its point of no return. Founded.Resumed says whether there was
 // one.
-func ResumeRecovery(dir string) (f Founded, err error) {
+func ResumeRecovery(dir string) (f NewCluster, err error) {
 	err = withFolder(dir, func(*cluster.Folder) error {
-		f, err = resume(dir, recovered)
+		f, err = resumeNewCluster(dir, recoverySource)
 		return err
 	})
 	return f, err
@@ -87,20 +87,20 @@ func ResumeRecovery(dir string) (f Founded, err error) {
 // Recover makes the node whose data folder is dir the only member of a new cluster,
 // with everything that the folder holds: its state and, unless withoutLog, what its
 // log has beyond. What was there before is kept in Founded.Replaced.
-func Recover(dir string, withoutLog bool, log *slog.Logger) (f Founded, err error) {
+func Recover(dir string, withoutLog bool, log *slog.Logger) (f NewCluster, err error) {
 	err = withFolder(dir, func(folder *cluster.Folder) error {
-		if f, err = resume(dir, recovered); err != nil || f.Resumed {
+		if f, err = resumeNewCluster(dir, recoverySource); err != nil || f.Resumed {
 			return err
 		}
 		if _, err := folder.Owner(); err != nil {
 			return err
 		}
-		f, err = found(dir, recovered, func(state string, founding fsm.NewCluster) (Summary, error) {
+		f, err = makeNewCluster(dir, recoverySource, func(state string, founding fsm.NewCluster) (Summary, error) {
 			from := filepath.Join(dir, stateDir)
 			if !withoutLog {
 				// On a copy: what is applied here may never have been committed, and
 				// the decision is not made yet.
-				replayed := filepath.Join(dir, foundingDir, "replayed")
+				replayed := filepath.Join(dir, stagingDir, "replayed")
 				if err := replay(folder, from, replayed, log); err != nil {
 					return Summary{}, err
 				}
@@ -183,7 +183,7 @@ func copyFile(from, to string) error {
 // returns, "" when there was nothing and nothing was moved there before. A folder that holds nothing of a node is refused.
 func Rebuild(dir string) (replaced string, err error) {
 	err = withFolder(dir, func(*cluster.Folder) error {
-		names, err := content(dir)
+		names, err := listFolder(dir)
 		if err != nil {
 			return err
 		}

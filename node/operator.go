@@ -10,19 +10,19 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// settleTimeout bounds how long a write waits for all fresh nodes to apply it. A
+// applyTimeout bounds how long a write waits for all fresh nodes to apply it. A
 // node that takes longer is covered by failing closed.
-const settleTimeout = time.Second
+const applyTimeout = time.Second
 
 // change commits a control command of an operator, or of this node, and returns when
-// this node and every fresh one has applied it, or settleTimeout after the commit.
+// this node and every fresh one has applied it, or applyTimeout after the commit.
 func (n *Node) change(ctx context.Context, by fsm.Actor, command []byte) error {
-	if need, have := fsm.LevelOf(command), n.learnLevel(); need > have {
+	if need, have := fsm.LevelOf(command), n.updateLevel(); need > have {
 		return refusal.New(refusal.Conflict,
 			fmt.Sprintf("this takes feature level %d and a member of the cluster has %d: upgrade all nodes first", need, have))
 	}
 	sender := by.Sender()
-	result := n.cluster.Apply(ctx, n.sent(sender, command))
+	result := n.cluster.Apply(ctx, n.withSender(sender, command))
 	if result.Err != nil {
 		return asRefusal(result.Err)
 	}
@@ -32,7 +32,7 @@ func (n *Node) change(ctx context.Context, by fsm.Actor, command []byte) error {
 	if err := n.cluster.WaitApplied(ctx, result.Index); err != nil {
 		return asRefusal(err)
 	}
-	settle, cancel := context.WithTimeout(ctx, settleTimeout)
+	settle, cancel := context.WithTimeout(ctx, applyTimeout)
 	defer cancel()
 	if err := n.cluster.WaitEverywhere(settle, result.Index); err != nil && settle.Err() == nil {
 		return asRefusal(err)

@@ -22,11 +22,11 @@ type question struct {
 	Subscribers    *subscribersQuestion     `json:"subscribers,omitempty"`
 	KeyConnections *keyConnectionsQuestion  `json:"keyConnections,omitempty"`
 	History        *historyQuestion         `json:"history,omitempty"`
-	Attention      *attentionChange         `json:"attention,omitempty"`
+	Interest       *interestChange          `json:"attention,omitempty"`
 	Usage          *usageQuestion           `json:"usage,omitempty"`
 	Disconnect     *disconnectQuestion      `json:"disconnect,omitempty"`
 	Refusals       *refusal.Query           `json:"refusals,omitempty"`
-	Examine        bool                     `json:"examine,omitempty"`
+	Check          bool                     `json:"examine,omitempty"`
 }
 
 // answerPeer answers another node of the cluster, which may ask while this one is
@@ -50,8 +50,8 @@ func (n *Node) answerPeer(ctx context.Context, from string, request []byte) ([]b
 		return json.Marshal(n.gateway.KeyConnections(q.KeyConnections.Project))
 	case q.History != nil:
 		return json.Marshal(n.history.list(q.History.First, q.History.Last))
-	case q.Attention != nil:
-		return json.Marshal(n.relay.heed(from, *q.Attention, time.Now()))
+	case q.Interest != nil:
+		return json.Marshal(n.relay.applyInterest(from, *q.Interest, time.Now()))
 	case q.Refusals != nil:
 		list, err := n.gateway.Refusals(*q.Refusals)
 		if err != nil {
@@ -62,8 +62,8 @@ func (n *Node) answerPeer(ctx context.Context, from string, request []byte) ([]b
 		return json.Marshal(n.gateway.Disconnect(q.Disconnect.ID))
 	case q.Usage != nil:
 		return json.Marshal(n.gateway.Usage())
-	case q.Examine:
-		return json.Marshal(n.examineSelf(ctx))
+	case q.Check:
+		return json.Marshal(n.checkSelf(ctx))
 	}
 	return nil, errors.New("a peer asks what this version does not know")
 }
@@ -71,12 +71,12 @@ func (n *Node) answerPeer(ctx context.Context, from string, request []byte) ([]b
 // peersInterval is how often a node looks which others there are.
 const peersInterval = 500 * time.Millisecond
 
-// tendPeers keeps the exchange of memory channels with the other nodes going.
-func (n *Node) tendPeers(ctx context.Context) {
+// followMembers keeps the exchange of memory channels with the other nodes going.
+func (n *Node) followMembers(ctx context.Context) {
 	ticker := time.NewTicker(peersInterval)
 	defer ticker.Stop()
 	for {
-		n.meetPeers()
+		n.updatePeers()
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -85,9 +85,9 @@ func (n *Node) tendPeers(ctx context.Context) {
 	}
 }
 
-// meetPeers takes note of the other members. All are told what this node attends
+// updatePeers takes note of the other members. All are told what this node attends
 // to, since one that seems to be gone may still go by what it heard last.
-func (n *Node) meetPeers() {
+func (n *Node) updatePeers() {
 	self, _ := n.cluster.ID()
 	var all, alive []string
 	for _, m := range n.cluster.Members() {
@@ -104,9 +104,9 @@ func (n *Node) meetPeers() {
 }
 
 // announce tells a peer which channels this node attends to.
-func (n *Node) announce(ctx context.Context, peer string, change attentionChange) (attentionAnswer, error) {
-	var answer attentionAnswer
-	request, err := json.Marshal(question{Attention: &change})
+func (n *Node) announce(ctx context.Context, peer string, change interestChange) (interestAnswer, error) {
+	var answer interestAnswer
+	request, err := json.Marshal(question{Interest: &change})
 	if err != nil {
 		return answer, fmt.Errorf("encode channels for a peer: %w", err)
 	}
@@ -132,7 +132,7 @@ func askPeers[Answer any](ctx context.Context, n *Node, q question) ([]Answer, e
 	members := slices.DeleteFunc(n.cluster.Members(), func(m cluster.Member) bool { return m.ID == self || !m.Alive })
 	answers := make([]Answer, len(members))
 	answered := make([]bool, len(members))
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
 	defer cancel()
 	var group errgroup.Group
 	for i, m := range members {

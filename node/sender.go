@@ -10,16 +10,16 @@ import (
 // senderLevel is the feature level from which on commands carry their sender.
 const senderLevel = 2
 
-// learnLevel finds out the cluster's feature level: what the members say, or what they
+// updateLevel finds out the cluster's feature level: what the members say, or what they
 // have proved, since a node that has just started may not have heard of all of them.
-func (n *Node) learnLevel() uint32 {
+func (n *Node) updateLevel() uint32 {
 	level := max(n.cluster.FeatureLevel(), n.state.Level())
 	n.level.Store(level)
 	return level
 }
 
-// sent returns a command with its sender, as far as the cluster knows of senders.
-func (n *Node) sent(by fsm.Sender, command []byte) []byte {
+// withSender returns a command with its sender, as far as the cluster knows of senders.
+func (n *Node) withSender(by fsm.Sender, command []byte) []byte {
 	if n.level.Load() < senderLevel {
 		return command
 	}

@@ -28,7 +28,7 @@ The exit code is 1 when something is wrong.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("data-dir") {
 				var findings []client.Finding
-				for _, f := range node.Examine(defaults.NodeName, dataDir, reserve) {
+				for _, f := range node.CheckFolder(defaults.NodeName, dataDir, reserve) {
 					findings = append(findings, client.Finding(f))
 				}
 				return showFindings(cmd, r.json, findings)

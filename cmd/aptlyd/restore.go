@@ -37,7 +37,7 @@ get every new message.`,
 }
 
 // showFounded prints what a data folder holds now.
-func showFounded(cmd *cobra.Command, asJSON bool, dir string, f node.Founded) error {
+func showFounded(cmd *cobra.Command, asJSON bool, dir string, f node.NewCluster) error {
 	return show(cmd, asJSON, f, func(p *printer) {
 		if f.Resumed {
 			p.line("an interrupted run was finished; nothing else was done")

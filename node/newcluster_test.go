@@ -51,7 +51,7 @@ func TestInterruptedFoundingIsFinished(t *testing.T) {
 		{cluster.IdentityFile, "old/" + cluster.IdentityFile},
 		{"raft", "old/raft"},
 		{"state", "old/state"},
-		{"founding/" + decidedFile, "founding/" + clearedFile},
+		{"founding/" + committedFile, "founding/" + clearedFile},
 		{"founding/state", "state"},
 		{"founding/snapshots", "snapshots"},
 		{"founding/" + cluster.IdentityFile, cluster.IdentityFile},
@@ -63,14 +63,14 @@ func TestInterruptedFoundingIsFinished(t *testing.T) {
 		}
 		writeAll(t, dir, "old", cluster.IdentityFile, "raft/1.wal", "state/state.db")
 		writeAll(t, dir, "", lockFile)
-		writeAll(t, filepath.Join(dir, foundingDir), "new", cluster.IdentityFile, "snapshots/snapshot.json", "state/state.db")
-		if _, err := decide(dir, foundedNote{"source", Founded{}}); err != nil {
+		writeAll(t, filepath.Join(dir, stagingDir), "new", cluster.IdentityFile, "snapshots/snapshot.json", "state/state.db")
+		if _, err := commit(dir, newClusterNote{"source", NewCluster{}}); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Remove(filepath.Join(dir, foundingDir, foundedFile)); err != nil { // as older versions leave it
+		if err := os.Remove(filepath.Join(dir, stagingDir, newClusterFile)); err != nil { // as older versions leave it
 			t.Fatal(err)
 		}
-		name, err := os.ReadFile(filepath.Join(dir, foundingDir, decidedFile))
+		name, err := os.ReadFile(filepath.Join(dir, stagingDir, committedFile))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +92,7 @@ func TestInterruptedFoundingIsFinished(t *testing.T) {
 		if n, err := Start(cfg); !errors.Is(err, errUnfinished) {
 			t.Errorf("after %d moves a node starts: %v, %v", done, n, err)
 		}
-		f, err := resume(dir, "source")
+		f, err := resumeNewCluster(dir, "source")
 		if err != nil || !f.Resumed {
 			t.Fatalf("after %d moves: %+v, %v", done, f, err)
 		}
@@ -109,7 +109,7 @@ func TestFoundingThatFailsLeavesNothing(t *testing.T) {
 	writeAll(t, dir, "old", cluster.IdentityFile, "raft/1.wal")
 	writeAll(t, dir, "half", "founding/state/state.db") // of an earlier run
 	failure := errors.New("no")
-	_, err := found(dir, "source", func(state string, _ fsm.NewCluster) (Summary, error) {
+	_, err := makeNewCluster(dir, "source", func(state string, _ fsm.NewCluster) (Summary, error) {
 		writeAll(t, state, "new", "state.db")
 		return Summary{}, failure
 	})
@@ -121,13 +121,13 @@ func TestFoundingThatFailsLeavesNothing(t *testing.T) {
 
 func TestRebuildRefusesWhatIsNoNodes(t *testing.T) {
 	dir := t.TempDir()
-	theirs := filepath.Join(foundingDir, "fathers.txt") // in a folder that happens to be called so
+	theirs := filepath.Join(stagingDir, "fathers.txt") // in a folder that happens to be called so
 	writeAll(t, dir, "mine", "thesis.txt", "photos/1.jpg", theirs)
 	var wrong *ConfigError
 	if _, err := Rebuild(dir); !errors.As(err, &wrong) || wrong.Setting != "data-dir" {
 		t.Errorf("a folder of something else: %v", err)
 	}
-	if names, err := content(dir); err != nil || len(names) != 2 {
+	if names, err := listFolder(dir); err != nil || len(names) != 2 {
 		t.Errorf("it holds %v, %v", names, err)
 	}
 	if !exists(dir, theirs) {
@@ -146,7 +146,7 @@ func TestRebuildEmptiesTheFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	expectContent(t, replaced, "old", cluster.IdentityFile, "raft/1.wal", "state/state.db")
-	if names, err := content(dir); err != nil || len(names) != 0 {
+	if names, err := listFolder(dir); err != nil || len(names) != 0 {
 		t.Errorf("it still holds %v, %v", names, err)
 	}
 	if again, err := Rebuild(dir); err != nil || again != replaced {

@@ -85,10 +85,10 @@ func TestRelayKeepsOrderAndServesWhoAttends(t *testing.T) {
 	now := time.Now()
 	r.setPeers([]string{"one", "two", "deaf"}, now)
 	for _, peer := range []string{"two", "deaf"} {
-		r.heed(peer, attentionChange{Epoch: 1, Number: 1}, now)
+		r.applyInterest(peer, interestChange{Epoch: 1, Number: 1}, now)
 	}
-	r.heed("two", attentionChange{Epoch: 1, Number: 2, Add: []fsm.ChannelKey{channelNumber(3)}, Complete: true}, now)
-	r.heed("deaf", attentionChange{Epoch: 1, Number: 2, Complete: true}, now)
+	r.applyInterest("two", interestChange{Epoch: 1, Number: 2, Add: []fsm.ChannelKey{channelNumber(3)}, Complete: true}, now)
+	r.applyInterest("deaf", interestChange{Epoch: 1, Number: 2, Complete: true}, now)
 	var done sync.WaitGroup
 	for n := range publishers {
 		done.Go(func() {
@@ -160,7 +160,7 @@ func TestRelayIsBounded(t *testing.T) {
 	if !errors.Is(err, cluster.ErrOverloaded) || published > 12 {
 		t.Fatalf("after %d MiB: %v", published, err)
 	}
-	if err := p.broadcast(r, k, big, sending.Add(relayPatience+1)); err != nil {
+	if err := p.broadcast(r, k, big, sending.Add(relaySlowAfter+1)); err != nil {
 		t.Errorf("a peer that hangs holds publishers up: %v", err)
 	}
 	if p.dropped.Load() != 1 {

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// examineTimeout bounds what one node finds out about itself and its ways.
-	examineTimeout = 15 * time.Second
+	// checkTimeout bounds what one node finds out about itself and its ways.
+	checkTimeout = 15 * time.Second
 	// reachTimeout bounds the attempt to reach one port.
 	reachTimeout = 3 * time.Second
 	// clockTolerance is far from what keeps a node from leading (5 s) and above what
@@ -28,21 +28,21 @@ const (
 
 // Diagnose implements gateway.Operator.
 func (n *Node) Diagnose(ctx context.Context) ([]gateway.Finding, error) {
-	ctx, cancel := context.WithTimeout(ctx, examineTimeout)
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	members := n.cluster.Members()
 	perNode := make([][]gateway.Finding, len(members))
 	answered := make([]bool, len(members))
 	var running sync.WaitGroup
 	for i, m := range members {
-		running.Go(func() { perNode[i], answered[i] = n.examineMember(ctx, m) })
+		running.Go(func() { perNode[i], answered[i] = n.checkMember(ctx, m) })
 	}
 	running.Wait()
 	there := make(map[string]bool)
 	for i, m := range members {
 		there[m.ID] = answered[i]
 	}
-	findings := n.examineCluster(awaitHeard(ctx, n.cluster.Members, there))
+	findings := n.checkCluster(awaitHeard(ctx, n.cluster.Members, there))
 	return append(findings, slices.Concat(perNode...)...), nil
 }
 
@@ -65,13 +65,13 @@ func awaitHeard(ctx context.Context, list func() []cluster.Member, answered map[
 	}
 }
 
-// examineMember asks a member, this one included, to examine itself, and reports
+// checkMember asks a member, this one included, to examine itself, and reports
 // whether it did.
-func (n *Node) examineMember(ctx context.Context, m cluster.Member) (findings []gateway.Finding, answered bool) {
+func (n *Node) checkMember(ctx context.Context, m cluster.Member) (findings []gateway.Finding, answered bool) {
 	silent := func(err error) ([]gateway.Finding, bool) {
 		return []gateway.Finding{{Node: m.Name, Check: "answers", Text: fmt.Sprintf("%s does not answer %s: %v.", m.Name, n.cfg.NodeName, err)}}, false
 	}
-	request, err := json.Marshal(question{Examine: true})
+	request, err := json.Marshal(question{Check: true})
 	if err != nil {
 		return silent(err)
 	}
@@ -85,9 +85,9 @@ func (n *Node) examineMember(ctx context.Context, m cluster.Member) (findings []
 	return findings, true
 }
 
-// examineSelf looks at this node's machine and at its way to each other node.
-func (n *Node) examineSelf(ctx context.Context) []gateway.Finding {
-	e := &examiner{node: n.cfg.NodeName}
+// checkSelf looks at this node's machine and at its way to each other node.
+func (n *Node) checkSelf(ctx context.Context) []gateway.Finding {
+	e := &doctor{node: n.cfg.NodeName}
 	e.folder(n.cfg.DataDir)
 	e.space(n.cfg.DataDir, n.cfg.DiskReserve)
 	e.fsync(n.cfg.DataDir)
@@ -110,7 +110,7 @@ func (n *Node) examineSelf(ctx context.Context) []gateway.Finding {
 	return e.findings
 }
 
-func (e *examiner) reach(m cluster.Member, r cluster.Reach) {
+func (e *doctor) reach(m cluster.Member, r cluster.Reach) {
 	whole := true
 	for _, port := range []struct {
 		name, address string
@@ -126,20 +126,20 @@ func (e *examiner) reach(m cluster.Member, r cluster.Reach) {
 		}
 	}
 	if whole {
-		e.fine("reach", "%s reaches %s.", e.node, m.Name)
+		e.ok("reach", "%s reaches %s.", e.node, m.Name)
 	}
 }
 
-// examineCluster judges what this node knows of the members.
-func (n *Node) examineCluster(members []cluster.Member) []gateway.Finding {
-	e := &examiner{node: n.cfg.NodeName}
+// checkCluster judges what this node knows of the members.
+func (n *Node) checkCluster(members []cluster.Member) []gateway.Finding {
+	e := &doctor{node: n.cfg.NodeName}
 	e.quorum(members)
 	e.versions(members)
 	e.clocks(members)
 	return e.findings
 }
 
-func (e *examiner) quorum(members []cluster.Member) {
+func (e *doctor) quorum(members []cluster.Member) {
 	voters, alive, leader := 0, 0, ""
 	for _, m := range members {
 		if m.Leader {
@@ -159,11 +159,11 @@ func (e *examiner) quorum(members []cluster.Member) {
 	case spare == 0 && voters > 1:
 		e.bad("quorum", "%s leads, but with %d of %d voters alive no other may fail.", leader, alive, voters)
 	default:
-		e.fine("quorum", "%s leads, %d of %d voters are alive; %d more may fail.", leader, alive, voters, spare)
+		e.ok("quorum", "%s leads, %d of %d voters are alive; %d more may fail.", leader, alive, voters, spare)
 	}
 }
 
-func (e *examiner) versions(members []cluster.Member) {
+func (e *doctor) versions(members []cluster.Member) {
 	nodes := make(map[string][]string)
 	for _, m := range members {
 		if m.Version != "" {
@@ -179,10 +179,10 @@ func (e *examiner) versions(members []cluster.Member) {
 		e.bad("versions", "The nodes run different versions: %s. Finish the upgrade.", strings.Join(parts, "; "))
 		return
 	}
-	e.fine("versions", "All nodes that answer run the same version: %s.", strings.Join(parts, "; "))
+	e.ok("versions", "All nodes that answer run the same version: %s.", strings.Join(parts, "; "))
 }
 
-func (e *examiner) clocks(members []cluster.Member) {
+func (e *doctor) clocks(members []cluster.Member) {
 	apart := false
 	for _, m := range members {
 		if m.ClockKnown && m.ClockOffset.Abs() > clockTolerance {
@@ -191,6 +191,6 @@ func (e *examiner) clocks(members []cluster.Member) {
 		}
 	}
 	if !apart {
-		e.fine("clock", "The clocks of all nodes that answer agree within %v.", clockTolerance)
+		e.ok("clock", "The clocks of all nodes that answer agree within %v.", clockTolerance)
 	}
 }

@@ -23,23 +23,23 @@ const (
 	fewDescriptors = 4096
 )
 
-// examiner gathers findings about one node.
-type examiner struct {
+// doctor gathers findings about one node.
+type doctor struct {
 	node     string
 	findings []gateway.Finding
 }
 
-func (e *examiner) fine(check, format string, args ...any) { e.add(check, true, format, args) }
-func (e *examiner) bad(check, format string, args ...any)  { e.add(check, false, format, args) }
+func (e *doctor) ok(check, format string, args ...any)  { e.add(check, true, format, args) }
+func (e *doctor) bad(check, format string, args ...any) { e.add(check, false, format, args) }
 
-func (e *examiner) add(check string, ok bool, format string, args []any) {
+func (e *doctor) add(check string, ok bool, format string, args []any) {
 	e.findings = append(e.findings, gateway.Finding{Node: e.node, Check: check, OK: ok, Text: fmt.Sprintf(format, args...)})
 }
 
-// Examine looks at a data folder and the limits of this process, for a node that
+// CheckFolder looks at a data folder and the limits of this process, for a node that
 // does not run.
-func Examine(name, dir string, reserve uint64) []gateway.Finding {
-	e := &examiner{node: name}
+func CheckFolder(name, dir string, reserve uint64) []gateway.Finding {
+	e := &doctor{node: name}
 	info, err := os.Stat(dir)
 	if err != nil {
 		e.bad("data folder", "%s cannot be looked at: %v.", dir, err)
@@ -51,13 +51,13 @@ func Examine(name, dir string, reserve uint64) []gateway.Finding {
 	}
 	switch owner, err := Inspect(dir); {
 	case errors.Is(err, ErrInUse):
-		e.fine("identity", "A node runs on %s.", dir)
-	case exists(dir, foundingDir):
+		e.ok("identity", "A node runs on %s.", dir)
+	case exists(dir, stagingDir):
 		e.bad("identity", "A restore or recovery of %s was not finished: run it again.", dir)
 	case err != nil:
 		e.bad("identity", "%s holds no node that could start: %v.", dir, err)
 	default:
-		e.fine("identity", "%s holds the node %s (%s) of cluster %s.", dir, owner.Name, owner.NodeID, owner.ClusterID)
+		e.ok("identity", "%s holds the node %s (%s) of cluster %s.", dir, owner.Name, owner.NodeID, owner.ClusterID)
 	}
 	e.folder(dir)
 	e.space(dir, reserve)
@@ -67,7 +67,7 @@ func Examine(name, dir string, reserve uint64) []gateway.Finding {
 }
 
 // folder checks that nobody else can read the data.
-func (e *examiner) folder(dir string) {
+func (e *doctor) folder(dir string) {
 	var open []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -87,11 +87,11 @@ func (e *examiner) folder(dir string) {
 	case len(open) > 0:
 		e.bad("data folder", "Other users can read %s (%d in all): run chmod -R go= %s.", open[0], len(open), dir)
 	default:
-		e.fine("data folder", "%s is readable by its owner only.", dir)
+		e.ok("data folder", "%s is readable by its owner only.", dir)
 	}
 }
 
-func (e *examiner) space(dir string, reserve uint64) {
+func (e *doctor) space(dir string, reserve uint64) {
 	const mib = 1 << 20
 	switch free, err := freeBytes(dir)(); {
 	case err != nil:
@@ -99,12 +99,12 @@ func (e *examiner) space(dir string, reserve uint64) {
 	case free < reserve:
 		e.bad("disk space", "%d MiB are free, less than the reserve of %d MiB: publishes are refused.", free/mib, reserve/mib)
 	default:
-		e.fine("disk space", "%d MiB are free, the reserve is %d MiB.", free/mib, reserve/mib)
+		e.ok("disk space", "%d MiB are free, the reserve is %d MiB.", free/mib, reserve/mib)
 	}
 }
 
 // fsync measures what each publish waits for at least once.
-func (e *examiner) fsync(dir string) {
+func (e *doctor) fsync(dir string) {
 	median, worst, err := measureFsync(dir)
 	switch {
 	case err != nil:
@@ -112,7 +112,7 @@ func (e *examiner) fsync(dir string) {
 	case median > slowFsync || worst > slowestFsync:
 		e.bad("fsync", "A write takes %v to be durable (median of %d, at worst %v): every publish waits for it.", median, fsyncTries, worst)
 	default:
-		e.fine("fsync", "A write is durable after %v (median of %d, at worst %v).", median, fsyncTries, worst)
+		e.ok("fsync", "A write is durable after %v (median of %d, at worst %v).", median, fsyncTries, worst)
 	}
 }
 
@@ -138,7 +138,7 @@ func measureFsync(dir string) (median, worst time.Duration, err error) {
 	return took[len(took)/2], took[len(took)-1], nil
 }
 
-func (e *examiner) descriptors() {
+func (e *doctor) descriptors() {
 	var limit unix.Rlimit
 	switch err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); {
 	case err != nil:
@@ -146,6 +146,6 @@ func (e *examiner) descriptors() {
 	case limit.Cur < fewDescriptors:
 		e.bad("descriptors", "The process may open %d files, one for each client: raise the limit (ulimit -n, LimitNOFILE=).", limit.Cur)
 	default:
-		e.fine("descriptors", "The process may open %d files.", limit.Cur)
+		e.ok("descriptors", "The process may open %d files.", limit.Cur)
 	}
 }

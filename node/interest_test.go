@@ -10,7 +10,7 @@ import (
 func TestAttentionIsGivenInDoubt(t *testing.T) {
 	cursors := fsm.ChannelKey{Project: "p", Name: "cursors"}
 	other := fsm.ChannelKey{Project: "p", Name: "other"}
-	var a attention
+	var a interest
 	now := time.Now()
 	check := func(state string, wantsCursors, wantsOther bool) {
 		t.Helper()
@@ -18,7 +18,7 @@ func TestAttentionIsGivenInDoubt(t *testing.T) {
 			t.Errorf("%s: cursors %v, other %v", state, a.wants(cursors, now), a.wants(other, now))
 		}
 	}
-	apply := func(c attentionChange, taken bool) {
+	apply := func(c interestChange, taken bool) {
 		t.Helper()
 		if answer := a.apply(c, now); answer.Taken != taken || answer.Epoch != a.epoch {
 			t.Errorf("%+v: %+v", c, answer)
@@ -26,27 +26,27 @@ func TestAttentionIsGivenInDoubt(t *testing.T) {
 	}
 	add := []fsm.ChannelKey{cursors}
 	check("nothing is known", true, true)
-	apply(attentionChange{Epoch: 7, Number: 2, Complete: true}, false)
+	apply(interestChange{Epoch: 7, Number: 2, Complete: true}, false)
 	check("the beginning is missing", true, true)
-	apply(attentionChange{Epoch: 0, Number: 1, Add: add}, false)
-	apply(attentionChange{Epoch: 7, Number: 1}, true)
+	apply(interestChange{Epoch: 0, Number: 1, Add: add}, false)
+	apply(interestChange{Epoch: 7, Number: 1}, true)
 	check("the rest is still to come", true, true)
-	apply(attentionChange{Epoch: 7, Number: 2, Add: add, Complete: true}, true)
+	apply(interestChange{Epoch: 7, Number: 2, Add: add, Complete: true}, true)
 	check("all is known", true, false)
-	apply(attentionChange{Epoch: 6, Number: 1, Complete: true}, false)
+	apply(interestChange{Epoch: 6, Number: 1, Complete: true}, false)
 	check("an old epoch came late", true, false)
-	apply(attentionChange{Epoch: 7, Number: 3, Remove: add}, true)
+	apply(interestChange{Epoch: 7, Number: 3, Remove: add}, true)
 	check("it is ignored", false, false)
 
-	now = now.Add(attentionAge + 1)
+	now = now.Add(interestAge + 1)
 	check("nothing was heard for long", true, true)
-	apply(attentionChange{Epoch: 7, Number: 4}, true)
+	apply(interestChange{Epoch: 7, Number: 4}, true)
 	check("it is alive", false, false)
-	apply(attentionChange{Epoch: 7, Number: 6, Add: add}, false)
+	apply(interestChange{Epoch: 7, Number: 6, Add: add}, false)
 	check("a change was lost", true, true)
-	apply(attentionChange{Epoch: 7, Number: 5}, true)
+	apply(interestChange{Epoch: 7, Number: 5}, true)
 	check("and came later", true, true)
-	apply(attentionChange{Epoch: 8, Number: 1, Add: add}, true)
-	apply(attentionChange{Epoch: 8, Number: 2, Complete: true}, true)
+	apply(interestChange{Epoch: 8, Number: 1, Add: add}, true)
+	apply(interestChange{Epoch: 8, Number: 2, Complete: true}, true)
 	check("a new epoch", true, false)
 }

@@ -13,14 +13,14 @@ import (
 // Bounds of what waits for one peer, in bytes of payload.
 const (
 	relayQueueBytes = 8 << 20   // altogether
-	relayBatchBytes = 256 << 10 // sent together
+	relayBatchBytes = 256 << 10 // withSender together
 )
 
 const (
 	relayTimeout = 2 * time.Second // for one batch
-	// relayPatience is how long a peer may take over a batch before publishers
+	// relaySlowAfter is how long a peer may take over a batch before publishers
 	// are not held up by it any more.
-	relayPatience = 250 * time.Millisecond
+	relaySlowAfter = 250 * time.Millisecond
 )
 
 // relay brings messages of memory channels to the nodes that attend to them.
@@ -44,10 +44,10 @@ type relayPeer struct {
 	wake   chan struct{}
 	cancel context.CancelFunc
 
-	attention attention
-	queue     []fsm.Appended
-	bytes     int       // of queue
-	sending   time.Time // when the batch on its way left; zero: none is
+	interest interest
+	queue    []fsm.Appended
+	bytes    int       // of queue
+	sending  time.Time // when the batch on its way left; zero: none is
 }
 
 func newRelay(send func(context.Context, string, []byte) error, drop func(int)) *relay {
@@ -74,7 +74,7 @@ func (r *relay) broadcast(groups []fsm.Appended, now time.Time) error {
 	for _, p := range r.peers {
 		for _, g := range groups {
 			switch {
-			case !p.attention.wants(g.Channel, now):
+			case !p.interest.wants(g.Channel, now):
 			case p.bytes > relayQueueBytes:
 				dropped += len(g.Messages)
 			default:
@@ -93,7 +93,7 @@ func (r *relay) broadcast(groups []fsm.Appended, now time.Time) error {
 }
 
 func (p *relayPeer) hangs(now time.Time) bool {
-	return !p.sending.IsZero() && now.Sub(p.sending) > relayPatience
+	return !p.sending.IsZero() && now.Sub(p.sending) > relaySlowAfter
 }
 
 func payloadBytes(g fsm.Appended) (n int) {
@@ -113,7 +113,7 @@ func (r *relay) setPeers(ids []string, now time.Time) {
 	}
 	gone := make(map[string]bool, len(r.peers))
 	for id, p := range r.peers {
-		gone[id] = now.Sub(p.attention.at) > attentionAge
+		gone[id] = now.Sub(p.interest.at) > interestAge
 	}
 	for _, id := range ids {
 		delete(gone, id)
@@ -139,14 +139,14 @@ func (r *relay) peer(id string) *relayPeer {
 	return p
 }
 
-// heed takes what a peer says of the channels that it attends to.
-func (r *relay) heed(peer string, change attentionChange, now time.Time) attentionAnswer {
+// applyInterest takes what a peer says of the channels that it attends to.
+func (r *relay) applyInterest(peer string, change interestChange, now time.Time) interestAnswer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ctx.Err() != nil {
-		return attentionAnswer{}
+		return interestAnswer{}
 	}
-	return r.peer(peer).attention.apply(change, now)
+	return r.peer(peer).interest.apply(change, now)
 }
 
 // serve sends one peer what waits for it, as much as fits at a time.

@@ -29,10 +29,10 @@ import (
 // made is described in DIR/founded.json until the node starts, so that a call that is
 // repeated reports the same.
 const (
-	foundingDir    = "founding"
-	decidedFile    = "decided" // holds the name of the folder of what was there
+	stagingDir     = "founding"
+	committedFile  = "decided" // holds the name of the folder of what was there
 	clearedFile    = "cleared"
-	foundedFile    = "founded.json"
+	newClusterFile = "founded.json"
 	replacedPrefix = "replaced-"
 	lockFile       = "lock"
 	stateDir       = "state"
@@ -41,15 +41,15 @@ const (
 // errUnfinished keeps a node from starting on half a content.
 var errUnfinished = errors.New("a restore or recovery of this data folder was not finished; run it again")
 
-// Founded says what a restore or a recovery made.
-type Founded struct {
+// NewCluster says what a restore or a recovery made.
+type NewCluster struct {
 	Summary         // of the new cluster
 	Replaced string `json:"replaced,omitempty"` // folder of what was there before
 	Resumed  bool   `json:"resumed,omitempty"`  // an interrupted run was finished and nothing else was done
 }
 
-// content lists what a data folder holds now, the node's identity first.
-func content(dir string) ([]string, error) {
+// listFolder lists what a data folder holds now, the node's identity first.
+func listFolder(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read data folder: %w", err)
@@ -57,7 +57,7 @@ func content(dir string) ([]string, error) {
 	var names []string
 	for _, e := range entries {
 		switch name := e.Name(); {
-		case name == foundingDir, name == lockFile, name == "lost+found", strings.HasPrefix(name, replacedPrefix):
+		case name == stagingDir, name == lockFile, name == "lost+found", strings.HasPrefix(name, replacedPrefix):
 		case name == cluster.IdentityFile:
 			names = append([]string{name}, names...)
 		default:
@@ -72,22 +72,22 @@ func exists(path ...string) bool {
 	return err == nil
 }
 
-// foundedNote is founded.json.
-type foundedNote struct {
-	Source string  `json:"source"`
-	Made   Founded `json:"made"`
+// newClusterNote is founded.json.
+type newClusterNote struct {
+	Source string     `json:"source"`
+	Made   NewCluster `json:"made"`
 }
 
-// resume finishes a decided founding, whatever it was made from. It also recognises
+// resumeNewCluster finishes a decided founding, whatever it was made from. It also recognises
 // one from source that is complete, and was not started since.
-func resume(dir, source string) (f Founded, err error) {
-	staging := filepath.Join(dir, foundingDir)
-	if exists(staging, decidedFile) || exists(staging, clearedFile) {
-		replaced, err := settle(dir)
+func resumeNewCluster(dir, source string) (f NewCluster, err error) {
+	staging := filepath.Join(dir, stagingDir)
+	if exists(staging, committedFile) || exists(staging, clearedFile) {
+		replaced, err := finish(dir)
 		if err != nil {
 			return f, err
 		}
-		note, err := readFounded(dir)
+		note, err := readNewCluster(dir)
 		if err != nil {
 			return f, err
 		}
@@ -98,7 +98,7 @@ func resume(dir, source string) (f Founded, err error) {
 		f.Resumed = true
 		return f, nil
 	}
-	note, err := readFounded(dir)
+	note, err := readNewCluster(dir)
 	if err != nil || note.Source == "" || note.Source != source || !exists(dir, cluster.IdentityFile) {
 		return f, err
 	}
@@ -110,9 +110,9 @@ func resume(dir, source string) (f Founded, err error) {
 	return f, nil
 }
 
-// readFounded returns nothing where nothing was founded.
-func readFounded(dir string) (note foundedNote, err error) {
-	text, err := os.ReadFile(filepath.Join(dir, foundedFile))
+// readNewCluster returns nothing where nothing was founded.
+func readNewCluster(dir string) (note newClusterNote, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, newClusterFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return note, nil
 	}
@@ -120,14 +120,14 @@ func readFounded(dir string) (note foundedNote, err error) {
 		return note, fmt.Errorf("read what was founded: %w", err)
 	}
 	if err := json.Unmarshal(text, &note); err != nil {
-		return note, fmt.Errorf("parse %s: it is damaged: %w", filepath.Join(dir, foundedFile), err)
+		return note, fmt.Errorf("parse %s: it is damaged: %w", filepath.Join(dir, newClusterFile), err)
 	}
 	return note, nil
 }
 
-// forgetFounded ends the time in which a founding can be repeated: the node starts.
-func forgetFounded(dir string) error {
-	if err := os.Remove(filepath.Join(dir, foundedFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// forgetNewCluster ends the time in which a founding can be repeated: the node starts.
+func forgetNewCluster(dir string) error {
+	if err := os.Remove(filepath.Join(dir, newClusterFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("forget what was founded: %w", err)
 	}
 	return nil
@@ -135,16 +135,16 @@ func forgetFounded(dir string) error {
 
 // removeStaging removes what an interrupted run left.
 func removeStaging(dir string) error {
-	if err := os.RemoveAll(filepath.Join(dir, foundingDir)); err != nil {
+	if err := os.RemoveAll(filepath.Join(dir, stagingDir)); err != nil {
 		return fmt.Errorf("remove what an interrupted run left: %w", err)
 	}
 	return durable.Sync(dir)
 }
 
-// found gives a locked data folder a new content, with the state that makeState
+// makeNewCluster gives a locked data folder a new content, with the state that makeState
 // makes out of source in the folder it is given.
-func found(dir, source string, makeState func(dir string, f fsm.NewCluster) (Summary, error)) (f Founded, err error) {
-	staging := filepath.Join(dir, foundingDir)
+func makeNewCluster(dir, source string, makeState func(dir string, f fsm.NewCluster) (Summary, error)) (f NewCluster, err error) {
+	staging := filepath.Join(dir, stagingDir)
 	if err := removeStaging(dir); err != nil {
 		return f, err
 	}
@@ -156,20 +156,20 @@ func found(dir, source string, makeState func(dir string, f fsm.NewCluster) (Sum
 		err = cluster.Found(staging, founding.ClusterID)
 	}
 	if err == nil {
-		f.Replaced, err = decide(dir, foundedNote{source, f})
+		f.Replaced, err = commit(dir, newClusterNote{source, f})
 	}
 	if err != nil {
-		return Founded{}, errors.Join(err, os.RemoveAll(staging))
+		return NewCluster{}, errors.Join(err, os.RemoveAll(staging))
 	}
-	_, err = settle(dir)
+	_, err = finish(dir)
 	return f, err
 }
 
-// decide is the point of no return. It returns the folder in which what was there
+// commit is the point of no return. It returns the folder in which what was there
 // will be.
-func decide(dir string, note foundedNote) (replaced string, err error) {
-	staging := filepath.Join(dir, foundingDir)
-	names, err := content(dir)
+func commit(dir string, note newClusterNote) (replaced string, err error) {
+	staging := filepath.Join(dir, stagingDir)
+	names, err := listFolder(dir)
 	if err != nil {
 		return "", err
 	}
@@ -183,10 +183,10 @@ func decide(dir string, note foundedNote) (replaced string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("encode what was founded: %w", err)
 	}
-	if err := durable.Write(filepath.Join(staging, foundedFile), text); err != nil {
+	if err := durable.Write(filepath.Join(staging, newClusterFile), text); err != nil {
 		return "", fmt.Errorf("decide: %w", err)
 	}
-	return replaced, durable.Write(filepath.Join(staging, decidedFile), []byte(name))
+	return replaced, durable.Write(filepath.Join(staging, committedFile), []byte(name))
 }
 
 const replacedTime = "20060102T150405.000Z"
@@ -218,7 +218,7 @@ func unfinishedReplaced(dir string) (string, error) {
 	if newest == "" || exists(dir, cluster.IdentityFile) || !exists(dir, newest, cluster.IdentityFile) {
 		return "", nil
 	}
-	names, err := content(dir)
+	names, err := listFolder(dir)
 	for _, name := range names {
 		if exists(dir, newest, name) {
 			return "", nil
@@ -227,26 +227,26 @@ func unfinishedReplaced(dir string) (string, error) {
 	return filepath.Join(dir, newest), err
 }
 
-// settle does what is left to do after the decision.
-func settle(dir string) (replaced string, err error) {
-	staging := filepath.Join(dir, foundingDir)
-	if name, err := os.ReadFile(filepath.Join(staging, decidedFile)); err == nil {
+// finish does what is left to do after the decision.
+func finish(dir string) (replaced string, err error) {
+	staging := filepath.Join(dir, stagingDir)
+	if name, err := os.ReadFile(filepath.Join(staging, committedFile)); err == nil {
 		if len(name) > 0 {
 			if !isReplaced(string(name)) {
-				return "", fmt.Errorf("parse %s: it is damaged", filepath.Join(staging, decidedFile))
+				return "", fmt.Errorf("parse %s: it is damaged", filepath.Join(staging, committedFile))
 			}
 			replaced = filepath.Join(dir, string(name))
 			if err := moveAside(dir, replaced); err != nil {
 				return "", err
 			}
 		}
-		if err := durable.Rename(filepath.Join(staging, decidedFile), filepath.Join(staging, clearedFile)); err != nil {
+		if err := durable.Rename(filepath.Join(staging, committedFile), filepath.Join(staging, clearedFile)); err != nil {
 			return "", err
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("read decision: %w", err)
 	}
-	names, err := content(staging)
+	names, err := listFolder(staging)
 	if err != nil {
 		return "", err
 	}
@@ -264,7 +264,7 @@ func settle(dir string) (replaced string, err error) {
 // moveAside moves what a data folder holds into another folder, the identity
 // first: without it no node starts on the rest.
 func moveAside(dir, to string) error {
-	names, err := content(dir)
+	names, err := listFolder(dir)
 	if err != nil {
 		return err
 	}

@@ -18,8 +18,8 @@ const (
 	keyringInterval = time.Second
 )
 
-// upkeep does from time to time what the state needs of its nodes.
-func (n *Node) upkeep(ctx context.Context) {
+// maintain does from time to time what the state needs of its nodes.
+func (n *Node) maintain(ctx context.Context) {
 	uses := time.NewTicker(keyUseInterval)
 	defer uses.Stop()
 	keyring := time.NewTicker(keyringInterval)
@@ -36,19 +36,19 @@ func (n *Node) upkeep(ctx context.Context) {
 				n.reportKeyUses(ctx)
 			}
 		case <-keyring.C:
-			n.learnLevel()
+			n.updateLevel()
 			if !n.state.Initialised() {
 				continue
 			}
 			if !reset {
 				var err error
 				reset, err = n.applyReset(ctx)
-				if n.keyring.isNews("reset", err) && err != nil {
+				if n.keyring.changed("reset", err) && err != nil {
 					n.log.Warn("an offline reset of the admin token waits", "err", err)
 				}
 			}
 			err := n.resealKeyring(ctx)
-			if n.keyring.isNews("reseal", err) && err != nil {
+			if n.keyring.changed("reseal", err) && err != nil {
 				n.log.Warn("the keyring is as it was, trying again", "err", err, "in", keyringInterval)
 			}
 		}
@@ -66,7 +66,7 @@ func (n *Node) openKeyring(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := n.change(ctx, n.self(), fsm.Seal{By: n.self(), Keyring: sealed}.Encode()); err != nil {
+	if err := n.change(ctx, n.selfActor(), fsm.Seal{By: n.selfActor(), Keyring: sealed}.Encode()); err != nil {
 		return fmt.Errorf("begin a new keyring: %w", err)
 	}
 	n.log.Warn("began a new keyring: rotate the server keys that sign tokens")
@@ -83,7 +83,7 @@ func (n *Node) resealKeyring(ctx context.Context) error {
 	if err != nil || sealed == nil {
 		return err
 	}
-	if err := n.change(ctx, n.self(), fsm.Seal{By: n.self(), Keyring: sealed}.Encode()); err != nil {
+	if err := n.change(ctx, n.selfActor(), fsm.Seal{By: n.selfActor(), Keyring: sealed}.Encode()); err != nil {
 		return fmt.Errorf("seal keyring: %w", err)
 	}
 	n.log.Info("keyring sealed under the cluster secret in use")

@@ -31,7 +31,7 @@ func TestDoctorWaitsUntilTheLeaderHasHeardOfWhoAnswers(t *testing.T) {
 	} {
 		asked = 0
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		e := &examiner{node: "n1"}
+		e := &doctor{node: "n1"}
 		e.quorum(awaitHeard(ctx, list, test.answered))
 		cancel()
 		if len(e.findings) != 1 || !strings.Contains(e.findings[0].Text, test.want) {

@@ -6,18 +6,18 @@ import (
 	"github.com/aptlyd/aptlyd/cluster"
 )
 
-// vitals are what a node tells the others with every sign of life. Encoded they
+// stats are what a node tells the others with every sign of life. Encoded they
 // must fit into what a cluster carries, 256 bytes.
-type vitals struct {
+type nodeStats struct {
 	Connections int    `json:"connections"`
 	StartedAt   int64  `json:"startedAt"` // Unix ms
 	DiskUsed    uint64 `json:"diskUsed"`  // bytes in the data folder
 	DiskFree    uint64 `json:"diskFree"`  // bytes left on its file system
 }
 
-// vitals encodes those of this node.
-func (n *Node) vitals() []byte {
-	encoded, err := json.Marshal(vitals{
+// stats encodes those of this node.
+func (n *Node) stats() []byte {
+	encoded, err := json.Marshal(nodeStats{
 		Connections: n.gateway.ConnectionCount(),
 		StartedAt:   n.startedAt.UnixMilli(),
 		DiskUsed:    n.disk.used.Load(),
@@ -29,11 +29,11 @@ func (n *Node) vitals() []byte {
 	return encoded
 }
 
-// vitalsOf are those of a member, all zero when it was not heard yet.
-func vitalsOf(m cluster.Member) vitals {
-	var v vitals
+// statsOf are those of a member, all zero when it was not heard yet.
+func statsOf(m cluster.Member) nodeStats {
+	var v nodeStats
 	if err := json.Unmarshal(m.Extra, &v); err != nil {
-		return vitals{}
+		return nodeStats{}
 	}
 	return v
 }

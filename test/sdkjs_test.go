@@ -1,0 +1,338 @@
+package test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aptlyd/aptlyd/client"
+	"github.com/aptlyd/aptlyd/test/lab"
+)
+
+const sdkFolder = "../sdk/js"
+
+// TestOwnSDK runs the one suite of sdk/js on each runtime that is there, against
+// three nodes that the suite kills, drains and cuts off through a control server.
+func TestOwnSDK(t *testing.T) {
+	lab.NeedTool(t, "node")
+	if _, err := os.Stat(sdkFolder + "/dist/index.js"); err != nil {
+		lab.Need(t, "the own SDK is not built (make sdk)")
+	}
+	for _, runtime := range []struct {
+		name, env string
+		command   []string
+	}{
+		{"node with ws", "WS=ws", []string{"node", "test/run.mjs"}},
+		{"node", "", []string{"node", "--experimental-websocket", "test/run.mjs"}},
+		{"bun", "", []string{"node_modules/.bin/bun", "test/run.mjs"}},
+		{"deno", "", []string{"node_modules/.bin/deno", "run", "-A", "--no-prompt", "test/run.mjs"}},
+		{"chromium", "", []string{"node", "test/page.mjs"}},
+		{"react", "", []string{"node", "test/react.mjs"}},
+	} {
+		t.Run(runtime.name, func(t *testing.T) {
+			if runtime.name == "chromium" || runtime.name == "react" {
+				lab.NeedTool(t, "chromium")
+			}
+			cmd := exec.Command(runtime.command[0], runtime.command[1:]...)
+			cmd.Dir = sdkFolder
+			cmd.Env = append(os.Environ(), "CONTROL="+startControl(t), runtime.env)
+			cmd.Stderr = os.Stderr
+			out, err := cmd.Output()
+			reportSuite(t, out)
+			if err != nil {
+				t.Errorf("the suite ends with %v", err)
+			}
+		})
+	}
+}
+
+// reportSuite makes a subtest of each line that the suite printed.
+func reportSuite(t *testing.T, out []byte) {
+	t.Helper()
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	n := 0
+	for lines.Scan() {
+		var result struct {
+			Name  string `json:"name"`
+			OK    bool   `json:"ok"`
+			Error string `json:"error"`
+			MS    int    `json:"ms"`
+			Note  string `json:"note"`
+		}
+		if err := json.Unmarshal(lines.Bytes(), &result); err != nil {
+			t.Errorf("the suite prints %q", lines.Text())
+			continue
+		}
+		n++
+		t.Run(result.Name, func(t *testing.T) {
+			t.Logf("%d ms %s", result.MS, result.Note)
+			if !result.OK {
+				t.Error(result.Error)
+			}
+		})
+	}
+	if n == 0 {
+		t.Error("the suite ran no test")
+	}
+}
+
+// controller lets the suite break the cluster: HTTP calls, any origin.
+type controller struct {
+	t     *testing.T
+	c     spawned
+	proxy *freezer
+
+	mu   sync.Mutex
+	load *steadyLoad
+}
+
+// startControl starts three nodes and the control server, and returns its address.
+func startControl(t *testing.T) string {
+	t.Helper()
+	c := startCluster(t, 3, "--heartbeat", "1s", "--drain-spread", "2s", "--failed-auth-burst", "1000")
+	// The suite runs in a page, too, from a port of its own.
+	origins := []string{"http://127.0.0.1:*"}
+	project := defaultProject(t, c).ID
+	if _, err := admin(c, 0).UpdateProject(within(t, deadline), project, client.ProjectChange{AllowedOrigins: &origins}); err != nil {
+		t.Fatal(err)
+	}
+	ctl := &controller{t: t, c: c, proxy: startFreezer(t, c.Addr(0))}
+	server := httptest.NewServer(ctl)
+	t.Cleanup(server.Close)
+	t.Cleanup(func() { _, _ = ctl.stopLoad() })
+	return server.URL
+}
+
+func (ctl *controller) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	answer, err := ctl.call(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+func (ctl *controller) call(r *http.Request) (any, error) {
+	ctx := r.Context()
+	q := r.URL.Query()
+	node, _ := strconv.Atoi(q.Get("node"))
+	done := map[string]any{"ok": true}
+	switch r.URL.Path {
+	case "/info":
+		page, err := rest(ctl.c, 0).History(ctx, "none", 0, 1)
+		if err != nil {
+			return nil, err
+		}
+		return map[string]any{
+			"endpoints": ctl.c.Servers(), "proxy": "ws://" + ctl.proxy.addr(), "epoch": page.Epoch,
+			"publicKey": ctl.c.PublicKey, "serverKey": ctl.c.ServerKey,
+		}, nil
+	case "/kill":
+		return done, ctl.c.Kill(node)
+	case "/stop":
+		return done, ctl.c.Stop(ctx, node)
+	case "/start":
+		return done, ctl.c.Restart(ctx, node)
+	case "/proxy/freeze":
+		ctl.proxy.set(true)
+		return done, nil
+	case "/proxy/thaw":
+		ctl.proxy.set(false)
+		return done, nil
+	case "/publish":
+		from, _ := strconv.Atoi(q.Get("from"))
+		to, _ := strconv.Atoi(q.Get("to"))
+		for n := from; n <= to; {
+			var batch []client.Publication
+			for ; n <= to && len(batch) < 500; n++ {
+				batch = append(batch, client.Publication{Channel: q.Get("channel"), Data: n})
+			}
+			if _, err := rest(ctl.c, 0).Batch(ctx, batch); err != nil {
+				return nil, err
+			}
+		}
+		return done, nil
+	case "/load/start":
+		rate, _ := strconv.Atoi(q.Get("rate"))
+		return done, ctl.startLoad(q.Get("channel"), rate)
+	case "/load/stop":
+		n, err := ctl.stopLoad()
+		return map[string]any{"acknowledged": n}, err
+	case "/key/create":
+		key, err := admin(ctl.c, 0).CreateKey(ctx, ctl.project(), "server", "sdk")
+		return map[string]any{"key": key.Text, "id": key.ID}, err
+	case "/key/revoke":
+		return done, admin(ctl.c, 0).RevokeKey(ctx, q.Get("id"))
+	case "/token":
+		return ctl.token(r)
+	}
+	return nil, fmt.Errorf("no call %s", r.URL.Path)
+}
+
+func (ctl *controller) project() string { return defaultProject(ctl.t, ctl.c).ID }
+
+// token mints a token that lives for some seconds and may do everything in a channel.
+func (ctl *controller) token(r *http.Request) (any, error) {
+	seconds, _ := strconv.Atoi(r.URL.Query().Get("seconds"))
+	key, err := admin(ctl.c, 0).CreateKey(r.Context(), ctl.project(), "server", "sdk")
+	if err != nil {
+		return nil, err
+	}
+	token, err := client.Token{
+		KeyID: key.ID, ExpiresAt: time.Now().Add(time.Duration(seconds) * time.Second),
+		Channels: map[string][]string{r.URL.Query().Get("channel"): {"subscribe", "publish"}},
+	}.Sign(key.SigningSecret)
+	return map[string]any{"token": token}, err
+}
+
+// steadyLoad publishes numbers, each repeated until it is acknowledged.
+type steadyLoad struct {
+	stop chan struct{}
+	done chan struct{}
+	n    int
+}
+
+func (ctl *controller) startLoad(channel string, rate int) error {
+	ctl.mu.Lock()
+	defer ctl.mu.Unlock()
+	if ctl.load != nil {
+		return errors.New("a load is running")
+	}
+	cl, err := client.New(client.Options{Endpoints: ctl.c.Servers()[:1], APIKey: ctl.c.ServerKey})
+	if err != nil {
+		return err
+	}
+	l := &steadyLoad{stop: make(chan struct{}), done: make(chan struct{})}
+	ctl.load = l
+	go func() {
+		defer close(l.done)
+		defer cl.Close()
+		tick := time.NewTicker(time.Second / time.Duration(rate))
+		defer tick.Stop()
+		for {
+			select {
+			case <-l.stop:
+				return
+			case <-tick.C:
+			}
+			if _, err := cl.Publish(ctl.t.Context(), client.Publication{Channel: channel, Data: l.n + 1}); err != nil {
+				ctl.t.Logf("load: %v", err)
+				return
+			}
+			l.n++
+		}
+	}()
+	return nil
+}
+
+func (ctl *controller) stopLoad() (int, error) {
+	ctl.mu.Lock()
+	defer ctl.mu.Unlock()
+	l := ctl.load
+	if l == nil {
+		return 0, errors.New("no load is running")
+	}
+	ctl.load = nil
+	close(l.stop)
+	<-l.done
+	return l.n, nil
+}
+
+// freezer is a TCP proxy that can stop passing anything on, without closing.
+type freezer struct {
+	listener net.Listener
+	target   string
+
+	mu     sync.Mutex
+	thawed chan struct{} // closed while bytes pass
+}
+
+func startFreezer(t *testing.T, target string) *freezer {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &freezer{listener: l, target: target, thawed: make(chan struct{})}
+	close(f.thawed)
+	t.Cleanup(func() {
+		f.set(false)
+		_ = l.Close()
+	})
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go f.serve(conn)
+		}
+	}()
+	return f
+}
+
+func (f *freezer) addr() string { return f.listener.Addr().String() }
+
+func (f *freezer) set(frozen bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	select {
+	case <-f.thawed:
+		if frozen {
+			f.thawed = make(chan struct{})
+		}
+	default:
+		if !frozen {
+			close(f.thawed)
+		}
+	}
+}
+
+func (f *freezer) wait() {
+	f.mu.Lock()
+	thawed := f.thawed
+	f.mu.Unlock()
+	<-thawed
+}
+
+func (f *freezer) serve(conn net.Conn) {
+	defer func() { _ = conn.Close() }()
+	f.wait()
+	up, err := net.Dial("tcp", f.target)
+	if err != nil {
+		return
+	}
+	defer func() { _ = up.Close() }()
+	go f.pass(up, conn)
+	f.pass(conn, up)
+}
+
+func (f *freezer) pass(to, from net.Conn) {
+	defer func() { _ = to.Close() }()
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		f.wait()
+		if n > 0 {
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}

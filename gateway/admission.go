@@ -118,10 +118,10 @@ func (s *Server) admit(who principal, from peer) (*fsm.Project, *refusal.Error) 
 // authenticate admits the client, refuses it, or asks the cluster first whether
 // it knows a key that this node does not. On an open connection a fresh token
 // takes the place of the one that the client came with.
-func (c *conn) authenticate(text string) {
-	s := c.loop.server
+func (c *conn) authenticate(f authFrame) {
+	s, text := c.loop.server, f.apiKey
 	if c.hasty {
-		c.delay(text)
+		c.delay(f)
 		return
 	}
 	if refused := c.mayRefresh(); refused != nil {
@@ -138,7 +138,7 @@ func (c *conn) authenticate(text string) {
 	}
 	who, failed := s.identify(text)
 	if failed == nil {
-		c.enterAs(who)
+		c.enterAs(who, f)
 		return
 	}
 	limited := s.failures.count(c.peer.address, text, failed)
@@ -150,7 +150,7 @@ func (c *conn) authenticate(text string) {
 	default:
 		c.checking = true
 		s.catchUps.join(s.ctx, func(err error) {
-			c.loop.mail.post(func() { c.recheckKey(text, err) })
+			c.loop.mail.post(func() { c.recheckKey(f, err) })
 		})
 	}
 }
@@ -168,14 +168,14 @@ func isHasty(agent, origin, host string) bool {
 }
 
 // delay authenticates the client a little later. Until then it is not read.
-func (c *conn) delay(text string) {
+func (c *conn) delay(f authFrame) {
 	c.checking, c.hasty = true, false
 	time.AfterFunc(firstAnswerDelay, func() {
 		c.loop.mail.post(func() {
 			c.checking = false
 			if c.state == stateNew {
 				c.loop.touch(c)
-				c.authenticate(text)
+				c.authenticate(f)
 			}
 		})
 	})
@@ -199,23 +199,23 @@ func (c *conn) mayRefresh() *refusal.Error {
 }
 
 // recheckKey decides once the node is known to have heard of every key.
-func (c *conn) recheckKey(text string, err error) {
+func (c *conn) recheckKey(f authFrame, err error) {
 	c.checking = false
 	if c.state > stateOpen {
 		return
 	}
 	c.loop.touch(c)
 	if err != nil {
-		c.refuseAs(refusal.New(refusal.Unavailable, "the cluster cannot be asked about the key").Of(someone(text).attempt(toConnect, "")))
+		c.refuseAs(refusal.New(refusal.Unavailable, "the cluster cannot be asked about the key").Of(someone(f.apiKey).attempt(toConnect, "")))
 		return
 	}
-	who, failed := c.loop.server.identify(text)
+	who, failed := c.loop.server.identify(f.apiKey)
 	if failed != nil {
 		// The attempt was counted before the cluster was asked.
 		c.refuseAs(failed.refusal.Of(who.attempt(toConnect, "")))
 		return
 	}
-	c.enterAs(who)
+	c.enterAs(who, f)
 }
 
 // refuseAs refuses what somebody has shown. A connection that is open already
@@ -231,7 +231,7 @@ func (c *conn) refuseAs(r *refusal.Error) {
 }
 
 // enterAs serves the client as somebody from now on.
-func (c *conn) enterAs(who principal) {
+func (c *conn) enterAs(who principal, f authFrame) {
 	s := c.loop.server
 	project, refused := s.admit(who, c.peer)
 	if refused == nil && c.state == stateOpen && who.project != c.who.Value().project {
@@ -258,7 +258,7 @@ func (c *conn) enterAs(who principal) {
 		c.refuse(refused.Of(who.attempt(toConnect, "")), "", "")
 		return
 	}
-	c.state, c.controls = stateOpen, 0
+	c.state, c.controls, c.announced = stateOpen, 0, f.announced
 	c.known()
 	c.become(who)
 	c.nextHeartbeat = c.loop.now + s.cfg.Heartbeat

@@ -44,6 +44,7 @@ const (
 var rights = map[string]string{
 	"frame auth":        connected,
 	"frame heartbeat":   connected,
+	"frame ping":        connected,
 	"frame subscribe":   subscribers,
 	"frame unsubscribe": connected,
 	"frame publish":     publishers,
@@ -158,6 +159,8 @@ func (h *rightsHarness) frame(credential, kind string) refusal.Code {
 	case "auth":
 		return ""
 	case "heartbeat":
+	case "ping":
+		c.text(`{"type":"ping","id":"1"}`)
 		c.text(`{"type":"heartbeat"}`)
 		c.wantSilence()
 		return ""

@@ -217,6 +217,7 @@ type ConnectionStatus struct {
 	Address  string   `json:"address"`
 	Origin   string   `json:"origin"`
 	KeyID    string   `json:"keyId"`
+	SDK      string   `json:"sdk"`   // "name/version" as the client said, "" when it did not
 	Since    int64    `json:"since"` // Unix ms
 	Channels []string `json:"channels"`
 	State    string   `json:"state"`  // "live" or "catching_up"

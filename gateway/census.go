@@ -190,6 +190,7 @@ func (c *conn) status() ConnectionStatus {
 		Address:  c.peer.address,
 		Origin:   c.peer.origin.Value(),
 		KeyID:    c.who.Value().key,
+		SDK:      c.announced.Value().sdk,
 		Since:    c.since,
 		Channels: make([]string, 0, len(c.subs)),
 		State:    "live",

@@ -75,7 +75,8 @@ type conn struct {
 	who        unique.Handle[principal] // nobody until open
 	endsAt     time.Duration            // when those rights end, since the loop began; 0 for never
 	subscribes meter
-	publishes  *publishMeters // nil until one is counted
+	meters     *connMeters // nil until one is counted
+	announced  unique.Handle[announced]
 
 	// What comes in.
 	frames       frameReader
@@ -91,10 +92,9 @@ type conn struct {
 	pendingBytes int        // their payloads
 
 	// What is subscribed.
-	subs    []*subscription // by channel name
-	behind  []*subscription // waiting for their turn to read the log
-	ops     []op            // subscribe and unsubscribe, in the order they came
-	working bool            // a job of this connection is with the workers
+	subs   []*subscription // by channel name
+	behind []*subscription // waiting for their turn to read the log
+	ops    []op            // subscribe and unsubscribe, in the order they came
 
 	// What goes out.
 	out       outbox
@@ -106,10 +106,11 @@ type conn struct {
 	authBy        time.Duration
 	lastRead      time.Duration
 	pinged        bool
+	heartbeatDue  bool
+	working       bool // a job of this connection is with the workers
 	pingedAt      time.Duration
 	frameSince    time.Duration // when the message that is half read began
 	nextHeartbeat time.Duration
-	heartbeatDue  bool
 	progressAt    time.Duration // when the socket last took something
 	endBy         time.Duration // refused and closing: when patience ends
 }
@@ -122,6 +123,7 @@ func newConn(l *loop, p peer, id uint64) *conn {
 		peer:          p,
 		stranger:      true,
 		who:           nobodyYet,
+		announced:     nothingAnnounced,
 		since:         time.Now().UnixMilli(),
 		frames:        frameReader{limit: maxStrangerBytes},
 		authBy:        l.now + cfg.AuthTimeout,

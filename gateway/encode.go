@@ -58,6 +58,12 @@ func appendMessage(dst, channel []byte, m fsm.Message, replay bool) []byte {
 	return endFrame(append(dst, '}'), mark)
 }
 
+func appendPong(dst []byte, id string) []byte {
+	dst, mark := beginFrame(dst)
+	dst = append(dst, `{"type":"pong","id":`...)
+	return endFrame(append(appendQuoted(dst, id), '}'), mark)
+}
+
 func appendGap(dst, channel []byte, from, to uint64) []byte {
 	dst, mark := beginFrame(dst)
 	dst = append(dst, `{"type":"gap","channel":`...)
@@ -131,6 +137,14 @@ func appendRefusal(dst []byte, r *refusal.Error, channel, id string) []byte {
 		dst = append(dst, `,"retryAfter":`...)
 		dst = strconv.AppendInt(dst, r.RetryAfter.Milliseconds(), 10)
 	}
+	if r.Bounds != nil {
+		dst = append(dst, `,"offset":`...)
+		dst = strconv.AppendUint(dst, r.Bounds.Head, 10)
+		dst = append(dst, `,"earliest":`...)
+		dst = strconv.AppendUint(dst, r.Bounds.Earliest, 10)
+		dst = append(dst, `,"epoch":`...)
+		dst = appendQuoted(dst, r.Bounds.Epoch)
+	}
 	return endFrame(append(dst, '}'), mark)
 }
 
@@ -144,7 +158,7 @@ type connectedInfo struct {
 }
 
 // features are the additions to the published protocol that this server knows.
-const features = `["gap","epoch","from","id","refresh"]`
+const features = `["gap","epoch","from","id","refresh","ping","strict"]`
 
 func appendAuthSuccess(dst []byte) []byte {
 	dst, mark := beginFrame(dst)

@@ -10,9 +10,9 @@ import (
 // request is one frame of a client, taken apart.
 type request struct {
 	kind    string // the frame's type, as text
-	apiKey  string
+	auth    authFrame
 	channel string
-	id      string // idempotency key of a publish
+	id      string // idempotency key of a publish; of a ping what its pong repeats
 	message []byte // raw payload of a publish; points into the frame
 	start   startPoint
 }
@@ -23,6 +23,7 @@ type startPoint struct {
 	offset uint64 // startAfter: the last offset seen; startLast: how many
 	time   int64  // startTime: Unix ms
 	epoch  string // the one that offset belongs to; empty means the current one
+	strict bool   // nothing after the offset may be missing
 }
 
 type startKind uint8
@@ -37,11 +38,12 @@ const (
 )
 
 // requestKinds is every type of frame that a client may send.
-var requestKinds = []string{"auth", "heartbeat", "subscribe", "unsubscribe", "publish"}
+var requestKinds = []string{"auth", "heartbeat", "subscribe", "unsubscribe", "publish", "ping"}
 
 // The names of client frames, in the order of the constants below.
 var requestShape = objectShape{names: []string{
 	"type", "apiKey", "timestamp", "channel", "fromOffset", "from", "epoch", "message", "id", "payload",
+	"strict", "features", "sdk", "replaces",
 }}
 
 const (
@@ -55,6 +57,10 @@ const (
 	fieldMessage
 	fieldID
 	fieldPayload
+	fieldStrict
+	fieldFeatures
+	fieldSDK
+	fieldReplaces
 	requestFields
 )
 
@@ -74,9 +80,16 @@ func parseRequest(frame []byte, depth int) (request, *refusal.Error) {
 	req.kind = kind
 	switch kind {
 	case "auth":
-		req.apiKey, _ = unquote(values[fieldAPIKey])
-		return req, nil
+		var refused *refusal.Error
+		req.auth, refused = parseAuth(&values)
+		return req, refused
 	case "heartbeat":
+		return req, nil
+	case "ping":
+		if req.id, ok = unquote(values[fieldID]); !ok || req.id == "" || len(req.id) > maxPingID {
+			req.id = ""
+			return req, refusal.New(refusal.InvalidMessage, "id is not a string of 1 to 64 bytes")
+		}
 		return req, nil
 	}
 	if !slices.Contains(requestKinds, kind) {
@@ -95,7 +108,7 @@ func parseRequest(frame []byte, depth int) (request, *refusal.Error) {
 	var refused *refusal.Error
 	switch kind {
 	case "subscribe":
-		req.start, refused = parseStart(values[fieldFromOffset], values[fieldFrom], values[fieldEpoch])
+		req.start, refused = parseStart(values[fieldFromOffset], values[fieldFrom], values[fieldEpoch], values[fieldStrict])
 	case "publish":
 		if req.id, refused = parseID(values[fieldID]); refused == nil {
 			req.message = values[fieldMessage]
@@ -121,8 +134,13 @@ func parseID(raw []byte) (string, *refusal.Error) {
 var fromShape = objectShape{names: []string{"last", "time"}, strict: true}
 
 // parseStart reads where a subscription begins; from wins over fromOffset.
-func parseStart(fromOffset, from, epoch []byte) (startPoint, *refusal.Error) {
+func parseStart(fromOffset, from, epoch, strict []byte) (startPoint, *refusal.Error) {
 	var start startPoint
+	if !isNull(strict) {
+		if start.strict = string(strict) == "true"; !start.strict && string(strict) != "false" {
+			return start, refusal.New(refusal.InvalidMessage, "strict is neither true nor false")
+		}
+	}
 	if !isNull(epoch) {
 		var ok bool
 		if start.epoch, ok = unquote(epoch); !ok {
@@ -136,7 +154,7 @@ func parseStart(fromOffset, from, epoch []byte) (startPoint, *refusal.Error) {
 		}
 		// With an epoch 0 is a position: before the first message of that numbering.
 		// Without one it is what published clients send when they have none.
-		if offset > 0 || start.epoch != "" {
+		if offset > 0 || start.epoch != "" || start.strict {
 			start.from, start.offset = startAfter, offset
 		}
 	}

@@ -21,7 +21,9 @@ func (c *conn) request(frame []byte) {
 		// published clients never end.
 		c.control()
 	case req.kind == "auth" && refused == nil:
-		c.authenticate(req.apiKey)
+		c.authenticate(req.auth)
+	case c.state == stateNew && req.kind == "auth":
+		c.refuse(refusal.New(refusal.AuthRequired, refused.Reason), "", "")
 	case c.state == stateNew:
 		c.refuse(refusal.New(refusal.AuthRequired, "authenticate first"), "", "")
 	case refused != nil && req.kind == "publish":
@@ -35,6 +37,8 @@ func (c *conn) request(frame []byte) {
 	case req.kind == "unsubscribe":
 		c.ops = append(c.ops, op{channel: req.channel, leave: true})
 		c.control()
+	case req.kind == "ping":
+		c.ping(req.id)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // subscription is a cursor of one connection in one channel. It is live while
@@ -123,7 +124,7 @@ func (sub *subscription) begin(l *lookup, epoch string, initial fsm.Initial) {
 	head, earliest := t.head, max(l.info.Earliest, 1)
 	start := l.op.start
 	foreign := start.epoch != "" && start.epoch != epoch
-	if foreign && start.from == startAfter && start.offset == 0 {
+	if foreign && start.from == startAfter && start.offset == 0 && !start.strict {
 		start.from = startByRule // it has seen nothing, of whatever numbering
 	}
 	start = start.byRule(initial)
@@ -146,6 +147,13 @@ func (sub *subscription) begin(l *lookup, epoch string, initial fsm.Initial) {
 	recovered := next == 1
 	if start.from == startAfter {
 		recovered = resumes && next == wanted
+	}
+	if start.strict && !recovered && (start.from == startAfter || start.from == startAll) {
+		c.abandon(t.key.Name, &refusal.Error{
+			Code: refusal.Unrecoverable, Reason: "not all messages after the offset are there",
+			Bounds: &refusal.Bounds{Head: head, Earliest: earliest, Epoch: epoch},
+		})
+		return
 	}
 	c.out.urgent = appendSubscribed(c.out.urgent, t.quoted, head, earliest, epoch, recovered)
 	c.loop.touch(c)

@@ -105,10 +105,11 @@ func tooMany(of string, r rate, wait time.Duration) *refusal.Error {
 	}
 }
 
-// publishMeters are what a connection that is not a backend's has published.
-type publishMeters struct {
-	all    meter
-	grants map[string]meter // by pattern
+// connMeters are what a connection has done that few do.
+type connMeters struct {
+	pings  meter
+	all    meter            // messages, unless it is a backend's
+	grants map[string]meter // those of each grant, by pattern
 }
 
 // throttle refuses what the client does too often.
@@ -135,14 +136,14 @@ func (c *conn) spend(who principal, do action, project *fsm.Project, channel str
 		}
 		return nil
 	}
-	if c.publishes == nil {
-		c.publishes = &publishMeters{}
+	if c.meters == nil {
+		c.meters = &connMeters{}
 	}
-	if wait := c.publishes.all.take(r, c.loop.now); wait > 0 {
+	if wait := c.meters.all.take(r, c.loop.now); wait > 0 {
 		return tooMany("on this connection", r, wait)
 	}
 	if grant, r := grantOf(who, project, channel); r.gap > 0 {
-		if wait := c.publishes.take(grant, r, c.loop.now); wait > 0 {
+		if wait := c.meters.take(grant, r, c.loop.now); wait > 0 {
 			return tooMany("on this connection under the grant of "+grant, r, wait)
 		}
 	}
@@ -159,7 +160,7 @@ func grantOf(who principal, project *fsm.Project, channel string) (pattern strin
 }
 
 // take spends a token of a grant.
-func (m *publishMeters) take(grant string, r rate, now time.Duration) (wait time.Duration) {
+func (m *connMeters) take(grant string, r rate, now time.Duration) (wait time.Duration) {
 	if m.grants == nil {
 		m.grants = make(map[string]meter)
 	}

@@ -23,6 +23,7 @@ const (
 	UnknownType      Code = "unknown_type"
 	MessageTooLarge  Code = "message_too_large"
 	TooManyChannels  Code = "too_many_channels"
+	Unrecoverable    Code = "unrecoverable"
 	RequestTimeout   Code = "request_timeout"
 	NotFound         Code = "not_found"
 	Conflict         Code = "conflict"
@@ -53,6 +54,7 @@ var answers = map[Code]answer{
 	UnknownType:      {http.StatusBadRequest, 0},
 	MessageTooLarge:  {http.StatusRequestEntityTooLarge, 0},
 	TooManyChannels:  {http.StatusBadRequest, 0},
+	Unrecoverable:    {http.StatusConflict, 0},
 	RequestTimeout:   {http.StatusRequestTimeout, 0},
 	NotFound:         {http.StatusNotFound, 0},
 	Conflict:         {http.StatusConflict, 0},

@@ -11,10 +11,17 @@ type Error struct {
 	Reason     string        // for people; never holds a secret
 	RetryAfter time.Duration // when trying again makes sense; 0 where the code says nothing of time
 	Status     int           // HTTP status where it differs from that of the code
+	Bounds     *Bounds       // of the channel of a strict subscribe; nil for everything else
 
 	// For operators only.
 	Detail string // the rule that refused, in full; empty when Reason says all
 	Attempt
+}
+
+// Bounds say how far a channel reaches.
+type Bounds struct {
+	Head, Earliest uint64
+	Epoch          string
 }
 
 // Attempt says who tried to do what, as far as it is known.

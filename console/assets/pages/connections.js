@@ -56,6 +56,7 @@ export default function connectionsPage({ project, search, signal }) {
     { label: 'Address', class: 'mono strong lead', text: (c) => c.address, title: (c) => c.id },
     { label: 'Key', text: (c) => [name(c.keyId), keys.get(c.keyId)?.expiresAt].join(), node: (c) => h('span', { class: 'row' }, name(c.keyId), keys.get(c.keyId)?.expiresAt ? badge('ending', 'warn') : null) },
     { label: 'Origin', class: 'wrap wide', text: (c) => c.origin || 'none' },
+    { label: 'SDK', class: 'wrap wide', text: (c) => c.sdk || '–' },
     { label: 'Node', text: (c) => c.node },
     { label: 'Since', class: 'quiet', text: (c) => ago(c.since), title: (c) => moment(c.since) },
     {

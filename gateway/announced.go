@@ -1,0 +1,92 @@
+package gateway
+
+import (
+	"strings"
+	"unique"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
+)
+
+// authFrame is what a client says when it authenticates.
+type authFrame struct {
+	apiKey    string // text of a key or token
+	announced unique.Handle[announced]
+}
+
+// announced is what a client's software says of itself. Published clients say
+// nothing. Equal ones are shared, since most clients run the same.
+type announced struct {
+	features feature
+	sdk      string // "name/version", empty when it did not say
+}
+
+var nothingAnnounced = unique.Make(announced{})
+
+// feature is a set of additions to the published protocol that a client knows.
+type feature uint8
+
+const (
+	featureGoAway feature = 1 << iota // takes goaway frames
+	featurePing                       // sends pings
+	featureStrict                     // subscribes with strict
+)
+
+// featureNames are the features that a client may announce. Others are those of a
+// newer client, and are ignored.
+var featureNames = map[string]feature{"goaway": featureGoAway, "ping": featurePing, "strict": featureStrict}
+
+const (
+	maxFeatures = 32 // in one list
+	maxSDK      = 64 // bytes
+	maxPingID   = 64 // bytes
+)
+
+// parseAuth reads an auth frame.
+func parseAuth(values *[requestFields][]byte) (authFrame, *refusal.Error) {
+	var f authFrame
+	var says announced
+	f.apiKey, _ = unquote(values[fieldAPIKey])
+	if raw := values[fieldSDK]; !isNull(raw) {
+		text, ok := unquote(raw)
+		if !ok || len(text) > maxSDK || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return f, refusal.New(refusal.InvalidMessage, "sdk is not a string of at most 64 printable ASCII characters")
+		}
+		says.sdk = text
+	}
+	if raw := values[fieldFeatures]; !isNull(raw) {
+		bad := refusal.New(refusal.InvalidMessage, "features is not a list of at most 32 strings")
+		n := 0
+		err := scanArray(raw, 0, func(raw []byte) error {
+			name, ok := unquote(raw)
+			if n++; !ok || n > maxFeatures {
+				return bad
+			}
+			says.features |= featureNames[name]
+			return nil
+		})
+		if err != nil {
+			return f, bad
+		}
+	}
+	f.announced = unique.Make(says)
+	return f, nil
+}
+
+// knows reports whether the client announced a feature.
+func (c *conn) knows(f feature) bool { return c.announced.Value().features&f != 0 }
+
+// pingRate bounds the pings of a connection that are answered.
+var pingRate = perSecond(5, 5)
+
+// ping answers a probe of the client, which browsers cannot send otherwise.
+func (c *conn) ping(id string) {
+	if c.meters == nil {
+		c.meters = &connMeters{}
+	}
+	if wait := c.meters.pings.take(pingRate, c.loop.now); wait > 0 {
+		c.refuseFrame(tooMany("of pings on this connection", pingRate, wait).Of(c.who.Value().attempt(toDoNothing, "")), "", id)
+		return
+	}
+	c.out.urgent = appendPong(c.out.urgent, id)
+	c.loop.touch(c)
+}

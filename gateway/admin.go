@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -11,8 +12,7 @@ const maxAdminBody = 1 << 20
 
 func (s *Server) refuseAdmin(w http.ResponseWriter, r *http.Request, refused *refusal.Error) {
 	s.refused(refused, "admin", s.requestPeer(r))
-	setRetryAfter(w, refused)
-	writeJSON(w, refused.HTTPStatus(), struct {
+	httpio.WriteRefusal(w, refused, struct {
 		Error string       `json:"error"`
 		Code  refusal.Code `json:"code"`
 	}{refused.Reason, refused.Code})
@@ -24,7 +24,7 @@ func (s *Server) adminBody(r *http.Request, shape *objectShape, values [][]byte)
 	if r.ContentLength == 0 {
 		return nil
 	}
-	body, refused := readBody(nil, r, maxAdminBody)
+	body, refused := httpio.ReadBody(nil, r, maxAdminBody)
 	if refused != nil {
 		return refused
 	}
@@ -43,22 +43,11 @@ func (s *Server) adminBody(r *http.Request, shape *objectShape, values [][]byte)
 // listQuery reads ?limit= and ?cursor=, which most lists take.
 func listQuery(r *http.Request) (cursor string, limit int, query url.Values, err error) {
 	query = r.URL.Query()
-	n, err := queryNumber(query, "limit", defaultLimit, maxOffset)
+	n, err := httpio.QueryNumber(query, "limit", defaultLimit, maxOffset)
 	if err != nil {
 		return "", 0, nil, err
 	}
 	return query.Get("cursor"), int(min(max(n, 1), maxLimit)), query, nil
-}
-
-// queryFlag reads a value of a query that is true or false, or absent.
-func queryFlag(query url.Values, name string) (bool, error) {
-	switch query.Get(name) {
-	case "", "false":
-		return false, nil
-	case "true":
-		return true, nil
-	}
-	return false, refusal.New(refusal.InvalidMessage, name+" is neither true nor false")
 }
 
 // cutPage cuts a list that was asked for with one item more than the limit, and
@@ -108,7 +97,7 @@ func (s *Server) listChannels(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	active, err := queryFlag(query, "active")
+	active, err := httpio.QueryFlag(query, "active")
 	if err != nil {
 		return 0, nil, err
 	}

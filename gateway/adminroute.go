@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -172,7 +173,7 @@ func (s *Server) callAdmin(w http.ResponseWriter, r *http.Request, methods map[s
 	case isPage:
 		page.send(w, r)
 	default:
-		writeJSON(w, status, answer)
+		httpio.WriteJSON(w, status, answer)
 	}
 }
 

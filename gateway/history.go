@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"math"
 	"net/http"
+
+	"github.com/aptlyd/aptlyd/gateway/httpio"
 )
 
 // maxHistoryMinutes is how far back a node remembers what it did.
@@ -41,7 +43,7 @@ func (r Reading) MarshalJSON() ([]byte, error) {
 // metricsHistory serves GET /metrics/history.
 func (s *Server) metricsHistory(r *http.Request) (int, any, error) {
 	query := r.URL.Query()
-	minutes, err := queryNumber(query, "minutes", maxHistoryMinutes, maxHistoryMinutes)
+	minutes, err := httpio.QueryNumber(query, "minutes", maxHistoryMinutes, maxHistoryMinutes)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -1,15 +1,14 @@
 package gateway
 
 import (
-	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -18,7 +17,7 @@ func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
 		Handler:           handler,
 		ConnContext:       introduce,
 		ReadHeaderTimeout: s.cfg.HandshakeTimeout,
-		WriteTimeout:      writeTimeout,
+		WriteTimeout:      httpio.WriteTimeout,
 		IdleTimeout:       s.cfg.KeepAliveTimeout,
 		// A head that is too large by less is told so by handler, and counted.
 		MaxHeaderBytes: 2 * s.cfg.MaxHandshakeBytes,
@@ -61,7 +60,7 @@ func (s *Server) handler(open *router) http.Handler {
 			return
 		}
 		defer s.requests.RUnlock()
-		s.pace(w, r)
+		httpio.PaceBody(w, r, s.cfg.BodyTimeout)
 		switch path := r.URL.EscapedPath(); {
 		case headBytes(r) > s.cfg.MaxHandshakeBytes:
 			s.refuseHandshake(w, r, refuseHead(s.cfg.MaxHandshakeBytes))
@@ -174,8 +173,7 @@ func (s *Server) refuseHTTP(w http.ResponseWriter, r *http.Request, refused *ref
 
 func (s *Server) refuseVia(via string, w http.ResponseWriter, r *http.Request, refused *refusal.Error) {
 	s.refused(refused, via, s.requestPeer(r))
-	setRetryAfter(w, refused)
-	writeJSON(w, refused.HTTPStatus(), refusalJSON{Error: refused.Reason, Code: refused.Code})
+	httpio.WriteRefusal(w, refused, refusalJSON{Error: refused.Reason, Code: refused.Code})
 }
 
 // refusalJSON is a refusal in the shape that published clients read.
@@ -185,25 +183,8 @@ type refusalJSON struct {
 	Code    refusal.Code `json:"code"`
 }
 
-// setRetryAfter says when to come back where the status calls for it.
-func setRetryAfter(w http.ResponseWriter, r *refusal.Error) {
-	if status := r.HTTPStatus(); status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
-		seconds := max(1, int((r.RetryAfter+time.Second-1)/time.Second))
-		w.Header().Set("Retry-After", strconv.Itoa(seconds))
-	}
-}
-
 // refuseMethod answers 405: the path is there, the method is not.
 func (s *Server) refuseMethod(w http.ResponseWriter, r *http.Request, allow string) {
 	w.Header().Set("Allow", allow)
 	s.refuseHTTP(w, r, refusal.MethodNotAllowed())
-}
-
-// writeJSON answers with v. An error means that the client has gone.
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v)
 }

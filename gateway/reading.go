@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -68,11 +69,11 @@ func (s *Server) beginReading(
 	if refused := checkChannel(key.Name); refused != nil {
 		return nil, refused
 	}
-	after, err := queryNumber(query, "after", 0, maxOffset)
+	after, err := httpio.QueryNumber(query, "after", 0, maxOffset)
 	if err != nil {
 		return nil, err
 	}
-	limit, err := queryNumber(query, "limit", defaultLimit, maxOffset)
+	limit, err := httpio.QueryNumber(query, "limit", defaultLimit, maxOffset)
 	if err != nil {
 		return nil, err
 	}

@@ -3,14 +3,12 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"net/url"
-	"strconv"
 	"time"
 	"unicode/utf8"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -72,7 +70,7 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *
 // them anew: it may have taken so long that they have ended, or may not come from where
 // they do any more.
 func (s *Server) bodyOf(by *caller, w http.ResponseWriter, r *http.Request, limit int) ([]byte, *refusal.Error) {
-	body, refused := readBody(w, r, limit)
+	body, refused := httpio.ReadBody(w, r, limit)
 	if refused == nil {
 		refused = s.available()
 	}
@@ -276,7 +274,7 @@ func (s *Server) publishOne(w http.ResponseWriter, r *http.Request) {
 		s.refuseHTTP(w, r, p.refusal)
 		return
 	}
-	writeJSON(w, http.StatusOK, res)
+	httpio.WriteJSON(w, http.StatusOK, res)
 }
 
 // idempotencyKey reads the Idempotency-Key header, empty when there is none. A string
@@ -364,7 +362,7 @@ func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request) {
 			s.refused(p.refusal, "rest", s.requestPeer(r))
 		}
 	}
-	writeJSON(w, http.StatusOK, struct {
+	httpio.WriteJSON(w, http.StatusOK, struct {
 		Results []publishResult `json:"results"`
 	}{results})
 }
@@ -388,17 +386,4 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	page.send(w, r)
-}
-
-// queryNumber reads a whole number of a query, def when it is not given.
-func queryNumber(query url.Values, name string, def, most uint64) (uint64, error) {
-	text := query.Get(name)
-	if text == "" {
-		return def, nil
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil || n > most {
-		return 0, refusal.New(refusal.InvalidMessage, fmt.Sprintf("%s is not a whole number up to %d", name, most))
-	}
-	return n, nil
 }

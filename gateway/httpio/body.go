@@ -1,4 +1,4 @@
-package gateway
+package httpio
 
 import (
 	"compress/gzip"
@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	// writeTimeout bounds how long an answer may take, from the end of the request on.
-	writeTimeout = 60 * time.Second
-	// minBodyRate is how fast a body must come on average once its first BodyTimeout
-	// is over, in bytes a second.
+	// WriteTimeout bounds how long an answer may take once the request has been read.
+	WriteTimeout = 60 * time.Second
+	// minBodyRate is how fast a body must come on average after its first patience, in
+	// bytes a second.
 	minBodyRate = 1 << 10
 )
 
-// pacedBody is the body of a request with a deadline that follows its progress: a slow
-// body may take its time, one that stands still or trickles may not.
+// pacedBody is the body of a request with a deadline that follows its progress. A slow body
+// may take its time; one that stands still or trickles may not.
 type pacedBody struct {
 	io.ReadCloser
 	control  *http.ResponseController
@@ -33,18 +33,19 @@ type pacedBody struct {
 	received int64
 }
 
-// pace gives the body of a request its deadlines. The first one also bounds what
-// net/http does with a body that nobody reads.
-func (s *Server) pace(w http.ResponseWriter, r *http.Request) {
+// PaceBody gives the body of a request its deadlines: it is given up when nothing comes
+// for so long, or too little on average. The first deadline also bounds what net/http does
+// with a body that is not read.
+func PaceBody(w http.ResponseWriter, r *http.Request, patience time.Duration) {
 	if r.ContentLength == 0 {
 		return
 	}
-	b := &pacedBody{ReadCloser: r.Body, control: http.NewResponseController(w), patience: s.cfg.BodyTimeout, began: time.Now()}
+	b := &pacedBody{ReadCloser: r.Body, control: http.NewResponseController(w), patience: patience, began: time.Now()}
 	b.extend(b.began)
 	r.Body = b
 }
 
-// deadline is until when something more must have come, or everything.
+// deadline returns the time by which more of the body must have come, or all of it.
 func (b *pacedBody) deadline(now time.Time) time.Time {
 	end := b.began.Add(b.patience + time.Duration(b.received)*time.Second/minBodyRate)
 	if stall := now.Add(b.patience); stall.Before(end) {
@@ -53,14 +54,15 @@ func (b *pacedBody) deadline(now time.Time) time.Time {
 	return end
 }
 
-// extend moves the deadlines as far as the progress allows. A socket that has ended
-// cannot have them, which a read then says.
+// extend moves the deadlines as far as the progress allows. On a socket that has ended this
+// fails, and the next read says so.
 func (b *pacedBody) extend(now time.Time) {
 	end := b.deadline(now)
 	_ = b.control.SetReadDeadline(end)
-	_ = b.control.SetWriteDeadline(end.Add(writeTimeout))
+	_ = b.control.SetWriteDeadline(end.Add(WriteTimeout))
 }
 
+// Read implements io.Reader.
 func (b *pacedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.received += int64(n)
@@ -68,14 +70,14 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	case err == nil:
 		b.extend(time.Now())
 	case errors.Is(err, io.EOF): // net/http takes the read deadline back
-		_ = b.control.SetWriteDeadline(time.Now().Add(writeTimeout))
+		_ = b.control.SetWriteDeadline(time.Now().Add(WriteTimeout))
 	}
 	return n, err
 }
 
-// readBody returns the JSON text of a request, at most limit bytes of it, also where
-// it was compressed.
-func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *refusal.Error) {
+// ReadBody returns the JSON text of a request. A text of more than limit bytes is refused,
+// compressed or not.
+func ReadBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *refusal.Error) {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	charset, given := params["charset"]
 	if err != nil || kind != "application/json" || given && !strings.EqualFold(charset, "utf-8") {
@@ -108,11 +110,12 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *refus
 	return text, nil
 }
 
+// unsupported returns the refusal of a body in another form than JSON.
 func unsupported(reason string) *refusal.Error {
 	return &refusal.Error{Code: refusal.InvalidMessage, Reason: reason, Status: http.StatusUnsupportedMediaType}
 }
 
-// refuseBody says why a body could not be read.
+// refuseBody returns why a body could not be read.
 func refuseBody(err error, r *http.Request) *refusal.Error {
 	var tooLarge *http.MaxBytesError
 	switch {

@@ -41,6 +41,7 @@ type Cluster struct {
 	forwarder *forwarder
 	fresh     *freshness
 	roster    roster
+	panics    panics
 	standings rounds[uint64]
 	promise   promise
 
@@ -77,6 +78,7 @@ func Open(cfg Config, machine Machine) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), looked: make(chan struct{}), leave: true}
+	c.panics.log = cfg.Logger
 	c.roster.grace = min(maxGrace, cfg.NameFreeAfter)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.entering, c.refuse = context.WithCancelCause(c.ctx)
@@ -172,7 +174,7 @@ func (c *Cluster) open(machine Machine) error {
 		return errors.Join(err, stopped.Error())
 	})
 
-	c.stage = newStage(cfg, c.raft, machine, c.clock.millis, func(index, term uint64, more bool) {
+	c.stage = newStage(cfg, c.raft, machine, c.clock.millis, c.FeatureLevel, func(index, term uint64, more bool) {
 		// The next entry tells the followers by itself.
 		if !more && !cfg.WithoutNudge {
 			nudges.nudge(index, term)
@@ -180,7 +182,7 @@ func (c *Cluster) open(machine Machine) error {
 	})
 	c.standings.run = c.standing
 	c.fresh = newFreshness(c.applier, c.askReadIndex)
-	server := &rpcServer{submit: c.stage.submit, call: c.answer, receive: cfg.Receive}
+	server := &rpcServer{submit: c.stage.submitForeign, call: c.answer, receive: cfg.Receive, panicked: c.panics.note}
 	port.onRPC = server.serve
 	port.serve()
 
@@ -197,7 +199,7 @@ func (c *Cluster) open(machine Machine) error {
 	c.running.Go(func() { c.fresh.run(c.ctx, c.disowned, c.removed) })
 	c.running.Go(func() { keeper.run(c.ctx) })
 	c.running.Go(c.enter)
-	c.forwarder = newForwarder(cfg, c.leaderLink)
+	c.forwarder = newForwarder(cfg, c.leaderLink, c.stage.checkForeign)
 	unfollow := c.followLeader()
 	c.opened.Push("forwarder", func() error {
 		unfollow()

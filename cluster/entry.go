@@ -80,13 +80,22 @@ func (c *cursor) batchHead() (b batch, n int) {
 	return b, n
 }
 
-// checkBatch reports whether raw is exactly one batch.
-func checkBatch(raw []byte) error {
+// checkBatch reports whether raw is exactly one batch of commands that pass check.
+func checkBatch(raw []byte, check func(command []byte) error) error {
 	c := cursor{rest: raw}
 	for _, n := c.batchHead(); c.err == nil && n > 0; n-- {
-		c.bytes()
+		command := c.bytes()
+		if c.err != nil {
+			break
+		}
+		if err := check(command); err != nil {
+			return err
+		}
 	}
-	return c.end()
+	if err := c.end(); err != nil {
+		return fmt.Errorf("%w: batch: %w", ErrMalformed, err)
+	}
+	return nil
 }
 
 // encodeEntry joins encoded batches under a stamp.

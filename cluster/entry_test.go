@@ -77,7 +77,7 @@ func TestTruncatedBytesAreErrors(t *testing.T) {
 		decode func([]byte) error
 	}{
 		{"entry", encodeEntry(1764000000000, [][]byte{encodeBatch(b), encodeBatch(b)}), func(raw []byte) error { _, err := decodeEntry(raw); return err }},
-		{"batch", encodeBatch(b), checkBatch},
+		{"batch", encodeBatch(b), func(raw []byte) error { return checkBatch(raw, anyCommand) }},
 		{"outcome", encodeOutcome(outcome{index: 300, next: 2, results: [][]byte{[]byte("a"), nil}}), func(raw []byte) error { _, err := decodeOutcome(raw); return err }},
 		{"hello", hello{purpose: purposeRaft}.encode(), func(raw []byte) error { _, err := decodeHello(raw); return err }},
 		{"answer to hello", helloAck{}.encode(), func(raw []byte) error { _, err := decodeHelloAck(raw); return err }},
@@ -129,7 +129,7 @@ func FuzzCheckBatch(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		_, err := decodeBatch(raw)
 		_, entryErr := decodeEntry(encodeEntry(1, [][]byte{raw}))
-		if checked := checkBatch(raw); (checked == nil) != (err == nil) || (checked == nil) != (entryErr == nil) {
+		if checked := checkBatch(raw, anyCommand); (checked == nil) != (err == nil) || (checked == nil) != (entryErr == nil) {
 			t.Errorf("check: %v, batch: %v, entry: %v", checked, err, entryErr)
 		}
 	})

@@ -39,6 +39,13 @@ var (
 	ErrGossipPort = errors.New("the port cannot be bound")
 	// ErrTooOld: the node that joins does not know commands that the members use.
 	ErrTooOld = errors.New("the version of this node is too old for its cluster")
+	// ErrInvalidCommand: no machine could apply the command. It did not enter the log.
+	ErrInvalidCommand = errors.New("the command is not a possible one")
+	// ErrFeatureLevel: a member of the cluster may not know the command yet. It did not
+	// enter the log.
+	ErrFeatureLevel = errors.New("the command belongs to a higher feature level than the cluster's")
+	// ErrMalformed: a peer sent what no node of this cluster would.
+	ErrMalformed = errors.New("malformed message of a peer")
 	// ErrConflict: a proposal does not fit what the peer sees; try again.
 	ErrConflict = errors.New("peer does not agree with the proposal")
 	// ErrClosed: the cluster was closed.
@@ -70,6 +77,9 @@ var wireErrors = [...]error{
 	14: ErrAmbiguousMember,
 	15: ErrQuorumAtRisk,
 	16: ErrTooOld,
+	17: ErrInvalidCommand,
+	18: ErrFeatureLevel,
+	19: ErrMalformed,
 }
 
 // codeOther marks an error that has a text and no code.

@@ -196,6 +196,9 @@ func (m *emptyMachine) Batch(_ [16]byte, seq, _ uint64, commands [][]byte) ([][]
 	return make([][]byte, len(commands)), seq + 1
 }
 
+func (m *emptyMachine) Check([]byte, bool) (uint32, error) { return 1, nil }
+
+func (m *emptyMachine) Level() uint32   { return 1 }
 func (m *emptyMachine) Deadline() int64 { return 0 }
 func (m *emptyMachine) Settle()         {}
 func (m *emptyMachine) Flush() error    { return nil }

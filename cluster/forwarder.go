@@ -15,8 +15,8 @@ type Result struct {
 	Data []byte
 	// Index is that of the log entry with the command.
 	Index uint64
-	// Err is ErrUnavailable, ErrOutcomeUnknown, ErrOverloaded, ErrTooLarge or
-	// ErrClosed.
+	// Err is ErrUnavailable, ErrOutcomeUnknown, ErrOverloaded, ErrTooLarge,
+	// ErrInvalidCommand or ErrClosed.
 	Err error
 }
 
@@ -73,6 +73,8 @@ type forwarder struct {
 	cfg Config
 	// connect returns a link to the present leader. It may block for a dial.
 	connect func(ctx context.Context) (leaderLink, error)
+	// check reports why a command must not enter the log.
+	check func(command []byte) error
 
 	wake    chan struct{}
 	ctx     context.Context
@@ -100,9 +102,9 @@ type forwarder struct {
 // reconnectPause is how long to wait before a leader is looked for again.
 const reconnectPause = 20 * time.Millisecond
 
-func newForwarder(cfg Config, connect func(context.Context) (leaderLink, error)) *forwarder {
+func newForwarder(cfg Config, connect func(context.Context) (leaderLink, error), check func(command []byte) error) *forwarder {
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &forwarder{cfg: cfg, connect: connect, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, round: 1}
+	f := &forwarder{cfg: cfg, connect: connect, check: check, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, round: 1}
 	f.renewSession()
 	f.running.Go(f.run)
 	f.running.Go(f.expireLoop)
@@ -270,6 +272,8 @@ func (f *forwarder) resolve(session Session, p *parcel, round uint64, o outcome,
 	case err == nil && o.results != nil:
 		finished = f.deliver(p, o)
 	case round != f.round:
+	case errors.Is(err, ErrInvalidCommand):
+		finished = f.reject(p, err)
 	case err == nil && len(f.parcels) > 0 && o.next < f.parcels[0].seq:
 		// The state asks for a number whose result is here already, so it has
 		// forgotten the session.
@@ -283,10 +287,6 @@ func (f *forwarder) resolve(session Session, p *parcel, round uint64, o outcome,
 	f.mu.Unlock()
 	tell(finished)
 }
-
-// definite reports whether an answer says that the batch had no effect and will
-// have none.
-func definite(err error) bool { return errors.Is(err, ErrNotLeader) || errors.Is(err, ErrOverloaded) }
 
 // deliver removes a parcel and returns what to tell its submitters.
 // f.mu is held.

@@ -164,7 +164,12 @@ func wallMillis() int64 { return time.Now().UnixMilli() }
 func decodeJSON[T any](raw []byte) (T, error) {
 	var value T
 	if err := json.Unmarshal(raw, &value); err != nil {
-		return value, fmt.Errorf("parse message of peer: %w", err)
+		return value, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if message, ok := any(value).(peerMessage); ok {
+		if err := message.check(); err != nil {
+			return value, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
 	}
 	return value, nil
 }

@@ -304,7 +304,7 @@ func (d gossipDelegate) NodeMeta(limit int) []byte {
 // yet may tell.
 func (d gossipDelegate) NotifyAlive(n *memberlist.Node) error {
 	var theirs rumour
-	if json.Unmarshal(n.Meta, &theirs) != nil {
+	if json.Unmarshal(n.Meta, &theirs) != nil || theirs.check(n.Name) != nil {
 		return errors.New("it is no aptlyd")
 	}
 	d.g.mu.Lock()
@@ -332,7 +332,7 @@ func (d gossipDelegate) NotifyLeave(n *memberlist.Node) {
 func (d gossipDelegate) note(n *memberlist.Node) {
 	id, _, _ := strings.Cut(n.Name, "/")
 	next := neighbour{id: id, gossip: n.Address()}
-	if json.Unmarshal(n.Meta, &next.rumour) != nil {
+	if json.Unmarshal(n.Meta, &next.rumour) != nil || next.check(n.Name) != nil {
 		return // not one of ours
 	}
 	d.g.mu.Lock()

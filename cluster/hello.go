@@ -104,7 +104,7 @@ func decodeHelloAck(b []byte) (helloAck, error) {
 // judge says whether a node with this identity may take a connection.
 func (h hello) judge(self, cluster uuid.UUID) error {
 	switch {
-	case h.to != self || h.from == self:
+	case h.to != self || h.from == self || h.from == uuid.Nil:
 		return errWrongNode
 	case h.cluster != cluster && h.cluster != uuid.Nil && cluster != uuid.Nil:
 		return ErrWrongCluster

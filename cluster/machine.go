@@ -19,6 +19,14 @@ type Machine interface {
 	// Deadline returns the stamp at which something next expires, Unix ms, or 0.
 	Deadline() int64
 
+	// Check returns the feature level that a command belongs to, or why it must not
+	// enter the log. It does not depend on what was applied. A foreign command comes from
+	// another node, so nothing in it was checked on this one.
+	Check(command []byte, foreign bool) (level uint32, err error)
+	// Level returns the feature level that the commands applied so far prove every
+	// member to have.
+	Level() uint32
+
 	// Entry begins the next entry. Entries that carry no command (a
 	// configuration change, a tick) are announced too, so that Applied covers
 	// them. A stamp of 0 means that the entry brings none.

@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"encoding/gob"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -77,6 +78,22 @@ func (m *testMachine) Stamp() int64 {
 	defer m.mu.Unlock()
 	return m.state.Stamp
 }
+
+// Check takes every command but those that begin with a mark of how to refuse them.
+func (m *testMachine) Check(command []byte, _ bool) (uint32, error) {
+	switch {
+	case bytes.HasPrefix(command, []byte("unreadable")):
+		return 0, errors.New("unreadable")
+	case bytes.HasPrefix(command, []byte("level 9")):
+		return 9, nil
+	}
+	return 1, nil
+}
+
+func (m *testMachine) Level() uint32 { return 1 }
+
+// anyCommand is a check that all commands pass.
+func anyCommand([]byte) error { return nil }
 
 func (m *testMachine) Deadline() int64 {
 	m.mu.Lock()

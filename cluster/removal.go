@@ -25,6 +25,9 @@ func (c *Cluster) Remove(ctx context.Context, name string) error {
 		return err
 	}
 	_, unknown := c.memberCalled(config, name)
+	if unknown != nil && (removeRequest{Name: name}).check() != nil {
+		return unknown // the leader would not take the question
+	}
 	return removeThrough(ctx, name, unknown == nil, func() error {
 		_, err := c.answerRemove(ctx, removeRequest{Name: name})
 		return err

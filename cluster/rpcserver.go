@@ -48,6 +48,19 @@ type rpcServer struct {
 	// receive takes a message without blocking; those of one connection come in
 	// the order in which they were sent.
 	receive func(from string, message []byte) error
+	// panicked is told of a request that could not be worked on.
+	panicked func(m method, cause any)
+}
+
+// guard runs what works on a request. A panic is the request's failure, not the node's.
+func (s *rpcServer) guard(m method, work func() error) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.panicked(m, cause)
+			err = fmt.Errorf("%w: method %d could not be worked on", ErrMalformed, m)
+		}
+	}()
+	return work()
 }
 
 // serve answers requests until the connection ends, then waits for those it
@@ -81,24 +94,34 @@ func (s *rpcServer) serve(conn *peerConn) {
 			default:
 				return // no forwarder of ours has that many on their way
 			}
-			s.submit(f.payload, func(o outcome, err error) {
-				<-submits
-				if err != nil {
-					s.answer(w, f.number, nil, err)
-					return
-				}
-				s.answer(w, f.number, encodeOutcome(o), nil)
-			})
+			var once sync.Once
+			reply := func(o outcome, err error) {
+				once.Do(func() {
+					<-submits
+					if err != nil {
+						s.answer(w, f.number, nil, err)
+						return
+					}
+					s.answer(w, f.number, encodeOutcome(o), nil)
+				})
+			}
+			if err := s.guard(m, func() error { s.submit(f.payload, reply); return nil }); err != nil {
+				reply(outcome{}, err)
+			}
 			continue
 		}
 		if m == methodMessage {
-			s.answer(w, f.number, nil, s.receive(conn.peer, f.payload))
+			s.answer(w, f.number, nil, s.guard(m, func() error { return s.receive(conn.peer, f.payload) }))
 			continue
 		}
 		calls <- struct{}{}
 		running.Go(func() {
 			defer func() { <-calls }()
-			response, err := s.call(ctx, conn.peer, m, f.payload)
+			var response []byte
+			err := s.guard(m, func() (err error) {
+				response, err = s.call(ctx, conn.peer, m, f.payload)
+				return err
+			})
 			s.answer(w, f.number, response, err)
 		})
 	}

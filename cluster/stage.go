@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,11 +25,14 @@ type stage struct {
 	// committed is told each entry that this leader saw applied, and whether
 	// another is on its way behind it.
 	committed func(index, term uint64, more bool)
-	now       func() time.Time
-	stamps    stamper
+	// featureLevel is the cluster's, as far as this node knows.
+	featureLevel func() uint32
+	now          func() time.Time
+	stamps       stamper
 
 	wake     chan struct{}
-	inFlight atomic.Int32 // entries
+	inFlight atomic.Int32  // entries
+	level    atomic.Uint32 // the highest feature level that the cluster surely has
 
 	mu    sync.Mutex
 	state stageState
@@ -59,14 +63,52 @@ const (
 	tickInterval = time.Second
 )
 
-func newStage(cfg Config, raft proposer, machine Machine, wall func() int64, committed func(index, term uint64, more bool)) *stage {
-	return &stage{cfg: cfg, raft: raft, machine: machine, committed: committed, now: time.Now, stamps: stamper{wall: wall, boot: bootTime}, wake: make(chan struct{}, 1)}
+func newStage(
+	cfg Config, raft proposer, machine Machine, wall func() int64, level func() uint32,
+	committed func(index, term uint64, more bool),
+) *stage {
+	return &stage{
+		cfg: cfg, raft: raft, machine: machine, featureLevel: level, committed: committed,
+		now: time.Now, stamps: stamper{wall: wall, boot: bootTime}, wake: make(chan struct{}, 1),
+	}
+}
+
+// check reports why a command of this node must not enter the log.
+func (s *stage) check(command []byte) error { return s.checkFrom(command, false) }
+
+// checkForeign is check for a command of another node.
+func (s *stage) checkForeign(command []byte) error { return s.checkFrom(command, true) }
+
+func (s *stage) checkFrom(command []byte, foreign bool) error {
+	level, err := s.machine.Check(command, foreign)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalidCommand, err)
+	}
+	if level > s.level.Load() && !s.learnLevel(level) {
+		return fmt.Errorf("%w: %d", ErrFeatureLevel, level)
+	}
+	return nil
+}
+
+// learnLevel looks what the feature level is by now, and reports whether it is at
+// least this one. It never falls.
+func (s *stage) learnLevel(level uint32) bool {
+	known := max(s.machine.Level(), s.featureLevel())
+	s.level.Store(known)
+	return known >= level
 }
 
 // submit takes an encoded batch. It never blocks; reply is called exactly once,
 // from another goroutine.
-func (s *stage) submit(raw []byte, reply func(outcome, error)) {
-	if err := checkBatch(raw); err != nil {
+func (s *stage) submit(raw []byte, reply func(outcome, error)) { s.take(raw, s.check, reply) }
+
+// submitForeign is submit for a batch of another node.
+func (s *stage) submitForeign(raw []byte, reply func(outcome, error)) {
+	s.take(raw, s.checkForeign, reply)
+}
+
+func (s *stage) take(raw []byte, check func([]byte) error, reply func(outcome, error)) {
+	if err := checkBatch(raw, check); err != nil {
 		go reply(outcome{}, err)
 		return
 	}

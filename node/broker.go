@@ -165,7 +165,7 @@ func asRefusal(err error) error {
 		return refusal.New(refusal.Conflict, err.Error())
 	case errors.Is(err, fsm.ErrForbidden):
 		return refusal.New(refusal.Forbidden, err.Error())
-	case errors.Is(err, fsm.ErrInvalid):
+	case errors.Is(err, fsm.ErrInvalid), errors.Is(err, cluster.ErrInvalidCommand):
 		return refusal.New(refusal.InvalidMessage, err.Error())
 	case errors.Is(err, fsm.ErrRateLimited), errors.Is(err, cluster.ErrOverloaded):
 		return &refusal.Error{Code: refusal.RateLimited, Reason: err.Error(), RetryAfter: retryAfter}

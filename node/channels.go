@@ -19,7 +19,7 @@ type subscribersQuestion struct {
 func (n *Node) Channels(ctx context.Context, q gateway.ChannelQuery) ([]gateway.ChannelStatus, error) {
 	q.Cursor = max(q.Cursor, before(q.Prefix))
 	subscribers := n.gateway.Subscribers(q.Project)
-	others, err := askPeers[map[string]int](ctx, n, question{Subscribers: &subscribersQuestion{q.Project}})
+	others, err := askPeers[counts](ctx, n, question{Subscribers: &subscribersQuestion{q.Project}})
 	if err != nil {
 		return nil, err
 	}

@@ -79,10 +79,11 @@ func (n *Node) checkMember(ctx context.Context, m cluster.Member) (findings []ga
 	if err != nil {
 		return silent(err)
 	}
-	if err := json.Unmarshal(reply, &findings); err != nil {
+	list, err := decodeAnswer[findingList](reply)
+	if err != nil {
 		return silent(err)
 	}
-	return findings, true
+	return list, true
 }
 
 // checkSelf looks at this node's machine and at its way to each other node.

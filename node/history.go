@@ -110,11 +110,14 @@ func (n *Node) History(ctx context.Context, minutes int) (gateway.History, error
 	last := stepAt(time.Now()) - 1
 	first := last + 1 - int64(min(minutes, 60))*int64(time.Minute/historyStep)
 	records := [][]historyRecord{n.history.list(first, last)}
-	others, err := askPeers[[]historyRecord](ctx, n, question{History: &historyQuestion{first, last}})
+	others, err := askPeers[historyList](ctx, n, question{History: &historyQuestion{first, last}})
 	if err != nil {
 		return gateway.History{}, err
 	}
-	return sumHistory(first, last, append(records, others...)), nil
+	for _, list := range others {
+		records = append(records, list)
+	}
+	return sumHistory(first, last, records), nil
 }
 
 // sumHistory adds up what several nodes recorded.

@@ -18,6 +18,9 @@ const (
 	interestInterval = 500 * time.Millisecond
 	// interestChunk is how many channels are told at a time.
 	interestChunk = 4096
+	// maxInterest is how many channels of one peer are remembered. A peer that attends to
+	// more gets the messages of all.
+	maxInterest = 1 << 20
 )
 
 // interestChange is what a node tells a peer: changes, numbered from 1 in each
@@ -42,6 +45,7 @@ type interestAnswer struct {
 type interest struct {
 	epoch, number uint64
 	complete      bool
+	overfull      bool      // more channels were told in this epoch than are remembered
 	at            time.Time // of the last change
 	channels      map[fsm.ChannelKey]struct{}
 }
@@ -73,6 +77,9 @@ func (a *interest) apply(c interestChange, now time.Time) interestAnswer {
 		delete(a.channels, channel)
 	}
 	a.number, a.at = c.Number, now
-	a.complete = a.complete || c.Complete
+	if len(a.channels) > maxInterest {
+		a.channels, a.overfull = make(map[fsm.ChannelKey]struct{}), true
+	}
+	a.complete = (a.complete || c.Complete) && !a.overfull
 	return interestAnswer{Taken: true, Epoch: a.epoch}
 }

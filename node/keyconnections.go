@@ -11,7 +11,7 @@ type keyConnectionsQuestion struct {
 // KeyConnections implements gateway.Operator.
 func (n *Node) KeyConnections(ctx context.Context, project string) (map[string]int, error) {
 	sum := n.gateway.KeyConnections(project)
-	others, err := askPeers[map[string]int](ctx, n, question{KeyConnections: &keyConnectionsQuestion{project}})
+	others, err := askPeers[counts](ctx, n, question{KeyConnections: &keyConnectionsQuestion{project}})
 	if err != nil {
 		return nil, err
 	}

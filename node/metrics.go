@@ -24,6 +24,10 @@ func (n *Node) registerMetrics(registry *prometheus.Registry) {
 	gauge("staleness_seconds", "Age of the last proof that this node was up to date.", func() float64 {
 		return n.Staleness().Seconds()
 	})
+	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: "aptlyd", Subsystem: "cluster", Name: "peer_panics_total",
+		Help: "Requests of other nodes on which a panic ended the work.",
+	}, func() float64 { return float64(n.cluster.PeerPanics()) }))
 	registry.MustRegister(n.latency.seconds)
 }
 

@@ -19,7 +19,7 @@ import (
 const testDeadline = 20 * time.Second
 
 // testConfig is a single node on free loopback ports.
-func testConfig(t *testing.T, dir string) Config {
+func testConfig(t testing.TB, dir string) Config {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.NodeName = "one"
@@ -31,7 +31,7 @@ func testConfig(t *testing.T, dir string) Config {
 }
 
 // start starts a node and waits until it serves.
-func start(t *testing.T, cfg Config) *Node {
+func start(t testing.TB, cfg Config) *Node {
 	t.Helper()
 	n, err := Start(cfg)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -13,21 +12,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/cluster"
 	"github.com/aptlyd/aptlyd/gateway"
-	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
-
-// question is what one node asks another. Exactly one field is set.
-type question struct {
-	Connections    *gateway.ConnectionQuery `json:"connections,omitempty"`
-	Subscribers    *subscribersQuestion     `json:"subscribers,omitempty"`
-	KeyConnections *keyConnectionsQuestion  `json:"keyConnections,omitempty"`
-	History        *historyQuestion         `json:"history,omitempty"`
-	Interest       *interestChange          `json:"attention,omitempty"`
-	Usage          *usageQuestion           `json:"usage,omitempty"`
-	Disconnect     *disconnectQuestion      `json:"disconnect,omitempty"`
-	Refusals       *refusal.Query           `json:"refusals,omitempty"`
-	Check          bool                     `json:"examine,omitempty"`
-}
 
 // answerPeer answers another node of the cluster, which may ask while this one is
 // still being built.
@@ -37,9 +22,9 @@ func (n *Node) answerPeer(ctx context.Context, from string, request []byte) ([]b
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	var q question
-	if err := json.Unmarshal(request, &q); err != nil {
-		return nil, fmt.Errorf("decode question of a peer: %w", err)
+	q, err := decodeQuestion(request)
+	if err != nil {
+		return nil, err
 	}
 	switch {
 	case q.Connections != nil:
@@ -65,7 +50,7 @@ func (n *Node) answerPeer(ctx context.Context, from string, request []byte) ([]b
 	case q.Check:
 		return json.Marshal(n.checkSelf(ctx))
 	}
-	return nil, errors.New("a peer asks what this version does not know")
+	return nil, errQuestion
 }
 
 // peersInterval is how often a node looks which others there are.
@@ -105,25 +90,22 @@ func (n *Node) updatePeers() {
 
 // announce tells a peer which channels this node attends to.
 func (n *Node) announce(ctx context.Context, peer string, change interestChange) (interestAnswer, error) {
-	var answer interestAnswer
 	request, err := json.Marshal(question{Interest: &change})
 	if err != nil {
-		return answer, fmt.Errorf("encode channels for a peer: %w", err)
+		return interestAnswer{}, fmt.Errorf("encode channels for a peer: %w", err)
 	}
 	reply, err := n.cluster.Query(ctx, peer, request)
 	if err != nil {
-		return answer, fmt.Errorf("tell a peer of channels: %w", err)
+		return interestAnswer{}, fmt.Errorf("tell a peer of channels: %w", err)
 	}
-	if err := json.Unmarshal(reply, &answer); err != nil {
-		return answer, fmt.Errorf("decode answer of a peer: %w", err)
-	}
-	return answer, nil
+	return decodeAnswer[interestAnswer](reply)
 }
 
 // askPeers puts a question to every other reachable member at once and returns
 // the answers of those who gave one. A member that does not answer has no
-// clients that could be told of: it is down, or it fails closed.
-func askPeers[Answer any](ctx context.Context, n *Node, q question) ([]Answer, error) {
+// clients that could be told of: it is down, or it fails closed. One that answers
+// nonsense has no more to say.
+func askPeers[Answer answer](ctx context.Context, n *Node, q question) ([]Answer, error) {
 	request, err := json.Marshal(q)
 	if err != nil {
 		return nil, fmt.Errorf("encode question to peers: %w", err)
@@ -142,8 +124,9 @@ func askPeers[Answer any](ctx context.Context, n *Node, q question) ([]Answer, e
 				n.log.Warn("a peer did not answer", "peer", m.Name, "err", err)
 				return nil
 			}
-			if err := json.Unmarshal(reply, &answers[i]); err != nil {
-				return fmt.Errorf("decode answer of %s: %w", m.Name, err)
+			if answers[i], err = decodeAnswer[Answer](reply); err != nil {
+				n.log.Warn("a peer answered nonsense", "peer", m.Name, "err", err)
+				return nil
 			}
 			answered[i] = true
 			return nil
@@ -164,7 +147,7 @@ func askPeers[Answer any](ctx context.Context, n *Node, q question) ([]Answer, e
 // Connections implements gateway.Operator.
 func (n *Node) Connections(ctx context.Context, q gateway.ConnectionQuery) ([]gateway.ConnectionStatus, error) {
 	all := n.gateway.Connections(q)
-	others, err := askPeers[[]gateway.ConnectionStatus](ctx, n, question{Connections: &q})
+	others, err := askPeers[connectionList](ctx, n, question{Connections: &q})
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ func (n *Node) Refusals(ctx context.Context, q refusal.Query) ([]refusal.Record,
 	if err != nil {
 		return nil, err
 	}
-	others, err := askPeers[[]refusal.Record](ctx, n, question{Refusals: &q})
+	others, err := askPeers[refusalList](ctx, n, question{Refusals: &q})
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func (n *Node) Disconnect(ctx context.Context, id string) error {
 	if n.gateway.Disconnect(id) {
 		return nil
 	}
-	others, err := askPeers[bool](ctx, n, question{Disconnect: &disconnectQuestion{id}})
+	others, err := askPeers[disconnected](ctx, n, question{Disconnect: &disconnectQuestion{id}})
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,10 @@ const (
 	relayBatchBytes = 256 << 10 // withSender together
 )
 
+// maxRelayPeers bounds the nodes that say what they attend to before they are known as
+// members.
+const maxRelayPeers = 64
+
 const (
 	relayTimeout = 2 * time.Second // for one batch
 	// relaySlowAfter is how long a peer may take over a batch before publishers
@@ -143,7 +147,7 @@ func (r *relay) peer(id string) *relayPeer {
 func (r *relay) applyInterest(peer string, change interestChange, now time.Time) interestAnswer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ctx.Err() != nil {
+	if _, known := r.peers[peer]; r.ctx.Err() != nil || !known && len(r.peers) >= maxRelayPeers {
 		return interestAnswer{}
 	}
 	return r.peer(peer).interest.apply(change, now)

@@ -134,7 +134,7 @@ func TestRelayIsBounded(t *testing.T) {
 	p.hold = make(chan struct{})
 	r := p.relay(t)
 	r.setPeers([]string{"slow", "fast"}, time.Now())
-	big, k := bytes.Repeat([]byte("x"), 1<<20), channelNumber(1)
+	big, k := bytes.Repeat([]byte("1"), 1<<20), channelNumber(1)
 	if err := p.broadcast(r, k, big, time.Now()); err != nil {
 		t.Fatal(err)
 	}
@@ -177,8 +177,8 @@ func TestRelayIsBounded(t *testing.T) {
 
 func FuzzDecodeTransients(f *testing.F) {
 	valid := encodeTransients([]fsm.Appended{
-		{Channel: channelNumber(1), Messages: []fsm.Message{{Timestamp: 5, Data: []byte("a")}, {Timestamp: 6, Data: []byte(`{}`)}}},
-		{Channel: channelNumber(2), Messages: []fsm.Message{{Timestamp: 7, Data: []byte("b")}}},
+		{Channel: channelNumber(1), Messages: []fsm.Message{{Timestamp: 5, Data: []byte("1")}, {Timestamp: 6, Data: []byte(`{}`)}}},
+		{Channel: channelNumber(2), Messages: []fsm.Message{{Timestamp: 7, Data: []byte(`"b"`)}}},
 	})
 	f.Add(valid)
 	for n := range valid {

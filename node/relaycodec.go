@@ -52,12 +52,15 @@ func decodeTransients(raw []byte) ([]fsm.Appended, error) {
 	for r := (reader{rest: raw[1:]}); len(r.rest) > 0; {
 		g := fsm.Appended{Channel: fsm.ChannelKey{Project: string(r.sized()), Name: string(r.sized())}}
 		count := r.uvarint()
-		if r.failed || count == 0 || count > uint64(len(r.rest)) {
+		if r.failed || !fsm.ValidChannel(g.Channel) || count == 0 || count > uint64(len(r.rest)) {
 			return nil, errTransients
 		}
 		g.Messages = make([]fsm.Message, count)
 		for i := range g.Messages {
 			g.Messages[i] = fsm.Message{Timestamp: int64(r.uvarint()), Data: r.sized()}
+			if m := &g.Messages[i]; m.Timestamp < 0 || !fsm.ValidMessage(m.Data) {
+				return nil, errTransients
+			}
 		}
 		if r.failed {
 			return nil, errTransients

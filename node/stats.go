@@ -32,7 +32,7 @@ func (n *Node) stats() []byte {
 // statsOf are those of a member, all zero when it was not heard yet.
 func statsOf(m cluster.Member) nodeStats {
 	var v nodeStats
-	if err := json.Unmarshal(m.Extra, &v); err != nil {
+	if err := json.Unmarshal(m.Extra, &v); err != nil || v.Connections < 0 || v.StartedAt < 0 {
 		return nodeStats{}
 	}
 	return v

@@ -25,12 +25,16 @@ func (n *Node) shareUsage(ctx context.Context) {
 		if !n.gateway.MeasureUsage() {
 			continue
 		}
-		others, err := askPeers[map[string]gateway.Usage](ctx, n, question{Usage: &usageQuestion{}})
+		others, err := askPeers[usages](ctx, n, question{Usage: &usageQuestion{}})
 		if err != nil {
 			n.log.Warn("the usage of quotas is not known", "err", err)
 			continue
 		}
-		n.gateway.DivideQuotas(others)
+		used := make([]map[string]gateway.Usage, len(others))
+		for i, u := range others {
+			used[i] = u
+		}
+		n.gateway.DivideQuotas(used)
 	}
 }
 

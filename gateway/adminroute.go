@@ -10,6 +10,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/httpio"
+	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -245,9 +246,9 @@ func (s *Server) authenticateOperator(r *http.Request) (operator, *refusal.Error
 // told whether its next guess is right. The same text again is no new guess: a script
 // whose token was revoked must not lock out the operators behind its address.
 func (s *Server) adminToken(address, text string) (fsm.AdminToken, *refusal.Error) {
-	guesses, guesser, hash := perSecond(guessRate, guessBurst), network(address), fsm.HashKey(text)
+	guesses, guesser, hash := ratelimit.PerSecond(guessRate, guessBurst), network(address), fsm.HashKey(text)
 	known := s.wrongAdminTokens.has(hash)
-	if wait := s.guesses.wait(guesser, guesses); wait > 0 && !known {
+	if wait := s.guesses.Wait(guesser, guesses); wait > 0 && !known {
 		return fsm.AdminToken{}, &refusal.Error{
 			Code: refusal.RateLimited, Reason: "too many wrong admin tokens from this address", RetryAfter: wait,
 		}
@@ -256,7 +257,7 @@ func (s *Server) adminToken(address, text string) (fsm.AdminToken, *refusal.Erro
 		return token, nil
 	}
 	if !known {
-		s.guesses.take(guesser, guesses)
+		s.guesses.Take(guesser, guesses)
 		s.wrongAdminTokens.add(hash)
 	}
 	return fsm.AdminToken{}, refusal.New(refusal.InvalidKey, "the admin token is not valid")

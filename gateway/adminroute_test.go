@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -84,7 +85,7 @@ func TestEveryAdminRouteTakesItsRole(t *testing.T) {
 			}
 		}
 		for _, stranger := range []string{h.secret, h.public, "another"} {
-			h.server.guesses = newLimiter()
+			h.server.guesses = ratelimit.NewLimiter()
 			if status, code := do(stranger); status != http.StatusUnauthorized || code != "invalid_key" {
 				t.Errorf("%s with %.6s: %d %v", name, stranger, status, code)
 			}

@@ -192,7 +192,7 @@ func (c *conn) mayRefresh() *refusal.Error {
 		return refusal.New(refusal.InvalidMessage, "authenticated already")
 	}
 	r := c.loop.server.throttles[toSubscribe].connection
-	if wait := c.subscribes.take(r, c.loop.now); wait > 0 {
+	if wait := c.subscribes.Take(r, c.loop.now); wait > 0 {
 		return tooMany("on this connection", r, wait)
 	}
 	return nil

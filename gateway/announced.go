@@ -4,6 +4,7 @@ import (
 	"strings"
 	"unique"
 
+	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -76,14 +77,14 @@ func parseAuth(values *[requestFields][]byte) (authFrame, *refusal.Error) {
 func (c *conn) knows(f feature) bool { return c.announced.Value().features&f != 0 }
 
 // pingRate bounds the pings of a connection that are answered.
-var pingRate = perSecond(5, 5)
+var pingRate = ratelimit.PerSecond(5, 5)
 
 // ping answers a probe of the client, which browsers cannot send otherwise.
 func (c *conn) ping(id string) {
-	if c.meters == nil {
-		c.meters = &connMeters{}
+	if c.buckets == nil {
+		c.buckets = &connBuckets{}
 	}
-	if wait := c.meters.pings.take(pingRate, c.loop.now); wait > 0 {
+	if wait := c.buckets.pings.Take(pingRate, c.loop.now); wait > 0 {
 		c.refuseFrame(tooMany("of pings on this connection", pingRate, wait).Of(c.who.Value().attempt(toDoNothing, "")), "", id)
 		return
 	}

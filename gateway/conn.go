@@ -8,6 +8,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -74,15 +75,15 @@ type conn struct {
 
 	who        unique.Handle[principal] // nobody until open
 	endsAt     time.Duration            // when those rights end, since the loop began; 0 for never
-	subscribes meter
-	meters     *connMeters // nil until one is counted
+	subscribes ratelimit.Bucket
+	buckets    *connBuckets // nil until one is counted
 	announced  unique.Handle[announced]
 
 	// What comes in.
 	frames       frameReader
-	controls     meter         // frames that ask for nothing
-	refusals     meter         // frames that were refused
-	restUntil    time.Duration // it is not read before
+	controls     ratelimit.Bucket // frames that ask for nothing
+	refusals     ratelimit.Bucket // frames that were refused
+	restUntil    time.Duration    // it is not read before
 	paused       bool
 	waits        bool   // stands in loop.waiting
 	heardFrames  uint16 // in the turn of the loop that heardIn is

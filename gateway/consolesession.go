@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -68,7 +69,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) *refusal.Error {
 	if refused != nil {
 		return refused
 	}
-	if wait := s.signIns.take(token.ID, perSecond(signInRate, signInBurst)); wait > 0 {
+	if wait := s.signIns.Take(token.ID, ratelimit.PerSecond(signInRate, signInBurst)); wait > 0 {
 		return &refusal.Error{Code: refusal.RateLimited, Reason: "too many sign-ins with this admin token", RetryAfter: wait}
 	}
 	by := operator{token: token, address: address, via: "console"}.actor()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -26,9 +27,9 @@ type failure struct {
 // tried. A credential that was good once is no guess: an office full of browsers whose
 // tokens have expired, or whose key was revoked, is told so, each of them.
 type failedAuths struct {
-	rate   rate
-	meters *limiter
-	ended  *recentHashes // of the prefixes and of the ids of keys
+	rate    ratelimit.Rate
+	limiter *ratelimit.Limiter
+	ended   *recentHashes // of the prefixes and of the ids of keys
 }
 
 // maxEnded bounds the ended keys that a node remembers: about 2 MB.
@@ -39,8 +40,8 @@ const maxEnded = 1 << 14
 // key cannot be guessed, and its prefix is another.
 func hashOfPrefix(prefix string) fsm.KeyHash { return fsm.HashKey("prefix " + prefix) }
 
-func newFailedAuths(r rate) *failedAuths {
-	return &failedAuths{rate: r, meters: newLimiter(), ended: newRecentHashes(maxEnded)}
+func newFailedAuths(r ratelimit.Rate) *failedAuths {
+	return &failedAuths{rate: r, limiter: ratelimit.NewLimiter(), ended: newRecentHashes(maxEnded)}
 }
 
 // count spends what a failure costs and returns a refusal for an address or a text
@@ -53,7 +54,7 @@ func (f *failedAuths) count(address, text string, failed *failure) *refusal.Erro
 	case CheckKeyText(text) == nil && f.ended.has(hashOfPrefix(someone(text).prefix)), failed.keyID != "" && f.ended.has(hashOfKeyID(failed.keyID)):
 		return nil
 	}
-	wait := max(f.meters.take("address "+network(address), f.rate), f.meters.take("key "+string(hash[:]), f.rate))
+	wait := max(f.limiter.Take("address "+network(address), f.rate), f.limiter.Take("key "+string(hash[:]), f.rate))
 	if wait == 0 {
 		return nil
 	}

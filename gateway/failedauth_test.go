@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -73,7 +74,7 @@ func TestHonestFailuresAreTold(t *testing.T) {
 
 // What the audit knows of ended keys outlives the process.
 func TestKeysThatEndedBeforeAreKnown(t *testing.T) {
-	f := newFailedAuths(perSecond(1, 1))
+	f := newFailedAuths(ratelimit.PerSecond(1, 1))
 	revoked, rotated, never := NewKeyText(fsm.PublicKey), NewKeyText(fsm.ServerKey), NewKeyText(fsm.PublicKey)
 	f.learn([]fsm.AuditRecord{
 		{Seq: 3, Action: "key.create", Target: "key_3", After: []byte(`{"id":"key_3"}`)},

@@ -133,7 +133,7 @@ func TestPageIsCutToWhatIsWanted(t *testing.T) {
 		{15, 17, 15, 18},
 		{20, 20, 20, 21},
 		{21, maxOffset, 0, 0},
-		{1, 10, 0, 0}, // all of it is a gap
+		{1, 10, 0, 0}, // messages of it is a gap
 	} {
 		d, some := p.delivery(want{from: c.from, last: c.last})
 		if d.first != c.first || d.after != c.after || some != (c.after > 0) {

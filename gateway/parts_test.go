@@ -53,32 +53,6 @@ func TestKeySum(t *testing.T) {
 	}
 }
 
-func TestLimiter(t *testing.T) {
-	l, r := newLimiter(), perSecond(0.5, 3)
-	for i := range 3 {
-		if wait := l.take("a", r); wait != 0 {
-			t.Fatalf("attempt %d is to wait %v", i, wait)
-		}
-	}
-	wait := l.take("a", r)
-	if wait <= time.Second || wait > 2*time.Second {
-		t.Errorf("wait %v", wait)
-	}
-	if wait := l.take("b", r); wait != 0 {
-		t.Error("another name was refused")
-	}
-	l.began = l.began.Add(-wait)
-	if wait := l.take("a", r); wait != 0 {
-		t.Error("refused after the wait")
-	}
-	for i := range 3 * maxMeters {
-		l.take(fmt.Sprint(i), r)
-	}
-	if len(l.meters) > maxMeters {
-		t.Errorf("%d meters", len(l.meters))
-	}
-}
-
 func TestWheel(t *testing.T) {
 	w := &wheel{step: 10 * time.Millisecond}
 	conns := make([]*conn, 4)

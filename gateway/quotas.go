@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -32,7 +33,7 @@ type projectUsage struct {
 	connections int
 	published   int     // since it was last measured
 	rate        float64 // as last measured, per second
-	spent       meter
+	spent       ratelimit.Bucket
 	share       float64 // of the publish rate, for this node; 0 until told
 	elsewhere   Usage
 }
@@ -90,7 +91,7 @@ func (q *quotas) publish(p *fsm.Project) *refusal.Error {
 	if u.share > 0 {
 		share = min(most, u.share)
 	}
-	if wait := u.spent.take(perSecond(share, int(share)), time.Since(q.began)); wait > 0 {
+	if wait := u.spent.Take(ratelimit.PerSecond(share, int(share)), time.Since(q.began)); wait > 0 {
 		return &refusal.Error{
 			Code: refusal.RateLimited, Reason: "the project publishes too much", RetryAfter: max(wait, time.Millisecond),
 			Detail: fmt.Sprintf("the project's quota is %g messages a second, %g of them for this node", most, share),

@@ -13,6 +13,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/httpio"
+	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -32,18 +33,18 @@ const (
 // readings bounds what is read over HTTP.
 type readings struct {
 	inFlight  *inFlight
-	turn      chan struct{} // held by who reads or encodes a piece: not to crowd the event loops
-	addresses *limiter      // KiB, by address
-	address   rate
-	node      rate // of all that is not a backend's
-	spent     *limiter
+	turn      chan struct{}      // held by who reads or encodes a piece: not to crowd the event loops
+	addresses *ratelimit.Limiter // KiB, by address
+	address   ratelimit.Rate
+	node      ratelimit.Rate // of all that is not a backend's
+	spent     *ratelimit.Limiter
 }
 
 func newReadings(l *Limits) *readings {
 	return &readings{
 		inFlight:  newInFlight(l.MaxHistoryReads, l.MaxKeyHistoryReads, l.MaxAddressHistoryReads),
 		turn:      make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
-		addresses: newLimiter(), spent: newLimiter(),
+		addresses: ratelimit.NewLimiter(), spent: ratelimit.NewLimiter(),
 		address: steady(l.AddressHistory >> 10), node: steady(l.NodeHistory >> 10),
 	}
 }
@@ -84,7 +85,7 @@ func (s *Server) beginReading(
 	if r.bound() {
 		r.most = publicHistoryBytes
 		network := network(address)
-		wait := max(s.readings.addresses.wait(network, s.readings.address), s.readings.spent.wait("", s.readings.node))
+		wait := max(s.readings.addresses.Wait(network, s.readings.address), s.readings.spent.Wait("", s.readings.node))
 		if wait > 0 {
 			return nil, &refusal.Error{Code: refusal.RateLimited, Reason: "too much history is read at once", RetryAfter: max(wait, time.Millisecond)}
 		}
@@ -123,8 +124,8 @@ func (r *reading) next(ctx context.Context) error {
 	}
 	r.page = page
 	if size := r.size(); r.bound() {
-		s.readings.addresses.charge(network(r.address), size>>10+1, s.readings.address)
-		s.readings.spent.charge("", size>>10+1, s.readings.node)
+		s.readings.addresses.Charge(network(r.address), size>>10+1, s.readings.address)
+		s.readings.spent.Charge("", size>>10+1, s.readings.node)
 	}
 	return nil
 }

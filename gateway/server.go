@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -34,16 +35,16 @@ type Server struct {
 	workers          *workers
 	catchUps         *catchUps
 	failures         *failedAuths
-	guesses          *limiter      // wrong admin tokens, by address
-	wrongAdminTokens *recentHashes // that were counted as guesses
-	signIns          *limiter      // at the console, by admin token
+	guesses          *ratelimit.Limiter // wrong admin tokens, by address
+	wrongAdminTokens *recentHashes      // that were counted as guesses
+	signIns          *ratelimit.Limiter // at the console, by admin token
 	throttles        *throttles
 	quotas           *quotas
 	tolerance        tolerance
-	weariness        *limiter // frames that were refused, by key and address
+	weariness        *ratelimit.Limiter // frames that were refused, by key and address
 	readings         *readings
-	bodies           *inFlight // bytes of bodies
-	floods           *limiter  // connections closed for what they sent, by key and address
+	bodies           *inFlight          // bytes of bodies
+	floods           *ratelimit.Limiter // connections closed for what they sent, by key and address
 	refusals         refusal.Log
 	freshness        freshness
 	newcomers        *newcomers
@@ -97,17 +98,17 @@ func New(cfg Config) (*Server, error) {
 		unauthenticated:  newUnauthenticated(cfg.MaxAddressUnauthenticated, cfg.MaxConnections),
 		lobby:            newLobby(cfg.Listener.Addr()),
 		freshness:        freshness{began: time.Now()},
-		failures:         newFailedAuths(perSecond(float64(cfg.FailedAuthRate), cfg.FailedAuthBurst)),
-		guesses:          newLimiter(),
+		failures:         newFailedAuths(ratelimit.PerSecond(float64(cfg.FailedAuthRate), cfg.FailedAuthBurst)),
+		guesses:          ratelimit.NewLimiter(),
 		wrongAdminTokens: newRecentHashes(maxWrongAdminTokens),
-		signIns:          newLimiter(),
+		signIns:          ratelimit.NewLimiter(),
 		opened:           make(chan struct{}),
 		throttles:        newThrottles(&cfg.Limits),
 		quotas:           newQuotas(),
 		tolerance:        newTolerance(&cfg.Limits),
-		floods:           newLimiter(),
+		floods:           ratelimit.NewLimiter(),
 		readings:         newReadings(&cfg.Limits),
-		weariness:        newLimiter(),
+		weariness:        ratelimit.NewLimiter(),
 		bodies:           newInFlight(cfg.MaxBodyBytes, cfg.MaxBodyBytes, cfg.MaxAddressBodyBytes),
 	}
 	if _, err := rand.Read(s.instance[:]); err != nil {

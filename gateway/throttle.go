@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -42,11 +43,11 @@ type throttles [toPublish + 1]throttle
 
 // throttle bounds one action.
 type throttle struct {
-	connection, key, address rate
+	connection, key, address ratelimit.Rate
 
-	requests  *limiter // stands in for connections where there is none
-	keys      *limiter
-	addresses *limiter
+	requests  *ratelimit.Limiter // stands in for connections where there is none
+	keys      *ratelimit.Limiter
+	addresses *ratelimit.Limiter
 }
 
 func newThrottles(l *Limits) *throttles {
@@ -57,15 +58,15 @@ func newThrottles(l *Limits) *throttles {
 	for do := toConnect; do <= toPublish; do++ {
 		t[do] = throttle{
 			connection: steady(perConnection[do]), key: steady(perKey[do]), address: steady(perAddress[do]),
-			requests: newLimiter(), keys: newLimiter(), addresses: newLimiter(),
+			requests: ratelimit.NewLimiter(), keys: ratelimit.NewLimiter(), addresses: ratelimit.NewLimiter(),
 		}
 	}
 	// A client that comes back subscribes to all its channels at once.
-	t[toSubscribe].connection.allow(l.MaxChannels)
+	t[toSubscribe].connection.Allow(l.MaxChannels)
 	return t
 }
 
-func steady(n int) rate { return perSecond(float64(n), n*burstSeconds) }
+func steady(n int) ratelimit.Rate { return ratelimit.PerSecond(float64(n), n*burstSeconds) }
 
 // throttled is the action that another one counts as.
 func throttled(do action) action {
@@ -79,11 +80,11 @@ func throttled(do action) action {
 // common.
 func (s *Server) shared(who principal, do action, project *fsm.Project, address string) *refusal.Error {
 	t := &s.throttles[do]
-	if wait := t.keys.take(who.key, t.key); wait > 0 {
+	if wait := t.keys.Take(who.key, t.key); wait > 0 {
 		return tooMany("with this key", t.key, wait)
 	}
-	if who.kind != serverKey && t.address.gap > 0 {
-		if wait := t.addresses.take(network(address), t.address); wait > 0 {
+	if who.kind != serverKey && t.address.Gap > 0 {
+		if wait := t.addresses.Take(network(address), t.address); wait > 0 {
 			return tooMany("from this address", t.address, wait)
 		}
 	}
@@ -97,19 +98,19 @@ func (s *Server) shared(who principal, do action, project *fsm.Project, address 
 }
 
 // tooMany is the refusal of what exceeds a rate.
-func tooMany(of string, r rate, wait time.Duration) *refusal.Error {
+func tooMany(of string, r ratelimit.Rate, wait time.Duration) *refusal.Error {
 	reason := "too much at once " + of
 	return &refusal.Error{
 		Code: refusal.RateLimited, Reason: reason, RetryAfter: max(wait, time.Millisecond),
-		Detail: fmt.Sprintf("%s: %.3g a second are allowed, %d at once", reason, float64(time.Second)/float64(r.gap), r.burst/r.gap),
+		Detail: fmt.Sprintf("%s: %.3g a second are allowed, %d at once", reason, float64(time.Second)/float64(r.Gap), r.Burst/r.Gap),
 	}
 }
 
-// connMeters are what a connection has done that few do.
-type connMeters struct {
-	pings  meter
-	all    meter            // messages, unless it is a backend's
-	grants map[string]meter // those of each grant, by pattern
+// connBuckets are what a connection has done that few do.
+type connBuckets struct {
+	pings    ratelimit.Bucket
+	messages ratelimit.Bucket            // messages, unless it is a backend's
+	grants   map[string]ratelimit.Bucket // those of each grant, by pattern
 }
 
 // throttle refuses what the client does too often.
@@ -126,24 +127,24 @@ func (c *conn) throttle(who principal, do action, project *fsm.Project, channel 
 }
 
 // spend takes from the connection's own buckets.
-func (c *conn) spend(who principal, do action, project *fsm.Project, channel string, r rate) *refusal.Error {
+func (c *conn) spend(who principal, do action, project *fsm.Project, channel string, r ratelimit.Rate) *refusal.Error {
 	switch {
 	case who.kind == serverKey:
 		return nil
 	case do == toSubscribe:
-		if wait := c.subscribes.take(r, c.loop.now); wait > 0 {
+		if wait := c.subscribes.Take(r, c.loop.now); wait > 0 {
 			return tooMany("on this connection", r, wait)
 		}
 		return nil
 	}
-	if c.meters == nil {
-		c.meters = &connMeters{}
+	if c.buckets == nil {
+		c.buckets = &connBuckets{}
 	}
-	if wait := c.meters.all.take(r, c.loop.now); wait > 0 {
+	if wait := c.buckets.messages.Take(r, c.loop.now); wait > 0 {
 		return tooMany("on this connection", r, wait)
 	}
-	if grant, r := grantOf(who, project, channel); r.gap > 0 {
-		if wait := c.meters.take(grant, r, c.loop.now); wait > 0 {
+	if grant, r := grantOf(who, project, channel); r.Gap > 0 {
+		if wait := c.buckets.take(grant, r, c.loop.now); wait > 0 {
 			return tooMany("on this connection under the grant of "+grant, r, wait)
 		}
 	}
@@ -151,21 +152,21 @@ func (c *conn) spend(who principal, do action, project *fsm.Project, channel str
 }
 
 // grantOf is the grant under which somebody publishes, if it sets a bound.
-func grantOf(who principal, project *fsm.Project, channel string) (pattern string, r rate) {
+func grantOf(who principal, project *fsm.Project, channel string) (pattern string, r ratelimit.Rate) {
 	if who.kind != publicKey {
-		return "", rate{}
+		return "", ratelimit.Rate{}
 	}
 	grant, _ := project.Access.PublishGrant(channel)
-	return grant.Pattern, perSecond(grant.Rate, grant.Burst)
+	return grant.Pattern, ratelimit.PerSecond(grant.Rate, grant.Burst)
 }
 
 // take spends a token of a grant.
-func (m *connMeters) take(grant string, r rate, now time.Duration) (wait time.Duration) {
+func (m *connBuckets) take(grant string, r ratelimit.Rate, now time.Duration) (wait time.Duration) {
 	if m.grants == nil {
-		m.grants = make(map[string]meter)
+		m.grants = make(map[string]ratelimit.Bucket)
 	}
 	spent := m.grants[grant]
-	wait = spent.take(r, now)
+	wait = spent.Take(r, now)
 	m.grants[grant] = spent
 	return wait
 }
@@ -189,14 +190,14 @@ func (s *Server) spendRequest(who principal, do action, project *fsm.Project, ch
 	}
 	const of = "from this address with this key"
 	t, name := &s.throttles[throttled(do)], who.key+" "+network(address)
-	if wait := t.requests.take(name, t.connection); wait > 0 {
+	if wait := t.requests.Take(name, t.connection); wait > 0 {
 		return tooMany(of, t.connection, wait)
 	}
 	if do != toPublish {
 		return nil
 	}
-	if grant, r := grantOf(who, project, channel); r.gap > 0 {
-		if wait := t.requests.take(name+" "+grant, r); wait > 0 {
+	if grant, r := grantOf(who, project, channel); r.Gap > 0 {
+		if wait := t.requests.Take(name+" "+grant, r); wait > 0 {
 			return tooMany(of+" under the grant of "+grant, r, wait)
 		}
 	}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"time"
 
+	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -101,7 +102,7 @@ func (c *conn) mayControl() bool {
 	case c.state == stateOpen && c.who.Value().kind == serverKey:
 		return true
 	}
-	if c.controls.take(r, c.loop.now) == 0 {
+	if c.controls.Take(r, c.loop.now) == 0 {
 		return true
 	}
 	if c.state >= stateRefused {
@@ -128,12 +129,12 @@ func (c *conn) weary(r *refusal.Error) {
 	if c.state != stateOpen || r.Code == refusal.Unavailable || c.who.Value().kind == serverKey {
 		return
 	}
-	if wait := c.refusals.take(s.tolerance.refused, c.loop.now); wait > 0 {
+	if wait := c.refusals.Take(s.tolerance.refused, c.loop.now); wait > 0 {
 		c.expel(tooMany("of frames that are refused on this connection", s.tolerance.refused, wait))
 		return
 	}
 	together := c.who.Value().key + " " + network(c.peer.address)
-	if wait := s.weariness.take(together, s.tolerance.together); wait > 0 {
+	if wait := s.weariness.Take(together, s.tolerance.together); wait > 0 {
 		c.expel(tooMany("of frames that are refused from this address with this key", s.tolerance.together, wait))
 	}
 }
@@ -142,7 +143,7 @@ func (c *conn) weary(r *refusal.Error) {
 func (c *conn) expel(refused *refusal.Error) {
 	s, who := c.loop.server, c.who.Value()
 	s.refused(refused.Of(who.attempt(toDoNothing, "")), "ws", c.peer)
-	s.floods.take(who.key+" "+network(c.peer.address), s.tolerance.flood)
+	s.floods.Take(who.key+" "+network(c.peer.address), s.tolerance.flood)
 	c.sendRefusal(refused, "", "")
 	c.close(closePolicy, string(refused.Code))
 }
@@ -153,7 +154,7 @@ func (s *Server) flooded(who principal, address string) *refusal.Error {
 	if who.kind == serverKey {
 		return nil
 	}
-	if wait := s.floods.wait(who.key+" "+network(address), s.tolerance.flood); wait > 0 {
+	if wait := s.floods.Wait(who.key+" "+network(address), s.tolerance.flood); wait > 0 {
 		return tooMany("of connections that send what is refused", s.tolerance.flood, wait)
 	}
 	return nil
@@ -174,25 +175,25 @@ func (c *conn) allowFrames() {
 
 // tolerance is how much of no use a node takes from a client.
 type tolerance struct {
-	stranger rate // frames that ask for nothing before auth
-	control  rate // and after
-	refused  rate
-	together rate // of all connections of a key and address
-	flood    rate // connections of a key and address that were closed for it
+	stranger ratelimit.Rate // frames that ask for nothing before auth
+	control  ratelimit.Rate // and after
+	refused  ratelimit.Rate
+	together ratelimit.Rate // of all connections of a key and address
+	flood    ratelimit.Rate // connections of a key and address that were closed for it
 }
 
 func newTolerance(l *Limits) tolerance {
 	p := tolerance{
-		stranger: perSecond(1, strangerFrames),
+		stranger: ratelimit.PerSecond(1, strangerFrames),
 		control:  steady(l.ConnectionControl),
 		refused:  steady(l.ConnectionRefusal),
-		flood:    perSecond(float64(l.FailedAuthRate), l.FailedAuthBurst),
+		flood:    ratelimit.PerSecond(float64(l.FailedAuthRate), l.FailedAuthBurst),
 	}
 	// A client that comes back subscribes to all its channels at once, and may
 	// leave all of them.
-	p.control.allow(l.MaxChannels)
-	p.refused.allow(l.MaxChannels)
+	p.control.Allow(l.MaxChannels)
+	p.refused.Allow(l.MaxChannels)
 	// As many as ten connections may have by themselves.
-	p.together = rate{gap: p.refused.gap / 10, burst: p.refused.burst}
+	p.together = ratelimit.Rate{Gap: p.refused.Gap / 10, Burst: p.refused.Burst}
 	return p
 }

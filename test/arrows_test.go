@@ -22,7 +22,11 @@ var arrows = map[string]struct {
 	"cluster":           {imports: []string{"internal/durable", "internal/teardown"}, engines: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal", "github.com/hashicorp/memberlist"}},
 	"gateway/refusal":   {},
 	"gateway/httpio":    {imports: []string{"gateway/refusal"}},
-	"gateway":           {imports: []string{"fsm", "gateway/httpio", "gateway/refusal"}, engines: []string{"github.com/gobwas/ws"}},
+	"gateway/ratelimit": {},
+	"gateway": {
+		imports: []string{"fsm", "gateway/httpio", "gateway/refusal", "gateway/ratelimit"},
+		engines: []string{"github.com/gobwas/ws"},
+	},
 	"node":              {imports: []string{"gateway", "gateway/refusal", "fsm", "cluster", "console", "internal/durable", "internal/teardown"}},
 	"client":            {engines: []string{"github.com/gobwas/ws"}},
 	"console":           {},

@@ -84,7 +84,7 @@ func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) 
 		}
 	}
 	if len(transient) > 0 {
-		n.publishTransient(transient, func(i int, r fsm.Receipt, err error) { done(transients[i], r, err) })
+		n.publishMemory(transient, func(i int, r fsm.Receipt, err error) { done(transients[i], r, err) })
 	}
 	if len(commands) > 0 {
 		n.cluster.Submit(commands, func(i int, r cluster.Result) {
@@ -99,21 +99,7 @@ func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) 
 	}
 }
 
-// AddInterest implements gateway.Broker.
-func (n *Node) AddInterest(channels []fsm.ChannelKey, then func()) bool {
-	return n.announcer.add(channels, then)
-}
-
-// DropInterest implements gateway.Broker.
-func (n *Node) DropInterest(channel fsm.ChannelKey) { n.announcer.drop(channel) }
-
-// transient reports whether a channel is a memory channel.
-func (n *Node) transient(channel fsm.ChannelKey) bool {
-	project, ok := n.state.Project(channel.Project)
-	return ok && project.Rule(channel.Name).Durability == fsm.DurabilityMemory
-}
-
-// observer is what the state tells: the gateway all, the announcer that rules
+// observer passes the state's events to the gateway, and tells the announcer that rules
 // may have changed.
 type observer struct {
 	*gateway.Server

@@ -24,6 +24,7 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
 	"github.com/aptlyd/aptlyd/internal/teardown"
+	"github.com/aptlyd/aptlyd/node/relay"
 )
 
 // Node is one member of a cluster, from Start to Close. It is the
@@ -50,9 +51,8 @@ type Node struct {
 
 	startedAt time.Time
 
-	// Of memory channels: to the other nodes, and what they are told is wanted.
-	relay     *relay
-	announcer *announcer
+	relay     *relay.Relay     // messages of memory channels to other nodes
+	announcer *relay.Announcer // and which of them this node wants
 
 	clientAddr net.Addr
 	adminAddr  net.Addr
@@ -170,14 +170,14 @@ func Start(cfg Config) (_ *Node, err error) {
 		return nil, fmt.Errorf("build gateway: %w", asSetting(err))
 	}
 	n.built.Push("gateway", n.gateway.Close)
-	n.announcer = newAnnouncer(n.gateway.HasSubscribers, n.gateway.SubscribedChannels, n.transient, n.announce)
-	n.built.Push("announcer", n.announcer.close)
-	n.relay = newRelay(n.send, droppedTransients(registry))
-	n.built.Push("relay", n.relay.close)
+	n.announcer = relay.NewAnnouncer(n.gateway, n.isMemory, n.announce)
+	n.built.Push("announcer", n.announcer.Close)
+	n.relay = relay.New(n.sendBatch, droppedTransients(registry))
+	n.built.Push("relay", n.relay.Close)
 
 	n.state, err = fsm.Open(fsm.Config{
 		Dir:      filepath.Join(cfg.DataDir, "state"),
-		Observer: observer{n.gateway, n.announcer.rulesChanged},
+		Observer: observer{n.gateway, n.announcer.RulesChanged},
 		Fatal:    n.failStop,
 		Logger:   n.log.With("component", "fsm"),
 		Watch:    n.stalls.Watch,
@@ -216,7 +216,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		SubmitTimeout:   cfg.PublishTimeout,
 		Fatal:           n.failStop,
 		Handle:          n.answerPeer,
-		Receive:         n.receive,
+		Receive:         n.receiveBatch,
 		Extra:           n.stats,
 		Logger:          n.log.With("component", "cluster"),
 		Stalls:          n.stalls,
@@ -236,7 +236,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		}
 	})
 	n.serving.Go(func() { n.recordHistory(ctx) })
-	n.serving.Go(func() { n.announcer.run(ctx) })
+	n.serving.Go(func() { n.announcer.Run(ctx) })
 	n.serving.Go(func() { n.followMembers(ctx) })
 	n.serving.Go(func() { n.maintain(ctx) })
 	n.serving.Go(func() { n.shareUsage(ctx) })

@@ -36,7 +36,7 @@ func (n *Node) answerPeer(ctx context.Context, from string, request []byte) ([]b
 	case q.History != nil:
 		return json.Marshal(n.history.list(q.History.First, q.History.Last))
 	case q.Interest != nil:
-		return json.Marshal(n.relay.applyInterest(from, *q.Interest, time.Now()))
+		return json.Marshal(n.relay.SetInterest(from, *q.Interest, time.Now()))
 	case q.Refusals != nil:
 		list, err := n.gateway.Refusals(*q.Refusals)
 		if err != nil {
@@ -51,54 +51,6 @@ func (n *Node) answerPeer(ctx context.Context, from string, request []byte) ([]b
 		return json.Marshal(n.checkSelf(ctx))
 	}
 	return nil, errQuestion
-}
-
-// peersInterval is how often a node looks which others there are.
-const peersInterval = 500 * time.Millisecond
-
-// followMembers keeps the exchange of memory channels with the other nodes going.
-func (n *Node) followMembers(ctx context.Context) {
-	ticker := time.NewTicker(peersInterval)
-	defer ticker.Stop()
-	for {
-		n.updatePeers()
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// updatePeers takes note of the other members. All are told what this node attends
-// to, since one that seems to be gone may still go by what it heard last.
-func (n *Node) updatePeers() {
-	self, _ := n.cluster.ID()
-	var all, alive []string
-	for _, m := range n.cluster.Members() {
-		if m.ID == self {
-			continue
-		}
-		all = append(all, m.ID)
-		if m.Alive {
-			alive = append(alive, m.ID)
-		}
-	}
-	n.relay.setPeers(alive, time.Now())
-	n.announcer.setPeers(all)
-}
-
-// announce tells a peer which channels this node attends to.
-func (n *Node) announce(ctx context.Context, peer string, change interestChange) (interestAnswer, error) {
-	request, err := json.Marshal(question{Interest: &change})
-	if err != nil {
-		return interestAnswer{}, fmt.Errorf("encode channels for a peer: %w", err)
-	}
-	reply, err := n.cluster.Query(ctx, peer, request)
-	if err != nil {
-		return interestAnswer{}, fmt.Errorf("tell a peer of channels: %w", err)
-	}
-	return decodeAnswer[interestAnswer](reply)
 }
 
 // askPeers puts a question to every other reachable member at once and returns

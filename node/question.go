@@ -7,9 +7,9 @@ import (
 	"math"
 	"unicode/utf8"
 
-	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/node/relay"
 )
 
 // question is what one node asks another. Exactly one field is set.
@@ -18,7 +18,7 @@ type question struct {
 	Subscribers    *subscribersQuestion     `json:"subscribers,omitempty"`
 	KeyConnections *keyConnectionsQuestion  `json:"keyConnections,omitempty"`
 	History        *historyQuestion         `json:"history,omitempty"`
-	Interest       *interestChange          `json:"attention,omitempty"`
+	Interest       *relay.Change            `json:"attention,omitempty"`
 	Usage          *usageQuestion           `json:"usage,omitempty"`
 	Disconnect     *disconnectQuestion      `json:"disconnect,omitempty"`
 	Refusals       *refusal.Query           `json:"refusals,omitempty"`
@@ -72,7 +72,7 @@ func (q question) check() error {
 	case q.History != nil:
 		return q.History.check()
 	case q.Interest != nil:
-		return q.Interest.check()
+		return q.Interest.Check()
 	case q.Disconnect != nil:
 		return checkTexts(q.Disconnect.ID)
 	case q.Refusals != nil:
@@ -85,23 +85,6 @@ func (q question) check() error {
 func (q *historyQuestion) check() error {
 	if q.First < 0 || q.Last < q.First || q.Last-q.First >= historySteps {
 		return fmt.Errorf("steps from %d to %d", q.First, q.Last)
-	}
-	return nil
-}
-
-func (c *interestChange) check() error {
-	if c.Epoch > math.MaxInt64 || c.Number > math.MaxInt64 {
-		return fmt.Errorf("change %d of epoch %d", c.Number, c.Epoch)
-	}
-	if n := len(c.Add) + len(c.Remove); n > interestChunk {
-		return fmt.Errorf("%d channels at once", n)
-	}
-	for _, list := range [][]fsm.ChannelKey{c.Add, c.Remove} {
-		for _, channel := range list {
-			if !fsm.ValidChannel(channel) {
-				return fmt.Errorf("channel name of %d bytes in a project id of %d", len(channel.Name), len(channel.Project))
-			}
-		}
 	}
 	return nil
 }
@@ -126,12 +109,12 @@ func checkTexts(texts ...string) error {
 var errAnswer = errors.New("a peer answers what no node of this version would")
 
 // answer is what a peer says to a question.
-type answer interface{ check() error }
+type answer interface{ Check() error }
 
 // decodeAnswer reads an answer and checks it.
 func decodeAnswer[Answer answer](raw []byte) (a Answer, err error) {
 	if err = json.Unmarshal(raw, &a); err == nil {
-		err = a.check()
+		err = a.Check()
 	}
 	if err != nil {
 		var none Answer
@@ -143,17 +126,17 @@ func decodeAnswer[Answer answer](raw []byte) (a Answer, err error) {
 // connectionList answers question.Connections.
 type connectionList []gateway.ConnectionStatus
 
-func (l connectionList) check() error { return checkLimit(len(l)) }
+func (l connectionList) Check() error { return checkLimit(len(l)) }
 
 // refusalList answers question.Refusals.
 type refusalList []refusal.Record
 
-func (l refusalList) check() error { return checkLimit(len(l)) }
+func (l refusalList) Check() error { return checkLimit(len(l)) }
 
 // counts answers question.Subscribers and question.KeyConnections.
 type counts map[string]int
 
-func (c counts) check() error {
+func (c counts) Check() error {
 	for name, count := range c {
 		if count < 0 || count > math.MaxInt32 || checkTexts(name) != nil {
 			return fmt.Errorf("count %d", count)
@@ -165,7 +148,7 @@ func (c counts) check() error {
 // historyList answers question.History.
 type historyList []historyRecord
 
-func (l historyList) check() error {
+func (l historyList) Check() error {
 	if len(l) > historySteps {
 		return fmt.Errorf("%d steps", len(l))
 	}
@@ -187,7 +170,7 @@ func (l historyList) check() error {
 // usages answers question.Usage.
 type usages map[string]gateway.Usage
 
-func (u usages) check() error {
+func (u usages) Check() error {
 	for _, used := range u {
 		if used.Connections < 0 || used.Connections > math.MaxInt32 ||
 			!(used.PublishRate >= 0 && used.PublishRate <= math.MaxUint32) {
@@ -200,16 +183,9 @@ func (u usages) check() error {
 // disconnected answers question.Disconnect.
 type disconnected bool
 
-func (disconnected) check() error { return nil }
+func (disconnected) Check() error { return nil }
 
 // findingList answers question.Check.
 type findingList []gateway.Finding
 
-func (l findingList) check() error { return checkLimit(len(l)) }
-
-func (a interestAnswer) check() error {
-	if a.Epoch > math.MaxInt64 {
-		return fmt.Errorf("epoch %d", a.Epoch)
-	}
-	return nil
-}
+func (l findingList) Check() error { return checkLimit(len(l)) }

@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"math"
 	"testing"
-	"time"
 
 	"github.com/aptlyd/aptlyd/cluster"
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/node/relay"
 )
 
 // wrongQuestions are such as no node asks. Some of them once ended the node.
@@ -67,33 +67,10 @@ func TestAnswersThatNobodyGivesAreRefused(t *testing.T) {
 	refused("a bucket that is none", err)
 	_, err = decodeAnswer[historyList]([]byte(`[{"step":1},{"step":1}]`))
 	refused("a step twice", err)
-	_, err = decodeAnswer[interestAnswer](fmt.Appendf(nil, `{"epoch":%d}`, uint64(math.MaxUint64)))
+	_, err = decodeAnswer[relay.Answer](fmt.Appendf(nil, `{"epoch":%d}`, uint64(math.MaxUint64)))
 	refused("the last epoch", err)
 	_, err = decodeAnswer[connectionList]([]byte(`{}`))
 	refused("an object for a list", err)
-}
-
-func TestInterestIsBounded(t *testing.T) {
-	var a interest
-	now := time.Now()
-	a.apply(interestChange{Epoch: 1, Number: 1}, now)
-	number := uint64(1)
-	for told := 0; told <= maxInterest; told += interestChunk {
-		number++
-		change := interestChange{Epoch: 1, Number: number, Complete: true}
-		for i := range interestChunk {
-			change.Add = append(change.Add, channelNumber(told+i))
-		}
-		if !a.apply(change, now).Taken {
-			t.Fatalf("change %d is not taken", number)
-		}
-	}
-	if len(a.channels) > maxInterest {
-		t.Errorf("%d channels of a peer are remembered", len(a.channels))
-	}
-	if !a.wants(fsm.ChannelKey{Project: "p", Name: "another"}, now) {
-		t.Error("a peer that attends to too much gets less than everything")
-	}
 }
 
 // stateOf is what an operator sees of the state.
@@ -118,7 +95,7 @@ func FuzzPeerQuestion(f *testing.F) {
 		{Connections: &gateway.ConnectionQuery{Limit: 10}}, {Subscribers: &subscribersQuestion{"p"}},
 		{KeyConnections: &keyConnectionsQuestion{"p"}}, {History: &historyQuestion{5, 9}}, {Usage: &usageQuestion{}},
 		{Disconnect: &disconnectQuestion{"x"}}, {Refusals: &refusal.Query{Limit: 10}},
-		{Interest: &interestChange{Epoch: 1, Number: 1, Add: []fsm.ChannelKey{{Project: "p", Name: "c"}}}},
+		{Interest: &relay.Change{Epoch: 1, Number: 1, Add: []fsm.ChannelKey{{Project: "p", Name: "c"}}}},
 	} {
 		raw, err := json.Marshal(q)
 		if err != nil {
@@ -159,7 +136,7 @@ func FuzzPeerAnswer(f *testing.F) {
 		_, _ = decodeAnswer[counts](raw)
 		_, _ = decodeAnswer[usages](raw)
 		_, _ = decodeAnswer[findingList](raw)
-		if a, err := decodeAnswer[interestAnswer](raw); err == nil && a.Epoch+1 < a.Epoch {
+		if a, err := decodeAnswer[relay.Answer](raw); err == nil && a.Epoch+1 < a.Epoch {
 			t.Errorf("no epoch comes after %d", a.Epoch)
 		}
 		if got := statsOf(cluster.Member{Extra: raw}); got.Connections < 0 {

@@ -1,4 +1,4 @@
-package node
+package relay
 
 import (
 	"encoding/binary"
@@ -8,25 +8,26 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
-// Transient messages between nodes:
+// A batch of messages of memory channels travels as
 //
 //	+---------+- - - - - - - - - - - - - - - - - - - - - - - - - - - - -+
 //	| vers, 1 | groups: project, channel, n ≥ 1, n × (stamp, ms; payload) |
 //	+---------+- - - - - - - - - - - - - - - - - - - - - - - - - - - - -+
 //
 // Numbers are uvarints; strings and payloads come after their length.
-const transientVersion = 1
+const batchVersion = 1
 
-// errTransients: a peer sent what is not a batch of transient messages.
-var errTransients = errors.New("malformed batch of transient messages")
+// ErrMalformed says that bytes from a peer are no batch.
+var ErrMalformed = errors.New("malformed batch of transient messages")
 
-func encodeTransients(batch []fsm.Appended) []byte {
+// Encode returns a batch as bytes for Decode.
+func Encode(batch []fsm.Appended) []byte {
 	size := 1
 	for _, g := range batch {
 		size += len(g.Channel.Project) + len(g.Channel.Name) + 3*binary.MaxVarintLen32
 		size += payloadBytes(g) + len(g.Messages)*(binary.MaxVarintLen32+binary.MaxVarintLen64)
 	}
-	b := append(make([]byte, 0, size), transientVersion)
+	b := append(make([]byte, 0, size), batchVersion)
 	for _, g := range batch {
 		b = appendSized(b, g.Channel.Project)
 		b = appendSized(b, g.Channel.Name)
@@ -43,34 +44,34 @@ func appendSized[T string | []byte](b []byte, item T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(item))), item...)
 }
 
-// decodeTransients reads a batch. Its payloads alias raw.
-func decodeTransients(raw []byte) ([]fsm.Appended, error) {
-	if len(raw) == 0 || raw[0] != transientVersion {
-		return nil, fmt.Errorf("%w: another version", errTransients)
+// Decode returns the batch in raw. Its payloads alias raw.
+func Decode(raw []byte) ([]fsm.Appended, error) {
+	if len(raw) == 0 || raw[0] != batchVersion {
+		return nil, fmt.Errorf("%w: another version", ErrMalformed)
 	}
 	var batch []fsm.Appended
 	for r := (reader{rest: raw[1:]}); len(r.rest) > 0; {
 		g := fsm.Appended{Channel: fsm.ChannelKey{Project: string(r.sized()), Name: string(r.sized())}}
 		count := r.uvarint()
 		if r.failed || !fsm.ValidChannel(g.Channel) || count == 0 || count > uint64(len(r.rest)) {
-			return nil, errTransients
+			return nil, ErrMalformed
 		}
 		g.Messages = make([]fsm.Message, count)
 		for i := range g.Messages {
 			g.Messages[i] = fsm.Message{Timestamp: int64(r.uvarint()), Data: r.sized()}
 			if m := &g.Messages[i]; m.Timestamp < 0 || !fsm.ValidMessage(m.Data) {
-				return nil, errTransients
+				return nil, ErrMalformed
 			}
 		}
 		if r.failed {
-			return nil, errTransients
+			return nil, ErrMalformed
 		}
 		batch = append(batch, g)
 	}
 	return batch, nil
 }
 
-// reader reads what encodeTransients wrote; failed sticks.
+// reader reads the parts of a batch. After the first failure every part reads as zero.
 type reader struct {
 	rest   []byte
 	failed bool

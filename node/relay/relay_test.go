@@ -1,4 +1,4 @@
-package node
+package relay
 
 import (
 	"bytes"
@@ -10,12 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aptlyd/aptlyd/cluster"
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
-// post collects what a relay sends.
-type post struct {
+// fakeNetwork collects what a relay sends.
+type fakeNetwork struct {
 	mu       sync.Mutex
 	arrived  map[string]map[fsm.ChannelKey][]string // by peer
 	hold     chan struct{}                          // when set, peer "slow" takes nothing until it is closed
@@ -23,11 +22,11 @@ type post struct {
 	inFlight chan struct{} // one token per batch that "slow" is offered
 }
 
-func newPost() *post {
-	return &post{arrived: make(map[string]map[fsm.ChannelKey][]string), inFlight: make(chan struct{}, 1024)}
+func newFakeNetwork() *fakeNetwork {
+	return &fakeNetwork{arrived: make(map[string]map[fsm.ChannelKey][]string), inFlight: make(chan struct{}, 1024)}
 }
 
-func (p *post) take(peer string, batch []fsm.Appended) {
+func (p *fakeNetwork) take(peer string, batch []fsm.Appended) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.arrived[peer] == nil {
@@ -40,7 +39,7 @@ func (p *post) take(peer string, batch []fsm.Appended) {
 	}
 }
 
-func (p *post) send(ctx context.Context, peer string, raw []byte) error {
+func (p *fakeNetwork) send(ctx context.Context, peer string, raw []byte) error {
 	if peer == "slow" {
 		p.inFlight <- struct{}{}
 		select {
@@ -49,7 +48,7 @@ func (p *post) send(ctx context.Context, peer string, raw []byte) error {
 			return ctx.Err()
 		}
 	}
-	batch, err := decodeTransients(raw)
+	batch, err := Decode(raw)
 	if err != nil {
 		return err
 	}
@@ -57,38 +56,38 @@ func (p *post) send(ctx context.Context, peer string, raw []byte) error {
 	return nil
 }
 
-func (p *post) relay(t *testing.T) *relay {
+func (p *fakeNetwork) relay(t *testing.T) *Relay {
 	t.Helper()
-	r := newRelay(p.send, func(n int) { p.dropped.Add(int64(n)) })
+	r := New(p.send, func(n int) { p.dropped.Add(int64(n)) })
 	t.Cleanup(func() {
-		if err := r.close(); err != nil {
+		if err := r.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return r
 }
 
-func (p *post) got(peer string, k fsm.ChannelKey) []string {
+func (p *fakeNetwork) got(peer string, k fsm.ChannelKey) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.arrived[peer][k]
 }
 
-func (p *post) broadcast(r *relay, k fsm.ChannelKey, data []byte, now time.Time) error {
-	return r.broadcast(byChannel([]fsm.Publish{{Channel: k, Data: data}}, 1), now)
+func (p *fakeNetwork) broadcast(r *Relay, k fsm.ChannelKey, data []byte, now time.Time) error {
+	return r.Broadcast([]fsm.Appended{{Channel: k, Messages: []fsm.Message{{Timestamp: 1, Data: data}}}}, now)
 }
 
-func TestRelayKeepsOrderAndServesWhoAttends(t *testing.T) {
+func TestRelayKeepsOrderAndServesInterest(t *testing.T) {
 	const publishers, messages = 8, 500
-	p := newPost()
+	p := newFakeNetwork()
 	r := p.relay(t)
 	now := time.Now()
-	r.setPeers([]string{"one", "two", "deaf"}, now)
+	r.SetPeers([]string{"one", "two", "deaf"}, now)
 	for _, peer := range []string{"two", "deaf"} {
-		r.applyInterest(peer, interestChange{Epoch: 1, Number: 1}, now)
+		r.SetInterest(peer, Change{Epoch: 1, Number: 1}, now)
 	}
-	r.applyInterest("two", interestChange{Epoch: 1, Number: 2, Add: []fsm.ChannelKey{channelNumber(3)}, Complete: true}, now)
-	r.applyInterest("deaf", interestChange{Epoch: 1, Number: 2, Complete: true}, now)
+	r.SetInterest("two", Change{Epoch: 1, Number: 2, Add: []fsm.ChannelKey{channelNumber(3)}, Complete: true}, now)
+	r.SetInterest("deaf", Change{Epoch: 1, Number: 2, Complete: true}, now)
 	var done sync.WaitGroup
 	for n := range publishers {
 		done.Go(func() {
@@ -127,13 +126,12 @@ func TestRelayKeepsOrderAndServesWhoAttends(t *testing.T) {
 	}
 }
 
-// A peer that is busy holds publishers up with a refusal; one that hangs loses
-// what does not fit.
+// A busy peer makes publishers wait. A peer that hangs loses what does not fit.
 func TestRelayIsBounded(t *testing.T) {
-	p := newPost()
+	p := newFakeNetwork()
 	p.hold = make(chan struct{})
 	r := p.relay(t)
-	r.setPeers([]string{"slow", "fast"}, time.Now())
+	r.SetPeers([]string{"slow", "fast"}, time.Now())
 	big, k := bytes.Repeat([]byte("1"), 1<<20), channelNumber(1)
 	if err := p.broadcast(r, k, big, time.Now()); err != nil {
 		t.Fatal(err)
@@ -157,10 +155,10 @@ func TestRelayIsBounded(t *testing.T) {
 		}
 		published++
 	}
-	if !errors.Is(err, cluster.ErrOverloaded) || published > 12 {
+	if !errors.Is(err, ErrOverloaded) || published > 12 {
 		t.Fatalf("after %d MiB: %v", published, err)
 	}
-	if err := p.broadcast(r, k, big, sending.Add(relaySlowAfter+1)); err != nil {
+	if err := p.broadcast(r, k, big, sending.Add(slowAfter+1)); err != nil {
 		t.Errorf("a peer that hangs holds publishers up: %v", err)
 	}
 	if p.dropped.Load() != 1 {
@@ -175,8 +173,8 @@ func TestRelayIsBounded(t *testing.T) {
 	})
 }
 
-func FuzzDecodeTransients(f *testing.F) {
-	valid := encodeTransients([]fsm.Appended{
+func FuzzDecode(f *testing.F) {
+	valid := Encode([]fsm.Appended{
 		{Channel: channelNumber(1), Messages: []fsm.Message{{Timestamp: 5, Data: []byte("1")}, {Timestamp: 6, Data: []byte(`{}`)}}},
 		{Channel: channelNumber(2), Messages: []fsm.Message{{Timestamp: 7, Data: []byte(`"b"`)}}},
 	})
@@ -185,14 +183,14 @@ func FuzzDecodeTransients(f *testing.F) {
 		f.Add(valid[:n])
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		batch, err := decodeTransients(raw)
+		batch, err := Decode(raw)
 		if err != nil {
-			if !errors.Is(err, errTransients) || batch != nil {
+			if !errors.Is(err, ErrMalformed) || batch != nil {
 				t.Errorf("%v with %v", err, batch)
 			}
 			return
 		}
-		again, err := decodeTransients(encodeTransients(batch))
+		again, err := Decode(Encode(batch))
 		if err != nil || fmt.Sprint(again) != fmt.Sprint(batch) {
 			t.Errorf("%v becomes %v, %v", batch, again, err)
 		}

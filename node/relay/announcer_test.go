@@ -1,4 +1,4 @@
-package node
+package relay
 
 import (
 	"context"
@@ -12,20 +12,20 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
-// crowd stands in for a gateway with subscribers.
-type crowd struct {
+// fakeSubscriptions stands in for a gateway.
+type fakeSubscriptions struct {
 	mu       sync.Mutex
 	channels map[fsm.ChannelKey]bool
 	durable  bool // no channel is a memory channel
 }
 
-func (c *crowd) attends(k fsm.ChannelKey) bool {
+func (c *fakeSubscriptions) HasSubscribers(k fsm.ChannelKey) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.channels[k]
 }
 
-func (c *crowd) attended() (all []fsm.ChannelKey) {
+func (c *fakeSubscriptions) SubscribedChannels() (all []fsm.ChannelKey) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for k := range c.channels {
@@ -34,30 +34,32 @@ func (c *crowd) attended() (all []fsm.ChannelKey) {
 	return all
 }
 
-func (c *crowd) transient(fsm.ChannelKey) bool {
+func (c *fakeSubscriptions) isMemory(fsm.ChannelKey) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return !c.durable
 }
 
-func (c *crowd) set(change func()) {
+func (c *fakeSubscriptions) set(change func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	change()
 }
 
-// listeners are the peers of an announcer.
-type listeners struct {
+// fakePeers are the peers of an announcer.
+type fakePeers struct {
 	mu    sync.Mutex
-	heard map[string]*interest
-	// fate says what becomes of a change: 0 is taken and answered, 1 lost, 2 taken
+	known map[string]*interest
+	// fate decides over a change: 0 it is taken and answered, 1 it is lost, 2 it is taken
 	// and not answered.
 	fate func(peer string) int
 }
 
+const deadline = 20 * time.Second
+
 var errNoAnswer = errors.New("no answer")
 
-func (l *listeners) tell(_ context.Context, peer string, c interestChange) (interestAnswer, error) {
+func (l *fakePeers) tell(_ context.Context, peer string, c Change) (Answer, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	fate := 0
@@ -65,55 +67,55 @@ func (l *listeners) tell(_ context.Context, peer string, c interestChange) (inte
 		fate = l.fate(peer)
 	}
 	if fate == 1 {
-		return interestAnswer{}, errNoAnswer
+		return Answer{}, errNoAnswer
 	}
-	a := l.heard[peer]
+	a := l.known[peer]
 	if a == nil {
 		a = &interest{}
-		l.heard[peer] = a
+		l.known[peer] = a
 	}
 	answer := a.apply(c, time.Now())
 	if fate == 2 {
-		return interestAnswer{}, errNoAnswer
+		return Answer{}, errNoAnswer
 	}
 	return answer, nil
 }
 
-func (l *listeners) wants(peer string, k fsm.ChannelKey) bool {
+func (l *fakePeers) wants(peer string, k fsm.ChannelKey) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.heard[peer].wants(k, time.Now())
+	return l.known[peer].wants(k, time.Now())
 }
 
-func startAnnouncer(t *testing.T, c *crowd, l *listeners, peers ...string) *announcer {
+func startAnnouncer(t *testing.T, c *fakeSubscriptions, l *fakePeers, peers ...string) *Announcer {
 	t.Helper()
-	a := newAnnouncer(c.attends, c.attended, c.transient, l.tell)
+	a := NewAnnouncer(c, c.isMemory, l.tell)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() { a.run(ctx) })
+	running.Go(func() { a.Run(ctx) })
 	t.Cleanup(func() {
 		cancel()
 		running.Wait()
-		if err := a.close(); err != nil {
+		if err := a.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	a.setPeers(peers)
+	a.SetPeers(peers)
 	return a
 }
 
-// add subscribes to a channel and waits as the gateway does.
-func (c *crowd) attend(t *testing.T, a *announcer, k fsm.ChannelKey) {
+// subscribe subscribes to a channel and waits as the gateway does.
+func (c *fakeSubscriptions) subscribe(t *testing.T, a *Announcer, k fsm.ChannelKey) {
 	t.Helper()
 	c.set(func() { c.channels[k] = true })
-	arrived := make(chan struct{})
-	if !a.add([]fsm.ChannelKey{k}, func() { close(arrived) }) {
+	passed := make(chan struct{})
+	if !a.Add([]fsm.ChannelKey{k}, func() { close(passed) }) {
 		return
 	}
 	select {
-	case <-arrived:
-	case <-time.After(testDeadline):
-		t.Fatalf("%v was never attended to", k)
+	case <-passed:
+	case <-time.After(deadline):
+		t.Fatalf("the peers never confirmed %v", k)
 	}
 }
 
@@ -122,10 +124,10 @@ func channelNumber(n int) fsm.ChannelKey {
 }
 
 func TestPeersKnowBeforeTheSubscriberDoes(t *testing.T) {
-	c := &crowd{channels: make(map[fsm.ChannelKey]bool)}
+	c := &fakeSubscriptions{channels: make(map[fsm.ChannelKey]bool)}
 	var unreliable sync.Mutex
 	chance := rand.New(rand.NewPCG(1, 2))
-	l := &listeners{heard: make(map[string]*interest), fate: func(string) int {
+	l := &fakePeers{known: make(map[string]*interest), fate: func(string) int {
 		unreliable.Lock()
 		defer unreliable.Unlock()
 		return max(chance.IntN(10)-7, 0) // one in ten is lost, one goes unanswered
@@ -136,7 +138,7 @@ func TestPeersKnowBeforeTheSubscriberDoes(t *testing.T) {
 		clients.Go(func() {
 			for round := range 20 {
 				k := channelNumber(round*8 + client)
-				c.attend(t, a, k)
+				c.subscribe(t, a, k)
 				for _, peer := range []string{"a", "b"} {
 					if !l.wants(peer, k) {
 						t.Errorf("%s does not send %v", peer, k)
@@ -144,7 +146,7 @@ func TestPeersKnowBeforeTheSubscriberDoes(t *testing.T) {
 				}
 				if round%2 == 0 {
 					c.set(func() { delete(c.channels, k) })
-					a.drop(k)
+					a.Drop(k)
 				}
 			}
 		})
@@ -157,7 +159,7 @@ func TestPeersKnowBeforeTheSubscriberDoes(t *testing.T) {
 
 	// Nothing is a memory channel any more, and then all are again.
 	c.set(func() { c.durable = true })
-	a.rulesChanged()
+	a.RulesChanged()
 	eventually(t, func() error {
 		if l.wants("a", channelNumber(8)) {
 			return errors.New("a still sends channel 8")
@@ -165,18 +167,18 @@ func TestPeersKnowBeforeTheSubscriberDoes(t *testing.T) {
 		return nil
 	})
 	c.set(func() { c.durable = false })
-	a.rulesChanged()
+	a.RulesChanged()
 	converge(t, c, l, "a", "b")
 }
 
-// converge waits until the peers send what the crowd attends to and nothing else.
-func converge(t *testing.T, c *crowd, l *listeners, peers ...string) {
+// converge waits until the peers send the subscribed channels and nothing else.
+func converge(t *testing.T, c *fakeSubscriptions, l *fakePeers, peers ...string) {
 	t.Helper()
 	eventually(t, func() error {
 		for _, peer := range peers {
 			for n := range 160 {
 				k := channelNumber(n)
-				if got, want := l.wants(peer, k), c.attends(k); got != want {
+				if got, want := l.wants(peer, k), c.HasSubscribers(k); got != want {
 					return fmt.Errorf("%s sends %v: %v, want %v", peer, k, got, want)
 				}
 			}
@@ -186,10 +188,10 @@ func converge(t *testing.T, c *crowd, l *listeners, peers ...string) {
 }
 
 func TestASilentPeerIsNotWaitedForLong(t *testing.T) {
-	c := &crowd{channels: make(map[fsm.ChannelKey]bool)}
-	l := &listeners{heard: make(map[string]*interest)}
+	c := &fakeSubscriptions{channels: make(map[fsm.ChannelKey]bool)}
+	l := &fakePeers{known: make(map[string]*interest)}
 	a := startAnnouncer(t, c, l, "a", "b")
-	c.attend(t, a, channelNumber(1))
+	c.subscribe(t, a, channelNumber(1))
 	l.mu.Lock()
 	l.fate = func(peer string) int {
 		if peer == "b" {
@@ -198,15 +200,15 @@ func TestASilentPeerIsNotWaitedForLong(t *testing.T) {
 		return 0
 	}
 	l.mu.Unlock()
-	c.attend(t, a, channelNumber(2))
+	c.subscribe(t, a, channelNumber(2))
 	if !l.wants("a", channelNumber(2)) || !l.wants("b", channelNumber(2)) {
-		t.Error("what b once heard still holds")
+		t.Error("b does not send what it once confirmed")
 	}
-	if c.set(func() { c.channels[channelNumber(3)] = true }); a.add([]fsm.ChannelKey{channelNumber(3)}, func() {}) &&
+	if c.set(func() { c.channels[channelNumber(3)] = true }); a.Add([]fsm.ChannelKey{channelNumber(3)}, func() {}) &&
 		!l.wants("a", channelNumber(3)) {
 		// Only a may be waited for, which answers in a moment.
 		a.mu.Lock()
-		if waiting := len(a.links["b"].waiting); waiting > 0 {
+		if waiting := len(a.links["b"].waiters); waiting > 0 {
 			t.Errorf("%d wait for a peer that is lost", waiting)
 		}
 		a.mu.Unlock()
@@ -215,18 +217,18 @@ func TestASilentPeerIsNotWaitedForLong(t *testing.T) {
 	l.mu.Lock()
 	l.fate = func(string) int { return 1 }
 	l.mu.Unlock()
-	arrived := make(chan struct{})
+	passed := make(chan struct{})
 	c.set(func() { c.channels[channelNumber(4)] = true })
-	if a.add([]fsm.ChannelKey{channelNumber(4)}, func() { close(arrived) }) {
-		a.setPeers(nil)
-		<-arrived
+	if a.Add([]fsm.ChannelKey{channelNumber(4)}, func() { close(passed) }) {
+		a.SetPeers(nil)
+		<-passed
 	}
 }
 
 // eventually waits until check returns nil and fails with its last reason.
 func eventually(t *testing.T, check func() error) {
 	t.Helper()
-	end := time.Now().Add(testDeadline)
+	end := time.Now().Add(deadline)
 	for {
 		err := check()
 		if err == nil {

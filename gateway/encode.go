@@ -13,12 +13,24 @@ import (
 
 const hexDigits = "0123456789abcdef"
 
+// plain are the bytes that a JSON string shows as they are, but for those of UTF-8.
+var plain = func() (table [256]bool) {
+	for c := byte(' '); c < utf8.RuneSelf; c++ {
+		table[c] = c != '"' && c != '\\'
+	}
+	return table
+}()
+
 // appendQuoted appends text as a JSON string.
 func appendQuoted(dst []byte, text string) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for i := 0; i < len(text); {
 		c := text[i]
+		if plain[c] {
+			i++
+			continue
+		}
 		if c >= utf8.RuneSelf {
 			r, size := utf8.DecodeRuneInString(text[i:])
 			if r == utf8.RuneError && size == 1 {
@@ -28,16 +40,14 @@ func appendQuoted(dst []byte, text string) []byte {
 			i += size
 			continue
 		}
-		if c < ' ' || c == '"' || c == '\\' {
-			dst = append(dst, text[start:i]...)
-			if c < ' ' {
-				dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-			} else {
-				dst = append(dst, '\\', c)
-			}
-			start = i + 1
+		dst = append(dst, text[start:i]...)
+		if c < ' ' {
+			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		} else {
+			dst = append(dst, '\\', c)
 		}
 		i++
+		start = i
 	}
 	return append(append(dst, text[start:]...), '"')
 }
@@ -64,10 +74,10 @@ func appendPong(dst []byte, id string) []byte {
 	return endFrame(append(appendQuoted(dst, id), '}'), mark)
 }
 
-func appendGap(dst, channel []byte, from, to uint64) []byte {
+func appendGap(dst []byte, channel string, from, to uint64) []byte {
 	dst, mark := beginFrame(dst)
 	dst = append(dst, `{"type":"gap","channel":`...)
-	dst = append(dst, channel...)
+	dst = appendQuoted(dst, channel)
 	dst = append(dst, `,"from":`...)
 	dst = strconv.AppendUint(dst, from, 10)
 	dst = append(dst, `,"to":`...)
@@ -75,10 +85,10 @@ func appendGap(dst, channel []byte, from, to uint64) []byte {
 	return endFrame(append(dst, '}'), mark)
 }
 
-func appendSubscribed(dst, channel []byte, head, earliest uint64, epoch string, recovered bool) []byte {
+func appendSubscribed(dst []byte, channel string, head, earliest uint64, epoch string, recovered bool) []byte {
 	dst, mark := beginFrame(dst)
 	dst = append(dst, `{"type":"subscribed","channel":`...)
-	dst = append(dst, channel...)
+	dst = appendQuoted(dst, channel)
 	dst = append(dst, `,"offset":`...)
 	dst = strconv.AppendUint(dst, head, 10)
 	dst = append(dst, `,"earliest":`...)

@@ -46,7 +46,7 @@ func onEachPoller(t *testing.T, test func(t *testing.T, poller string)) {
 
 // harness is a served gateway over a fakeBroker.
 type harness struct {
-	t      *testing.T
+	t      testing.TB
 	broker *fakeBroker
 	server *Server
 	addr   string
@@ -55,7 +55,7 @@ type harness struct {
 	secret string
 }
 
-func newHarness(t *testing.T, poller string, adjust ...func(*Config)) *harness {
+func newHarness(t testing.TB, poller string, adjust ...func(*Config)) *harness {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -145,7 +145,7 @@ func (h *harness) fill(channel string, n int) {
 
 // client is a WebSocket client that does what it is told and nothing else.
 type client struct {
-	t      *testing.T
+	t      testing.TB
 	socket net.Conn
 	in     *bufio.Reader
 }
@@ -341,7 +341,7 @@ func (c *client) subscribe(channel, more string) frame {
 }
 
 // eventually waits until check returns nothing, or fails with its last reason.
-func eventually(t *testing.T, check func() string) {
+func eventually(t testing.TB, check func() string) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {

@@ -51,7 +51,7 @@ func (h *harness) holdings() (sum holdings) {
 	})
 	h.server.interest.mu.Lock()
 	defer h.server.interest.mu.Unlock()
-	sum.interest = len(h.server.interest.loops)
+	sum.interest = len(h.server.interest.channels)
 	sum.guests = int(h.server.strangers.Load())
 	return sum
 }

@@ -259,9 +259,8 @@ func (l *loop) closeAll(code closeCode, reason string) {
 func (l *loop) topic(key fsm.ChannelKey) *topic {
 	t := l.topics[key]
 	if t == nil {
-		t = &topic{loop: l, key: key, quoted: appendQuoted(nil, key.Name)}
-		l.topics[key] = t
-		l.server.interest.add(key, l.index)
+		t = &topic{loop: l, key: l.server.interest.add(key, l.index)}
+		l.topics[t.key] = t
 	}
 	return t
 }

@@ -34,7 +34,7 @@ func (s *Server) Transient(batch []fsm.Appended) {
 func (s *Server) HasSubscribers(channel fsm.ChannelKey) bool { return s.interest.has(channel) }
 
 // SubscribedChannels returns the channels that have subscribers here.
-func (s *Server) SubscribedChannels() []fsm.ChannelKey { return s.interest.channels() }
+func (s *Server) SubscribedChannels() []fsm.ChannelKey { return s.interest.list() }
 
 func (s *Server) hand(commits []commit) {
 	var room [maxLoops][]commit

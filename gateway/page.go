@@ -98,7 +98,7 @@ func (p *page) read() {
 		p.err = fmt.Errorf("read channel: %w", p.err)
 	case len(messages) > 0:
 		p.first = messages[0].Offset
-		p.frames = encodeMessages(p.topic.quoted, messages, p.replayed)
+		p.frames = encodeMessages(p.topic.key.Name, messages, p.replayed)
 	case p.bounds.Earliest <= p.from && p.bounds.Head >= p.from:
 		p.err = fmt.Errorf("read channel: nothing from offset %d on although %d is the head", p.from, p.bounds.Head)
 	case p.bounds.Head < p.head:

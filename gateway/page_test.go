@@ -16,7 +16,7 @@ type gate struct {
 	once   sync.Once
 }
 
-func newGate(t *testing.T) *gate {
+func newGate(t testing.TB) *gate {
 	g := &gate{opened: make(chan struct{})}
 	t.Cleanup(g.open)
 	return g
@@ -124,7 +124,7 @@ func TestPageIsCutToWhatIsWanted(t *testing.T) {
 	for i := range messages {
 		messages[i] = fsm.Message{Offset: uint64(11 + i), Data: []byte("1")}
 	}
-	p := &page{first: 11, frames: encodeMessages([]byte(`"c"`), messages, true), replayed: true}
+	p := &page{first: 11, frames: encodeMessages("c", messages, true), replayed: true}
 	for _, c := range []struct {
 		from, last, first, after uint64
 	}{
@@ -143,7 +143,7 @@ func TestPageIsCutToWhatIsWanted(t *testing.T) {
 		if !some {
 			continue
 		}
-		if expected := encodeMessages([]byte(`"c"`), messages[c.first-11:c.after-11], true); string(d.bytes()) != string(expected.bytes) {
+		if expected := encodeMessages("c", messages[c.first-11:c.after-11], true); string(d.bytes()) != string(expected.bytes) {
 			t.Errorf("from %d to %d: got %s", c.from, c.last, d.bytes())
 		}
 		if d.skip+int(d.after-d.first) != len(d.frames.ends) {

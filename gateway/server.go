@@ -92,7 +92,7 @@ func New(cfg Config) (*Server, error) {
 		ctx:              ctx,
 		cancel:           cancel,
 		metrics:          m,
-		interest:         interest{loops: make(map[fsm.ChannelKey]uint64)},
+		interest:         interest{channels: make(map[fsm.ChannelKey]interested)},
 		catchUps:         &catchUps{broker: cfg.Broker, timeout: cfg.RequestTimeout},
 		newcomers:        newNewcomers(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
 		unauthenticated:  newUnauthenticated(cfg.MaxAddressUnauthenticated, cfg.MaxConnections),

@@ -155,7 +155,7 @@ func (sub *subscription) begin(l *lookup, epoch string, initial fsm.Initial) {
 		})
 		return
 	}
-	c.out.urgent = appendSubscribed(c.out.urgent, t.quoted, head, earliest, epoch, recovered)
+	c.out.urgent = appendSubscribed(c.out.urgent, t.key.Name, head, earliest, epoch, recovered)
 	c.loop.touch(c)
 
 	switch {
@@ -234,7 +234,7 @@ func (sub *subscription) gap(from, to uint64, backfill bool) {
 	if from >= to {
 		return
 	}
-	frame := appendGap(nil, sub.topic.quoted, from, to-1)
+	frame := appendGap(nil, sub.topic.key.Name, from, to-1)
 	sub.conn.loop.server.metrics.gaps.Inc()
 	sub.conn.queue(delivery{
 		sub: sub, frames: frameRun{frame, []int{len(frame)}}, first: from, after: to, backfill: backfill,

@@ -8,7 +8,6 @@ import (
 type topic struct {
 	loop   *loop
 	key    fsm.ChannelKey
-	quoted []byte // the channel's name as a JSON string
 	subs   []*subscription
 	head   uint64  // the highest offset this loop has heard of
 	latest *commit // of this turn, not yet delivered
@@ -54,7 +53,7 @@ func (t *topic) deliver(c *commit) {
 			continue
 		}
 		if frames.bytes == nil {
-			frames = encodeMessages(t.quoted, c.messages, false)
+			frames = encodeMessages(t.key.Name, c.messages, false)
 		}
 		sub.conn.queue(delivery{
 			sub: sub, frames: frames, skip: int(sub.next - first), first: sub.next, after: last + 1,
@@ -66,7 +65,7 @@ func (t *topic) deliver(c *commit) {
 
 // deliverTransient gives messages without offset to whoever can take them now.
 func (t *topic) deliverTransient(c *commit) {
-	frames := encodeMessages(t.quoted, c.messages, false)
+	frames := encodeMessages(t.key.Name, c.messages, false)
 	for _, sub := range t.subs {
 		if !sub.joining && !sub.conn.out.blocked {
 			sub.conn.queue(delivery{sub: sub, frames: frames})
@@ -102,8 +101,9 @@ type frameRun struct {
 }
 
 // encodeMessages encodes message frames.
-func encodeMessages(channel []byte, messages []fsm.Message, replayed bool) frameRun {
-	size := 0
+func encodeMessages(name string, messages []fsm.Message, replayed bool) frameRun {
+	var space [maxChannelName + 2]byte // enough unless much of the name is escaped
+	channel, size := appendQuoted(space[:0], name), 0
 	for i := range messages {
 		size += len(messages[i].Data) + len(channel) + 112
 	}

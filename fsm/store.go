@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -44,8 +45,9 @@ func openStore(path string) (*bolt.DB, error) {
 	return db, nil
 }
 
-// verifyPages reads every key of a state file. To find the free pages bbolt walks through the
-// file too, but on a goroutine of its own, where a damaged page ends the process.
+// verifyPages reads every key of a state file and checks their order. To find the free pages
+// bbolt does the same on a goroutine of its own. There a damaged page ends the process, and
+// after keys in disorder bbolt v1.5.0 closes the transaction that the goroutine still reads.
 func verifyPages(path string) (err error) {
 	db, err := openReadOnly(path)
 	if err != nil {
@@ -59,10 +61,12 @@ func verifyPages(path string) (err error) {
 	return guarded(func() error {
 		return db.View(func(tx *bolt.Tx) error {
 			return tx.ForEach(func(_ []byte, b *bolt.Bucket) error {
+				var previous []byte
 				return b.ForEach(func(key, value []byte) error {
-					if len(key) == 0 || value == nil {
+					if value == nil || bytes.Compare(previous, key) >= 0 {
 						return errCorrupt
 					}
+					previous = key
 					readSink.Store(uint32(key[len(key)-1]))
 					return nil
 				})

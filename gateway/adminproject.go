@@ -7,6 +7,7 @@ import (
 	"unicode"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/origin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -206,11 +207,11 @@ func parseOrigins(raw []byte) ([]string, error) {
 		if len(origins) == maxOrigins {
 			return fmt.Errorf("more than %d", maxOrigins)
 		}
-		origin, err := ParseOriginPattern(text)
+		stored, err := origin.Canonical(text)
 		if err != nil {
 			return err
 		}
-		origins = append(origins, origin)
+		origins = append(origins, stored)
 		return nil
 	})
 	if err != nil {

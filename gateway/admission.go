@@ -9,6 +9,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/origin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -60,25 +61,25 @@ const invalidKey = "the API key is not valid"
 
 // admissible decides whether somebody may come from where they do.
 func admissible(who principal, from peer, project *fsm.Project) *refusal.Error {
-	var verdict originVerdict
-	origin := from.origin.Value()
+	var verdict origin.Verdict
+	header := from.origin.Value()
 	switch {
 	case who.kind == publicKey:
-		verdict = judgeOrigin(project.AllowedOrigins, project.AllowNativeClients, origin, from.host.Value())
+		verdict = origin.Judge(project.AllowedOrigins, project.AllowNativeClients, header, from.host.Value())
 	case who.kind == bearer && who.token.origins != nil:
-		verdict = judgeOrigin(who.token.origins, false, origin, from.host.Value())
-		verdict.reason = "by the token's own list: " + verdict.reason
+		verdict = origin.Judge(who.token.origins, false, header, from.host.Value())
+		verdict.Reason = "by the token's own list: " + verdict.Reason
 	default:
 		return nil
 	}
-	if verdict.allowed {
+	if verdict.Allowed {
 		return nil
 	}
-	reason := "origin " + refusal.Clip(origin) + " is not allowed"
-	if origin == "" {
+	reason := "origin " + refusal.Clip(header) + " is not allowed"
+	if header == "" {
 		reason = "the project does not allow clients without an origin"
 	}
-	return &refusal.Error{Code: refusal.OriginNotAllowed, Reason: reason, Detail: verdict.reason}
+	return &refusal.Error{Code: refusal.OriginNotAllowed, Reason: reason, Detail: verdict.Reason}
 }
 
 // places remembers admissible's answers while many connections are judged anew:
@@ -163,8 +164,8 @@ const firstAnswerDelay = 20 * time.Millisecond
 // isHasty reports whether a client may be the published Go client: a program that names
 // itself as Go's HTTP client does, or not at all, and sends the broker's address as its
 // origin.
-func isHasty(agent, origin, host string) bool {
-	return (agent == "" || strings.HasPrefix(agent, "Go-http-client/")) && origin != "" && ownOrigin(origin, host)
+func isHasty(agent, header, host string) bool {
+	return (agent == "" || strings.HasPrefix(agent, "Go-http-client/")) && header != "" && origin.IsOwn(header, host)
 }
 
 // delay authenticates the client a little later. Until then it is not read.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/origin"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
@@ -155,7 +156,7 @@ func (s *Server) fromConsole(r *http.Request) bool {
 		return false
 	}
 	origins := r.Header.Values("Origin")
-	return len(origins) == 0 || len(origins) == 1 && ownOrigin(origins[0], s.requestHost(r))
+	return len(origins) == 0 || len(origins) == 1 && origin.IsOwn(origins[0], s.requestHost(r))
 }
 
 // refuseForeign says also whose page it was, since a proxy that changes the Host makes

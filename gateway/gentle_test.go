@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/origin"
 )
 
 // The published Go client hangs when the answer to auth comes before it has begun to
@@ -86,14 +87,14 @@ func TestOwnOriginWithAPath(t *testing.T) {
 		"rt.example.com/":                 false,
 		"null":                            false,
 	} {
-		if got := ownOrigin(header, "rt.example.com"); got != want {
+		if got := origin.IsOwn(header, "rt.example.com"); got != want {
 			t.Errorf("%s: %v", header, got)
 		}
-		if v := judgeOrigin(nil, true, header, "rt.example.com"); v.allowed != want {
-			t.Errorf("%s: allowed %v", header, v.allowed)
+		if v := origin.Judge(nil, true, header, "rt.example.com"); v.Allowed != want {
+			t.Errorf("%s: allowed %v", header, v.Allowed)
 		}
 		// A path makes no origin of a page match.
-		if v := judgeOrigin([]string{"http://evil.com"}, false, header, "rt.example.com"); v.allowed {
+		if v := origin.Judge([]string{"http://evil.com"}, false, header, "rt.example.com"); v.Allowed {
 			t.Errorf("%s is let in", header)
 		}
 	}

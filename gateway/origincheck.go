@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/aptlyd/aptlyd/gateway/origin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -46,7 +47,7 @@ func (s *Server) checkOrigin(r *http.Request) (int, any, error) {
 	answer := originCheckAnswer{Rules: make([]originRuleCheck, len(rules))}
 	var valid []string
 	for i, rule := range rules {
-		stored, err := ParseOriginPattern(rule)
+		stored, err := origin.Canonical(rule)
 		if err != nil {
 			answer.Rules[i] = originRuleCheck{Rule: rule, Error: err.Error()}
 			continue
@@ -54,9 +55,9 @@ func (s *Server) checkOrigin(r *http.Request) (int, any, error) {
 		answer.Rules[i] = originRuleCheck{Rule: stored, Valid: true}
 		valid = append(valid, stored)
 	}
-	verdict := judgeOrigin(valid, string(values[1]) == "true", header, s.requestHost(r))
-	answer.Allowed, answer.Matched, answer.Reason = verdict.allowed, verdict.matched, verdict.reason
-	answer.Note = originNote(header)
+	verdict := origin.Judge(valid, string(values[1]) == "true", header, s.requestHost(r))
+	answer.Allowed, answer.Matched, answer.Reason = verdict.Allowed, verdict.Matched, verdict.Reason
+	answer.Note = origin.Note(header)
 	return http.StatusOK, answer, nil
 }
 

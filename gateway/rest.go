@@ -9,6 +9,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/httpio"
+	"github.com/aptlyd/aptlyd/gateway/origin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -49,7 +50,7 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *
 		w.Header().Del("Access-Control-Allow-Origin")
 		return by, refused.Of(by.principal.attempt(toConnect, ""))
 	}
-	if by.kind == serverKey && !judgeOrigin(by.project.AllowedOrigins, by.project.AllowNativeClients, from.origin.Value(), from.host.Value()).allowed {
+	if by.kind == serverKey && !origin.Judge(by.project.AllowedOrigins, by.project.AllowNativeClients, from.origin.Value(), from.host.Value()).Allowed {
 		w.Header().Del("Access-Control-Allow-Origin")
 	}
 	if by.kind != serverKey {

@@ -23,8 +23,9 @@ var arrows = map[string]struct {
 	"gateway/refusal":   {},
 	"gateway/httpio":    {imports: []string{"gateway/refusal"}},
 	"gateway/ratelimit": {},
+	"gateway/origin":    {},
 	"gateway": {
-		imports: []string{"fsm", "gateway/httpio", "gateway/refusal", "gateway/ratelimit"},
+		imports: []string{"fsm", "gateway/httpio", "gateway/refusal", "gateway/ratelimit", "gateway/origin"},
 		engines: []string{"github.com/gobwas/ws"},
 	},
 	"node":              {imports: []string{"gateway", "gateway/refusal", "fsm", "cluster", "console", "node/relay", "internal/durable", "internal/teardown"}},

@@ -1,4 +1,4 @@
-package gateway
+package origin
 
 import (
 	"net/url"
@@ -77,11 +77,11 @@ func TestOriginPatterns(t *testing.T) {
 		"1http://example.com":           "",
 		"https//example.com":            "",
 	} {
-		got, err := ParseOriginPattern(text)
+		got, err := Canonical(text)
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("ParseOriginPattern(%q) = %q, %v, want %q", text, got, err, want)
 		}
-		if again, err := ParseOriginPattern(got); got != "" && (again != got || err != nil) {
+		if again, err := Canonical(got); got != "" && (again != got || err != nil) {
 			t.Errorf("pattern %q is stored as %q, which reads as %q, %v", text, got, again, err)
 		}
 	}
@@ -203,8 +203,8 @@ func TestOriginAllowed(t *testing.T) {
 		{"https://app.example.com", true, "https://evil.com", host, false},
 		{"https://broker.example.com", false, "https://broker.example.com", host, true}, // a page served beside the broker
 	} {
-		got := judgeOrigin(strings.Fields(c.list), c.native, c.origin, c.host)
-		if got.allowed != c.want || got.reason == "" || got.matched != "" && !strings.Contains(c.list, got.matched) {
+		got := Judge(strings.Fields(c.list), c.native, c.origin, c.host)
+		if got.Allowed != c.want || got.Reason == "" || got.Matched != "" && !strings.Contains(c.list, got.Matched) {
 			t.Errorf("allowed %q, native %v: origin %q at %q is %+v, want %v", c.list, c.native, c.origin, c.host, got, c.want)
 		}
 	}
@@ -227,11 +227,12 @@ func TestOriginReasons(t *testing.T) {
 		{three, false, "https://x/y", "origin https://x/y is not a host name or address"},
 		{three, false, "", "a client without an origin is a native client, which the project does not allow"},
 		{three, true, "", "a client without an origin is a native client, which the project allows"},
-		{three, true, "http://broker.example", "a client with the broker's own address as its origin is a native client, which the project allows"},
+		{three, true, "http://broker.example",
+			"a client with the broker's own address as its origin is a native client, which the project allows"},
 		{three, false, "https://x.c.example", "origin https://x.c.example is allowed by https://*.c.example"},
 	} {
-		if got := judgeOrigin(c.rules, c.native, c.origin, "broker.example"); got.reason != c.want {
-			t.Errorf("origin %q of %q: %q, want %q", c.origin, c.rules, got.reason, c.want)
+		if got := Judge(c.rules, c.native, c.origin, "broker.example"); got.Reason != c.want {
+			t.Errorf("origin %q of %q: %q, want %q", c.origin, c.rules, got.Reason, c.want)
 		}
 	}
 }
@@ -240,29 +241,31 @@ func TestOriginReasons(t *testing.T) {
 // the two are written.
 func FuzzOrigin(f *testing.F) {
 	for _, rule := range []string{
-		"https://*.example.com", "https://example.com", "http://localhost:*", "http://[::1]:*", "https://bücher.example", "*", "app://.",
+		"https://*.example.com", "https://example.com", "http://localhost:*", "http://[::1]:*", "https://bücher.example", "*",
+		"app://.",
 	} {
 		for _, header := range []string{
 			"https://a.example.com", "https://example.com", "https://a.example.com:443", "https://[::1]:80", "null",
-			"https://a.example.com.evil.com", "https://ａ.example.com", "https://user@a.example.com", "file://", "http://localhost:3",
+			"https://a.example.com.evil.com", "https://ａ.example.com", "https://user@a.example.com",
+			"file://", "http://localhost:3",
 		} {
 			f.Add(rule, header)
 		}
 	}
 	f.Fuzz(func(t *testing.T, rule, header string) {
-		o, err := parseOrigin(header)
+		o, err := parse(header)
 		if err != nil {
 			return
 		}
 		if strings.ContainsAny(o.host, "/?#@\\ \x00") || o.host != strings.ToLower(o.host) {
 			t.Errorf("%q has the host %q", header, o.host)
 		}
-		own := originPattern{origin: o}
-		if again, err := parseOrigin(own.String()); err != nil || again != o {
+		own := pattern{origin: o}
+		if again, err := parse(own.String()); err != nil || again != o {
 			t.Errorf("%q reads as %+v, which is written %q and reads as %+v, %v", header, o, own, again, err)
 		}
 		p, err := parsePattern(rule)
-		if err != nil || p.any || !judgeOrigin([]string{rule}, false, header, "").allowed {
+		if err != nil || p.any || !Judge([]string{rule}, false, header, "").Allowed {
 			return
 		}
 		switch {

@@ -3,6 +3,8 @@ package cluster
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // An entry of the Raft log:
@@ -50,49 +52,49 @@ func encodeBatch(b batch) []byte {
 	out = binary.AppendUvarint(out, b.acked)
 	out = binary.AppendUvarint(out, uint64(len(b.commands)))
 	for _, command := range b.commands {
-		out = appendBytes(out, command)
+		out = wire.AppendBytes(out, command)
 	}
 	return out
 }
 
-// batch reads one batch. Commands alias the cursor's bytes.
-func (c *cursor) batch() batch {
-	b, n := c.batchHead()
-	if c.err != nil {
+// readBatch reads one batch. Commands alias the input.
+func readBatch(r *wire.Reader) batch {
+	b, n := readBatchHead(r)
+	if r.Err != nil {
 		return batch{}
 	}
 	b.commands = make([][]byte, n)
 	for i := range b.commands {
-		b.commands[i] = c.bytes()
+		b.commands[i] = r.Bytes()
 	}
 	return b
 }
 
-// batchHead reads a batch up to its commands and returns their number.
-func (c *cursor) batchHead() (b batch, n int) {
-	copy(b.session[:], c.take(len(b.session)))
-	b.seq = c.uvarint()
-	b.acked = c.uvarint()
-	n = c.count()
-	if c.err == nil && (b.seq == 0 || b.acked >= b.seq || n == 0) {
-		c.err = fmt.Errorf("batch %d (acked %d) of %d commands is not a possible one", b.seq, b.acked, n)
+// readBatchHead reads a batch up to its commands and returns their number.
+func readBatchHead(r *wire.Reader) (b batch, n int) {
+	copy(b.session[:], r.Fixed(uint64(len(b.session))))
+	b.seq = r.Uvarint()
+	b.acked = r.Uvarint()
+	n = r.Count()
+	if r.Err == nil && (b.seq == 0 || b.acked >= b.seq || n == 0) {
+		r.Fail(fmt.Errorf("batch %d (acked %d) of %d commands is not a possible one", b.seq, b.acked, n))
 	}
 	return b, n
 }
 
 // checkBatch reports whether raw is exactly one batch of commands that pass check.
 func checkBatch(raw []byte, check func(command []byte) error) error {
-	c := cursor{rest: raw}
-	for _, n := c.batchHead(); c.err == nil && n > 0; n-- {
-		command := c.bytes()
-		if c.err != nil {
+	r := wire.Reader{Rest: raw}
+	for _, n := readBatchHead(&r); r.Err == nil && n > 0; n-- {
+		command := r.Bytes()
+		if r.Err != nil {
 			break
 		}
 		if err := check(command); err != nil {
 			return err
 		}
 	}
-	if err := c.end(); err != nil {
+	if err := r.Finish(); err != nil {
 		return fmt.Errorf("%w: batch: %w", ErrMalformed, err)
 	}
 	return nil
@@ -117,19 +119,19 @@ func encodeEntry(stamp int64, batches [][]byte) []byte {
 // decodeEntry reads an entry. Commands alias raw.
 func decodeEntry(raw []byte) (entry, error) {
 	if len(raw) < entryHeaderBytes {
-		return entry{}, errShort
+		return entry{}, wire.ErrTruncated
 	}
 	if raw[0] != entryVersion {
 		return entry{}, fmt.Errorf("entry has version %d, this program knows %d", raw[0], entryVersion)
 	}
 	e := entry{stamp: int64(binary.BigEndian.Uint64(raw[1:]))}
-	c := cursor{rest: raw[entryHeaderBytes:]}
-	n := c.count()
+	r := wire.Reader{Rest: raw[entryHeaderBytes:]}
+	n := r.Count()
 	for range n {
-		e.batches = append(e.batches, c.batch())
-		if c.err != nil {
-			return entry{}, c.err
+		e.batches = append(e.batches, readBatch(&r))
+		if r.Err != nil {
+			return entry{}, r.Err
 		}
 	}
-	return e, c.end()
+	return e, r.Finish()
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // anyBatch draws a batch that a forwarder could make.
@@ -118,9 +120,9 @@ func FuzzDecodeEntry(f *testing.F) {
 
 // decodeBatch reads the bytes of exactly one batch.
 func decodeBatch(raw []byte) (batch, error) {
-	c := cursor{rest: raw}
-	b := c.batch()
-	return b, c.end()
+	r := wire.Reader{Rest: raw}
+	b := readBatch(&r)
+	return b, r.Finish()
 }
 
 // What the leader takes from a forwarder every node must be able to read.

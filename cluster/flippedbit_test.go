@@ -12,7 +12,7 @@ import (
 // flippingListener inverts one bit of what arrives over all its connections.
 type flippingListener struct {
 	net.Listener
-	after atomic.Int64 // bytes to let through first; below 0 once it is done
+	after atomic.Int64 // Bytes to let through first; below 0 once it is done
 }
 
 func (l *flippingListener) Accept() (net.Conn, error) {

@@ -69,7 +69,7 @@ type frameWriter struct {
 
 	mu      sync.Mutex
 	waiting []frame
-	unsent  int // bytes
+	unsent  int // Bytes
 	err     error
 	ready   chan struct{}
 }

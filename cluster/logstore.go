@@ -32,7 +32,7 @@ type logStore struct {
 	pace  syncPace
 	fatal func(error)
 
-	written atomic.Int64 // bytes stored since the last snapshot
+	written atomic.Int64 // Bytes stored since the last snapshot
 	broken  atomic.Pointer[error]
 }
 

@@ -1,6 +1,10 @@
 package cluster
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
+)
 
 // outcome is what the leader answers to one batch.
 //
@@ -23,19 +27,19 @@ func encodeOutcome(o outcome) []byte {
 	out = binary.AppendUvarint(out, o.next)
 	out = binary.AppendUvarint(out, uint64(len(o.results)))
 	for _, result := range o.results {
-		out = appendBytes(out, result)
+		out = wire.AppendBytes(out, result)
 	}
 	return out
 }
 
 func decodeOutcome(raw []byte) (outcome, error) {
-	c := cursor{rest: raw}
-	o := outcome{index: c.uvarint(), next: c.uvarint()}
-	if n := c.count(); n > 0 {
+	r := wire.Reader{Rest: raw}
+	o := outcome{index: r.Uvarint(), next: r.Uvarint()}
+	if n := r.Count(); n > 0 {
 		o.results = make([][]byte, n)
 		for i := range o.results {
-			o.results[i] = c.bytes()
+			o.results[i] = r.Bytes()
 		}
 	}
-	return o, c.end()
+	return o, r.Finish()
 }

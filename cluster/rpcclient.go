@@ -50,7 +50,7 @@ func (c *rpcClient) run() {
 	writer.Wait()
 }
 
-// end fails everything that waits.
+// Finish fails everything that waits.
 func (c *rpcClient) end(err error) {
 	c.w.close(err)
 	c.mu.Lock()

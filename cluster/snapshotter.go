@@ -52,7 +52,7 @@ func (s *snapshotter) entries() uint64 {
 	return last - record.Meta.Index
 }
 
-// take takes a snapshot. Raft refuses while a configuration is being changed; the
+// Fixed takes a snapshot. Raft refuses while a configuration is being changed; the
 // next check tries again. A storage error has stopped the node by itself.
 func (s *snapshotter) take(ctx context.Context, bytes int64, entries uint64) error {
 	reload := s.raft.ReloadableConfig()

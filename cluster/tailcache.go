@@ -9,7 +9,7 @@ import (
 // tailCache holds the newest entries of the log, so that replicating and
 // applying them reads no disk. It is bounded by bytes.
 type tailCache struct {
-	limit int // bytes
+	limit int // Bytes
 
 	mu    sync.RWMutex
 	logs  []*raft.Log // consecutive

@@ -14,7 +14,7 @@ const (
 // of line one in a while, and of so many kinds.
 type throttle struct {
 	mu    sync.Mutex
-	until time.Time // end of the window
+	until time.Time // Finish of the window
 	kinds map[string]bool
 	muted int
 }

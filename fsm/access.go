@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math"
 	"strings"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // Access says what a bare public key of a project may do. Server keys may do
@@ -84,12 +86,12 @@ func (q *Quotas) check() *refusal {
 func countable(f float64) bool { return f >= 0 && !math.IsInf(f, 1) }
 
 func appendAccess(dst []byte, a *Access) []byte {
-	if dst = appendBool(dst, a.Subscribe != nil); a.Subscribe != nil {
+	if dst = wire.AppendBool(dst, a.Subscribe != nil); a.Subscribe != nil {
 		dst = appendStrings(dst, a.Subscribe)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(a.Publish)))
 	for _, grant := range a.Publish {
-		dst = appendString(dst, grant.Pattern)
+		dst = wire.AppendBytes(dst, grant.Pattern)
 		dst = appendFloat(dst, grant.Rate)
 		dst = binary.AppendVarint(dst, int64(grant.Burst))
 	}
@@ -98,12 +100,12 @@ func appendAccess(dst []byte, a *Access) []byte {
 
 func (d *decoder) access() Access {
 	var a Access
-	if d.bool() {
+	if d.Bool() {
 		if a.Subscribe = d.strings(); a.Subscribe == nil {
 			a.Subscribe = []string{}
 		}
 	}
-	for n := d.count(); n > 0 && d.err == nil; n-- {
+	for n := d.Count(); n > 0 && d.Err == nil; n-- {
 		a.Publish = append(a.Publish, PublishGrant{d.string(), d.float(), d.integer()})
 	}
 	return a

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // Role says what an admin token may do. Each role includes those before it.
@@ -237,14 +239,14 @@ func (s *State) AdminTokens(after string, limit int) []AdminToken {
 }
 
 func appendAdminToken(dst []byte, t *AdminToken) []byte {
-	dst = appendString(dst, t.ID)
-	dst = appendString(dst, t.Name)
-	dst = appendString(dst, string(t.Role))
+	dst = wire.AppendBytes(dst, t.ID)
+	dst = wire.AppendBytes(dst, t.Name)
+	dst = wire.AppendBytes(dst, string(t.Role))
 	dst = append(dst, t.Hash[:]...)
 	dst = binary.AppendVarint(dst, t.CreatedAt)
 	dst = binary.AppendVarint(dst, t.ExpiresAt)
 	dst = binary.AppendVarint(dst, t.LastUsedAt)
-	return appendString(dst, t.Parent)
+	return wire.AppendBytes(dst, t.Parent)
 }
 
 func (d *decoder) adminToken() AdminToken {
@@ -253,9 +255,9 @@ func (d *decoder) adminToken() AdminToken {
 		Name:       d.string(),
 		Role:       Role(d.string()),
 		Hash:       d.hash(),
-		CreatedAt:  d.varint(),
-		ExpiresAt:  d.varint(),
-		LastUsedAt: d.varint(),
+		CreatedAt:  d.Varint(),
+		ExpiresAt:  d.Varint(),
+		LastUsedAt: d.Varint(),
 		Parent:     d.string(),
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // Actor is who makes a change, as the audit shows it.
@@ -266,10 +268,10 @@ func showAdminToken(t *AdminToken) *shownToken {
 }
 
 func appendActor(dst []byte, a *Actor) []byte {
-	dst = appendString(dst, a.ID)
-	dst = appendString(dst, a.Name)
-	dst = appendString(dst, a.Address)
-	return appendString(dst, a.Via)
+	dst = wire.AppendBytes(dst, a.ID)
+	dst = wire.AppendBytes(dst, a.Name)
+	dst = wire.AppendBytes(dst, a.Address)
+	return wire.AppendBytes(dst, a.Via)
 }
 
 func (d *decoder) actor() Actor {
@@ -280,19 +282,19 @@ func (r *AuditRecord) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, r.Seq)
 	dst = binary.AppendVarint(dst, r.At)
 	dst = appendActor(dst, &r.By)
-	dst = appendString(dst, r.Action)
-	dst = appendString(dst, r.Target)
-	dst = appendBytes(dst, r.Before)
-	return appendBytes(dst, r.After)
+	dst = wire.AppendBytes(dst, r.Action)
+	dst = wire.AppendBytes(dst, r.Target)
+	dst = wire.AppendBytes(dst, r.Before)
+	return wire.AppendBytes(dst, r.After)
 }
 
 func (d *decoder) auditRecord() AuditRecord {
 	return AuditRecord{
-		Seq: d.uvarint(), At: d.varint(), By: d.actor(),
+		Seq: d.Uvarint(), At: d.Varint(), By: d.actor(),
 		Action: d.string(), Target: d.string(),
 		Before: d.json(), After: d.json(),
 	}
 }
 
 // json returns a copy of the next JSON text, nil when there is none.
-func (d *decoder) json() json.RawMessage { return append(json.RawMessage(nil), d.bytes()...) }
+func (d *decoder) json() json.RawMessage { return append(json.RawMessage(nil), d.Bytes()...) }

@@ -117,7 +117,7 @@ func summarise(tx *bolt.Tx) (Summary, error) {
 		Projects:  len(*im.registry.projects.Load()),
 	}
 	err := each(tx, bucketKeys, func(d *decoder, _ []byte) {
-		d.rest = nil
+		d.Rest = nil
 		s.Keys++
 	})
 	if err != nil {

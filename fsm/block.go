@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // Most channels are small: a record of bbolt for each would cost more than what is
@@ -41,14 +43,14 @@ func scanBlock(key, value []byte, fn func(channel, body []byte) bool) error {
 func scanEntries(key, entries []byte, fn func(channel, body []byte) bool) error {
 	var buffer [maxProjectID + maxChannelName + 2]byte
 	channel := buffer[:0]
-	d := decoder{rest: entries}
-	for len(d.rest) > 0 {
-		shared, rest, body := d.uvarint(), d.bytes(), d.bytes()
-		if d.err == nil && shared > uint64(len(channel)) {
-			d.fail(errCorrupt)
+	d := decoder{wire.Reader{Rest: entries}}
+	for len(d.Rest) > 0 {
+		shared, rest, body := d.Uvarint(), d.Bytes(), d.Bytes()
+		if d.Err == nil && shared > uint64(len(channel)) {
+			d.Fail(errCorrupt)
 		}
-		if d.err != nil {
-			return fmt.Errorf("decode %s %q: %w: %w", bucketChannels, key, errCorrupt, d.err)
+		if d.Err != nil {
+			return fmt.Errorf("decode %s %q: %w: %w", bucketChannels, key, errCorrupt, d.Err)
 		}
 		channel = append(channel[:shared], rest...)
 		if !fn(channel, body) {
@@ -184,8 +186,8 @@ func appendEntries(dst []byte, entries []entry) []byte {
 			shared++
 		}
 		dst = binary.AppendUvarint(dst, uint64(shared))
-		dst = appendBytes(dst, e.key[shared:])
-		dst = appendBytes(dst, e.body)
+		dst = wire.AppendBytes(dst, e.key[shared:])
+		dst = wire.AppendBytes(dst, e.body)
 		last = e.key
 	}
 	return dst

@@ -91,15 +91,15 @@ func (v *byteCap) append(dst []byte) []byte {
 }
 
 func (d *decoder) byteCap() (v byteCap) {
-	v.total = d.varint()
+	v.total = d.Varint()
 	var last checkpoint
 	next := func() checkpoint {
-		last.stamp += d.varint()
-		last.total += d.varint()
+		last.stamp += d.Varint()
+		last.total += d.Varint()
 		return last
 	}
 	v.floor = next()
-	for n := d.count(); n > 0 && d.err == nil; n-- {
+	for n := d.Count(); n > 0 && d.Err == nil; n-- {
 		v.checkpoints = append(v.checkpoints, next())
 	}
 	return v

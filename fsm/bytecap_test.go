@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // capBytes caps the cluster.
@@ -71,7 +73,7 @@ func TestCapKeepsTheNewest(t *testing.T) {
 		limit := rapid.Int64Range(MinMaxBytes, MinMaxBytes+MinMaxBytes/4).Draw(rt, "cap")
 		m.capBytes(limit)
 		published := make([][]Message, 3)
-		var largest, latest int64 // bytes of one entry
+		var largest, latest int64 // Bytes of one entry
 		for n := range rapid.IntRange(20, 80).Draw(rt, "entries") {
 			latest = 0
 			c := rapid.IntRange(0, 2).Draw(rt, "channel")
@@ -136,9 +138,9 @@ func TestCheckpointsAreFewAndClose(t *testing.T) {
 			t.Errorf("under a cap of %d bytes %d are kept", limit, kept)
 		}
 	}
-	d := decoder{rest: v.append(nil)}
-	if again := d.byteCap(); d.finish() != nil || !reflect.DeepEqual(again, v) {
-		t.Errorf("decoded otherwise than it was encoded: %v", d.err)
+	d := decoder{wire.Reader{Rest: v.append(nil)}}
+	if again := d.byteCap(); d.Finish() != nil || !reflect.DeepEqual(again, v) {
+		t.Errorf("decoded otherwise than it was encoded: %v", d.Err)
 	}
 }
 

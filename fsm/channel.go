@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sort"
 	"sync/atomic"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // headSize is what most heads take, with their checksum.
@@ -38,7 +40,7 @@ func (h *head) append(dst []byte) []byte {
 }
 
 func (d *decoder) head() head {
-	return head{d.uvarint(), d.varint(), d.varint(), d.varint(), d.uvarint(), d.uvarint()}
+	return head{d.Uvarint(), d.Varint(), d.Varint(), d.Varint(), d.Uvarint(), d.Uvarint()}
 }
 
 // segment is a run of consecutive messages of one channel. Its elements never
@@ -140,7 +142,7 @@ func (s *segment) chunk(key []byte) (value []byte, copied segment) {
 	var stamp int64
 	for i, m := range s.messages {
 		body = binary.AppendVarint(body, m.Timestamp-stamp)
-		body = appendBytes(body, m.Data)
+		body = wire.AppendBytes(body, m.Data)
 		n := len(body)
 		copied.messages[i] = Message{m.Offset, m.Timestamp, body[n-len(m.Data) : n : n]}
 		stamp = m.Timestamp
@@ -160,9 +162,9 @@ func decodeChunk(key, value []byte) (segment, error) {
 	offset := binary.BigEndian.Uint64(rest)
 	var s segment
 	err = open(bucketChunks, key, value, func(d *decoder) {
-		before, n := d.varint(), d.count()
+		before, n := d.Varint(), d.Count()
 		if n == 0 {
-			d.fail(errTruncated)
+			d.Fail(wire.ErrTruncated)
 			return
 		}
 		s = d.messages(offset, n)

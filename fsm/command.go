@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // A command is one change to the state:
@@ -205,7 +207,7 @@ func importing(keys ...Key) byte {
 func appendImported(dst []byte, version byte, keys ...Key) []byte {
 	if version >= importVersion {
 		for _, k := range keys {
-			dst = appendBool(dst, k.Imported)
+			dst = wire.AppendBool(dst, k.Imported)
 		}
 	}
 	return dst
@@ -224,10 +226,10 @@ func (c Publish) Append(dst []byte) []byte {
 	} else {
 		dst = append(dst, byte(opPublish), publishVersion)
 	}
-	dst = appendString(dst, c.Channel.Project)
-	dst = appendString(dst, c.Channel.Name)
-	dst = appendString(dst, c.ID)
-	dst = appendBytes(dst, c.Data)
+	dst = wire.AppendBytes(dst, c.Channel.Project)
+	dst = wire.AppendBytes(dst, c.Channel.Name)
+	dst = wire.AppendBytes(dst, c.ID)
+	dst = wire.AppendBytes(dst, c.Data)
 	if sent && c.ID != "" {
 		dst = binary.BigEndian.AppendUint64(dst, sumMessage(c.Data))
 	}
@@ -241,10 +243,10 @@ func (c Publish) Encode() []byte { return c.Append(nil) }
 func (c Init) Encode() []byte {
 	version := importing(c.Keys...)
 	dst := beginVersion(opInit, version, &c.By)
-	dst = appendString(dst, c.ClusterID)
-	dst = appendString(dst, c.Epoch)
+	dst = wire.AppendBytes(dst, c.ClusterID)
+	dst = wire.AppendBytes(dst, c.Epoch)
 	dst = append(dst, c.AdminTokenHash[:]...)
-	dst = appendBytes(dst, c.Keyring)
+	dst = wire.AppendBytes(dst, c.Keyring)
 	dst = appendProject(dst, &c.Project)
 	return appendImported(appendKeys(dst, c.Keys), version, c.Keys...)
 }
@@ -261,23 +263,23 @@ func (c UpdateProject) Encode() []byte {
 	if c.FirstOffset != nil {
 		version = firstOffsetVersion
 	}
-	dst := appendString(beginVersion(opUpdateProject, version, &c.By), c.ID)
-	if dst = appendBool(dst, c.Name != nil); c.Name != nil {
-		dst = appendString(dst, *c.Name)
+	dst := wire.AppendBytes(beginVersion(opUpdateProject, version, &c.By), c.ID)
+	if dst = wire.AppendBool(dst, c.Name != nil); c.Name != nil {
+		dst = wire.AppendBytes(dst, *c.Name)
 	}
-	if dst = appendBool(dst, c.AllowedOrigins != nil); c.AllowedOrigins != nil {
+	if dst = wire.AppendBool(dst, c.AllowedOrigins != nil); c.AllowedOrigins != nil {
 		dst = appendStrings(dst, *c.AllowedOrigins)
 	}
-	if dst = appendBool(dst, c.AllowNativeClients != nil); c.AllowNativeClients != nil {
-		dst = appendBool(dst, *c.AllowNativeClients)
+	if dst = wire.AppendBool(dst, c.AllowNativeClients != nil); c.AllowNativeClients != nil {
+		dst = wire.AppendBool(dst, *c.AllowNativeClients)
 	}
-	if dst = appendBool(dst, c.Rules != nil); c.Rules != nil {
+	if dst = wire.AppendBool(dst, c.Rules != nil); c.Rules != nil {
 		dst = appendRules(dst, *c.Rules)
 	}
-	if dst = appendBool(dst, c.Access != nil); c.Access != nil {
+	if dst = wire.AppendBool(dst, c.Access != nil); c.Access != nil {
 		dst = appendAccess(dst, c.Access)
 	}
-	if dst = appendBool(dst, c.Quotas != nil); c.Quotas != nil {
+	if dst = wire.AppendBool(dst, c.Quotas != nil); c.Quotas != nil {
 		dst = appendQuotas(dst, c.Quotas)
 	}
 	if c.FirstOffset != nil {
@@ -288,7 +290,7 @@ func (c UpdateProject) Encode() []byte {
 
 // Encode returns the encoded command.
 func (c DeleteProject) Encode() []byte {
-	return appendString(beginControl(opDeleteProject, &c.By), c.ID)
+	return wire.AppendBytes(beginControl(opDeleteProject, &c.By), c.ID)
 }
 
 // Encode returns the encoded command.
@@ -305,13 +307,13 @@ func (c RotateKey) Encode() []byte {
 }
 
 // Encode returns the encoded command.
-func (c RevokeKey) Encode() []byte { return appendString(beginControl(opRevokeKey, &c.By), c.ID) }
+func (c RevokeKey) Encode() []byte { return wire.AppendBytes(beginControl(opRevokeKey, &c.By), c.ID) }
 
 // Encode returns the encoded command.
 func (c KeysUsed) Encode() []byte {
 	dst := binary.AppendUvarint([]byte{byte(opKeysUsed), controlVersion}, uint64(len(c.Used)))
 	for _, use := range c.Used {
-		dst = binary.AppendVarint(appendString(dst, use.ID), use.At)
+		dst = binary.AppendVarint(wire.AppendBytes(dst, use.ID), use.At)
 	}
 	return dst
 }
@@ -323,32 +325,32 @@ func (c CreateAdminToken) Encode() []byte {
 
 // Encode returns the encoded command.
 func (c RevokeAdminToken) Encode() []byte {
-	return appendString(beginControl(opRevokeAdminToken, &c.By), c.ID)
+	return wire.AppendBytes(beginControl(opRevokeAdminToken, &c.By), c.ID)
 }
 
 // Encode returns the encoded command.
 func (c PurgeChannel) Encode() []byte {
-	dst := appendString(beginControl(opPurgeChannel, &c.By), c.Channel.Project)
-	return appendString(dst, c.Channel.Name)
+	dst := wire.AppendBytes(beginControl(opPurgeChannel, &c.By), c.Channel.Project)
+	return wire.AppendBytes(dst, c.Channel.Name)
 }
 
 // Encode returns the encoded command.
 func (c ForgetChannels) Encode() []byte {
-	return appendStrings(appendString(beginControl(opForgetChannels, &c.By), c.Project), c.Names)
+	return appendStrings(wire.AppendBytes(beginControl(opForgetChannels, &c.By), c.Project), c.Names)
 }
 
 // Encode returns the encoded command.
-func (c Seal) Encode() []byte { return appendBytes(beginControl(opSeal, &c.By), c.Keyring) }
+func (c Seal) Encode() []byte { return wire.AppendBytes(beginControl(opSeal, &c.By), c.Keyring) }
 
 // Encode returns the encoded command.
 func (c Note) Encode() []byte {
-	return appendString(appendString(beginControl(opNote, &c.By), c.Action), c.Target)
+	return wire.AppendBytes(wire.AppendBytes(beginControl(opNote, &c.By), c.Action), c.Target)
 }
 
 // Encode returns the encoded command.
 func (c UpdateSettings) Encode() []byte {
 	dst := beginControl(opUpdateSettings, &c.By)
-	if dst = appendBool(dst, c.MaxBytes != nil); c.MaxBytes != nil {
+	if dst = wire.AppendBool(dst, c.MaxBytes != nil); c.MaxBytes != nil {
 		dst = binary.AppendVarint(dst, *c.MaxBytes)
 	}
 	return dst
@@ -367,31 +369,31 @@ func decodePublish(b []byte, known *senderCheck) (p publication, ok bool, err er
 	if len(b) < 2 || op(b[0]) != opPublish || b[1] != publishVersion && b[1] != sentPublishVersion {
 		return p, false, nil
 	}
-	d := decoder{rest: b[2:]}
+	d := decoder{wire.Reader{Rest: b[2:]}}
 	sent := b[1] == sentPublishVersion
 	switch {
-	case sent && known.matches(d.rest):
-		p.from, d.rest = known.from, d.rest[len(known.raw):]
+	case sent && known.matches(d.Rest):
+		p.from, d.Rest = known.from, d.Rest[len(known.raw):]
 	case sent:
 		p.from = d.sender()
 	}
-	p.project, p.channel, p.id, p.data = d.bytes(), d.bytes(), d.bytes(), d.bytes()
+	p.project, p.channel, p.id, p.data = d.Bytes(), d.Bytes(), d.Bytes(), d.Bytes()
 	if sent && len(p.id) > 0 {
-		p.sum = d.uint64()
+		p.sum = d.Uint64()
 	}
-	return p, true, d.finish()
+	return p, true, d.Finish()
 }
 
 // decodeCommand decodes every command but Publish into a pointer to its type.
 func decodeCommand(b []byte) (from sender, command any, err error) {
 	if len(b) < 2 {
-		return from, nil, errTruncated
+		return from, nil, wire.ErrTruncated
 	}
 	version := b[1] &^ sentBit
 	if version < controlVersion || version > newestVersion(op(b[0])) {
 		return from, nil, fmt.Errorf("unknown version %d of op %d", b[1], b[0])
 	}
-	d := decoder{rest: b[2:]}
+	d := decoder{wire.Reader{Rest: b[2:]}}
 	if b[1]&sentBit != 0 {
 		from = d.sender()
 	}
@@ -413,7 +415,7 @@ func decodeCommand(b []byte) (from sender, command any, err error) {
 		d.imported(version, &c.Key)
 		command = c
 	case opRotateKey:
-		command = &RotateKey{d.actor(), d.key(), d.varint()}
+		command = &RotateKey{d.actor(), d.key(), d.Varint()}
 	case opRevokeKey:
 		command = &RevokeKey{d.actor(), d.string()}
 	case opUpdateSettings:
@@ -435,7 +437,7 @@ func decodeCommand(b []byte) (from sender, command any, err error) {
 	default:
 		return from, nil, fmt.Errorf("unknown op %d", b[0])
 	}
-	return from, command, d.finish()
+	return from, command, d.Finish()
 }
 
 // newestVersion returns the newest version of a command that is known.
@@ -452,38 +454,38 @@ func newestVersion(o op) byte {
 // imported reads whether a key of a command was made elsewhere.
 func (d *decoder) imported(version byte, k *Key) {
 	if version >= importVersion {
-		k.Imported = d.bool()
+		k.Imported = d.Bool()
 	}
 }
 
 func (d *decoder) updateProject(version byte) *UpdateProject {
 	c := &UpdateProject{By: d.actor(), ID: d.string()}
-	if d.bool() {
+	if d.Bool() {
 		name := d.string()
 		c.Name = &name
 	}
-	if d.bool() {
+	if d.Bool() {
 		origins := d.strings()
 		c.AllowedOrigins = &origins
 	}
-	if d.bool() {
-		native := d.bool()
+	if d.Bool() {
+		native := d.Bool()
 		c.AllowNativeClients = &native
 	}
-	if d.bool() {
+	if d.Bool() {
 		rules := d.rules()
 		c.Rules = &rules
 	}
-	if d.bool() {
+	if d.Bool() {
 		access := d.access()
 		c.Access = &access
 	}
-	if d.bool() {
+	if d.Bool() {
 		quotas := d.quotas()
 		c.Quotas = &quotas
 	}
 	if version >= firstOffsetVersion {
-		first := d.uvarint()
+		first := d.Uvarint()
 		c.FirstOffset = &first
 	}
 	return c
@@ -491,16 +493,16 @@ func (d *decoder) updateProject(version byte) *UpdateProject {
 
 func (d *decoder) keysUsed() *KeysUsed {
 	c := &KeysUsed{}
-	for n := d.count(); n > 0 && d.err == nil; n-- {
-		c.Used = append(c.Used, KeyUse{d.string(), d.varint()})
+	for n := d.Count(); n > 0 && d.Err == nil; n-- {
+		c.Used = append(c.Used, KeyUse{d.string(), d.Varint()})
 	}
 	return c
 }
 
 func (d *decoder) updateSettings() *UpdateSettings {
 	c := &UpdateSettings{By: d.actor()}
-	if d.bool() {
-		n := d.varint()
+	if d.Bool() {
+		n := d.Varint()
 		c.MaxBytes = &n
 	}
 	return c

@@ -174,7 +174,7 @@ func FuzzCommand(f *testing.F) {
 		if err != nil {
 			return
 		}
-		encoded := c.(control).Encode() // bytes, for NaN is not equal to itself
+		encoded := c.(control).Encode() // Bytes, for NaN is not equal to itself
 		_, again, err := decodeCommand(encoded)
 		if err != nil || !bytes.Equal(encoded, again.(control).Encode()) {
 			t.Errorf("%+v came back as %+v, %v", c, again, err)

@@ -40,7 +40,7 @@ func (m *machine) compactStep() (done bool) {
 	return !more
 }
 
-// rest keeps the flusher from going on with a compaction for so long.
+// Rest keeps the flusher from going on with a compaction for so long.
 func (m *machine) rest(d time.Duration) {
 	m.flusher.running.Lock()
 	defer m.flusher.running.Unlock()

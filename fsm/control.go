@@ -1,6 +1,10 @@
 package fsm
 
-import "math"
+import (
+	"math"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
+)
 
 // control applies any command but Publish. An error means that the state cannot
 // go on.
@@ -180,7 +184,7 @@ func (a *application) deleteProject(c *DeleteProject) *refusal {
 	}
 	a.registry.removeProject(id)
 	a.gathering.set(bucketProjects, id, nil)
-	a.gathering.set(bucketTombstones, id, appendBool(nil, false))
+	a.gathering.set(bucketTombstones, id, wire.AppendBool(nil, false))
 	delete(a.counts, id)
 	for key, ch := range a.channels {
 		if key.Project == id {

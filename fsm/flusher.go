@@ -25,8 +25,8 @@ type flusher struct {
 	sweep        sweep
 	compaction   *compaction // under way, or nil
 	compactAfter time.Time   // when its next step may begin
-	written      int64       // bytes written to the file, ever
-	recent       int64       // bytes that a flush writes to it lately
+	written      int64       // Bytes written to the file, ever
+	recent       int64       // Bytes that a flush writes to it lately
 
 	// A freeze needs a whole entry. In the middle of one the flusher says that
 	// it wants a freeze, for State.mu, and the goroutine that applies sends it.

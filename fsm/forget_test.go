@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 func forget(names ...string) []byte {
@@ -245,19 +247,19 @@ func TestProjectAndKeyRecordsOfLevel1(t *testing.T) {
 	if got := p.append(nil); string(got) != string(old) {
 		t.Errorf("a project is\n% x, was\n% x", got, old)
 	}
-	d := decoder{rest: old}
-	if got := d.storedProject(); d.finish() != nil || got.FirstOffset != 0 || got.newHead().floor != 1 {
-		t.Errorf("read %+v, %v", got, d.finish())
+	d := decoder{wire.Reader{Rest: old}}
+	if got := d.storedProject(); d.Finish() != nil || got.FirstOffset != 0 || got.newHead().floor != 1 {
+		t.Errorf("read %+v, %v", got, d.Finish())
 	}
-	d = decoder{rest: appendKey(nil, &sampleKey)}
-	if got := d.storedKey(); d.finish() != nil || got.Imported {
-		t.Errorf("read %+v, %v", got, d.finish())
+	d = decoder{wire.Reader{Rest: appendKey(nil, &sampleKey)}}
+	if got := d.storedKey(); d.Finish() != nil || got.Imported {
+		t.Errorf("read %+v, %v", got, d.Finish())
 	}
 	imported := sampleKey
 	imported.Imported = true
-	d = decoder{rest: appendStoredKey(nil, &imported)}
-	if got := d.storedKey(); d.finish() != nil || !got.Imported {
-		t.Errorf("read %+v, %v", got, d.finish())
+	d = decoder{wire.Reader{Rest: appendStoredKey(nil, &imported)}}
+	if got := d.storedKey(); d.Finish() != nil || !got.Imported {
+		t.Errorf("read %+v, %v", got, d.Finish())
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"maps"
 	"math"
 	"slices"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // Hash returns a hash over all that the state means: two nodes that have applied
@@ -69,13 +71,13 @@ func (s *State) hashChannels(h hash.Hash, p *project) error {
 	for _, name := range names {
 		v := s.viewIn(tx, p, name)
 		err := v.read(func(v *channelView, earliest edge) error {
-			h.Write(appendString(nil, name))
+			h.Write(wire.AppendBytes(nil, name))
 			h.Write(binary.AppendUvarint(nil, v.offset))
 			h.Write(binary.AppendVarint(nil, v.total))
 			messages, err := v.messages(earliest.offset, int(v.offset+1-earliest.offset), int(v.total))
 			for _, m := range messages {
 				h.Write(binary.AppendVarint(binary.AppendUvarint(nil, m.Offset), m.Timestamp))
-				h.Write(appendBytes(nil, m.Data))
+				h.Write(wire.AppendBytes(nil, m.Data))
 			}
 			return err
 		})

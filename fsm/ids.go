@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // The ids of messages are remembered for idWindow by the cluster's stamp, so a
@@ -23,9 +25,9 @@ type idHash [16]byte
 
 func hashID(p publication, key *Key) idHash {
 	var buf [3*binary.MaxVarintLen64 + maxProjectID + maxChannelName + maxMessageID + 9]byte
-	b := appendBytes(buf[:0], p.project)
-	b = appendBytes(b, p.channel)
-	b = appendBytes(b, p.id)
+	b := wire.AppendBytes(buf[:0], p.project)
+	b = wire.AppendBytes(b, p.channel)
+	b = wire.AppendBytes(b, p.id)
 	b = p.appendScope(b, key)
 	sum := sha256.Sum256(b)
 	return idHash(sum[:16])
@@ -131,21 +133,21 @@ func appendIDs(dst []byte, ids []seenID) []byte {
 const summedIDs = 1
 
 func (d *decoder) ids() []seenID {
-	n := d.count()
-	summed := n == 0 && d.err == nil && len(d.rest) > 0
+	n := d.Count()
+	summed := n == 0 && d.Err == nil && len(d.Rest) > 0
 	if summed {
-		if version := d.byte(); version != summedIDs {
-			d.fail(fmt.Errorf("record of ids has version %d, this program knows %d", version, summedIDs))
+		if version := d.Byte(); version != summedIDs {
+			d.Fail(fmt.Errorf("record of ids has version %d, this program knows %d", version, summedIDs))
 		}
-		n = d.count()
+		n = d.Count()
 	}
 	ids := make([]seenID, 0, min(n, idsPerRecord))
-	for i := 0; i < n && d.err == nil; i++ {
+	for i := 0; i < n && d.Err == nil; i++ {
 		var id seenID
-		copy(id.hash[:], d.fixed(uint64(len(id.hash))))
-		id.offset, id.stamp = d.uvarint(), d.varint()
+		copy(id.hash[:], d.Fixed(uint64(len(id.hash))))
+		id.offset, id.stamp = d.Uvarint(), d.Varint()
 		if summed {
-			id.sum = d.uint64()
+			id.sum = d.Uint64()
 		}
 		ids = append(ids, id)
 	}

@@ -12,6 +12,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/aptlyd/aptlyd/internal/durable"
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // OffsetJump is how far every channel's head jumps when a cluster begins anew from an
@@ -127,24 +128,24 @@ func (r *rebaser) record(b *bolt.Bucket, bucket, key, value []byte) error {
 	if err != nil {
 		return err
 	}
-	d := decoder{rest: body}
+	d := decoder{wire.Reader{Rest: body}}
 	switch string(bucket) {
 	case string(bucketSessions):
 		return nil // forwarders of the old cluster
 	case string(bucketAdmins):
 		token := d.adminToken()
-		if token.Parent != "" && d.err == nil {
+		if token.Parent != "" && d.Err == nil {
 			return nil // a console session, which may have been signed out of since
 		}
 	case string(bucketMeta):
 		body = r.meta(&d, key)
 	case string(bucketChannels):
-		d.rest = nil
+		d.Rest = nil
 		if body, err = r.block(&d, key, value); err != nil {
 			return err
 		}
 	case string(bucketChunks):
-		d.rest = nil // payloads and stamps: its offset is in the key
+		d.Rest = nil // payloads and stamps: its offset is in the key
 		n := len(key) - 8
 		if n < 0 {
 			return fmt.Errorf("split key %q: %w", key, errCorrupt)
@@ -162,9 +163,9 @@ func (r *rebaser) record(b *bolt.Bucket, bucket, key, value []byte) error {
 		}
 		body = appendIDs(nil, ids)
 	default:
-		d.rest = nil
+		d.Rest = nil
 	}
-	if err := d.finish(); err != nil {
+	if err := d.Finish(); err != nil {
 		return fmt.Errorf("decode %s %q: %w", bucket, key, err)
 	}
 	if err := b.Put(key, seal(bucket, key, body[:len(body):len(body)])); err != nil {
@@ -195,7 +196,7 @@ func (r *rebaser) block(d *decoder, key, value []byte) ([]byte, error) {
 
 // meta returns the new body of a record in bucketMeta.
 func (r *rebaser) meta(d *decoder, key []byte) []byte {
-	body := d.rest
+	body := d.Rest
 	switch string(key) {
 	case string(metaApplied):
 		p := d.position()
@@ -205,7 +206,7 @@ func (r *rebaser) meta(d *decoder, key []byte) []byte {
 		c.id, c.epoch = r.ClusterID, r.Epoch
 		return c.append(nil)
 	default:
-		d.rest = nil
+		d.Rest = nil
 		return body
 	}
 }
@@ -213,7 +214,7 @@ func (r *rebaser) meta(d *decoder, key []byte) []byte {
 // jump returns where an offset is found in the new numbering.
 func jump(d *decoder, offset uint64) uint64 {
 	if offset > maxOffset-OffsetJump {
-		d.fail(fmt.Errorf("offset %d cannot grow by %d", offset, OffsetJump))
+		d.Fail(fmt.Errorf("offset %d cannot grow by %d", offset, OffsetJump))
 	}
 	return offset + OffsetJump
 }

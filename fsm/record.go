@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // What state.db holds. Every value ends in a CRC-32C (Castagnoli, little endian)
@@ -86,9 +88,9 @@ func open(bucket, key, value []byte, decode func(*decoder)) error {
 	if err != nil {
 		return err
 	}
-	d := decoder{rest: body}
+	d := decoder{wire.Reader{Rest: body}}
 	decode(&d)
-	if err := d.finish(); err != nil {
+	if err := d.Finish(); err != nil {
 		return fmt.Errorf("decode %s %q: %w: %w", bucket, key, errCorrupt, err)
 	}
 	return nil
@@ -107,7 +109,7 @@ func (p position) append(dst []byte) []byte {
 }
 
 func (d *decoder) position() position {
-	return position{d.uvarint(), d.uvarint(), d.varint()}
+	return position{d.Uvarint(), d.Uvarint(), d.Varint()}
 }
 
 // cluster is what Init sets.
@@ -118,9 +120,9 @@ type cluster struct {
 }
 
 func (c *cluster) append(dst []byte) []byte {
-	dst = appendString(dst, c.id)
-	dst = appendString(dst, c.epoch)
-	return appendBytes(dst, c.keyring)
+	dst = wire.AppendBytes(dst, c.id)
+	dst = wire.AppendBytes(dst, c.epoch)
+	return wire.AppendBytes(dst, c.keyring)
 }
 
 func (d *decoder) cluster() cluster {

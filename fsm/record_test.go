@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 func TestSealedRecordsBelongToTheirPlace(t *testing.T) {
@@ -217,13 +219,13 @@ func FuzzRecord(f *testing.F) {
 	f.Add(chunk[:len(chunk)-4])
 	f.Fuzz(func(t *testing.T, body []byte) {
 		decode := func(read func(*decoder) (again []byte)) {
-			d := decoder{rest: body}
+			d := decoder{wire.Reader{Rest: body}}
 			again := read(&d)
-			if d.finish() != nil {
+			if d.Finish() != nil {
 				return
 			}
-			second := decoder{rest: again}
-			if got := read(&second); second.finish() != nil || !bytes.Equal(got, again) {
+			second := decoder{wire.Reader{Rest: again}}
+			if got := read(&second); second.Finish() != nil || !bytes.Equal(got, again) {
 				t.Errorf("% x came back as % x", again, got)
 			}
 		}

@@ -41,12 +41,12 @@ func (p *project) append(dst []byte) []byte {
 }
 
 func (d *decoder) storedProject() *project {
-	p := &project{Project: d.project(), version: d.uvarint()}
-	for n := d.count(); n > 0 && d.err == nil; n-- {
-		p.past = append(p.past, pastRules{d.uvarint(), d.varint(), d.rules()})
+	p := &project{Project: d.project(), version: d.Uvarint()}
+	for n := d.Count(); n > 0 && d.Err == nil; n-- {
+		p.past = append(p.past, pastRules{d.Uvarint(), d.Varint(), d.rules()})
 	}
-	if len(d.rest) > 0 {
-		p.FirstOffset = d.uvarint()
+	if len(d.Rest) > 0 {
+		p.FirstOffset = d.Uvarint()
 	}
 	return p
 }

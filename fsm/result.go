@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // A result is what a command answers:
@@ -20,24 +22,24 @@ type Receipt struct {
 }
 
 func appendReceipt(dst []byte, r Receipt) []byte {
-	dst = appendBool(append(dst, codeOK), r.Duplicate)
+	dst = wire.AppendBool(append(dst, codeOK), r.Duplicate)
 	dst = binary.AppendUvarint(dst, r.Offset)
 	return binary.AppendVarint(dst, r.Timestamp)
 }
 
 func appendRefusal(dst []byte, r *refusal) []byte {
-	return appendString(append(dst, r.code), r.reason)
+	return wire.AppendBytes(append(dst, r.code), r.reason)
 }
 
 // DecodeReceipt decodes the result of a Publish. A refusal comes back as an
 // error that wraps ErrNotFound, ErrConflict, ErrRateLimited or ErrInvalid.
 func DecodeReceipt(result []byte) (Receipt, error) {
-	d := decoder{rest: result}
+	d := decoder{wire.Reader{Rest: result}}
 	if err := d.refusal(); err != nil {
 		return Receipt{}, err
 	}
-	r := Receipt{Duplicate: d.bool(), Offset: d.uvarint(), Timestamp: d.varint()}
-	if err := d.finish(); err != nil {
+	r := Receipt{Duplicate: d.Bool(), Offset: d.Uvarint(), Timestamp: d.Varint()}
+	if err := d.Finish(); err != nil {
 		return Receipt{}, fmt.Errorf("decode receipt: %w", err)
 	}
 	return r, nil
@@ -46,11 +48,11 @@ func DecodeReceipt(result []byte) (Receipt, error) {
 // DecodeResult decodes the result of any command but Publish. Its errors are
 // those of DecodeReceipt.
 func DecodeResult(result []byte) error {
-	d := decoder{rest: result}
+	d := decoder{wire.Reader{Rest: result}}
 	if err := d.refusal(); err != nil {
 		return err
 	}
-	if err := d.finish(); err != nil {
+	if err := d.Finish(); err != nil {
 		return fmt.Errorf("decode result: %w", err)
 	}
 	return nil
@@ -58,15 +60,15 @@ func DecodeResult(result []byte) error {
 
 // refusal reads the code and, unless it says that all went well, the reason.
 func (d *decoder) refusal() error {
-	code := d.byte()
-	if d.err == nil && code == codeOK {
+	code := d.Byte()
+	if d.Err == nil && code == codeOK {
 		return nil
 	}
 	if int(code) >= len(sentinels) {
-		d.fail(errors.New("unknown code"))
+		d.Fail(errors.New("unknown code"))
 	}
 	reason := d.string()
-	if err := d.finish(); err != nil {
+	if err := d.Finish(); err != nil {
 		return fmt.Errorf("decode result: %w", err)
 	}
 	return &refusal{code, reason}

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // Sender is on whose behalf a command is sent, and since when. The state judges it when
@@ -62,7 +64,7 @@ func (s *Sender) size() int {
 //
 //	byte kind | uvarint length and id | varint since | of a token: varint until, subject (8)
 func (s *Sender) append(dst []byte) []byte {
-	dst = appendString(append(dst, byte(s.Kind)), s.ID)
+	dst = wire.AppendBytes(append(dst, byte(s.Kind)), s.ID)
 	dst = binary.AppendVarint(dst, s.Since)
 	if s.Kind == TokenSender {
 		dst = binary.AppendVarint(dst, s.Until)
@@ -81,12 +83,12 @@ type sender struct {
 }
 
 func (d *decoder) sender() sender {
-	s := sender{kind: SenderKind(d.byte()), id: d.bytes(), since: d.varint()}
+	s := sender{kind: SenderKind(d.Byte()), id: d.Bytes(), since: d.Varint()}
 	if s.kind == TokenSender {
-		s.until, s.subject = d.varint(), d.uint64()
+		s.until, s.subject = d.Varint(), d.Uint64()
 	}
 	if s.kind < NodeSender || s.kind > AdminSender {
-		d.fail(fmt.Errorf("unknown kind of sender %d", s.kind))
+		d.Fail(fmt.Errorf("unknown kind of sender %d", s.kind))
 	}
 	return s
 }
@@ -113,9 +115,9 @@ func (a *application) checkPublishSender(command []byte, p *publication) (key *K
 		return a.lastCheck.key, a.lastCheck.refusal
 	}
 	key, r = a.checkSender(&p.from)
-	d := decoder{rest: command[2:]}
+	d := decoder{wire.Reader{Rest: command[2:]}}
 	d.sender()
-	a.lastCheck = senderCheck{command[2 : len(command)-len(d.rest)], p.from, key, r}
+	a.lastCheck = senderCheck{command[2 : len(command)-len(d.Rest)], p.from, key, r}
 	return key, r
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // people makes the project with a server key "srv", a public key "pub" that may publish
@@ -181,7 +183,7 @@ func TestForgottenSessionDoesNotBeginAgain(t *testing.T) {
 			t.Fatalf("%q, %d", results, next)
 		}
 		for i, r := range results {
-			d := decoder{rest: r}
+			d := decoder{wire.Reader{Rest: r}}
 			if err := d.refusal(); !errors.Is(err, ErrStale) {
 				t.Errorf("command %d again: %v", i, err)
 			}

@@ -5,6 +5,8 @@ import (
 	"container/list"
 	"encoding/binary"
 	"slices"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // sessionWindow is how long, by the stamp, a forwarder may be silent before its
@@ -51,22 +53,22 @@ func (s *session) append(dst []byte) []byte {
 	for _, results := range s.results {
 		dst = binary.AppendUvarint(dst, uint64(len(results)))
 		for _, r := range results {
-			dst = appendBytes(dst, r)
+			dst = wire.AppendBytes(dst, r)
 		}
 	}
 	return dst
 }
 
 func (d *decoder) session(id sessionID) *session {
-	s := &session{id: id, last: d.uvarint(), acked: d.uvarint(), used: d.varint()}
-	n := d.count()
+	s := &session{id: id, last: d.Uvarint(), acked: d.Uvarint(), used: d.Varint()}
+	n := d.Count()
 	if uint64(n) != s.last-s.acked {
-		d.fail(errCorrupt)
+		d.Fail(errCorrupt)
 	}
-	for ; n > 0 && d.err == nil; n-- {
+	for ; n > 0 && d.Err == nil; n-- {
 		results := make([][]byte, 0, 1)
-		for m := d.count(); m > 0 && d.err == nil; m-- {
-			results = append(results, slices.Clone(d.bytes()))
+		for m := d.Count(); m > 0 && d.Err == nil; m-- {
+			results = append(results, slices.Clone(d.Bytes()))
 		}
 		s.results = append(s.results, results)
 	}

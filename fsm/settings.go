@@ -17,7 +17,7 @@ type Settings struct {
 
 func (s Settings) append(dst []byte) []byte { return binary.AppendVarint(dst, s.MaxBytes) }
 
-func (d *decoder) settings() Settings { return Settings{d.varint()} }
+func (d *decoder) settings() Settings { return Settings{d.Varint()} }
 
 // Settings returns the cluster's settings.
 func (s *State) Settings() Settings {

@@ -190,7 +190,7 @@ func (s *State) closeFile() error {
 	return nil
 }
 
-// fail stops the node. It is called without a lock.
+// Fail stops the node. It is called without a lock.
 func (s *State) fail(err error) {
 	s.mu.Lock()
 	if s.failed == nil {

@@ -223,7 +223,7 @@ func (im *image) load(tx *bolt.Tx) error {
 	}
 	im.registry.projects.Store(&projects)
 	err = each(tx, bucketTombstones, func(d *decoder, key []byte) {
-		im.registry.tombstones[string(key)] = d.bool()
+		im.registry.tombstones[string(key)] = d.Bool()
 	})
 	if err != nil {
 		return err
@@ -249,7 +249,7 @@ func (im *image) load(tx *bolt.Tx) error {
 	var sessions []*session
 	err = each(tx, bucketSessions, func(d *decoder, key []byte) {
 		if len(key) != len(sessionID{}) {
-			d.fail(errCorrupt)
+			d.Fail(errCorrupt)
 			return
 		}
 		sessions = append(sessions, d.session(sessionID(key)))
@@ -263,7 +263,7 @@ func (im *image) load(tx *bolt.Tx) error {
 
 func (im *image) loadMeta(tx *bolt.Tx) error {
 	var version uint64
-	err := get(tx, bucketMeta, metaFormat, func(d *decoder) { version = d.uvarint() })
+	err := get(tx, bucketMeta, metaFormat, func(d *decoder) { version = d.Uvarint() })
 	if err != nil {
 		return err
 	}
@@ -280,7 +280,7 @@ func (im *image) loadMeta(tx *bolt.Tx) error {
 		return err
 	}
 	if tx.Bucket(bucketMeta).Get(metaLevel) != nil {
-		if err := get(tx, bucketMeta, metaLevel, func(d *decoder) { im.level = uint32(d.uvarint()) }); err != nil {
+		if err := get(tx, bucketMeta, metaLevel, func(d *decoder) { im.level = uint32(d.Uvarint()) }); err != nil {
 			return err
 		}
 	}
@@ -294,7 +294,7 @@ func (im *image) loadIDs(tx *bolt.Tx) error {
 	begun := false
 	err := each(tx, bucketIDs, func(d *decoder, key []byte) {
 		if len(key) != 8 {
-			d.fail(errCorrupt)
+			d.Fail(errCorrupt)
 			return
 		}
 		seq := binary.BigEndian.Uint64(key)
@@ -302,7 +302,7 @@ func (im *image) loadIDs(tx *bolt.Tx) error {
 			im.ids.first, begun = seq, true
 		}
 		if seq != im.ids.next() {
-			d.fail(fmt.Errorf("ids from %d on are missing", im.ids.next()))
+			d.Fail(fmt.Errorf("ids from %d on are missing", im.ids.next()))
 			return
 		}
 		for _, id := range d.ids() {

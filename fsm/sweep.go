@@ -7,6 +7,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // The sweep takes one part in sweepShare of the flusher's time, within bounds, and
@@ -236,7 +238,7 @@ func (d *deletion) purge(project string) (done bool, err error) {
 	if done, err = d.channels(prefix); err != nil || !done {
 		return false, err
 	}
-	return true, d.put(bucketTombstones, []byte(project), appendBool(nil, true))
+	return true, d.put(bucketTombstones, []byte(project), wire.AppendBool(nil, true))
 }
 
 // channels takes the channels whose keys begin with prefix out of their blocks.

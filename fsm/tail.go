@@ -3,6 +3,8 @@ package fsm
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // The newest messages of a channel lie in its body, its tail, as long as they take
@@ -16,24 +18,24 @@ var emptyTail = []byte{0}
 //
 //	head | uvarint count | count × message of the tail, as in a chunk
 func decodeChannel(key, body []byte) (h head, tail []byte, err error) {
-	d := decoder{rest: body}
+	d := decoder{wire.Reader{Rest: body}}
 	h = d.head()
-	if d.err != nil {
-		return h, nil, fmt.Errorf("decode channel %q: %w: %w", key, errCorrupt, d.err)
+	if d.Err != nil {
+		return h, nil, fmt.Errorf("decode channel %q: %w: %w", key, errCorrupt, d.Err)
 	}
-	return h, d.rest, nil
+	return h, d.Rest, nil
 }
 
 // decodeTail returns the messages of a tail, which alias it.
 func decodeTail(key []byte, h head, tail []byte) (s segment, err error) {
-	d := decoder{rest: tail}
-	n := d.count()
+	d := decoder{wire.Reader{Rest: tail}}
+	n := d.Count()
 	if uint64(n) > h.offset {
-		d.fail(errCorrupt)
+		d.Fail(errCorrupt)
 	}
 	s = d.messages(h.offset-uint64(n)+1, n)
 	s.before = h.total - s.bytes
-	if err := d.finish(); err != nil {
+	if err := d.Finish(); err != nil {
 		return segment{}, fmt.Errorf("decode tail of channel %q: %w: %w", key, errCorrupt, err)
 	}
 	return s, nil
@@ -70,7 +72,7 @@ func extendTail(dst, tail []byte, stamp int64, messages []Message) []byte {
 func appendMessages(dst []byte, messages []Message, stamp int64) []byte {
 	for _, m := range messages {
 		dst = binary.AppendVarint(dst, m.Timestamp-stamp)
-		dst = appendBytes(dst, m.Data)
+		dst = wire.AppendBytes(dst, m.Data)
 		stamp = m.Timestamp
 	}
 	return dst
@@ -81,9 +83,9 @@ func appendMessages(dst []byte, messages []Message, stamp int64) []byte {
 func (d *decoder) messages(offset uint64, n int) (s segment) {
 	s.messages = make([]Message, 0, n)
 	var stamp int64
-	for i := 0; i < n && d.err == nil; i++ {
-		stamp += d.varint()
-		data := d.bytes()
+	for i := 0; i < n && d.Err == nil; i++ {
+		stamp += d.Varint()
+		data := d.Bytes()
 		s.bytes += int64(len(data))
 		s.messages = append(s.messages, Message{offset + uint64(i), stamp, data})
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
 // A batch of messages of memory channels travels as
@@ -29,19 +30,15 @@ func Encode(batch []fsm.Appended) []byte {
 	}
 	b := append(make([]byte, 0, size), batchVersion)
 	for _, g := range batch {
-		b = appendSized(b, g.Channel.Project)
-		b = appendSized(b, g.Channel.Name)
+		b = wire.AppendBytes(b, g.Channel.Project)
+		b = wire.AppendBytes(b, g.Channel.Name)
 		b = binary.AppendUvarint(b, uint64(len(g.Messages)))
 		for _, m := range g.Messages {
 			b = binary.AppendUvarint(b, uint64(m.Timestamp))
-			b = appendSized(b, m.Data)
+			b = wire.AppendBytes(b, m.Data)
 		}
 	}
 	return b
-}
-
-func appendSized[T string | []byte](b []byte, item T) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(item))), item...)
 }
 
 // Decode returns the batch in raw. Its payloads alias raw.
@@ -50,50 +47,23 @@ func Decode(raw []byte) ([]fsm.Appended, error) {
 		return nil, fmt.Errorf("%w: another version", ErrMalformed)
 	}
 	var batch []fsm.Appended
-	for r := (reader{rest: raw[1:]}); len(r.rest) > 0; {
-		g := fsm.Appended{Channel: fsm.ChannelKey{Project: string(r.sized()), Name: string(r.sized())}}
-		count := r.uvarint()
-		if r.failed || !fsm.ValidChannel(g.Channel) || count == 0 || count > uint64(len(r.rest)) {
+	for r := (wire.Reader{Rest: raw[1:]}); len(r.Rest) > 0; {
+		g := fsm.Appended{Channel: fsm.ChannelKey{Project: string(r.Bytes()), Name: string(r.Bytes())}}
+		count := r.Count()
+		if r.Err != nil || !fsm.ValidChannel(g.Channel) || count == 0 {
 			return nil, ErrMalformed
 		}
 		g.Messages = make([]fsm.Message, count)
 		for i := range g.Messages {
-			g.Messages[i] = fsm.Message{Timestamp: int64(r.uvarint()), Data: r.sized()}
+			g.Messages[i] = fsm.Message{Timestamp: int64(r.Uvarint()), Data: r.Bytes()}
 			if m := &g.Messages[i]; m.Timestamp < 0 || !fsm.ValidMessage(m.Data) {
 				return nil, ErrMalformed
 			}
 		}
-		if r.failed {
+		if r.Err != nil {
 			return nil, ErrMalformed
 		}
 		batch = append(batch, g)
 	}
 	return batch, nil
-}
-
-// reader reads the parts of a batch. After the first failure every part reads as zero.
-type reader struct {
-	rest   []byte
-	failed bool
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.rest)
-	if n <= 0 || r.failed {
-		r.failed = true
-		return 0
-	}
-	r.rest = r.rest[n:]
-	return v
-}
-
-func (r *reader) sized() []byte {
-	n := r.uvarint()
-	if r.failed || n > uint64(len(r.rest)) {
-		r.failed = true
-		return nil
-	}
-	b := r.rest[:n:n]
-	r.rest = r.rest[n:]
-	return b
 }

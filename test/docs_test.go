@@ -1,0 +1,103 @@
+package test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var (
+	codeBlock    = regexp.MustCompile("(?ms)^```.*?^```")
+	markdownLink = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading      = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	notInAnchors = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	walkStep     = regexp.MustCompile("(?m)^\\| .+ \\| (`[a-z/_]+\\.go`[^|]*) \\| (`[^|]*`) \\|$")
+	quoted       = regexp.MustCompile("`([^`]+)`")
+)
+
+// TestDocsLinksResolve checks that each relative link of the documentation leads to
+// a file, and to a heading of it.
+func TestDocsLinksResolve(t *testing.T) {
+	anchors := func(text string) map[string]bool {
+		known := make(map[string]bool)
+		for _, match := range heading.FindAllStringSubmatch(codeBlock.ReplaceAllString(text, ""), -1) {
+			name := notInAnchors.ReplaceAllString(strings.ToLower(match[1]), "")
+			known[strings.ReplaceAll(name, " ", "-")] = true
+		}
+		return known
+	}
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (entry.Name() == "node_modules" || entry.Name() == ".git"):
+			return filepath.SkipDir
+		case filepath.Ext(path) != ".md":
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, match := range markdownLink.FindAllStringSubmatch(codeBlock.ReplaceAllString(string(text), ""), -1) {
+			target, anchor, _ := strings.Cut(match[1], "#")
+			if strings.Contains(target, ":") {
+				continue // of the web
+			}
+			file := path
+			if target != "" {
+				file = filepath.Join(filepath.Dir(path), target)
+			}
+			there, err := os.Stat(file)
+			if err != nil {
+				t.Errorf("%s links to %s: %v", path, match[1], err)
+				continue
+			}
+			if anchor == "" || there.IsDir() {
+				continue
+			}
+			other, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			if !anchors(string(other))[anchor] {
+				t.Errorf("%s links to %s, which has no such heading", path, match[1])
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDocsWalksNameWhatExists checks the walks through the code in docs/design.md:
+// each function of a step is in one of the step's files.
+func TestDocsWalksNameWhatExists(t *testing.T) {
+	text, err := os.ReadFile("../docs/design.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := walkStep.FindAllStringSubmatch(string(text), -1)
+	if len(steps) < 25 {
+		t.Fatalf("docs/design.md has %d steps of walks", len(steps))
+	}
+	for _, step := range steps {
+		var code strings.Builder
+		for _, file := range quoted.FindAllStringSubmatch(step[1], -1) {
+			source, err := os.ReadFile(filepath.Join("..", file[1]))
+			if err != nil {
+				t.Errorf("docs/design.md: %v", err)
+			}
+			code.Write(source)
+		}
+		for _, name := range quoted.FindAllStringSubmatch(step[2], -1) {
+			if !regexp.MustCompile(`(?m)^func (\([^)]*\) )?` + regexp.QuoteMeta(name[1]) + `\(`).MatchString(code.String()) {
+				t.Errorf("docs/design.md says that %s is in %s, and it is not", name[1], step[1])
+			}
+		}
+	}
+}

@@ -52,7 +52,7 @@ type Config struct {
 	Handle func(ctx context.Context, from string, request []byte) ([]byte, error)
 	// Receive takes a peer's Send. It must not block, and may keep message.
 	Receive func(from string, message []byte) error
-	// Extra returns up to 256 bytes that Members shows on every node. May be nil.
+	// Extra returns up to 512 bytes that Members shows on every node. May be nil.
 	Extra func() []byte
 	// Logger takes what is worth telling an operator.
 	Logger *slog.Logger
@@ -114,7 +114,7 @@ const (
 	maxNameBytes    = 63
 	maxVersionBytes = 63
 	maxHostBytes    = 253
-	maxExtraBytes   = 256
+	maxExtraBytes   = 512
 )
 
 // withDefaults fills the tunables that are zero.

@@ -159,10 +159,12 @@ func (h *rightsHarness) frame(credential, kind string) refusal.Code {
 	case "auth":
 		return ""
 	case "heartbeat":
-	case "ping":
-		c.text(`{"type":"ping","id":"1"}`)
 		c.text(`{"type":"heartbeat"}`)
 		c.wantSilence()
+		return ""
+	case "ping":
+		c.text(`{"type":"ping","id":"1"}`)
+		c.want("pong")
 		return ""
 	}
 	c.text(`{"type":%q,"channel":%q,"message":%q}`, kind, h.channel, credential)

@@ -16,6 +16,9 @@ type Broker interface {
 	NodeName() string
 	// Epoch names the numbering that offsets belong to.
 	Epoch() string
+	// Endpoints are the URLs (wss://…) at which clients reach the other nodes that
+	// serve, as far as these were told theirs. The result must not be changed.
+	Endpoints() []string
 
 	// Key returns the live key with this text.
 	Key(text string) (fsm.Key, bool)

@@ -135,7 +135,7 @@ type Limits struct {
 	SilenceTimeout      time.Duration // silence after which it is closed; default 90 s
 	StallTimeout        time.Duration // a socket that takes nothing for so long is closed; default 30 s
 	CloseGrace          time.Duration // for a client to close after it was told to; default 2 s
-	DrainSpread         time.Duration // over which Drain closes clients; default 5 s
+	DrainSpread         time.Duration // over which Drain has clients leave; default 10 s
 	DrainLinger         time.Duration // in which clients are still taken after /readyz has turned; default 2 s
 	UpgradeHold         time.Duration // for which a client waits for a node that starts; default 5 s
 	RequestTimeout      time.Duration // for what is asked of the Broker; default 10 s
@@ -184,7 +184,7 @@ func DefaultLimits() Limits {
 		SilenceTimeout:   90 * time.Second,
 		StallTimeout:     30 * time.Second,
 		CloseGrace:       2 * time.Second,
-		DrainSpread:      5 * time.Second,
+		DrainSpread:      10 * time.Second,
 		DrainLinger:      2 * time.Second,
 		UpgradeHold:      5 * time.Second,
 		RequestTimeout:   10 * time.Second,

@@ -109,6 +109,7 @@ type conn struct {
 	pinged        bool
 	heartbeatDue  bool
 	working       bool // a job of this connection is with the workers
+	placed        bool // has its place in the drain
 	pingedAt      time.Duration
 	frameSince    time.Duration // when the message that is half read began
 	nextHeartbeat time.Duration

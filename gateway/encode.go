@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"github.com/aptlyd/aptlyd/fsm"
@@ -72,6 +73,22 @@ func appendPong(dst []byte, id string) []byte {
 	dst, mark := beginFrame(dst)
 	dst = append(dst, `{"type":"pong","id":`...)
 	return endFrame(append(appendQuoted(dst, id), '}'), mark)
+}
+
+func appendGoAway(dst []byte, start, end time.Duration, endpoints []string) []byte {
+	dst, mark := beginFrame(dst)
+	dst = append(dst, `{"type":"goaway","reason":"draining","startInMs":`...)
+	dst = strconv.AppendInt(dst, start.Milliseconds(), 10)
+	dst = append(dst, `,"withinMs":`...)
+	dst = strconv.AppendInt(dst, end.Milliseconds(), 10)
+	dst = append(dst, `,"endpoints":[`...)
+	for i, endpoint := range endpoints {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendQuoted(dst, endpoint)
+	}
+	return endFrame(append(dst, "]}"...), mark)
 }
 
 func appendGap(dst []byte, channel string, from, to uint64) []byte {
@@ -168,7 +185,7 @@ type connectedInfo struct {
 }
 
 // features are the additions to the published protocol that this server knows.
-const features = `["gap","epoch","from","id","refresh","ping","strict"]`
+const features = `["gap","epoch","from","id","refresh","goaway","ping","strict"]`
 
 func appendAuthSuccess(dst []byte) []byte {
 	dst, mark := beginFrame(dst)

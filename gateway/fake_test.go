@@ -39,6 +39,7 @@ type fakeBroker struct {
 	clock     int64
 	nextID    int
 	used      []string // ids of keys
+	endpoints []string
 
 	catchUp func(ctx context.Context) error // nil: at once
 
@@ -185,6 +186,12 @@ func (c *fakeChannel) earliest() uint64 {
 }
 
 func (b *fakeBroker) NodeName() string { return "node-under-test" }
+
+func (b *fakeBroker) Endpoints() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.endpoints
+}
 
 func (b *fakeBroker) Epoch() string {
 	b.mu.Lock()

@@ -39,6 +39,8 @@ type loop struct {
 	shelf   shelf
 	stopped bool
 
+	departures []departure // of a node that drains, the first first
+
 	submitted []fsm.Publish // what clients have published since publish was last called
 	asked     []*publish    // whose those are
 }

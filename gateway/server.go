@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"net/http"
 	"sync"
@@ -218,64 +217,14 @@ func (s *Server) Unready() {
 	time.AfterFunc(s.cfg.DrainLinger, func() { s.draining.Store(true) })
 }
 
+// Serving reports whether the server takes clients and is to be sent more.
+func (s *Server) Serving() bool { return s.open.Load() && !s.unready.Load() }
+
 // Addr is where clients reach the server.
 func (s *Server) Addr() net.Addr { return s.cfg.Listener.Addr() }
 
 // ConnectionCount is how many WebSocket connections this node has.
 func (s *Server) ConnectionCount() int { return int(s.connections.Load()) }
-
-// Drain makes the node not ready, refuses new clients, and asks those that are
-// connected to come back elsewhere, a few at a time. It returns when all have
-// gone or ctx is done.
-func (s *Server) Drain(ctx context.Context) error {
-	s.Unready()
-	begun, linger := time.Now(), s.cfg.DrainLinger
-	if s.ConnectionCount() == 0 {
-		linger = 0 // nobody is there to come back
-	}
-	const pace = 25 * time.Millisecond
-	spread := s.cfg.DrainSpread
-	if deadline, bounded := ctx.Deadline(); bounded {
-		// Leave time for clients to answer and for publishes to be acknowledged.
-		spread = min(spread, time.Until(deadline)/2)
-		linger = min(linger, time.Until(deadline)/2)
-	}
-	rounds := max(int(spread/pace), 1)
-	quota := s.ConnectionCount()/len(s.loops)/rounds + 1
-	ticker := time.NewTicker(pace)
-	defer ticker.Stop()
-	for {
-		lingering := time.Since(begun) < linger
-		if s.ConnectionCount() == 0 && !lingering {
-			return nil
-		}
-		newest := uint64(math.MaxUint64)
-		if lingering {
-			newest = s.lastReady.Load()
-		}
-		s.onLoops(func(l *loop) { l.drain(quota, newest) })
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return fmt.Errorf("drain clients: %w", ctx.Err())
-		}
-	}
-}
-
-// drain tells up to n clients that have not been told yet, none that came after the
-// newest. One that was refused for good is about to be closed, and must not be asked
-// back.
-func (l *loop) drain(n int, newest uint64) {
-	for _, c := range l.conns {
-		if n == 0 {
-			return
-		}
-		if !c.draining && c.state < stateRefused && c.id <= newest {
-			c.drain()
-			n--
-		}
-	}
-}
 
 // Abort closes the listener and resets every connection, without waiting for
 // what is under way with the Broker: the node must not go on.

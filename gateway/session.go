@@ -191,14 +191,6 @@ func (c *conn) sendAnswer(p *publish) {
 	c.out.urgent = appendPublished(c.out.urgent, p.channel, p.id, p.receipt)
 }
 
-// drain closes the connection once its publishes are answered.
-func (c *conn) drain() {
-	c.draining = true
-	if len(c.pending) == 0 {
-		c.close(closeRestart, "node is draining")
-	}
-}
-
 // refusalOf turns an error into what a client may see of it. One that is ours
 // to look into is logged under a number that the client is told.
 func (s *Server) refusalOf(err error, doing string) *refusal.Error {

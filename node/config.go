@@ -41,6 +41,10 @@ type Config struct {
 	BootstrapPublicKey string // preset keys of project "default"
 	BootstrapServerKey string
 
+	// PublicURL is how clients reach this node, "wss://…". A node that drains tells its
+	// clients those of the others. May be empty.
+	PublicURL string
+
 	TLSCert string // PEM file of the certificate that clients are shown; with TLSKey or not at all
 	TLSKey  string // PEM file of its key
 
@@ -73,7 +77,7 @@ func DefaultConfig() Config {
 		Limits:          gateway.DefaultLimits(),
 		DiskReserve:     256 << 20,
 		PublishTimeout:  10 * time.Second,
-		DrainTimeout:    10 * time.Second,
+		DrainTimeout:    13 * time.Second,
 		Logger:          slog.Default(),
 		Exit:            os.Exit,
 	}
@@ -108,6 +112,9 @@ func (c *Config) Validate() error {
 	}
 	if c.PublishTimeout <= 0 {
 		return &ConfigError{"publish-timeout", "must be longer than 0"}
+	}
+	if err := c.setPublicURL(); err != nil {
+		return &ConfigError{"public-url", err.Error()}
 	}
 	if c.DrainTimeout <= 0 {
 		return &ConfigError{"drain-timeout", "must be longer than 0"}

@@ -7,24 +7,31 @@ import (
 )
 
 // stats are what a node tells the others with every sign of life. Encoded they
-// must fit into what a cluster carries, 256 bytes.
+// must fit into what a cluster carries, 512 bytes.
 type nodeStats struct {
 	Connections int    `json:"connections"`
 	StartedAt   int64  `json:"startedAt"` // Unix ms
 	DiskUsed    uint64 `json:"diskUsed"`  // bytes in the data folder
 	DiskFree    uint64 `json:"diskFree"`  // bytes left on its file system
+	// PublicURL is where clients reach it, empty unless it serves them and was told.
+	PublicURL string `json:"url,omitempty"`
 }
 
 // stats encodes those of this node.
 func (n *Node) stats() []byte {
+	url := ""
+	if n.gateway.Serving() {
+		url = n.cfg.PublicURL
+	}
 	encoded, err := json.Marshal(nodeStats{
 		Connections: n.gateway.ConnectionCount(),
 		StartedAt:   n.startedAt.UnixMilli(),
 		DiskUsed:    n.disk.used.Load(),
 		DiskFree:    n.disk.left.Load(),
+		PublicURL:   url,
 	})
 	if err != nil {
-		panic(err) // four numbers
+		panic(err) // numbers and a string
 	}
 	return encoded
 }

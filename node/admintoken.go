@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
@@ -49,10 +50,11 @@ func (n *Node) RevokeAdminToken(ctx context.Context, by fsm.Actor, id string) er
 	return n.change(ctx, by, fsm.RevokeAdminToken{By: by, ID: id}.Encode())
 }
 
-// Audit implements gateway.Operator.
-func (n *Node) Audit(before uint64, limit int) []fsm.AuditRecord { return n.state.Audit(before, limit) }
+// newAdminToken returns a token of 260 random bits.
+func newAdminToken() string { return "adm_" + rand.Text() + rand.Text() }
 
-// Note implements gateway.Operator.
-func (n *Node) Note(ctx context.Context, by fsm.Actor, action, target string) error {
-	return n.change(ctx, by, fsm.Note{By: by, Action: action, Target: target}.Encode())
+// isOwner reports whether text is an admin token that may do everything.
+func (n *Node) isOwner(text string) bool {
+	token, ok := n.state.AdminTokenByText(text)
+	return ok && token.Role == fsm.Owner && token.Parent == ""
 }

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -99,25 +98,6 @@ func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) 
 	}
 }
 
-// observer passes the state's events to the gateway, and tells the announcer that rules
-// may have changed.
-type observer struct {
-	*gateway.Server
-	rulesChanged func()
-}
-
-// ProjectChanged implements fsm.Observer.
-func (o observer) ProjectChanged(id string) {
-	o.Server.ProjectChanged(id)
-	o.rulesChanged()
-}
-
-// Reset implements fsm.Observer.
-func (o observer) Reset() {
-	o.Server.Reset()
-	o.rulesChanged()
-}
-
 // Channel implements gateway.Broker.
 func (n *Node) Channel(_ context.Context, key fsm.ChannelKey) (fsm.ChannelInfo, error) {
 	return n.state.Channel(key)
@@ -131,36 +111,4 @@ func (n *Node) Read(_ context.Context, key fsm.ChannelKey, after uint64, maxMess
 // OffsetAt implements gateway.Broker.
 func (n *Node) OffsetAt(_ context.Context, key fsm.ChannelKey, t int64) (uint64, error) {
 	return n.state.OffsetAt(key, t)
-}
-
-// retryAfter is what a client is told to wait when the cluster cannot take a
-// write right now: about one election.
-const retryAfter = time.Second
-
-// asRefusal puts an error of the state or the cluster into words for a client.
-func asRefusal(err error) error {
-	var known *refusal.Error
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &known):
-		return err
-	case errors.Is(err, fsm.ErrNotFound), errors.Is(err, cluster.ErrUnknownMember):
-		return refusal.New(refusal.NotFound, err.Error())
-	case errors.Is(err, fsm.ErrConflict), errors.Is(err, cluster.ErrQuorumAtRisk), errors.Is(err, cluster.ErrAmbiguousMember):
-		return refusal.New(refusal.Conflict, err.Error())
-	case errors.Is(err, fsm.ErrForbidden):
-		return refusal.New(refusal.Forbidden, err.Error())
-	case errors.Is(err, fsm.ErrInvalid), errors.Is(err, cluster.ErrInvalidCommand):
-		return refusal.New(refusal.InvalidMessage, err.Error())
-	case errors.Is(err, fsm.ErrRateLimited), errors.Is(err, cluster.ErrOverloaded):
-		return &refusal.Error{Code: refusal.RateLimited, Reason: err.Error(), RetryAfter: retryAfter}
-	case errors.Is(err, cluster.ErrOutcomeUnknown), errors.Is(err, fsm.ErrStale):
-		return refusal.New(refusal.OutcomeUnknown, "the write may or may not have happened")
-	case errors.Is(err, cluster.ErrUnavailable),
-		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return &refusal.Error{Code: refusal.Unavailable, Reason: "the cluster cannot answer right now", RetryAfter: retryAfter}
-	default:
-		return err
-	}
 }

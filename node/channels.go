@@ -68,67 +68,6 @@ func (n *Node) joinChannels(q gateway.ChannelQuery, infos []fsm.ChannelInfo, sub
 	return channels, nil
 }
 
-// PurgeChannel implements gateway.Operator. What it tells is read before and after, so
-// messages that are published or expire meanwhile may count as purged.
-func (n *Node) PurgeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) (gateway.Purged, error) {
-	had, err := n.changeChannel(ctx, by, channel, fsm.PurgeChannel{By: by, Channel: channel}.Encode())
-	if err != nil {
-		return gateway.Purged{}, err
-	}
-	has, err := n.state.Channel(channel)
-	if err != nil {
-		return gateway.Purged{}, err
-	}
-	return gateway.Purged{Messages: has.Earliest - had.Earliest, Offset: has.Earliest - 1}, nil
-}
-
-// ForgetChannel implements gateway.Operator.
-func (n *Node) ForgetChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) (gateway.Purged, error) {
-	command := fsm.ForgetChannels{By: by, Project: channel.Project, Names: []string{channel.Name}}
-	had, err := n.changeChannel(ctx, by, channel, command.Encode())
-	if err != nil {
-		return gateway.Purged{}, err
-	}
-	return gateway.Purged{Messages: had.Head + 1 - had.Earliest, Offset: had.Head}, nil
-}
-
-// ForgetChannels implements gateway.Operator.
-func (n *Node) ForgetChannels(ctx context.Context, by fsm.Actor, project, prefix string) (forgotten int, more bool, err error) {
-	if err := n.CatchUp(ctx); err != nil {
-		return 0, false, err
-	}
-	infos, err := n.state.Channels(project, before(prefix), fsm.MaxForget+1)
-	if err != nil {
-		return 0, false, err
-	}
-	var names []string
-	for _, info := range infos {
-		if strings.HasPrefix(info.Name, prefix) {
-			names = append(names, info.Name)
-		}
-	}
-	if len(names) == 0 {
-		return 0, false, nil
-	}
-	more = len(names) > fsm.MaxForget
-	names = names[:min(len(names), fsm.MaxForget)]
-	err = n.change(ctx, by, fsm.ForgetChannels{By: by, Project: project, Names: names}.Encode())
-	return len(names), more, err
-}
-
-// changeChannel commits a command about a channel and returns what the channel had
-// just before.
-func (n *Node) changeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey, command []byte) (fsm.ChannelInfo, error) {
-	if err := n.CatchUp(ctx); err != nil {
-		return fsm.ChannelInfo{}, err
-	}
-	had, err := n.state.Channel(channel)
-	if err != nil {
-		return had, err
-	}
-	return had, n.change(ctx, by, command)
-}
-
 // before returns a text after which all names with the prefix sort, and no other
 // name comes in between: names are UTF-8, in which the byte 0xff does not occur.
 func before(prefix string) string {

@@ -75,3 +75,21 @@ func (n *Node) CredentialsShown() error {
 	}
 	return durable.Sync(n.cfg.DataDir)
 }
+
+// Credentials are what the node that forms a cluster tells its operator, once.
+type Credentials struct {
+	AdminToken    string // empty when it was given
+	PublicKey     string
+	ServerKey     string
+	SigningSecret string // of the server key
+}
+
+// Credentials returns the first credentials of the cluster, if it was this node that
+// made them and they were not shown yet: CredentialsShown says so. It is valid once
+// Ready has returned.
+func (n *Node) Credentials() (Credentials, bool) {
+	if n.credentials == nil {
+		return Credentials{}, false
+	}
+	return *n.credentials, true
+}

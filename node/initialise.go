@@ -2,36 +2,16 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/aptlyd/aptlyd/fsm"
-	"github.com/aptlyd/aptlyd/gateway"
 )
-
-// Credentials are what the node that forms a cluster tells its operator, once.
-type Credentials struct {
-	AdminToken    string // empty when it was given
-	PublicKey     string
-	ServerKey     string
-	SigningSecret string // of the server key
-}
 
 // DefaultProject is the name of the project a new cluster begins with.
 const DefaultProject = "default"
-
-// Credentials returns the first credentials of the cluster, if it was this node that
-// made them and they were not shown yet: CredentialsShown says so. It is valid once
-// Ready has returned.
-func (n *Node) Credentials() (Credentials, bool) {
-	if n.credentials == nil {
-		return Credentials{}, false
-	}
-	return *n.credentials, true
-}
 
 // poll is how often what comes by itself is looked for.
 const poll = 20 * time.Millisecond
@@ -134,49 +114,3 @@ func (n *Node) awaitLevel(ctx context.Context, level uint32) error {
 	}
 	return nil
 }
-
-// selfActor is this node as the author of a change.
-func (n *Node) selfActor() fsm.Actor { return fsm.Actor{Name: n.cfg.NodeName, Via: "node"} }
-
-// isOwner reports whether text is an admin token that may do everything.
-func (n *Node) isOwner(text string) bool {
-	token, ok := n.state.AdminTokenByText(text)
-	return ok && token.Role == fsm.Owner && token.Parent == ""
-}
-
-func presetKey(project string, kind fsm.KeyKind, text string) gateway.IssuedKey {
-	if text == "" {
-		return newKey(project, kind, "default")
-	}
-	return issueKey(project, gateway.KeySpec{
-		Kind: kind, Name: "default", Text: text, Imported: gateway.CheckKeyText(text) != nil,
-	})
-}
-
-// newKey makes a key with a fresh random text.
-func newKey(project string, kind fsm.KeyKind, name string) gateway.IssuedKey {
-	return issueKey(project, gateway.KeySpec{Kind: kind, Name: name, Text: gateway.NewKeyText(kind)})
-}
-
-// issueKey makes a key of a text.
-func issueKey(project string, spec gateway.KeySpec) gateway.IssuedKey {
-	key := fsm.Key{
-		ID:       newID("key"),
-		Project:  project,
-		Kind:     spec.Kind,
-		Name:     spec.Name,
-		Prefix:   spec.Text[:8],
-		Hash:     fsm.HashKey(spec.Text),
-		Imported: spec.Imported,
-	}
-	if spec.Kind == fsm.PublicKey {
-		key.Text = spec.Text
-	}
-	return gateway.IssuedKey{Key: key, Secret: spec.Text}
-}
-
-// newID returns an id such as "key_5XK2…": a kind and 130 random bits.
-func newID(kind string) string { return kind + "_" + rand.Text() }
-
-// newAdminToken returns a token of 260 random bits.
-func newAdminToken() string { return "adm_" + rand.Text() + rand.Text() }

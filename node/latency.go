@@ -1,34 +1,37 @@
 package node
 
 import (
+	"sort"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
-// maxTimed bounds how many publishes are timed at a time, so that under load the
-// clock is not read for every one of them.
+// maxTimed bounds the publishes that are timed at once. Under load the clock is therefore
+// not read for every publish.
 const maxTimed = 64
 
-// latencyBuckets are the upper bounds, in seconds, that latencies are counted
-// under: from 0.1 ms to a minute.
+// latencyBuckets are the upper bounds of the buckets in seconds, from 0.1 ms to a minute.
 var latencyBuckets = prometheus.ExponentialBuckets(0.0001, 1.4, 41)
 
 // publishTimer measures how long publishes take until they are acknowledged.
 type publishTimer struct {
 	timed   atomic.Int32 // under way
 	seconds prometheus.Histogram
+	buckets []atomic.Uint64 // one for each of latencyBuckets, and one above them
 }
 
 func newPublishTimer() *publishTimer {
-	return &publishTimer{seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
-		Namespace: "aptlyd", Name: "publish_seconds", Buckets: latencyBuckets,
-		Help: "Time from a publish to its acknowledgement, of at most 64 publishes at a time.",
-	})}
+	return &publishTimer{
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "aptlyd", Name: "publish_seconds", Buckets: latencyBuckets,
+			Help: "Time from a publish to its acknowledgement, of at most 64 publishes at a time.",
+		}),
+		buckets: make([]atomic.Uint64, len(latencyBuckets)+1),
+	}
 }
 
 // time returns done, or a done that also takes the time of a batch's first
@@ -42,7 +45,7 @@ func (t *publishTimer) time(done func(int, fsm.Receipt, error)) func(int, fsm.Re
 	return func(i int, r fsm.Receipt, err error) {
 		if i == 0 {
 			if err == nil {
-				t.seconds.Observe(time.Since(begun).Seconds())
+				t.observe(time.Since(begun).Seconds())
 			}
 			t.timed.Add(-1)
 		}
@@ -50,19 +53,17 @@ func (t *publishTimer) time(done func(int, fsm.Receipt, error)) func(int, fsm.Re
 	}
 }
 
-// counts returns how many latencies fell under each of latencyBuckets so far,
-// the last one being those above all of them.
+// observe counts one latency.
+func (t *publishTimer) observe(seconds float64) {
+	t.seconds.Observe(seconds)
+	t.buckets[sort.SearchFloat64s(latencyBuckets, seconds)].Add(1)
+}
+
+// counts returns the number of latencies in each bucket so far.
 func (t *publishTimer) counts() []uint64 {
-	var read dto.Metric
-	if err := t.seconds.Write(&read); err != nil {
-		panic(err) // a histogram without exemplars is always written
+	counts := make([]uint64, len(t.buckets))
+	for i := range t.buckets {
+		counts[i] = t.buckets[i].Load()
 	}
-	counts := make([]uint64, len(latencyBuckets)+1)
-	below := uint64(0)
-	for i, b := range read.GetHistogram().GetBucket() {
-		counts[i] = b.GetCumulativeCount() - below
-		below = b.GetCumulativeCount()
-	}
-	counts[len(latencyBuckets)] = read.GetHistogram().GetSampleCount() - below
 	return counts
 }

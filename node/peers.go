@@ -1,7 +1,6 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/aptlyd/aptlyd/cluster"
-	"github.com/aptlyd/aptlyd/gateway"
 )
 
 // answerPeer answers another node of the cluster, which may ask while this one is
@@ -94,18 +92,4 @@ func askPeers[Answer answer](ctx context.Context, n *Node, q question) ([]Answer
 		}
 	}
 	return kept, nil
-}
-
-// Connections implements gateway.Operator.
-func (n *Node) Connections(ctx context.Context, q gateway.ConnectionQuery) ([]gateway.ConnectionStatus, error) {
-	all := n.gateway.Connections(q)
-	others, err := askPeers[connectionList](ctx, n, question{Connections: &q})
-	if err != nil {
-		return nil, err
-	}
-	for _, list := range others {
-		all = append(all, list...)
-	}
-	slices.SortFunc(all, func(a, b gateway.ConnectionStatus) int { return cmp.Compare(a.ID, b.ID) })
-	return all[:min(q.Limit, len(all))], nil
 }

@@ -1,11 +1,6 @@
 package node
 
-import (
-	"errors"
-
-	"github.com/aptlyd/aptlyd/fsm"
-	"github.com/aptlyd/aptlyd/gateway/refusal"
-)
+import "github.com/aptlyd/aptlyd/fsm"
 
 // senderLevel is the feature level from which on commands carry their sender.
 const senderLevel = 2
@@ -29,16 +24,3 @@ func (n *Node) withSender(by fsm.Sender, command []byte) []byte {
 
 // Alive implements gateway.Broker.
 func (n *Node) Alive(from fsm.Sender) error { return refusalTo(from.Kind, n.state.Alive(from)) }
-
-// refusalTo is refusal in words for the sender of a command.
-func refusalTo(kind fsm.SenderKind, err error) error {
-	switch {
-	case errors.Is(err, fsm.ErrEnded) && kind == fsm.AdminSender:
-		return refusal.New(refusal.InvalidKey, "the admin token is not valid any more")
-	case errors.Is(err, fsm.ErrEnded):
-		return refusal.New(refusal.KeyRevoked, "the API key has ended")
-	case errors.Is(err, fsm.ErrExpired):
-		return refusal.New(refusal.TokenExpired, "the token has expired")
-	}
-	return asRefusal(err)
-}

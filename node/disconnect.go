@@ -1,0 +1,29 @@
+package node
+
+import (
+	"context"
+	"slices"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
+)
+
+// disconnectQuestion tells a node to close a connection; the answer is whether it
+// had it.
+type disconnectQuestion struct {
+	ID string `json:"id"`
+}
+
+// Disconnect implements gateway.Operator.
+func (n *Node) Disconnect(ctx context.Context, id string) error {
+	if n.gateway.Disconnect(id) {
+		return nil
+	}
+	others, err := askPeers[disconnected](ctx, n, question{Disconnect: &disconnectQuestion{id}})
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(others, true) {
+		return refusal.New(refusal.NotFound, "no connection has this id")
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
+)
+
+// Keys implements gateway.Operator.
+func (n *Node) Keys(project string) []fsm.Key { return n.state.Keys(project) }
+
+// CreateKey implements gateway.Operator.
+func (n *Node) CreateKey(ctx context.Context, by fsm.Actor, project string, spec gateway.KeySpec) (gateway.IssuedKey, error) {
+	if spec.Text == "" {
+		spec.Text = gateway.NewKeyText(spec.Kind)
+	}
+	key := issueKey(project, spec)
+	if spec.Kind == fsm.ServerKey {
+		if err := n.sign(&key, n.state.Keyring()); err != nil {
+			return gateway.IssuedKey{}, fmt.Errorf("make signing secret: %w", err)
+		}
+	}
+	if err := n.change(ctx, by, fsm.CreateKey{By: by, Key: key.Key}.Encode()); err != nil {
+		return gateway.IssuedKey{}, err
+	}
+	return n.issued(key)
+}
+
+// RotateKey implements gateway.Operator.
+func (n *Node) RotateKey(ctx context.Context, by fsm.Actor, id string, overlap time.Duration) (gateway.IssuedKey, fsm.Key, error) {
+	if err := n.catchUpForKey(ctx, id); err != nil {
+		return gateway.IssuedKey{}, fsm.Key{}, err
+	}
+	old, ok := n.state.Key(id)
+	if !ok {
+		return gateway.IssuedKey{}, fsm.Key{}, refusal.New(refusal.NotFound, "no key has this id")
+	}
+	key := newKey(old.Project, old.Kind, old.Name)
+	key.Replaces = id
+	if key.Kind == fsm.ServerKey {
+		if err := n.sign(&key, n.state.Keyring()); err != nil {
+			return gateway.IssuedKey{}, fsm.Key{}, fmt.Errorf("make signing secret: %w", err)
+		}
+	}
+	command := fsm.RotateKey{By: by, Key: key.Key, Overlap: overlap.Milliseconds()}
+	if err := n.change(ctx, by, command.Encode()); err != nil {
+		return gateway.IssuedKey{}, fsm.Key{}, err
+	}
+	key, err := n.issued(key)
+	if err != nil {
+		return gateway.IssuedKey{}, fsm.Key{}, err
+	}
+	// With no overlap the old key is gone by now: it ended with the command.
+	if current, ok := n.state.Key(id); ok {
+		old = current
+	} else {
+		old.ExpiresAt = key.CreatedAt
+	}
+	return key, old, nil
+}
+
+// RevokeKey implements gateway.Operator.
+func (n *Node) RevokeKey(ctx context.Context, by fsm.Actor, id string) error {
+	return n.change(ctx, by, fsm.RevokeKey{By: by, ID: id}.Encode())
+}
+
+// catchUpForKey lets a key that another node made a moment ago be found here.
+func (n *Node) catchUpForKey(ctx context.Context, id string) error {
+	if _, ok := n.state.Key(id); ok {
+		return nil
+	}
+	return n.CatchUp(ctx)
+}
+
+// issued completes a new key with what the state gave it, the time of creation.
+func (n *Node) issued(key gateway.IssuedKey) (gateway.IssuedKey, error) {
+	stored, ok := n.state.Key(key.ID)
+	if !ok {
+		return gateway.IssuedKey{}, refusal.New(refusal.Conflict, fmt.Sprintf("key %s ended while it was made", key.ID))
+	}
+	key.Key = stored
+	return key, nil
+}

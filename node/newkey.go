@@ -1,0 +1,42 @@
+package node
+
+import (
+	"crypto/rand"
+
+	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway"
+)
+
+func presetKey(project string, kind fsm.KeyKind, text string) gateway.IssuedKey {
+	if text == "" {
+		return newKey(project, kind, "default")
+	}
+	return issueKey(project, gateway.KeySpec{
+		Kind: kind, Name: "default", Text: text, Imported: gateway.CheckKeyText(text) != nil,
+	})
+}
+
+// newKey makes a key with a fresh random text.
+func newKey(project string, kind fsm.KeyKind, name string) gateway.IssuedKey {
+	return issueKey(project, gateway.KeySpec{Kind: kind, Name: name, Text: gateway.NewKeyText(kind)})
+}
+
+// issueKey makes a key of a text.
+func issueKey(project string, spec gateway.KeySpec) gateway.IssuedKey {
+	key := fsm.Key{
+		ID:       newID("key"),
+		Project:  project,
+		Kind:     spec.Kind,
+		Name:     spec.Name,
+		Prefix:   spec.Text[:8],
+		Hash:     fsm.HashKey(spec.Text),
+		Imported: spec.Imported,
+	}
+	if spec.Kind == fsm.PublicKey {
+		key.Text = spec.Text
+	}
+	return gateway.IssuedKey{Key: key, Secret: spec.Text}
+}
+
+// newID returns an id such as "key_5XK2…": a kind and 130 random bits.
+func newID(kind string) string { return kind + "_" + rand.Text() }

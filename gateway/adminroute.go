@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
@@ -232,7 +233,7 @@ func (s *Server) authenticateOperator(r *http.Request) (operator, *refusal.Error
 	if !found || text == "" {
 		return operator{}, refusal.New(refusal.AuthRequired, "an admin token is required")
 	}
-	op := operator{address: s.requestAddress(r), via: "api"}
+	op := operator{address: s.proxies.RequestClient(r), via: "api"}
 	if strings.HasPrefix(r.UserAgent(), cliAgent) {
 		op.via = "cli"
 	}
@@ -246,7 +247,7 @@ func (s *Server) authenticateOperator(r *http.Request) (operator, *refusal.Error
 // told whether its next guess is right. The same text again is no new guess: a script
 // whose token was revoked must not lock out the operators behind its address.
 func (s *Server) adminToken(address, text string) (fsm.AdminToken, *refusal.Error) {
-	guesses, guesser, hash := ratelimit.PerSecond(guessRate, guessBurst), network(address), fsm.HashKey(text)
+	guesses, guesser, hash := ratelimit.PerSecond(guessRate, guessBurst), clientaddr.NetworkOf(address), fsm.HashKey(text)
 	known := s.wrongAdminTokens.has(hash)
 	if wait := s.guesses.Wait(guesser, guesses); wait > 0 && !known {
 		return fsm.AdminToken{}, &refusal.Error{

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/origin"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
@@ -65,7 +66,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) *refusal.Error {
 	if !ok || text == "" {
 		return refusal.New(refusal.InvalidMessage, "token is not a string")
 	}
-	address := s.requestAddress(r)
+	address := s.proxies.RequestClient(r)
 	token, refused := s.adminToken(address, text)
 	if refused != nil {
 		return refused
@@ -106,7 +107,7 @@ func (s *Server) endSession(r *http.Request) *refusal.Error {
 	if !found {
 		return nil
 	}
-	by := operator{token: session, address: s.requestAddress(r), via: "console"}.actor()
+	by := operator{token: session, address: s.proxies.RequestClient(r), via: "console"}.actor()
 	err := s.cfg.Broker.RevokeAdminToken(r.Context(), by, session.ID)
 	if err == nil {
 		return nil
@@ -137,7 +138,7 @@ func (s *Server) sessionOperator(r *http.Request) (operator, *refusal.Error) {
 	case !s.fromConsole(r):
 		return operator{}, s.refuseForeign(r)
 	}
-	return operator{token: token, address: s.requestAddress(r), via: "console"}, nil
+	return operator{token: token, address: s.proxies.RequestClient(r), via: "console"}, nil
 }
 
 // fromConsole reports whether a request was made by the console's own page, which
@@ -156,7 +157,7 @@ func (s *Server) fromConsole(r *http.Request) bool {
 		return false
 	}
 	origins := r.Header.Values("Origin")
-	return len(origins) == 0 || len(origins) == 1 && origin.IsOwn(origins[0], s.requestHost(r))
+	return len(origins) == 0 || len(origins) == 1 && origin.IsOwn(origins[0], s.proxies.RequestHost(r))
 }
 
 // refuseForeign says also whose page it was, since a proxy that changes the Host makes
@@ -165,7 +166,7 @@ func (s *Server) refuseForeign(r *http.Request) *refusal.Error {
 	reason := "a console session is for calls of the console's own page only"
 	if origin := r.Header.Get("Origin"); origin != "" {
 		reason += fmt.Sprintf(": this page is of %s and the call came to %s; where a proxy is between, it must keep the Host header "+
-			"with its port, or send X-Forwarded-Host and be in --trusted-proxies", refusal.Clip(origin), refusal.Clip(s.requestHost(r)))
+			"with its port, or send X-Forwarded-Host and be in --trusted-proxies", refusal.Clip(origin), refusal.Clip(s.proxies.RequestHost(r)))
 	}
 	return refusal.New(refusal.Forbidden, reason)
 }
@@ -189,5 +190,5 @@ func (s *Server) cookieName(r *http.Request) string {
 // overTLS reports whether the browser speaks TLS, to this node or to the first of
 // trusted proxies before it.
 func (s *Server) overTLS(r *http.Request) bool {
-	return s.cfg.TLS != nil || s.trusted(hostOf(r.RemoteAddr)) && strings.EqualFold(firstOf(r.Header.Values("X-Forwarded-Proto")), "https")
+	return s.cfg.TLS != nil || s.proxies.Trust(clientaddr.HostOf(r.RemoteAddr)) && strings.EqualFold(clientaddr.First(r.Header.Values("X-Forwarded-Proto")), "https")
 }

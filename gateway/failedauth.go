@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
@@ -54,7 +55,7 @@ func (f *failedAuths) count(address, text string, failed *failure) *refusal.Erro
 	case CheckKeyText(text) == nil && f.ended.has(hashOfPrefix(someone(text).prefix)), failed.keyID != "" && f.ended.has(hashOfKeyID(failed.keyID)):
 		return nil
 	}
-	wait := max(f.limiter.Take("address "+network(address), f.rate), f.limiter.Take("key "+string(hash[:]), f.rate))
+	wait := max(f.limiter.Take("address "+clientaddr.NetworkOf(address), f.rate), f.limiter.Take("key "+string(hash[:]), f.rate))
 	if wait == 0 {
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -42,7 +43,7 @@ func (p *epollPoller) greet(c stranger) {
 		poller: p,
 		socket: &epollConn{poller: p, fd: int32(c.fd), slot: p.takeSlot(), interest: unix.EPOLLIN | unix.EPOLLRDHUP, atMost: maxStrangerBytes},
 		from:   c.from,
-		client: c.from, proxied: s.proxied(c.from),
+		client: c.from, proxied: s.proxies.Announce(c.from),
 		by:   p.loop.now + s.cfg.HandshakeTimeout,
 		head: headReader{limit: s.cfg.MaxHandshakeBytes},
 	}
@@ -98,7 +99,7 @@ func (g *greeting) received(p []byte) {
 // hearProxy takes the header that a proxy sends, and returns what came behind it.
 func (g *greeting) hearProxy(p []byte) (rest []byte, done bool) {
 	g.said = append(g.said, p...)
-	client, n, err := parseProxyHeader(g.said)
+	client, n, err := clientaddr.ParseHeader(g.said)
 	if err != nil {
 		g.refuse(malformed(err.Error()))
 		return nil, false
@@ -176,7 +177,7 @@ func (g *greeting) upgrade(u upgrade, early []byte) {
 	l := g.poller.loop
 	g.leave()
 	from := g.client.String()
-	address := l.server.clientAddress(from, u.forwarded)
+	address := l.server.proxies.Client(from, u.forwarded)
 	if !l.server.admitStranger(address) {
 		l.server.connectionEnded()
 		l.server.refused(refuseUnauthenticated(), "handshake", newPeer(address, u.origin, u.host))
@@ -193,7 +194,7 @@ func (g *greeting) upgrade(u upgrade, early []byte) {
 		g.socket.Reset()
 		return
 	}
-	host := l.server.clientHost(from, u.host, u.forwardedHost)
+	host := l.server.proxies.Host(from, u.host, u.forwardedHost)
 	c := newConn(l, newPeer(address, u.origin, host), l.server.lastConn.Add(1))
 	c.hasty = isHasty(u.agent, u.origin, host)
 	g.socket.owner = c

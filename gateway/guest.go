@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 )
 
 // guest is a client that net/http serves. What was read of its first request
@@ -35,7 +37,7 @@ type guest struct {
 // speaksFor notes that a proxy has said for whom it speaks.
 func (g *guest) speaksFor(s *Server, client netip.Addr) {
 	g.remote = net.TCPAddrFromAddrPort(netip.AddrPortFrom(client, 0))
-	g.trusted = s.trusted(client.String())
+	g.trusted = s.proxies.Trust(client.String())
 }
 
 // RemoteAddr implements net.Conn. net/http asks for it before all else.
@@ -59,11 +61,11 @@ func (g *guest) hearProxy() {
 	for {
 		n, err := g.Conn.Read(buffer)
 		said = append(said, buffer[:n]...)
-		client, end, wrong := parseProxyHeader(said)
+		client, end, wrong := clientaddr.ParseHeader(said)
 		if wrong != nil {
 			refused := malformed(wrong.Error())
 			g.server.metrics.handshakeRefused(refused.status)
-			g.server.refused(refused.refusal(), "handshake", newPeer(addressOf(g.Conn).String(), "", ""))
+			g.server.refused(refused.refusal(), "handshake", newPeer(clientaddr.Of(g.Conn).String(), "", ""))
 			err = wrong
 		} else if end > 0 {
 			if client.IsValid() {
@@ -84,7 +86,7 @@ func (s *Server) newGuest(socket net.Conn, early []byte, from netip.Addr) *guest
 		Conn: socket, early: early,
 		forget:  func() { s.unauthenticated.leave(from) },
 		idle:    s.cfg.UnauthenticatedIdle,
-		trusted: s.trusted(from.String()),
+		trusted: s.proxies.Trust(from.String()),
 	}
 }
 

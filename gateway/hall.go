@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -40,7 +41,7 @@ func (h *hall) Accept() (net.Conn, error) {
 		if refused == nil {
 			return g, nil
 		}
-		s.refused(refused, "handshake", newPeer(addressOf(socket).String(), "", ""))
+		s.refused(refused, "handshake", newPeer(clientaddr.Of(socket).String(), "", ""))
 		if s.cfg.TLS == nil {
 			// A new socket has room for it.
 			_, _ = socket.Write(tooManyNewcomers)
@@ -52,7 +53,7 @@ func (h *hall) Accept() (net.Conn, error) {
 // admit counts a client in, unless its address has too many newcomers.
 func (h *hall) admit(socket net.Conn) (*guest, *refusal.Error) {
 	s := h.server
-	from := addressOf(socket)
+	from := clientaddr.Of(socket)
 	if refused := s.newcomer(from); refused != nil {
 		return nil, refused
 	}
@@ -63,7 +64,7 @@ func (h *hall) admit(socket net.Conn) (*guest, *refusal.Error) {
 		_ = tcp.SetWriteBuffer(s.cfg.SendBufferBytes)
 	}
 	g := s.newGuest(socket, nil, from)
-	g.server, g.proxied = s, s.proxied(from)
+	g.server, g.proxied = s, s.proxies.Announce(from)
 	g.arrive, g.leave = func() { s.newcomers.leave(from) }, func() { s.strangers.Add(-1) }
 	return g, nil
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 )
 
 // headReader gathers the head of a client's first request: the request line and
@@ -162,20 +164,8 @@ func parseUpgrade(head string) (u upgrade, clean bool) {
 		}
 	}
 	return u, hosts == 1 && origins <= 1 && keys == 1 && versions == 1 && version == "13" &&
-		isPlainHost(u.host) && isNonce(u.key) &&
+		clientaddr.IsHost(u.host) && isNonce(u.key) &&
 		hasToken(upgrades, "websocket") && hasToken(connections, "upgrade")
-}
-
-// isPlainHost reports whether a Host header has only bytes that host names,
-// addresses and ports are written with.
-func isPlainHost(host string) bool {
-	for _, b := range []byte(host) {
-		letter := b|0x20 >= 'a' && b|0x20 <= 'z'
-		if !letter && !(b >= '0' && b <= '9') && strings.IndexByte("-._:[]%~", b) < 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // isNonce reports whether a Sec-WebSocket-Key is 16 bytes in base64 (RFC 6455

@@ -1,6 +1,10 @@
 package gateway
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
+)
 
 // inFlight bounds how many of something are under way at once: on the node, and of
 // each key and address.
@@ -19,7 +23,7 @@ func newInFlight(node, key, address int) *inFlight {
 // enter counts n in and returns what counts them out, or of what there is too
 // much. The address of a backend sets no bound. Who is alone is never too many.
 func (g *inFlight) enter(who principal, address string, n int) (leave func(), full string) {
-	key, network := "key "+who.key, "address "+network(address)
+	key, network := "key "+who.key, "address "+clientaddr.NetworkOf(address)
 	bound := who.kind != serverKey && who.kind != admin
 	g.mu.Lock()
 	defer g.mu.Unlock()

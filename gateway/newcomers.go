@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -17,7 +18,7 @@ type newcomers struct {
 
 	mu        sync.Mutex
 	total     int
-	byAddress map[netip.Addr]int // by networkOf
+	byAddress map[netip.Addr]int // by clientaddr.Network
 }
 
 func newNewcomers(limit, perAddress int) *newcomers {
@@ -36,7 +37,7 @@ func (n *newcomers) full() bool {
 func (n *newcomers) enter(from netip.Addr, trusted bool) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	from = networkOf(from)
+	from = clientaddr.Network(from)
 	if !trusted && n.byAddress[from] >= n.perAddress {
 		return false
 	}
@@ -48,7 +49,7 @@ func (n *newcomers) enter(from netip.Addr, trusted bool) bool {
 func (n *newcomers) leave(from netip.Addr) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	from = networkOf(from)
+	from = clientaddr.Network(from)
 	n.total--
 	if n.byAddress[from]--; n.byAddress[from] == 0 {
 		delete(n.byAddress, from)

@@ -55,7 +55,7 @@ func (s *Server) checkOrigin(r *http.Request) (int, any, error) {
 		answer.Rules[i] = originRuleCheck{Rule: stored, Valid: true}
 		valid = append(valid, stored)
 	}
-	verdict := origin.Judge(valid, string(values[1]) == "true", header, s.requestHost(r))
+	verdict := origin.Judge(valid, string(values[1]) == "true", header, s.proxies.RequestHost(r))
 	answer.Allowed, answer.Matched, answer.Reason = verdict.Allowed, verdict.Matched, verdict.Reason
 	answer.Note = origin.Note(header)
 	return http.StatusOK, answer, nil

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
@@ -84,7 +85,7 @@ func (s *Server) beginReading(
 	}
 	if r.bound() {
 		r.most = publicHistoryBytes
-		network := network(address)
+		network := clientaddr.NetworkOf(address)
 		wait := max(s.readings.addresses.Wait(network, s.readings.address), s.readings.spent.Wait("", s.readings.node))
 		if wait > 0 {
 			return nil, &refusal.Error{Code: refusal.RateLimited, Reason: "too much history is read at once", RetryAfter: max(wait, time.Millisecond)}
@@ -124,7 +125,7 @@ func (r *reading) next(ctx context.Context) error {
 	}
 	r.page = page
 	if size := r.size(); r.bound() {
-		s.readings.addresses.Charge(network(r.address), size>>10+1, s.readings.address)
+		s.readings.addresses.Charge(clientaddr.NetworkOf(r.address), size>>10+1, s.readings.address)
 		s.readings.spent.Charge("", size>>10+1, s.readings.node)
 	}
 	return nil

@@ -29,5 +29,5 @@ func (s *Server) refused(r *refusal.Error, via string, from peer) {
 
 // requestPeer returns the client of an HTTP request.
 func (s *Server) requestPeer(r *http.Request) peer {
-	return newPeer(s.requestAddress(r), r.Header.Get("Origin"), s.requestHost(r))
+	return newPeer(s.proxies.RequestClient(r), r.Header.Get("Origin"), s.proxies.RequestHost(r))
 }

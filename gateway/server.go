@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
@@ -32,6 +33,7 @@ type Server struct {
 	loops            []*loop
 	interest         interest
 	workers          *workers
+	proxies          clientaddr.Proxies
 	catchUps         *catchUps
 	failures         *failedAuths
 	guesses          *ratelimit.Limiter // wrong admin tokens, by address
@@ -91,6 +93,7 @@ func New(cfg Config) (*Server, error) {
 		ctx:              ctx,
 		cancel:           cancel,
 		metrics:          m,
+		proxies:          clientaddr.Proxies{Trusted: cfg.TrustedProxies, PROXY: cfg.ProxyProtocol},
 		interest:         interest{channels: make(map[fsm.ChannelKey]interested)},
 		catchUps:         &catchUps{broker: cfg.Broker, timeout: cfg.RequestTimeout},
 		newcomers:        newNewcomers(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),

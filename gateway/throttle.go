@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
@@ -84,7 +85,7 @@ func (s *Server) shared(who principal, do action, project *fsm.Project, address 
 		return tooMany("with this key", t.key, wait)
 	}
 	if who.kind != serverKey && t.address.Gap > 0 {
-		if wait := t.addresses.Take(network(address), t.address); wait > 0 {
+		if wait := t.addresses.Take(clientaddr.NetworkOf(address), t.address); wait > 0 {
 			return tooMany("from this address", t.address, wait)
 		}
 	}
@@ -189,7 +190,7 @@ func (s *Server) spendRequest(who principal, do action, project *fsm.Project, ch
 		return nil
 	}
 	const of = "from this address with this key"
-	t, name := &s.throttles[throttled(do)], who.key+" "+network(address)
+	t, name := &s.throttles[throttled(do)], who.key+" "+clientaddr.NetworkOf(address)
 	if wait := t.requests.Take(name, t.connection); wait > 0 {
 		return tooMany(of, t.connection, wait)
 	}

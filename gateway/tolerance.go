@@ -3,6 +3,7 @@ package gateway
 import (
 	"time"
 
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
@@ -133,7 +134,7 @@ func (c *conn) weary(r *refusal.Error) {
 		c.expel(tooMany("of frames that are refused on this connection", s.tolerance.refused, wait))
 		return
 	}
-	together := c.who.Value().key + " " + network(c.peer.address)
+	together := c.who.Value().key + " " + clientaddr.NetworkOf(c.peer.address)
 	if wait := s.weariness.Take(together, s.tolerance.together); wait > 0 {
 		c.expel(tooMany("of frames that are refused from this address with this key", s.tolerance.together, wait))
 	}
@@ -143,7 +144,7 @@ func (c *conn) weary(r *refusal.Error) {
 func (c *conn) expel(refused *refusal.Error) {
 	s, who := c.loop.server, c.who.Value()
 	s.refused(refused.Of(who.attempt(toDoNothing, "")), "ws", c.peer)
-	s.floods.Take(who.key+" "+network(c.peer.address), s.tolerance.flood)
+	s.floods.Take(who.key+" "+clientaddr.NetworkOf(c.peer.address), s.tolerance.flood)
 	c.sendRefusal(refused, "", "")
 	c.close(closePolicy, string(refused.Code))
 }
@@ -154,7 +155,7 @@ func (s *Server) flooded(who principal, address string) *refusal.Error {
 	if who.kind == serverKey {
 		return nil
 	}
-	if wait := s.floods.Wait(who.key+" "+network(address), s.tolerance.flood); wait > 0 {
+	if wait := s.floods.Wait(who.key+" "+clientaddr.NetworkOf(address), s.tolerance.flood); wait > 0 {
 		return tooMany("of connections that send what is refused", s.tolerance.flood, wait)
 	}
 	return nil

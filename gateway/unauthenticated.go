@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -15,7 +16,7 @@ type unauthenticated struct {
 	perAddress int
 
 	mu        sync.Mutex
-	byAddress map[netip.Addr]int // by networkOf
+	byAddress map[netip.Addr]int // by clientaddr.Network
 }
 
 func newUnauthenticated(perAddress, connections int) *unauthenticated {
@@ -26,7 +27,7 @@ func newUnauthenticated(perAddress, connections int) *unauthenticated {
 // enter counts a socket in, unless its address has too many. For a trusted proxy,
 // who speaks for many, the address sets no bound.
 func (u *unauthenticated) enter(from netip.Addr, trusted bool) bool {
-	from = networkOf(from)
+	from = clientaddr.Network(from)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !trusted && u.byAddress[from] >= u.perAddress {
@@ -38,7 +39,7 @@ func (u *unauthenticated) enter(from netip.Addr, trusted bool) bool {
 
 // leave counts a socket out: it is closed, or its client is known.
 func (u *unauthenticated) leave(from netip.Addr) {
-	from = networkOf(from)
+	from = clientaddr.Network(from)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.byAddress[from]--; u.byAddress[from] <= 0 {
@@ -54,7 +55,7 @@ func refuseUnauthenticated() *refusal.Error {
 // there are too many of its address.
 func (s *Server) admitStranger(address string) bool {
 	addr, err := netip.ParseAddr(address)
-	return err != nil || s.unauthenticated.enter(addr, s.trusted(address))
+	return err != nil || s.unauthenticated.enter(addr, s.proxies.Trust(address))
 }
 
 // known counts the client out of those that have not shown who they are.
@@ -78,7 +79,7 @@ func proven(r *http.Request) {
 
 // newcomer counts an accepted socket in, unless its address has too many.
 func (s *Server) newcomer(from netip.Addr) *refusal.Error {
-	trusted := s.trusted(from.String())
+	trusted := s.proxies.Trust(from.String())
 	if !s.newcomers.enter(from, trusted) {
 		return refuseNewcomer()
 	}

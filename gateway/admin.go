@@ -6,6 +6,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 const maxAdminBody = 1 << 20
@@ -20,7 +21,7 @@ func (s *Server) refuseAdmin(w http.ResponseWriter, r *http.Request, refused *re
 
 // adminBody reads the body of a call; an empty one has no field. The operator is judged
 // anew, because a body may come long after the head that named them.
-func (s *Server) adminBody(r *http.Request, shape *objectShape, values [][]byte) error {
+func (s *Server) adminBody(r *http.Request, shape *strictjson.Shape, values [][]byte) error {
 	if r.ContentLength == 0 {
 		return nil
 	}
@@ -34,7 +35,7 @@ func (s *Server) adminBody(r *http.Request, shape *objectShape, values [][]byte)
 			return err
 		}
 	}
-	if err := shape.scan(body, maxNesting, values); err != nil {
+	if err := shape.Scan(body, strictjson.MaxNesting, values); err != nil {
 		return refusal.New(refusal.InvalidMessage, err.Error())
 	}
 	return nil
@@ -43,7 +44,7 @@ func (s *Server) adminBody(r *http.Request, shape *objectShape, values [][]byte)
 // listQuery reads ?limit= and ?cursor=, which most lists take.
 func listQuery(r *http.Request) (cursor string, limit int, query url.Values, err error) {
 	query = r.URL.Query()
-	n, err := httpio.QueryNumber(query, "limit", defaultLimit, maxOffset)
+	n, err := httpio.QueryNumber(query, "limit", defaultLimit, strictjson.MaxWhole)
 	if err != nil {
 		return "", 0, nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 const (
@@ -43,9 +44,9 @@ func showAccess(a fsm.Access) accessJSON {
 }
 
 var (
-	accessShape = objectShape{strict: true, names: []string{"subscribe", "publish"}}
-	grantShape  = objectShape{strict: true, names: []string{"pattern", "rate", "burst"}}
-	quotasShape = objectShape{strict: true, names: []string{"connections", "channels", "publishRate"}}
+	accessShape = strictjson.Shape{Strict: true, Names: []string{"subscribe", "publish"}}
+	grantShape  = strictjson.Shape{Strict: true, Names: []string{"pattern", "rate", "burst"}}
+	quotasShape = strictjson.Shape{Strict: true, Names: []string{"connections", "channels", "publishRate"}}
 )
 
 // parseAccess reads what public keys may do. What is left out is as in a new
@@ -53,7 +54,7 @@ var (
 func parseAccess(raw []byte) (fsm.Access, error) {
 	var access fsm.Access
 	var values [2][]byte
-	if err := accessShape.scan(raw, maxNesting, values[:]); err != nil {
+	if err := accessShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
 		return access, fmt.Errorf("access: %w", err)
 	}
 	if values[0] != nil {
@@ -85,7 +86,7 @@ func parseAccess(raw []byte) (fsm.Access, error) {
 func parseGrant(raw []byte) (fsm.PublishGrant, error) {
 	var grant fsm.PublishGrant
 	var values [3][]byte
-	err := grantShape.scan(raw, maxNesting, values[:])
+	err := grantShape.Scan(raw, strictjson.MaxNesting, values[:])
 	if err != nil {
 		return grant, err
 	}
@@ -98,7 +99,7 @@ func parseGrant(raw []byte) (fsm.PublishGrant, error) {
 	}
 	grant.Burst = int(math.Ceil(grant.Rate))
 	if values[2] != nil {
-		n, ok := wholeNumber(values[2])
+		n, ok := strictjson.WholeNumber(values[2])
 		if !ok || n < 1 || n > maxQuota {
 			return grant, fmt.Errorf("burst is not a whole number from 1 to %d", maxQuota)
 		}
@@ -111,16 +112,16 @@ func parseGrant(raw []byte) (fsm.PublishGrant, error) {
 func parseQuotas(raw []byte) (fsm.Quotas, error) {
 	var quotas fsm.Quotas
 	var values [3][]byte
-	if err := quotasShape.scan(raw, maxNesting, values[:]); err != nil {
+	if err := quotasShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
 		return quotas, fmt.Errorf("quotas: %w", err)
 	}
 	for i, quota := range []*int{&quotas.Connections, &quotas.Channels} {
 		if values[i] == nil {
 			continue
 		}
-		n, ok := wholeNumber(values[i])
+		n, ok := strictjson.WholeNumber(values[i])
 		if !ok || n > maxQuota {
-			return quotas, fmt.Errorf("quotas: %s is not a whole number from 0 to %d", quotasShape.names[i], maxQuota)
+			return quotas, fmt.Errorf("quotas: %s is not a whole number from 0 to %d", quotasShape.Names[i], maxQuota)
 		}
 		*quota = int(n)
 	}
@@ -136,7 +137,7 @@ func parseQuotas(raw []byte) (fsm.Quotas, error) {
 // quantity reads a number from 0 to maxQuota.
 func quantity(raw []byte) (float64, bool) {
 	var n float64
-	if raw == nil || isNull(raw) || json.Unmarshal(raw, &n) != nil {
+	if raw == nil || strictjson.IsNull(raw) || json.Unmarshal(raw, &n) != nil {
 		return 0, false
 	}
 	return math.Abs(n), n >= 0 && n <= maxQuota // -0 is 0, and is shown as such
@@ -145,7 +146,7 @@ func quantity(raw []byte) (float64, bool) {
 // scanList calls each for every element of a list of at most limit.
 func scanList(raw []byte, limit int, each func(raw []byte) error) error {
 	count := 0
-	return scanArray(raw, maxNesting, func(raw []byte) error {
+	return strictjson.ScanArray(raw, strictjson.MaxNesting, func(raw []byte) error {
 		if count++; count > limit {
 			return fmt.Errorf("more than %d", limit)
 		}

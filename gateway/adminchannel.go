@@ -5,6 +5,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 // namedChannel returns the channel that a call's query names. Clients choose the
@@ -67,7 +68,7 @@ func (s *Server) forgetChannels(r *http.Request) (int, any, error) {
 	}{prefix, forgotten, more}, nil
 }
 
-var operatorPostShape = objectShape{strict: true, names: []string{"message", "id"}}
+var operatorPostShape = strictjson.Shape{Strict: true, Names: []string{"message", "id"}}
 
 // publishAsOperator publishes to a channel as a server key of its project would.
 func (s *Server) publishAsOperator(r *http.Request) (int, any, error) {

@@ -9,6 +9,7 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/origin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 const (
@@ -119,14 +120,14 @@ func (s *Server) getProject(r *http.Request) (int, any, error) {
 }
 
 var (
-	newProjectShape = objectShape{strict: true, names: []string{"name", "allowedOrigins", "allowNativeClients"}}
-	projectShape    = objectShape{strict: true, names: []string{"name", "allowedOrigins", "allowNativeClients", "rules", "access", "quotas", "firstOffset"}}
-	newKeyShape     = objectShape{strict: true, names: []string{"kind", "name", "key"}}
-	rotateShape     = objectShape{strict: true, names: []string{"overlap"}}
+	newProjectShape = strictjson.Shape{Strict: true, Names: []string{"name", "allowedOrigins", "allowNativeClients"}}
+	projectShape    = strictjson.Shape{Strict: true, Names: []string{"name", "allowedOrigins", "allowNativeClients", "rules", "access", "quotas", "firstOffset"}}
+	newKeyShape     = strictjson.Shape{Strict: true, Names: []string{"kind", "name", "key"}}
+	rotateShape     = strictjson.Shape{Strict: true, Names: []string{"overlap"}}
 )
 
 // readProject reads the fields of a project that a body holds.
-func (s *Server) readProject(r *http.Request, shape *objectShape) (fsm.UpdateProject, error) {
+func (s *Server) readProject(r *http.Request, shape *strictjson.Shape) (fsm.UpdateProject, error) {
 	var change fsm.UpdateProject
 	var values [7][]byte
 	if err := s.adminBody(r, shape, values[:]); err != nil {
@@ -175,7 +176,7 @@ func (s *Server) readProject(r *http.Request, shape *objectShape) (fsm.UpdatePro
 		change.Quotas = &quotas
 	}
 	if values[6] != nil {
-		first, ok := wholeNumber(values[6])
+		first, ok := strictjson.WholeNumber(values[6])
 		if !ok || first < 1 || first > fsm.MaxFirstOffset {
 			return change, refusal.New(refusal.InvalidMessage, fmt.Sprintf("firstOffset is not a whole number from 1 to %d", uint64(fsm.MaxFirstOffset)))
 		}
@@ -185,7 +186,7 @@ func (s *Server) readProject(r *http.Request, shape *objectShape) (fsm.UpdatePro
 }
 
 func parseName(raw []byte) (string, error) {
-	name, ok := unquote(raw)
+	name, ok := strictjson.Unquote(raw)
 	if !ok || name == "" || len(name) > maxName {
 		return "", refusal.New(refusal.InvalidMessage, fmt.Sprintf("name is not a string of 1 to %d bytes", maxName))
 	}
@@ -199,8 +200,8 @@ func parseName(raw []byte) (string, error) {
 
 func parseOrigins(raw []byte) ([]string, error) {
 	origins := []string{}
-	err := scanArray(raw, maxNesting, func(raw []byte) error {
-		text, ok := unquote(raw)
+	err := strictjson.ScanArray(raw, strictjson.MaxNesting, func(raw []byte) error {
+		text, ok := strictjson.Unquote(raw)
 		if !ok {
 			return fmt.Errorf("not a string")
 		}
@@ -271,7 +272,7 @@ func (s *Server) createKey(r *http.Request) (int, any, error) {
 	if err := s.adminBody(r, &newKeyShape, values[:]); err != nil {
 		return 0, nil, err
 	}
-	text, _ := unquote(values[0])
+	text, _ := strictjson.Unquote(values[0])
 	kind := fsm.KeyKind(text)
 	if kind != fsm.PublicKey && kind != fsm.ServerKey {
 		return 0, nil, refusal.New(refusal.InvalidMessage, `kind is neither "public" nor "server"`)
@@ -285,7 +286,7 @@ func (s *Server) createKey(r *http.Request) (int, any, error) {
 	}
 	if values[2] != nil {
 		var err error
-		spec.Text, _ = unquote(values[2])
+		spec.Text, _ = strictjson.Unquote(values[2])
 		if spec.Imported, err = ImportKeyText(kind, spec.Text); err != nil {
 			return 0, nil, refusal.New(refusal.InvalidMessage, "key: "+err.Error())
 		}

@@ -6,9 +6,10 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
-var settingsShape = objectShape{strict: true, names: []string{"maxBytes"}}
+var settingsShape = strictjson.Shape{Strict: true, Names: []string{"maxBytes"}}
 
 type settingsJSON struct {
 	MaxBytes int64 `json:"maxBytes"`
@@ -25,7 +26,7 @@ func (s *Server) updateSettings(r *http.Request) (int, any, error) {
 	}
 	change := fsm.UpdateSettings{By: actorOf(r)}
 	if values[0] != nil {
-		n, ok := wholeNumber(values[0])
+		n, ok := strictjson.WholeNumber(values[0])
 		if !ok || n > 0 && n < fsm.MinMaxBytes {
 			return 0, nil, refusal.New(refusal.InvalidMessage, fmt.Sprintf("maxBytes is neither 0 nor a whole number from %d to 2^53-1", fsm.MinMaxBytes))
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 type adminTokenJSON struct {
@@ -49,7 +50,7 @@ func (s *Server) listAdminTokens(r *http.Request) (int, any, error) {
 	}{tokens, next}, nil
 }
 
-var newAdminTokenShape = objectShape{strict: true, names: []string{"name", "role"}}
+var newAdminTokenShape = strictjson.Shape{Strict: true, Names: []string{"name", "role"}}
 
 func (s *Server) createAdminToken(r *http.Request) (int, any, error) {
 	var values [2][]byte
@@ -60,7 +61,7 @@ func (s *Server) createAdminToken(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	text, _ := unquote(values[1])
+	text, _ := strictjson.Unquote(values[1])
 	role := fsm.Role(text)
 	if !role.Valid() {
 		return 0, nil, refusal.New(refusal.InvalidMessage, `role is none of "owner", "operator", "viewer"`)

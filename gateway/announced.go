@@ -6,6 +6,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 // authFrame is what a client says when it authenticates.
@@ -46,19 +47,19 @@ const (
 func parseAuth(values *[requestFields][]byte) (authFrame, *refusal.Error) {
 	var f authFrame
 	var says announced
-	f.apiKey, _ = unquote(values[fieldAPIKey])
-	if raw := values[fieldSDK]; !isNull(raw) {
-		text, ok := unquote(raw)
+	f.apiKey, _ = strictjson.Unquote(values[fieldAPIKey])
+	if raw := values[fieldSDK]; !strictjson.IsNull(raw) {
+		text, ok := strictjson.Unquote(raw)
 		if !ok || len(text) > maxSDK || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
 			return f, refusal.New(refusal.InvalidMessage, "sdk is not a string of at most 64 printable ASCII characters")
 		}
 		says.sdk = text
 	}
-	if raw := values[fieldFeatures]; !isNull(raw) {
+	if raw := values[fieldFeatures]; !strictjson.IsNull(raw) {
 		bad := refusal.New(refusal.InvalidMessage, "features is not a list of at most 32 strings")
 		n := 0
-		err := scanArray(raw, 0, func(raw []byte) error {
-			name, ok := unquote(raw)
+		err := strictjson.ScanArray(raw, 0, func(raw []byte) error {
+			name, ok := strictjson.Unquote(raw)
 			if n++; !ok || n > maxFeatures {
 				return bad
 			}

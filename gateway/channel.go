@@ -10,7 +10,6 @@ import (
 const (
 	maxChannelName = 255 // bytes
 	maxMessageID   = 128 // bytes
-	maxOffset      = 1<<53 - 1
 )
 
 // checkChannel returns a refusal unless name may be the name of a channel.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 // RefuseAfter is the staleness from which a node authenticates nobody any more,
@@ -274,8 +276,8 @@ func (l Limits) Validate() error {
 	switch {
 	case l.MaxMessageBytes > 1<<20:
 		return &SettingError{"max-message-bytes", "must be at most 1048576 (1 MiB)"}
-	case l.MaxDepth > maxNesting:
-		return &SettingError{"max-json-depth", fmt.Sprintf("must be at most %d", maxNesting)}
+	case l.MaxDepth > strictjson.MaxNesting:
+		return &SettingError{"max-json-depth", fmt.Sprintf("must be at most %d", strictjson.MaxNesting)}
 	case l.SilenceTimeout <= l.PingAfter:
 		return &SettingError{"silence-timeout", "must be longer than ping-after"}
 	}

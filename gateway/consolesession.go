@@ -11,6 +11,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/origin"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 // A console session is an admin token of its own, made at sign-in and ended with
@@ -31,7 +32,7 @@ const (
 	consoleHeader = "X-Aptlyd-Console"
 )
 
-var signInShape = objectShape{strict: true, names: []string{"token"}}
+var signInShape = strictjson.Shape{Strict: true, Names: []string{"token"}}
 
 // consoleSession serves /console/session: POST signs in, DELETE signs out.
 func (s *Server) consoleSession(w http.ResponseWriter, r *http.Request) {
@@ -62,7 +63,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) *refusal.Error {
 	if err := s.adminBody(r, &signInShape, values[:]); err != nil {
 		return s.refusalOf(err, "sign in")
 	}
-	text, ok := unquote(values[0])
+	text, ok := strictjson.Unquote(values[0])
 	if !ok || text == "" {
 		return refusal.New(refusal.InvalidMessage, "token is not a string")
 	}

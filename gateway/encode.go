@@ -3,55 +3,14 @@ package gateway
 import (
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 // Server frames are built by hand: their shapes are few, and a message frame is
 // built once for all who get it.
-
-const hexDigits = "0123456789abcdef"
-
-// plain are the bytes that a JSON string shows as they are, but for those of UTF-8.
-var plain = func() (table [256]bool) {
-	for c := byte(' '); c < utf8.RuneSelf; c++ {
-		table[c] = c != '"' && c != '\\'
-	}
-	return table
-}()
-
-// appendQuoted appends text as a JSON string.
-func appendQuoted(dst []byte, text string) []byte {
-	dst = append(dst, '"')
-	start := 0
-	for i := 0; i < len(text); {
-		c := text[i]
-		if plain[c] {
-			i++
-			continue
-		}
-		if c >= utf8.RuneSelf {
-			r, size := utf8.DecodeRuneInString(text[i:])
-			if r == utf8.RuneError && size == 1 {
-				dst = append(append(dst, text[start:i]...), "\ufffd"...)
-				start = i + 1
-			}
-			i += size
-			continue
-		}
-		dst = append(dst, text[start:i]...)
-		if c < ' ' {
-			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		} else {
-			dst = append(dst, '\\', c)
-		}
-		i++
-		start = i
-	}
-	return append(append(dst, text[start:]...), '"')
-}
 
 // appendMessage appends a message frame. channel is the quoted name.
 func appendMessage(dst, channel []byte, m fsm.Message, replay bool) []byte {
@@ -72,7 +31,7 @@ func appendMessage(dst, channel []byte, m fsm.Message, replay bool) []byte {
 func appendPong(dst []byte, id string) []byte {
 	dst, mark := beginFrame(dst)
 	dst = append(dst, `{"type":"pong","id":`...)
-	return endFrame(append(appendQuoted(dst, id), '}'), mark)
+	return endFrame(append(strictjson.AppendQuoted(dst, id), '}'), mark)
 }
 
 func appendGoAway(dst []byte, start, end time.Duration, endpoints []string) []byte {
@@ -86,7 +45,7 @@ func appendGoAway(dst []byte, start, end time.Duration, endpoints []string) []by
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = appendQuoted(dst, endpoint)
+		dst = strictjson.AppendQuoted(dst, endpoint)
 	}
 	return endFrame(append(dst, "]}"...), mark)
 }
@@ -94,7 +53,7 @@ func appendGoAway(dst []byte, start, end time.Duration, endpoints []string) []by
 func appendGap(dst []byte, channel string, from, to uint64) []byte {
 	dst, mark := beginFrame(dst)
 	dst = append(dst, `{"type":"gap","channel":`...)
-	dst = appendQuoted(dst, channel)
+	dst = strictjson.AppendQuoted(dst, channel)
 	dst = append(dst, `,"from":`...)
 	dst = strconv.AppendUint(dst, from, 10)
 	dst = append(dst, `,"to":`...)
@@ -105,13 +64,13 @@ func appendGap(dst []byte, channel string, from, to uint64) []byte {
 func appendSubscribed(dst []byte, channel string, head, earliest uint64, epoch string, recovered bool) []byte {
 	dst, mark := beginFrame(dst)
 	dst = append(dst, `{"type":"subscribed","channel":`...)
-	dst = appendQuoted(dst, channel)
+	dst = strictjson.AppendQuoted(dst, channel)
 	dst = append(dst, `,"offset":`...)
 	dst = strconv.AppendUint(dst, head, 10)
 	dst = append(dst, `,"earliest":`...)
 	dst = strconv.AppendUint(dst, earliest, 10)
 	dst = append(dst, `,"epoch":`...)
-	dst = appendQuoted(dst, epoch)
+	dst = strictjson.AppendQuoted(dst, epoch)
 	dst = append(dst, `,"recovered":`...)
 	dst = strconv.AppendBool(dst, recovered)
 	return endFrame(append(dst, '}'), mark)
@@ -120,20 +79,20 @@ func appendSubscribed(dst []byte, channel string, head, earliest uint64, epoch s
 func appendUnsubscribed(dst []byte, channel string) []byte {
 	dst, mark := beginFrame(dst)
 	dst = append(dst, `{"type":"unsubscribed","channel":`...)
-	return endFrame(append(appendQuoted(dst, channel), '}'), mark)
+	return endFrame(append(strictjson.AppendQuoted(dst, channel), '}'), mark)
 }
 
 func appendPublished(dst []byte, channel, id string, r fsm.Receipt) []byte {
 	dst, mark := beginFrame(dst)
 	dst = append(dst, `{"type":"published","channel":`...)
-	dst = appendQuoted(dst, channel)
+	dst = strictjson.AppendQuoted(dst, channel)
 	dst = append(dst, `,"offset":`...)
 	dst = strconv.AppendUint(dst, r.Offset, 10)
 	dst = append(dst, `,"timestamp":`...)
 	dst = strconv.AppendInt(dst, r.Timestamp, 10)
 	if id != "" {
 		dst = append(dst, `,"id":`...)
-		dst = appendQuoted(dst, id)
+		dst = strictjson.AppendQuoted(dst, id)
 	}
 	if r.Duplicate {
 		dst = append(dst, `,"duplicate":true`...)
@@ -149,16 +108,16 @@ func appendRefusal(dst []byte, r *refusal.Error, channel, id string) []byte {
 	} else {
 		dst = append(dst, `{"type":"error","error":`...)
 	}
-	dst = appendQuoted(dst, r.Reason)
+	dst = strictjson.AppendQuoted(dst, r.Reason)
 	dst = append(dst, `,"code":`...)
-	dst = appendQuoted(dst, string(r.Code))
+	dst = strictjson.AppendQuoted(dst, string(r.Code))
 	if channel != "" {
 		dst = append(dst, `,"channel":`...)
-		dst = appendQuoted(dst, channel)
+		dst = strictjson.AppendQuoted(dst, channel)
 	}
 	if id != "" {
 		dst = append(dst, `,"id":`...)
-		dst = appendQuoted(dst, id)
+		dst = strictjson.AppendQuoted(dst, id)
 	}
 	if r.RetryAfter > 0 {
 		dst = append(dst, `,"retryAfter":`...)
@@ -170,7 +129,7 @@ func appendRefusal(dst []byte, r *refusal.Error, channel, id string) []byte {
 		dst = append(dst, `,"earliest":`...)
 		dst = strconv.AppendUint(dst, r.Bounds.Earliest, 10)
 		dst = append(dst, `,"epoch":`...)
-		dst = appendQuoted(dst, r.Bounds.Epoch)
+		dst = strictjson.AppendQuoted(dst, r.Bounds.Epoch)
 	}
 	return endFrame(append(dst, '}'), mark)
 }
@@ -195,11 +154,11 @@ func appendAuthSuccess(dst []byte) []byte {
 func appendConnected(dst []byte, info connectedInfo) []byte {
 	dst, mark := beginFrame(appendAuthSuccess(dst))
 	dst = append(dst, `{"type":"connected","connectionId":`...)
-	dst = appendQuoted(dst, info.connection)
+	dst = strictjson.AppendQuoted(dst, info.connection)
 	dst = append(dst, `,"node":`...)
-	dst = appendQuoted(dst, info.node)
+	dst = strictjson.AppendQuoted(dst, info.node)
 	dst = append(dst, `,"features":`+features+`,"epoch":`...)
-	dst = appendQuoted(dst, info.epoch)
+	dst = strictjson.AppendQuoted(dst, info.epoch)
 	dst = append(dst, `,"maxMessageBytes":`...)
 	dst = strconv.AppendInt(dst, int64(info.maxMessageBytes), 10)
 	dst = append(dst, `,"heartbeatMs":`...)

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 // openAPI is docs/openapi.yaml, as far as these tests look at it.
@@ -198,7 +200,7 @@ func TestOpenAPINamesEveryOperation(t *testing.T) {
 
 func TestOpenAPINamesWhatBodiesHold(t *testing.T) {
 	d := readOpenAPI(t)
-	for route, shape := range map[string]*objectShape{
+	for route, shape := range map[string]*strictjson.Shape{
 		"POST /admin/v1/tokens":                 &newAdminTokenShape,
 		"POST /admin/v1/projects":               &newProjectShape,
 		"PATCH /admin/v1/projects/{id}":         &projectShape,
@@ -214,16 +216,16 @@ func TestOpenAPINamesWhatBodiesHold(t *testing.T) {
 		method, path, _ := strings.Cut(route, " ")
 		wantNames(t, d, route, d.at(d.operation(method, path), "requestBody", "content", "application/json", "schema"), shape)
 	}
-	for name, shape := range map[string]*objectShape{"Rule": &ruleShape, "Access": &accessShape, "Quotas": &quotasShape} {
+	for name, shape := range map[string]*strictjson.Shape{"Rule": &ruleShape, "Access": &accessShape, "Quotas": &quotasShape} {
 		wantNames(t, d, name, d.at(d.root, "components", "schemas", name), shape)
 	}
 }
 
-func wantNames(t *testing.T, d openAPI, what string, schema any, shape *objectShape) {
+func wantNames(t *testing.T, d openAPI, what string, schema any, shape *strictjson.Shape) {
 	t.Helper()
 	properties, _ := d.at(schema, "properties").(map[string]any)
 	got := slices.Sorted(maps.Keys(properties))
-	if want := slices.Sorted(slices.Values(shape.names)); !slices.Equal(got, want) {
+	if want := slices.Sorted(slices.Values(shape.Names)); !slices.Equal(got, want) {
 		t.Errorf("%s takes %v, documented are %v", what, want, got)
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/gateway/origin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 // originCheckAnswer says of each rule whether it is well-formed and of an origin
@@ -24,7 +25,7 @@ type originRuleCheck struct {
 	Error string `json:"error,omitempty"`
 }
 
-var originCheckShape = objectShape{strict: true, names: []string{"rules", "allowNativeClients", "origin"}}
+var originCheckShape = strictjson.Shape{Strict: true, Names: []string{"rules", "allowNativeClients", "origin"}}
 
 // checkOrigin serves POST /origins/check, which changes nothing: it answers for
 // rules that need not be stored yet.
@@ -40,7 +41,7 @@ func (s *Server) checkOrigin(r *http.Request) (int, any, error) {
 	header := ""
 	if values[2] != nil {
 		var ok bool
-		if header, ok = unquote(values[2]); !ok {
+		if header, ok = strictjson.Unquote(values[2]); !ok {
 			return 0, nil, refusal.New(refusal.InvalidMessage, "origin is not a string")
 		}
 	}
@@ -67,8 +68,8 @@ func parseStrings(raw []byte, most int) ([]string, error) {
 	if raw == nil {
 		return list, nil
 	}
-	err := scanArray(raw, maxNesting, func(raw []byte) error {
-		text, ok := unquote(raw)
+	err := strictjson.ScanArray(raw, strictjson.MaxNesting, func(raw []byte) error {
+		text, ok := strictjson.Unquote(raw)
 		if !ok {
 			return fmt.Errorf("not a string")
 		}

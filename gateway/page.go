@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 const (
@@ -31,7 +32,7 @@ func (sub *subscription) wants() want {
 	case sub.next <= sub.replayTo:
 		return want{sub: sub, from: sub.next, last: sub.replayTo, replayed: true}
 	}
-	return want{sub: sub, from: sub.next, last: maxOffset}
+	return want{sub: sub, from: sub.next, last: strictjson.MaxWhole}
 }
 
 // page is messages of a channel, read from the log and encoded once for all

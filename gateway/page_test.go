@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 // gate lets nobody through before it is opened, and counts those who come.
@@ -128,11 +129,11 @@ func TestPageIsCutToWhatIsWanted(t *testing.T) {
 	for _, c := range []struct {
 		from, last, first, after uint64
 	}{
-		{11, maxOffset, 11, 21},
-		{1, maxOffset, 11, 21}, // what is before it is a gap
+		{11, strictjson.MaxWhole, 11, 21},
+		{1, strictjson.MaxWhole, 11, 21}, // what is before it is a gap
 		{15, 17, 15, 18},
 		{20, 20, 20, 21},
-		{21, maxOffset, 0, 0},
+		{21, strictjson.MaxWhole, 0, 0},
 		{1, 10, 0, 0}, // messages of it is a gap
 	} {
 		d, some := p.delivery(want{from: c.from, last: c.last})

@@ -16,6 +16,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 // History is read and written piece by piece: however large the answer and
@@ -71,11 +72,11 @@ func (s *Server) beginReading(
 	if refused := checkChannel(key.Name); refused != nil {
 		return nil, refused
 	}
-	after, err := httpio.QueryNumber(query, "after", 0, maxOffset)
+	after, err := httpio.QueryNumber(query, "after", 0, strictjson.MaxWhole)
 	if err != nil {
 		return nil, err
 	}
-	limit, err := httpio.QueryNumber(query, "limit", defaultLimit, maxOffset)
+	limit, err := httpio.QueryNumber(query, "limit", defaultLimit, strictjson.MaxWhole)
 	if err != nil {
 		return nil, err
 	}
@@ -144,8 +145,8 @@ func (r *reading) send(w http.ResponseWriter, request *http.Request) {
 	defer r.leave()
 	w.Header().Set("Content-Type", "application/json")
 	head := r.page.Head
-	buf := append([]byte(`{"channel":`), appendQuoted(nil, r.key.Name)...)
-	buf = append(append(buf, `,"epoch":`...), appendQuoted(nil, r.server.cfg.Broker.Epoch())...)
+	buf := append([]byte(`{"channel":`), strictjson.AppendQuoted(nil, r.key.Name)...)
+	buf = append(append(buf, `,"epoch":`...), strictjson.AppendQuoted(nil, r.server.cfg.Broker.Epoch())...)
 	buf = strconv.AppendUint(append(buf, `,"earliest":`...), r.page.Earliest, 10)
 	buf = strconv.AppendUint(append(buf, `,"offset":`...), head, 10)
 	buf = append(buf, `,"messages":[`...)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 // request is one frame of a client, taken apart.
@@ -41,7 +42,7 @@ const (
 var requestKinds = []string{"auth", "heartbeat", "subscribe", "unsubscribe", "publish", "ping"}
 
 // The names of client frames, in the order of the constants below.
-var requestShape = objectShape{names: []string{
+var requestShape = strictjson.Shape{Names: []string{
 	"type", "apiKey", "timestamp", "channel", "fromOffset", "from", "epoch", "message", "id", "payload",
 	"strict", "features", "sdk", "replaces",
 }}
@@ -70,10 +71,10 @@ const (
 func parseRequest(frame []byte, depth int) (request, *refusal.Error) {
 	var req request
 	var values [requestFields][]byte
-	if err := requestShape.scan(frame, depth, values[:]); err != nil {
+	if err := requestShape.Scan(frame, depth, values[:]); err != nil {
 		return req, refusal.New(refusal.InvalidMessage, err.Error())
 	}
-	kind, ok := unquote(values[fieldType])
+	kind, ok := strictjson.Unquote(values[fieldType])
 	if !ok {
 		return req, refusal.New(refusal.InvalidMessage, "type is not a string")
 	}
@@ -86,7 +87,7 @@ func parseRequest(frame []byte, depth int) (request, *refusal.Error) {
 	case "heartbeat":
 		return req, nil
 	case "ping":
-		if req.id, ok = unquote(values[fieldID]); !ok || req.id == "" || len(req.id) > maxPingID {
+		if req.id, ok = strictjson.Unquote(values[fieldID]); !ok || req.id == "" || len(req.id) > maxPingID {
 			req.id = ""
 			return req, refusal.New(refusal.InvalidMessage, "id is not a string of 1 to 64 bytes")
 		}
@@ -95,8 +96,8 @@ func parseRequest(frame []byte, depth int) (request, *refusal.Error) {
 	if !slices.Contains(requestKinds, kind) {
 		return req, refusal.New(refusal.UnknownType, "unknown type of frame")
 	}
-	if !isNull(values[fieldChannel]) {
-		if req.channel, ok = unquote(values[fieldChannel]); !ok {
+	if !strictjson.IsNull(values[fieldChannel]) {
+		if req.channel, ok = strictjson.Unquote(values[fieldChannel]); !ok {
 			req.channel = ""
 			return req, refusal.New(refusal.InvalidChannel, "channel is not a string of whole characters")
 		}
@@ -121,34 +122,34 @@ func parseRequest(frame []byte, depth int) (request, *refusal.Error) {
 }
 
 func parseID(raw []byte) (string, *refusal.Error) {
-	if isNull(raw) {
+	if strictjson.IsNull(raw) {
 		return "", nil
 	}
-	id, ok := unquote(raw)
+	id, ok := strictjson.Unquote(raw)
 	if !ok || id == "" || len(id) > maxMessageID {
 		return "", refusal.New(refusal.InvalidMessage, "id is not a string of 1 to 128 bytes")
 	}
 	return id, nil
 }
 
-var fromShape = objectShape{names: []string{"last", "time"}, strict: true}
+var fromShape = strictjson.Shape{Names: []string{"last", "time"}, Strict: true}
 
 // parseStart reads where a subscription begins; from wins over fromOffset.
 func parseStart(fromOffset, from, epoch, strict []byte) (startPoint, *refusal.Error) {
 	var start startPoint
-	if !isNull(strict) {
+	if !strictjson.IsNull(strict) {
 		if start.strict = string(strict) == "true"; !start.strict && string(strict) != "false" {
 			return start, refusal.New(refusal.InvalidMessage, "strict is neither true nor false")
 		}
 	}
-	if !isNull(epoch) {
+	if !strictjson.IsNull(epoch) {
 		var ok bool
-		if start.epoch, ok = unquote(epoch); !ok {
+		if start.epoch, ok = strictjson.Unquote(epoch); !ok {
 			return start, refusal.New(refusal.InvalidMessage, "epoch is not a string")
 		}
 	}
-	if !isNull(fromOffset) {
-		offset, ok := wholeNumber(fromOffset)
+	if !strictjson.IsNull(fromOffset) {
+		offset, ok := strictjson.WholeNumber(fromOffset)
 		if !ok {
 			return start, refusal.New(refusal.InvalidMessage, "fromOffset is not a whole number from 0 to 2^53-1")
 		}
@@ -158,11 +159,11 @@ func parseStart(fromOffset, from, epoch, strict []byte) (startPoint, *refusal.Er
 			start.from, start.offset = startAfter, offset
 		}
 	}
-	if isNull(from) {
+	if strictjson.IsNull(from) {
 		return start, nil
 	}
 	bad := refusal.New(refusal.InvalidMessage, `from is none of "live", "all", {"last":N}, {"time":ms}`)
-	if word, ok := unquote(from); ok {
+	if word, ok := strictjson.Unquote(from); ok {
 		switch word {
 		case "live":
 			start.from = startLive
@@ -174,7 +175,7 @@ func parseStart(fromOffset, from, epoch, strict []byte) (startPoint, *refusal.Er
 		return start, nil
 	}
 	var values [2][]byte
-	if err := fromShape.scan(from, 0, values[:]); err != nil {
+	if err := fromShape.Scan(from, 0, values[:]); err != nil {
 		return start, bad
 	}
 	last, time := values[0], values[1]
@@ -183,7 +184,7 @@ func parseStart(fromOffset, from, epoch, strict []byte) (startPoint, *refusal.Er
 	if last == nil {
 		raw, start.from = time, startTime
 	}
-	n, ok := wholeNumber(raw)
+	n, ok := strictjson.WholeNumber(raw)
 	if !ok || last != nil && time != nil {
 		return start, bad
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/origin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 const (
@@ -143,20 +144,20 @@ type outcome struct {
 }
 
 var (
-	postShape  = objectShape{names: []string{"channel", "message", "id"}}
-	batchShape = objectShape{names: []string{"messages"}}
+	postShape  = strictjson.Shape{Names: []string{"channel", "message", "id"}}
+	batchShape = strictjson.Shape{Names: []string{"messages"}}
 )
 
 // readPost takes apart one message as it comes over HTTP.
 func (s *Server) readPost(by caller, raw []byte, id string) *posted {
 	p := &posted{}
 	var values [3][]byte
-	if err := postShape.scan(raw, s.cfg.MaxDepth, values[:]); err != nil {
+	if err := postShape.Scan(raw, s.cfg.MaxDepth, values[:]); err != nil {
 		p.refusal = refusal.New(refusal.InvalidMessage, err.Error())
 		return p
 	}
-	channel, ok := unquote(values[0])
-	if !ok && !isNull(values[0]) {
+	channel, ok := strictjson.Unquote(values[0])
+	if !ok && !strictjson.IsNull(values[0]) {
 		p.refusal = refusal.New(refusal.InvalidChannel, "channel is not a string of whole characters")
 		return p
 	}
@@ -337,11 +338,11 @@ func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request) {
 	}
 	var values [1][]byte
 	// A message is nested in an object in the list.
-	depth := min(s.cfg.MaxDepth+2, maxNesting)
-	err := batchShape.scan(body, depth, values[:])
+	depth := min(s.cfg.MaxDepth+2, strictjson.MaxNesting)
+	err := batchShape.Scan(body, depth, values[:])
 	var all []*posted
 	if err == nil {
-		err = scanArray(values[0], depth, func(raw []byte) error {
+		err = strictjson.ScanArray(values[0], depth, func(raw []byte) error {
 			if len(all) == maxBatch {
 				return errBatchSize
 			}

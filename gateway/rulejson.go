@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 const (
@@ -56,17 +57,17 @@ func showDuration(d time.Duration) string {
 }
 
 var (
-	ruleShape = objectShape{strict: true, names: []string{
+	ruleShape = strictjson.Shape{Strict: true, Names: []string{
 		"pattern", "keepMessages", "keepFor", "keepBytes", "initial", "durability",
 	}}
-	lastShape = objectShape{strict: true, names: []string{"last"}}
+	lastShape = strictjson.Shape{Strict: true, Names: []string{"last"}}
 )
 
 // parseRules reads the rules of a project; what a rule leaves out is as in the
 // default rule.
 func parseRules(raw []byte) ([]fsm.Rule, error) {
 	rules := []fsm.Rule{}
-	err := scanArray(raw, maxNesting, func(raw []byte) error {
+	err := strictjson.ScanArray(raw, strictjson.MaxNesting, func(raw []byte) error {
 		if len(rules) == maxRules {
 			return fmt.Errorf("more than %d rules", maxRules)
 		}
@@ -85,7 +86,7 @@ func parseRules(raw []byte) ([]fsm.Rule, error) {
 
 func parseRule(raw []byte) (fsm.Rule, error) {
 	var values [6][]byte
-	if err := ruleShape.scan(raw, maxNesting, values[:]); err != nil {
+	if err := ruleShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
 		return fsm.Rule{}, err
 	}
 	rule := fsm.DefaultRule
@@ -94,7 +95,7 @@ func parseRule(raw []byte) (fsm.Rule, error) {
 		return rule, err
 	}
 	if values[1] != nil {
-		n, ok := wholeNumber(values[1])
+		n, ok := strictjson.WholeNumber(values[1])
 		if !ok || n < 1 || n > maxKeep {
 			return rule, fmt.Errorf("keepMessages is not a whole number from 1 to %d", maxKeep)
 		}
@@ -106,7 +107,7 @@ func parseRule(raw []byte) (fsm.Rule, error) {
 		}
 	}
 	if values[3] != nil {
-		n, ok := wholeNumber(values[3])
+		n, ok := strictjson.WholeNumber(values[3])
 		if !ok {
 			return rule, fmt.Errorf("keepBytes is not a whole number")
 		}
@@ -118,7 +119,7 @@ func parseRule(raw []byte) (fsm.Rule, error) {
 		}
 	}
 	if values[5] != nil {
-		text, _ := unquote(values[5])
+		text, _ := strictjson.Unquote(values[5])
 		rule.Durability = fsm.Durability(text)
 		if rule.Durability != fsm.DurabilityQuorum && rule.Durability != fsm.DurabilityMemory {
 			return rule, fmt.Errorf(`durability is neither "quorum" nor "memory"`)
@@ -128,7 +129,7 @@ func parseRule(raw []byte) (fsm.Rule, error) {
 }
 
 func parsePatternName(raw []byte) (string, error) {
-	pattern, ok := unquote(raw)
+	pattern, ok := strictjson.Unquote(raw)
 	if !ok {
 		return "", fmt.Errorf("pattern is not a string")
 	}
@@ -147,15 +148,15 @@ func checkPattern(pattern string) error {
 }
 
 func parseInitial(raw []byte) (fsm.Initial, error) {
-	switch word, _ := unquote(raw); word {
+	switch word, _ := strictjson.Unquote(raw); word {
 	case "all":
 		return fsm.Initial{All: true}, nil
 	case "live":
 		return fsm.Initial{}, nil
 	}
 	var values [1][]byte
-	if err := lastShape.scan(raw, 0, values[:]); err == nil {
-		if n, ok := wholeNumber(values[0]); ok && n >= 1 && n <= maxKeep {
+	if err := lastShape.Scan(raw, 0, values[:]); err == nil {
+		if n, ok := strictjson.WholeNumber(values[0]); ok && n >= 1 && n <= maxKeep {
 			return fsm.Initial{Last: int(n)}, nil
 		}
 	}
@@ -163,7 +164,7 @@ func parseInitial(raw []byte) (fsm.Initial, error) {
 }
 
 func parseDuration(raw []byte) (time.Duration, error) {
-	text, ok := unquote(raw)
+	text, ok := strictjson.Unquote(raw)
 	if !ok {
 		return 0, fmt.Errorf(`not a duration such as "24h"`)
 	}

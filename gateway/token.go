@@ -12,6 +12,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 // A token is a JSON Web Token (RFC 7519) in compact form, signed with HS256
@@ -71,30 +72,30 @@ type claims struct {
 	origins        []string
 }
 
-var claimsShape = objectShape{names: []string{"kid", "sub", "exp", "nbf", "iat", "channels", "origins", "project"}}
+var claimsShape = strictjson.Shape{Names: []string{"kid", "sub", "exp", "nbf", "iat", "channels", "origins", "project"}}
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (c *claims) UnmarshalJSON(raw []byte) error {
 	if !utf8.Valid(raw) {
-		return errJSONSyntax
+		return strictjson.ErrSyntax
 	}
 	var values [8][]byte
-	if err := claimsShape.scan(raw, maxNesting, values[:]); err != nil {
+	if err := claimsShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
 		return err
 	}
 	for i, text := range map[int]*string{0: &c.keyID, 1: &c.Subject, 7: &c.project} {
 		var ok bool
-		if *text, ok = unquote(values[i]); !ok && values[i] != nil {
-			return fmt.Errorf("%s is not a string", claimsShape.names[i])
+		if *text, ok = strictjson.Unquote(values[i]); !ok && values[i] != nil {
+			return fmt.Errorf("%s is not a string", claimsShape.Names[i])
 		}
 	}
 	for i, date := range map[int]**jwt.NumericDate{2: &c.ExpiresAt, 3: &c.NotBefore, 4: &c.IssuedAt} {
-		if isNull(values[i]) {
+		if strictjson.IsNull(values[i]) {
 			continue
 		}
 		at, ok := numericDate(values[i])
 		if !ok {
-			return fmt.Errorf("%s is not a time", claimsShape.names[i])
+			return fmt.Errorf("%s is not a time", claimsShape.Names[i])
 		}
 		*date = at
 	}
@@ -124,7 +125,7 @@ func (c *claims) readScopes(raw []byte) error {
 	if raw == nil || raw[0] != '{' {
 		return errors.New("channels is not an object of patterns and lists of actions")
 	}
-	return scanObject(raw, maxNesting, func(pattern string, raw []byte) error {
+	return strictjson.ScanObject(raw, strictjson.MaxNesting, func(pattern string, raw []byte) error {
 		if err := checkPattern(pattern); err != nil {
 			return fmt.Errorf("channels: %w", err)
 		}
@@ -132,8 +133,8 @@ func (c *claims) readScopes(raw []byte) error {
 			return fmt.Errorf("channels has more than %d patterns", maxScopes)
 		}
 		s := scope{pattern: pattern}
-		err := scanArray(raw, maxNesting, func(raw []byte) error {
-			name, _ := unquote(raw) // what is no text is no action either
+		err := strictjson.ScanArray(raw, strictjson.MaxNesting, func(raw []byte) error {
+			name, _ := strictjson.Unquote(raw) // what is no text is no action either
 			do, known := scopeActions[name]
 			if !known {
 				return fmt.Errorf("channels: %s is none of subscribe, publish, history", refusal.Clip(string(raw)))

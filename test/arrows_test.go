@@ -16,16 +16,17 @@ var arrows = map[string]struct {
 	imports []string
 	engines []string
 }{
-	"internal/durable":   {},
-	"internal/teardown":  {},
-	"internal/wire":      {},
-	"fsm":                {imports: []string{"internal/durable", "internal/wire"}, engines: []string{"go.etcd.io/bbolt"}},
-	"cluster":            {imports: []string{"internal/durable", "internal/teardown", "internal/wire"}, engines: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal", "github.com/hashicorp/memberlist"}},
-	"gateway/refusal":    {},
-	"gateway/httpio":     {imports: []string{"gateway/refusal"}},
-	"gateway/ratelimit":  {},
-	"gateway/origin":     {},
-	"gateway/clientaddr": {},
+	"internal/durable":    {},
+	"internal/strictjson": {},
+	"internal/teardown":   {},
+	"internal/wire":       {},
+	"fsm":                 {imports: []string{"internal/durable", "internal/wire"}, engines: []string{"go.etcd.io/bbolt"}},
+	"cluster":             {imports: []string{"internal/durable", "internal/teardown", "internal/wire"}, engines: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal", "github.com/hashicorp/memberlist"}},
+	"gateway/refusal":     {},
+	"gateway/httpio":      {imports: []string{"gateway/refusal"}},
+	"gateway/ratelimit":   {},
+	"gateway/origin":      {},
+	"gateway/clientaddr":  {},
 	"gateway": {
 		imports: []string{
 			"fsm", "gateway/httpio", "gateway/refusal", "gateway/ratelimit", "gateway/origin", "gateway/clientaddr",

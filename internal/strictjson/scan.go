@@ -1,33 +1,29 @@
-package gateway
+package strictjson
 
 import (
 	"bytes"
 	"errors"
 )
 
-// JSON is read by hand for two reasons. encoding/json takes "CHANNEL" for
-// "channel" and lets the last of two equal names win, which lets two readers of
-// one text disagree on what it says. And a payload is only passed on: it is
-// checked, never decoded.
-
 var (
-	errJSONSyntax    = errors.New("malformed JSON")
-	errJSONDepth     = errors.New("JSON is nested too deeply")
-	errJSONDuplicate = errors.New("a name occurs twice")
-	errJSONCase      = errors.New("a name differs from a known one only in case")
-	errJSONUnknown   = errors.New("unknown name")
+	// ErrSyntax says that a text is not JSON.
+	ErrSyntax    = errors.New("malformed JSON")
+	errDepth     = errors.New("JSON is nested too deeply")
+	errDuplicate = errors.New("a name occurs twice")
+	errCase      = errors.New("a name differs from a known one only in case")
+	errUnknown   = errors.New("unknown name")
 )
 
-// objectShape says which names an object may have.
-type objectShape struct {
-	names  []string // found values are returned in this order
-	strict bool     // other names are an error rather than ignored
+// Shape says which names an object may have.
+type Shape struct {
+	Names  []string // found values are returned in this order
+	Strict bool     // other names are an error rather than ignored
 }
 
-// scan reads data as one JSON object and leaves the raw value of each known name
+// Scan reads data as one JSON object and leaves the raw value of each known name
 // in values, nil where the name is absent. Values may be nested up to depth.
 // data must be valid UTF-8.
-func (shape *objectShape) scan(data []byte, depth int, values [][]byte) error {
+func (shape *Shape) Scan(data []byte, depth int, values [][]byte) error {
 	s := scanner{data: data}
 	if err := s.object(shape, depth, values); err != nil {
 		return err
@@ -35,9 +31,9 @@ func (shape *objectShape) scan(data []byte, depth int, values [][]byte) error {
 	return s.end()
 }
 
-// scanObject calls visit with each name and raw value of a JSON object whose names
+// ScanObject calls visit with each name and raw value of a JSON object whose names
 // are free. data must be valid UTF-8.
-func scanObject(data []byte, depth int, visit func(name string, raw []byte) error) error {
+func ScanObject(data []byte, depth int, visit func(name string, raw []byte) error) error {
 	s := scanner{data: data}
 	var seen nameSet
 	more, err := s.begin('{')
@@ -48,7 +44,7 @@ func scanObject(data []byte, depth int, visit func(name string, raw []byte) erro
 		}
 		name := unquoteName(quoted)
 		if !seen.add(name) {
-			return errJSONDuplicate
+			return errDuplicate
 		}
 		if raw, err = s.member(depth); err != nil {
 			return err
@@ -64,8 +60,8 @@ func scanObject(data []byte, depth int, visit func(name string, raw []byte) erro
 	return s.end()
 }
 
-// scanArray calls visit with each raw element of a JSON array.
-func scanArray(data []byte, depth int, visit func(raw []byte) error) error {
+// ScanArray calls visit with each raw element of a JSON array.
+func ScanArray(data []byte, depth int, visit func(raw []byte) error) error {
 	s := scanner{data: data}
 	more, err := s.begin('[')
 	for more && err == nil {
@@ -90,7 +86,7 @@ type scanner struct {
 	pos  int
 }
 
-func (s *scanner) object(shape *objectShape, depth int, values [][]byte) error {
+func (s *scanner) object(shape *Shape, depth int, values [][]byte) error {
 	var others nameSet
 	more, err := s.begin('{')
 	for more && err == nil {
@@ -105,7 +101,7 @@ func (s *scanner) object(shape *objectShape, depth int, values [][]byte) error {
 				return err
 			}
 		} else if values[at] != nil {
-			return errJSONDuplicate
+			return errDuplicate
 		}
 		if raw, err = s.member(depth); err != nil {
 			return err
@@ -118,25 +114,26 @@ func (s *scanner) object(shape *objectShape, depth int, values [][]byte) error {
 	return err
 }
 
-// begin passes over the bracket that opens a container and reports whether there is
-// anything in it.
+// begin passes over the bracket that opens a container and reports whether the container
+// has an element.
 func (s *scanner) begin(opening byte) (more bool, err error) {
 	s.space()
 	if !s.take(opening) {
-		return false, errJSONSyntax
+		return false, ErrSyntax
 	}
 	s.space()
 	return !s.take(counterpart(opening)), nil
 }
 
-// more passes over what follows an element and reports whether another one does.
+// more passes over the comma or bracket after an element and reports whether another element
+// follows.
 func (s *scanner) more(closing byte) (more bool, err error) {
 	s.space()
 	if s.take(closing) {
 		return false, nil
 	}
 	if !s.take(',') {
-		return false, errJSONSyntax
+		return false, ErrSyntax
 	}
 	s.space()
 	return true, nil
@@ -146,7 +143,7 @@ func (s *scanner) more(closing byte) (more bool, err error) {
 func (s *scanner) member(depth int) (raw []byte, err error) {
 	s.space()
 	if !s.take(':') {
-		return nil, errJSONSyntax
+		return nil, ErrSyntax
 	}
 	s.space()
 	return s.value(depth)
@@ -155,8 +152,8 @@ func (s *scanner) member(depth int) (raw []byte, err error) {
 // counterpart returns the bracket that closes what another one opens.
 func counterpart(opening byte) byte { return opening + 2 } // '{' and '}', '[' and ']'
 
-func (shape *objectShape) index(name []byte) int {
-	for i, known := range shape.names {
+func (shape *Shape) index(name []byte) int {
+	for i, known := range shape.Names {
 		if string(name) == known {
 			return i
 		}
@@ -164,17 +161,17 @@ func (shape *objectShape) index(name []byte) int {
 	return -1
 }
 
-func (shape *objectShape) other(name []byte, seen *nameSet) error {
-	for _, known := range shape.names {
+func (shape *Shape) other(name []byte, seen *nameSet) error {
+	for _, known := range shape.Names {
 		if bytes.EqualFold(name, []byte(known)) {
-			return errJSONCase
+			return errCase
 		}
 	}
-	if shape.strict {
-		return errJSONUnknown
+	if shape.Strict {
+		return errUnknown
 	}
 	if !seen.add(name) {
-		return errJSONDuplicate
+		return errDuplicate
 	}
 	return nil
 }
@@ -211,7 +208,7 @@ func (set *nameSet) add(name []byte) bool {
 func (s *scanner) end() error {
 	s.space()
 	if s.pos != len(s.data) {
-		return errJSONSyntax
+		return ErrSyntax
 	}
 	return nil
 }
@@ -245,14 +242,14 @@ func (s *scanner) value(depth int) ([]byte, error) {
 		// A value starts here.
 		s.space()
 		if s.pos == len(s.data) {
-			return nil, errJSONSyntax
+			return nil, ErrSyntax
 		}
 		var err error
 		switch c := s.data[s.pos]; c {
 		case '{', '[':
 			s.pos++
-			if open.depth == depth || open.depth == maxNesting {
-				return nil, errJSONDepth
+			if open.depth == depth || open.depth == MaxNesting {
+				return nil, errDepth
 			}
 			s.space()
 			if s.take(counterpart(c)) {
@@ -299,19 +296,19 @@ func (s *scanner) value(depth int) ([]byte, error) {
 				closing = '}'
 			}
 			if !s.take(closing) {
-				return nil, errJSONSyntax
+				return nil, ErrSyntax
 			}
 			open.depth--
 		}
 	}
 }
 
-// maxNesting bounds what Config.MaxDepth may be set to.
-const maxNesting = 512
+// MaxNesting is the greatest depth that a caller may allow.
+const MaxNesting = 512
 
 // nesting remembers of each open container whether it is an object.
 type nesting struct {
-	bits  [maxNesting / 64]uint64
+	bits  [MaxNesting / 64]uint64
 	depth int
 }
 
@@ -337,14 +334,14 @@ func (s *scanner) name() error {
 	}
 	s.space()
 	if !s.take(':') {
-		return errJSONSyntax
+		return ErrSyntax
 	}
 	return nil
 }
 
 func (s *scanner) literal(word string) error {
 	if !bytes.HasPrefix(s.data[s.pos:], []byte(word)) {
-		return errJSONSyntax
+		return ErrSyntax
 	}
 	s.pos += len(word)
 	return nil
@@ -361,17 +358,17 @@ func (s *scanner) digits() bool {
 func (s *scanner) number() error {
 	s.take('-')
 	if !s.take('0') && !s.digits() {
-		return errJSONSyntax
+		return ErrSyntax
 	}
 	if s.take('.') && !s.digits() {
-		return errJSONSyntax
+		return ErrSyntax
 	}
 	if s.take('e') || s.take('E') {
 		if !s.take('+') {
 			s.take('-')
 		}
 		if !s.digits() {
-			return errJSONSyntax
+			return ErrSyntax
 		}
 	}
 	return nil
@@ -381,7 +378,7 @@ func (s *scanner) number() error {
 func (s *scanner) string() ([]byte, error) {
 	start := s.pos
 	if !s.take('"') {
-		return nil, errJSONSyntax
+		return nil, ErrSyntax
 	}
 	for s.pos < len(s.data) {
 		c := s.data[s.pos]
@@ -390,19 +387,19 @@ func (s *scanner) string() ([]byte, error) {
 		case c == '"':
 			return s.data[start:s.pos], nil
 		case c < ' ':
-			return nil, errJSONSyntax
+			return nil, ErrSyntax
 		case c == '\\':
 			if err := s.escape(); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return nil, errJSONSyntax
+	return nil, ErrSyntax
 }
 
 func (s *scanner) escape() error {
 	if s.pos == len(s.data) {
-		return errJSONSyntax
+		return ErrSyntax
 	}
 	c := s.data[s.pos]
 	s.pos++
@@ -411,10 +408,10 @@ func (s *scanner) escape() error {
 		return nil
 	case 'u':
 		if _, ok := hex4(s.data[s.pos:]); !ok {
-			return errJSONSyntax
+			return ErrSyntax
 		}
 		s.pos += 4
 		return nil
 	}
-	return errJSONSyntax
+	return ErrSyntax
 }

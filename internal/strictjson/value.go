@@ -1,4 +1,4 @@
-package gateway
+package strictjson
 
 import (
 	"bytes"
@@ -7,8 +7,6 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 )
-
-// What a raw JSON value says, once the scanner has passed over it.
 
 func hex4(p []byte) (rune, bool) {
 	if len(p) < 4 {
@@ -41,9 +39,9 @@ func unquoteName(quoted []byte) []byte {
 	return name
 }
 
-// unquote returns the text of a raw JSON string. It is not ok when raw is
-// another kind of value, or holds half of a surrogate pair.
-func unquote(raw []byte) (text string, ok bool) {
+// Unquote returns the text of a raw JSON string. It is not ok when raw is another kind of
+// value or has half of a surrogate pair.
+func Unquote(raw []byte) (text string, ok bool) {
 	if len(raw) == 0 || raw[0] != '"' {
 		return "", false
 	}
@@ -99,20 +97,24 @@ func unescape(inner []byte) (plain []byte, ok bool) {
 	return plain, ok
 }
 
-// isNull reports whether a raw value is absent or null.
-func isNull(raw []byte) bool { return raw == nil || raw[0] == 'n' }
+// IsNull reports whether a raw value is absent or null.
+func IsNull(raw []byte) bool { return raw == nil || raw[0] == 'n' }
 
-// wholeNumber returns a raw value that is a whole number from 0 to 2^53-1, in
-// whatever way it is written (1000, 1e3, 1000.0).
-func wholeNumber(raw []byte) (n uint64, ok bool) {
+// MaxWhole is the largest whole number that every reader of JSON represents exactly. Offsets
+// are bounded by it.
+const MaxWhole = 1<<53 - 1
+
+// WholeNumber returns a raw value that is a whole number from 0 to MaxWhole, however it is
+// written (1000, 1e3, 1000.0).
+func WholeNumber(raw []byte) (n uint64, ok bool) {
 	if len(raw) == 0 {
 		return 0, false
 	}
 	if n, err := strconv.ParseUint(string(raw), 10, 64); err == nil {
-		return n, n <= maxOffset
+		return n, n <= MaxWhole
 	}
 	f, err := strconv.ParseFloat(string(raw), 64)
-	if err != nil || f < 0 || f > maxOffset || f != math.Trunc(f) {
+	if err != nil || f < 0 || f > MaxWhole || f != math.Trunc(f) {
 		return 0, false
 	}
 	return uint64(f), true

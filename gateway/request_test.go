@@ -1,0 +1,35 @@
+package gateway
+
+import (
+	"encoding/json"
+	"testing"
+	"unicode/utf8"
+)
+
+func FuzzParseRequest(f *testing.F) {
+	for _, seed := range []string{
+		`{"type":"publish","channel":"c","message":{"x":[1]},"id":"i"}`,
+		`{"type":"subscribe","channel":"c","fromOffset":12,"from":{"time":5},"epoch":"e"}`,
+		`{"type":"subscribe","channel":"c","from":"all"}`, `{"type":"auth","apiKey":"k","timestamp":1}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if !utf8.Valid(data) {
+			return
+		}
+		req, refused := parseRequest(data, 64)
+		if refused != nil {
+			if refused.Code.HTTPStatus() == 0 || refused.Reason == "" {
+				t.Errorf("%q is refused with %+v", data, refused)
+			}
+			return
+		}
+		if req.kind == "publish" && !json.Valid(req.message) {
+			t.Errorf("%q publishes %q", data, req.message)
+		}
+		if req.channel != "" && checkChannel(req.channel) != nil {
+			t.Errorf("%q names the channel %q", data, req.channel)
+		}
+	})
+}

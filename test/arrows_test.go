@@ -30,6 +30,7 @@ var arrows = map[string]struct {
 	"gateway": {
 		imports: []string{
 			"fsm", "gateway/httpio", "gateway/refusal", "gateway/ratelimit", "gateway/origin", "gateway/clientaddr",
+			"internal/strictjson",
 		},
 		engines: []string{"github.com/gobwas/ws"},
 	},

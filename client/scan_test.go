@@ -11,18 +11,23 @@ var usualFrames = []string{
 	`{"type":"message","channel":"a","data":[],"offset":10,"timestamp":5}`,
 	`{"type":"published","channel":"a","offset":42,"timestamp":1,"id":"k-1","duplicate":true}`,
 	`{"type":"heartbeat"}`,
-}
-
-var unusualFrames = []string{
 	`{"type":"message","data":5}`,
 	`{"type":"message","data":null}`,
 	`{"type":"message","channel":"\u0041"}`,
 	`{"type":"message","channel":"ä"}`,
 	`{"type": "message"}`,
+	`{"type":"message","offset":12345678901234567890}`,
+}
+
+var unusualFrames = []string{
+	`{"type":"message","channel":"\ud800"}`,
+	"{\"type\":\"message\",\"channel\":\"\xff\"}",
+	`{"type":"message","type":"heartbeat"}`,
+	`{"type":"message","channel":null}`,
+	`{"type":"message","offset":12345678901234567890123}`,
 	`{"type":"message","offset":01}`,
 	`{"type":"message","offset":1e3}`,
 	`{"type":"message","offset":-1}`,
-	`{"type":"message","offset":12345678901234567890}`,
 	`{"type":"message","data":{"x":]}}`,
 	`{"type":"message","data":{"x":1}`,
 	`{"type":"message"}}`,

@@ -36,7 +36,7 @@ var arrows = map[string]struct {
 	},
 	"node":              {imports: []string{"gateway", "gateway/refusal", "fsm", "cluster", "console", "node/relay", "internal/durable", "internal/teardown"}},
 	"node/relay":        {imports: []string{"fsm", "internal/wire"}},
-	"client":            {engines: []string{"github.com/gobwas/ws"}},
+	"client":            {imports: []string{"internal/strictjson"}, engines: []string{"github.com/gobwas/ws"}},
 	"console":           {},
 	"cmd/aptlyd":        {imports: []string{"node", "client", "internal/durable"}},
 	"bench":             {imports: []string{"client"}},

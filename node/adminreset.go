@@ -15,19 +15,18 @@ import (
 	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
-// resetFile holds an admin token that an operator made offline, by its hash, until the
-// node has had the cluster take it.
+// resetFile holds the hash of an admin token that was made offline. It stays until the
+// cluster has taken the token.
 const resetFile = "admin-reset.json"
 
 type adminReset struct {
 	ID   string      `json:"id"`
 	Hash fsm.KeyHash `json:"hash"`
-	By   string      `json:"by"` // who asked, as the audit shows it
+	By   string      `json:"by"` // author, as the audit shows it
 }
 
-// ResetAdmin makes a new owner's token for the cluster of the node whose data folder is
-// dir, which must not run. The token counts once the node runs and a majority of the
-// cluster with it. It replaces none.
+// ResetAdmin makes a new owner's token for the cluster of the node in dir. The node must
+// not run. The token counts once the node runs in a majority, and replaces no other token.
 func ResetAdmin(dir, by string) (id, text string, err error) {
 	err = withFolder(dir, func(folder *cluster.Folder) error {
 		if exists(dir, stagingDir) {
@@ -48,8 +47,8 @@ func ResetAdmin(dir, by string) (id, text string, err error) {
 	return id, text, err
 }
 
-// applyReset has the cluster take an admin token that was made offline. It reports
-// whether there is nothing left to do.
+// applyReset makes the cluster take an admin token that was made offline. It reports
+// whether nothing is left to do.
 func (n *Node) applyReset(ctx context.Context) (done bool, err error) {
 	path := filepath.Join(n.cfg.DataDir, resetFile)
 	content, err := os.ReadFile(path)
@@ -70,7 +69,7 @@ func (n *Node) applyReset(ctx context.Context) (done bool, err error) {
 		}}.Encode())
 		var refused *refusal.Error
 		if errors.As(err, &refused) && refused.Code == refusal.Conflict {
-			err = nil // it was taken in a run before this one, and may have been revoked since
+			err = nil // an earlier run made it, and it may be revoked by now
 		}
 		if err != nil {
 			return false, fmt.Errorf("make the owner's token that admin reset asked for: %w", err)

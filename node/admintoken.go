@@ -53,7 +53,7 @@ func (n *Node) RevokeAdminToken(ctx context.Context, by fsm.Actor, id string) er
 // newAdminToken returns a token of 260 random bits.
 func newAdminToken() string { return "adm_" + rand.Text() + rand.Text() }
 
-// isOwner reports whether text is an admin token that may do everything.
+// isOwner reports whether text is an admin token with all rights.
 func (n *Node) isOwner(text string) bool {
 	token, ok := n.state.AdminTokenByText(text)
 	return ok && token.Role == fsm.Owner && token.Parent == ""

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// hostNetwork is this machine's network, as far as the choice of an address asks it.
+// hostNetwork is the part of this machine's network that the choice of an address needs.
 type hostNetwork struct {
-	// addresses returns those of all interfaces, in the system's order.
+	// addresses returns the addresses of all interfaces, in the system's order.
 	addresses func() ([]interfaceAddress, error)
 	lookUp    func(ctx context.Context, host string) ([]netip.Addr, error)
-	// source returns the address that packets to another one leave from. It sends none.
+	// source returns the address from which packets to another one leave. It sends none.
 	source func(to netip.Addr) (netip.Addr, error)
 }
 
@@ -56,7 +56,8 @@ func interfaceAddresses() ([]interfaceAddress, error) {
 	return all, nil
 }
 
-// sourceAddress connects a UDP socket, for which the kernel only looks up the route.
+// sourceAddress connects a UDP socket, which makes the kernel look up the route and sends
+// nothing.
 func sourceAddress(to netip.Addr) (netip.Addr, error) {
 	const anyPort = 9
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, anyPort)))
@@ -71,22 +72,21 @@ func sourceAddress(to netip.Addr) (netip.Addr, error) {
 	return local.AddrPort().Addr().Unmap().WithZone(""), nil
 }
 
-// hostOnlyBridge names the bridges by which containers and virtual machines reach their
-// host: no other host does.
+// hostOnlyBridge matches the bridges between this host and its containers or virtual
+// machines. No other host reaches an address on them.
 var hostOnlyBridge = regexp.MustCompile(`^(docker|podman|cni|virbr|lxcbr|lxdbr|incusbr)[0-9]|^br-[0-9a-f]{12}$|^docker_gwbridge$`)
 
 const (
-	// resolveTimeout is how long a node waits at its start for the names of others,
-	// which DNS may learn of late.
+	// resolveTimeout bounds the wait at start for names that DNS may learn late.
 	resolveTimeout     = 30 * time.Second
 	resolvePause       = 500 * time.Millisecond
 	resolveLogInterval = 10 * time.Second
 )
 
-// errNotResolved says that no name of --join is in DNS.
+// errNotResolved says that DNS knows no name of --join.
 var errNotResolved = errors.New("none of the names is in DNS")
 
-// chooseAdvertise returns the host at which the other nodes reach this one where the
+// chooseAdvertise returns the address at which the other nodes reach this one, if the
 // operator names none:
 //
 //	--peer-listen names one address        that
@@ -114,9 +114,8 @@ func chooseAdvertise(ctx context.Context, c *Config, host hostNetwork) (string, 
 	return routeAddress(peers, host, own)
 }
 
-// resolveJoin returns the addresses that --join names, without loopback ones, in their
-// order. Where no name is in DNS yet it waits, unless this host has an address that
-// will do.
+// resolveJoin returns the addresses that --join names, in their order and without loopback
+// ones. If DNS knows no name yet, it waits, unless this host has a private address.
 func resolveJoin(ctx context.Context, c *Config, host hostNetwork, own []interfaceAddress) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
@@ -165,8 +164,8 @@ func lookUpJoin(ctx context.Context, join []string, host hostNetwork) (peers []n
 	return peers, failed
 }
 
-// routeAddress returns an address of this host that peers name, or the one from which
-// packets to them leave.
+// routeAddress returns an address of this host that peers name, or the source address of
+// packets to them.
 func routeAddress(peers []netip.Addr, host hostNetwork, own []interfaceAddress) (string, error) {
 	for _, peer := range peers {
 		for _, a := range own {
@@ -201,8 +200,8 @@ func linkOf(addr netip.Addr, own []interfaceAddress) string {
 	return ""
 }
 
-// ownAddress chooses without knowing of any other host. A node that expects others, or
-// whose peer port others can reach, must not tell them an address that is of this host only.
+// ownAddress chooses without knowing another host. It refuses to guess an address that only
+// this host reaches if the node expects others.
 func ownAddress(c *Config, own []interfaceAddress) (string, error) {
 	if addr, found := firstPrivate(own); found {
 		return addr.String(), nil
@@ -218,8 +217,8 @@ func ownAddress(c *Config, own []interfaceAddress) (string, error) {
 	return "127.0.0.1", nil
 }
 
-// firstPrivate returns the first private address that other hosts can reach: an IPv4
-// one (RFC 1918), else a unique local one (RFC 4193).
+// firstPrivate returns the first private address that other hosts can reach: IPv4 (RFC
+// 1918), or else unique local (RFC 4193).
 func firstPrivate(own []interfaceAddress) (first netip.Addr, found bool) {
 	for _, a := range own {
 		if !a.addr.IsPrivate() || hostOnlyBridge.MatchString(a.link) {
@@ -235,7 +234,7 @@ func firstPrivate(own []interfaceAddress) (first netip.Addr, found bool) {
 	return first, found
 }
 
-// joinsLoopback reports whether a node joins others, all on this machine.
+// joinsLoopback reports whether a node joins others and all of them run on this machine.
 func joinsLoopback(join []string) bool {
 	for _, seed := range join {
 		host, _, err := net.SplitHostPort(seed)

@@ -9,11 +9,11 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// freshTimeout bounds the wait for a node to be up to date.
+// freshTimeout bounds the wait until a node is up to date.
 const freshTimeout = 10 * time.Second
 
-// Backup implements gateway.Operator. One at a time: what is overwritten meanwhile
-// makes the state file grow.
+// Backup implements gateway.Operator. Only one backup runs at a time, because pages that
+// are overwritten meanwhile make the state file grow.
 func (n *Node) Backup(ctx context.Context) (io.ReadCloser, int64, error) {
 	if !n.backingUp.CompareAndSwap(false, true) {
 		return nil, 0, refusal.New(refusal.Conflict, "another backup of this node is under way")
@@ -32,7 +32,7 @@ func (n *Node) Backup(ctx context.Context) (io.ReadCloser, int64, error) {
 	return &backup{r, &n.backingUp}, size, nil
 }
 
-// backup is a stream whose end lets the next one begin.
+// backup is a stream whose Close allows the next backup.
 type backup struct {
 	io.ReadCloser
 	running *atomic.Bool

@@ -45,7 +45,7 @@ func (n *Node) ReadYourWrites(ctx context.Context) error {
 	return asRefusal(n.cluster.WaitApplied(ctx, n.acknowledged.Load()))
 }
 
-// highestIndex is the highest index so far.
+// highestIndex keeps the highest index it was given.
 type highestIndex struct{ atomic.Uint64 }
 
 func (h *highestIndex) raise(index uint64) {

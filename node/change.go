@@ -9,12 +9,12 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// applyTimeout bounds how long a write waits for all fresh nodes to apply it. A
-// node that takes longer is covered by failing closed.
+// applyTimeout bounds how long a change waits until all fresh nodes have applied it. A
+// slower node fails closed.
 const applyTimeout = time.Second
 
-// change commits a control command of an operator, or of this node, and returns when
-// this node and every fresh one has applied it, or applyTimeout after the commit.
+// change commits a control command. It returns once this node and every fresh one has
+// applied it, or applyTimeout after the commit.
 func (n *Node) change(ctx context.Context, by fsm.Actor, command []byte) error {
 	if need, have := fsm.LevelOf(command), n.updateLevel(); need > have {
 		return refusal.New(refusal.Conflict,
@@ -39,5 +39,5 @@ func (n *Node) change(ctx context.Context, by fsm.Actor, command []byte) error {
 	return nil
 }
 
-// selfActor is this node as the author of a change.
+// selfActor returns this node as the author of a change.
 func (n *Node) selfActor() fsm.Actor { return fsm.Actor{Name: n.cfg.NodeName, Via: "node"} }

@@ -9,8 +9,8 @@ import (
 	"github.com/aptlyd/aptlyd/gateway"
 )
 
-// subscribersQuestion asks how many subscribers each channel of a project has;
-// the answer is an object, channel name to number.
+// subscribersQuestion asks how many subscribers each channel of a project has. The answer
+// maps channel names to numbers.
 type subscribersQuestion struct {
 	Project string `json:"project"`
 }
@@ -37,8 +37,8 @@ func (n *Node) Channels(ctx context.Context, q gateway.ChannelQuery) ([]gateway.
 	return n.joinChannels(q, infos, subscribers)
 }
 
-// joinChannels adds to channels that were published to those that are only
-// subscribed to, and cuts the list as the query asks.
+// joinChannels merges channels with messages and channels that only have subscribers, and
+// cuts the list to the query.
 func (n *Node) joinChannels(q gateway.ChannelQuery, infos []fsm.ChannelInfo, subscribers map[string]int) ([]gateway.ChannelStatus, error) {
 	stored := make(map[string]fsm.ChannelInfo, len(infos))
 	names := make([]string, 0, len(infos)+len(subscribers))
@@ -68,8 +68,8 @@ func (n *Node) joinChannels(q gateway.ChannelQuery, infos []fsm.ChannelInfo, sub
 	return channels, nil
 }
 
-// before returns a text after which all names with the prefix sort, and no other
-// name comes in between: names are UTF-8, in which the byte 0xff does not occur.
+// before returns a text that sorts directly before all names with the prefix. Names are
+// UTF-8, in which the byte 0xff does not occur.
 func before(prefix string) string {
 	if prefix == "" {
 		return ""

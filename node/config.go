@@ -19,25 +19,25 @@ import (
 	"github.com/aptlyd/aptlyd/gateway"
 )
 
-// Config is what an operator says of one node. DefaultConfig has the defaults.
+// Config holds the settings of one node. DefaultConfig has the defaults.
 type Config struct {
-	NodeName     string // what people call the node; default: host name
+	NodeName     string // name for people; default: host name
 	DataDir      string // created 0700
 	Listen       string // clients: WebSocket, REST, console, admin API, metrics
 	AdminListen  string // operators: console, admin API, metrics; empty for the clients' port
 	PeerListen   string // Raft and forwarding between nodes, TCP
 	GossipListen string // memberlist, TCP and UDP
 
-	Advertise       string   // host at which the other nodes reach this one; chosen by Start when empty
+	Advertise       string   // host at which the other nodes reach this one; Start chooses if empty
 	Join            []string // gossip addresses of any nodes, "host:port"
-	BootstrapExpect int      // how many nodes form the cluster the first time
+	BootstrapExpect int      // nodes that form the cluster the first time
 	ClusterSecrets  []string // shared by the nodes of a cluster: the first is used, all are accepted
 
-	// NewKeyring begins a new keyring where none of the cluster secrets opens that of
-	// the cluster: what signed tokens until then is lost.
+	// NewKeyring begins a new keyring if none of the cluster secrets opens the present one.
+	// All tokens signed until then become invalid.
 	NewKeyring bool
 
-	AdminToken         string // the cluster's; made by the node that bootstraps when empty
+	AdminToken         string // of the cluster; the node that bootstraps makes one if empty
 	BootstrapPublicKey string // preset keys of project "default"
 	BootstrapServerKey string
 
@@ -45,19 +45,19 @@ type Config struct {
 	// clients those of the others. May be empty.
 	PublicURL string
 
-	TLSCert string // PEM file of the certificate that clients are shown; with TLSKey or not at all
+	TLSCert string // PEM file of the certificate for clients; requires TLSKey
 	TLSKey  string // PEM file of its key
 
 	Poller         string // "epoll" or "portable"
 	TrustedProxies []netip.Prefix
 	ProxyProtocol  bool // of TrustedProxies, which say with it for whom they speak
 	Limits         gateway.Limits
-	DiskReserve    uint64        // bytes; with less free space publishes are refused
-	PublishTimeout time.Duration // an unanswered publish is given up after it
-	DrainTimeout   time.Duration // from the request to stop to the last client closed
+	DiskReserve    uint64        // bytes; publishes are refused with less free space
+	PublishTimeout time.Duration // after this time an unanswered publish is given up
+	DrainTimeout   time.Duration // from the stop request until the last client is closed
 
 	Logger *slog.Logger
-	// Exit ends the process when the node must not go on; default os.Exit.
+	// Exit ends the process if the node must not go on; default os.Exit.
 	Exit func(code int)
 }
 
@@ -91,9 +91,8 @@ type ConfigError struct {
 
 func (e *ConfigError) Error() string { return e.Setting + ": " + e.Reason }
 
-// Validate checks the settings against each other and narrows the ports between
-// nodes to loopback where there is no secret to defend them. Its errors are
-// *ConfigError.
+// Validate checks the settings against each other. Without a cluster secret it narrows the
+// ports between nodes to loopback. Its errors are *ConfigError.
 func (c *Config) Validate() error {
 	if c.NodeName == "" || len(c.NodeName) > 63 || !utf8.ValidString(c.NodeName) {
 		return &ConfigError{"node-name", "must have 1 to 63 bytes of UTF-8"}
@@ -182,7 +181,7 @@ func (c *Config) Validate() error {
 	return asSetting(c.Limits.Validate())
 }
 
-// asSetting makes a *ConfigError of an error that names a setting of the gateway.
+// asSetting turns an error that names a setting of the gateway into a *ConfigError.
 func asSetting(err error) error {
 	var wrong *gateway.SettingError
 	if errors.As(err, &wrong) {
@@ -191,8 +190,8 @@ func asSetting(err error) error {
 	return err
 }
 
-// isGuessable reports whether a cluster secret is surely none. Whoever has a copy of
-// the state, or of the gossip, can try secrets as fast as they like.
+// isGuessable reports whether a cluster secret is too weak. A holder of a copy of the
+// state, or of gossip, can try secrets at full speed.
 func isGuessable(secret string) bool {
 	const shortest, different = 16, 8
 	seen := make(map[rune]struct{})
@@ -202,7 +201,7 @@ func isGuessable(secret string) bool {
 	return len(secret) < shortest || len(seen) < different
 }
 
-// clientTLS returns what clients are met with, nil for plain TCP.
+// clientTLS returns the TLS configuration for clients, nil for plain TCP.
 func (c *Config) clientTLS(log *slog.Logger) (*tls.Config, error) {
 	if c.TLSCert == "" {
 		return nil, nil
@@ -226,9 +225,9 @@ func isLoopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// prepareDataDir makes the data folder. One that others can enter is closed again where
-// it is this user's own, as where the kubelet opened it to a pod's fsGroup, and refused
-// where it is not.
+// prepareDataDir makes the data folder. It closes a folder of this user that is open to
+// others, as the kubelet leaves it for a pod's fsGroup. It refuses an open folder of
+// another user.
 func prepareDataDir(dir string, log *slog.Logger) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return &ConfigError{"data-dir", err.Error()}

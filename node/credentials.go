@@ -11,9 +11,8 @@ import (
 	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
-// credentialsFile holds the first credentials, and the command that makes them count,
-// from before that is proposed until they were shown. A node that is killed in between
-// proposes the same again, and shows them at its next start.
+// credentialsFile holds the first credentials and the command that creates them, until they
+// were shown. A node that is killed in between proposes the same command again.
 const credentialsFile = "first-credentials.json"
 
 type firstCredentials struct {
@@ -22,7 +21,7 @@ type firstCredentials struct {
 	Init        []byte      `json:"init"`
 }
 
-// keptCredentials returns those of this cluster that were not shown yet, nil for none.
+// keptCredentials returns this cluster's credentials that were not shown yet, nil for none.
 func (n *Node) keptCredentials() (*firstCredentials, error) {
 	path := filepath.Join(n.cfg.DataDir, credentialsFile)
 	text, err := os.ReadFile(path)
@@ -50,8 +49,8 @@ func (n *Node) keepCredentials(c *firstCredentials) error {
 	return durable.Write(filepath.Join(n.cfg.DataDir, credentialsFile), text)
 }
 
-// recallCredentials finds what is still to be shown. Credentials that another node's
-// overtook never count.
+// recallCredentials loads credentials that are still to be shown. It discards them if
+// another node's first state won.
 func (n *Node) recallCredentials() error {
 	kept, err := n.keptCredentials()
 	if err != nil || kept == nil {
@@ -64,7 +63,7 @@ func (n *Node) recallCredentials() error {
 	return nil
 }
 
-// CredentialsShown forgets the first credentials: somebody has them.
+// CredentialsShown deletes the stored first credentials.
 func (n *Node) CredentialsShown() error {
 	err := os.Remove(filepath.Join(n.cfg.DataDir, credentialsFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -76,17 +75,16 @@ func (n *Node) CredentialsShown() error {
 	return durable.Sync(n.cfg.DataDir)
 }
 
-// Credentials are what the node that forms a cluster tells its operator, once.
+// Credentials are shown once to the operator of a new cluster, by the node that formed it.
 type Credentials struct {
-	AdminToken    string // empty when it was given
+	AdminToken    string // empty if the operator gave it
 	PublicKey     string
 	ServerKey     string
 	SigningSecret string // of the server key
 }
 
-// Credentials returns the first credentials of the cluster, if it was this node that
-// made them and they were not shown yet: CredentialsShown says so. It is valid once
-// Ready has returned.
+// Credentials returns the first credentials if this node made them and they were not shown
+// yet; see CredentialsShown. It is valid once Ready has returned.
 func (n *Node) Credentials() (Credentials, bool) {
 	if n.credentials == nil {
 		return Credentials{}, false

@@ -7,8 +7,8 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// disconnectQuestion tells a node to close a connection; the answer is whether it
-// had it.
+// disconnectQuestion asks a node to close a connection. The answer is whether the node had
+// it.
 type disconnectQuestion struct {
 	ID string `json:"id"`
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// How often the space is looked at, and how long a node that handed over
-// leadership for want of it waits before it does so again.
+// diskPoll is how often free space is checked. handOverWait is the pause before a node that
+// is short of space hands over leadership again.
 const (
 	diskPoll     = time.Second
 	handOverWait = 10 * time.Second
@@ -27,22 +27,22 @@ var errDiskFull = &refusal.Error{
 	Code: refusal.Unavailable, Reason: "the node is short of disk space", RetryAfter: diskPoll,
 }
 
-// diskWatch foresees a full disk: a log that can no longer be written stops the
-// node, so publishes are refused while there is still room for everything else.
+// diskWatch notices early that a disk fills up. A log that cannot be written stops the
+// node, so publishes are refused while there is room for everything else.
 type diskWatch struct {
 	reserve uint64                 // bytes that must stay free
 	free    func() (uint64, error) // bytes free for the node's files
-	size    func() (uint64, error) // bytes that they take
+	size    func() (uint64, error) // bytes that these files take
 	yield   func(context.Context)  // hands over leadership, if the node has it
 	log     *slog.Logger
 	low     atomic.Bool
-	left    atomic.Uint64 // what free said last
-	used    atomic.Uint64 // what size said last
+	left    atomic.Uint64 // last result of free
+	used    atomic.Uint64 // last result of size
 
-	unmeasured bool // size failed last; touched by run only
+	unmeasured bool // the last size failed; belongs to run
 }
 
-// freeBytes returns a function that tells how much space a folder has left.
+// freeBytes returns a function that returns the free bytes of a folder's file system.
 func freeBytes(dir string) func() (uint64, error) {
 	return func() (uint64, error) {
 		var stat unix.Statfs_t
@@ -53,8 +53,8 @@ func freeBytes(dir string) func() (uint64, error) {
 	}
 }
 
-// folderBytes returns a function that tells how many bytes the files of a folder
-// take. Files that go while it looks do not count.
+// folderBytes returns a function that returns the bytes that a folder's files take. Files
+// that disappear meanwhile do not count.
 func folderBytes(dir string) func() (uint64, error) {
 	return func() (uint64, error) {
 		var total uint64
@@ -77,9 +77,8 @@ func folderBytes(dir string) func() (uint64, error) {
 	}
 }
 
-// measure looks at what the node's files take. The figure is for people and metrics
-// alone: a walk that fails, for want of descriptors or because of a folder that is not
-// the node's, leaves the last one.
+// measure updates the size of the node's files. The figure serves people and metrics only,
+// so a failed walk keeps the last one.
 func (d *diskWatch) measure() {
 	used, err := d.size()
 	if failed := err != nil; failed != d.unmeasured {
@@ -95,7 +94,7 @@ func (d *diskWatch) measure() {
 	}
 }
 
-// run watches until ctx ends or the space cannot be told.
+// run watches until ctx ends or free space cannot be read.
 func (d *diskWatch) run(ctx context.Context) error {
 	ticker := time.NewTicker(diskPoll)
 	defer ticker.Stop()

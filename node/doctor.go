@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// checkTimeout bounds what one node finds out about itself and its ways.
+	// checkTimeout bounds the checks of one node on itself and its ways to others.
 	checkTimeout = 15 * time.Second
 	// reachTimeout bounds the attempt to reach one port.
 	reachTimeout = 3 * time.Second
-	// clockTolerance is far from what keeps a node from leading (5 s) and above what
-	// a busy network makes clocks seem apart.
+	// clockTolerance is far below the offset that keeps a node from leading (5 s), and
+	// above the error of a busy network.
 	clockTolerance = time.Second
-	// heardWithin is how long the leader may not have heard of a node that answers.
+	// heardWithin bounds the wait until the leader has heard of a node that answers.
 	heardWithin = 2 * time.Second
 	heardPause  = 50 * time.Millisecond
 )
@@ -46,9 +46,8 @@ func (n *Node) Diagnose(ctx context.Context) ([]gateway.Finding, error) {
 	return append(findings, slices.Concat(perNode...)...), nil
 }
 
-// awaitHeard returns the members once the leader has heard of all those that just
-// answered here, or heardWithin later: one that has come back reports to the leader
-// only every half a second, and what the leader says here is as old.
+// awaitHeard returns the members once the leader has heard of all that answered here, or
+// after heardWithin. A node that came back reports to the leader only every half second.
 func awaitHeard(ctx context.Context, list func() []cluster.Member, answered map[string]bool) []cluster.Member {
 	deadline := time.Now().Add(heardWithin)
 	for {
@@ -65,8 +64,8 @@ func awaitHeard(ctx context.Context, list func() []cluster.Member, answered map[
 	}
 }
 
-// checkMember asks a member, this one included, to examine itself, and reports
-// whether it did.
+// checkMember asks a member, or this node, to check itself. It reports whether the member
+// answered.
 func (n *Node) checkMember(ctx context.Context, m cluster.Member) (findings []gateway.Finding, answered bool) {
 	silent := func(err error) ([]gateway.Finding, bool) {
 		return []gateway.Finding{{Node: m.Name, Check: "answers", Text: fmt.Sprintf("%s does not answer %s: %v.", m.Name, n.cfg.NodeName, err)}}, false
@@ -86,7 +85,7 @@ func (n *Node) checkMember(ctx context.Context, m cluster.Member) (findings []ga
 	return list, true
 }
 
-// checkSelf looks at this node's machine and at its way to each other node.
+// checkSelf checks this node's machine and its ways to the other nodes.
 func (n *Node) checkSelf(ctx context.Context) []gateway.Finding {
 	e := &doctor{node: n.cfg.NodeName}
 	e.folder(n.cfg.DataDir)
@@ -131,7 +130,7 @@ func (e *doctor) reach(m cluster.Member, r cluster.Reach) {
 	}
 }
 
-// checkCluster judges what this node knows of the members.
+// checkCluster judges what this node knows about the members.
 func (n *Node) checkCluster(members []cluster.Member) []gateway.Finding {
 	e := &doctor{node: n.cfg.NodeName}
 	e.quorum(members)

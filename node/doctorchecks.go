@@ -14,8 +14,8 @@ import (
 	"github.com/aptlyd/aptlyd/gateway"
 )
 
-// What a machine should offer a node. A disk that takes longer costs latency with
-// every publish, and at 2.5 s the node gives it up.
+// Limits of a healthy machine. A slower disk delays every publish, and at 2.5 s the node
+// stops.
 const (
 	fsyncTries     = 20
 	slowFsync      = 100 * time.Millisecond // median
@@ -36,8 +36,8 @@ func (e *doctor) add(check string, ok bool, format string, args []any) {
 	e.findings = append(e.findings, gateway.Finding{Node: e.node, Check: check, OK: ok, Text: fmt.Sprintf(format, args...)})
 }
 
-// CheckFolder looks at a data folder and the limits of this process, for a node that
-// does not run.
+// CheckFolder checks a data folder and the limits of this process, for a node that does not
+// run.
 func CheckFolder(name, dir string, reserve uint64) []gateway.Finding {
 	e := &doctor{node: name}
 	info, err := os.Stat(dir)
@@ -66,12 +66,12 @@ func CheckFolder(name, dir string, reserve uint64) []gateway.Finding {
 	return e.findings
 }
 
-// folder checks that nobody else can read the data.
+// folder checks that no other user can read the data.
 func (e *doctor) folder(dir string) {
 	var open []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // gone since: a running node removes files
+			return nil // a running node has removed it
 		}
 		if err != nil {
 			return err
@@ -103,7 +103,8 @@ func (e *doctor) space(dir string, reserve uint64) {
 	}
 }
 
-// fsync measures what each publish waits for at least once.
+// fsync measures how long a write takes to be durable. Every publish waits for at least
+// one.
 func (e *doctor) fsync(dir string) {
 	median, worst, err := measureFsync(dir)
 	switch {

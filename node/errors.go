@@ -10,11 +10,11 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// retryAfter is what a client is told to wait when the cluster cannot take a
-// write right now: about one election.
+// retryAfter is the time that a client waits when the cluster cannot take a write: about
+// one election.
 const retryAfter = time.Second
 
-// asRefusal puts an error of the state or the cluster into words for a client.
+// asRefusal turns an error of the state or the cluster into a refusal for a client.
 func asRefusal(err error) error {
 	var known *refusal.Error
 	switch {
@@ -42,7 +42,7 @@ func asRefusal(err error) error {
 	}
 }
 
-// refusalTo is refusal in words for the sender of a command.
+// refusalTo is asRefusal in words for the sender of a command.
 func refusalTo(kind fsm.SenderKind, err error) error {
 	switch {
 	case errors.Is(err, fsm.ErrEnded) && kind == fsm.AdminSender:

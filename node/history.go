@@ -14,14 +14,14 @@ const (
 	historySteps = 360 // an hour
 )
 
-// history is what this node did in the last hour. Steps begin at multiples of
-// historyStep of the wall clock, so that those of several nodes can be added.
+// history holds counts of this node for the last hour. Steps begin at multiples of
+// historyStep of the wall clock, so that steps of several nodes can be added.
 type history struct {
 	mu    sync.Mutex
 	steps [historySteps]historyRecord // step n is at n modulo the length
 }
 
-// historyRecord is what a node did in one step.
+// historyRecord holds one node's counts of one step.
 type historyRecord struct {
 	Step        int64          `json:"step"` // Unix time over historyStep
 	Connections int            `json:"connections"`
@@ -32,7 +32,7 @@ type historyRecord struct {
 	Latency     map[int]uint64 `json:"latency,omitempty"` // place in latencyBuckets to number of publishes
 }
 
-// counters is the state of all counters at one moment.
+// counters are all counters at one moment.
 type counters struct {
 	gateway.Totals
 	latency []uint64
@@ -40,7 +40,7 @@ type counters struct {
 
 func stepAt(t time.Time) int64 { return t.UnixMilli() / historyStep.Milliseconds() }
 
-// since returns what was counted from one moment to another.
+// since returns what was counted between two moments.
 func (now counters) since(last counters, step int64, connections int) historyRecord {
 	record := historyRecord{
 		Step:        step,
@@ -67,7 +67,7 @@ func (h *history) put(r historyRecord) {
 	h.steps[r.Step%historySteps] = r
 }
 
-// list returns the steps from first to last that were recorded.
+// list returns the recorded steps from first to last.
 func (h *history) list(first, last int64) []historyRecord {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -98,8 +98,8 @@ func (n *Node) recordHistory(ctx context.Context) {
 	}
 }
 
-// historyQuestion asks for what a node did from one step to another, both
-// inclusive; the answer is a list of historyRecord.
+// historyQuestion asks for a node's steps from First to Last, both inclusive. The answer is
+// a list of historyRecord.
 type historyQuestion struct {
 	First int64 `json:"first"`
 	Last  int64 `json:"last"`
@@ -120,7 +120,7 @@ func (n *Node) History(ctx context.Context, minutes int) (gateway.History, error
 	return sumHistory(first, last, records), nil
 }
 
-// sumHistory adds up what several nodes recorded.
+// sumHistory adds up the records of several nodes.
 func sumHistory(first, last int64, nodes [][]historyRecord) gateway.History {
 	steps := make([]historyRecord, last-first+1)
 	recorded := make([]bool, len(steps))
@@ -165,9 +165,8 @@ func sumHistory(first, last int64, nodes [][]historyRecord) gateway.History {
 	return sum
 }
 
-// percentile returns the latency in ms below which the given part of the
-// publishes stayed, NaN when there were none. Within a bucket they are taken to
-// be spread evenly.
+// percentile returns the latency in ms that the given part of the publishes stayed below,
+// or NaN without publishes. It assumes that latencies spread evenly within a bucket.
 func percentile(latency map[int]uint64, part float64) float64 {
 	var total uint64
 	for _, count := range latency {

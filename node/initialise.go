@@ -13,11 +13,11 @@ import (
 // DefaultProject is the name of the project a new cluster begins with.
 const DefaultProject = "default"
 
-// poll is how often what comes by itself is looked for.
+// poll is the interval at which conditions without an event are checked.
 const poll = 20 * time.Millisecond
 
-// initialise gives a new cluster its first state. The node that formed the
-// cluster does it; the others wait until it has.
+// initialise gives a new cluster its first state. The node that formed the cluster proposes
+// it; the others wait for it.
 func (n *Node) initialise(ctx context.Context) error {
 	for {
 		if n.state.Initialised() {
@@ -37,7 +37,7 @@ func (n *Node) initialise(ctx context.Context) error {
 	}
 }
 
-// makeFirstState proposes the first state, the same one after every restart.
+// makeFirstState proposes the first state. It proposes the same one after every restart.
 func (n *Node) makeFirstState(ctx context.Context) error {
 	first, err := n.keptCredentials()
 	if err != nil {
@@ -102,8 +102,8 @@ func (n *Node) newFirstState() (*firstCredentials, error) {
 	return &firstCredentials{ClusterID: clusterID, Credentials: creds, Init: init.Encode()}, nil
 }
 
-// awaitLevel waits until every member is known to have a feature level. In a cluster
-// that has just been formed they have not all been heard yet.
+// awaitLevel waits until every member is known to have a feature level. Members of a
+// cluster that was just formed may not have been heard yet.
 func (n *Node) awaitLevel(ctx context.Context, level uint32) error {
 	for n.cluster.FeatureLevel() < level {
 		select {

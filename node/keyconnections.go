@@ -2,8 +2,8 @@ package node
 
 import "context"
 
-// keyConnectionsQuestion asks how many connections each key of a project has; the answer
-// is an object, key id to number.
+// keyConnectionsQuestion asks how many connections each key of a project has. The answer
+// maps key ids to numbers.
 type keyConnectionsQuestion struct {
 	Project string `json:"project"`
 }

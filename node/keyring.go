@@ -14,14 +14,14 @@ import (
 	"github.com/aptlyd/aptlyd/gateway"
 )
 
-// A keyring is the cluster's key-encryption key, 32 random bytes made with the
-// cluster. The state has it sealed under the cluster secret:
+// A keyring is the cluster's key-encryption key: 32 random bytes, made with the cluster. The
+// state stores it sealed under the cluster secret:
 //
 //	byte version 1 | which secret (8) | sealed key
 //
-// A sealed value is a nonce (12) and what AES-256-GCM makes of the value, with the
-// purpose as associated data. Both the key that seals the keyring and the eight
-// bytes that tell one secret from another are HKDF-SHA256 (RFC 5869) of the secret.
+// A sealed value is a nonce (12) and the AES-256-GCM ciphertext, with the purpose as
+// associated data. HKDF-SHA256 (RFC 5869) of the secret gives the key that seals the keyring
+// and the eight bytes that tell secrets apart.
 const (
 	keyringVersion = 1
 	secretMark     = 8
@@ -31,12 +31,11 @@ const (
 	purposeConsole = "console token"
 )
 
-// noSecret is what the keyring is sealed under where there is no cluster secret. It
-// keeps secrets from being seen by accident, not from whoever has the state.
+// noSecret seals the keyring if there is no cluster secret. It prevents accidental
+// disclosure, and does not protect against a reader of the state.
 const noSecret = "aptlyd without cluster secret"
 
-// ErrKeyring says that the keyring is sealed under a secret that this node was not
-// given.
+// ErrKeyring says that this node lacks the secret that the keyring is sealed under.
 var ErrKeyring = errors.New("the cluster's keyring is sealed under a cluster secret that this node does not have")
 
 // keyring opens the cluster's keyring with this node's secrets.
@@ -44,16 +43,16 @@ type keyring struct {
 	secrets []string // the first seals
 
 	mu     sync.Mutex
-	sealed []byte // as it was opened last
+	sealed []byte // as last opened
 	key    []byte
-	failed map[string]error // by what it is of: as logged, until it is over
+	failed map[string]error // last logged error of each attempt, until it succeeds
 }
 
 func newKeyring(secrets []string) *keyring {
 	if len(secrets) == 0 {
 		secrets = []string{noSecret}
 	} else {
-		// What was sealed before the cluster had a secret stays readable.
+		// Values sealed before the cluster had a secret stay readable.
 		secrets = append(secrets[:len(secrets):len(secrets)], noSecret)
 	}
 	return &keyring{secrets: secrets, failed: make(map[string]error)}
@@ -62,7 +61,7 @@ func newKeyring(secrets []string) *keyring {
 // make makes a new keyring and returns it sealed.
 func (k *keyring) make() (sealed []byte, err error) {
 	key := make([]byte, 32)
-	_, _ = rand.Read(key) // never fails: the process ends before
+	_, _ = rand.Read(key) // never fails: the process would end
 	return k.sealKey(key)
 }
 
@@ -72,8 +71,8 @@ func (k *keyring) sealKey(key []byte) ([]byte, error) {
 	return seal(sealed, derive([]byte(secret), purposeKeyring, 32), key, purposeKeyring)
 }
 
-// open returns the key-encryption key of a sealed keyring. The error is ErrKeyring
-// when it is not sealed under a secret of this node.
+// open returns the key-encryption key in a sealed keyring. The error is ErrKeyring if it is
+// sealed under none of this node's secrets.
 func (k *keyring) open(sealed []byte) ([]byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -92,7 +91,7 @@ func (k *keyring) open(sealed []byte) ([]byte, error) {
 	return key, nil
 }
 
-// sealedUnder returns the secret of this node that a keyring is sealed under.
+// sealedUnder returns the secret of this node under which a keyring is sealed.
 func (k *keyring) sealedUnder(sealed []byte) (secret string, ok bool) {
 	if len(sealed) < 1+secretMark || sealed[0] != keyringVersion {
 		return "", false
@@ -105,8 +104,8 @@ func (k *keyring) sealedUnder(sealed []byte) (secret string, ok bool) {
 	return "", false
 }
 
-// changed notes how an attempt at what is sealed came out, and reports whether that is
-// new: tokens come by the thousand, and a log line for each would bury the first.
+// changed records the outcome of an attempt and reports whether it differs from the last
+// one. It keeps thousands of tokens from writing a log line each.
 func (k *keyring) changed(of string, err error) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -119,7 +118,7 @@ func (k *keyring) changed(of string, err error) bool {
 	return before == nil || before.Error() != err.Error()
 }
 
-// reseal returns the keyring sealed under the first secret, nil when it already is.
+// reseal returns the keyring sealed under the first secret, or nil if it already is.
 func (k *keyring) reseal(sealed []byte) ([]byte, error) {
 	if secret, ok := k.sealedUnder(sealed); ok && secret == k.secrets[0] {
 		return nil, nil

@@ -54,7 +54,7 @@ func (n *Node) RotateKey(ctx context.Context, by fsm.Actor, id string, overlap t
 	if err != nil {
 		return gateway.IssuedKey{}, fsm.Key{}, err
 	}
-	// With no overlap the old key is gone by now: it ended with the command.
+	// Without an overlap the command has ended the old key.
 	if current, ok := n.state.Key(id); ok {
 		old = current
 	} else {
@@ -68,7 +68,7 @@ func (n *Node) RevokeKey(ctx context.Context, by fsm.Actor, id string) error {
 	return n.change(ctx, by, fsm.RevokeKey{By: by, ID: id}.Encode())
 }
 
-// catchUpForKey lets a key that another node made a moment ago be found here.
+// catchUpForKey waits for a key that another node may have made a moment ago.
 func (n *Node) catchUpForKey(ctx context.Context, id string) error {
 	if _, ok := n.state.Key(id); ok {
 		return nil
@@ -76,7 +76,7 @@ func (n *Node) catchUpForKey(ctx context.Context, id string) error {
 	return n.CatchUp(ctx)
 }
 
-// issued completes a new key with what the state gave it, the time of creation.
+// issued completes a new key with the creation time that the state gave it.
 func (n *Node) issued(key gateway.IssuedKey) (gateway.IssuedKey, error) {
 	stored, ok := n.state.Key(key.ID)
 	if !ok {

@@ -10,11 +10,11 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
-// keyUseBatch is how many uses one command reports at most.
+// keyUseBatch bounds the uses in one command.
 const keyUseBatch = 1000
 
-// keyUses is when keys and admin tokens were last used on this node since it told
-// the state.
+// keyUses records when keys and admin tokens were last used on this node, since its last
+// report to the state.
 type keyUses struct {
 	mu   sync.Mutex
 	last map[string]int64 // by id, Unix ms
@@ -28,7 +28,7 @@ func (u *keyUses) note(id string, at int64) {
 	u.last[id] = max(u.last[id], at)
 }
 
-// take returns the uses by id and forgets them.
+// take returns the uses by id and clears them.
 func (u *keyUses) take() []fsm.KeyUse {
 	u.mu.Lock()
 	last := u.last
@@ -44,8 +44,8 @@ func (u *keyUses) take() []fsm.KeyUse {
 // KeyUsed implements gateway.Broker.
 func (n *Node) KeyUsed(id string) { n.keyUses.note(id, time.Now().UnixMilli()) }
 
-// reportKeyUses tells the state when keys were last used. What it does not take is
-// told the next time.
+// reportKeyUses tells the state when keys were last used. Uses that the state does not take
+// wait for the next report.
 func (n *Node) reportKeyUses(ctx context.Context) {
 	for part := range slices.Chunk(n.keyUses.take(), keyUseBatch) {
 		if err := n.cluster.Apply(ctx, n.withSender(fsm.Sender{Kind: fsm.NodeSender}, fsm.KeysUsed{Used: part}.Encode())).Err; err != nil {

@@ -34,8 +34,7 @@ func newPublishTimer() *publishTimer {
 	}
 }
 
-// time returns done, or a done that also takes the time of a batch's first
-// publish.
+// time returns done, or a function that also measures the batch's first publish.
 func (t *publishTimer) time(done func(int, fsm.Receipt, error)) func(int, fsm.Receipt, error) {
 	if t.timed.Load() >= maxTimed {
 		return done

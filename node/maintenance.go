@@ -10,21 +10,21 @@ import (
 )
 
 const (
-	// keyUseInterval is how often a node reports uses of keys, which is how coarsely
-	// the state knows them.
+	// keyUseInterval is how often a node reports uses of keys, and so the precision of
+	// these times in the state.
 	keyUseInterval = time.Minute
-	// keyringInterval is how soon after a change of the cluster secret the old one
-	// is not needed any more.
+	// keyringInterval bounds the time after which an old cluster secret is not needed any
+	// more.
 	keyringInterval = time.Second
 )
 
-// maintain does from time to time what the state needs of its nodes.
+// maintain runs the node's periodic work on the state until ctx ends.
 func (n *Node) maintain(ctx context.Context) {
 	uses := time.NewTicker(keyUseInterval)
 	defer uses.Stop()
 	keyring := time.NewTicker(keyringInterval)
 	defer keyring.Stop()
-	reset := false // whether an offline reset of the admin token was looked for
+	reset := false // an offline reset of the admin token was looked for
 	for {
 		select {
 		case <-ctx.Done():
@@ -55,8 +55,8 @@ func (n *Node) maintain(ctx context.Context) {
 	}
 }
 
-// openKeyring checks that this node can read the cluster's secrets. If it cannot
-// and was told so, it begins a new keyring.
+// openKeyring checks that this node can read the cluster's secrets. If it cannot, and
+// NewKeyring is set, it begins a new keyring.
 func (n *Node) openKeyring(ctx context.Context) error {
 	_, err := n.keyring.open(n.state.Keyring())
 	if !errors.Is(err, ErrKeyring) || !n.cfg.NewKeyring {
@@ -73,8 +73,8 @@ func (n *Node) openKeyring(ctx context.Context) error {
 	return nil
 }
 
-// resealKeyring has the leader seal the keyring under the cluster secret in use,
-// if it is sealed under another.
+// resealKeyring seals the keyring under the cluster secret in use, if this node leads and
+// it is sealed under another.
 func (n *Node) resealKeyring(ctx context.Context) error {
 	if leader, ok := n.cluster.Leader(); !ok || leader.Name != n.cfg.NodeName {
 		return nil

@@ -39,8 +39,8 @@ func (n *Node) Status(context.Context) (gateway.Status, error) {
 	return status, nil
 }
 
-// RemoveMember implements gateway.Operator. A node cannot answer for its own removal:
-// it hears nothing of what is committed after it.
+// RemoveMember implements gateway.Operator. A node cannot confirm its own removal, because
+// it hears of no entry after it.
 func (n *Node) RemoveMember(ctx context.Context, name string) error {
 	if id, _ := n.cluster.ID(); name == id || name == n.cfg.NodeName {
 		return refusal.New(refusal.Conflict, "a node does not remove itself: ask another one")

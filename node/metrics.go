@@ -2,7 +2,7 @@ package node
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// registerMetrics publishes what the node knows of its place in the cluster.
+// registerMetrics publishes the node's view of the cluster.
 func (n *Node) registerMetrics(registry *prometheus.Registry) {
 	gauge := func(name, help string, value func() float64) {
 		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -31,7 +31,7 @@ func (n *Node) registerMetrics(registry *prometheus.Registry) {
 	registry.MustRegister(n.latency.seconds)
 }
 
-// droppedTransients counts the transient messages that did not reach a peer.
+// droppedTransients counts messages of memory channels that did not reach a peer.
 func droppedTransients(registry *prometheus.Registry) func(n int) {
 	dropped := prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "aptlyd", Subsystem: "relay", Name: "dropped_total",

@@ -17,20 +17,19 @@ import (
 	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
-// A data folder gets another content, offline, in four steps:
+// A restore or a recovery replaces the content of a data folder, offline, in four steps:
 //
-//	build   everything new in DIR/founding; whatever fails, that folder goes
-//	decide  DIR/founding/decided is written
-//	clear   what was there moves to DIR/replaced-TIME; decided becomes cleared
-//	settle  what is new moves to its place, the node's identity last; DIR/founding goes
+//	build   the new files are made in DIR/founding; on failure that folder is removed
+//	commit  DIR/founding/decided is written
+//	clear   the old files move to DIR/replaced-TIME; decided becomes cleared
+//	finish  the new files move to DIR, the node's identity last; DIR/founding is removed
 //
-// A node refuses to start before all are done. The next call after a crash finishes
-// what was decided before it judges the folder, and removes what was not. What was
-// made is described in DIR/founded.json until the node starts, so that a call that is
-// repeated reports the same.
+// A node refuses to start in between. After a crash the next call finishes a committed
+// run and removes an uncommitted one, before it judges the folder. DIR/founded.json
+// describes the result until the node starts, so that a repeated call reports the same.
 const (
 	stagingDir     = "founding"
-	committedFile  = "decided" // holds the name of the folder of what was there
+	committedFile  = "decided" // holds the name of the folder for the old files
 	clearedFile    = "cleared"
 	newClusterFile = "founded.json"
 	replacedPrefix = "replaced-"
@@ -38,17 +37,18 @@ const (
 	stateDir       = "state"
 )
 
-// errUnfinished keeps a node from starting on half a content.
+// errUnfinished keeps a node from starting on half of its files.
 var errUnfinished = errors.New("a restore or recovery of this data folder was not finished; run it again")
 
-// NewCluster says what a restore or a recovery made.
+// NewCluster describes the result of a restore or a recovery.
 type NewCluster struct {
 	Summary         // of the new cluster
-	Replaced string `json:"replaced,omitempty"` // folder of what was there before
-	Resumed  bool   `json:"resumed,omitempty"`  // an interrupted run was finished and nothing else was done
+	Replaced string `json:"replaced,omitempty"` // folder of the old files
+	Resumed  bool   `json:"resumed,omitempty"`  // an interrupted run was finished; nothing else was done
 }
 
-// listFolder lists what a data folder holds now, the node's identity first.
+// listFolder returns the names in a data folder that belong to its node, the identity
+// first.
 func listFolder(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -72,14 +72,14 @@ func exists(path ...string) bool {
 	return err == nil
 }
 
-// newClusterNote is founded.json.
+// newClusterNote is the content of founded.json.
 type newClusterNote struct {
 	Source string     `json:"source"`
 	Made   NewCluster `json:"made"`
 }
 
-// resumeNewCluster finishes a decided founding, whatever it was made from. It also recognises
-// one from source that is complete, and was not started since.
+// resumeNewCluster finishes a committed run, whatever its source. It also recognises a
+// complete run from source after which no node has started.
 func resumeNewCluster(dir, source string) (f NewCluster, err error) {
 	staging := filepath.Join(dir, stagingDir)
 	if exists(staging, committedFile) || exists(staging, clearedFile) {
@@ -110,7 +110,7 @@ func resumeNewCluster(dir, source string) (f NewCluster, err error) {
 	return f, nil
 }
 
-// readNewCluster returns nothing where nothing was founded.
+// readNewCluster reads founded.json. It returns the zero note if there is none.
 func readNewCluster(dir string) (note newClusterNote, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, newClusterFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -125,7 +125,7 @@ func readNewCluster(dir string) (note newClusterNote, err error) {
 	return note, nil
 }
 
-// forgetNewCluster ends the time in which a founding can be repeated: the node starts.
+// forgetNewCluster removes founded.json. From then on a call is not a repetition.
 func forgetNewCluster(dir string) error {
 	if err := os.Remove(filepath.Join(dir, newClusterFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("forget what was founded: %w", err)
@@ -133,7 +133,7 @@ func forgetNewCluster(dir string) error {
 	return nil
 }
 
-// removeStaging removes what an interrupted run left.
+// removeStaging removes the rest of an interrupted run.
 func removeStaging(dir string) error {
 	if err := os.RemoveAll(filepath.Join(dir, stagingDir)); err != nil {
 		return fmt.Errorf("remove what an interrupted run left: %w", err)
@@ -141,8 +141,8 @@ func removeStaging(dir string) error {
 	return durable.Sync(dir)
 }
 
-// makeNewCluster gives a locked data folder a new content, with the state that makeState
-// makes out of source in the folder it is given.
+// makeNewCluster replaces the content of a locked data folder. makeState makes the new
+// state out of source, in the folder it is given.
 func makeNewCluster(dir, source string, makeState func(dir string, f fsm.NewCluster) (Summary, error)) (f NewCluster, err error) {
 	staging := filepath.Join(dir, stagingDir)
 	if err := removeStaging(dir); err != nil {
@@ -165,8 +165,7 @@ func makeNewCluster(dir, source string, makeState func(dir string, f fsm.NewClus
 	return f, err
 }
 
-// commit is the point of no return. It returns the folder in which what was there
-// will be.
+// commit is the point of no return. It returns the folder to which the old files will move.
 func commit(dir string, note newClusterNote) (replaced string, err error) {
 	staging := filepath.Join(dir, stagingDir)
 	names, err := listFolder(dir)
@@ -195,15 +194,15 @@ func replacedName(now time.Time) string {
 	return replacedPrefix + now.UTC().Format(replacedTime)
 }
 
-// isReplaced reports whether replacedName makes such a name.
+// isReplaced reports whether name is one that replacedName makes.
 func isReplaced(name string) bool {
 	text, ok := strings.CutPrefix(name, replacedPrefix)
 	_, err := time.Parse(replacedTime, text)
 	return ok && err == nil
 }
 
-// unfinishedReplaced returns the folder to which an interrupted moveAside has moved
-// the identity of the node whose other files are still in dir, or "".
+// unfinishedReplaced returns the folder to which an interrupted moveAside has moved the
+// identity of a node whose other files are still in dir, or "".
 func unfinishedReplaced(dir string) (string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -227,7 +226,7 @@ func unfinishedReplaced(dir string) (string, error) {
 	return filepath.Join(dir, newest), err
 }
 
-// finish does what is left to do after the decision.
+// finish does the steps after the commit.
 func finish(dir string) (replaced string, err error) {
 	staging := filepath.Join(dir, stagingDir)
 	if name, err := os.ReadFile(filepath.Join(staging, committedFile)); err == nil {
@@ -261,8 +260,8 @@ func finish(dir string) (replaced string, err error) {
 	return replaced, removeStaging(dir)
 }
 
-// moveAside moves what a data folder holds into another folder, the identity
-// first: without it no node starts on the rest.
+// moveAside moves the files of a data folder to another folder, the identity first. Without
+// it no node starts on the rest.
 func moveAside(dir, to string) error {
 	names, err := listFolder(dir)
 	if err != nil {

@@ -21,7 +21,7 @@ func newKey(project string, kind fsm.KeyKind, name string) gateway.IssuedKey {
 	return issueKey(project, gateway.KeySpec{Kind: kind, Name: name, Text: gateway.NewKeyText(kind)})
 }
 
-// issueKey makes a key of a text.
+// issueKey makes a key with a given text.
 func issueKey(project string, spec gateway.KeySpec) gateway.IssuedKey {
 	key := fsm.Key{
 		ID:       newID("key"),

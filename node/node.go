@@ -1,7 +1,6 @@
-// Package node is one running aptlyd. It builds the state, the cluster and the
-// gateway in order, offers the gateway the operations of a broker in an
-// operator's words, and closes everything in reverse. It knows nothing of flags,
-// frames or Raft.
+// Package node runs one node. It builds the state, the cluster and the gateway in order,
+// implements the operations that the gateway asks for, and closes everything in reverse.
+// It knows nothing of flags, frames or Raft.
 package node
 
 import (
@@ -27,8 +26,8 @@ import (
 	"github.com/aptlyd/aptlyd/node/relay"
 )
 
-// Node is one member of a cluster, from Start to Close. It is the
-// gateway.Broker of its own gateway.
+// Node is one member of a cluster, from Start to Close. It implements gateway.Broker and
+// gateway.Operator for its own gateway.
 type Node struct {
 	cfg     Config
 	log     *slog.Logger
@@ -37,12 +36,12 @@ type Node struct {
 	gateway *gateway.Server
 	keyring *keyring
 	keyUses *keyUses
-	level   atomic.Uint32 // feature level of the cluster, as learnt last
+	level   atomic.Uint32 // last known feature level of the cluster
 	disk    diskWatch
 	stalls  *cluster.StallWatch
 
-	// acknowledged is the index of the last entry that a publish through this node
-	// was acknowledged for. The leader may say so before the entry is applied here.
+	// acknowledged is the index of the last entry with an acknowledged publish of this
+	// node. The acknowledgement may overtake the entry.
 	acknowledged highestIndex
 
 	backingUp atomic.Bool // a Backup is being read
@@ -56,14 +55,14 @@ type Node struct {
 
 	clientAddr net.Addr
 	adminAddr  net.Addr
-	listeners  []net.Listener // closed first when the node must not go on
+	listeners  []net.Listener // failStop closes them first
 
 	built    teardown.Stack
 	cancel   context.CancelCauseFunc
 	serving  sync.WaitGroup
-	member   chan struct{} // closed when cluster is set
-	ready    chan struct{} // closed when the node serves clients
-	failed   chan struct{} // closed when it never will; failure says why
+	member   chan struct{} // closed once cluster is set
+	ready    chan struct{} // closed once the node serves clients
+	failed   chan struct{} // closed if it never will; failure says why
 	failure  error
 	stopOnce sync.Once
 	stopErr  error
@@ -72,24 +71,23 @@ type Node struct {
 	credentials *Credentials // written before ready closes
 }
 
-// Reasons of Start and Ready for which the operator has to change how the node is started.
+// Errors of Start and Ready that a restart with the same settings does not mend.
 var (
-	// ErrAdminToken says that the admin token is no owner of the cluster.
+	// ErrAdminToken says that the configured admin token is no owner of the cluster.
 	ErrAdminToken = errors.New("the admin token is not an owner of this cluster")
 	// ErrTooOld says that the other nodes use commands that this version does not know.
 	ErrTooOld = cluster.ErrTooOld
-	// ErrWrongCluster says that the node was told to join another cluster than the
-	// one that its data belongs to.
+	// ErrWrongCluster says that the nodes in --join belong to another cluster than the
+	// data.
 	ErrWrongCluster = cluster.ErrWrongCluster
-	// ErrOtherVersion says that the data folder was written by a version whose format this
-	// one does not read.
+	// ErrOtherVersion says that this version does not read the format of the data folder.
 	ErrOtherVersion = cluster.ErrOtherVersion
 	// ErrTwin says that a process with the identity in the data folder runs elsewhere.
 	ErrTwin = cluster.ErrTwin
 )
 
-// Start builds a node and begins to serve it. It returns once all ports are
-// bound; Ready tells when the node has joined, caught up and serves clients.
+// Start builds a node and begins to serve it. It returns once all ports are bound. Ready
+// returns once the node has joined, caught up and serves clients.
 func Start(cfg Config) (_ *Node, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -244,7 +242,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	return n, nil
 }
 
-// asOtherVersion gives the state's and the cluster's error of that name one identity.
+// asOtherVersion makes an fsm.ErrOtherVersion also an ErrOtherVersion.
 func asOtherVersion(err error) error {
 	if errors.Is(err, fsm.ErrOtherVersion) {
 		return &otherVersion{err}
@@ -320,10 +318,10 @@ func (n *Node) Ready(ctx context.Context) error {
 	}
 }
 
-// Addr is the address clients are served on.
+// Addr returns the address for clients.
 func (n *Node) Addr() net.Addr { return n.clientAddr }
 
-// AdminAddr is the address operators are served on.
+// AdminAddr returns the address for operators.
 func (n *Node) AdminAddr() net.Addr { return n.adminAddr }
 
 // Drain makes way for a planned stop: the node turns not ready, hands over
@@ -361,22 +359,21 @@ func (n *Node) Close() error {
 	return n.stopErr
 }
 
-// closeGrace is how long failStop waits for sockets to close: with a thread stuck
-// on the disk, closing must not wait for it.
+// closeGrace bounds how long failStop waits for sockets to close, since a thread may be
+// stuck on the disk.
 const closeGrace = 500 * time.Millisecond
 
-// failStop ends the process because going on could lose or falsify data. Sockets
-// go first: a process with a thread stuck on the disk can linger after exit, and
-// its open ports would keep clients hanging.
+// failStop ends the process because going on could lose or falsify data. Sockets go first:
+// a process with a thread stuck on the disk can linger after exit with open ports.
 func (n *Node) failStop(cause error) {
 	n.failOnce.Do(func() { n.abort(cause) })
-	select {} // whoever came second waits for the end of the process
+	select {} // later callers wait for the end of the process
 }
 
 func (n *Node) abort(cause error) {
 	n.log.Error("stopping: this node cannot go on", "err", cause)
 	for _, l := range n.listeners {
-		_ = l.Close() // the process ends; there is no one left to tell
+		_ = l.Close() // the process ends, so nobody can use the error
 	}
 	if n.gateway != nil {
 		closed := make(chan struct{})

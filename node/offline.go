@@ -19,15 +19,14 @@ import (
 // ErrInUse says that a node runs on a data folder.
 var ErrInUse = cluster.ErrInUse
 
-// Summary says what a state holds.
+// Summary describes the content of a state.
 type Summary = fsm.Summary
 
-// CheckBackup reads a whole backup, its checksum and every record, and says what it
-// holds.
+// CheckBackup verifies a whole backup, its checksum and every record, and describes it.
 func CheckBackup(file string) (Summary, error) { return fsm.CheckBackup(file) }
 
-// Restore makes in dir, which must be empty or not exist, the data folder of a node
-// that is a new cluster with the state in a backup. On error nothing is left in dir.
+// Restore makes dir the data folder of a node that is a new cluster with the state in a
+// backup. dir must be empty or absent. On error nothing is left in dir.
 func Restore(file, dir string) (f NewCluster, err error) {
 	made := !exists(dir)
 	if err := prepareDataDir(dir, slog.Default()); err != nil {
@@ -39,7 +38,7 @@ func Restore(file, dir string) (f NewCluster, err error) {
 		}
 	}()
 	source := ""
-	if id, err := fsm.BackupID(file); err == nil { // else a resumed run does without, and a new one says why
+	if id, err := fsm.BackupID(file); err == nil { // a new run reports the error below
 		source = "backup " + id
 	}
 	err = withFolder(dir, func(*cluster.Folder) error {
@@ -61,7 +60,7 @@ func Restore(file, dir string) (f NewCluster, err error) {
 	return f, err
 }
 
-// Inspect says whose a data folder is. No node may run on it.
+// Inspect returns the owner of a data folder on which no node runs.
 func Inspect(dir string) (o cluster.Owner, err error) {
 	err = withFolder(dir, func(folder *cluster.Folder) error {
 		o, err = folder.Owner()
@@ -73,9 +72,8 @@ func Inspect(dir string) (o cluster.Owner, err error) {
 // recoverySource is the source of what Recover makes.
 const recoverySource = "data folder"
 
-// ResumeRecovery finishes a recovery, or a restore, of a data folder that was
-// interrupted after its point of no return. Founded.Resumed says whether there was
-// one.
+// ResumeRecovery finishes a committed recovery or restore of a data folder that was
+// interrupted. NewCluster.Resumed reports whether there was one.
 func ResumeRecovery(dir string) (f NewCluster, err error) {
 	err = withFolder(dir, func(*cluster.Folder) error {
 		f, err = resumeNewCluster(dir, recoverySource)
@@ -84,9 +82,9 @@ func ResumeRecovery(dir string) (f NewCluster, err error) {
 	return f, err
 }
 
-// Recover makes the node whose data folder is dir the only member of a new cluster,
-// with everything that the folder holds: its state and, unless withoutLog, what its
-// log has beyond. What was there before is kept in Founded.Replaced.
+// Recover makes the node in dir the only member of a new cluster with everything in the
+// folder: its state and, unless withoutLog, the later entries of its log. The old files
+// stay in NewCluster.Replaced.
 func Recover(dir string, withoutLog bool, log *slog.Logger) (f NewCluster, err error) {
 	err = withFolder(dir, func(folder *cluster.Folder) error {
 		if f, err = resumeNewCluster(dir, recoverySource); err != nil || f.Resumed {
@@ -98,8 +96,8 @@ func Recover(dir string, withoutLog bool, log *slog.Logger) (f NewCluster, err e
 		f, err = makeNewCluster(dir, recoverySource, func(state string, founding fsm.NewCluster) (Summary, error) {
 			from := filepath.Join(dir, stateDir)
 			if !withoutLog {
-				// On a copy: what is applied here may never have been committed, and
-				// the decision is not made yet.
+				// Replay on a copy: these entries may never have been committed, and this
+				// run can still fail.
 				replayed := filepath.Join(dir, stagingDir, "replayed")
 				if err := replay(folder, from, replayed, log); err != nil {
 					return Summary{}, err
@@ -117,12 +115,12 @@ func Recover(dir string, withoutLog bool, log *slog.Logger) (f NewCluster, err e
 	return f, err
 }
 
-// replay copies a state and brings it to the end of the folder's log.
+// replay copies a state and applies the rest of the folder's log to the copy.
 func replay(folder *cluster.Folder, from, to string, log *slog.Logger) error {
 	if err := copyDir(from, to); err != nil {
 		return fmt.Errorf("copy state: %w", err)
 	}
-	// A state that cannot go on ends the goroutine that it finds out on.
+	// A state that fails ends the goroutine that called it.
 	result := make(chan error, 2)
 	go func() {
 		failure := errors.New("the log could not be replayed")
@@ -178,9 +176,9 @@ func copyFile(from, to string) error {
 	return errors.Join(err, target.Close())
 }
 
-// Rebuild empties a data folder, so that its next start is that of a new node, which
-// receives everything from the others. What was there is kept in the folder it
-// returns, "" when there was nothing and nothing was moved there before. A folder that holds nothing of a node is refused.
+// Rebuild empties a data folder, so that the next start is that of a new node that gets
+// everything from the others. It returns the folder of the old files, or "" if there were
+// none. It refuses a folder with no files of a node.
 func Rebuild(dir string) (replaced string, err error) {
 	err = withFolder(dir, func(*cluster.Folder) error {
 		names, err := listFolder(dir)
@@ -204,7 +202,7 @@ func Rebuild(dir string) (replaced string, err error) {
 	return replaced, err
 }
 
-// isNodes reports whether a node makes something of that name in its data folder.
+// isNodes reports whether a node makes a file or folder of that name in its data folder.
 func isNodes(name string) bool {
 	return slices.Contains([]string{cluster.IdentityFile, "raft", "snapshots", stateDir}, name)
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/aptlyd/aptlyd/gateway"
 )
 
-// PurgeChannel implements gateway.Operator. What it tells is read before and after, so
-// messages that are published or expire meanwhile may count as purged.
+// PurgeChannel implements gateway.Operator. The counts come from reads before and after the
+// command. Messages that are published or expire meanwhile may count as purged.
 func (n *Node) PurgeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) (gateway.Purged, error) {
 	had, err := n.changeChannel(ctx, by, channel, fsm.PurgeChannel{By: by, Channel: channel}.Encode())
 	if err != nil {
@@ -56,8 +56,8 @@ func (n *Node) ForgetChannels(ctx context.Context, by fsm.Actor, project, prefix
 	return len(names), more, err
 }
 
-// changeChannel commits a command about a channel and returns what the channel had
-// just before.
+// changeChannel commits a command about a channel and returns the channel's bounds just
+// before.
 func (n *Node) changeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey, command []byte) (fsm.ChannelInfo, error) {
 	if err := n.CatchUp(ctx); err != nil {
 		return fsm.ChannelInfo{}, err

@@ -33,10 +33,10 @@ const (
 	maxPeerText = 1024
 )
 
-// errQuestion: a peer asks what no node would.
+// errQuestion says that a peer asked what no node of this version asks.
 var errQuestion = errors.New("a peer asks what no node of this version would")
 
-// decodeQuestion reads a question and checks it as strictly as a client's.
+// decodeQuestion reads a question and checks it as strictly as a client's request.
 func decodeQuestion(raw []byte) (question, error) {
 	var q question
 	if err := json.Unmarshal(raw, &q); err != nil {
@@ -105,10 +105,10 @@ func checkTexts(texts ...string) error {
 	return nil
 }
 
-// errAnswer: a peer answers what no node would.
+// errAnswer says that a peer answered what no node of this version answers.
 var errAnswer = errors.New("a peer answers what no node of this version would")
 
-// answer is what a peer says to a question.
+// answer is the reply to a question.
 type answer interface{ Check() error }
 
 // decodeAnswer reads an answer and checks it.

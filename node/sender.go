@@ -2,18 +2,18 @@ package node
 
 import "github.com/aptlyd/aptlyd/fsm"
 
-// senderLevel is the feature level from which on commands carry their sender.
+// senderLevel is the feature level at which commands begin to carry their sender.
 const senderLevel = 2
 
-// updateLevel finds out the cluster's feature level: what the members say, or what they
-// have proved, since a node that has just started may not have heard of all of them.
+// updateLevel returns and stores the cluster's feature level. A node that has just started
+// may not have heard of all members, so the level that the state proves counts too.
 func (n *Node) updateLevel() uint32 {
 	level := max(n.cluster.FeatureLevel(), n.state.Level())
 	n.level.Store(level)
 	return level
 }
 
-// withSender returns a command with its sender, as far as the cluster knows of senders.
+// withSender returns a command with its sender, if the cluster's feature level allows it.
 func (n *Node) withSender(by fsm.Sender, command []byte) []byte {
 	if n.level.Load() < senderLevel {
 		return command

@@ -6,8 +6,8 @@ import (
 	"github.com/aptlyd/aptlyd/cluster"
 )
 
-// stats are what a node tells the others with every sign of life. Encoded they
-// must fit into what a cluster carries, 512 bytes.
+// nodeStats travels to the other nodes with every heartbeat. Its encoding must fit into 256
+// bytes.
 type nodeStats struct {
 	Connections int    `json:"connections"`
 	StartedAt   int64  `json:"startedAt"` // Unix ms
@@ -17,7 +17,7 @@ type nodeStats struct {
 	PublicURL string `json:"url,omitempty"`
 }
 
-// stats encodes those of this node.
+// stats returns this node's encoded stats.
 func (n *Node) stats() []byte {
 	url := ""
 	if n.gateway.Serving() {
@@ -36,7 +36,7 @@ func (n *Node) stats() []byte {
 	return encoded
 }
 
-// statsOf are those of a member, all zero when it was not heard yet.
+// statsOf returns a member's stats, all zero if none was heard yet.
 func statsOf(m cluster.Member) nodeStats {
 	var v nodeStats
 	if err := json.Unmarshal(m.Extra, &v); err != nil || v.Connections < 0 || v.StartedAt < 0 {

@@ -7,12 +7,12 @@ import (
 	"github.com/aptlyd/aptlyd/gateway"
 )
 
-// usageInterval is how often nodes ask each other what their clients use of
-// quotas: the sum may be exceeded by what comes within it.
+// usageInterval is how often nodes exchange their use of quotas. Use within one interval
+// may exceed a quota.
 const usageInterval = time.Second
 
-// shareUsage has the gateway know what the clients of other nodes use of the
-// projects that have quotas. Without such projects nobody is asked.
+// shareUsage tells the gateway how much the clients of other nodes use of projects with
+// quotas. It asks nobody if there are no such projects.
 func (n *Node) shareUsage(ctx context.Context) {
 	ticker := time.NewTicker(usageInterval)
 	defer ticker.Stop()
@@ -38,6 +38,6 @@ func (n *Node) shareUsage(ctx context.Context) {
 	}
 }
 
-// usageQuestion asks what a node's clients use of quotas; the answer is an
-// object, project id to gateway.Usage.
+// usageQuestion asks for a node's use of quotas. The answer maps project ids to
+// gateway.Usage.
 type usageQuestion struct{}

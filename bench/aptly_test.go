@@ -10,7 +10,8 @@ import (
 // FuzzAptlyParse gives the parser anything, and messages whose content it must
 // give back.
 func FuzzAptlyParse(f *testing.F) {
-	f.Add([]byte(`{"type":"message","channel":"c","data":"x","offset":7,"timestamp":1,"replay":false}`), "c", "x", uint64(7))
+	f.Add([]byte(`{"type":"message","channel":"c","data":"x","offset":7,"timestamp":1,"replay":false}`), "c", "x",
+		uint64(7))
 	f.Add([]byte(`{"type":"message","channel":"c","data":"`), "a\"b", "", uint64(0))
 	f.Add([]byte(`{"type":"published","channel":"c"`), "\\", `\"`, uint64(1<<53))
 	f.Fuzz(func(t *testing.T, anything []byte, channel, data string, offset uint64) {
@@ -22,12 +23,14 @@ func FuzzAptlyParse(f *testing.F) {
 		if err := errors.Join(err1, err2); err != nil {
 			t.Fatal(err)
 		}
-		text := fmt.Appendf(nil, `{"type":"message","channel":%s,"data":%s,"offset":%d,"timestamp":1,"replay":true}`, name, quoted, offset)
+		text := fmt.Appendf(nil, `{"type":"message","channel":%s,"data":%s,"offset":%d,"timestamp":1,"replay":true}`, name,
+			quoted, offset)
 		var events []Event
 		if _, err := (aptly{}).Parse(text, func(e Event) { events = append(events, e) }); err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
-		if len(events) != 1 || events[0].Kind != Delivered || string(events[0].Data) != string(quoted) || events[0].Offset != offset {
+		if len(events) != 1 || events[0].Kind != Delivered || string(events[0].Data) != string(quoted) ||
+			events[0].Offset != offset {
 			t.Fatalf("%s was read as %+v", text, events)
 		}
 	})
@@ -53,7 +56,8 @@ func TestAptlyParse(t *testing.T) {
 	} {
 		got := ""
 		used, err := (aptly{}).Parse([]byte(text), func(e Event) {
-			kind := map[EventKind]string{Ready: "ready", Delivered: "delivered", Acknowledged: "acknowledged", Gap: "gap", Refused: "refused"}[e.Kind]
+			kind := map[EventKind]string{Ready: "ready", Delivered: "delivered", Acknowledged: "acknowledged", Gap: "gap",
+				Refused: "refused"}[e.Kind]
 			got += fmt.Sprint(kind, " ", e.Offset, " ", e.To, " ", e.Earliest, " ", e.Epoch)
 		})
 		if err != nil {

@@ -110,7 +110,8 @@ func (b *broker) serve(socket net.Conn) {
 			if b.keep > 0 {
 				earliest = max(1, len(h.messages)-b.keep+1)
 			}
-			send(socket, `{"type":"subscribed","channel":%q,"offset":%d,"earliest":%d,"epoch":"e1","recovered":true}`, f.Channel, len(h.messages), earliest)
+			send(socket, `{"type":"subscribed","channel":%q,"offset":%d,"earliest":%d,"epoch":"e1","recovered":true}`, f.Channel,
+				len(h.messages), earliest)
 			b.youngest = socket
 			if f.FromOffset+1 < earliest {
 				if b.greedy {
@@ -187,7 +188,8 @@ func (b *broker) publish(socket net.Conn, channel, id string, message json.RawMe
 }
 
 func (h *hub) deliver(socket net.Conn, channel string, offset int) {
-	send(socket, `{"type":"message","channel":%q,"data":%s,"offset":%d,"timestamp":1,"replay":false}`, channel, h.messages[offset-1], offset)
+	send(socket, `{"type":"message","channel":%q,"data":%s,"offset":%d,"timestamp":1,"replay":false}`, channel,
+		h.messages[offset-1], offset)
 }
 
 // send ignores sockets that have gone: their reader ends too.

@@ -114,7 +114,8 @@ func (c *Checker) Observe(channel int) *Observer {
 func (o *Observer) Message(offset uint64, publisher int, sequence uint64) {
 	c := o.checker
 	if publisher >= len(c.publishers) || sequence == 0 || offset == 0 {
-		c.count(func(v *Verdict) { v.Corrupt++ }, "channel %d: offset %d holds message %d of publisher %d, which is none of ours", o.channel, offset, sequence, publisher)
+		c.count(func(v *Verdict) { v.Corrupt++ },
+			"channel %d: offset %d holds message %d of publisher %d, which is none of ours", o.channel, offset, sequence, publisher)
 		return
 	}
 	last := o.last.Load()
@@ -145,7 +146,8 @@ func (o *Observer) Gap(from, to uint64) {
 
 // Corrupt tells of a delivery that could not be read.
 func (o *Observer) Corrupt(offset uint64) {
-	o.checker.count(func(v *Verdict) { v.Corrupt++ }, "channel %d: offset %d holds something that no publisher sent", o.channel, offset)
+	o.checker.count(func(v *Verdict) { v.Corrupt++ }, "channel %d: offset %d holds something that no publisher sent",
+		o.channel, offset)
 	if offset > o.last.Load() {
 		o.last.Store(offset)
 	}
@@ -163,7 +165,8 @@ func (c *Checker) saw(channel int, offset uint64, id publicationID) {
 	before := c.channels[channel].note(offset, id)
 	if before != 0 {
 		if before != id {
-			c.count(func(v *Verdict) { v.OutOfOrder++ }, "channel %d: offset %d is %v for one subscriber, %v for another", channel, offset, before, id)
+			c.count(func(v *Verdict) { v.OutOfOrder++ }, "channel %d: offset %d is %v for one subscriber, %v for another",
+				channel, offset, before, id)
 		}
 		return
 	}
@@ -174,7 +177,8 @@ func (c *Checker) saw(channel int, offset uint64, id publicationID) {
 		}
 	})
 	if elsewhere != 0 {
-		c.count(func(v *Verdict) { v.Duplicated++ }, "channel %d: %v is stored as offset %d and as %d", channel, id, elsewhere, offset)
+		c.count(func(v *Verdict) { v.Duplicated++ }, "channel %d: %v is stored as offset %d and as %d", channel, id,
+			elsewhere, offset)
 	}
 }
 
@@ -257,7 +261,8 @@ func (c *Checker) Judge() (Verdict, []string) {
 					continue
 				}
 				if r.acked <= newest[r.channel] {
-					c.count(func(v *Verdict) { v.OutOfOrder++ }, "channel %d: %v has offset %d, not above that of the one before, %d", r.channel, id, r.acked, newest[r.channel])
+					c.count(func(v *Verdict) { v.OutOfOrder++ }, "channel %d: %v has offset %d, not above that of the one before, %d",
+						r.channel, id, r.acked, newest[r.channel])
 				}
 				newest[r.channel] = max(newest[r.channel], r.acked)
 			}
@@ -270,14 +275,16 @@ func (c *Checker) Judge() (Verdict, []string) {
 func (c *Checker) judge(id publicationID, r *record) {
 	log := c.channels[r.channel]
 	if held := log.at(r.acked); held != 0 && held != id {
-		c.count(func(v *Verdict) { v.OutOfOrder++ }, "channel %d: %v was acknowledged as offset %d, which holds %v", r.channel, id, r.acked, held)
+		c.count(func(v *Verdict) { v.OutOfOrder++ }, "channel %d: %v was acknowledged as offset %d, which holds %v",
+			r.channel, id, r.acked, held)
 	}
 	for number, o := range log.observers {
 		switch {
 		case o.expired.has(r.acked):
 			c.verdict.Expired++
 		case r.acked > o.last.Load() || o.missing.has(r.acked):
-			c.count(func(v *Verdict) { v.Lost++ }, "channel %d: %v, acknowledged as offset %d, did not reach subscriber %d", r.channel, id, r.acked, number)
+			c.count(func(v *Verdict) { v.Lost++ }, "channel %d: %v, acknowledged as offset %d, did not reach subscriber %d",
+				r.channel, id, r.acked, number)
 		}
 	}
 }

@@ -16,16 +16,17 @@ import (
 // so that a subscriber knows what comes next.
 type Fanout struct {
 	Channels    int
-	Subscribers int           // of each channel; 0 only publishes
-	Publishers  int           // publishing connections to each server, which share the channels
-	Rate        float64       // messages per second over all channels; 0 publishes as fast as Window allows
-	Window      int           // messages of a channel that not all subscribers have; without any, that are not acknowledged
-	Pending     int           // messages of all channels that are not acknowledged; 0 is as many as their windows allow
-	Size        int           // bytes of payload, at least MinSize
-	Messages    int           // to publish at most; 0 is as many as Duration allows
-	Duration    time.Duration // for which is published
-	InFlight    int           // clients that connect at a time
-	Settle      time.Duration // to wait for what is under way at the end
+	Subscribers int     // of each channel; 0 only publishes
+	Publishers  int     // publishing connections to each server, which share the channels
+	Rate        float64 // messages per second over all channels; 0 publishes as fast as Window allows
+	// messages of a channel that not all subscribers have; without any, that are not acknowledged
+	Window   int
+	Pending  int           // messages of all channels that are not acknowledged; 0 is as many as their windows allow
+	Size     int           // bytes of payload, at least MinSize
+	Messages int           // to publish at most; 0 is as many as Duration allows
+	Duration time.Duration // for which is published
+	InFlight int           // clients that connect at a time
+	Settle   time.Duration // to wait for what is under way at the end
 }
 
 // Validate reports the first field that cannot be used.
@@ -207,7 +208,8 @@ func (r *fanoutRun) run(ctx context.Context) error {
 		return err
 	}
 	// What is under way is waited for also when the run was cut short.
-	err = r.serve(context.WithoutCancel(ctx), time.Now().Add(r.Settle), func() (time.Time, bool) { return time.Time{}, r.settled() })
+	err = r.serve(context.WithoutCancel(ctx), time.Now().Add(r.Settle),
+		func() (time.Time, bool) { return time.Time{}, r.settled() })
 	r.report.Seconds = time.Since(start).Seconds()
 	if errors.Is(err, errTimeout) {
 		r.problem("not everything had arrived %v after the end", r.Settle)
@@ -287,7 +289,8 @@ func (r *fanoutRun) publish(st *stream, at time.Time) {
 	r.published++
 	number := uint64(len(st.sent))
 	r.data = payload{run: r.id, sequence: number, sent: sent}.appendTo(r.data[:0], r.Size)
-	r.scratch = r.protocol.AppendPublish(r.scratch[:0], st.publisher.number, st.name, uint64(st.number)<<idShift|number, r.data)
+	r.scratch = r.protocol.AppendPublish(r.scratch[:0], st.publisher.number, st.name, uint64(st.number)<<idShift|number,
+		r.data)
 	r.send(st.publisher, r.scratch)
 }
 

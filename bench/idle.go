@@ -110,7 +110,9 @@ func (i Idle) Run(ctx context.Context, target Target) (IdleReport, error) {
 	return report, nil
 }
 
-func (i Idle) round(ctx context.Context, target Target, number uint64, channel func(n int) string) (round IdleRound, problems []string, err error) {
+func (i Idle) round(ctx context.Context, target Target, number uint64,
+	channel func(n int) string,
+) (round IdleRound, problems []string, err error) {
 	before, err := usageOf(target.PIDs)
 	if err != nil {
 		return IdleRound{}, nil, err
@@ -169,7 +171,8 @@ func (i Idle) round(ctx context.Context, target Target, number uint64, channel f
 		return IdleRound{}, nil, err
 	}
 	if round.DescriptorsAfter > round.DescriptorsBefore+spareDescriptors {
-		problems = append(problems, fmt.Sprintf("%d descriptors are open, %d were before", round.DescriptorsAfter, round.DescriptorsBefore))
+		problems = append(problems,
+			fmt.Sprintf("%d descriptors are open, %d were before", round.DescriptorsAfter, round.DescriptorsBefore))
 	}
 	round.Before, round.Ready, round.During = before.rss, ready.rss, during.rss
 	round.PerClient = float64(during.rss-before.rss) / float64(i.Clients)

@@ -380,7 +380,8 @@ func (r *loadRun) settle() bool {
 	defer poll.Stop()
 	for {
 		outcomes := r.acknowledged.Load() + r.failed.Load() + r.unknown.Load()
-		if outcomes == r.published.Load() && !slices.ContainsFunc(r.observers, func(o *Observer) bool { return !o.Reached() }) {
+		if outcomes == r.published.Load() &&
+			!slices.ContainsFunc(r.observers, func(o *Observer) bool { return !o.Reached() }) {
 			return true
 		}
 		select {

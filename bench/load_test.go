@@ -54,7 +54,8 @@ func TestLoadOnAnHonestBroker(t *testing.T) {
 	if r.Broken() || len(r.Problems) > 0 {
 		t.Errorf("verdict %+v, %q", r.Verdict, r.Problems)
 	}
-	if r.Published == 0 || r.Published > 700 || r.Acknowledged != r.Published || r.Failed+r.Unknown+r.Repeated+r.Reconnects > 0 {
+	if r.Published == 0 || r.Published > 700 || r.Acknowledged != r.Published ||
+		r.Failed+r.Unknown+r.Repeated+r.Reconnects > 0 {
 		t.Errorf("report %+v", r)
 	}
 	// Three subscribers follow channel 0, two channel 1.

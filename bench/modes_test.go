@@ -54,7 +54,8 @@ func TestStorm(t *testing.T) {
 	if r.PerSecond <= 0 || r.Ready.P50 <= 0 || r.Ready.P50 > r.Ready.Max {
 		t.Errorf("report %+v", r)
 	}
-	if _, err := (Storm{Clients: 5, Channels: 1, InFlight: 5}).Run(t.Context(), target([]string{"ws://127.0.0.1:1"})); err == nil {
+	if _, err := (Storm{Clients: 5, Channels: 1, InFlight: 5}).Run(t.Context(),
+		target([]string{"ws://127.0.0.1:1"})); err == nil {
 		t.Error("nobody noticed that there is no server")
 	}
 }

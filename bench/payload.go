@@ -55,7 +55,8 @@ var errPayload = errors.New("not a payload of this program")
 var padding = bytes.Repeat([]byte{'x'}, 1024)
 
 func decodePayload(b []byte) (payload, error) {
-	if len(b) < MinSize || b[0] != '"' || b[9] != '.' || b[14] != '.' || b[27] != '.' || b[44] != '.' || b[len(b)-1] != '"' {
+	if len(b) < MinSize || b[0] != '"' || b[9] != '.' || b[14] != '.' || b[27] != '.' || b[44] != '.' ||
+		b[len(b)-1] != '"' {
 		return payload{}, errPayload
 	}
 	for rest := b[paddingAt : len(b)-1]; len(rest) > 0; {

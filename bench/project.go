@@ -13,12 +13,15 @@ import (
 // MakeProject makes a project through the admin API whose channels all have the
 // given durability, "quorum" or "memory", and returns a target for it. remove
 // deletes the project and everything in it.
-func MakeProject(ctx context.Context, target Target, durability string) (made Target, remove func(context.Context) error, err error) {
+func MakeProject(ctx context.Context, target Target,
+	durability string,
+) (made Target, remove func(context.Context) error, err error) {
 	if len(target.Servers) == 0 || target.AdminToken == "" {
 		return Target{}, nil, errors.New("make project: a server and the admin token are needed")
 	}
 	admin := &client.Admin{BaseURL: target.Servers[0], Token: target.AdminToken}
-	project, err := admin.CreateProject(ctx, client.ProjectSpec{Name: "bench-" + uuid.NewString(), AllowNativeClients: true})
+	project, err := admin.CreateProject(ctx,
+		client.ProjectSpec{Name: "bench-" + uuid.NewString(), AllowNativeClients: true})
 	if err != nil {
 		return Target{}, nil, fmt.Errorf("make project: %w", err)
 	}

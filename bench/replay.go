@@ -121,7 +121,8 @@ func (r Replay) Run(ctx context.Context, target Target) (report ReplayReport, er
 	err = s.serve(ctx, time.Now().Add(r.Settle), func() (time.Time, bool) { return time.Time{}, complete == r.Clients })
 	report.Seconds = time.Since(start).Seconds()
 	if errors.Is(err, errTimeout) {
-		report.Problems = append(report.Problems, fmt.Sprintf("%d of %d clients had all after %v", complete, r.Clients, r.Settle))
+		report.Problems = append(report.Problems,
+			fmt.Sprintf("%d of %d clients had all after %v", complete, r.Clients, r.Settle))
 		err = nil
 	}
 	if err != nil {

@@ -41,7 +41,8 @@ func serve() {
 	for i := 2; i+1 < len(os.Args); i += 2 {
 		flags[os.Args[i]] = os.Args[i+1]
 	}
-	if os.Args[1] != "serve" || len(os.Getenv("APTLYD_BOOTSTRAP_SERVER_KEY")) != 43 || strings.Count(flags["--join"], ",") != 2 {
+	if os.Args[1] != "serve" || len(os.Getenv("APTLYD_BOOTSTRAP_SERVER_KEY")) != 43 ||
+		strings.Count(flags["--join"], ",") != 2 {
 		fmt.Fprintln(os.Stderr, "called with", os.Args)
 		os.Exit(2)
 	}

@@ -112,7 +112,8 @@ func newTestSwarm(t *testing.T, server string, transport Transport) *swarm {
 }
 
 func TestSwarmJoinsWhatComesInPieces(t *testing.T) {
-	s := newTestSwarm(t, "ws://"+listen(t, dripUpgraded), Transport{WebSocket: true, Path: "/", Binary: true, Stream: true})
+	s := newTestSwarm(t, "ws://"+listen(t, dripUpgraded),
+		Transport{WebSocket: true, Path: "/", Binary: true, Stream: true})
 	var got []string
 	s.onEvent = func(_ *member, e Event) { got = append(got, string(e.Data)) }
 	var end error
@@ -120,7 +121,8 @@ func TestSwarmJoinsWhatComesInPieces(t *testing.T) {
 	if err := s.connect(t.Context(), []*member{s.add(placement{})}, 1); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.serve(t.Context(), time.Now().Add(patience), func() (time.Time, bool) { return time.Time{}, end != nil }); err != nil {
+	if err := s.serve(t.Context(), time.Now().Add(patience),
+		func() (time.Time, bool) { return time.Time{}, end != nil }); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Join(got, ",") != ",hello" || !strings.Contains(end.Error(), "1012 bye") {

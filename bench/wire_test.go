@@ -17,7 +17,8 @@ func TestFramesAreReadByOthers(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%d bytes: %v", size, err)
 		}
-		if f.Header.OpCode != ws.OpText || !f.Header.Fin || !f.Header.Masked || !bytes.Equal(ws.UnmaskFrame(f).Payload, payload) {
+		if f.Header.OpCode != ws.OpText || !f.Header.Fin || !f.Header.Masked ||
+			!bytes.Equal(ws.UnmaskFrame(f).Payload, payload) {
 			t.Errorf("%d bytes: read as %+v", size, f.Header)
 		}
 	}

@@ -74,7 +74,8 @@ func (a *Admin) CreateAdminToken(ctx context.Context, name, role string) (AdminT
 		Name string `json:"name"`
 		Role string `json:"role"`
 	}{name, role}
-	return request[AdminToken](ctx, a, call{method: http.MethodPost, path: "/tokens", body: body, want: http.StatusCreated})
+	return request[AdminToken](ctx, a,
+		call{method: http.MethodPost, path: "/tokens", body: body, want: http.StatusCreated})
 }
 
 // AdminTokens lists the admin tokens.

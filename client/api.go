@@ -160,7 +160,8 @@ func refusalOf(response *http.Response, answer []byte) *Error {
 		}
 	}
 	if to := response.Header.Get("Location"); to != "" && response.StatusCode/100 == 3 {
-		body.Error = fmt.Sprintf("HTTP status %s to %s: a node redirects nobody, and no redirect is followed", response.Status, to)
+		body.Error = fmt.Sprintf("HTTP status %s to %s: a node redirects nobody, and no redirect is followed",
+			response.Status, to)
 	}
 	refusal := &Error{Code: body.Code, Reason: body.Error}
 	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil {

@@ -60,20 +60,24 @@ func startNode(t *testing.T, header, value string, plan ...exchange) string {
 
 func TestRESTPublish(t *testing.T) {
 	url := startNode(t, "x-api-key", "sk_1",
-		exchange{"POST /realtime", `{"channel":"c","message":{"a":"<"},"id":"7"}`, 200, `{"success":true,"error":null,"channel":"c","offset":42,"timestamp":1764000000000,"id":"7","duplicate":true}`},
-		exchange{"POST /realtime", `{"channel":"c","message":null}`, 429, `{"success":false,"error":"slow down","code":"rate_limited"}`},
+		exchange{"POST /realtime", `{"channel":"c","message":{"a":"<"},"id":"7"}`, 200,
+			`{"success":true,"error":null,"channel":"c","offset":42,"timestamp":1764000000000,"id":"7","duplicate":true}`},
+		exchange{"POST /realtime", `{"channel":"c","message":null}`, 429,
+			`{"success":false,"error":"slow down","code":"rate_limited"}`},
 		exchange{"POST /realtime", "", 504, `{"success":false,"error":"perhaps","code":"outcome_unknown"}`},
 		exchange{"POST /realtime", "", 502, `<html>`},
 		exchange{"POST /realtime", "", 200, `{"success"`},
 	)
 	r := &REST{BaseURL: strings.Replace(url, "http", "ws", 1), APIKey: "sk_1"}
 	got, err := r.Publish(t.Context(), Publication{Channel: "c", Data: json.RawMessage(`{"a":"<"}`), ID: "7"})
-	if want := (Receipt{Offset: 42, Timestamp: 1764000000000, ID: "7", Duplicate: true, Attempts: 1}); err != nil || got != want {
+	if want := (Receipt{Offset: 42, Timestamp: 1764000000000, ID: "7", Duplicate: true, Attempts: 1}); err != nil ||
+		got != want {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	_, err = r.Publish(t.Context(), Publication{Channel: "c"})
 	var refusal *Error
-	if !errors.As(err, &refusal) || *refusal != (Error{CodeRateLimited, "slow down", 3 * time.Second}) || errors.Is(err, ErrUnknown) {
+	if !errors.As(err, &refusal) || *refusal != (Error{CodeRateLimited, "slow down", 3 * time.Second}) ||
+		errors.Is(err, ErrUnknown) {
 		t.Errorf("got %v", err)
 	}
 	for range 3 {
@@ -89,7 +93,8 @@ func TestRESTPublish(t *testing.T) {
 
 func TestRESTBatchAndHistory(t *testing.T) {
 	url := startNode(t, "x-api-key", "sk_1",
-		exchange{"POST /realtime/batch", `{"messages":[{"channel":"c","message":1,"id":"x"},{"channel":"d","message":"2"}]}`, 200,
+		exchange{"POST /realtime/batch", `{"messages":[{"channel":"c","message":1,"id":"x"},{"channel":"d","message":"2"}]}`,
+			200,
 			`{"results":[{"success":true,"error":null,"channel":"c","offset":5,"timestamp":9,"id":"x"},{"success":false,"error":"no","code":"invalid_channel","channel":"d"}]}`},
 		exchange{"POST /realtime/batch", "", 200, `{"results":[]}`},
 		exchange{"GET /realtime/history?after=41&channel=a%2Fb&limit=2", "", 200,
@@ -102,7 +107,8 @@ func TestRESTBatchAndHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	var refusal *Error
-	if results[0].Err != nil || results[0].Offset != 5 || !errors.As(results[1].Err, &refusal) || refusal.Code != CodeInvalidChannel {
+	if results[0].Err != nil || results[0].Offset != 5 || !errors.As(results[1].Err, &refusal) ||
+		refusal.Code != CodeInvalidChannel {
 		t.Errorf("got %+v", results)
 	}
 	if _, err := r.Batch(t.Context(), batch); !errors.Is(err, ErrUnknown) {
@@ -128,15 +134,23 @@ func TestAdmin(t *testing.T) {
 			`{"id":"p1","rules":[{"pattern":"x:*","keepMessages":1000,"keepFor":"1h","initial":"live","durability":"quorum"}]}`},
 		exchange{"GET /admin/v1/settings", "", 200, `{"maxBytes":0}`},
 		exchange{"PATCH /admin/v1/settings", `{"maxBytes":1073741824}`, 200, `{"maxBytes":1073741824}`},
-		exchange{"POST /admin/v1/projects/p1/keys", `{"kind":"server","name":"ci"}`, 201, `{"id":"k2","kind":"server","name":"ci","key":"sk_2","createdAt":2}`},
-		exchange{"POST /admin/v1/keys/k2/rotate", `{"overlap":"24h0m0s"}`, 201, `{"id":"k3","kind":"server","key":"sk_3","replaces":{"id":"k2","expiresAt":77}}`},
+		exchange{"POST /admin/v1/projects/p1/keys", `{"kind":"server","name":"ci"}`, 201,
+			`{"id":"k2","kind":"server","name":"ci","key":"sk_2","createdAt":2}`},
+		exchange{"POST /admin/v1/keys/k2/rotate", `{"overlap":"24h0m0s"}`, 201,
+			`{"id":"k3","kind":"server","key":"sk_3","replaces":{"id":"k2","expiresAt":77}}`},
 		exchange{"DELETE /admin/v1/keys/k3", "", 204, ``},
-		exchange{"GET /admin/v1/projects/p1/messages?after=1&channel=a%2Fb", "", 200, `{"messages":[{"offset":2,"timestamp":3,"data":0}]}`},
-		exchange{"GET /admin/v1/keys/k2/connections", "", 200, `{"connections":[{"id":"c1","node":"n1","since":5,"channels":["a"],"state":"live"}]}`},
-		exchange{"GET /admin/v1/projects/p1/channels?active=true&prefix=a", "", 200, `{"channels":[{"name":"a","offset":3,"earliest":1,"bytes":10,"subscribers":2}]}`},
-		exchange{"POST /admin/v1/origins/check", `{"rules":["*"],"allowNativeClients":true,"origin":"null"}`, 200, `{"rules":[{"rule":"*","valid":true}],"allowed":true,"matched":"*"}`},
-		exchange{"GET /admin/v1/metrics/history?minutes=2", "", 200, `{"stepSeconds":10,"from":7,"series":{"connections":[null,3]}}`},
-		exchange{"GET /admin/v1/status", "", 200, `{"node":"n1","leader":"n2","term":3,"members":[{"name":"n1","voter":true}]}`},
+		exchange{"GET /admin/v1/projects/p1/messages?after=1&channel=a%2Fb", "", 200,
+			`{"messages":[{"offset":2,"timestamp":3,"data":0}]}`},
+		exchange{"GET /admin/v1/keys/k2/connections", "", 200,
+			`{"connections":[{"id":"c1","node":"n1","since":5,"channels":["a"],"state":"live"}]}`},
+		exchange{"GET /admin/v1/projects/p1/channels?active=true&prefix=a", "", 200,
+			`{"channels":[{"name":"a","offset":3,"earliest":1,"bytes":10,"subscribers":2}]}`},
+		exchange{"POST /admin/v1/origins/check", `{"rules":["*"],"allowNativeClients":true,"origin":"null"}`, 200,
+			`{"rules":[{"rule":"*","valid":true}],"allowed":true,"matched":"*"}`},
+		exchange{"GET /admin/v1/metrics/history?minutes=2", "", 200,
+			`{"stepSeconds":10,"from":7,"series":{"connections":[null,3]}}`},
+		exchange{"GET /admin/v1/status", "", 200,
+			`{"node":"n1","leader":"n2","term":3,"members":[{"name":"n1","voter":true}]}`},
 		exchange{"DELETE /admin/v1/projects/nope", "", 404, `{"error":"no such project","code":"not_found"}`},
 		exchange{"GET /admin/v1/projects", "", 500, `{"error":"our fault","code":"internal"}`},
 	)
@@ -180,7 +194,8 @@ func TestAdmin(t *testing.T) {
 	if err := a.RevokeKey(ctx, "k3"); err != nil {
 		t.Errorf("revoke key: %v", err)
 	}
-	if h, err := a.Messages(ctx, "p1", "a/b", 1, 0); err != nil || len(h.Messages) != 1 || h.Messages[0].Channel != "a/b" || !h.Messages[0].Replay {
+	if h, err := a.Messages(ctx, "p1", "a/b", 1, 0); err != nil || len(h.Messages) != 1 ||
+		h.Messages[0].Channel != "a/b" || !h.Messages[0].Replay {
 		t.Errorf("messages: %+v, %v", h, err)
 	}
 	for c, err := range a.Connections(ctx, "k2") {
@@ -193,10 +208,12 @@ func TestAdmin(t *testing.T) {
 			t.Errorf("channel %+v, %v", c, err)
 		}
 	}
-	if check, err := a.CheckOrigin(ctx, []string{"*"}, true, "null"); err != nil || !check.Allowed || check.Matched != "*" {
+	if check, err := a.CheckOrigin(ctx, []string{"*"}, true, "null"); err != nil || !check.Allowed ||
+		check.Matched != "*" {
 		t.Errorf("check origin: %+v, %v", check, err)
 	}
-	if h, err := a.MetricsHistory(ctx, 2); err != nil || h.From != 7 || h.Series.Connections[0] != nil || *h.Series.Connections[1] != 3 {
+	if h, err := a.MetricsHistory(ctx, 2); err != nil || h.From != 7 || h.Series.Connections[0] != nil ||
+		*h.Series.Connections[1] != 3 {
 		t.Errorf("history: %+v, %v", h, err)
 	}
 	if s, err := a.Status(ctx); err != nil || s.Leader != "n2" || len(s.Members) != 1 {

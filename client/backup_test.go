@@ -10,7 +10,8 @@ import (
 
 func TestBackupSaysWhoAsks(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/admin/v1/backup" || r.Header.Get("Authorization") != "Bearer secret" || r.UserAgent() != "aptlyd-cli/test" {
+		if r.URL.Path != "/admin/v1/backup" || r.Header.Get("Authorization") != "Bearer secret" ||
+			r.UserAgent() != "aptlyd-cli/test" {
 			t.Errorf("asked %s by %q with %q", r.URL.Path, r.UserAgent(), r.Header.Get("Authorization"))
 		}
 		if _, err := io.WriteString(w, "all of it"); err != nil {

@@ -99,7 +99,8 @@ func TestRevokedKeyEndsEverything(t *testing.T) {
 	conn.confirm("a", 0)
 	s := f.ready()
 	published := make(chan error, 1)
-	err := c.PublishAsync(context.Background(), Publication{Channel: "a", Data: 1}, func(_ Receipt, err error) { published <- err })
+	err := c.PublishAsync(context.Background(), Publication{Channel: "a", Data: 1},
+		func(_ Receipt, err error) { published <- err })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +118,8 @@ func TestRevokedKeyEndsEverything(t *testing.T) {
 		t.Errorf("the publish ended with %v", err)
 	}
 	receive(t, c.Done())
-	if _, err := c.Subscribe(context.Background(), "b", SubscribeOptions{OnMessage: func(Message) {}}); !errors.As(err, &refusal) {
+	if _, err := c.Subscribe(context.Background(), "b", SubscribeOptions{OnMessage: func(Message) {}}); !errors.As(err,
+		&refusal) {
 		t.Errorf("a late subscribe ended with %v", err)
 	}
 }

@@ -10,19 +10,23 @@ import (
 func TestFramesOfTheClient(t *testing.T) {
 	now := time.UnixMilli(1764000000000)
 	for want, got := range map[string][]byte{
-		`{"type":"auth","apiKey":"sk_1","timestamp":1764000000000}`:                 encodeAuth("sk_1", now),
-		`{"type":"heartbeat","timestamp":1764000000000}`:                            encodeHeartbeat(now),
-		`{"type":"subscribe","channel":"a"}`:                                        encodeSubscribe("a", Position{}, ""),
-		`{"type":"subscribe","channel":"a","from":"live"}`:                          encodeSubscribe("a", Live(), ""),
-		`{"type":"subscribe","channel":"a","from":"all"}`:                           encodeSubscribe("a", After(0), ""),
-		`{"type":"subscribe","channel":"a","fromOffset":0,"epoch":"e"}`:             encodeSubscribe("a", After(0), "e"),
-		`{"type":"subscribe","channel":"a","from":{"last":5}}`:                      encodeSubscribe("a", Last(5), ""),
-		`{"type":"subscribe","channel":"a","from":{"time":1764000000000}}`:          encodeSubscribe("a", Since(now), ""),
-		`{"type":"subscribe","channel":"ä\"\u0001","fromOffset":42,"epoch":"e"}`:    encodeSubscribe("ä\"\x01", After(42), "e"),
-		`{"type":"unsubscribe","channel":"a"}`:                                      encodeUnsubscribe("a"),
-		`{"type":"publish","channel":"a","id":"i\"","message":{"x":"<b>"}}`:         encodePublish("a", `i"`, []byte(`{"x":"<b>"}`)),
-		`{"type":"publish","channel":"a b","id":"1","message":null}`:                encodePublish("a b", "1", []byte(`null`)),
-		`{"type":"publish","channel":"\\","id":"1","message":12345678901234567890}`: encodePublish(`\`, "1", []byte(`12345678901234567890`)),
+		`{"type":"auth","apiKey":"sk_1","timestamp":1764000000000}`:        encodeAuth("sk_1", now),
+		`{"type":"heartbeat","timestamp":1764000000000}`:                   encodeHeartbeat(now),
+		`{"type":"subscribe","channel":"a"}`:                               encodeSubscribe("a", Position{}, ""),
+		`{"type":"subscribe","channel":"a","from":"live"}`:                 encodeSubscribe("a", Live(), ""),
+		`{"type":"subscribe","channel":"a","from":"all"}`:                  encodeSubscribe("a", After(0), ""),
+		`{"type":"subscribe","channel":"a","fromOffset":0,"epoch":"e"}`:    encodeSubscribe("a", After(0), "e"),
+		`{"type":"subscribe","channel":"a","from":{"last":5}}`:             encodeSubscribe("a", Last(5), ""),
+		`{"type":"subscribe","channel":"a","from":{"time":1764000000000}}`: encodeSubscribe("a", Since(now), ""),
+		`{"type":"subscribe","channel":"ä\"\u0001","fromOffset":42,"epoch":"e"}`: encodeSubscribe("ä\"\x01", After(42),
+			"e"),
+		`{"type":"unsubscribe","channel":"a"}`: encodeUnsubscribe("a"),
+		`{"type":"publish","channel":"a","id":"i\"","message":{"x":"<b>"}}`: encodePublish("a", `i"`,
+			[]byte(`{"x":"<b>"}`)),
+		`{"type":"publish","channel":"a b","id":"1","message":null}`: encodePublish("a b", "1",
+			[]byte(`null`)),
+		`{"type":"publish","channel":"\\","id":"1","message":12345678901234567890}`: encodePublish(`\`, "1",
+			[]byte(`12345678901234567890`)),
 	} {
 		if string(got) != want {
 			t.Errorf("got  %s\nwant %s", got, want)
@@ -31,7 +35,8 @@ func TestFramesOfTheClient(t *testing.T) {
 }
 
 func TestDecodeFrameRefusesWhatIsNone(t *testing.T) {
-	for _, text := range []string{``, `null`, `[]`, `{}`, `{"type":1}`, `{"type":"error","error":{}}`, `{"type":"message","offset":"1"}`, `{"type":"message","offset":-1}`} {
+	for _, text := range []string{``, `null`, `[]`, `{}`, `{"type":1}`, `{"type":"error","error":{}}`,
+		`{"type":"message","offset":"1"}`, `{"type":"message","offset":-1}`} {
 		if f, err := decodeFrame([]byte(text)); err == nil {
 			t.Errorf("%s was taken for %+v", text, f)
 		}

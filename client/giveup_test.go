@@ -53,7 +53,8 @@ func TestFailFast(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	receive(t, c.Done())
-	if _, err := c.Publish(t.Context(), Publication{Channel: "c", Data: 1}); err == nil || !strings.Contains(err.Error(), "HTTP status 404") {
+	if _, err := c.Publish(t.Context(), Publication{Channel: "c", Data: 1}); err == nil ||
+		!strings.Contains(err.Error(), "HTTP status 404") {
 		t.Errorf("a publish of one that has ended: %v", err)
 	}
 
@@ -96,7 +97,8 @@ func TestWaitsSayWhatFailedLast(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		err := wait(ctx)
 		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "not in time: dial") || !strings.Contains(err.Error(), "404 Not Found instead of a WebSocket: said the server") {
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "not in time: dial") ||
+			!strings.Contains(err.Error(), "404 Not Found instead of a WebSocket: said the server") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if errors.Is(err, ErrUnknown) {
@@ -121,7 +123,8 @@ func TestWaitsSayWhatRefusedLast(t *testing.T) {
 	conn.send(`{"type":"error","error":"no quorum","code":"unavailable","channel":"c","id":"i"}`)
 	conn.expect("publish") // again, and now there is no answer
 	cancel()
-	if err := receive(t, result); !errors.Is(err, ErrUnknown) || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "no quorum") {
+	if err := receive(t, result); !errors.Is(err, ErrUnknown) || !errors.Is(err, context.Canceled) ||
+		!strings.Contains(err.Error(), "no quorum") {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel = context.WithCancel(t.Context())
@@ -133,7 +136,8 @@ func TestWaitsSayWhatRefusedLast(t *testing.T) {
 	conn.send(`{"type":"error","error":"no quorum yet","code":"unavailable","channel":"d"}`)
 	conn.expect("subscribe")
 	cancel()
-	if err := receive(t, result); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "given up: no quorum yet") {
+	if err := receive(t, result); !errors.Is(err, context.Canceled) ||
+		!strings.Contains(err.Error(), "given up: no quorum yet") {
 		t.Errorf("got %v", err)
 	}
 }

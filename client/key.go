@@ -36,7 +36,8 @@ func (a *Admin) CreateKey(ctx context.Context, project, kind, name string) (Key,
 		Kind string `json:"kind"`
 		Name string `json:"name"`
 	}{kind, name}
-	return request[Key](ctx, a, call{method: http.MethodPost, path: "/projects/{id}/keys", id: project, body: body, want: http.StatusCreated})
+	return request[Key](ctx, a,
+		call{method: http.MethodPost, path: "/projects/{id}/keys", id: project, body: body, want: http.StatusCreated})
 }
 
 // ImportKey adds a key that was made elsewhere, such as by the hosted service: "pk_" or
@@ -50,7 +51,8 @@ func (a *Admin) ImportKey(ctx context.Context, project, name, text string) (Key,
 	if strings.HasPrefix(text, "sk_") {
 		body.Kind = "server"
 	}
-	return request[Key](ctx, a, call{method: http.MethodPost, path: "/projects/{id}/keys", id: project, body: body, want: http.StatusCreated})
+	return request[Key](ctx, a,
+		call{method: http.MethodPost, path: "/projects/{id}/keys", id: project, body: body, want: http.StatusCreated})
 }
 
 // RotateKey makes a successor of a key, which lives on for overlap; 0 ends it at
@@ -59,7 +61,8 @@ func (a *Admin) RotateKey(ctx context.Context, id string, overlap time.Duration)
 	body := struct {
 		Overlap Duration `json:"overlap"`
 	}{Duration(overlap)}
-	return request[Key](ctx, a, call{method: http.MethodPost, path: "/keys/{id}/rotate", id: id, body: body, want: http.StatusCreated})
+	return request[Key](ctx, a,
+		call{method: http.MethodPost, path: "/keys/{id}/rotate", id: id, body: body, want: http.StatusCreated})
 }
 
 // RevokeKey ends a key now.

@@ -23,7 +23,9 @@ type OriginRule struct {
 
 // CheckOrigin asks whether rules would let an origin in, "" being a client
 // without one. It changes nothing.
-func (a *Admin) CheckOrigin(ctx context.Context, rules []string, allowNativeClients bool, origin string) (OriginCheck, error) {
+func (a *Admin) CheckOrigin(ctx context.Context, rules []string, allowNativeClients bool,
+	origin string,
+) (OriginCheck, error) {
 	body := struct {
 		Rules              []string `json:"rules"`
 		AllowNativeClients bool     `json:"allowNativeClients"`

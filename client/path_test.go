@@ -129,7 +129,8 @@ func TestNoRedirectIsFollowed(t *testing.T) {
 			"purge": purge, "delete": a.DeleteProject(t.Context(), "p"), "backup": a.Backup(t.Context(), io.Discard),
 			"publish": publish, "history": history,
 		} {
-			if err == nil || !strings.Contains(err.Error(), target) || !strings.Contains(err.Error(), "no redirect is followed") {
+			if err == nil || !strings.Contains(err.Error(), target) ||
+				!strings.Contains(err.Error(), "no redirect is followed") {
 				t.Errorf("%d, %s: %v", status, name, err)
 			}
 		}

@@ -82,7 +82,8 @@ func TestPublishIsRepeatedOverTheNextConnection(t *testing.T) {
 	}
 	conn.send(`{"type":"published","channel":"a","offset":2,"timestamp":77,"id":%q,"duplicate":true}`, ids[1])
 	got := receive(t, results[1])
-	if want := (Receipt{Offset: 2, Timestamp: 77, ID: ids[1].(string), Duplicate: true, Attempts: 2}); got.err != nil || got.receipt != want {
+	if want := (Receipt{Offset: 2, Timestamp: 77, ID: ids[1].(string), Duplicate: true, Attempts: 2}); got.err != nil ||
+		got.receipt != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

@@ -94,7 +94,8 @@ func (r *REST) Batch(ctx context.Context, messages []Publication) ([]BatchResult
 		return nil, fmt.Errorf("publish batch: %w", unsure(err))
 	}
 	if len(answer.Results) != len(messages) {
-		return nil, fmt.Errorf("publish batch: %d results for %d messages: %w", len(answer.Results), len(messages), ErrUnknown)
+		return nil, fmt.Errorf("publish batch: %d results for %d messages: %w", len(answer.Results), len(messages),
+			ErrUnknown)
 	}
 	results := make([]BatchResult, len(messages))
 	for i, s := range answer.Results {

@@ -60,7 +60,8 @@ func TestResumeBeforeTheFirstMessage(t *testing.T) {
 			conn := server.welcome(t)
 			f := follow(t, c, "a", test.from)
 			conn.expect("subscribe")
-			conn.send(`{"type":"subscribed","channel":"a","offset":%d,"earliest":%d,"epoch":"e1","recovered":true}`, test.head, test.earliest)
+			conn.send(`{"type":"subscribed","channel":"a","offset":%d,"earliest":%d,"epoch":"e1","recovered":true}`, test.head,
+				test.earliest)
 			f.ready()
 			conn.close(1013)
 			got := server.welcome(t).confirm("a", 9)

@@ -51,7 +51,8 @@ func TestAccessAndQuotasAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	p, _ := openMachine(t, dir).Project(projectID)
-	if p.Access.MaySubscribe("a") || len(p.Access.Publish) != 1 || p.Access.Publish[0] != access.Publish[0] || p.Quotas != quotas {
+	if p.Access.MaySubscribe("a") || len(p.Access.Publish) != 1 || p.Access.Publish[0] != access.Publish[0] ||
+		p.Quotas != quotas {
 		t.Errorf("access %+v, quotas %+v", p.Access, p.Quotas)
 	}
 }
@@ -81,7 +82,8 @@ func TestQuotaOfChannels(t *testing.T) {
 	if err := try(m, "seventh"); err != nil {
 		t.Error(err)
 	}
-	if err := try(m, "eighth"); !errors.Is(err, ErrRateLimited) || err.Error() != `quota of 7 channels of project "p1" is used up: too many` {
+	if err := try(m, "eighth"); !errors.Is(err, ErrRateLimited) ||
+		err.Error() != `quota of 7 channels of project "p1" is used up: too many` {
 		t.Errorf("channel beyond the quota: %v", err)
 	}
 	if info := m.info(ChannelKey{projectID, "eighth"}); info.Head != 0 {

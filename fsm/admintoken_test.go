@@ -70,7 +70,8 @@ func TestAdminTokensComeAndGo(t *testing.T) {
 		t.Errorf("live are %s once one has expired", got)
 	}
 	list := m.AdminTokens("", 10)
-	if len(list) != 2 || list[0].ID != "o" || list[1].ID != "p" || len(m.AdminTokens("o", 10)) != 1 || len(m.AdminTokens("", 1)) != 1 {
+	if len(list) != 2 || list[0].ID != "o" || list[1].ID != "p" || len(m.AdminTokens("o", 10)) != 1 ||
+		len(m.AdminTokens("", 1)) != 1 {
 		t.Errorf("listed %+v", list)
 	}
 }
@@ -79,7 +80,8 @@ func TestSessionsEndWithTheirToken(t *testing.T) {
 	m := openMachine(t, t.TempDir())
 	m.must(Init{ClusterID: "c", AdminTokenHash: HashKey("first")}.Encode(), adminToken("o", Operator, "", start+5000))
 	m.refused(ErrNotFound, adminToken("s", Owner, "x", start+1000))
-	m.must(adminToken("s1", Owner, "o", start+1000), adminToken("s2", Owner, "o", start+9000), adminToken("s3", Owner, "o", 0))
+	m.must(adminToken("s1", Owner, "o", start+1000), adminToken("s2", Owner, "o", start+9000),
+		adminToken("s3", Owner, "o", 0))
 	m.refused(ErrNotFound, adminToken("s", Owner, "s1", start+1000))
 	s, _ := m.AdminTokenByText("s1")
 	if s.Role != Operator || s.Name != "name of o" || s.Parent != "o" || s.ExpiresAt != start+1000 {
@@ -155,7 +157,8 @@ func TestEndsOfAdminTokensAreTold(t *testing.T) {
 	o := new(told)
 	m := openMachine(t, t.TempDir(), o.observe)
 	m.must(Init{ClusterID: "c", AdminTokenHash: HashKey("first")}.Encode(),
-		adminToken("v", Viewer, "", 0), adminToken("s1", Viewer, "v", 0), adminToken("s2", Viewer, "v", 0), adminToken("w", Viewer, "", m.stamp+1000))
+		adminToken("v", Viewer, "", 0), adminToken("s1", Viewer, "v", 0), adminToken("s2", Viewer, "v", 0), adminToken("w",
+			Viewer, "", m.stamp+1000))
 	o.lines = nil
 	m.must(RevokeAdminToken{By: alice, ID: "s1"}.Encode())
 	o.expect(t, "ended s1")

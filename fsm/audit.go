@@ -74,7 +74,8 @@ func (l *auditLog) dropOldest() AuditRecord {
 
 // size is about what a record takes in memory, in bytes.
 func (r *AuditRecord) size() int {
-	return 200 + len(r.By.ID) + len(r.By.Name) + len(r.By.Address) + len(r.Action) + len(r.Target) + len(r.Before) + len(r.After)
+	return 200 + len(r.By.ID) + len(r.By.Name) + len(r.By.Address) + len(r.Action) + len(r.Target) + len(r.Before) +
+		len(r.After)
 }
 
 // record appends to the audit that a command has made a change. What before and

@@ -11,7 +11,8 @@ var alice = Actor{ID: "adm_a", Name: "alice", Address: "10.0.0.1", Via: "cli"}
 // audited returns the audit, oldest first, a line for each record.
 func (m *machine) audited() (lines []string) {
 	for _, r := range m.Audit(0, 1000) {
-		lines = append([]string{fmt.Sprintf("%d %s %s %s %s>%s", r.Seq, r.By.Name, r.Action, r.Target, r.Before, r.After)}, lines...)
+		lines = append([]string{fmt.Sprintf("%d %s %s %s %s>%s", r.Seq, r.By.Name, r.Action, r.Target, r.Before, r.After)},
+			lines...)
 	}
 	return lines
 }
@@ -30,7 +31,8 @@ func TestAuditSaysWhatChanged(t *testing.T) {
 	m.refused(ErrNotFound, RevokeKey{By: alice, ID: "k9"}.Encode())
 	m.must(RevokeKey{By: alice, ID: "k2"}.Encode(), Note{By: alice, Action: "member.remove", Target: "node-3"}.Encode())
 	limit := int64(MinMaxBytes)
-	m.must(Init{By: Actor{Name: "n1", Via: "node"}, ClusterID: "c"}.Encode(), UpdateSettings{By: alice, MaxBytes: &limit}.Encode())
+	m.must(Init{By: Actor{Name: "n1", Via: "node"}, ClusterID: "c"}.Encode(),
+		UpdateSettings{By: alice, MaxBytes: &limit}.Encode())
 	m.must(DeleteProject{By: alice, ID: projectID}.Encode())
 	want := []string{
 		`1 alice project.create p1 >{"id":"p1","name":"one","allowedOrigins":null,"allowNativeClients":false,"rules":[],` +
@@ -73,7 +75,8 @@ func TestAuditHoldsNoSecret(t *testing.T) {
 	m.must(Init{ClusterID: "c", AdminTokenHash: HashKey("first"), Keyring: []byte("sealed keyring"),
 		Project: Project{ID: projectID}, Keys: []Key{k, public}}.Encode())
 	m.must(CreateAdminToken{Token: AdminToken{ID: "t", Name: "n", Role: Viewer, Hash: HashKey("adm_text")}}.Encode())
-	m.must(Seal{Keyring: []byte("sealed keyring")}.Encode(), RevokeKey{ID: "k1"}.Encode(), RevokeAdminToken{ID: "t"}.Encode())
+	m.must(Seal{Keyring: []byte("sealed keyring")}.Encode(), RevokeKey{ID: "k1"}.Encode(),
+		RevokeAdminToken{ID: "t"}.Encode())
 	all := strings.Join(m.audited(), "\n")
 	for _, secret := range []string{"sealed", "adm_text", fmt.Sprintf("%x", k.Hash), string(k.Hash[:])} {
 		if strings.Contains(all, secret) {

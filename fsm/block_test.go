@@ -20,7 +20,8 @@ func sampleBlock() []entry {
 	h := head{offset: 9, total: 20, size: 2, stamp: start, floor: 1, version: 1}
 	return []entry{
 		{appendChannelKey(nil, ChannelKey{"p1", "a"}), appendTail(h.append(nil), nil)},
-		{appendChannelKey(nil, ChannelKey{"p1", "ab"}), appendTail(h.append(nil), []Message{{8, start - 1, []byte("x")}, {9, start, []byte("yz")}})},
+		{appendChannelKey(nil, ChannelKey{"p1", "ab"}),
+			appendTail(h.append(nil), []Message{{8, start - 1, []byte("x")}, {9, start, []byte("yz")}})},
 		{appendChannelKey(nil, ChannelKey{"p2", "a"}), appendTail(h.append(nil), []Message{{9, start, nil}})},
 	}
 }
@@ -36,7 +37,8 @@ func TestBlocksComeBack(t *testing.T) {
 	if err := scanBlock(firstBlock, value, collect); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.EqualFunc(got, want, func(a, b entry) bool { return bytes.Equal(a.key, b.key) && bytes.Equal(a.body, b.body) }) {
+	if !slices.EqualFunc(got, want,
+		func(a, b entry) bool { return bytes.Equal(a.key, b.key) && bytes.Equal(a.body, b.body) }) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	for n := range value {

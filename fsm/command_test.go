@@ -63,7 +63,8 @@ func TestCommandsComeBack(t *testing.T) {
 		}
 	}
 	p, ok, err := decodePublish(Publish{Channel: news, ID: "id", Data: []byte(`{"a":1}`)}.Encode(), new(senderCheck))
-	if err != nil || !ok || string(p.project) != projectID || string(p.channel) != "news" || string(p.id) != "id" || string(p.data) != `{"a":1}` {
+	if err != nil || !ok || string(p.project) != projectID || string(p.channel) != "news" || string(p.id) != "id" ||
+		string(p.data) != `{"a":1}` {
 		t.Errorf("publish %+v, %t, %v", p, ok, err)
 	}
 }
@@ -164,8 +165,10 @@ func FuzzCommand(f *testing.F) {
 	f.Add(Publish{Channel: news, ID: "id", Data: []byte("1")}.Encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if p, ok, err := decodePublish(b, new(senderCheck)); ok && err == nil {
-			again := Publish{Channel: ChannelKey{string(p.project), string(p.channel)}, ID: string(p.id), Data: p.data, From: p.from.whole()}.Encode()
-			if q, _, err := decodePublish(again, new(senderCheck)); err != nil || !reflect.DeepEqual(p, q) && p.sum == sumMessage(p.data) {
+			again := Publish{Channel: ChannelKey{string(p.project), string(p.channel)}, ID: string(p.id), Data: p.data,
+				From: p.from.whole()}.Encode()
+			if q, _, err := decodePublish(again, new(senderCheck)); err != nil || !reflect.DeepEqual(p, q) &&
+				p.sum == sumMessage(p.data) {
 				t.Errorf("%+v came back as %+v, %v", p, q, err)
 			}
 			return
@@ -202,17 +205,22 @@ func TestSendersComeBack(t *testing.T) {
 		if level := LevelOf(want.Send(command)); level != 2 || LevelOf(command) != 1 {
 			t.Errorf("with a sender it is of level %d, without of %d", level, LevelOf(command))
 		}
-		p, ok, err := decodePublish(Publish{Channel: news, ID: "id", Data: []byte("1"), From: want}.Encode(), new(senderCheck))
+		p, ok, err := decodePublish(Publish{Channel: news, ID: "id", Data: []byte("1"), From: want}.Encode(),
+			new(senderCheck))
 		if err != nil || !ok || p.from.whole() != want || string(p.data) != "1" || p.sum != sumMessage([]byte("1")) {
 			t.Errorf("publish of %+v came back as %+v, %v", want, p, err)
 		}
 	}
 	key := Sender{Kind: KeySender, ID: "k", Since: 3}
 	for want, got := range map[string][]byte{
-		"0882" + "02016b06" + "0174016e01610176" + "016b":                                    key.Send(RevokeKey{sampleActor, "k"}.Encode()),
-		"0882" + "03016b0a12" + "0000000000000007" + "0174016e01610176" + "016b":             sampleSender.Send(RevokeKey{sampleActor, "k"}.Encode()),
-		"0182" + "02016b06" + "027031" + "046e657773" + "00" + "0131":                        Publish{Channel: news, Data: []byte("1"), From: key}.Encode(),
-		"0182" + "02016b06" + "027031" + "046e657773" + "0161" + "0131" + "6b86b273ff34fce1": Publish{Channel: news, ID: "a", Data: []byte("1"), From: key}.Encode(),
+		"0882" + "02016b06" + "0174016e01610176" +
+			"016b": key.Send(RevokeKey{sampleActor, "k"}.Encode()),
+		"0882" + "03016b0a12" + "0000000000000007" + "0174016e01610176" +
+			"016b": sampleSender.Send(RevokeKey{sampleActor, "k"}.Encode()),
+		"0182" + "02016b06" + "027031" + "046e657773" + "00" +
+			"0131": Publish{Channel: news, Data: []byte("1"), From: key}.Encode(),
+		"0182" + "02016b06" + "027031" + "046e657773" + "0161" + "0131" +
+			"6b86b273ff34fce1": Publish{Channel: news, ID: "a", Data: []byte("1"), From: key}.Encode(),
 	} {
 		if got := hex.EncodeToString(got); got != want {
 			t.Errorf("is  %s\nwas %s", got, want)

@@ -51,7 +51,8 @@ func TestReadersBesideEverything(t *testing.T) {
 				return fmt.Errorf("bounds went back from %+v to %d, %d", info, page.Earliest, page.Head)
 			}
 			for j, msg := range page.Messages {
-				if want := page.Earliest + uint64(j); msg.Offset != want || string(msg.Data) != fmt.Sprintf("%s:%d", channel(i).Name, want) {
+				if want := page.Earliest + uint64(j); msg.Offset != want ||
+					string(msg.Data) != fmt.Sprintf("%s:%d", channel(i).Name, want) {
 					return fmt.Errorf("read %d: %q, want %d", msg.Offset, msg.Data, want)
 				}
 			}

@@ -60,7 +60,8 @@ func TestInitHappensOnce(t *testing.T) {
 			t.Errorf("cluster %q, epoch %q, keyring %q", m.ClusterID(), m.Epoch(), m.Keyring())
 		}
 		token, ok := m.AdminTokenByText("adm_1")
-		if want := (AdminToken{ID: FirstAdminToken, Name: "first", Role: Owner, Hash: HashKey("adm_1"), CreatedAt: first}); !ok || token != want {
+		if want := (AdminToken{ID: FirstAdminToken, Name: "first", Role: Owner, Hash: HashKey("adm_1"),
+			CreatedAt: first}); !ok || token != want {
 			t.Errorf("first admin token %+v, %t, want %+v", token, ok, want)
 		}
 		if _, ok := m.AdminTokenByText("adm_2"); ok {

@@ -55,7 +55,8 @@ func anyHistory(t *rapid.T) history {
 			from.Kind, from.ID = AdminSender, pick("admin", "t1", "t2", "adm_first")
 		case 5:
 			from.Kind, from.ID = TokenSender, pick("signer", "k1", "k2", "k3")
-			from.Until, from.Subject = stamp+rapid.Int64Range(-500, 5000).Draw(t, "until"), rapid.Uint64Range(0, 1).Draw(t, "subject")
+			from.Until, from.Subject = stamp+rapid.Int64Range(-500, 5000).Draw(t, "until"), rapid.Uint64Range(0, 1).Draw(t,
+				"subject")
 		default:
 			from.Kind, from.ID = KeySender, pick("by key", "k1", "k2", "k3")
 		}
@@ -86,15 +87,18 @@ func anyHistory(t *rapid.T) history {
 			limit := rapid.SampledFrom([]int64{0, MinMaxBytes, 2 * MinMaxBytes}).Draw(t, "cap")
 			return UpdateSettings{MaxBytes: &limit}.Encode()
 		case 9:
-			return KeysUsed{[]KeyUse{{pick("used", "k1", "k2", "adm_first"), stamp - rapid.Int64Range(-500, 500).Draw(t, "ago")}}}.Encode()
+			return KeysUsed{[]KeyUse{{pick("used", "k1", "k2", "adm_first"),
+				stamp - rapid.Int64Range(-500, 500).Draw(t, "ago")}}}.Encode()
 		case 10:
-			return adminToken(pick("token", "t1", "t2", "t3"), Viewer, pick("parent", "", "t1", "adm_first"), start+rapid.Int64Range(0, 9000).Draw(t, "token ends"))
+			return adminToken(pick("token", "t1", "t2", "t3"), Viewer, pick("parent", "", "t1", "adm_first"),
+				start+rapid.Int64Range(0, 9000).Draw(t, "token ends"))
 		case 11:
 			return RevokeAdminToken{ID: pick("ended", "t1", "t2", "adm_first")}.Encode()
 		case 12:
 			return PurgeChannel{Channel: ChannelKey{pick("of", "p1", "p2"), pick("purged", "a", "b", "c")}}.Encode()
 		case 13:
-			return UpdateProject{ID: pick("limited", "p1", "p2"), Quotas: &Quotas{Channels: rapid.IntRange(0, 3).Draw(t, "quota")}}.Encode()
+			return UpdateProject{ID: pick("limited", "p1", "p2"),
+				Quotas: &Quotas{Channels: rapid.IntRange(0, 3).Draw(t, "quota")}}.Encode()
 		case 14:
 			return Seal{Keyring: []byte(pick("keyring", "a", "b"))}.Encode()
 		case 15, 16:

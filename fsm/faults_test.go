@@ -107,7 +107,8 @@ func TestPowerCutWhileFlushing(t *testing.T) {
 	for n := range 12 {
 		before, old := state(), m.hash()
 		for range random.IntN(200) {
-			m.publish(random.Int64N(3), ChannelKey{projectID, string(rune('a' + random.IntN(26)))}, string(make([]byte, random.IntN(300))))
+			m.publish(random.Int64N(3), ChannelKey{projectID, string(rune('a' + random.IntN(26)))},
+				string(make([]byte, random.IntN(300))))
 		}
 		m.tick(sweepPause)
 		want := m.hash()

@@ -230,7 +230,8 @@ func TestForgettingGivesQuotaBack(t *testing.T) {
 			t.Errorf("%s begins at %d", name, got[0].Offset)
 		}
 	}
-	if _, err := DecodeReceipt(m.entry(1, Publish{Channel: ChannelKey{projectID, "d"}, Data: []byte("1")}.Encode())[0]); !errors.Is(err, ErrRateLimited) {
+	if _, err := DecodeReceipt(m.entry(1,
+		Publish{Channel: ChannelKey{projectID, "d"}, Data: []byte("1")}.Encode())[0]); !errors.Is(err, ErrRateLimited) {
 		t.Errorf("a third channel again: %v", err)
 	}
 	m.refused(ErrInvalid, forget())

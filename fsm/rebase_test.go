@@ -26,9 +26,11 @@ var next = NewCluster{ClusterID: "another cluster", Epoch: "another epoch"}
 func eventful(t *testing.T) *machine {
 	m := openMachine(t, t.TempDir(), lazy)
 	m.must(Init{ClusterID: "c", Epoch: "e", AdminTokenHash: HashKey("token")}.Encode())
-	m.createProject(Rule{Pattern: "few", KeepMessages: 3, KeepFor: time.Hour}, Rule{Pattern: "*", KeepMessages: 1000, KeepFor: time.Hour})
+	m.createProject(Rule{Pattern: "few", KeepMessages: 3, KeepFor: time.Hour},
+		Rule{Pattern: "*", KeepMessages: 1000, KeepFor: time.Hour})
 	m.must(CreateKey{Key: newKey("k1", ServerKey)}.Encode())
-	m.must(CreateAdminToken{Token: AdminToken{ID: "s", Role: Owner, Hash: HashKey("session"), Parent: FirstAdminToken}}.Encode())
+	m.must(CreateAdminToken{Token: AdminToken{ID: "s", Role: Owner, Hash: HashKey("session"),
+		Parent: FirstAdminToken}}.Encode())
 	for i := range 600 {
 		m.publish(1, news, fmt.Sprintf(`"n%d"`, i+1))
 		if i%100 == 0 {
@@ -52,7 +54,8 @@ func TestRefoundedStateContinuesAboveTheOldOffsets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if checked.ClusterID != "c" || checked.Epoch != "e" || checked.Projects != 1 || checked.Keys != 1 || checked.Channels != 2 || checked.Messages < 601 {
+	if checked.ClusterID != "c" || checked.Epoch != "e" || checked.Projects != 1 || checked.Keys != 1 ||
+		checked.Channels != 2 || checked.Messages < 601 {
 		t.Errorf("the backup holds %+v", checked)
 	}
 	dir := t.TempDir()
@@ -60,7 +63,8 @@ func TestRefoundedStateContinuesAboveTheOldOffsets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if made.ClusterID != next.ClusterID || made.Epoch != next.Epoch || made.Messages != checked.Messages || made.Stamp != checked.Stamp {
+	if made.ClusterID != next.ClusterID || made.Epoch != next.Epoch || made.Messages != checked.Messages ||
+		made.Stamp != checked.Stamp {
 		t.Errorf("refounded %+v out of %+v", made, checked)
 	}
 	to := openMachine(t, dir)
@@ -169,7 +173,8 @@ func TestRefoundRefusesWhatItCannotDo(t *testing.T) {
 	}{
 		{"an offset at the end of all", func(w *writer) error {
 			h := head{offset: maxOffset - 1, floor: 1}
-			return w.put(bucketChannels, firstBlock, appendEntries(nil, []entry{{appendChannelKey(nil, news), appendTail(h.append(nil), nil)}}))
+			return w.put(bucketChannels, firstBlock,
+				appendEntries(nil, []entry{{appendChannelKey(nil, news), appendTail(h.append(nil), nil)}}))
 		}},
 		{"a damaged record", func(w *writer) error { return w.store(bucketKeys, []byte("k1"), []byte("damaged")) }},
 		{"a later format", func(w *writer) error { return w.put(bucketMeta, metaFormat, []byte{99}) }},

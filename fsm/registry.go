@@ -83,8 +83,9 @@ func longestKeep(rules []Rule) int64 {
 // registry is the part of the state that every authentication asks: projects
 // and keys. The goroutine that applies entries writes, anyone reads.
 type registry struct {
-	projects   atomic.Pointer[map[string]*project] // the map is never changed
-	tombstones map[string]bool                     // ids of deleted projects; true when nothing is left of them. For State.mu.
+	projects atomic.Pointer[map[string]*project] // the map is never changed
+	// ids of deleted projects; true when nothing is left of them. For State.mu.
+	tombstones map[string]bool
 
 	mu     sync.RWMutex
 	byID   map[string]*Key // the keys are never changed

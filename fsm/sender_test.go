@@ -63,7 +63,8 @@ func TestEndedSendersHaveNoEffect(t *testing.T) {
 			end: RevokeAdminToken{ID: "ses"}.Encode(), want: ErrEnded},
 		{name: "a session's token is revoked", kind: AdminSender, id: "ses",
 			end: RevokeAdminToken{ID: "own"}.Encode(), want: ErrEnded},
-		{name: "the project is deleted", kind: KeySender, id: "srv", end: DeleteProject{ID: projectID}.Encode(), want: ErrEnded},
+		{name: "the project is deleted", kind: KeySender, id: "srv", end: DeleteProject{ID: projectID}.Encode(),
+			want: ErrEnded},
 		{name: "a grant is taken back", kind: KeySender, id: "pub",
 			end: UpdateProject{ID: projectID, Access: &Access{}}.Encode(), want: ErrForbidden},
 	} {

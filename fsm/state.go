@@ -144,7 +144,8 @@ func Open(cfg Config) (*State, error) {
 	s.flushed = sync.NewCond(&s.mu)
 	s.adopt(db, im)
 	s.flusher.start(s)
-	cfg.Logger.Info("state opened", "index", im.index, "projects", len(*im.registry.projects.Load()), "ids", len(im.ids.queue))
+	cfg.Logger.Info("state opened", "index", im.index, "projects", len(*im.registry.projects.Load()), "ids",
+		len(im.ids.queue))
 	return s, nil
 }
 

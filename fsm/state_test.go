@@ -100,7 +100,8 @@ func TestUnknownThings(t *testing.T) {
 	if at, err := m.OffsetAt(news, 0); at != 1 || err != nil {
 		t.Errorf("offset in new channel %d, %v", at, err)
 	}
-	for name, want := range map[string]error{"": ErrInvalid, "a\x00b": ErrInvalid, string(bytes.Repeat([]byte("x"), 256)): ErrInvalid} {
+	for name, want := range map[string]error{"": ErrInvalid, "a\x00b": ErrInvalid,
+		string(bytes.Repeat([]byte("x"), 256)): ErrInvalid} {
 		r := m.entry(1, Publish{Channel: ChannelKey{projectID, name}, Data: []byte("1")}.Encode())
 		if _, err := DecodeReceipt(r[0]); !errors.Is(err, want) {
 			t.Errorf("publish to %q: %v, want %v", name, err, want)
@@ -131,11 +132,13 @@ func TestReplayedEntriesAreSkipped(t *testing.T) {
 		t.Fatalf("applied %d in term %d, want 2 in 1", index, term)
 	}
 	m.Entry(2, 1, stamp-1)
-	if results, next := m.Batch(m.session, 2, 1, [][]byte{Publish{Channel: news, Data: []byte("1")}.Encode()}); results != nil || next != 0 {
+	if results, next := m.Batch(m.session, 2, 1,
+		[][]byte{Publish{Channel: news, Data: []byte("1")}.Encode()}); results != nil || next != 0 {
 		t.Errorf("a replayed batch gave %q, %d", results, next)
 	}
 	m.Entry(3, 1, stamp)
-	if results, _ := m.Batch(m.session, 3, 2, [][]byte{Publish{Channel: news, Data: []byte("2")}.Encode()}); len(results) != 1 {
+	if results, _ := m.Batch(m.session, 3, 2,
+		[][]byte{Publish{Channel: news, Data: []byte("2")}.Encode()}); len(results) != 1 {
 		t.Errorf("a lost batch gave %q", results)
 	}
 	m.Settle()
@@ -190,7 +193,8 @@ func TestInterruptedFirstStart(t *testing.T) {
 func TestChannelsAreListedByName(t *testing.T) {
 	m := openMachine(t, t.TempDir(), lazy)
 	m.createProject()
-	m.must(CreateProject{Project: Project{ID: "p", Name: "other"}}.Encode(), CreateProject{Project: Project{ID: "p11"}}.Encode())
+	m.must(CreateProject{Project: Project{ID: "p", Name: "other"}}.Encode(),
+		CreateProject{Project: Project{ID: "p11"}}.Encode())
 	for i, name := range []string{"b", "aa", "z", "a"} {
 		m.publish(1, ChannelKey{projectID, name}, "1")
 		m.publish(1, ChannelKey{"p", name + "x"}, "1")

@@ -48,7 +48,8 @@ func TestResetAdmin(t *testing.T) {
 	}
 	for range 2 { // the second start finds it done
 		n = start(t, testConfig(t, dir))
-		for end := time.Now().Add(testDeadline); !n.isOwner(text) || exists(dir, resetFile); time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(testDeadline); !n.isOwner(text) ||
+			exists(dir, resetFile); time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatal("the token is no owner's")
 			}
@@ -59,7 +60,8 @@ func TestResetAdmin(t *testing.T) {
 	}
 	var found int
 	for _, record := range n.state.Audit(0, 100) {
-		if record.Action == "token.create" && record.Target == id && strings.HasPrefix(record.By.Name, "admin reset by somebody") {
+		if record.Action == "token.create" && record.Target == id &&
+			strings.HasPrefix(record.By.Name, "admin reset by somebody") {
 			found++
 		}
 	}

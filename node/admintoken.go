@@ -27,7 +27,9 @@ func (n *Node) AdminTokens(cursor string, limit int) []fsm.AdminToken {
 }
 
 // CreateAdminToken implements gateway.Operator.
-func (n *Node) CreateAdminToken(ctx context.Context, by fsm.Actor, spec gateway.AdminTokenSpec) (fsm.AdminToken, string, error) {
+func (n *Node) CreateAdminToken(ctx context.Context, by fsm.Actor,
+	spec gateway.AdminTokenSpec,
+) (fsm.AdminToken, string, error) {
 	text := newAdminToken()
 	token := fsm.AdminToken{
 		ID: newID("adm"), Name: spec.Name, Role: spec.Role, Hash: fsm.HashKey(text), Parent: spec.Parent,

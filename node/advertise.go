@@ -102,7 +102,8 @@ func chooseAdvertise(ctx context.Context, c *Config, host hostNetwork) (string, 
 	}
 	own, err := host.addresses()
 	if err != nil {
-		return "", &ConfigError{"advertise", fmt.Sprintf("this machine's addresses cannot be read (%v), so name the one at which the others reach it", err)}
+		return "", &ConfigError{"advertise",
+			fmt.Sprintf("this machine's addresses cannot be read (%v), so name the one at which the others reach it", err)}
 	}
 	peers, err := resolveJoin(ctx, c, host, own)
 	if err != nil {
@@ -136,7 +137,8 @@ func resolveJoin(ctx context.Context, c *Config, host hostNetwork, own []interfa
 		select {
 		case <-time.After(resolvePause):
 		case <-ctx.Done():
-			return nil, fmt.Errorf("choose the address to advertise: %w within %v: %w", errNotResolved, resolveTimeout, errors.Join(failed...))
+			return nil, fmt.Errorf("choose the address to advertise: %w within %v: %w", errNotResolved, resolveTimeout,
+				errors.Join(failed...))
 		}
 	}
 }
@@ -183,7 +185,8 @@ func routeAddress(peers []netip.Addr, host hostNetwork, own []interfaceAddress) 
 		case from.IsLoopback() || from.IsLinkLocalUnicast():
 			why = fmt.Sprintf("packets to %s leave from %s, where no other host reaches this one", peer, from)
 		case hostOnlyBridge.MatchString(link):
-			why = fmt.Sprintf("packets to %s leave from %s on %s, a bridge that only containers of this host are on", peer, from, link)
+			why = fmt.Sprintf("packets to %s leave from %s on %s, a bridge that only containers of this host are on", peer, from,
+				link)
 		default:
 			return from.String(), nil
 		}
@@ -207,7 +210,8 @@ func ownAddress(c *Config, own []interfaceAddress) (string, error) {
 		return addr.String(), nil
 	}
 	if c.BootstrapExpect > 1 && !joinsLoopback(c.Join) {
-		return "", &ConfigError{"advertise", "this host has no private address, and --join names no other host: name the address at which the other nodes reach this one"}
+		return "", &ConfigError{"advertise",
+			"this host has no private address, and --join names no other host: name the address at which the other nodes reach this one"}
 	}
 	for _, a := range own {
 		if a.addr.IsPrivate() {

@@ -55,28 +55,43 @@ func TestAdvertisedAddress(t *testing.T) {
 		expect       int
 		want         string // an address, or words of the refusal
 	}{
-		"alone, private":                 {fakeHost{links: "eth0=203.0.113.1 eth1=10.0.0.1"}, "", "", 1, "10.0.0.1"},
-		"alone, public":                  {fakeHost{links: "eth0=203.0.113.1"}, "", "", 1, "127.0.0.1"},
-		"alone, public and docker":       {fakeHost{links: docker + "eth0=203.0.113.1"}, "", "", 1, "172.17.0.1"},
-		"alone, docker before private":   {fakeHost{links: docker + "eth0=10.0.0.1"}, "", "", 1, "10.0.0.1"},
-		"alone, unique local":            {fakeHost{links: "eth0=2001:db8::1 eth0=fe80::1 eth0=fd00::1"}, "", "", 1, "fd00::1"},
-		"alone, both families":           {fakeHost{links: "eth0=fd00::1 eth1=10.0.0.1"}, "", "", 1, "10.0.0.1"},
-		"a listen address":               {fakeHost{links: "eth0=10.0.0.1"}, "203.0.113.9", "203.0.113.1:7401", 3, "203.0.113.9"},
-		"the first of three, public":     {fakeHost{links: docker + "eth0=203.0.113.1"}, "", "", 3, "name the address"},
-		"the first of three, private":    {fakeHost{links: docker + "eth0=10.0.0.1"}, "", "", 3, "10.0.0.1"},
-		"names itself":                   {fakeHost{links: docker + "eth0=203.0.113.1"}, "", "203.0.113.1:7401,203.0.113.2:7401", 3, "203.0.113.1"},
-		"names another":                  {fakeHost{links: docker + "eth0=203.0.113.1", routes: map[string]string{"203.0.113.2": "203.0.113.1"}}, "", "203.0.113.2:7401", 3, "203.0.113.1"},
-		"a public route beside private":  {fakeHost{links: "eth0=10.0.0.1 eth1=203.0.113.1", routes: map[string]string{"203.0.113.2": "203.0.113.1"}}, "", "203.0.113.2:7401", 3, "203.0.113.1"},
-		"a name that is itself by hosts": {fakeHost{links: "eth0=203.0.113.1", names: map[string]string{"a": "127.0.1.1", "b": "203.0.113.2"}, routes: map[string]string{"203.0.113.2": "203.0.113.1"}}, "", "a:7401,b:7401", 3, "203.0.113.1"},
-		"unique local":                   {fakeHost{links: docker + "eth0=fe80::1 eth0=fd00::1", routes: map[string]string{"fd00::2": "fd00::1"}}, "", "[fd00::2]:7401", 3, "fd00::1"},
-		"only over the docker bridge":    {fakeHost{links: docker + "eth0=203.0.113.1", routes: map[string]string{"172.17.0.2": "172.17.0.1"}}, "", "172.17.0.2:7401", 3, "172.17.0.1 on docker0"},
-		"one of them over the bridge":    {fakeHost{links: docker + "eth0=203.0.113.1", routes: map[string]string{"172.17.0.2": "172.17.0.1", "203.0.113.2": "203.0.113.1"}}, "", "172.17.0.2:7401,203.0.113.2:7401", 3, "203.0.113.1"},
-		"the others' docker bridge":      {fakeHost{links: docker + "eth0=203.0.113.1"}, "", "172.17.0.1:7401", 3, "no route"},
-		"no route":                       {fakeHost{links: "eth0=10.0.0.1"}, "", "203.0.113.2:7401", 3, "no route to 203.0.113.2"},
-		"a route from loopback":          {fakeHost{links: "eth0=203.0.113.1", routes: map[string]string{"203.0.113.2": "127.0.0.1"}}, "", "203.0.113.2:7401", 3, "where no other host reaches"},
-		"all on this machine":            {fakeHost{links: "eth0=203.0.113.1"}, "", "127.0.0.1:7401,localhost:7402", 3, "127.0.0.1"},
-		"names that come late, private":  {fakeHost{links: "eth0=10.0.0.1"}, "", "late:7401", 3, "10.0.0.1"},
-		"names that never come, public":  {fakeHost{links: "eth0=203.0.113.1"}, "", "late:7401", 3, "none of the names"},
+		"alone, private":               {fakeHost{links: "eth0=203.0.113.1 eth1=10.0.0.1"}, "", "", 1, "10.0.0.1"},
+		"alone, public":                {fakeHost{links: "eth0=203.0.113.1"}, "", "", 1, "127.0.0.1"},
+		"alone, public and docker":     {fakeHost{links: docker + "eth0=203.0.113.1"}, "", "", 1, "172.17.0.1"},
+		"alone, docker before private": {fakeHost{links: docker + "eth0=10.0.0.1"}, "", "", 1, "10.0.0.1"},
+		"alone, unique local": {fakeHost{links: "eth0=2001:db8::1 eth0=fe80::1 eth0=fd00::1"}, "", "", 1,
+			"fd00::1"},
+		"alone, both families": {fakeHost{links: "eth0=fd00::1 eth1=10.0.0.1"}, "", "", 1, "10.0.0.1"},
+		"a listen address": {fakeHost{links: "eth0=10.0.0.1"}, "203.0.113.9", "203.0.113.1:7401", 3,
+			"203.0.113.9"},
+		"the first of three, public":  {fakeHost{links: docker + "eth0=203.0.113.1"}, "", "", 3, "name the address"},
+		"the first of three, private": {fakeHost{links: docker + "eth0=10.0.0.1"}, "", "", 3, "10.0.0.1"},
+		"names itself": {fakeHost{links: docker + "eth0=203.0.113.1"}, "",
+			"203.0.113.1:7401,203.0.113.2:7401", 3, "203.0.113.1"},
+		"names another": {fakeHost{links: docker + "eth0=203.0.113.1",
+			routes: map[string]string{"203.0.113.2": "203.0.113.1"}}, "", "203.0.113.2:7401", 3, "203.0.113.1"},
+		"a public route beside private": {fakeHost{links: "eth0=10.0.0.1 eth1=203.0.113.1",
+			routes: map[string]string{"203.0.113.2": "203.0.113.1"}}, "", "203.0.113.2:7401", 3, "203.0.113.1"},
+		"a name that is itself by hosts": {fakeHost{links: "eth0=203.0.113.1",
+			names: map[string]string{"a": "127.0.1.1",
+				"b": "203.0.113.2"}, routes: map[string]string{"203.0.113.2": "203.0.113.1"}}, "", "a:7401,b:7401", 3, "203.0.113.1"},
+		"unique local": {fakeHost{links: docker + "eth0=fe80::1 eth0=fd00::1",
+			routes: map[string]string{"fd00::2": "fd00::1"}}, "", "[fd00::2]:7401", 3, "fd00::1"},
+		"only over the docker bridge": {fakeHost{links: docker + "eth0=203.0.113.1",
+			routes: map[string]string{"172.17.0.2": "172.17.0.1"}}, "", "172.17.0.2:7401", 3, "172.17.0.1 on docker0"},
+		"one of them over the bridge": {fakeHost{links: docker + "eth0=203.0.113.1",
+			routes: map[string]string{"172.17.0.2": "172.17.0.1",
+				"203.0.113.2": "203.0.113.1"}}, "", "172.17.0.2:7401,203.0.113.2:7401", 3, "203.0.113.1"},
+		"the others' docker bridge": {fakeHost{links: docker + "eth0=203.0.113.1"}, "", "172.17.0.1:7401", 3,
+			"no route"},
+		"no route": {fakeHost{links: "eth0=10.0.0.1"}, "", "203.0.113.2:7401", 3,
+			"no route to 203.0.113.2"},
+		"a route from loopback": {fakeHost{links: "eth0=203.0.113.1",
+			routes: map[string]string{"203.0.113.2": "127.0.0.1"}}, "", "203.0.113.2:7401", 3, "where no other host reaches"},
+		"all on this machine": {fakeHost{links: "eth0=203.0.113.1"}, "", "127.0.0.1:7401,localhost:7402", 3,
+			"127.0.0.1"},
+		"names that come late, private": {fakeHost{links: "eth0=10.0.0.1"}, "", "late:7401", 3, "10.0.0.1"},
+		"names that never come, public": {fakeHost{links: "eth0=203.0.113.1"}, "", "late:7401", 3, "none of the names"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -93,7 +108,8 @@ func TestAdvertisedAddress(t *testing.T) {
 					got = err.Error()
 				}
 				var wrong *ConfigError
-				if setting := errors.As(err, &wrong); !strings.Contains(got, c.want) || setting == errors.Is(err, errNotResolved) && err != nil {
+				if setting := errors.As(err, &wrong); !strings.Contains(got, c.want) || setting == errors.Is(err, errNotResolved) &&
+					err != nil {
 					t.Errorf("got %q, want %q", got, c.want)
 				}
 				if wrong != nil && wrong.Setting != "advertise" {
@@ -118,7 +134,8 @@ func TestAdvertisedAddressWaitsForNames(t *testing.T) {
 			return lookUp(ctx, name)
 		}
 		var logged strings.Builder
-		cfg := Config{PeerListen: ":7400", Join: []string{"late:7401"}, BootstrapExpect: 3, Logger: slog.New(slog.NewTextHandler(&logged, nil))}
+		cfg := Config{PeerListen: ":7400", Join: []string{"late:7401"}, BootstrapExpect: 3,
+			Logger: slog.New(slog.NewTextHandler(&logged, nil))}
 		got, err := chooseAdvertise(t.Context(), &cfg, network)
 		if err != nil || got != "203.0.113.1" {
 			t.Errorf("got %q, %v", got, err)

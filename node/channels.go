@@ -39,7 +39,9 @@ func (n *Node) Channels(ctx context.Context, q gateway.ChannelQuery) ([]gateway.
 
 // joinChannels merges channels with messages and channels that only have subscribers, and
 // cuts the list to the query.
-func (n *Node) joinChannels(q gateway.ChannelQuery, infos []fsm.ChannelInfo, subscribers map[string]int) ([]gateway.ChannelStatus, error) {
+func (n *Node) joinChannels(q gateway.ChannelQuery, infos []fsm.ChannelInfo,
+	subscribers map[string]int,
+) ([]gateway.ChannelStatus, error) {
 	stored := make(map[string]fsm.ChannelInfo, len(infos))
 	names := make([]string, 0, len(infos)+len(subscribers))
 	for _, info := range infos {

@@ -64,5 +64,6 @@ func TestChannelsThatAreOnlySubscribedToAreListed(t *testing.T) {
 	if got := names(gateway.ChannelQuery{Limit: 2}); got != "a:1 b:1" {
 		t.Errorf("cut: %s", got)
 	}
-	call(t, n, http.MethodGet, "/admin/v1/projects/"+project+"/channels?active=true", "Authorization", "Bearer "+credentials.AdminToken, nil, http.StatusOK)
+	call(t, n, http.MethodGet, "/admin/v1/projects/"+project+"/channels?active=true", "Authorization",
+		"Bearer "+credentials.AdminToken, nil, http.StatusOK)
 }

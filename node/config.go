@@ -107,7 +107,8 @@ func (c *Config) Validate() error {
 		return &ConfigError{"bootstrap-expect", "must be at least 1"}
 	}
 	if slices.ContainsFunc(c.ClusterSecrets, isGuessable) {
-		return &ConfigError{"cluster-secret", `must have at least 16 characters each, 8 of them different: make one with "openssl rand -hex 32"`}
+		return &ConfigError{"cluster-secret",
+			`must have at least 16 characters each, 8 of them different: make one with "openssl rand -hex 32"`}
 	}
 	if c.PublishTimeout <= 0 {
 		return &ConfigError{"publish-timeout", "must be longer than 0"}
@@ -244,10 +245,13 @@ func prepareDataDir(dir string, log *slog.Logger) error {
 		return nil
 	}
 	if !ownedBySelf(info) {
-		return &ConfigError{"data-dir", fmt.Sprintf("%s is open to other users (mode %o) and not this user's own; have its owner run chmod 700 on it", dir, mode)}
+		return &ConfigError{"data-dir",
+			fmt.Sprintf("%s is open to other users (mode %o) and not this user's own; have its owner run chmod 700 on it", dir,
+				mode)}
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
-		return &ConfigError{"data-dir", fmt.Sprintf("%s is open to other users (mode %o) and cannot be closed: %v", dir, mode, err)}
+		return &ConfigError{"data-dir",
+			fmt.Sprintf("%s is open to other users (mode %o) and cannot be closed: %v", dir, mode, err)}
 	}
 	log.Warn("the data folder was open to other users and is closed again", "dir", dir, "mode", fmt.Sprintf("%o", mode))
 	return nil

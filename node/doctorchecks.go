@@ -33,7 +33,8 @@ func (e *doctor) ok(check, format string, args ...any)  { e.add(check, true, for
 func (e *doctor) bad(check, format string, args ...any) { e.add(check, false, format, args) }
 
 func (e *doctor) add(check string, ok bool, format string, args []any) {
-	e.findings = append(e.findings, gateway.Finding{Node: e.node, Check: check, OK: ok, Text: fmt.Sprintf(format, args...)})
+	e.findings = append(e.findings,
+		gateway.Finding{Node: e.node, Check: check, OK: ok, Text: fmt.Sprintf(format, args...)})
 }
 
 // CheckFolder checks a data folder and the limits of this process, for a node that does not
@@ -111,7 +112,8 @@ func (e *doctor) fsync(dir string) {
 	case err != nil:
 		e.bad("fsync", "The disk cannot be written: %v.", err)
 	case median > slowFsync || worst > slowestFsync:
-		e.bad("fsync", "A write takes %v to be durable (median of %d, at worst %v): every publish waits for it.", median, fsyncTries, worst)
+		e.bad("fsync", "A write takes %v to be durable (median of %d, at worst %v): every publish waits for it.", median,
+			fsyncTries, worst)
 	default:
 		e.ok("fsync", "A write is durable after %v (median of %d, at worst %v).", median, fsyncTries, worst)
 	}
@@ -145,7 +147,8 @@ func (e *doctor) descriptors() {
 	case err != nil:
 		e.bad("descriptors", "The limit of open files cannot be told: %v.", err)
 	case limit.Cur < fewDescriptors:
-		e.bad("descriptors", "The process may open %d files, one for each client: raise the limit (ulimit -n, LimitNOFILE=).", limit.Cur)
+		e.bad("descriptors", "The process may open %d files, one for each client: raise the limit (ulimit -n, LimitNOFILE=).",
+			limit.Cur)
 	default:
 		e.ok("descriptors", "The process may open %d files.", limit.Cur)
 	}

@@ -24,7 +24,8 @@ func asRefusal(err error) error {
 		return err
 	case errors.Is(err, fsm.ErrNotFound), errors.Is(err, cluster.ErrUnknownMember):
 		return refusal.New(refusal.NotFound, err.Error())
-	case errors.Is(err, fsm.ErrConflict), errors.Is(err, cluster.ErrQuorumAtRisk), errors.Is(err, cluster.ErrAmbiguousMember):
+	case errors.Is(err, fsm.ErrConflict), errors.Is(err, cluster.ErrQuorumAtRisk), errors.Is(err,
+		cluster.ErrAmbiguousMember):
 		return refusal.New(refusal.Conflict, err.Error())
 	case errors.Is(err, fsm.ErrForbidden):
 		return refusal.New(refusal.Forbidden, err.Error())
@@ -36,7 +37,8 @@ func asRefusal(err error) error {
 		return refusal.New(refusal.OutcomeUnknown, "the write may or may not have happened")
 	case errors.Is(err, cluster.ErrUnavailable),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return &refusal.Error{Code: refusal.Unavailable, Reason: "the cluster cannot answer right now", RetryAfter: retryAfter}
+		return &refusal.Error{Code: refusal.Unavailable, Reason: "the cluster cannot answer right now",
+			RetryAfter: retryAfter}
 	default:
 		return err
 	}

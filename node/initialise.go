@@ -96,7 +96,8 @@ func (n *Node) newFirstState() (*firstCredentials, error) {
 	}
 	for _, key := range init.Keys {
 		if key.Imported {
-			n.cfg.Logger.Warn("a bootstrap key has no checksum of ours: it was made elsewhere, or is mistyped", "key", key.Prefix)
+			n.cfg.Logger.Warn("a bootstrap key has no checksum of ours: it was made elsewhere, or is mistyped", "key",
+				key.Prefix)
 		}
 	}
 	return &firstCredentials{ClusterID: clusterID, Credentials: creds, Init: init.Encode()}, nil

@@ -60,7 +60,8 @@ func TestKeyringIsResealedUnderTheSecretInUse(t *testing.T) {
 			t.Fatal(err)
 		}
 		key := opened(t, sealed, before...)
-		if same, err := newKeyring(append(before[:len(before):len(before)], now)).reseal(sealed); before != nil && (same != nil || err != nil) {
+		if same, err := newKeyring(append(before[:len(before):len(before)], now)).reseal(sealed); before != nil &&
+			(same != nil || err != nil) {
 			t.Errorf("sealed anew under the same secret: %v", err)
 		}
 		again, err := newKeyring(append([]string{now}, before...)).reseal(sealed)
@@ -129,7 +130,8 @@ func TestSigningSecretOutlivesTheClusterSecret(t *testing.T) {
 	if bytes.Equal(n.state.Keyring(), before) {
 		t.Error("the keyring is still sealed without the secret")
 	}
-	if secret, ok := n.SigningSecret(key.ID); !ok || string(secret) != creds.SigningSecret || !bytes.Equal(n.ConsoleSecret(), console) {
+	if secret, ok := n.SigningSecret(key.ID); !ok || string(secret) != creds.SigningSecret ||
+		!bytes.Equal(n.ConsoleSecret(), console) {
 		t.Error("the secrets changed when the keyring was sealed anew")
 	}
 	if err := n.resealKeyring(t.Context()); err != nil {
@@ -166,7 +168,8 @@ func TestSigningSecretOutlivesTheClusterSecret(t *testing.T) {
 			t.Errorf("a new keyring opens %q", secret)
 		}
 	}
-	call(t, n, http.MethodPost, "/realtime", "x-api-key", creds.ServerKey, map[string]any{"channel": "c", "message": 1}, 200)
+	call(t, n, http.MethodPost, "/realtime", "x-api-key", creds.ServerKey, map[string]any{"channel": "c", "message": 1},
+		200)
 	issued, _, err := n.RotateKey(t.Context(), n.selfActor(), key.ID, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,9 @@ import (
 func (n *Node) Keys(project string) []fsm.Key { return n.state.Keys(project) }
 
 // CreateKey implements gateway.Operator.
-func (n *Node) CreateKey(ctx context.Context, by fsm.Actor, project string, spec gateway.KeySpec) (gateway.IssuedKey, error) {
+func (n *Node) CreateKey(ctx context.Context, by fsm.Actor, project string,
+	spec gateway.KeySpec,
+) (gateway.IssuedKey, error) {
 	if spec.Text == "" {
 		spec.Text = gateway.NewKeyText(spec.Kind)
 	}
@@ -31,7 +33,9 @@ func (n *Node) CreateKey(ctx context.Context, by fsm.Actor, project string, spec
 }
 
 // RotateKey implements gateway.Operator.
-func (n *Node) RotateKey(ctx context.Context, by fsm.Actor, id string, overlap time.Duration) (gateway.IssuedKey, fsm.Key, error) {
+func (n *Node) RotateKey(ctx context.Context, by fsm.Actor, id string,
+	overlap time.Duration,
+) (gateway.IssuedKey, fsm.Key, error) {
 	if err := n.catchUpForKey(ctx, id); err != nil {
 		return gateway.IssuedKey{}, fsm.Key{}, err
 	}

@@ -48,7 +48,8 @@ func (n *Node) KeyUsed(id string) { n.keyUses.note(id, time.Now().UnixMilli()) }
 // wait for the next report.
 func (n *Node) reportKeyUses(ctx context.Context) {
 	for part := range slices.Chunk(n.keyUses.take(), keyUseBatch) {
-		if err := n.cluster.Apply(ctx, n.withSender(fsm.Sender{Kind: fsm.NodeSender}, fsm.KeysUsed{Used: part}.Encode())).Err; err != nil {
+		if err := n.cluster.Apply(ctx,
+			n.withSender(fsm.Sender{Kind: fsm.NodeSender}, fsm.KeysUsed{Used: part}.Encode())).Err; err != nil {
 			for _, use := range part {
 				n.keyUses.note(use.ID, use.At)
 			}

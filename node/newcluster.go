@@ -143,7 +143,9 @@ func removeStaging(dir string) error {
 
 // makeNewCluster replaces the content of a locked data folder. makeState makes the new
 // state out of source, in the folder it is given.
-func makeNewCluster(dir, source string, makeState func(dir string, f fsm.NewCluster) (Summary, error)) (f NewCluster, err error) {
+func makeNewCluster(dir, source string,
+	makeState func(dir string, f fsm.NewCluster) (Summary, error),
+) (f NewCluster, err error) {
 	staging := filepath.Join(dir, stagingDir)
 	if err := removeStaging(dir); err != nil {
 		return f, err

@@ -17,7 +17,8 @@ func writeAll(t *testing.T, dir, content string, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		path := filepath.Join(dir, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(content), 0o600)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700),
+			os.WriteFile(path, []byte(content), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -97,7 +98,8 @@ func TestInterruptedFoundingIsFinished(t *testing.T) {
 			t.Fatalf("after %d moves: %+v, %v", done, f, err)
 		}
 		expectContent(t, replaced, "old", cluster.IdentityFile, "raft/1.wal", "state/state.db")
-		if err := errors.Join(os.Rename(replaced, filepath.Join(t.TempDir(), "aside")), os.Remove(filepath.Join(dir, lockFile))); err != nil {
+		if err := errors.Join(os.Rename(replaced, filepath.Join(t.TempDir(), "aside")),
+			os.Remove(filepath.Join(dir, lockFile))); err != nil {
 			t.Fatal(err)
 		}
 		expectContent(t, dir, "new", cluster.IdentityFile, "snapshots/snapshot.json", "state/state.db")

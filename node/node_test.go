@@ -133,7 +133,8 @@ func TestBrowserFindsTheConsole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if resp.StatusCode != 200 || resp.Request.URL.Path != "/console/" || !bytes.Contains(body, []byte("<title>aptlyd</title>")) {
+	if resp.StatusCode != 200 || resp.Request.URL.Path != "/console/" ||
+		!bytes.Contains(body, []byte("<title>aptlyd</title>")) {
 		t.Errorf("%s: %s %.100s", resp.Request.URL, resp.Status, body)
 	}
 }
@@ -208,9 +209,11 @@ func TestKeyLifeOverTheAdminAPI(t *testing.T) {
 	}
 	publish := func(key any, want int) map[string]any {
 		t.Helper()
-		return call(t, n, http.MethodPost, "/realtime", "x-api-key", key.(string), map[string]any{"channel": "c", "message": 0}, want)
+		return call(t, n, http.MethodPost, "/realtime", "x-api-key", key.(string),
+			map[string]any{"channel": "c", "message": 0}, want)
 	}
-	project := admin(http.MethodPost, "/projects", map[string]any{"name": "shop", "allowedOrigins": []string{"https://shop.example"}}, 201)
+	project := admin(http.MethodPost, "/projects",
+		map[string]any{"name": "shop", "allowedOrigins": []string{"https://shop.example"}}, 201)
 	var server map[string]any
 	for _, k := range project["keys"].([]any) {
 		if key := k.(map[string]any); key["kind"] == "server" {
@@ -260,7 +263,8 @@ func TestConsoleSessionEndsWithItsToken(t *testing.T) {
 	}
 	whoAmI := func(want int) {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+n.Addr().String()+"/admin/v1/whoami", nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+n.Addr().String()+"/admin/v1/whoami",
+			nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -276,6 +280,7 @@ func TestConsoleSessionEndsWithItsToken(t *testing.T) {
 		}
 	}
 	whoAmI(http.StatusOK)
-	call(t, n, http.MethodDelete, "/admin/v1/tokens/"+made["id"].(string), header, "Bearer "+creds.AdminToken, nil, http.StatusNoContent)
+	call(t, n, http.MethodDelete, "/admin/v1/tokens/"+made["id"].(string), header, "Bearer "+creds.AdminToken, nil,
+		http.StatusNoContent)
 	whoAmI(http.StatusUnauthorized)
 }

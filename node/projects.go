@@ -10,7 +10,9 @@ import (
 )
 
 // CreateProject implements gateway.Operator.
-func (n *Node) CreateProject(ctx context.Context, by fsm.Actor, spec gateway.ProjectSpec) (*fsm.Project, []gateway.IssuedKey, error) {
+func (n *Node) CreateProject(ctx context.Context, by fsm.Actor,
+	spec gateway.ProjectSpec,
+) (*fsm.Project, []gateway.IssuedKey, error) {
 	id := newID("prj")
 	keys := []gateway.IssuedKey{
 		newKey(id, fsm.PublicKey, "default"),

@@ -21,7 +21,8 @@ func TestPublicURL(t *testing.T) {
 		}
 	}
 	for _, given := range []string{
-		"rt1.example.com", "ftp://rt", "wss://", "wss://u:p@rt", "wss://rt?key=1", "wss://rt/#a", "wss://" + strings.Repeat("a", maxPublicURL),
+		"rt1.example.com", "ftp://rt", "wss://", "wss://u:p@rt", "wss://rt?key=1", "wss://rt/#a", "wss://" +
+			strings.Repeat("a", maxPublicURL),
 		"wss://rt/" + strings.Repeat("&", maxPublicURL/2),
 	} {
 		cfg := DefaultConfig()

@@ -33,7 +33,9 @@ func (n *Node) ForgetChannel(ctx context.Context, by fsm.Actor, channel fsm.Chan
 }
 
 // ForgetChannels implements gateway.Operator.
-func (n *Node) ForgetChannels(ctx context.Context, by fsm.Actor, project, prefix string) (forgotten int, more bool, err error) {
+func (n *Node) ForgetChannels(ctx context.Context, by fsm.Actor, project,
+	prefix string,
+) (forgotten int, more bool, err error) {
 	if err := n.CatchUp(ctx); err != nil {
 		return 0, false, err
 	}
@@ -58,7 +60,9 @@ func (n *Node) ForgetChannels(ctx context.Context, by fsm.Actor, project, prefix
 
 // changeChannel commits a command about a channel and returns the channel's bounds just
 // before.
-func (n *Node) changeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey, command []byte) (fsm.ChannelInfo, error) {
+func (n *Node) changeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey,
+	command []byte,
+) (fsm.ChannelInfo, error) {
 	if err := n.CatchUp(ctx); err != nil {
 		return fsm.ChannelInfo{}, err
 	}

@@ -50,7 +50,8 @@ func startWith(t *testing.T, dns *lab.DNS, h *lab.Host, name string, args ...str
 		line = dns.Command(line...)
 	}
 	cmd := exec.Command(line[0], line[1:]...)
-	cmd.Env = append(os.Environ(), "APTLYD_CLUSTER_SECRET=a secret between the nodes of a test", "APTLYD_ADMIN_TOKEN="+hostAdminToken)
+	cmd.Env = append(os.Environ(), "APTLYD_CLUSTER_SECRET=a secret between the nodes of a test",
+		"APTLYD_ADMIN_TOKEN="+hostAdminToken)
 	cmd.Stdout, cmd.Stderr = log, log
 	started := make(chan error, 1)
 	go func() {

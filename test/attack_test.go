@@ -131,7 +131,8 @@ func hear(socket net.Conn, tell func(string)) {
 	for {
 		n, err := socket.Read(buf)
 		for part := range bytes.SplitSeq(buf[:n], []byte(`"code":"`)) {
-			if code, _, found := bytes.Cut(part, []byte(`"`)); found && !bytes.ContainsFunc(code, func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') }) {
+			if code, _, found := bytes.Cut(part, []byte(`"`)); found &&
+				!bytes.ContainsFunc(code, func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') }) {
 				tell(string(code))
 			}
 		}
@@ -264,7 +265,8 @@ func (v *victim) watchReady(ctx context.Context, t *testing.T) (ready, unready *
 
 func (v *victim) http(from net.IP) *http.Client {
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: from}}
-	return &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: v.tls}, Timeout: deadline}
+	return &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: v.tls},
+		Timeout: deadline}
 }
 
 func (v *victim) scheme() string {
@@ -315,18 +317,19 @@ func (v *victim) befriend(t *testing.T, n int) *friends {
 	}
 	f.publisher = open(v.keys.server)
 	for i := range n {
-		_, err := open(v.keys.public).Subscribe(within(t, deadline), fmt.Sprintf("good:%d", i%f.channels), client.SubscribeOptions{
-			From: client.Live(),
-			OnMessage: func(m client.Message) {
-				at, err := strconv.ParseInt(string(m.Data), 10, 64)
-				if err != nil {
-					return
-				}
-				f.mu.Lock()
-				defer f.mu.Unlock()
-				f.took = append(f.took, time.Duration(time.Now().UnixNano()-at))
-			},
-		})
+		_, err := open(v.keys.public).Subscribe(within(t, deadline), fmt.Sprintf("good:%d", i%f.channels),
+			client.SubscribeOptions{
+				From: client.Live(),
+				OnMessage: func(m client.Message) {
+					at, err := strconv.ParseInt(string(m.Data), 10, 64)
+					if err != nil {
+						return
+					}
+					f.mu.Lock()
+					defer f.mu.Unlock()
+					f.took = append(f.took, time.Duration(time.Now().UnixNano()-at))
+				},
+			})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -370,7 +373,8 @@ func (f *friends) measure(t *testing.T, span time.Duration) latencies {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	slices.Sort(f.took)
-	return latencies{f.took[len(f.took)/2].Round(10 * time.Microsecond), f.took[len(f.took)*99/100].Round(10 * time.Microsecond)}
+	return latencies{f.took[len(f.took)/2].Round(10 * time.Microsecond),
+		f.took[len(f.took)*99/100].Round(10 * time.Microsecond)}
 }
 
 // fill publishes n messages of a size to a channel.
@@ -378,7 +382,8 @@ func (v *victim) fill(t *testing.T, channel string, n, size int) {
 	t.Helper()
 	for range n {
 		body := fmt.Sprintf(`{"channel":%q,"message":%q}`, channel, strings.Repeat("x", size))
-		request, err := http.NewRequestWithContext(within(t, deadline), http.MethodPost, v.scheme()+v.addr+"/realtime", strings.NewReader(body))
+		request, err := http.NewRequestWithContext(within(t, deadline), http.MethodPost, v.scheme()+v.addr+"/realtime",
+			strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -425,12 +430,14 @@ func startVictim(t *testing.T, poller string, encrypted bool) *victim {
 	}
 	c := spawn(t, bench.SpawnOptions{Nodes: 1, Binary: binary, Dir: t.TempDir(), Args: args, TLS: v.tls})
 	v.addr, v.keys, v.pid = c.Addr(0), c.keys(), c.PID(0)
-	native, admin := true, &client.Admin{BaseURL: scheme + v.addr, Token: v.keys.admin, HTTP: v.http(net.IPv4(127, 0, 0, 4))}
+	native, admin := true, &client.Admin{BaseURL: scheme + v.addr, Token: v.keys.admin,
+		HTTP: v.http(net.IPv4(127, 0, 0, 4))}
 	for project, err := range admin.Projects(within(t, deadline)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := admin.UpdateProject(within(t, deadline), project.ID, client.ProjectChange{AllowNativeClients: &native}); err != nil {
+		if _, err := admin.UpdateProject(within(t, deadline), project.ID,
+			client.ProjectChange{AllowNativeClients: &native}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -457,7 +464,8 @@ func selfSigned(t *testing.T, dir string) (certFile, keyFile string) {
 		t.Fatal(err)
 	}
 	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: private}} {
+	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der},
+		keyFile: {Type: "PRIVATE KEY", Bytes: private}} {
 		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}

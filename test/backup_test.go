@@ -24,7 +24,8 @@ const stride = 1_000_000_000
 // node's data folder is in dir already.
 func successor(t *testing.T, of spawned, dir string, n int) spawned {
 	t.Helper()
-	c := spawn(t, bench.SpawnOptions{Nodes: n, Binary: binary, Dir: dir, Env: []string{"APTLYD_ADMIN_TOKEN=" + of.AdminToken}})
+	c := spawn(t, bench.SpawnOptions{Nodes: n, Binary: binary, Dir: dir,
+		Env: []string{"APTLYD_ADMIN_TOKEN=" + of.AdminToken}})
 	c.AdminToken, c.PublicKey, c.ServerKey = of.AdminToken, of.PublicKey, of.ServerKey
 	return c
 }
@@ -156,7 +157,8 @@ func TestBackupBecomesANewCluster(t *testing.T) {
 		if err := os.WriteFile(bad, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for _, args := range [][]string{{"backup", "--verify", bad}, {"restore", bad, "--data-dir", filepath.Join(dir, "none")}} {
+		for _, args := range [][]string{{"backup", "--verify", bad},
+			{"restore", bad, "--data-dir", filepath.Join(dir, "none")}} {
 			if out, code := aptlyd(t, c, 0, args...); code != 1 || !strings.Contains(out, "not an intact backup") {
 				t.Errorf("%s: aptlyd %v: exit code %d: %s", name, args, code, out)
 			}
@@ -168,7 +170,8 @@ func TestBackupBecomesANewCluster(t *testing.T) {
 	if out, code := aptlyd(t, c, 0, "backup", "--verify", file); code != 0 {
 		t.Errorf("an intact backup: exit code %d: %s", code, out)
 	}
-	if out, code := aptlyd(t, c, 0, "restore", file, "--data-dir", c.Dir(0)); code == 0 || !strings.Contains(out, "another process") {
+	if out, code := aptlyd(t, c, 0, "restore", file, "--data-dir", c.Dir(0)); code == 0 ||
+		!strings.Contains(out, "another process") {
 		t.Errorf("restore over a node that runs: exit code %d: %s", code, out)
 	}
 
@@ -198,7 +201,8 @@ func TestBackupBecomesANewCluster(t *testing.T) {
 	}
 	l.checkRenumbered(r, must)
 	checkResume(t, r, 1, l.channels[0], uint64(len(l.acked)))
-	if _, err := (&client.REST{BaseURL: url(r, 2), APIKey: key.Text}).Publish(within(t, deadline), client.Publication{Channel: "c", Data: 1}); err != nil {
+	if _, err := (&client.REST{BaseURL: url(r, 2), APIKey: key.Text}).Publish(within(t, deadline),
+		client.Publication{Channel: "c", Data: 1}); err != nil {
 		t.Errorf("a key of the backup: %v", err)
 	}
 }
@@ -250,7 +254,8 @@ func TestRecoverFromALostQuorum(t *testing.T) {
 		{"", []string{"--confirm", name}},
 		{"", []string{"--quorum-is-lost", "--confirm", "somebody"}},
 	} {
-		if out, code := offline(t, c, survivor, refused.input, append([]string{"recover"}, refused.args...)...); code != 1 || !strings.Contains(out, "nothing was done") {
+		if out, code := offline(t, c, survivor, refused.input, append([]string{"recover"}, refused.args...)...); code != 1 ||
+			!strings.Contains(out, "nothing was done") {
 			t.Errorf("recover %v, answered %q: exit code %d: %s", refused.args, refused.input, code, out)
 		}
 	}
@@ -284,7 +289,8 @@ func TestDamagedNodeIsRebuiltFromTheOthers(t *testing.T) {
 	l := startLoad(t, c, 3, 50)
 	l.await(100)
 	damaged := (leader(t, c) + 1) % 3
-	if out, code := offline(t, c, damaged, "", "rebuild", "--yes"); code != 1 || !strings.Contains(out, "another process") {
+	if out, code := offline(t, c, damaged, "", "rebuild", "--yes"); code != 1 ||
+		!strings.Contains(out, "another process") {
 		t.Errorf("rebuild a node that runs: exit code %d: %s", code, out)
 	}
 	if err := c.Kill(damaged); err != nil {

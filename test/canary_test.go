@@ -123,7 +123,8 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 			t.Errorf("publish over a connection: %v", err)
 		}
 		connection.Close()
-		if _, err := (&client.REST{BaseURL: url(c, i), APIKey: mistype(key)}).Publish(ctx, client.Publication{Channel: "chat:1", Data: 1}); err == nil {
+		if _, err := (&client.REST{BaseURL: url(c, i), APIKey: mistype(key)}).Publish(ctx,
+			client.Publication{Channel: "chat:1", Data: 1}); err == nil {
 			t.Error("a mistyped key was taken")
 		}
 	}
@@ -218,7 +219,8 @@ func session(t *testing.T, c site, i int, token string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url(c, i)+"/console/session", bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url(c, i)+"/console/session",
+		bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

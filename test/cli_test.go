@@ -42,15 +42,18 @@ func aptlydJSON[T any](t *testing.T, c site, node int, args ...string) T {
 
 func TestCommandLineLifeOfAProject(t *testing.T) {
 	c := startCluster(t, 3)
-	project := aptlydJSON[client.Project](t, c, 0, "project", "create", "shop", "--origin", "https://shop.example", "--native")
+	project := aptlydJSON[client.Project](t, c, 0, "project", "create", "shop", "--origin", "https://shop.example",
+		"--native")
 	if len(project.Keys) != 2 || !project.AllowNativeClients || len(project.AllowedOrigins) != 1 {
 		t.Fatalf("created %+v", project)
 	}
 	if list := aptlydJSON[[]client.Project](t, c, 1, "project", "list"); len(list) != 2 {
 		t.Errorf("another node lists %+v", list)
 	}
-	for origin, want := range map[string]string{"https://shop.example": "is allowed by https://shop.example", "https://evil.example": "is not the project's allowed origin"} {
-		if out, code := aptlyd(t, c, 1, "project", "check-origin", "shop", origin); code != 0 || !strings.Contains(out, want) {
+	for origin, want := range map[string]string{"https://shop.example": "is allowed by https://shop.example",
+		"https://evil.example": "is not the project's allowed origin"} {
+		if out, code := aptlyd(t, c, 1, "project", "check-origin", "shop", origin); code != 0 ||
+			!strings.Contains(out, want) {
 			t.Errorf("check %s: exit code %d: %s", origin, code, out)
 		}
 	}
@@ -127,7 +130,8 @@ func TestCommandLineClusterStatus(t *testing.T) {
 	if out, code := aptlyd(t, c, 1, "cluster", "status"); code != 0 || !strings.Contains(out, "leader") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
-	if out, code := aptlyd(t, c, 1, "cluster", "history", "--minutes", "1"); code != 0 || len(strings.Split(strings.TrimSpace(out), "\n")) != 7 {
+	if out, code := aptlyd(t, c, 1, "cluster", "history", "--minutes", "1"); code != 0 ||
+		len(strings.Split(strings.TrimSpace(out), "\n")) != 7 {
 		t.Errorf("history: exit code %d: %s", code, out)
 	}
 	if out, code := aptlyd(t, c, 1, "cluster", "status", "--admin-token", "a wrong one entirely"); code != 1 {

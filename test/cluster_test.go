@@ -47,12 +47,13 @@ func TestEveryNodeShowsTheSameOrder(t *testing.T) {
 		publisher := connect(t, c, c.ServerKey, i)
 		for n := i; n < messages; n += c.Len() {
 			wg.Add(1)
-			err := publisher.PublishAsync(t.Context(), client.Publication{Channel: "order", Data: n}, func(_ client.Receipt, err error) {
-				defer wg.Done()
-				if err != nil {
-					t.Errorf("publish %d: %v", n, err)
-				}
-			})
+			err := publisher.PublishAsync(t.Context(), client.Publication{Channel: "order", Data: n},
+				func(_ client.Receipt, err error) {
+					defer wg.Done()
+					if err != nil {
+						t.Errorf("publish %d: %v", n, err)
+					}
+				})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -137,7 +138,8 @@ func TestKeyWorksOnEveryNodeAtOnce(t *testing.T) {
 	c := startCluster(t, 3)
 	for round := range 5 {
 		for made := range c.Len() {
-			project, err := admin(c, made).CreateProject(within(t, deadline), client.ProjectSpec{Name: fmt.Sprintf("p%d", round)})
+			project, err := admin(c, made).CreateProject(within(t, deadline),
+				client.ProjectSpec{Name: fmt.Sprintf("p%d", round)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -197,7 +199,8 @@ func TestRevokedKeyIsDeadEverywhereWithinASecond(t *testing.T) {
 	for i := range c.Len() {
 		r := client.REST{BaseURL: url(c, i), APIKey: key.Text}
 		var refusal *client.Error
-		if _, err := r.Publish(within(t, deadline), client.Publication{Channel: "c", Data: 1}); !errors.As(err, &refusal) || refusal.Code != client.CodeInvalidKey {
+		if _, err := r.Publish(within(t, deadline), client.Publication{Channel: "c", Data: 1}); !errors.As(err, &refusal) ||
+			refusal.Code != client.CodeInvalidKey {
 			t.Errorf("node %d answers a publish with the revoked key: %v", i, err)
 		}
 		if _, err := others[i].Publish(within(t, deadline), client.Publication{Channel: "c", Data: 1}); err != nil {

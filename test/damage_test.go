@@ -57,7 +57,8 @@ func TestFlippedBitIsNeverServed(t *testing.T) {
 	const messages, flipped = 100, 50
 	text := func(n int) string { return fmt.Sprintf("message number %04d of them", n) }
 	for n := range messages {
-		if _, err := rest(c, sound).Publish(within(t, deadline), client.Publication{Channel: "c", Data: text(n)}); err != nil {
+		if _, err := rest(c, sound).Publish(within(t, deadline),
+			client.Publication{Channel: "c", Data: text(n)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -99,7 +100,8 @@ func TestFlippedBitIsNeverServed(t *testing.T) {
 			}
 			mustPublish(t, c, sound, "others", 1)
 			// Nothing was made worse: with the bit set right all is well.
-			flip(t, filepath.Join(c.Dir(damaged), fault.files), strings.Replace(text(flipped), "message ", "message!", 1), len("message"))
+			flip(t, filepath.Join(c.Dir(damaged), fault.files), strings.Replace(text(flipped), "message ", "message!", 1),
+				len("message"))
 			if err := c.Restart(within(t, deadline), damaged); err != nil {
 				t.Fatal(err)
 			}
@@ -174,7 +176,8 @@ func TestFlippedBitInAReceivedSnapshot(t *testing.T) {
 			}
 		}
 	}
-	if last := lastLine(c.readLog(t, laggard)); !strings.Contains(last, "restore snapshot") || !strings.Contains(last, "not what was sent") {
+	if last := lastLine(c.readLog(t, laggard)); !strings.Contains(last, "restore snapshot") ||
+		!strings.Contains(last, "not what was sent") {
 		t.Errorf("the last line of its log does not say why: %s", last)
 	}
 	// Nothing was made worse: with the bit set right it catches up.

@@ -72,7 +72,8 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitAlive(t, c, 2)
-	if wrong, _ := examine(t, c, 0); !slices.Equal(wrong, []string{"answers n3", "quorum n1", "reach n1", "reach n1", "reach n1", "reach n2", "reach n2", "reach n2"}) {
+	if wrong, _ := examine(t, c, 0); !slices.Equal(wrong,
+		[]string{"answers n3", "quorum n1", "reach n1", "reach n1", "reach n1", "reach n2", "reach n2", "reach n2"}) {
 		t.Errorf("with a node that is dead: %v", wrong)
 	}
 
@@ -80,7 +81,8 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 	if wrong, _ := examine(t, c, 0, "--data-dir", c.Dir(2)); len(wrong) > 0 {
 		t.Errorf("of a node that does not run: %v", wrong)
 	}
-	if wrong, _ := examine(t, c, 0, "--data-dir", filepath.Join(t.TempDir(), "none")); len(wrong) != 1 || !strings.HasPrefix(wrong[0], "data folder") {
+	if wrong, _ := examine(t, c, 0, "--data-dir", filepath.Join(t.TempDir(), "none")); len(wrong) != 1 ||
+		!strings.HasPrefix(wrong[0], "data folder") {
 		t.Errorf("of no folder: %v", wrong)
 	}
 }

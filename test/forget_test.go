@@ -15,7 +15,8 @@ import (
 func TestForgottenChannelsGiveTheQuotaBack(t *testing.T) {
 	c := startCluster(t, 3)
 	project := defaultProject(t, c).ID
-	if out, code := aptlyd(t, c, 0, "project", "update", "default", "--publish", "spam:*=100000/100000", "--max-channels", "21"); code != 0 {
+	if out, code := aptlyd(t, c, 0, "project", "update", "default", "--publish", "spam:*=100000/100000", "--max-channels",
+		"21"); code != 0 {
 		t.Fatal(out)
 	}
 	watcher := connect(t, c, c.ServerKey, 2)
@@ -44,16 +45,19 @@ func TestForgottenChannelsGiveTheQuotaBack(t *testing.T) {
 	if _, err := rest(c, 0).Publish(within(t, deadline), client.Publication{Channel: "orders", Data: 1}); !limited(err) {
 		t.Errorf("beyond the quota: %v", err)
 	}
-	if out, code := aptlyd(t, c, 2, "channel", "forget", "default", "--prefix", "spam:"); code != 0 || !strings.Contains(out, "channels removed: 20") {
+	if out, code := aptlyd(t, c, 2, "channel", "forget", "default", "--prefix", "spam:"); code != 0 ||
+		!strings.Contains(out, "channels removed: 20") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	if out, code := aptlyd(t, c, 0, "channel", "list", "default"); code != 0 || strings.Contains(out, "spam") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
-	if out, code := aptlyd(t, c, 0, "publish", "orders", "1", "--key", c.ServerKey); code != 0 || !strings.Contains(out, "offset 2") {
+	if out, code := aptlyd(t, c, 0, "publish", "orders", "1", "--key", c.ServerKey); code != 0 ||
+		!strings.Contains(out, "offset 2") {
 		t.Errorf("within the quota again: exit code %d: %s", code, out)
 	}
-	if out, code := aptlyd(t, c, 1, "channel", "forget", "default", "news"); code != 0 || !strings.Contains(out, "messages removed: 1, up to offset 1") {
+	if out, code := aptlyd(t, c, 1, "channel", "forget", "default", "news"); code != 0 ||
+		!strings.Contains(out, "messages removed: 1, up to offset 1") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	mustPublish(t, c, 1, "news", 2)

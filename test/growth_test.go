@@ -30,7 +30,8 @@ func awaitVoters(t *testing.T, c site, members, voters int) {
 			}
 		}
 		if len(status.Members) != members || alive != members || vote != voters {
-			return fmt.Errorf("%d of %d members live, %d vote; want %d and %d", alive, len(status.Members), vote, members, voters)
+			return fmt.Errorf("%d of %d members live, %d vote; want %d and %d", alive, len(status.Members), vote, members,
+				voters)
 		}
 		return nil
 	})
@@ -94,10 +95,12 @@ func TestClusterGrowsAndShrinks(t *testing.T) {
 
 func TestCommandLineClusterRemove(t *testing.T) {
 	c := startCluster(t, 3)
-	if out, code := aptlyd(t, c, 0, "cluster", "remove", "nobody"); code != 1 || !strings.Contains(out, "no member has that name") {
+	if out, code := aptlyd(t, c, 0, "cluster", "remove", "nobody"); code != 1 ||
+		!strings.Contains(out, "no member has that name") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
-	if out, code := aptlyd(t, c, 0, "cluster", "remove", c.Name(0)); code != 1 || !strings.Contains(out, "ask another one") {
+	if out, code := aptlyd(t, c, 0, "cluster", "remove", c.Name(0)); code != 1 ||
+		!strings.Contains(out, "ask another one") {
 		t.Errorf("a node removes itself: exit code %d: %s", code, out)
 	}
 	lead := leader(t, c)
@@ -105,10 +108,12 @@ func TestCommandLineClusterRemove(t *testing.T) {
 	if err := c.Kill(others[0]); err != nil {
 		t.Fatal(err)
 	}
-	if out, code := aptlyd(t, c, lead, "cluster", "remove", c.Name(others[1])); code != 1 || !strings.Contains(out, "would lose its quorum") {
+	if out, code := aptlyd(t, c, lead, "cluster", "remove", c.Name(others[1])); code != 1 ||
+		!strings.Contains(out, "would lose its quorum") {
 		t.Errorf("a node that the quorum needs: exit code %d: %s", code, out)
 	}
-	if got := aptlydJSON[map[string]string](t, c, others[1], "cluster", "remove", c.Name(others[0])); got["removed"] != c.Name(others[0]) {
+	if got := aptlydJSON[map[string]string](t, c, others[1], "cluster", "remove",
+		c.Name(others[0])); got["removed"] != c.Name(others[0]) {
 		t.Errorf("printed %v", got)
 	}
 	status := aptlydJSON[client.Status](t, c, others[1], "cluster", "status")

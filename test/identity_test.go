@@ -106,7 +106,8 @@ func TestSecondProcessOfANode(t *testing.T) {
 		t.Errorf("a second process with the same data folder ends with %d: %s", code, out)
 	}
 	// A second node with the same name waits, and says what for.
-	second := exec.CommandContext(within(t, deadline), binary, "serve", "--node-name", c.Name(1), "--data-dir", filepath.Join(t.TempDir(), "twin"),
+	second := exec.CommandContext(within(t, deadline), binary, "serve", "--node-name", c.Name(1), "--data-dir",
+		filepath.Join(t.TempDir(), "twin"),
 		"--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0",
 		"--advertise", "127.0.0.1", "--bootstrap-expect", "3", "--join", status.Members[0].GossipAddr)
 	said, err := second.StderrPipe()
@@ -120,7 +121,8 @@ func TestSecondProcessOfANode(t *testing.T) {
 		if !lines.Scan() {
 			t.Fatalf("a second node with the same name ends: %v", second.Wait())
 		}
-		if strings.Contains(lines.Text(), "the name of this node is in use") && strings.Contains(lines.Text(), "--node-name") {
+		if strings.Contains(lines.Text(), "the name of this node is in use") &&
+			strings.Contains(lines.Text(), "--node-name") {
 			break
 		}
 	}
@@ -166,7 +168,8 @@ func TestNodeOfAnotherClusterIsRefused(t *testing.T) {
 		"--advertise", "127.0.0.1", "--join", before.Members[1].GossipAddr)
 	cmd.Env = append(os.Environ(), env...)
 	out, _ := cmd.CombinedOutput()
-	if code := cmd.ProcessState.ExitCode(); code != 2 || !strings.Contains(lastLine(string(out)), "belongs to another cluster") {
+	if code := cmd.ProcessState.ExitCode(); code != 2 ||
+		!strings.Contains(lastLine(string(out)), "belongs to another cluster") {
 		t.Errorf("a node of another cluster ends with %d: %s", code, out)
 	}
 	l.await(200)

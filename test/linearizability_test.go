@@ -182,7 +182,8 @@ func TestKeyOperationsAreLinearizable(t *testing.T) {
 func (k *keyring) judge(t *testing.T) {
 	counts := make(map[string]int)
 	for _, o := range k.history {
-		counts[fmt.Sprint([]string{"made", "ending", "ended", "used"}[o.Input.(keyInput).op], " ", []string{"done", "refused", "unknown"}[o.Output.(keyOutcome)])]++
+		counts[fmt.Sprint([]string{"made", "ending", "ended", "used"}[o.Input.(keyInput).op], " ",
+			[]string{"done", "refused", "unknown"}[o.Output.(keyOutcome)])]++
 	}
 	t.Logf("%v, %d ended strictly", counts, k.strict)
 	if counts["used done"] < 50 || counts["used refused"] < 50 || k.strict < 5 {

@@ -81,7 +81,8 @@ func (l *load) publish(every time.Duration) {
 		l.mu.Unlock()
 		l.wg.Add(1)
 		ctx, cancel := context.WithTimeout(context.Background(), deadline)
-		err = l.clients[n%len(l.clients)].PublishAsync(ctx, client.Publication{Channel: channel, Data: json.RawMessage(data), ID: id},
+		err = l.clients[n%len(l.clients)].PublishAsync(ctx,
+			client.Publication{Channel: channel, Data: json.RawMessage(data), ID: id},
 			func(r client.Receipt, err error) {
 				defer l.wg.Done()
 				defer cancel()

@@ -16,7 +16,8 @@ func TestMemoryChannelsReachEveryNode(t *testing.T) {
 	c := startCluster(t, 3)
 	project := defaultProject(t, c)
 	rules := []client.Rule{{Pattern: "cursor:*", Durability: "memory"}}
-	if _, err := admin(c, 0).UpdateProject(within(t, deadline), project.ID, client.ProjectChange{Rules: &rules}); err != nil {
+	if _, err := admin(c, 0).UpdateProject(within(t, deadline), project.ID,
+		client.ProjectChange{Rules: &rules}); err != nil {
 		t.Fatal(err)
 	}
 	restarted := rounds(t, 1, 3)
@@ -67,12 +68,13 @@ func exchange(t *testing.T, publisher, subscriber *client.Client, channel string
 	defer answered.Wait()
 	for n := range messages {
 		answered.Add(1)
-		err := publisher.PublishAsync(within(t, deadline), client.Publication{Channel: channel, Data: n}, func(_ client.Receipt, err error) {
-			defer answered.Done()
-			if err != nil {
-				t.Errorf("%s: %v", channel, err)
-			}
-		})
+		err := publisher.PublishAsync(within(t, deadline), client.Publication{Channel: channel, Data: n},
+			func(_ client.Receipt, err error) {
+				defer answered.Done()
+				if err != nil {
+					t.Errorf("%s: %v", channel, err)
+				}
+			})
 		if err != nil {
 			answered.Done()
 			t.Error(err)

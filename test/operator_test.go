@@ -48,7 +48,8 @@ func TestCommandLineOfSeveralOperators(t *testing.T) {
 
 	updated := aptlydJSON[client.Project](t, c, 1, "project", "update", "shop",
 		"--subscribe", "public:*", "--publish", "cursor:*=10/20", "--max-channels", "2")
-	if updated.Access.Subscribe[0] != "public:*" || updated.Access.Publish[0] != (client.PublishGrant{Pattern: "cursor:*", Rate: 10, Burst: 20}) ||
+	if updated.Access.Subscribe[0] != "public:*" ||
+		updated.Access.Publish[0] != (client.PublishGrant{Pattern: "cursor:*", Rate: 10, Burst: 20}) ||
 		updated.Quotas != (client.Quotas{Channels: 2}) {
 		t.Errorf("updated to %+v", updated)
 	}
@@ -56,26 +57,32 @@ func TestCommandLineOfSeveralOperators(t *testing.T) {
 		"--signing-secret", server.SigningSecret, "--kid", server.ID, "--allow", "chat:*=publish")
 	publish := func(key, channel, want string, wantCode int) {
 		t.Helper()
-		if out, code := aptlyd(t, c, 2, "publish", channel, "1", "--key", key); code != wantCode || !strings.Contains(out, want) {
+		if out, code := aptlyd(t, c, 2, "publish", channel, "1", "--key", key); code != wantCode ||
+			!strings.Contains(out, want) {
 			t.Errorf("publish to %s: exit code %d, %q; want %d, %q", channel, code, out, wantCode, want)
 		}
 	}
 	publish(token.Token, "chat:1", "offset 1", 0)
 	publish(token.Token, "orders", "", 1)
 	publish(server.Text, "orders", "offset 1", 0)
-	_, err := (&client.REST{BaseURL: url(c, 1), APIKey: server.Text}).Publish(t.Context(), client.Publication{Channel: "third", Data: 1})
+	_, err := (&client.REST{BaseURL: url(c, 1), APIKey: server.Text}).Publish(t.Context(),
+		client.Publication{Channel: "third", Data: 1})
 	var refused *client.Error
-	if !errors.As(err, &refused) || refused.Code != client.CodeRateLimited || !strings.Contains(refused.Reason, "quota of 2 channels") {
+	if !errors.As(err, &refused) || refused.Code != client.CodeRateLimited ||
+		!strings.Contains(refused.Reason, "quota of 2 channels") {
 		t.Errorf("publish to a third channel: %v", err)
 	}
 
-	if list := aptlydJSON[[]client.Channel](t, c, 1, "channel", "list", "shop"); len(list) != 2 || list[0].Name != "chat:1" || list[0].Offset != 1 {
+	if list := aptlydJSON[[]client.Channel](t, c, 1, "channel", "list", "shop"); len(list) != 2 ||
+		list[0].Name != "chat:1" || list[0].Offset != 1 {
 		t.Errorf("channels %+v", list)
 	}
-	if purge := aptlydJSON[client.Purge](t, c, 1, "channel", "purge", "shop", "chat:1"); purge != (client.Purge{Channel: "chat:1", Messages: 1, Offset: 1}) {
+	if purge := aptlydJSON[client.Purge](t, c, 1, "channel", "purge", "shop",
+		"chat:1"); purge != (client.Purge{Channel: "chat:1", Messages: 1, Offset: 1}) {
 		t.Errorf("purged %+v", purge)
 	}
-	if list := aptlydJSON[[]client.Channel](t, c, 0, "channel", "list", "shop"); list[0].Earliest != 2 || list[0].Bytes != 0 {
+	if list := aptlydJSON[[]client.Channel](t, c, 0, "channel", "list", "shop"); list[0].Earliest != 2 ||
+		list[0].Bytes != 0 {
 		t.Errorf("purged channel %+v", list[0])
 	}
 

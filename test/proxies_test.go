@@ -37,7 +37,10 @@ func packaged(t *testing.T, c site, name, listen, port string) string {
 }
 
 func startPackagedHAProxy(t *testing.T, c site) string {
-	return lab.StartHAProxy(t, func(port string) string { return packaged(t, c, "packaging/haproxy.cfg", "bind :80\n", port) })
+	return lab.StartHAProxy(t, func(port string) string {
+		return packaged(t, c, "packaging/haproxy.cfg", "bind :80\n",
+			port)
+	})
 }
 
 func startREADMEHAProxy(t *testing.T, c site) string {
@@ -45,7 +48,10 @@ func startREADMEHAProxy(t *testing.T, c site) string {
 }
 
 func startPackagedNginx(t *testing.T, c site) string {
-	return lab.StartNginx(t, func(port string) string { return packaged(t, c, "packaging/nginx.conf", "listen 80;", port) })
+	return lab.StartNginx(t, func(port string) string {
+		return packaged(t, c, "packaging/nginx.conf", "listen 80;",
+			port)
+	})
 }
 
 // What we ship for proxies carries everything: WebSockets, REST, the console's sign-in.
@@ -118,7 +124,8 @@ func TestPackagedHAProxyLeavesAHungNode(t *testing.T) {
 	defer func() { _ = c.Signal(hung, syscall.SIGCONT) }()
 	other := (hung + 1) % 3
 	eventually(t, deadline, func() error {
-		_, err := rest(c, other).Publish(within(t, 15*time.Second), client.Publication{Channel: "news", ID: "second", Data: 2})
+		_, err := rest(c, other).Publish(within(t, 15*time.Second),
+			client.Publication{Channel: "news", ID: "second", Data: 2})
 		return err
 	})
 	awaitOffset(t, messages, 2)
@@ -133,7 +140,8 @@ func followThrough(t *testing.T, c site, at string) <-chan client.Message {
 	t.Cleanup(cl.Close)
 	messages := make(chan client.Message, 100)
 	eventually(t, deadline, func() error { return cl.Connect(within(t, 5*time.Second)) })
-	_, err = cl.Subscribe(within(t, deadline), "news", client.SubscribeOptions{OnMessage: func(m client.Message) { messages <- m }})
+	_, err = cl.Subscribe(within(t, deadline), "news",
+		client.SubscribeOptions{OnMessage: func(m client.Message) { messages <- m }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,8 @@ func TestPurgeIsNothingElse(t *testing.T) {
 	c := startCluster(t, 1)
 	proxy := startSubPath(t, c.Addr(0))
 	project := defaultProject(t, c)
-	names := []string{"..", ".", "a/b", "%2e%2e", "..%2f..", "a?b#c", "a&channel=b", "chat:17:x/../../../../keys/" + project.Keys[0].ID}
+	names := []string{"..", ".", "a/b", "%2e%2e", "..%2f..", "a?b#c", "a&channel=b",
+		"chat:17:x/../../../../keys/" + project.Keys[0].ID}
 	for i, server := range []string{url(c, 0), proxy, proxy + "/"} {
 		b := behind{c, server}
 		for _, name := range names {
@@ -60,7 +61,8 @@ func TestPurgeIsNothingElse(t *testing.T) {
 	}
 	// What somebody sends with other tools is at most refused.
 	for _, path := range []string{
-		"/projects/" + project.ID + "/channels/..", "/projects/" + project.ID + "/channels/x%2F..%2F..%2F..%2F..%2Fkeys%2F" + project.Keys[0].ID,
+		"/projects/" + project.ID + "/channels/..", "/projects/" + project.ID + "/channels/x%2F..%2F..%2F..%2F..%2Fkeys%2F" +
+			project.Keys[0].ID,
 		"/keys/..%2Fprojects%2F" + project.ID + "%2F", "//projects/" + project.ID,
 	} {
 		request := newRequest(t, http.MethodDelete, url(c, 0)+"/admin/v1"+path)
@@ -108,7 +110,8 @@ func TestBelowAPathOfAProxy(t *testing.T) {
 			t.Errorf("%s leads to %q", path, got)
 		}
 	}
-	if response, err := http.Get(b.server + "/"); err != nil || response.StatusCode != 200 || !strings.HasSuffix(response.Request.URL.Path, "/rt/console/") {
+	if response, err := http.Get(b.server + "/"); err != nil || response.StatusCode != 200 ||
+		!strings.HasSuffix(response.Request.URL.Path, "/rt/console/") {
 		t.Errorf("the way to the console ends at %v, %v", response, err)
 	} else {
 		response.Body.Close()

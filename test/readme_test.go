@@ -48,7 +48,8 @@ func TestREADMEFirstMinute(t *testing.T) {
 		}
 		return string(out)
 	}
-	if out := shell(readmeBlock(t, "sh", "curl -s")); !strings.Contains(out, `"success":true`) || !strings.Contains(out, `"offset":1`) {
+	if out := shell(readmeBlock(t, "sh", "curl -s")); !strings.Contains(out, `"success":true`) ||
+		!strings.Contains(out, `"offset":1`) {
 		t.Fatalf("curl printed %s", out)
 	}
 
@@ -96,7 +97,8 @@ func TestREADMEFirstMinute(t *testing.T) {
 		t.Errorf("aptlyd publish printed %q", out)
 	}
 	expect(`2 false {"text":"hello again"}`)
-	if out := shell("timeout --preserve-status -s INT 5 " + strings.TrimSpace(commands[1]) + " | head -2"); strings.Count(out, `"channel":"news"`) != 2 {
+	if out := shell("timeout --preserve-status -s INT 5 " + strings.TrimSpace(commands[1]) +
+		" | head -2"); strings.Count(out, `"channel":"news"`) != 2 {
 		t.Errorf("aptlyd subscribe printed %q", out)
 	}
 }

@@ -104,7 +104,8 @@ func startControl(t *testing.T) string {
 	// The suite runs in a page, too, from a port of its own.
 	origins := []string{"http://127.0.0.1:*"}
 	project := defaultProject(t, c).ID
-	if _, err := admin(c, 0).UpdateProject(within(t, deadline), project, client.ProjectChange{AllowedOrigins: &origins}); err != nil {
+	if _, err := admin(c, 0).UpdateProject(within(t, deadline), project,
+		client.ProjectChange{AllowedOrigins: &origins}); err != nil {
 		t.Fatal(err)
 	}
 	ctl := &controller{t: t, c: c, proxy: startFreezer(t, c.Addr(0))}

@@ -87,7 +87,8 @@ func TestSnippetsSurviveALostNode(t *testing.T) {
 			expect := func(node int, offset string) {
 				t.Helper()
 				for _, channel := range []string{"news", "more"} {
-					if _, err := rest(c, node).Publish(within(t, deadline), client.Publication{Channel: channel, Data: json.RawMessage(`"x"`)}); err != nil {
+					if _, err := rest(c, node).Publish(within(t, deadline),
+						client.Publication{Channel: channel, Data: json.RawMessage(`"x"`)}); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -80,7 +80,8 @@ func TestStrangersGetAndCostNothing(t *testing.T) {
 	})
 	eventually(t, deadline, func() error {
 		now := vitalsOf(t, c.PID(victim))
-		if !raceEnabled && now.resident > before.resident+64<<20 || now.descriptors > before.descriptors+20 || now.threads > before.threads+20 {
+		if !raceEnabled && now.resident > before.resident+64<<20 || now.descriptors > before.descriptors+20 ||
+			now.threads > before.threads+20 {
 			return fmt.Errorf("the strangers cost: %+v before, %+v now", before, now)
 		}
 		return nil

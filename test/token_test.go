@@ -24,7 +24,8 @@ func call(t *testing.T, c site, node int, method, path string, body, answer any)
 	if err != nil {
 		t.Fatal(err)
 	}
-	request, err := http.NewRequestWithContext(within(t, deadline), method, url(c, node)+"/admin/v1"+path, bytes.NewReader(encoded))
+	request, err := http.NewRequestWithContext(within(t, deadline), method, url(c, node)+"/admin/v1"+path,
+		bytes.NewReader(encoded))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +158,8 @@ func TestAccessChangesReachLiveConnections(t *testing.T) {
 		if err := m.socket.SetReadDeadline(time.Now().Add(deadline)); err != nil {
 			t.Fatal(err)
 		}
-		for _, frame := range []string{"", `{"type":"subscribe","channel":"staff"}`, `{"type":"subscribe","channel":"news"}`} {
+		for _, frame := range []string{"", `{"type":"subscribe","channel":"staff"}`,
+			`{"type":"subscribe","channel":"news"}`} {
 			if frame != "" {
 				if err := wsutil.WriteClientText(m.socket, []byte(frame)); err != nil {
 					t.Fatal(err)

@@ -38,7 +38,8 @@ func newAdminCreate() *cobra.Command {
 		}),
 	}
 	r.addAdminFlags(cmd)
-	cmd.Flags().StringVar(&role, "role", "viewer", `"viewer" reads, "operator" also changes projects, keys and channels, "owner" everything`)
+	cmd.Flags().StringVar(&role, "role", "viewer",
+		`"viewer" reads, "operator" also changes projects, keys and channels, "owner" everything`)
 	return cmd
 }
 

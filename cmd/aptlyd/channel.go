@@ -10,7 +10,8 @@ import (
 )
 
 func newChannel() *cobra.Command {
-	return group("channel", "Look at channels and remove what is in them", newChannelList(), newChannelPurge(), newChannelForget())
+	return group("channel", "Look at channels and remove what is in them", newChannelList(), newChannelPurge(),
+		newChannelForget())
 }
 
 func newChannelList() *cobra.Command {

@@ -9,7 +9,8 @@ import (
 )
 
 func newCluster() *cobra.Command {
-	return group("cluster", "Look after the cluster", newClusterStatus(), newClusterHistory(), newClusterRemove(), newClusterSet())
+	return group("cluster", "Look after the cluster", newClusterStatus(), newClusterHistory(), newClusterRemove(),
+		newClusterSet())
 }
 
 func newClusterStatus() *cobra.Command {
@@ -64,6 +65,7 @@ func newClusterSet() *cobra.Command {
 		}),
 	}
 	r.addAdminFlags(cmd)
-	cmd.Flags().Int64Var(&maxBytes, "max-bytes", 0, "payload bytes retained in all channels together, from 1048576; the oldest go first; 0 means no cap")
+	cmd.Flags().Int64Var(&maxBytes, "max-bytes", 0,
+		"payload bytes retained in all channels together, from 1048576; the oldest go first; 0 means no cap")
 	return cmd
 }

@@ -68,7 +68,8 @@ and in a container the command line of its first process.`,
 	f := cmd.Flags()
 	f.StringVar(&configPath, "config", "", "YAML file of the node's settings")
 	f.StringVar(&listen, "listen", "", "the node's --listen")
-	f.StringVar(&tlsCert, "tls-cert", "", "the node's --tls-cert: TLS is spoken, without a look at the name in the certificate")
+	f.StringVar(&tlsCert, "tls-cert", "",
+		"the node's --tls-cert: TLS is spoken, without a look at the name in the certificate")
 	return cmd
 }
 

@@ -28,14 +28,19 @@ func TestHealthcheckReadsTheSettingsOfTheNode(t *testing.T) {
 		args []string
 		want int
 	}{
-		"another port":          {map[string]string{"APTLYD_LISTEN": at(plain)}, nil, exitDone},
-		"TLS":                   {map[string]string{"APTLYD_LISTEN": at(encrypted), "APTLYD_TLS_CERT": "cert.pem", "APTLYD_TLS_KEY": "key.pem"}, nil, exitDone},
-		"TLS that is not set":   {map[string]string{"APTLYD_LISTEN": at(encrypted)}, nil, exitFailed},
-		"a file":                {map[string]string{"APTLYD_CONFIG": writeFile(t, "listen: "+at(encrypted)+"\ntls-cert: cert.pem\nnode-name: a\n")}, nil, exitDone},
-		"a file by flag":        {nil, []string{"--config", writeFile(t, "listen: "+at(plain)+"\n")}, exitDone},
-		"flags":                 {map[string]string{"APTLYD_LISTEN": "127.0.0.1:1"}, []string{"--listen", at(encrypted), "--tls-cert", "cert.pem"}, exitDone},
-		"a server wins":         {map[string]string{"APTLYD_LISTEN": "127.0.0.1:1"}, []string{"--server", "http://" + at(plain)}, exitDone},
-		"a server by variable":  {map[string]string{"APTLYD_LISTEN": "127.0.0.1:1", "APTLYD_SERVER": "http://" + at(plain)}, nil, exitDone},
+		"another port": {map[string]string{"APTLYD_LISTEN": at(plain)}, nil, exitDone},
+		"TLS": {map[string]string{"APTLYD_LISTEN": at(encrypted), "APTLYD_TLS_CERT": "cert.pem",
+			"APTLYD_TLS_KEY": "key.pem"}, nil, exitDone},
+		"TLS that is not set": {map[string]string{"APTLYD_LISTEN": at(encrypted)}, nil, exitFailed},
+		"a file": {map[string]string{"APTLYD_CONFIG": writeFile(t,
+			"listen: "+at(encrypted)+"\ntls-cert: cert.pem\nnode-name: a\n")}, nil, exitDone},
+		"a file by flag": {nil, []string{"--config", writeFile(t, "listen: "+at(plain)+"\n")}, exitDone},
+		"flags": {map[string]string{"APTLYD_LISTEN": "127.0.0.1:1"},
+			[]string{"--listen", at(encrypted), "--tls-cert", "cert.pem"}, exitDone},
+		"a server wins": {map[string]string{"APTLYD_LISTEN": "127.0.0.1:1"},
+			[]string{"--server", "http://" + at(plain)}, exitDone},
+		"a server by variable": {map[string]string{"APTLYD_LISTEN": "127.0.0.1:1", "APTLYD_SERVER": "http://" + at(plain)},
+			nil, exitDone},
 		"nobody":                {map[string]string{"APTLYD_LISTEN": "127.0.0.1:1"}, nil, exitFailed},
 		"no address":            {map[string]string{"APTLYD_LISTEN": "8080"}, nil, exitMisuse},
 		"a file with a mistake": {map[string]string{"APTLYD_CONFIG": writeFile(t, "lisen: x\n")}, nil, exitMisuse},
@@ -54,7 +59,8 @@ func TestHealthcheckReadsTheSettingsOfTheNode(t *testing.T) {
 // In a container the node's command line is that of the first process.
 func TestHealthcheckReadsTheCommandLineOfTheNode(t *testing.T) {
 	t.Setenv("APTLYD_LISTEN", ":1")
-	settings, err := serveSettings(nil, []string{"--node-name=a", "--listen", ":9443", "--tls-cert=c.pem", "--from-a-later-version", "x"})
+	settings, err := serveSettings(nil,
+		[]string{"--node-name=a", "--listen", ":9443", "--tls-cert=c.pem", "--from-a-later-version", "x"})
 	if err != nil || settings["listen"] != ":9443" || settings["tls-cert"] != "c.pem" {
 		t.Errorf("got %v, %v", settings, err)
 	}

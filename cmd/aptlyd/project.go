@@ -11,7 +11,8 @@ import (
 )
 
 func newProject() *cobra.Command {
-	return group("project", "Manage projects", newProjectCreate(), newProjectList(), newProjectUpdate(), newProjectCheckOrigin(), newProjectDelete())
+	return group("project", "Manage projects", newProjectCreate(), newProjectList(), newProjectUpdate(),
+		newProjectCheckOrigin(), newProjectDelete())
 }
 
 func newProjectCreate() *cobra.Command {
@@ -41,7 +42,8 @@ func newProjectCreate() *cobra.Command {
 		}),
 	}
 	r.addAdminFlags(cmd)
-	cmd.Flags().StringSliceVar(&spec.AllowedOrigins, "origin", nil, "origin that browsers may come from, such as https://app.example.com (repeatable)")
+	cmd.Flags().StringSliceVar(&spec.AllowedOrigins, "origin", nil,
+		"origin that browsers may come from, such as https://app.example.com (repeatable)")
 	cmd.Flags().BoolVar(&spec.AllowNativeClients, "native", false, "allow clients that send no origin")
 	return cmd
 }

@@ -91,12 +91,16 @@ func newProjectUpdate() *cobra.Command {
 	f.StringSliceVar(&origins, "origin", nil, `origins that browsers may come from, all of them (repeatable; "" for none)`)
 	f.BoolVar(&native, "native", false, "allow clients that send no origin")
 	f.StringVar(&rules, "rules", "", `JSON list of channel rules, such as '[{"pattern":"chat:*","keepFor":"1h"}]'`)
-	f.StringSliceVar(&subscribe, "subscribe", nil, `patterns that public keys may subscribe to, all of them ("*" for everything, "" for nothing)`)
-	f.StringSliceVar(&publish, "publish", nil, `patterns that public keys may publish to, with a rate a second and a burst: 'cursor:*=10/20' ("" for none)`)
-	f.IntVar(&quotas.Connections, "max-connections", 0, "connections of the project in the whole cluster; 0 for any number")
+	f.StringSliceVar(&subscribe, "subscribe", nil,
+		`patterns that public keys may subscribe to, all of them ("*" for everything, "" for nothing)`)
+	f.StringSliceVar(&publish, "publish", nil,
+		`patterns that public keys may publish to, with a rate a second and a burst: 'cursor:*=10/20' ("" for none)`)
+	f.IntVar(&quotas.Connections, "max-connections", 0,
+		"connections of the project in the whole cluster; 0 for any number")
 	f.IntVar(&quotas.Channels, "max-channels", 0, "channels that were ever published to; 0 for any number")
 	f.Float64Var(&quotas.PublishRate, "publish-rate", 0, "messages a second in the whole cluster; 0 for any number")
-	f.Uint64Var(&first, "first-offset", 1, "offset of the first message of channels that are made from now on; it can only grow")
+	f.Uint64Var(&first, "first-offset", 1,
+		"offset of the first message of channels that are made from now on; it can only grow")
 	return cmd
 }
 

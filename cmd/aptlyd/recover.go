@@ -65,7 +65,8 @@ It asks twice. Scripts answer with --quorum-is-lost and --confirm NAME, both.`,
 				if len(owner.Members) > 0 {
 					members = "The last known members of the cluster are " + strings.Join(owner.Members, ", ") + "."
 				}
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s\nIf a majority of them can be brought back, bring them back instead: what only they have is lost otherwise.\n", members)
+				fmt.Fprintf(cmd.ErrOrStderr(),
+					"%s\nIf a majority of them can be brought back, bring them back instead: what only they have is lost otherwise.\n", members)
 				answer, err := question(cmd, in, "Is the majority gone for good? Type yes: ")
 				if err != nil {
 					return err
@@ -75,7 +76,8 @@ It asks twice. Scripts answer with --quorum-is-lost and --confirm NAME, both.`,
 				}
 			}
 			if confirm == "" {
-				if confirm, err = question(cmd, in, fmt.Sprintf("Type the name of the node that goes on alone (%s): ", owner.Name)); err != nil {
+				if confirm, err = question(cmd, in,
+					fmt.Sprintf("Type the name of the node that goes on alone (%s): ", owner.Name)); err != nil {
 					return err
 				}
 			}
@@ -97,7 +99,8 @@ It asks twice. Scripts answer with --quorum-is-lost and --confirm NAME, both.`,
 	f.StringVar(&dataDir, "data-dir", "./aptly-data", "data folder of the node that goes on; env APTLYD_DATA_DIR")
 	f.BoolVar(&lost, "quorum-is-lost", false, "the majority of the nodes is gone for good")
 	f.StringVar(&confirm, "confirm", "", "name of the node")
-	f.BoolVar(&withoutLog, "without-log", false, "use the state alone, when the log is damaged: the last moments are lost, too")
+	f.BoolVar(&withoutLog, "without-log", false,
+		"use the state alone, when the log is damaged: the last moments are lost, too")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

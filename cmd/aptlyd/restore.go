@@ -31,7 +31,8 @@ get every new message.`,
 			return showFounded(cmd, asJSON, dataDir, made)
 		},
 	}
-	cmd.Flags().StringVar(&dataDir, "data-dir", "./aptly-data", "folder to make; must be empty or not there; env APTLYD_DATA_DIR")
+	cmd.Flags().StringVar(&dataDir, "data-dir", "./aptly-data",
+		"folder to make; must be empty or not there; env APTLYD_DATA_DIR")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

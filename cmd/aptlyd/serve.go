@@ -67,22 +67,37 @@ over the file.`,
 	f.StringVar(&cfg.NodeName, "node-name", cfg.NodeName, "what people call the node")
 	f.StringVar(&cfg.DataDir, "data-dir", cfg.DataDir, "where the node keeps everything")
 	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "clients: WebSocket, REST, console, admin API, metrics")
-	f.StringVar(&cfg.AdminListen, "admin-listen", cfg.AdminListen, "console, admin API and metrics on a port of their own; health is on both (default: on that of --listen)")
-	f.StringVar(&cfg.PeerListen, "peer-listen", cfg.PeerListen, "Raft and forwarding between nodes; loopback only without --cluster-secret")
-	f.StringVar(&cfg.GossipListen, "gossip-listen", cfg.GossipListen, "membership gossip, TCP and UDP; loopback only without --cluster-secret")
-	f.StringVar(&cfg.Advertise, "advertise", cfg.Advertise, "host at which the other nodes reach this one (default: the address from which --join is reached, else the first private one)")
-	f.StringSliceVar(&cfg.Join, "join", cfg.Join, "gossip addresses of any nodes, separated by commas; may name the node itself")
-	f.IntVar(&cfg.BootstrapExpect, "bootstrap-expect", cfg.BootstrapExpect, "how many nodes form the cluster the first time; ignored ever after")
-	f.Var(secretList{&cfg.ClusterSecrets}, "cluster-secret", "shared secret of the nodes (openssl rand -hex 32); of several, separated by commas, the first is used and all are accepted")
-	f.BoolVar(&cfg.NewKeyring, "new-keyring", cfg.NewKeyring, "where the cluster secret that sealed the signing secrets is lost: start without them")
-	f.StringVar(&cfg.AdminToken, "admin-token", cfg.AdminToken, "the cluster's first admin token, or another of its owners (default: made by the node that bootstraps, printed once)")
-	f.StringVar(&cfg.BootstrapPublicKey, "bootstrap-public-key", cfg.BootstrapPublicKey, `preset public key of project "default"; one of the hosted service will do`)
-	f.StringVar(&cfg.BootstrapServerKey, "bootstrap-server-key", cfg.BootstrapServerKey, `preset server key of project "default"; one of the hosted service will do`)
-	f.StringVar(&cfg.TLSCert, "tls-cert", cfg.TLSCert, "PEM file of the certificate to serve clients with, with its chain; read again when it changes")
+	f.StringVar(&cfg.AdminListen, "admin-listen", cfg.AdminListen,
+		"console, admin API and metrics on a port of their own; health is on both (default: on that of --listen)")
+	f.StringVar(&cfg.PeerListen, "peer-listen", cfg.PeerListen,
+		"Raft and forwarding between nodes; loopback only without --cluster-secret")
+	f.StringVar(&cfg.GossipListen, "gossip-listen", cfg.GossipListen,
+		"membership gossip, TCP and UDP; loopback only without --cluster-secret")
+	f.StringVar(&cfg.Advertise, "advertise", cfg.Advertise,
+		"host at which the other nodes reach this one (default: the address from which --join is reached, else the first private one)")
+	f.StringSliceVar(&cfg.Join, "join", cfg.Join,
+		"gossip addresses of any nodes, separated by commas; may name the node itself")
+	f.IntVar(&cfg.BootstrapExpect, "bootstrap-expect", cfg.BootstrapExpect,
+		"how many nodes form the cluster the first time; ignored ever after")
+	f.Var(secretList{&cfg.ClusterSecrets}, "cluster-secret",
+		"shared secret of the nodes (openssl rand -hex 32); of several, separated by commas, the first is used and all are accepted")
+	f.BoolVar(&cfg.NewKeyring, "new-keyring", cfg.NewKeyring,
+		"where the cluster secret that sealed the signing secrets is lost: start without them")
+	f.StringVar(&cfg.AdminToken, "admin-token", cfg.AdminToken,
+		"the cluster's first admin token, or another of its owners (default: made by the node that bootstraps, printed once)")
+	f.StringVar(&cfg.BootstrapPublicKey, "bootstrap-public-key", cfg.BootstrapPublicKey,
+		`preset public key of project "default"; one of the hosted service will do`)
+	f.StringVar(&cfg.BootstrapServerKey, "bootstrap-server-key", cfg.BootstrapServerKey,
+		`preset server key of project "default"; one of the hosted service will do`)
+	f.StringVar(&cfg.TLSCert, "tls-cert", cfg.TLSCert,
+		"PEM file of the certificate to serve clients with, with its chain; read again when it changes")
 	f.StringVar(&cfg.TLSKey, "tls-key", cfg.TLSKey, "PEM file of its key")
-	f.StringVar(&cfg.PublicURL, "public-url", cfg.PublicURL, "how clients reach this node (wss://rt1.example.com); another node that drains sends its clients here")
-	f.StringSliceVar(&proxies, "trusted-proxies", nil, "CIDRs, separated by commas, whose X-Forwarded-For says the client's address")
-	f.BoolVar(&cfg.ProxyProtocol, "proxy-protocol", cfg.ProxyProtocol, "connections of trusted proxies begin with a header of the PROXY protocol, version 1 or 2, which says the client's address")
+	f.StringVar(&cfg.PublicURL, "public-url", cfg.PublicURL,
+		"how clients reach this node (wss://rt1.example.com); another node that drains sends its clients here")
+	f.StringSliceVar(&proxies, "trusted-proxies", nil,
+		"CIDRs, separated by commas, whose X-Forwarded-For says the client's address")
+	f.BoolVar(&cfg.ProxyProtocol, "proxy-protocol", cfg.ProxyProtocol,
+		"connections of trusted proxies begin with a header of the PROXY protocol, version 1 or 2, which says the client's address")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	f.DurationVar(&cfg.PublishTimeout, "publish-timeout", cfg.PublishTimeout, "an unanswered publish is given up after it")
 	f.Uint64Var(&cfg.DiskReserve, "disk-reserve", cfg.DiskReserve, "bytes; with less free space publishes are refused")
@@ -97,52 +112,77 @@ func addLimitFlags(f *pflag.FlagSet, cfg *node.Config) {
 	f.StringVar(&cfg.Poller, "poller", cfg.Poller, `how sockets are watched: "epoll" (Linux) or "portable"`)
 	f.IntVar(&l.MaxMessageBytes, "max-message-bytes", l.MaxMessageBytes, "payload of one message, at most 1 MiB")
 	f.IntVar(&l.MaxChannels, "max-channels", l.MaxChannels, "channels per connection")
-	f.IntVar(&l.MaxConnections, "max-connections", l.MaxConnections, "client connections (0: descriptor limit less what the node itself needs)")
-	f.IntVar(&l.MaxHandshakes, "max-handshakes", l.MaxHandshakes, "clients whose first request is not complete; more wait to be accepted (epoll)")
-	f.IntVar(&l.MaxAddressHandshakes, "max-address-handshakes", l.MaxAddressHandshakes, "of those from one address, but for trusted proxies; more are turned away (epoll)")
-	f.IntVar(&l.MaxAddressUnauthenticated, "max-address-unauthenticated", l.MaxAddressUnauthenticated, "sockets of one address whose clients have not authenticated, but for trusted proxies; at most a quarter of max-connections")
+	f.IntVar(&l.MaxConnections, "max-connections", l.MaxConnections,
+		"client connections (0: descriptor limit less what the node itself needs)")
+	f.IntVar(&l.MaxHandshakes, "max-handshakes", l.MaxHandshakes,
+		"clients whose first request is not complete; more wait to be accepted (epoll)")
+	f.IntVar(&l.MaxAddressHandshakes, "max-address-handshakes", l.MaxAddressHandshakes,
+		"of those from one address, but for trusted proxies; more are turned away (epoll)")
+	f.IntVar(&l.MaxAddressUnauthenticated, "max-address-unauthenticated", l.MaxAddressUnauthenticated,
+		"sockets of one address whose clients have not authenticated, but for trusted proxies; at most a quarter of max-connections")
 	f.IntVar(&l.MaxDepth, "max-json-depth", l.MaxDepth, "nesting of JSON in frames and bodies")
 	f.IntVar(&l.MaxBatchBytes, "max-batch-bytes", l.MaxBatchBytes, "body of a REST batch")
 	f.IntVar(&l.MaxHandshakeBytes, "max-handshake-bytes", l.MaxHandshakeBytes, "HTTP header of a request")
-	f.IntVar(&l.MaxPublishes, "max-publishes", l.MaxPublishes, "unanswered publishes of a connection; with more it is not read")
+	f.IntVar(&l.MaxPublishes, "max-publishes", l.MaxPublishes,
+		"unanswered publishes of a connection; with more it is not read")
 	f.IntVar(&l.MaxPublishBytes, "max-publish-bytes", l.MaxPublishBytes, "payload of those")
 	f.IntVar(&l.SendBufferBytes, "send-buffer-bytes", l.SendBufferBytes, "kernel's send buffer of a connection")
-	f.IntVar(&l.CommitBacklogBytes, "commit-backlog-bytes", l.CommitBacklogBytes, "memory of what may wait for an event loop; with more its subscribers read the log")
-	f.IntVar(&l.FailedAuthBurst, "failed-auth-burst", l.FailedAuthBurst, "failed authentications of an address or key at once")
+	f.IntVar(&l.CommitBacklogBytes, "commit-backlog-bytes", l.CommitBacklogBytes,
+		"memory of what may wait for an event loop; with more its subscribers read the log")
+	f.IntVar(&l.FailedAuthBurst, "failed-auth-burst", l.FailedAuthBurst,
+		"failed authentications of an address or key at once")
 	f.IntVar(&l.FailedAuthRate, "failed-auth-rate", l.FailedAuthRate, "and so many more each second")
-	f.IntVar(&l.ConnectionPublish, "connection-publish-rate", l.ConnectionPublish, "messages a second of a connection without a server key; 0, here and below: no bound")
-	f.IntVar(&l.ConnectionSubscribe, "connection-subscribe-rate", l.ConnectionSubscribe, "subscribes a second of such a connection")
-	f.IntVar(&l.ConnectionControl, "connection-control-rate", l.ConnectionControl, "frames a second of such a connection that ask for nothing (heartbeats, pings, unsubscribes); with more it is read more slowly")
-	f.IntVar(&l.ConnectionRefusal, "connection-refusal-rate", l.ConnectionRefusal, "frames a second of such a connection that are refused; with more it is closed with 1008")
-	f.IntVar(&l.MaxHistoryReads, "max-history-reads", l.MaxHistoryReads, "answers with history under way; each takes 64 KiB or a message")
+	f.IntVar(&l.ConnectionPublish, "connection-publish-rate", l.ConnectionPublish,
+		"messages a second of a connection without a server key; 0, here and below: no bound")
+	f.IntVar(&l.ConnectionSubscribe, "connection-subscribe-rate", l.ConnectionSubscribe,
+		"subscribes a second of such a connection")
+	f.IntVar(&l.ConnectionControl, "connection-control-rate", l.ConnectionControl,
+		"frames a second of such a connection that ask for nothing (heartbeats, pings, unsubscribes); with more it is read more slowly")
+	f.IntVar(&l.ConnectionRefusal, "connection-refusal-rate", l.ConnectionRefusal,
+		"frames a second of such a connection that are refused; with more it is closed with 1008")
+	f.IntVar(&l.MaxHistoryReads, "max-history-reads", l.MaxHistoryReads,
+		"answers with history under way; each takes 64 KiB or a message")
 	f.IntVar(&l.MaxKeyHistoryReads, "max-key-history-reads", l.MaxKeyHistoryReads, "of those with one key")
-	f.IntVar(&l.MaxAddressHistoryReads, "max-address-history-reads", l.MaxAddressHistoryReads, "of those from one address, but for server keys")
+	f.IntVar(&l.MaxAddressHistoryReads, "max-address-history-reads", l.MaxAddressHistoryReads,
+		"of those from one address, but for server keys")
 	f.IntVar(&l.MaxBodyBytes, "max-body-bytes", l.MaxBodyBytes, "bytes of bodies with publishes under way over HTTP")
-	f.IntVar(&l.MaxAddressBodyBytes, "max-address-body-bytes", l.MaxAddressBodyBytes, "of those from one address, but for server keys")
+	f.IntVar(&l.MaxAddressBodyBytes, "max-address-body-bytes", l.MaxAddressBodyBytes,
+		"of those from one address, but for server keys")
 	f.IntVar(&l.NodeHistory, "history-rate", l.NodeHistory, "bytes of history a second that are read without a server key")
 	f.IntVar(&l.AddressHistory, "address-history-rate", l.AddressHistory, "of those from one address")
 	f.IntVar(&l.KeyConnect, "key-connect-rate", l.KeyConnect, "connections a second with one key, on this node")
 	f.IntVar(&l.KeyPublish, "key-publish-rate", l.KeyPublish, "messages a second with one key, on this node")
 	f.IntVar(&l.KeySubscribe, "key-subscribe-rate", l.KeySubscribe, "subscribes a second with one key, on this node")
-	f.IntVar(&l.AddressConnect, "address-connect-rate", l.AddressConnect, "connections a second from one address, but for server keys")
-	f.IntVar(&l.AddressPublish, "address-publish-rate", l.AddressPublish, "messages a second from one address, but for server keys")
-	f.IntVar(&l.AddressSubscribe, "address-subscribe-rate", l.AddressSubscribe, "subscribes a second from one address, but for server keys")
+	f.IntVar(&l.AddressConnect, "address-connect-rate", l.AddressConnect,
+		"connections a second from one address, but for server keys")
+	f.IntVar(&l.AddressPublish, "address-publish-rate", l.AddressPublish,
+		"messages a second from one address, but for server keys")
+	f.IntVar(&l.AddressSubscribe, "address-subscribe-rate", l.AddressSubscribe,
+		"subscribes a second from one address, but for server keys")
 	f.DurationVar(&l.AuthTimeout, "auth-timeout", l.AuthTimeout, "from connect to a complete auth frame")
 	f.DurationVar(&l.HandshakeTimeout, "handshake-timeout", l.HandshakeTimeout, "for the HTTP header of a request")
-	f.DurationVar(&l.BodyTimeout, "body-timeout", l.BodyTimeout, "a request's body that brings nothing for so long, or less than 1 KiB a second, is given up")
-	f.DurationVar(&l.KeepAliveTimeout, "keep-alive-timeout", l.KeepAliveTimeout, "for the next request on a connection; longer than that of the load balancer")
+	f.DurationVar(&l.BodyTimeout, "body-timeout", l.BodyTimeout,
+		"a request's body that brings nothing for so long, or less than 1 KiB a second, is given up")
+	f.DurationVar(&l.KeepAliveTimeout, "keep-alive-timeout", l.KeepAliveTimeout,
+		"for the next request on a connection; longer than that of the load balancer")
 	f.DurationVar(&l.FrameTimeout, "frame-timeout", l.FrameTimeout, "for the rest of a frame once it has begun")
 	f.DurationVar(&l.Heartbeat, "heartbeat", l.Heartbeat, "between heartbeat frames to a client")
 	f.DurationVar(&l.PingAfter, "ping-after", l.PingAfter, "silence after which a client is pinged")
 	f.DurationVar(&l.SilenceTimeout, "silence-timeout", l.SilenceTimeout, "silence after which a client is closed")
 	f.DurationVar(&l.CloseGrace, "close-grace", l.CloseGrace, "for a client to close after it was told to")
 	f.DurationVar(&l.DrainSpread, "drain-spread", l.DrainSpread, "over which a draining node has its clients leave")
-	f.DurationVar(&l.DrainLinger, "drain-linger", l.DrainLinger, "in which a draining node still takes clients, until balancers have seen that it is not ready")
-	f.DurationVar(&l.UpgradeHold, "upgrade-hold", l.UpgradeHold, "for which a client that comes while the node starts waits rather than being refused")
-	f.DurationVar(&l.RequestTimeout, "request-timeout", l.RequestTimeout, "for what a client's request needs of the cluster")
-	f.DurationVar(&l.UnauthenticatedIdle, "unauthenticated-idle", l.UnauthenticatedIdle, "how long an HTTP connection may bring nothing whose client has not authenticated")
-	f.DurationVar(&l.HistoryTimeout, "history-timeout", l.HistoryTimeout, "an answer with history of which nothing is taken for so long is cut")
-	f.DurationVar(&l.OverloadAfter, "overload-after", l.OverloadAfter, "how late an event loop is when new clients are refused with rate_limited")
+	f.DurationVar(&l.DrainLinger, "drain-linger", l.DrainLinger,
+		"in which a draining node still takes clients, until balancers have seen that it is not ready")
+	f.DurationVar(&l.UpgradeHold, "upgrade-hold", l.UpgradeHold,
+		"for which a client that comes while the node starts waits rather than being refused")
+	f.DurationVar(&l.RequestTimeout, "request-timeout", l.RequestTimeout,
+		"for what a client's request needs of the cluster")
+	f.DurationVar(&l.UnauthenticatedIdle, "unauthenticated-idle", l.UnauthenticatedIdle,
+		"how long an HTTP connection may bring nothing whose client has not authenticated")
+	f.DurationVar(&l.HistoryTimeout, "history-timeout", l.HistoryTimeout,
+		"an answer with history of which nothing is taken for so long is cut")
+	f.DurationVar(&l.OverloadAfter, "overload-after", l.OverloadAfter,
+		"how late an event loop is when new clients are refused with rate_limited")
 	f.DurationVar(&l.StallTimeout, "stall-timeout", l.StallTimeout, "a socket that takes no byte for so long is closed")
 }
 

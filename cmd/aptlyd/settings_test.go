@@ -125,7 +125,8 @@ func TestBadSettingsNameThemselves(t *testing.T) {
 		}
 	}
 	flags, _, _ = newTestFlags()
-	if err := fillFlags(flags, "/does/not/exist.yaml"); err == nil || !strings.Contains(err.Error(), "/does/not/exist.yaml") {
+	if err := fillFlags(flags, "/does/not/exist.yaml"); err == nil ||
+		!strings.Contains(err.Error(), "/does/not/exist.yaml") {
 		t.Errorf("a missing file must name itself: %v", err)
 	}
 }

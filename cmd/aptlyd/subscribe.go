@@ -32,8 +32,10 @@ func newSubscribe() *cobra.Command {
 		},
 	}
 	r.addKeyFlags(cmd)
-	cmd.Flags().StringVar(&from, "from", "", `messages after this offset, or "all", or "live" (default: what the channel's rule says)`)
-	cmd.Flags().StringVar(&epoch, "epoch", "", "the epoch that the offset of --from belongs to, as history shows it; with it 0 is before the first message")
+	cmd.Flags().StringVar(&from, "from", "",
+		`messages after this offset, or "all", or "live" (default: what the channel's rule says)`)
+	cmd.Flags().StringVar(&epoch, "epoch", "",
+		"the epoch that the offset of --from belongs to, as history shows it; with it 0 is before the first message")
 	return cmd
 }
 
@@ -70,7 +72,9 @@ type missed struct {
 	To      uint64 `json:"to"`
 }
 
-func subscribe(ctx context.Context, cmd *cobra.Command, r *remote, channel string, from client.Position, epoch string) error {
+func subscribe(ctx context.Context, cmd *cobra.Command, r *remote, channel string, from client.Position,
+	epoch string,
+) error {
 	var closing atomic.Bool
 	lost := false // touched by the client's reading goroutine only
 	c, err := r.connect(ctx, cmd, client.Options{

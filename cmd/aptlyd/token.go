@@ -62,7 +62,8 @@ as apiKey of a client, as x-api-key over HTTP.
 	f.StringVar(&token.Subject, "sub", "", "who the client is")
 	f.DurationVar(&ttl, "ttl", 15*time.Minute, "how long the token is good for")
 	f.StringArrayVar(&allow, "allow", nil, "PATTERN=ACTIONS of subscribe, publish, history (repeatable)")
-	f.StringSliceVar(&token.Origins, "origin", nil, "origin that pages with the token may come from (repeatable; default: any client)")
+	f.StringSliceVar(&token.Origins, "origin", nil,
+		"origin that pages with the token may come from (repeatable; default: any client)")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -61,7 +61,8 @@ func TestTokenIsMinted(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &answer); err != nil {
 		t.Fatal(err)
 	}
-	token, err := jwt.Parse(answer.Token, func(*jwt.Token) (any, error) { return []byte(secret), nil }, jwt.WithValidMethods([]string{"HS256"}))
+	token, err := jwt.Parse(answer.Token, func(*jwt.Token) (any, error) { return []byte(secret), nil },
+		jwt.WithValidMethods([]string{"HS256"}))
 	if err != nil {
 		t.Fatal(err)
 	}

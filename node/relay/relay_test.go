@@ -122,7 +122,8 @@ func TestRelayKeepsOrderAndServesInterest(t *testing.T) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.arrived["two"]) != 1 || len(p.arrived["deaf"]) != 0 || p.dropped.Load() != 0 {
-		t.Errorf("two has %d channels, deaf %d, %d messages are dropped", len(p.arrived["two"]), len(p.arrived["deaf"]), p.dropped.Load())
+		t.Errorf("two has %d channels, deaf %d, %d messages are dropped", len(p.arrived["two"]), len(p.arrived["deaf"]),
+			p.dropped.Load())
 	}
 }
 
@@ -175,7 +176,8 @@ func TestRelayIsBounded(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	valid := Encode([]fsm.Appended{
-		{Channel: channelNumber(1), Messages: []fsm.Message{{Timestamp: 5, Data: []byte("1")}, {Timestamp: 6, Data: []byte(`{}`)}}},
+		{Channel: channelNumber(1),
+			Messages: []fsm.Message{{Timestamp: 5, Data: []byte("1")}, {Timestamp: 6, Data: []byte(`{}`)}}},
 		{Channel: channelNumber(2), Messages: []fsm.Message{{Timestamp: 7, Data: []byte(`"b"`)}}},
 	})
 	f.Add(valid)

@@ -28,7 +28,8 @@ func Build(path string, patches []string, flags ...string) error {
 		}
 		args = append(args, "-overlay", overlay)
 	}
-	if out, err := exec.Command("go", append(args, "github.com/aptlyd/aptlyd/cmd/aptlyd")...).CombinedOutput(); err != nil {
+	if out, err := exec.Command("go",
+		append(args, "github.com/aptlyd/aptlyd/cmd/aptlyd")...).CombinedOutput(); err != nil {
 		return fmt.Errorf("build aptlyd: %w\n%s", err, out)
 	}
 	return nil

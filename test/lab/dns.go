@@ -58,7 +58,8 @@ func (d *DNS) Set(name, address string) {
 // Command returns a command line that runs another with this DNS.
 func (d *DNS) Command(line ...string) []string {
 	// The mount is in a namespace of the command's own.
-	return append([]string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, d.config}, line...)
+	return append([]string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, d.config},
+		line...)
 }
 
 func (d *DNS) serve(socket net.PacketConn) {

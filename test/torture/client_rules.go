@@ -26,18 +26,22 @@ func (l *ledger) deliveredInOrder() (broken []string) {
 						last, began = e.Offset, true
 					}
 				case Gap:
-					broken = append(broken, fmt.Sprintf("%s says to %s that %d to %d of %s will not come", e.Node, session, e.Offset, e.Head, channel))
+					broken = append(broken, fmt.Sprintf("%s says to %s that %d to %d of %s will not come", e.Node, session, e.Offset,
+						e.Head, channel))
 					last = e.Head
 				case Reset:
-					broken = append(broken, fmt.Sprintf("%s says to %s that offset %d of %s means nothing", e.Node, session, last, channel))
+					broken = append(broken, fmt.Sprintf("%s says to %s that offset %d of %s means nothing", e.Node, session, last,
+						channel))
 					began = false
 				case Deliver:
 					if !began {
-						broken = append(broken, fmt.Sprintf("%s delivers %s@%d to %s before it says subscribed", e.Node, channel, e.Offset, session))
+						broken = append(broken, fmt.Sprintf("%s delivers %s@%d to %s before it says subscribed", e.Node, channel,
+							e.Offset, session))
 						last, began = e.Offset-1, true
 					}
 					if e.Offset != last+1 {
-						broken = append(broken, fmt.Sprintf("%s delivers %s@%d to %s after %d, at %s", e.Node, channel, e.Offset, session, last, seconds(e.At)))
+						broken = append(broken, fmt.Sprintf("%s delivers %s@%d to %s after %d, at %s", e.Node, channel, e.Offset, session,
+							last, seconds(e.At)))
 					}
 					last = e.Offset
 				}
@@ -62,7 +66,8 @@ func (l *ledger) nobodyIsSentWhatItHas() (broken []string) {
 					has = max(has, e.Offset)
 				case Deliver:
 					if e.Offset <= has {
-						broken = append(broken, fmt.Sprintf("%s delivers %s@%d to %s, which has all up to %d, at %s", e.Node, channel, e.Offset, session, has, seconds(e.At)))
+						broken = append(broken, fmt.Sprintf("%s delivers %s@%d to %s, which has all up to %d, at %s", e.Node, channel,
+							e.Offset, session, has, seconds(e.At)))
 					}
 					has = max(has, e.Offset)
 				}
@@ -108,7 +113,8 @@ func (l *ledger) deliveredStays() (broken []string) {
 		for node, messages := range sorted(l.finals) {
 			if found := messages[p]; found == nil || found.Tag != e.Tag {
 				told[p] = true
-				broken = append(broken, fmt.Sprintf("%s was %s as %s and is not there on %s in the end", e.Tag, witness(e), p, node))
+				broken = append(broken, fmt.Sprintf("%s was %s as %s and is not there on %s in the end", e.Tag, witness(e), p,
+					node))
 			}
 		}
 	}
@@ -130,7 +136,8 @@ func (l *ledger) nothingInvented() (broken []string) {
 			broken = append(broken, fmt.Sprintf("%s@%d is %s (%s)", e.Channel, e.Offset, e.Tag, witness(e)))
 		} else if attempts[0].Channel != e.Channel {
 			told[e.Tag] = true
-			broken = append(broken, fmt.Sprintf("%s was published to %s and is %s@%d (%s)", e.Tag, attempts[0].Channel, e.Channel, e.Offset, witness(e)))
+			broken = append(broken, fmt.Sprintf("%s was published to %s and is %s@%d (%s)", e.Tag, attempts[0].Channel,
+				e.Channel, e.Offset, witness(e)))
 		}
 	}
 	return broken
@@ -153,7 +160,8 @@ func (l *ledger) failedDidNotHappen() (broken []string) {
 		}
 		if failed {
 			told[e.Tag] = true
-			broken = append(broken, fmt.Sprintf("%s was refused (%s) and is %s@%d (%s)", e.Tag, code, e.Channel, e.Offset, witness(e)))
+			broken = append(broken, fmt.Sprintf("%s was refused (%s) and is %s@%d (%s)", e.Tag, code, e.Channel, e.Offset,
+				witness(e)))
 		}
 	}
 	return broken
@@ -165,7 +173,8 @@ func (l *ledger) clientGetsThrough() (broken []string) {
 	for i := range l.history {
 		e := &l.history[i]
 		if e.Kind == Publish && strings.HasPrefix(e.Session, followers) && e.Outcome != OK {
-			broken = append(broken, fmt.Sprintf("%s sent %s at %s and gave up at %s: %s", e.Session, e.Tag, seconds(e.Began), seconds(e.At), e.Code))
+			broken = append(broken, fmt.Sprintf("%s sent %s at %s and gave up at %s: %s", e.Session, e.Tag, seconds(e.Began),
+				seconds(e.At), e.Code))
 		}
 	}
 	return broken
@@ -183,7 +192,8 @@ func (l *ledger) liveKeyWorks() (broken []string) {
 			continue
 		}
 		if end := l.revoked[e.Key]; end == nil || e.At < end.Began {
-			broken = append(broken, fmt.Sprintf("%s refuses key %s (%s) at %s, made at %s and not revoked", e.Node, e.Key, e.Code, seconds(e.At), seconds(made.At)))
+			broken = append(broken, fmt.Sprintf("%s refuses key %s (%s) at %s, made at %s and not revoked", e.Node, e.Key,
+				e.Code, seconds(e.At), seconds(made.At)))
 		}
 	}
 	return broken
@@ -208,7 +218,8 @@ func (l *ledger) revokedKeyIsDead() (broken []string) {
 			end := l.revoked[e.Key]
 			stored := e.Kind == Publish && kept(e.Channel) && end != nil && e.Began > end.At
 			if stored || dead(e.Key, e.Began) {
-				broken = append(broken, fmt.Sprintf("%s takes key %s (%s) at %s, revoked at %s", e.Node, e.Key, e.Kind, seconds(e.Began), seconds(l.revoked[e.Key].At)))
+				broken = append(broken, fmt.Sprintf("%s takes key %s (%s) at %s, revoked at %s", e.Node, e.Key, e.Kind,
+					seconds(e.Began), seconds(l.revoked[e.Key].At)))
 			}
 		case Deliver:
 			session := l.opened[e.Session]

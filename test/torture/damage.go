@@ -111,7 +111,8 @@ func (s *site) tear(step Step, nodes []int) func() {
 	if s.able(Slow) {
 		for _, i := range nodes {
 			if !s.ended(i) {
-				stop = append(stop, s.excuse(i, "the disk hangs", lab.Inject(s.t, s.cluster.PID(i), "fsync,fdatasync", "delay_enter=300000")))
+				stop = append(stop, s.excuse(i, "the disk hangs",
+					lab.Inject(s.t, s.cluster.PID(i), "fsync,fdatasync", "delay_enter=300000")))
 			}
 		}
 	}

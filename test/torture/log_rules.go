@@ -33,7 +33,8 @@ func (l *ledger) oneMessagePerOffset() (broken []string) {
 		if before := stamped[p]; before == nil {
 			stamped[p] = e
 		} else if before.Stamp != e.Stamp {
-			broken = append(broken, fmt.Sprintf("%s is of %d (%s) and of %d (%s)", p, before.Stamp, witness(before), e.Stamp, witness(e)))
+			broken = append(broken, fmt.Sprintf("%s is of %d (%s) and of %d (%s)", p, before.Stamp, witness(before), e.Stamp,
+				witness(e)))
 		}
 	}
 	return broken
@@ -71,7 +72,8 @@ func (l *ledger) acknowledgedIsThere() (broken []string) {
 				if found != nil {
 					what = found.Tag
 				}
-				broken = append(broken, fmt.Sprintf("%s was acknowledged as %s (%s), %s has %s there", e.Tag, p, witness(e), node, what))
+				broken = append(broken, fmt.Sprintf("%s was acknowledged as %s (%s), %s has %s there", e.Tag, p, witness(e), node,
+					what))
 			}
 		}
 	}
@@ -160,7 +162,8 @@ func (l *ledger) nodesAgree() (broken []string) {
 				if other != nil {
 					head = other.Head
 				}
-				broken = append(broken, fmt.Sprintf("%s goes up to %d on %s and up to %d on %s", channel, have.Head, one, head, node))
+				broken = append(broken, fmt.Sprintf("%s goes up to %d on %s and up to %d on %s", channel, have.Head, one, head,
+					node))
 			}
 		}
 	}
@@ -277,7 +280,8 @@ func (l *ledger) nothingAfterRevocation() (broken []string) {
 				}
 				if after != nil && (after.Channel == e.Channel && after.Offset < e.Offset || after.Stamp < e.Stamp) {
 					broken = append(broken, fmt.Sprintf("%s has %s of key %s at %s, of %d, behind %s at %s, of %d, which was sent after the key was revoked at %s",
-						node, e.Tag, key, place{e.Channel, e.Offset}, e.Stamp, after.Tag, place{after.Channel, after.Offset}, after.Stamp, seconds(revoked.At)))
+						node, e.Tag, key, place{e.Channel, e.Offset}, e.Stamp, after.Tag, place{after.Channel,
+							after.Offset}, after.Stamp, seconds(revoked.At)))
 				}
 			}
 		}

@@ -125,7 +125,8 @@ func TestPatchesApply(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if out, err := exec.Command("go", append([]string{"vet", "-overlay", overlay}, folders...)...).CombinedOutput(); err != nil {
+			if out, err := exec.Command("go",
+				append([]string{"vet", "-overlay", overlay}, folders...)...).CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s", err, out)
 			}
 		})

@@ -104,7 +104,8 @@ func (c *publishing) over() bool {
 func (c *publishing) send(e Event) bool {
 	c.seq++
 	e.Session, e.Node, e.Key, e.Seq, e.Began = c.session, c.node, c.key, c.seq, c.recorder.Now()
-	message := map[string]any{"type": "publish", "channel": e.Channel, "message": payload(e.Tag), "timestamp": time.Now().UnixMilli()}
+	message := map[string]any{"type": "publish", "channel": e.Channel, "message": payload(e.Tag),
+		"timestamp": time.Now().UnixMilli()}
 	if e.ID != "" {
 		message["id"] = e.ID
 	}

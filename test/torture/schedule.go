@@ -96,7 +96,8 @@ func NewPlan(seed uint64, length time.Duration, nodes int, able func(FaultKind) 
 	used := make(map[FaultKind]bool)
 	busy := make([]time.Duration, nodes) // until when a node is a victim
 	for at := between(random, 1500, 4000); at < length; {
-		s := Step{Fault: drawFault(random), At: at, For: between(random, 1500, 8000), Node: random.IntN(nodes), Luck: random.Uint64()}
+		s := Step{Fault: drawFault(random), At: at, For: between(random, 1500, 8000), Node: random.IntN(nodes),
+			Luck: random.Uint64()}
 		s.Other = (s.Node + 1 + random.IntN(nodes-1)) % nodes
 		if random.IntN(3) == 0 || s.Fault == SlowLeader {
 			s.Node = leaderNode

@@ -109,7 +109,8 @@ func (l *ledger) slowLeaderHandsOver() (broken []string) {
 			}
 		}
 		if alone {
-			broken = append(broken, fmt.Sprintf("%s has a slow disk from %s to %s and leads all the time", e.Node, seconds(e.Began), seconds(e.At)))
+			broken = append(broken, fmt.Sprintf("%s has a slow disk from %s to %s and leads all the time", e.Node,
+				seconds(e.Began), seconds(e.At)))
 		}
 	}
 	return broken

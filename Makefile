@@ -63,7 +63,7 @@ peers: build
 ## check: what a change must pass before it is merged
 check: lint test race
 
-## sdk: fetch the published JavaScript SDK and the browser driver for the tests
+## sdk: build our own JavaScript SDK; fetch the published one and the browser driver for the tests
 sdk:
 	@./hack/sdk.sh
 

@@ -11,6 +11,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -25,23 +27,22 @@ const sdkFolder = "../sdk/js"
 // TestOwnSDK runs the one suite of sdk/js on each runtime that is there, against
 // three nodes that the suite kills, drains and cuts off through a control server.
 func TestOwnSDK(t *testing.T) {
-	lab.NeedTool(t, "node")
-	if _, err := os.Stat(sdkFolder + "/dist/index.js"); err != nil {
-		lab.Need(t, "the own SDK is not built (make sdk)")
-	}
+	needOwnSDK(t)
 	for _, runtime := range []struct {
 		name, env string
 		command   []string
 	}{
 		{"node with ws", "WS=ws", []string{"node", "test/run.mjs"}},
 		{"node", "", []string{"node", "--experimental-websocket", "test/run.mjs"}},
-		{"bun", "", []string{"node_modules/.bin/bun", "test/run.mjs"}},
-		{"deno", "", []string{"node_modules/.bin/deno", "run", "-A", "--no-prompt", "test/run.mjs"}},
+		{"bun", "", []string{ownRuntime(t, "@oven/bun-*/bin/bun", ".bin/bun"), "test/run.mjs"}},
+		{"deno", "", []string{ownRuntime(t, "@deno/*/deno", ".bin/deno"), "run", "-A", "--no-prompt", "test/run.mjs"}},
 		{"chromium", "", []string{"node", "test/page.mjs"}},
 		{"react", "", []string{"node", "test/react.mjs"}},
+		{"official readme", "OFFICIAL=" + officialReadme, []string{"node", "test/official.mjs"}},
 	} {
 		t.Run(runtime.name, func(t *testing.T) {
-			if runtime.name == "chromium" || runtime.name == "react" {
+			t.Parallel()
+			if slices.Contains([]string{"chromium", "react", "official readme"}, runtime.name) {
 				lab.NeedTool(t, "chromium")
 			}
 			cmd := exec.Command(runtime.command[0], runtime.command[1:]...)
@@ -52,6 +53,54 @@ func TestOwnSDK(t *testing.T) {
 			reportSuite(t, out)
 			if err != nil {
 				t.Errorf("the suite ends with %v", err)
+			}
+		})
+	}
+}
+
+const officialReadme = "../../test/sdk/node_modules/@aptly-sdk/brook/README.md"
+
+// needOwnSDK skips the test where sdk/js was not built.
+func needOwnSDK(t *testing.T) {
+	t.Helper()
+	lab.NeedTool(t, "node")
+	if _, err := os.Stat(sdkFolder + "/dist/index.js"); err != nil {
+		lab.Need(t, "the build of sdk/js (make sdk) is missing")
+	}
+}
+
+// ownRuntime returns the path of a runtime that npm has brought for this machine. It is
+// in the package for this platform, unless a script of the main one has moved it, which
+// npm may not have run.
+func ownRuntime(t *testing.T, patterns ...string) string {
+	t.Helper()
+	for _, pattern := range patterns {
+		found, err := filepath.Glob(filepath.Join(sdkFolder, "node_modules", pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(found) > 0 {
+			path, err := filepath.Abs(found[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}
+	}
+	t.Fatalf("npm ci has brought none of %v", patterns)
+	return ""
+}
+
+// TestOwnSDKPackage checks what is published: its sizes, its types, and that every
+// resolver finds its entries.
+func TestOwnSDKPackage(t *testing.T) {
+	needOwnSDK(t)
+	for _, script := range []string{"size", "types", "package"} {
+		t.Run(script, func(t *testing.T) {
+			cmd := exec.Command("npm", "run", "--silent", script)
+			cmd.Dir = sdkFolder
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
 			}
 		})
 	}

@@ -2,8 +2,12 @@ package gateway
 
 import (
 	"cmp"
+	"iter"
 	"maps"
+	"math"
 	"slices"
+
+	"github.com/aptlyd/aptlyd/fsm"
 )
 
 // connectionsPerTurn is how many connections a loop looks at for a list before it
@@ -13,45 +17,43 @@ const (
 	channelsPerTurn    = 4096
 )
 
-// Connections lists connections of this node by id. The loops look at their
-// connections a part a turn, and describe only those that are listed.
+// Connections lists connections of this node by id, and describes only those that are
+// listed.
 func (s *Server) Connections(q ConnectionQuery) []ConnectionStatus {
-	found := make(map[uint64]*conn)
-	for i, l := range s.loops {
-		for at, more := -1, true; more; {
-			more = s.askOne(i, func() func() {
-				part, next := l.listed(q, at)
-				return func() {
-					for _, c := range part {
-						found[c.id] = c // whoever moved to a place ahead is met twice
-					}
-					at = next
-				}
-			}) && at > 0
+	found := collect(s, func(c *conn) (*conn, bool) {
+		who := c.who.Value()
+		if q.KeyID != "" && who.key != q.KeyID || q.Project != "" && who.project != q.Project {
+			return nil, false
 		}
-	}
+		return c, q.Cursor == "" || s.connectionName(c.id) > q.Cursor
+	})
 	listed := slices.SortedFunc(maps.Values(found), func(a, b *conn) int { return cmp.Compare(a.id, b.id) })
 	return s.describe(listed[:min(q.Limit, len(listed))])
 }
 
-// listed returns the connections that a query asks for among those before a place,
-// -1 for all, and the place where to go on, 0 at the end. It goes from the last to the
-// first: one that leaves makes the last one take its place, which was looked at before.
-func (l *loop) listed(q ConnectionQuery, at int) (part []*conn, next int) {
-	if at < 0 || at > len(l.conns) {
-		at = len(l.conns)
-	}
-	next = max(at-connectionsPerTurn, 0)
-	for _, c := range l.conns[next:at] {
-		who := c.who.Value()
-		if c.state != stateOpen || q.KeyID != "" && who.key != q.KeyID || q.Project != "" && who.project != q.Project {
-			continue
+// collect returns, by id, what pick takes of the open connections. The loops look at
+// their connections a part a turn. A loop goes from its last connection to its first: when
+// one leaves the last one takes its place, which was looked at before.
+func collect[T any](s *Server, pick func(*conn) (T, bool)) map[uint64]T {
+	found := make(map[uint64]T)
+	for i, l := range s.loops {
+		for at, more := math.MaxInt, true; more; {
+			more = s.askOne(i, func() func() {
+				at = min(at, len(l.conns))
+				part := make(map[uint64]T)
+				for range min(at, connectionsPerTurn) {
+					at--
+					if c := l.conns[at]; c.state == stateOpen {
+						if picked, ok := pick(c); ok {
+							part[c.id] = picked
+						}
+					}
+				}
+				return func() { maps.Copy(found, part) }
+			}) && at > 0
 		}
-		if q.Cursor == "" || l.server.connectionName(c.id) > q.Cursor {
-			part = append(part, c)
-		}
 	}
-	return part, next
+	return found
 }
 
 // describe returns how connections are, in their order, without those that have
@@ -93,57 +95,59 @@ func (s *Server) describe(listed []*conn) []ConnectionStatus {
 // Disconnect closes the connection with an id, if this node has it. Its client may
 // come back.
 func (s *Server) Disconnect(id string) (found bool) {
-	s.ask(func(l *loop) func() {
-		mine := false
-		for _, c := range l.conns {
-			if c.state == stateOpen && s.connectionName(c.id) == id {
-				c.close(closeDisconnected, "disconnected")
-				c.hasten()
-				mine = true
-			}
+	return len(collect(s, func(c *conn) (closed, mine bool) {
+		if s.connectionName(c.id) != id {
+			return false, false
 		}
-		return func() { found = found || mine }
-	})
-	return found
+		c.close(closeDisconnected, "disconnected")
+		c.hasten()
+		return true, true
+	})) > 0
 }
 
 // KeyConnections counts the connections on this node of each key of a project that has
 // any; those with a token count for the key that signed it.
 func (s *Server) KeyConnections(project string) map[string]int {
 	count := make(map[string]int)
-	s.ask(func(l *loop) func() {
-		mine := make(map[string]int)
-		for _, c := range l.conns {
-			if who := c.who.Value(); c.state == stateOpen && who.project == project {
-				mine[who.key]++
-			}
-		}
-		return func() {
-			for key, n := range mine {
-				count[key] += n
-			}
-		}
-	})
+	for _, key := range collect(s, func(c *conn) (string, bool) {
+		who := c.who.Value()
+		return who.key, who.project == project
+	}) {
+		count[key]++
+	}
 	return count
 }
 
 // Subscribers counts the subscribers on this node of each channel of a project
-// that has any.
+// that has any. The loops look at their channels a part a turn.
 func (s *Server) Subscribers(project string) map[string]int {
 	count := make(map[string]int)
-	s.ask(func(l *loop) func() {
-		mine := make(map[string]int)
-		for key, t := range l.topics {
-			if key.Project == project {
-				mine[key.Name] = len(t.subs)
+	for i, l := range s.loops {
+		// It reads the map on the loop, which may add and delete channels between two turns.
+		next, stop := iter.Pull2(func(yield func(fsm.ChannelKey, *topic) bool) { maps.All(l.topics)(yield) })
+		for more := true; more; {
+			answered := s.askOne(i, func() func() {
+				part, some := make(map[string]int), true
+				for n := 0; some && n < channelsPerTurn; n++ {
+					var key fsm.ChannelKey
+					var t *topic
+					if key, t, some = next(); some && key.Project == project {
+						part[key.Name] = len(t.subs)
+					}
+				}
+				return func() {
+					for name, n := range part {
+						count[name] += n
+					}
+					more = some
+				}
+			})
+			if !answered {
+				return count // the server ends, and may still be at it
 			}
 		}
-		return func() {
-			for name, n := range mine {
-				count[name] += n
-			}
-		}
-	})
+		stop()
+	}
 	return count
 }
 

@@ -1,56 +1,101 @@
 package gateway
 
 import (
-	"slices"
+	"context"
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
 )
 
-// A list of connections is made in parts, finds everybody who stays, whoever comes
-// and goes meanwhile, and describes nobody who is not on the page.
-func TestConnectionsAreListedInParts(t *testing.T) {
-	s := &Server{}
-	l := &loop{server: s, index: 0, began: time.Now()}
+// turning is a server with one loop that does nothing but what it is asked.
+func turning(t *testing.T, after func(l *loop)) (s *Server, l *loop, begin func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s = &Server{ctx: ctx}
 	s.cfg.Broker = newFakeBroker()
-	var stay []*conn
-	add := func(id uint64) *conn {
-		c := &conn{loop: l, id: id, who: nobodyYet, state: stateOpen, index: len(l.conns)}
-		l.conns = append(l.conns, c)
-		return c
+	s.interest.channels = make(map[fsm.ChannelKey]interested)
+	l = &loop{server: s, began: time.Now(), mail: newMailbox(1 << 20), topics: make(map[fsm.ChannelKey]*topic)}
+	s.loops = []*loop{l}
+	done, begun := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		<-begun
+		for {
+			select {
+			case <-l.mail.wake:
+				for _, task := range l.mail.takeTasks(nil) {
+					task()
+				}
+				after(l)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	return s, l, func() { close(begun) }
+}
+
+// Connections are looked at in parts. Everybody who stays is met once, whoever comes
+// and goes meanwhile, and in no turn more than a part.
+func TestConnectionsAreCollectedInParts(t *testing.T) {
+	var turns atomic.Int64
+	seen := 0
+	s, l, begin := turning(t, func(l *loop) {
+		if turns.Add(1); seen > connectionsPerTurn {
+			t.Errorf("%d in one turn", seen)
+		}
+		seen = 0
+		for at := len(l.conns) - 1; at >= 0; at-- {
+			if c := l.conns[at]; c.id%3 == 1 && c.id <= uint64(turns.Load()*900) {
+				last := len(l.conns) - 1
+				l.conns[at] = l.conns[last]
+				l.conns = l.conns[:last]
+			}
+		}
+	})
+	const all = 4 * connectionsPerTurn
+	for id := range uint64(all) {
+		l.conns = append(l.conns, &conn{loop: l, id: id + 1, who: nobodyYet, state: stateOpen})
 	}
-	for id := range uint64(4 * connectionsPerTurn) {
-		if c := add(id + 1); id%3 != 0 {
-			stay = append(stay, c)
+	begin()
+	met := collect(s, func(c *conn) (bool, bool) { seen++; return true, true })
+	if n := turns.Load(); n < 3 {
+		t.Errorf("looked at in %d turns", n)
+	}
+	for id := range uint64(all) {
+		if (id+1)%3 != 1 && !met[id+1] {
+			t.Fatalf("connection %d is missed", id+1)
 		}
 	}
-	remove := func(c *conn) {
-		last := len(l.conns) - 1
-		l.conns[c.index] = l.conns[last]
-		l.conns[c.index].index = c.index
-		l.conns = l.conns[:last]
-	}
-	met, turns := make(map[*conn]bool), 0
-	for at, more := -1, true; more; more = at > 0 {
-		var part []*conn
-		part, at = l.listed(ConnectionQuery{}, at)
-		if len(part) > connectionsPerTurn {
-			t.Fatalf("%d in one turn", len(part))
+}
+
+// Channels are looked at in parts, too, and those that stay are counted once.
+func TestSubscribersAreCountedInParts(t *testing.T) {
+	var turns atomic.Int64
+	const all = 3*channelsPerTurn + 1
+	key := func(n int) fsm.ChannelKey { return fsm.ChannelKey{Project: "p", Name: fmt.Sprint(n)} }
+	s, l, begin := turning(t, func(l *loop) {
+		turn := int(turns.Add(1))
+		for n := range 1000 { // some go, others come
+			delete(l.topics, key(3*(1000*turn+n)))
+			l.topics[key(all+1000*turn+n)] = &topic{loop: l, subs: make([]*subscription, 1)}
 		}
-		for _, c := range part {
-			met[c] = true
-		}
-		turns++
-		leaving := slices.DeleteFunc(slices.Clone(l.conns), func(c *conn) bool { return c.id%3 != 1 || c.id > uint64(turns*900) })
-		for _, c := range leaving {
-			remove(c)
-		}
+	})
+	for n := range all {
+		l.topics[key(n)] = &topic{loop: l, subs: make([]*subscription, n%3)}
+		l.topics[fsm.ChannelKey{Project: "q", Name: fmt.Sprint(n)}] = &topic{loop: l, subs: make([]*subscription, 1)}
 	}
-	if turns < 3 {
-		t.Errorf("listed in %d turns", turns)
+	begin()
+	count := s.Subscribers("p")
+	if n := turns.Load(); n < 6 {
+		t.Errorf("counted in %d turns", n)
 	}
-	for _, c := range stay {
-		if !met[c] {
-			t.Fatalf("connection %d is missed", c.id)
+	for n := range all {
+		if n%3 != 0 && count[fmt.Sprint(n)] != n%3 {
+			t.Fatalf("channel %d has %d subscribers", n, count[fmt.Sprint(n)])
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
+
+	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
 // maxAdminSockets is how many sockets the operators' own port has.
@@ -73,7 +75,7 @@ func (s *Server) clientRoutes() *router {
 	}
 	root := rt.exact["/"]
 	rt.exact["/"] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !wantsUpgrade(r) && !lostUpgrade(r) {
+		if !websocket.WantsUpgrade(r) && !websocket.LostUpgrade(r) {
 			rt.others.ServeHTTP(w, r) // there is no console to go to
 			return
 		}

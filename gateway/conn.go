@@ -10,6 +10,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
 // peer is what the upgrade request said of a client.
@@ -80,7 +81,7 @@ type conn struct {
 	announced  unique.Handle[announced]
 
 	// What comes in.
-	frames       frameReader
+	frames       websocket.Reader
 	controls     ratelimit.Bucket // frames that ask for nothing
 	refusals     ratelimit.Bucket // frames that were refused
 	restUntil    time.Duration    // it is not read before
@@ -127,7 +128,7 @@ func newConn(l *loop, p peer, id uint64) *conn {
 		who:           nobodyYet,
 		announced:     nothingAnnounced,
 		since:         time.Now().UnixMilli(),
-		frames:        frameReader{limit: maxStrangerBytes},
+		frames:        websocket.Reader{Limit: maxStrangerBytes},
 		authBy:        l.now + cfg.AuthTimeout,
 		lastRead:      l.now,
 		nextHeartbeat: l.now + cfg.Heartbeat,
@@ -159,14 +160,14 @@ func (c *conn) feed(p []byte) (left []byte) {
 			c.transport.Pause()
 			return p
 		}
-		wasMidway := c.frames.midway()
-		event, payload, n, err := c.frames.next(p)
+		wasMidway := c.frames.Midway()
+		event, payload, n, err := c.frames.Next(p)
 		p = p[n:]
 		if err != nil {
-			c.broken(err.(*frameError)) //nolint:errorlint // the reader returns no other
+			c.broken(err.(*websocket.Error)) //nolint:errorlint // the reader returns no other
 			return nil
 		}
-		if !wasMidway && c.frames.midway() {
+		if !wasMidway && c.frames.Midway() {
 			c.frameSince = c.loop.now
 			c.loop.wheel.schedule(c, c.loop.now+c.loop.server.cfg.FrameTimeout)
 		}
@@ -199,29 +200,29 @@ func (c *conn) resume() {
 	c.loop.touch(c)
 }
 
-func (c *conn) handle(event frameEvent, payload []byte) {
+func (c *conn) handle(event websocket.Event, payload []byte) {
 	switch event {
-	case frameText:
+	case websocket.Text:
 		if c.state < stateRefused {
 			c.request(payload)
 		} else {
 			c.control()
 		}
-	case frameDropped:
+	case websocket.Dropped:
 		if c.state < stateRefused {
 			refused := refusal.New(refusal.Forbidden, "who may not publish may send no frame of this size")
 			c.refuse(refused.Of(c.who.Value().attempt(toPublish, "")), "", "")
 		}
-	case framePing:
+	case websocket.Ping:
 		if c.state < stateClosing {
-			c.out.urgent = appendControl(c.out.urgent, ws.OpPong, payload)
+			c.out.urgent = websocket.AppendControl(c.out.urgent, ws.OpPong, payload)
 		}
 		c.control()
-	case framePong:
+	case websocket.Pong:
 		c.control()
-	case frameFragment:
+	case websocket.Fragment:
 		c.fragment()
-	case frameClose:
+	case websocket.Close:
 		c.closed(payload)
 	}
 }
@@ -244,15 +245,15 @@ func (c *conn) closed(payload []byte) {
 // broken closes a connection whose bytes make no sense. There is no telling
 // where its next frame begins, so its close frame is not waited for: it hangs up when
 // it sees that nothing follows.
-func (c *conn) broken(err *frameError) {
+func (c *conn) broken(err *websocket.Error) {
 	if c.state >= stateClosing {
-		c.frames = frameReader{limit: c.frames.limit}
+		c.frames = websocket.Reader{Limit: c.frames.Limit}
 		return
 	}
-	if err.code == ws.StatusMessageTooBig {
-		c.refuse(refusal.New(refusal.MessageTooLarge, err.reason), "", "")
+	if err.Code == ws.StatusMessageTooBig {
+		c.refuse(refusal.New(refusal.MessageTooLarge, err.Reason), "", "")
 	}
-	c.close(err.code, err.reason)
+	c.close(err.Code, err.Reason)
 	c.half = true
 }
 
@@ -296,7 +297,7 @@ func (c *conn) close(code closeCode, reason string) {
 	}
 	c.forget()
 	c.state = stateClosing
-	c.out.urgent = appendClose(c.out.urgent, code, reason)
+	c.out.urgent = websocket.AppendClose(c.out.urgent, code, reason)
 	c.endBy = c.loop.now + c.loop.server.cfg.CloseGrace
 	c.loop.wheel.schedule(c, c.endBy)
 	c.loop.touch(c)
@@ -399,11 +400,11 @@ func (c *conn) checkLiveness(now time.Duration) {
 		// Counted from the ping: were it from the last sign of life, a loop that
 		// was stopped for a while would close everybody unheard.
 		c.close(closeGoingAway, "no sign of life")
-	case c.frames.midway() && now-c.frameSince >= cfg.FrameTimeout:
+	case c.frames.Midway() && now-c.frameSince >= cfg.FrameTimeout:
 		c.close(closePolicy, "message took too long to arrive")
 	case now-c.lastRead >= cfg.PingAfter && !c.pinged:
 		c.pinged, c.pingedAt = true, now
-		c.out.urgent = appendControl(c.out.urgent, ws.OpPing, nil)
+		c.out.urgent = websocket.AppendControl(c.out.urgent, ws.OpPing, nil)
 		c.loop.touch(c)
 	}
 }
@@ -446,7 +447,7 @@ func (c *conn) nextCheck() time.Duration {
 	if c.out.blocked {
 		at = min(at, c.progressAt+cfg.StallTimeout, c.loop.now+cfg.StallTimeout/stallChecks)
 	}
-	if c.frames.midway() && !c.paused {
+	if c.frames.Midway() && !c.paused {
 		at = min(at, c.frameSince+cfg.FrameTimeout)
 	}
 	return at

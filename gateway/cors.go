@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
 // ownHeaders are the request headers of REST that a page must be let send.
@@ -42,7 +44,7 @@ func allowedHeaders(asked []string) []string {
 	allowed := slices.Clone(ownHeaders)
 	for name := range strings.SplitSeq(strings.ToLower(strings.Join(asked, ",")), ",") {
 		name = strings.TrimSpace(name)
-		if len(allowed) < maxAskedHeaders && isToken([]byte(name)) && !ofProxy(name) && !slices.Contains(allowed, name) {
+		if len(allowed) < maxAskedHeaders && websocket.IsToken([]byte(name)) && !ofProxy(name) && !slices.Contains(allowed, name) {
 			allowed = append(allowed, name)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/gateway/websocket"
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
@@ -14,7 +15,7 @@ import (
 
 // appendMessage appends a message frame. channel is the quoted name.
 func appendMessage(dst, channel []byte, m fsm.Message, replay bool) []byte {
-	dst, mark := beginFrame(dst)
+	dst, mark := websocket.BeginFrame(dst)
 	dst = append(dst, `{"type":"message","channel":`...)
 	dst = append(dst, channel...)
 	dst = append(dst, `,"data":`...)
@@ -25,17 +26,17 @@ func appendMessage(dst, channel []byte, m fsm.Message, replay bool) []byte {
 	dst = strconv.AppendInt(dst, m.Timestamp, 10)
 	dst = append(dst, `,"replay":`...)
 	dst = strconv.AppendBool(dst, replay)
-	return endFrame(append(dst, '}'), mark)
+	return websocket.EndFrame(append(dst, '}'), mark)
 }
 
 func appendPong(dst []byte, id string) []byte {
-	dst, mark := beginFrame(dst)
+	dst, mark := websocket.BeginFrame(dst)
 	dst = append(dst, `{"type":"pong","id":`...)
-	return endFrame(append(strictjson.AppendQuoted(dst, id), '}'), mark)
+	return websocket.EndFrame(append(strictjson.AppendQuoted(dst, id), '}'), mark)
 }
 
 func appendGoAway(dst []byte, start, end time.Duration, endpoints []string) []byte {
-	dst, mark := beginFrame(dst)
+	dst, mark := websocket.BeginFrame(dst)
 	dst = append(dst, `{"type":"goaway","reason":"draining","startInMs":`...)
 	dst = strconv.AppendInt(dst, start.Milliseconds(), 10)
 	dst = append(dst, `,"withinMs":`...)
@@ -47,22 +48,22 @@ func appendGoAway(dst []byte, start, end time.Duration, endpoints []string) []by
 		}
 		dst = strictjson.AppendQuoted(dst, endpoint)
 	}
-	return endFrame(append(dst, "]}"...), mark)
+	return websocket.EndFrame(append(dst, "]}"...), mark)
 }
 
 func appendGap(dst []byte, channel string, from, to uint64) []byte {
-	dst, mark := beginFrame(dst)
+	dst, mark := websocket.BeginFrame(dst)
 	dst = append(dst, `{"type":"gap","channel":`...)
 	dst = strictjson.AppendQuoted(dst, channel)
 	dst = append(dst, `,"from":`...)
 	dst = strconv.AppendUint(dst, from, 10)
 	dst = append(dst, `,"to":`...)
 	dst = strconv.AppendUint(dst, to, 10)
-	return endFrame(append(dst, '}'), mark)
+	return websocket.EndFrame(append(dst, '}'), mark)
 }
 
 func appendSubscribed(dst []byte, channel string, head, earliest uint64, epoch string, recovered bool) []byte {
-	dst, mark := beginFrame(dst)
+	dst, mark := websocket.BeginFrame(dst)
 	dst = append(dst, `{"type":"subscribed","channel":`...)
 	dst = strictjson.AppendQuoted(dst, channel)
 	dst = append(dst, `,"offset":`...)
@@ -73,17 +74,17 @@ func appendSubscribed(dst []byte, channel string, head, earliest uint64, epoch s
 	dst = strictjson.AppendQuoted(dst, epoch)
 	dst = append(dst, `,"recovered":`...)
 	dst = strconv.AppendBool(dst, recovered)
-	return endFrame(append(dst, '}'), mark)
+	return websocket.EndFrame(append(dst, '}'), mark)
 }
 
 func appendUnsubscribed(dst []byte, channel string) []byte {
-	dst, mark := beginFrame(dst)
+	dst, mark := websocket.BeginFrame(dst)
 	dst = append(dst, `{"type":"unsubscribed","channel":`...)
-	return endFrame(append(strictjson.AppendQuoted(dst, channel), '}'), mark)
+	return websocket.EndFrame(append(strictjson.AppendQuoted(dst, channel), '}'), mark)
 }
 
 func appendPublished(dst []byte, channel, id string, r fsm.Receipt) []byte {
-	dst, mark := beginFrame(dst)
+	dst, mark := websocket.BeginFrame(dst)
 	dst = append(dst, `{"type":"published","channel":`...)
 	dst = strictjson.AppendQuoted(dst, channel)
 	dst = append(dst, `,"offset":`...)
@@ -97,12 +98,12 @@ func appendPublished(dst []byte, channel, id string, r fsm.Receipt) []byte {
 	if r.Duplicate {
 		dst = append(dst, `,"duplicate":true`...)
 	}
-	return endFrame(append(dst, '}'), mark)
+	return websocket.EndFrame(append(dst, '}'), mark)
 }
 
 // appendRefusal appends an error frame; channel and id are left out when empty.
 func appendRefusal(dst []byte, r *refusal.Error, channel, id string) []byte {
-	dst, mark := beginFrame(dst)
+	dst, mark := websocket.BeginFrame(dst)
 	if r.Code == refusal.AuthTimeout {
 		dst = append(dst, `{"type":"auth_timeout","error":`...)
 	} else {
@@ -131,7 +132,7 @@ func appendRefusal(dst []byte, r *refusal.Error, channel, id string) []byte {
 		dst = append(dst, `,"epoch":`...)
 		dst = strictjson.AppendQuoted(dst, r.Bounds.Epoch)
 	}
-	return endFrame(append(dst, '}'), mark)
+	return websocket.EndFrame(append(dst, '}'), mark)
 }
 
 // connectedInfo is what a client is told once it is authenticated.
@@ -147,12 +148,12 @@ type connectedInfo struct {
 const features = `["gap","epoch","from","id","refresh","goaway","ping","strict"]`
 
 func appendAuthSuccess(dst []byte) []byte {
-	dst, mark := beginFrame(dst)
-	return endFrame(append(dst, `{"type":"auth_success"}`...), mark)
+	dst, mark := websocket.BeginFrame(dst)
+	return websocket.EndFrame(append(dst, `{"type":"auth_success"}`...), mark)
 }
 
 func appendConnected(dst []byte, info connectedInfo) []byte {
-	dst, mark := beginFrame(appendAuthSuccess(dst))
+	dst, mark := websocket.BeginFrame(appendAuthSuccess(dst))
 	dst = append(dst, `{"type":"connected","connectionId":`...)
 	dst = strictjson.AppendQuoted(dst, info.connection)
 	dst = append(dst, `,"node":`...)
@@ -163,11 +164,11 @@ func appendConnected(dst []byte, info connectedInfo) []byte {
 	dst = strconv.AppendInt(dst, int64(info.maxMessageBytes), 10)
 	dst = append(dst, `,"heartbeatMs":`...)
 	dst = strconv.AppendInt(dst, info.heartbeatMs, 10)
-	return endFrame(append(dst, '}'), mark)
+	return websocket.EndFrame(append(dst, '}'), mark)
 }
 
 // heartbeatFrame is the frame that keeps published clients from giving up.
 var heartbeatFrame = func() []byte {
-	buf, mark := beginFrame(nil)
-	return endFrame(append(buf, `{"type":"heartbeat"}`...), mark)
+	buf, mark := websocket.BeginFrame(nil)
+	return websocket.EndFrame(append(buf, `{"type":"heartbeat"}`...), mark)
 }()

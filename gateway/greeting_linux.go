@@ -13,6 +13,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
 // greeting is a client whose first request is being read. It ends in a
@@ -27,7 +28,7 @@ type greeting struct {
 	said    []byte        // of it so far
 	by      time.Duration // when patience ends, since the loop began
 	waiting *list.Element // in poller.greetings, by their age
-	head    headReader
+	head    websocket.HeadReader
 	refused bool // has its answer; what it still sends is dropped
 	dropped int  // bytes
 }
@@ -45,7 +46,7 @@ func (p *epollPoller) greet(c stranger) {
 		from:   c.from,
 		client: c.from, proxied: s.proxies.Announce(c.from),
 		by:   p.loop.now + s.cfg.HandshakeTimeout,
-		head: headReader{limit: s.cfg.MaxHandshakeBytes},
+		head: websocket.HeadReader{Limit: s.cfg.MaxHandshakeBytes},
 	}
 	g.socket.owner = g
 	g.waiting = p.greetings.PushBack(g)
@@ -87,7 +88,7 @@ func (g *greeting) received(p []byte) {
 			return
 		}
 	}
-	sent, end, err := g.head.next(p)
+	sent, end, err := g.head.Next(p)
 	switch {
 	case err != nil:
 		g.refuse(err)
@@ -101,7 +102,7 @@ func (g *greeting) hearProxy(p []byte) (rest []byte, done bool) {
 	g.said = append(g.said, p...)
 	client, n, err := clientaddr.ParseHeader(g.said)
 	if err != nil {
-		g.refuse(malformed(err.Error()))
+		g.refuse(websocket.Malformed(err.Error()))
 		return nil, false
 	}
 	if n == 0 {
@@ -135,11 +136,11 @@ func (g *greeting) leave() {
 }
 
 // refuse answers a request that makes no sense.
-func (g *greeting) refuse(err *handshakeError) {
-	g.refused, g.head = true, headReader{}
+func (g *greeting) refuse(err *websocket.HandshakeError) {
+	g.refused, g.head = true, websocket.HeadReader{}
 	s := g.poller.loop.server
-	s.metrics.handshakeRefused(err.status)
-	s.refused(err.refusal(), "handshake", newPeer(g.client.String(), "", ""))
+	s.metrics.handshakeRefused(err.Status)
+	s.refused(handshakeRefusal(err), "handshake", newPeer(g.client.String(), "", ""))
 	if _, err := g.socket.Write(plainAnswer(err)); err != nil {
 		g.gone()
 		return
@@ -150,17 +151,17 @@ func (g *greeting) refuse(err *handshakeError) {
 	}
 }
 
-func plainAnswer(err *handshakeError) []byte {
-	body, _ := json.Marshal(refusalJSON{Error: err.reason, Code: refusal.InvalidMessage}) // of strings, which cannot fail
+func plainAnswer(err *websocket.HandshakeError) []byte {
+	body, _ := json.Marshal(refusalJSON{Error: err.Reason, Code: refusal.InvalidMessage}) // of strings, which cannot fail
 	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s\n",
-		err.status, http.StatusText(err.status), len(body)+1, body)
+		err.Status, http.StatusText(err.Status), len(body)+1, body)
 }
 
 // decide gives a client whose request is there to whom it is for.
 func (g *greeting) decide(sent []byte, end int) {
 	s := g.poller.loop.server
 	g.end()
-	u, clean := parseUpgrade(string(sent[:end]))
+	u, clean := websocket.ParseUpgrade(string(sent[:end]))
 	if clean && s.open.Load() && !s.draining.Load() && s.admitConnection() {
 		g.upgrade(u, sent[end:])
 		return
@@ -171,21 +172,21 @@ func (g *greeting) decide(sent []byte, end int) {
 	}
 }
 
-// upgrade makes a connection of the client. Who may stay is decided when it
+// upgradeRequest makes a connection of the client. Who may stay is decided when it
 // authenticates.
-func (g *greeting) upgrade(u upgrade, early []byte) {
+func (g *greeting) upgrade(u websocket.Upgrade, early []byte) {
 	l := g.poller.loop
 	g.leave()
 	from := g.client.String()
-	address := l.server.proxies.Client(from, u.forwarded)
+	address := l.server.proxies.Client(from, u.ForwardedFor)
 	if !l.server.admitStranger(address) {
 		l.server.connectionEnded()
-		l.server.refused(refuseUnauthenticated(), "handshake", newPeer(address, u.origin, u.host))
+		l.server.refused(refuseUnauthenticated(), "handshake", newPeer(address, u.Origin, u.Host))
 		_, _ = g.socket.Write(tooManyNewcomers) // it is closed whether it takes that or not
 		g.socket.Close()
 		return
 	}
-	response := appendHandshakeResponse(l.scratch[:0], u.key)
+	response := websocket.AppendResponse(l.scratch[:0], u.Key)
 	if n, err := g.socket.Write(response); err != nil || n < len(response) {
 		if addr, err := netip.ParseAddr(address); err == nil {
 			l.server.unauthenticated.leave(addr)
@@ -194,9 +195,9 @@ func (g *greeting) upgrade(u upgrade, early []byte) {
 		g.socket.Reset()
 		return
 	}
-	host := l.server.proxies.Host(from, u.host, u.forwardedHost)
-	c := newConn(l, newPeer(address, u.origin, host), l.server.lastConn.Add(1))
-	c.hasty = isHasty(u.agent, u.origin, host)
+	host := l.server.proxies.Host(from, u.Host, u.ForwardedHost)
+	c := newConn(l, newPeer(address, u.Origin, host), l.server.lastConn.Add(1))
+	c.hasty = isHasty(u.Agent, u.Origin, host)
 	g.socket.owner = c
 	l.adopt(c, g.socket, early)
 }

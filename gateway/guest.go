@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
+	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
 // guest is a client that net/http serves. What was read of its first request
@@ -63,9 +64,9 @@ func (g *guest) hearProxy() {
 		said = append(said, buffer[:n]...)
 		client, end, wrong := clientaddr.ParseHeader(said)
 		if wrong != nil {
-			refused := malformed(wrong.Error())
-			g.server.metrics.handshakeRefused(refused.status)
-			g.server.refused(refused.refusal(), "handshake", newPeer(clientaddr.Of(g.Conn).String(), "", ""))
+			refused := websocket.Malformed(wrong.Error())
+			g.server.metrics.handshakeRefused(refused.Status)
+			g.server.refused(handshakeRefusal(refused), "handshake", newPeer(clientaddr.Of(g.Conn).String(), "", ""))
 			err = wrong
 		} else if end > 0 {
 			if client.IsValid() {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
 func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
@@ -63,12 +64,12 @@ func (s *Server) handler(open *router) http.Handler {
 		httpio.PaceBody(w, r, s.cfg.BodyTimeout)
 		switch path := r.URL.EscapedPath(); {
 		case headBytes(r) > s.cfg.MaxHandshakeBytes:
-			s.refuseHandshake(w, r, refuseHead(s.cfg.MaxHandshakeBytes))
+			s.refuseHandshake(w, r, websocket.HeadTooLarge(s.cfg.MaxHandshakeBytes))
 		case path == "/healthz":
 			_, _ = io.WriteString(w, "ok\n")
 		case path == "/readyz":
 			s.ready(w, r)
-		case !s.open.Load() && (!wantsUpgrade(r) || !s.awaitOpen(r.Context())):
+		case !s.open.Load() && (!websocket.WantsUpgrade(r) || !s.awaitOpen(r.Context())):
 			s.refuseHTTP(w, r, &refusal.Error{Code: refusal.Unavailable, Reason: "node is starting", RetryAfter: time.Second})
 		default:
 			open.ServeHTTP(w, r)
@@ -112,10 +113,10 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 // root is the WebSocket endpoint, and for people the way to the console.
 func (s *Server) root(w http.ResponseWriter, r *http.Request) {
 	switch {
-	case wantsUpgrade(r):
+	case websocket.WantsUpgrade(r):
 		s.upgrade(w, r)
-	case lostUpgrade(r):
-		s.refuseHandshake(w, r, errLostUpgrade)
+	case websocket.LostUpgrade(r):
+		s.refuseHandshake(w, r, websocket.ErrLostUpgrade)
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		toConsole(w, r)
 	default:
@@ -133,10 +134,10 @@ func toConsole(w http.ResponseWriter, _ *http.Request) {
 // realtime is the WebSocket endpoint and the one to publish over HTTP.
 func (s *Server) realtime(w http.ResponseWriter, r *http.Request) {
 	switch {
-	case wantsUpgrade(r):
+	case websocket.WantsUpgrade(r):
 		s.upgrade(w, r)
-	case lostUpgrade(r):
-		s.refuseHandshake(w, r, errLostUpgrade)
+	case websocket.LostUpgrade(r):
+		s.refuseHandshake(w, r, websocket.ErrLostUpgrade)
 	default:
 		s.withCORS(s.only(http.MethodPost, s.publishOne))(w, r)
 	}

@@ -165,12 +165,12 @@ func (s *Server) flooded(who principal, address string) *refusal.Error {
 func (c *conn) allowFrames() {
 	s, who := c.loop.server, c.who.Value()
 	project, _ := s.cfg.Broker.Project(who.project)
-	c.frames.limit, c.frames.kept = 2*s.cfg.MaxMessageBytes, 0
+	c.frames.Limit, c.frames.Kept = 2*s.cfg.MaxMessageBytes, 0
 	if mayPublishAnywhere(who, project) {
 		c.transport.ReadAtMost(maxReadBytes)
 		return
 	}
-	c.frames.kept = maxStrangerBytes
+	c.frames.Kept = maxStrangerBytes
 	c.transport.ReadAtMost(maxStrangerBytes)
 }
 

@@ -28,10 +28,11 @@ var arrows = map[string]struct {
 	"gateway/ratelimit":  {},
 	"gateway/origin":     {},
 	"gateway/clientaddr": {},
+	"gateway/websocket":  {imports: []string{"gateway/clientaddr"}, engines: []string{"github.com/gobwas/ws"}},
 	"gateway": {
 		imports: []string{
 			"fsm", "gateway/httpio", "gateway/refusal", "gateway/ratelimit", "gateway/origin", "gateway/clientaddr",
-			"internal/strictjson",
+			"internal/strictjson", "gateway/websocket",
 		},
 		engines: []string{"github.com/gobwas/ws"},
 	},

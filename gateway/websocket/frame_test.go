@@ -1,10 +1,11 @@
-package gateway
+package websocket
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -15,7 +16,7 @@ import (
 // events feeds data in pieces of the sizes that cut says (the last one again
 // and again; none means all at once) and returns what came of it, as text.
 func events(data []byte, cut []byte, limit int) []string {
-	f := frameReader{limit: limit}
+	f := Reader{Limit: limit}
 	var out []string
 	data = bytes.Clone(data) // it is unmasked in place
 	for i := 0; len(data) > 0; i++ {
@@ -26,29 +27,29 @@ func events(data []byte, cut []byte, limit int) []string {
 		piece := data[:n]
 		data = data[n:]
 		for len(piece) > 0 {
-			event, payload, took, err := f.next(piece)
-			var broken *frameError
+			event, payload, took, err := f.Next(piece)
+			var broken *Error
 			switch {
 			case errors.As(err, &broken):
-				return append(out, fmt.Sprint("error ", broken.code))
-			case event != frameNone && event != frameFragment:
+				return append(out, fmt.Sprint("error ", broken.Code))
+			case event != None && event != Fragment:
 				out = append(out, fmt.Sprintf("%d %q", event, payload))
 			}
 			piece = piece[took:]
 		}
 	}
-	if f.midway() {
+	if f.Midway() {
 		out = append(out, "midway")
 	}
 	return out
 }
 
 func TestFrameReader(t *testing.T) {
-	text := func(fin bool, s string) string { return string(clientFrame(ws.OpText, fin, []byte(s))) }
-	more := func(fin bool, s string) string { return string(clientFrame(ws.OpContinuation, fin, []byte(s))) }
-	ping := string(clientFrame(ws.OpPing, true, []byte("p")))
+	text := func(fin bool, s string) string { return string(masked(ws.OpText, fin, []byte(s))) }
+	more := func(fin bool, s string) string { return string(masked(ws.OpContinuation, fin, []byte(s))) }
+	ping := string(masked(ws.OpPing, true, []byte("p")))
 	closing := func(code int, reason string) string {
-		return string(clientFrame(ws.OpClose, true, ws.NewCloseFrameBody(ws.StatusCode(code), reason)))
+		return string(masked(ws.OpClose, true, ws.NewCloseFrameBody(ws.StatusCode(code), reason)))
 	}
 	long := strings.Repeat("x", 70000)
 	for name, c := range map[string]struct {
@@ -69,7 +70,7 @@ func TestFrameReader(t *testing.T) {
 		"surrogate":                  {text(true, "\xed\xa0\x80"), "error 1007"},
 		"half":                       {text(true, "hello")[:8], "midway"},
 		"half a message":             {text(false, "hello"), "midway"},
-		"binary":                     {string(clientFrame(ws.OpBinary, true, nil)), "error 1003"},
+		"binary":                     {string(masked(ws.OpBinary, true, nil)), "error 1003"},
 		"unmasked":                   {string(ws.MustCompileFrame(ws.NewTextFrame([]byte("hi")))), "error 1002"},
 		"reserved bit":               {"\xc1\x80", "error 1002"},
 		"reserved opcode":            {"\x83\x80", "error 1002"},
@@ -82,9 +83,9 @@ func TestFrameReader(t *testing.T) {
 		"too large":                  {text(true, long+long), "error 1009"},
 		"too large in fragments":     {text(false, long) + more(true, long), "error 1009"},
 		"close":                      {closing(1000, "bye"), `4 "\x03\xe8bye"`},
-		"close without code":         {string(clientFrame(ws.OpClose, true, nil)), `4 ""`},
+		"close without code":         {string(masked(ws.OpClose, true, nil)), `4 ""`},
 		"close with our own codes":   {closing(1012, "") + closing(1013, "") + closing(4008, ""), `4 "\x03\xf4"|4 "\x03\xf5"|4 "\x0f\xa8"`},
-		"close with half a code":     {string(clientFrame(ws.OpClose, true, []byte{3})), "error 1002"},
+		"close with half a code":     {string(masked(ws.OpClose, true, []byte{3})), "error 1002"},
 		"close with code 999":        {closing(999, ""), "error 1002"},
 		"close with code 1005":       {closing(1005, ""), "error 1002"},
 		"close with code 2000":       {closing(2000, ""), "error 1002"},
@@ -102,9 +103,9 @@ func TestFrameReader(t *testing.T) {
 // However a stream is cut, it gives the same events; and where gobwas's own
 // reader takes a stream, this one finds the same messages in it.
 func FuzzFrameReader(f *testing.F) {
-	f.Add(append(clientFrame(ws.OpText, false, []byte("a")), clientFrame(ws.OpContinuation, true, []byte("b"))...), []byte{3})
-	f.Add(append(clientFrame(ws.OpPing, true, []byte("p")), clientFrame(ws.OpText, true, bytes.Repeat([]byte("x"), 300))...), []byte{0, 7})
-	f.Add(clientFrame(ws.OpClose, true, ws.NewCloseFrameBody(1000, "bye")), []byte{})
+	f.Add(append(masked(ws.OpText, false, []byte("a")), masked(ws.OpContinuation, true, []byte("b"))...), []byte{3})
+	f.Add(append(masked(ws.OpPing, true, []byte("p")), masked(ws.OpText, true, bytes.Repeat([]byte("x"), 300))...), []byte{0, 7})
+	f.Add(masked(ws.OpClose, true, ws.NewCloseFrameBody(1000, "bye")), []byte{})
 	f.Fuzz(func(t *testing.T, data, cut []byte) {
 		const limit = 1 << 10
 		whole := events(data, nil, limit)
@@ -144,16 +145,16 @@ func reference(data []byte, limit int64) (out []string, ok bool) {
 		ws.Cipher(payload, head.Mask, 0)
 		switch head.OpCode {
 		case ws.OpPing:
-			out = append(out, fmt.Sprintf("%d %q", framePing, payload))
+			out = append(out, fmt.Sprintf("%d %q", Ping, payload))
 		case ws.OpPong:
-			out = append(out, fmt.Sprintf("%d %q", framePong, payload))
+			out = append(out, fmt.Sprintf("%d %q", Pong, payload))
 		case ws.OpClose:
 			// gobwas takes codes that RFC 6455 section 7.4.2 does not know.
 			code, reason := ws.ParseCloseFrameData(payload)
 			if len(payload) > 0 && (code > 4999 || ws.CheckCloseFrameData(code, reason) != nil) {
 				return nil, false
 			}
-			out = append(out, fmt.Sprintf("%d %q", frameClose, payload))
+			out = append(out, fmt.Sprintf("%d %q", Close, payload))
 		default:
 			if message = append(message, payload...); int64(len(message)) > limit {
 				return nil, false
@@ -165,7 +166,7 @@ func reference(data []byte, limit int64) (out []string, ok bool) {
 			if !utf8.Valid(message) {
 				return nil, false
 			}
-			out = append(out, fmt.Sprintf("%d %q", frameText, message))
+			out = append(out, fmt.Sprintf("%d %q", Text, message))
 			state, message = state.Clear(ws.StateFragmented), nil
 		}
 	}
@@ -173,12 +174,43 @@ func reference(data []byte, limit int64) (out []string, ok bool) {
 
 func TestServerFrameLengths(t *testing.T) {
 	for _, size := range []int{0, 125, 126, 1<<16 - 1, 1 << 16} {
-		buf, mark := beginFrame([]byte("before"))
-		buf = endFrame(append(buf, strings.Repeat("x", size)...), mark)
+		buf, mark := BeginFrame([]byte("before"))
+		buf = EndFrame(append(buf, strings.Repeat("x", size)...), mark)
 		in := bytes.NewReader(buf[len("before"):])
 		head, err := ws.ReadHeader(in)
 		if err != nil || head.Length != int64(size) || in.Len() != size || head.OpCode != ws.OpText || !head.Fin || head.Masked {
 			t.Errorf("%d bytes: %+v, %v, %d left", size, head, err, in.Len())
 		}
+	}
+}
+
+// masked returns a frame as a client sends it.
+func masked(op ws.OpCode, fin bool, payload []byte) []byte {
+	return ws.MustCompileFrame(ws.MaskFrameWith(ws.NewFrame(op, fin, payload), [4]byte{1, 2, 3, 4}))
+}
+
+// Of a message that is longer than what is kept, nothing is.
+func TestLongMessageIsNotKept(t *testing.T) {
+	r := Reader{Limit: 1 << 20, Kept: 8 << 10}
+	whole := masked(ws.OpText, true, make([]byte, 60<<10))
+	for piece := range slices.Chunk(whole, 4<<10) {
+		event := None
+		for len(piece) > 0 {
+			var n int
+			var err error
+			if event, _, n, err = r.Next(piece); err != nil {
+				t.Fatal(err)
+			}
+			piece = piece[n:]
+		}
+		if len(r.message) > 0 || cap(r.message) > 8<<10 {
+			t.Fatalf("%d bytes are kept", cap(r.message))
+		}
+		if r.Midway() != (event == None) {
+			t.Fatalf("event %d, midway %v", event, r.Midway())
+		}
+	}
+	if r.Midway() {
+		t.Error("the message has not ended")
 	}
 }

@@ -1,4 +1,4 @@
-package gateway
+package websocket
 
 import (
 	"encoding/binary"
@@ -7,28 +7,28 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// frameEvent is what the bytes of a client amount to (RFC 6455).
-type frameEvent uint8
+// Event is what the bytes of a client amount to (RFC 6455).
+type Event uint8
 
 const (
-	frameNone     frameEvent = iota // more bytes are needed
-	frameText                       // a whole text message
-	framePing                       // with its payload
-	framePong                       // payload is of no interest
-	frameClose                      // with its payload: nothing, or a code and a reason
-	frameFragment                   // a part of a message that is not the last
-	frameDropped                    // a whole text message of more than is kept
+	None     Event = iota // more bytes are needed
+	Text                  // a whole text message
+	Ping                  // with its payload
+	Pong                  // payload is of no interest
+	Close                 // with its payload: nothing, or a code and a reason
+	Fragment              // a part of a message that is not the last
+	Dropped               // a whole text message of more than is kept
 )
 
-// frameError says why a connection cannot go on and with which close code.
-type frameError struct {
-	code   ws.StatusCode
-	reason string
+// Error says why a connection cannot go on and with which close code.
+type Error struct {
+	Code   ws.StatusCode
+	Reason string
 }
 
-func (e *frameError) Error() string { return e.reason }
+func (e *Error) Error() string { return e.Reason }
 
-// frameReader turns the bytes of one client, cut anywhere, into messages. It
+// Reader turns the bytes of one client, cut anywhere, into messages. It
 // keeps no buffer while no message is half read.
 //
 //	 0                   1                   2                   3
@@ -39,9 +39,9 @@ func (e *frameError) Error() string { return e.reason }
 //	|N|V|V|V|       |S|             |                               |
 //	| |1|2|3|       |K|             | Masking-key, 32 bits, payload |
 //	+-+-+-+-+-------+-+-------------+-------------------------------+
-type frameReader struct {
-	limit   int    // payload bytes of one message
-	kept    uint32 // of those, what is kept; of a longer message nothing is. 0 for all
+type Reader struct {
+	Limit   int    // payload bytes of one message
+	Kept    uint32 // of those, what is kept; of a longer message nothing is. 0 for all
 	headLen uint8
 	inside  bool // the header is read, its payload is not
 	partial bool // a message has begun whose last frame has not
@@ -54,15 +54,15 @@ type frameReader struct {
 }
 
 // midway reports whether a frame or message has begun and not ended.
-func (f *frameReader) midway() bool { return f.headLen > 0 || f.inside || f.partial }
+func (f *Reader) Midway() bool { return f.headLen > 0 || f.inside || f.partial }
 
 // next consumes n bytes of p, at most up to the end of one frame. The payload
 // may point into p, which is changed, and is valid until the next call.
-func (f *frameReader) next(p []byte) (event frameEvent, payload []byte, n int, err error) {
+func (f *Reader) Next(p []byte) (event Event, payload []byte, n int, err error) {
 	if !f.inside {
 		n, err = f.readHeader(p)
 		if err != nil || !f.inside {
-			return frameNone, nil, n, err
+			return None, nil, n, err
 		}
 		p = p[n:]
 	}
@@ -83,7 +83,7 @@ func (f *frameReader) next(p []byte) (event frameEvent, payload []byte, n int, e
 			chunk = f.control
 		}
 		if !whole {
-			return frameNone, nil, n, nil
+			return None, nil, n, nil
 		}
 		f.inside, f.control = false, nil
 		event, err = controlEvent(f.header.OpCode, chunk)
@@ -95,52 +95,52 @@ func (f *frameReader) next(p []byte) (event frameEvent, payload []byte, n int, e
 		chunk = f.message
 	}
 	if !whole {
-		return frameNone, nil, n, nil
+		return None, nil, n, nil
 	}
 	f.inside = false
 	f.partial = !f.header.Fin
 	if f.partial {
-		return frameFragment, nil, n, nil
+		return Fragment, nil, n, nil
 	}
 	f.message = nil
 	if !utf8.Valid(chunk) {
-		return frameNone, nil, n, &frameError{ws.StatusInvalidFramePayloadData, "text is not valid UTF-8"}
+		return None, nil, n, &Error{ws.StatusInvalidFramePayloadData, "text is not valid UTF-8"}
 	}
-	return frameText, chunk, n, nil
+	return Text, chunk, n, nil
 }
 
 // drop goes on with a message that is not kept.
-func (f *frameReader) drop() frameEvent {
+func (f *Reader) drop() Event {
 	if f.got < int(f.header.Length) {
-		return frameNone
+		return None
 	}
 	f.inside, f.partial, f.dropped = false, !f.header.Fin, !f.header.Fin
 	if f.partial {
-		return frameFragment
+		return Fragment
 	}
-	return frameDropped
+	return Dropped
 }
 
-func controlEvent(op ws.OpCode, payload []byte) (frameEvent, error) {
+func controlEvent(op ws.OpCode, payload []byte) (Event, error) {
 	switch op {
 	case ws.OpPing:
-		return framePing, nil
+		return Ping, nil
 	case ws.OpPong:
-		return framePong, nil
+		return Pong, nil
 	}
 	if len(payload) == 0 {
-		return frameClose, nil
+		return Close, nil
 	}
 	if len(payload) == 1 {
-		return frameNone, &frameError{ws.StatusProtocolError, "close frame with half a code"}
+		return None, &Error{ws.StatusProtocolError, "close frame with half a code"}
 	}
 	if code, _ := ws.ParseCloseFrameData(payload); !mayBeSent(code) {
-		return frameNone, &frameError{ws.StatusProtocolError, "close frame with a code that must not be sent"}
+		return None, &Error{ws.StatusProtocolError, "close frame with a code that must not be sent"}
 	}
 	if !utf8.Valid(payload[2:]) {
-		return frameNone, &frameError{ws.StatusInvalidFramePayloadData, "close reason is not valid UTF-8"}
+		return None, &Error{ws.StatusInvalidFramePayloadData, "close reason is not valid UTF-8"}
 	}
-	return frameClose, nil
+	return Close, nil
 }
 
 // mayBeSent reports whether a close frame may carry the code: those of RFC 6455
@@ -151,7 +151,7 @@ func mayBeSent(code ws.StatusCode) bool {
 
 // readHeader gathers the header of the next frame; inside says whether it is
 // complete.
-func (f *frameReader) readHeader(p []byte) (n int, err error) {
+func (f *Reader) readHeader(p []byte) (n int, err error) {
 	for {
 		need := f.headerLen() - int(f.headLen)
 		if need == 0 {
@@ -177,7 +177,7 @@ func (f *frameReader) readHeader(p []byte) (n int, err error) {
 	return n, nil
 }
 
-func (f *frameReader) headerLen() int {
+func (f *Reader) headerLen() int {
 	if f.headLen < 2 {
 		return 2
 	}
@@ -195,7 +195,7 @@ func (f *frameReader) headerLen() int {
 }
 
 // checkStart checks what the first two bytes of a header say.
-func (f *frameReader) checkStart() error {
+func (f *Reader) checkStart() error {
 	f.header = ws.Header{
 		Fin:    f.head[0]&0x80 != 0,
 		Rsv:    f.head[0] & 0x70 >> 4,
@@ -208,15 +208,15 @@ func (f *frameReader) checkStart() error {
 		state = state.Set(ws.StateFragmented)
 	}
 	if err := ws.CheckHeader(f.header, state); err != nil {
-		return &frameError{ws.StatusProtocolError, err.Error()}
+		return &Error{ws.StatusProtocolError, err.Error()}
 	}
 	if f.header.OpCode == ws.OpBinary {
-		return &frameError{ws.StatusUnsupportedData, "binary frames are not supported"}
+		return &Error{ws.StatusUnsupportedData, "binary frames are not supported"}
 	}
 	return nil
 }
 
-func (f *frameReader) parseHeader() error {
+func (f *Reader) parseHeader() error {
 	rest := f.head[2:f.headLen]
 	switch f.header.Length {
 	case 126:
@@ -225,34 +225,34 @@ func (f *frameReader) parseHeader() error {
 	case 127:
 		length := binary.BigEndian.Uint64(rest)
 		if length>>63 != 0 {
-			return &frameError{ws.StatusProtocolError, ws.ErrHeaderLengthMSB.Error()}
+			return &Error{ws.StatusProtocolError, ws.ErrHeaderLengthMSB.Error()}
 		}
 		f.header.Length = int64(length)
 		rest = rest[8:]
 	}
 	copy(f.header.Mask[:], rest)
-	if !f.header.OpCode.IsControl() && f.header.Length > int64(f.limit-len(f.message)) {
-		return &frameError{ws.StatusMessageTooBig, "frame is too large"}
+	if !f.header.OpCode.IsControl() && f.header.Length > int64(f.Limit-len(f.message)) {
+		return &Error{ws.StatusMessageTooBig, "frame is too large"}
 	}
-	if f.kept > 0 && !f.header.OpCode.IsControl() && f.header.Length > int64(f.kept)-int64(len(f.message)) {
+	if f.Kept > 0 && !f.header.OpCode.IsControl() && f.header.Length > int64(f.Kept)-int64(len(f.message)) {
 		f.dropped, f.message = true, nil
 	}
 	return nil
 }
 
-// frameHeadroom is what beginFrame reserves: a server's header is at most that long.
+// frameHeadroom is what BeginFrame reserves: a server's header is at most that long.
 const frameHeadroom = 10
 
-// beginFrame makes room for a header behind dst; the payload is to be appended.
-func beginFrame(dst []byte) (buf []byte, mark int) {
+// BeginFrame makes room for a header behind dst; the payload is to be appended.
+func BeginFrame(dst []byte) (buf []byte, mark int) {
 	mark = len(dst)
 	var room [frameHeadroom]byte
 	return append(dst, room[:]...), mark
 }
 
-// endFrame puts the header of a text frame in front of what was appended since
-// beginFrame.
-func endFrame(buf []byte, mark int) []byte {
+// EndFrame puts the header of a text frame in front of what was appended since
+// BeginFrame.
+func EndFrame(buf []byte, mark int) []byte {
 	payload := buf[mark+frameHeadroom:]
 	head := appendHeader(buf[:mark], ws.OpText, len(payload))
 	return append(head, payload...)
@@ -270,12 +270,12 @@ func appendHeader(dst []byte, op ws.OpCode, length int) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, 127), uint64(length))
 }
 
-// appendControl appends a control frame.
-func appendControl(dst []byte, op ws.OpCode, payload []byte) []byte {
+// AppendControl appends a control frame.
+func AppendControl(dst []byte, op ws.OpCode, payload []byte) []byte {
 	return append(appendHeader(dst, op, len(payload)), payload...)
 }
 
-// appendClose appends a close frame.
-func appendClose(dst []byte, code ws.StatusCode, reason string) []byte {
-	return appendControl(dst, ws.OpClose, ws.NewCloseFrameBody(code, reason))
+// AppendClose appends a close frame.
+func AppendClose(dst []byte, code ws.StatusCode, reason string) []byte {
+	return AppendControl(dst, ws.OpClose, ws.NewCloseFrameBody(code, reason))
 }

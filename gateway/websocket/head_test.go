@@ -1,4 +1,4 @@
-package gateway
+package websocket
 
 import (
 	"bufio"
@@ -10,13 +10,13 @@ import (
 	"testing"
 )
 
-// readHead feeds text to a headReader in pieces of n bytes.
-func readHead(text []byte, n int) (sent []byte, end int, err *handshakeError) {
-	h := headReader{limit: 8 << 10}
+// readHead feeds text to a HeadReader in pieces of n bytes.
+func readHead(text []byte, n int) (sent []byte, end int, err *HandshakeError) {
+	h := HeadReader{Limit: 8 << 10}
 	for len(text) > 0 && end == 0 && err == nil {
 		piece := text[:min(n, len(text))]
 		text = text[len(piece):]
-		sent, end, err = h.next(piece)
+		sent, end, err = h.Next(piece)
 	}
 	return sent, end, err
 }
@@ -52,36 +52,40 @@ func TestHeadReader(t *testing.T) {
 			switch {
 			case c.status == 0 && (err != nil || end != len(c.text) || string(sent) != c.text):
 				t.Errorf("%s, in pieces of %d: end %d, %v", name, n, end, err)
-			case c.status != 0 && (err == nil || err.status != c.status):
+			case c.status != 0 && (err == nil || err.Status != c.status):
 				t.Errorf("%s, in pieces of %d: got %v, want %d", name, n, err, c.status)
 			}
 		}
 	}
 }
 
+const validHead = "GET /realtime HTTP/1.1\r\nHost: broker.example.com\r\n" +
+	"Upgrade: websocket\r\nConnection: Upgrade\r\n" +
+	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+
 func TestParseUpgrade(t *testing.T) {
-	u, clean := parseUpgrade(upgradeHead + "Origin: https://a.example\r\nx-forwarded-FOR: 1.2.3.4\r\n\r\n")
-	if !clean || u.host != "broker.example.com" || u.origin != "https://a.example" || u.key != "dGhlIHNhbXBsZSBub25jZQ==" ||
-		!slices.Equal(u.forwarded, []string{"1.2.3.4"}) {
+	u, clean := ParseUpgrade(validHead + "Origin: https://a.example\r\nx-forwarded-FOR: 1.2.3.4\r\n\r\n")
+	if !clean || u.Host != "broker.example.com" || u.Origin != "https://a.example" || u.Key != "dGhlIHNhbXBsZSBub25jZQ==" ||
+		!slices.Equal(u.ForwardedFor, []string{"1.2.3.4"}) {
 		t.Errorf("got %+v, %v", u, clean)
 	}
 	for name, head := range map[string]string{
-		"other path":    strings.Replace(upgradeHead, "/realtime", "/other", 1),
-		"absolute form": strings.Replace(upgradeHead, "/realtime", "http://x/realtime", 1),
-		"HTTP/1.0":      strings.Replace(upgradeHead, "HTTP/1.1", "HTTP/1.0", 1),
-		"post":          strings.Replace(upgradeHead, "GET", "POST", 1),
-		"no host":       strings.Replace(upgradeHead, "Host", "X-Host", 1),
-		"odd host":      strings.Replace(upgradeHead, "Host: ", "Host: a/", 1),
-		"two hosts":     upgradeHead + "host: y\r\n",
-		"two origins":   upgradeHead + "Origin: a\r\nOrigin: a\r\n",
-		"body":          upgradeHead + "Content-Length: 0\r\n",
-		"chunked":       upgradeHead + "Transfer-Encoding: chunked\r\n",
-		"version 8":     strings.Replace(upgradeHead, ": 13", ": 8", 1),
-		"no upgrade":    strings.Replace(upgradeHead, "websocket", "h2c", 1),
-		"no connection": strings.Replace(upgradeHead, "Connection: Upgrade", "Connection: close", 1),
-		"bad key":       strings.Replace(upgradeHead, "dGhl", "dGh=", 1),
+		"other path":    strings.Replace(validHead, "/realtime", "/other", 1),
+		"absolute form": strings.Replace(validHead, "/realtime", "http://x/realtime", 1),
+		"HTTP/1.0":      strings.Replace(validHead, "HTTP/1.1", "HTTP/1.0", 1),
+		"post":          strings.Replace(validHead, "GET", "POST", 1),
+		"no host":       strings.Replace(validHead, "Host", "X-Host", 1),
+		"odd host":      strings.Replace(validHead, "Host: ", "Host: a/", 1),
+		"two hosts":     validHead + "host: y\r\n",
+		"two origins":   validHead + "Origin: a\r\nOrigin: a\r\n",
+		"body":          validHead + "Content-Length: 0\r\n",
+		"chunked":       validHead + "Transfer-Encoding: chunked\r\n",
+		"version 8":     strings.Replace(validHead, ": 13", ": 8", 1),
+		"no upgrade":    strings.Replace(validHead, "websocket", "h2c", 1),
+		"no connection": strings.Replace(validHead, "Connection: Upgrade", "Connection: close", 1),
+		"bad key":       strings.Replace(validHead, "dGhl", "dGh=", 1),
 	} {
-		if _, clean := parseUpgrade(head + "\r\n"); clean {
+		if _, clean := ParseUpgrade(head + "\r\n"); clean {
 			t.Errorf("%s is let in", name)
 		}
 	}
@@ -90,8 +94,8 @@ func TestParseUpgrade(t *testing.T) {
 // However a request is cut, the outcome is the same; and what is upgraded is
 // what net/http would read as the same request and upgrade.
 func FuzzHandshake(f *testing.F) {
-	f.Add([]byte(upgradeHead+"Origin: https://a.example\r\n\r\nframe"), 3)
-	f.Add([]byte(upgradeHead+"X-Forwarded-For: 1.2.3.4, 5.6.7.8\r\nUpgrade: h2c\r\n\r\n"), 1)
+	f.Add([]byte(validHead+"Origin: https://a.example\r\n\r\nframe"), 3)
+	f.Add([]byte(validHead+"X-Forwarded-For: 1.2.3.4, 5.6.7.8\r\nUpgrade: h2c\r\n\r\n"), 1)
 	f.Add([]byte("GET / HTTP/1.1\r\nHost : x\r\n y\r\n\r\n"), 2)
 	f.Add([]byte("GET / HTTP/1.1\r\nHost:[::1]:80\t\r\nConnection: a, Upgrade\r\nUpgrade:websocket\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key:  dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"), 9)
@@ -108,7 +112,7 @@ func FuzzHandshake(f *testing.F) {
 		if !bytes.Equal(sent, text) || !bytes.HasPrefix(text, cutSent) || len(cutSent) < end {
 			t.Fatalf("%q became %q and %q", text, sent, cutSent)
 		}
-		u, clean := parseUpgrade(string(sent[:end]))
+		u, clean := ParseUpgrade(string(sent[:end]))
 		if !clean {
 			return
 		}
@@ -117,12 +121,12 @@ func FuzzHandshake(f *testing.F) {
 		if readErr != nil {
 			t.Fatalf("net/http: %v", readErr)
 		}
-		key, refused := checkHandshake(r)
-		if refused != nil || !wantsUpgrade(r) {
+		key, refused := CheckHandshake(r)
+		if refused != nil || !WantsUpgrade(r) {
 			t.Fatalf("net/http refuses: %v", refused)
 		}
-		if key != u.key || r.Host != u.host || r.Header.Get("Origin") != u.origin ||
-			!slices.Equal(r.Header.Values("X-Forwarded-For"), u.forwarded) {
+		if key != u.Key || r.Host != u.Host || r.Header.Get("Origin") != u.Origin ||
+			!slices.Equal(r.Header.Values("X-Forwarded-For"), u.ForwardedFor) {
 			t.Fatalf("net/http reads %v, not %+v", r, u)
 		}
 		if rest, _ := io.ReadAll(in); !bytes.Equal(rest, text[end:]) {

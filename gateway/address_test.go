@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 )
 
 // Every limit per address is one for the whole /64.
@@ -17,15 +18,15 @@ func TestLimitsPerAddressAreOfTheNetwork(t *testing.T) {
 	})
 	s := h.server
 	project, _ := h.broker.Project(testProject)
-	who := principal{kind: publicKey, key: "key", project: testProject}
+	who := auth.Principal{Kind: auth.PublicKey, KeyID: "key", Project: testProject}
 	for name, use := range map[string]func(address string) (ok bool){
 		"handshakes": func(address string) bool { return s.newcomers.enter(netip.MustParseAddr(address), false) },
 		"failed authentications": func(address string) bool {
-			_, failed := s.identify(NewKeyText(fsm.PublicKey))
-			return s.failures.count(address, rand.Text(), failed) == nil
+			_, failed := auth.Identify(auth.NewKeyText(fsm.PublicKey), h.broker)
+			return s.failures.Count(address, rand.Text(), failed) == nil
 		},
-		"publishes": func(address string) bool { return s.shared(who, toPublish, project, address) == nil },
-		"requests":  func(address string) bool { return s.spendRequest(who, toPublish, project, "c", address) == nil },
+		"publishes": func(address string) bool { return s.shared(who, auth.Publish, project, address) == nil },
+		"requests":  func(address string) bool { return s.spendRequest(who, auth.Publish, project, "c", address) == nil },
 	} {
 		for i := range 5 {
 			if !use(here) {

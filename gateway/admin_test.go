@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -29,7 +30,7 @@ func TestAdminProjects(t *testing.T) {
 	keys := p["keys"].([]any)
 	for i, kind := range []string{"public", "server"} {
 		k := keys[i].(map[string]any)
-		if text, _ := k["key"].(string); k["kind"] != kind || CheckKeyText(text) != nil {
+		if text, _ := k["key"].(string); k["kind"] != kind || auth.CheckKeyText(text) != nil {
 			t.Errorf("key %d is %v", i, k)
 		}
 	}

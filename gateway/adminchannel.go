@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
@@ -16,7 +17,7 @@ func (s *Server) namedChannel(r *http.Request) (fsm.ChannelKey, error) {
 		return fsm.ChannelKey{}, err
 	}
 	name := r.URL.Query().Get("channel")
-	if refused := checkChannel(name); refused != nil {
+	if refused := auth.CheckChannel(name); refused != nil {
 		return fsm.ChannelKey{}, refused
 	}
 	return fsm.ChannelKey{Project: project.ID, Name: name}, nil
@@ -54,7 +55,7 @@ func (s *Server) forgetChannels(r *http.Request) (int, any, error) {
 		return 0, nil, err
 	}
 	prefix := r.URL.Query().Get("prefix")
-	if refused := checkChannel(prefix); refused != nil {
+	if refused := auth.CheckChannel(prefix); refused != nil {
 		return 0, nil, refusal.New(refusal.InvalidMessage, "prefix is not the beginning of a channel's name")
 	}
 	forgotten, more, err := s.cfg.Broker.ForgetChannels(r.Context(), actorOf(r), project.ID, prefix)

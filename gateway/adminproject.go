@@ -7,14 +7,13 @@ import (
 	"unicode"
 
 	"github.com/aptlyd/aptlyd/fsm"
-	"github.com/aptlyd/aptlyd/gateway/origin"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 const (
 	maxName        = 100 // bytes of a project's or key's name
-	maxOrigins     = 100 // of a project
 	defaultOverlap = 24 * time.Hour
 )
 
@@ -141,7 +140,7 @@ func (s *Server) readProject(r *http.Request, shape *strictjson.Shape) (fsm.Upda
 		change.Name = &name
 	}
 	if values[1] != nil {
-		origins, err := parseOrigins(values[1])
+		origins, err := auth.ParseOrigins(values[1])
 		if err != nil {
 			return change, refusal.New(refusal.InvalidMessage, err.Error())
 		}
@@ -196,29 +195,6 @@ func parseName(raw []byte) (string, error) {
 		}
 	}
 	return name, nil
-}
-
-func parseOrigins(raw []byte) ([]string, error) {
-	origins := []string{}
-	err := strictjson.ScanArray(raw, strictjson.MaxNesting, func(raw []byte) error {
-		text, ok := strictjson.Unquote(raw)
-		if !ok {
-			return fmt.Errorf("not a string")
-		}
-		if len(origins) == maxOrigins {
-			return fmt.Errorf("more than %d", maxOrigins)
-		}
-		stored, err := origin.Canonical(text)
-		if err != nil {
-			return err
-		}
-		origins = append(origins, stored)
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("allowedOrigins: %w", err)
-	}
-	return origins, nil
 }
 
 func (s *Server) createProject(r *http.Request) (int, any, error) {
@@ -287,7 +263,7 @@ func (s *Server) createKey(r *http.Request) (int, any, error) {
 	if values[2] != nil {
 		var err error
 		spec.Text, _ = strictjson.Unquote(values[2])
-		if spec.Imported, err = ImportKeyText(kind, spec.Text); err != nil {
+		if spec.Imported, err = auth.ImportKeyText(kind, spec.Text); err != nil {
 			return 0, nil, refusal.New(refusal.InvalidMessage, "key: "+err.Error())
 		}
 	}

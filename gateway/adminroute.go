@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
@@ -136,7 +137,7 @@ func (s *Server) callAdmin(w http.ResponseWriter, r *http.Request, methods map[s
 	who := op.principal()
 	switch {
 	case methods == nil:
-		s.refuseAdmin(w, r, refusal.New(refusal.NotFound, "no such path").Of(who.attempt(toDoNothing, "")))
+		s.refuseAdmin(w, r, refusal.New(refusal.NotFound, "no such path").Of(who.Attempt(auth.NoAction, "")))
 		return
 	case !found:
 		allowed := slices.Collect(maps.Keys(methods))
@@ -149,16 +150,16 @@ func (s *Server) callAdmin(w http.ResponseWriter, r *http.Request, methods map[s
 		return
 	}
 	if route.path != statusPath && s.staleness() > RefuseAfter {
-		s.refuseAdmin(w, r, refuseStale().Of(who.attempt(toDoNothing, "")))
+		s.refuseAdmin(w, r, refuseStale().Of(who.Attempt(auth.NoAction, "")))
 		return
 	}
-	do := actionOf[route.needs]
-	if refused := authorise(who, do, nil, ""); refused != nil {
+	do := auth.ActionOf[route.needs]
+	if refused := auth.Authorise(who, do, nil, ""); refused != nil {
 		s.refuseAdmin(w, r, refused)
 		return
 	}
 	if err := route.checkQuery(r); err != nil {
-		s.refuseAdmin(w, r, s.refusalOf(err, r.Method+" "+r.URL.Path).Of(who.attempt(do, "")))
+		s.refuseAdmin(w, r, s.refusalOf(err, r.Method+" "+r.URL.Path).Of(who.Attempt(do, "")))
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
@@ -167,7 +168,7 @@ func (s *Server) callAdmin(w http.ResponseWriter, r *http.Request, methods map[s
 	page, isPage := answer.(*reading)
 	switch {
 	case err != nil:
-		s.refuseAdmin(w, r, s.refusalOf(err, r.Method+" "+r.URL.Path).Of(who.attempt(do, "")))
+		s.refuseAdmin(w, r, s.refusalOf(err, r.Method+" "+r.URL.Path).Of(who.Attempt(do, "")))
 	case answer == nil:
 		w.WriteHeader(status)
 	case isFile:
@@ -196,8 +197,8 @@ func (op operator) actor() fsm.Actor {
 }
 
 // principal is the operator as who asks.
-func (op operator) principal() principal {
-	return principal{kind: admin, key: op.actor().ID, role: op.token.Role}
+func (op operator) principal() auth.Principal {
+	return auth.Principal{Kind: auth.Admin, KeyID: op.actor().ID, Role: op.token.Role}
 }
 
 type operatorKey struct{}
@@ -248,7 +249,7 @@ func (s *Server) authenticateOperator(r *http.Request) (operator, *refusal.Error
 // whose token was revoked must not lock out the operators behind its address.
 func (s *Server) adminToken(address, text string) (fsm.AdminToken, *refusal.Error) {
 	guesses, guesser, hash := ratelimit.PerSecond(guessRate, guessBurst), clientaddr.NetworkOf(address), fsm.HashKey(text)
-	known := s.wrongAdminTokens.has(hash)
+	known := s.wrongAdminTokens.Has(hash)
 	if wait := s.guesses.Wait(guesser, guesses); wait > 0 && !known {
 		return fsm.AdminToken{}, &refusal.Error{
 			Code: refusal.RateLimited, Reason: "too many wrong admin tokens from this address", RetryAfter: wait,
@@ -259,7 +260,7 @@ func (s *Server) adminToken(address, text string) (fsm.AdminToken, *refusal.Erro
 	}
 	if !known {
 		s.guesses.Take(guesser, guesses)
-		s.wrongAdminTokens.add(hash)
+		s.wrongAdminTokens.Add(hash)
 	}
 	return fsm.AdminToken{}, refusal.New(refusal.InvalidKey, "the admin token is not valid")
 }

@@ -1,88 +1,17 @@
 package gateway
 
 import (
-	"errors"
 	"strings"
 	"time"
 	"unique"
 
-	"github.com/golang-jwt/jwt/v5"
-
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/origin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// identify returns who a client says they are with the text of a key or a token,
-// or why that is not accepted.
-func (s *Server) identify(text string) (principal, *failure) {
-	switch {
-	case text == "":
-		return principal{}, &failure{refusal: refusal.New(refusal.AuthRequired, "the API key is missing")}
-	case looksLikeToken(text):
-		who, err := readToken(text, s.cfg.Broker)
-		if err != nil {
-			return who, tokenFailure(who, err)
-		}
-		return who, nil
-	case !looksLikeKey(text):
-		return someone(text), &failure{refusal: &refusal.Error{
-			Code: refusal.InvalidKey, Reason: invalidKey, Detail: "a text that is not well formed: mistyped, or no key at all"}}
-	}
-	if key, found := s.cfg.Broker.Key(text); found {
-		return keyPrincipal(key), nil
-	}
-	if CheckKeyText(text) != nil {
-		// Where keys were imported, the cluster may know of one that this node does not.
-		return someone(text), &failure{unknown: s.cfg.Broker.HasImportedKeys(), refusal: &refusal.Error{
-			Code: refusal.InvalidKey, Reason: invalidKey, Detail: "a text with a wrong checksum: mistyped, or a key of elsewhere that was not imported"}}
-	}
-	return someone(text), &failure{unknown: true, refusal: &refusal.Error{
-		Code: refusal.InvalidKey, Reason: invalidKey, Detail: "a well-formed key that the cluster does not know: never made, or ended"}}
-}
-
-// tokenFailure says what is wrong with a token.
-func tokenFailure(who principal, err error) *failure {
-	failed := &failure{
-		refusal: &refusal.Error{Code: refusal.TokenInvalid, Reason: "the token is not valid", Detail: err.Error()},
-		unknown: errors.Is(err, errKeyOfToken),
-		honest:  errors.Is(err, jwt.ErrTokenInvalidClaims), // they are checked once the signature was found good
-	}
-	if failed.unknown {
-		failed.keyID = who.key
-	}
-	if errors.Is(err, jwt.ErrTokenExpired) {
-		failed.refusal.Code, failed.refusal.Reason = refusal.TokenExpired, "the token has expired"
-	}
-	return failed
-}
-
-const invalidKey = "the API key is not valid"
-
-// admissible decides whether somebody may come from where they do.
-func admissible(who principal, from peer, project *fsm.Project) *refusal.Error {
-	var verdict origin.Verdict
-	header := from.origin.Value()
-	switch {
-	case who.kind == publicKey:
-		verdict = origin.Judge(project.AllowedOrigins, project.AllowNativeClients, header, from.host.Value())
-	case who.kind == bearer && who.token.origins != nil:
-		verdict = origin.Judge(who.token.origins, false, header, from.host.Value())
-		verdict.Reason = "by the token's own list: " + verdict.Reason
-	default:
-		return nil
-	}
-	if verdict.Allowed {
-		return nil
-	}
-	reason := "origin " + refusal.Clip(header) + " is not allowed"
-	if header == "" {
-		reason = "the project does not allow clients without an origin"
-	}
-	return &refusal.Error{Code: refusal.OriginNotAllowed, Reason: reason, Detail: verdict.Reason}
-}
-
-// places remembers admissible's answers while many connections are judged anew:
+// places remembers the answers about origins while many connections are judged anew:
 // to match an origin with a hundred rules takes 0.1 ms, and most come from few.
 type places map[place]*refusal.Error
 
@@ -91,29 +20,17 @@ type place struct {
 	origin, host unique.Handle[string]
 }
 
-func (p places) admissible(who principal, from peer, project *fsm.Project) *refusal.Error {
-	if who.kind != publicKey {
-		return admissible(who, from, project)
+func (p places) checkOrigin(who auth.Principal, from peer, project *fsm.Project) *refusal.Error {
+	if who.Kind != auth.PublicKey {
+		return auth.CheckOrigin(who, from.origin.Value(), from.host.Value(), project)
 	}
 	at := place{project, from.origin, from.host}
 	refused, known := p[at]
 	if !known {
-		refused = admissible(who, from, project)
+		refused = auth.CheckOrigin(who, from.origin.Value(), from.host.Value(), project)
 		p[at] = refused
 	}
 	return refused
-}
-
-// admit decides whether somebody may be served from where they come from.
-func (s *Server) admit(who principal, from peer) (*fsm.Project, *refusal.Error) {
-	project, found := s.cfg.Broker.Project(who.project)
-	if !found {
-		return nil, &refusal.Error{Code: refusal.InvalidKey, Reason: invalidKey, Detail: "the key's project was deleted"}
-	}
-	if refused := admissible(who, from, project); refused != nil {
-		return nil, refused
-	}
-	return project, nil
 }
 
 // authenticate admits the client, refuses it, or asks the cluster first whether
@@ -126,7 +43,7 @@ func (c *conn) authenticate(f authFrame) {
 		return
 	}
 	if refused := c.mayRefresh(); refused != nil {
-		c.refuseFrame(refused.Of(c.who.Value().attempt(toConnect, "")), "", "")
+		c.refuseFrame(refused.Of(c.who.Value().Attempt(auth.Connect, "")), "", "")
 		return
 	}
 	refused := s.available()
@@ -134,20 +51,20 @@ func (c *conn) authenticate(f authFrame) {
 		refused = s.shed()
 	}
 	if refused != nil && text != "" {
-		c.refuse(refused.Of(someone(text).attempt(toConnect, "")), "", "")
+		c.refuse(refused.Of(auth.Unknown(text).Attempt(auth.Connect, "")), "", "")
 		return
 	}
-	who, failed := s.identify(text)
+	who, failed := auth.Identify(text, s.cfg.Broker)
 	if failed == nil {
 		c.enterAs(who, f)
 		return
 	}
-	limited := s.failures.count(c.peer.address, text, failed)
+	limited := s.failures.Count(c.peer.address, text, failed)
 	switch {
 	case limited != nil:
-		c.refuseAs(limited.Of(who.attempt(toConnect, "")))
-	case !failed.unknown:
-		c.refuseAs(failed.refusal.Of(who.attempt(toConnect, "")))
+		c.refuseAs(limited.Of(who.Attempt(auth.Connect, "")))
+	case !failed.Unknown:
+		c.refuseAs(failed.Refusal.Of(who.Attempt(auth.Connect, "")))
 	default:
 		c.checking = true
 		s.catchUps.join(s.ctx, func(err error) {
@@ -189,10 +106,10 @@ func (c *conn) mayRefresh() *refusal.Error {
 	if c.state != stateOpen {
 		return nil
 	}
-	if c.who.Value().kind != bearer {
+	if c.who.Value().Kind != auth.Bearer {
 		return refusal.New(refusal.InvalidMessage, "authenticated already")
 	}
-	r := c.loop.server.throttles[toSubscribe].connection
+	r := c.loop.server.throttles[auth.Subscribe].connection
 	if wait := c.subscribes.Take(r, c.loop.now); wait > 0 {
 		return tooMany("on this connection", r, wait)
 	}
@@ -207,13 +124,13 @@ func (c *conn) recheckKey(f authFrame, err error) {
 	}
 	c.loop.touch(c)
 	if err != nil {
-		c.refuseAs(refusal.New(refusal.Unavailable, "the cluster cannot be asked about the key").Of(someone(f.apiKey).attempt(toConnect, "")))
+		c.refuseAs(refusal.New(refusal.Unavailable, "the cluster cannot be asked about the key").Of(auth.Unknown(f.apiKey).Attempt(auth.Connect, "")))
 		return
 	}
-	who, failed := c.loop.server.identify(f.apiKey)
+	who, failed := auth.Identify(f.apiKey, c.loop.server.cfg.Broker)
 	if failed != nil {
 		// The attempt was counted before the cluster was asked.
-		c.refuseAs(failed.refusal.Of(who.attempt(toConnect, "")))
+		c.refuseAs(failed.Refusal.Of(who.Attempt(auth.Connect, "")))
 		return
 	}
 	c.enterAs(who, f)
@@ -232,17 +149,17 @@ func (c *conn) refuseAs(r *refusal.Error) {
 }
 
 // enterAs serves the client as somebody from now on.
-func (c *conn) enterAs(who principal, f authFrame) {
+func (c *conn) enterAs(who auth.Principal, f authFrame) {
 	s := c.loop.server
-	project, refused := s.admit(who, c.peer)
-	if refused == nil && c.state == stateOpen && who.project != c.who.Value().project {
+	project, refused := auth.Admit(who, c.peer.origin.Value(), c.peer.host.Value(), s.cfg.Broker)
+	if refused == nil && c.state == stateOpen && who.Project != c.who.Value().Project {
 		refused = refusal.New(refusal.Forbidden, "the token is for another project")
 	}
 	if refused == nil {
-		refused = authorise(who, toConnect, project, "")
+		refused = auth.Authorise(who, auth.Connect, project, "")
 	}
 	if refused != nil {
-		c.refuseAs(refused.Of(who.attempt(toConnect, "")))
+		c.refuseAs(refused.Of(who.Attempt(auth.Connect, "")))
 		return
 	}
 	if c.state == stateOpen {
@@ -253,10 +170,10 @@ func (c *conn) enterAs(who principal, f authFrame) {
 	}
 	refused = s.flooded(who, c.peer.address)
 	if refused == nil {
-		refused = s.shared(who, toConnect, project, c.peer.address)
+		refused = s.shared(who, auth.Connect, project, c.peer.address)
 	}
 	if refused != nil {
-		c.refuse(refused.Of(who.attempt(toConnect, "")), "", "")
+		c.refuse(refused.Of(who.Attempt(auth.Connect, "")), "", "")
 		return
 	}
 	c.state, c.controls, c.announced = stateOpen, 0, f.announced
@@ -274,16 +191,16 @@ func (c *conn) enterAs(who principal, f authFrame) {
 }
 
 // become gives the connection somebody's rights, for as long as they last.
-func (c *conn) become(who principal) {
+func (c *conn) become(who auth.Principal) {
 	c.who, c.endsAt = unique.Make(who), 0
 	c.allowFrames()
-	if who.token != nil {
+	if who.Token != nil {
 		const longest = 10 * 365 * 24 * time.Hour // as long as a connection can be thought to live
-		left := who.token.endsAt - c.loop.server.cfg.Broker.Stamp()
+		left := who.Token.EndsAt - c.loop.server.cfg.Broker.Stamp()
 		c.endsAt = c.loop.now + min(time.Duration(min(left, longest.Milliseconds()))*time.Millisecond, longest)
 		c.loop.wheel.schedule(c, c.endsAt)
 	}
-	c.loop.server.cfg.Broker.KeyUsed(who.key)
+	c.loop.server.cfg.Broker.KeyUsed(who.KeyID)
 	c.loop.touch(c)
 }
 
@@ -292,8 +209,8 @@ func (c *conn) become(who principal) {
 // still under way is judged when it is done.
 func (c *conn) rejudge(project *fsm.Project, known places) {
 	who := c.who.Value()
-	if refused := known.admissible(who, c.peer, project); refused != nil {
-		c.refuse(refused.Of(who.attempt(toConnect, "")), "", "")
+	if refused := known.checkOrigin(who, c.peer, project); refused != nil {
+		c.refuse(refused.Of(who.Attempt(auth.Connect, "")), "", "")
 		c.hasten()
 		return
 	}
@@ -304,7 +221,7 @@ func (c *conn) rejudge(project *fsm.Project, known places) {
 		if sub.joining {
 			continue
 		}
-		if refused := authorise(who, toSubscribe, project, name); refused != nil {
+		if refused := auth.Authorise(who, auth.Subscribe, project, name); refused != nil {
 			c.leave(name)
 			c.refuse(refused, name, "")
 		}

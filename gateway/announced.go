@@ -4,6 +4,7 @@ import (
 	"strings"
 	"unique"
 
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/internal/strictjson"
@@ -86,7 +87,7 @@ func (c *conn) ping(id string) {
 		c.buckets = &connBuckets{}
 	}
 	if wait := c.buckets.pings.Take(pingRate, c.loop.now); wait > 0 {
-		c.refuseFrame(tooMany("of pings on this connection", pingRate, wait).Of(c.who.Value().attempt(toDoNothing, "")), "", id)
+		c.refuseFrame(tooMany("of pings on this connection", pingRate, wait).Of(c.who.Value().Attempt(auth.NoAction, "")), "", id)
 		return
 	}
 	c.out.urgent = appendPong(c.out.urgent, id)

@@ -12,6 +12,8 @@ import (
 	"unique"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
+	"github.com/aptlyd/aptlyd/gateway/internal/testtoken"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -127,13 +129,13 @@ func newRightsHarness(t *testing.T) *rightsHarness {
 	h.broker.endKey(ended)
 	may := func(actions string) string { return `,"channels":{"*":[` + actions + `]}` }
 	h.texts = map[string]string{
-		"none": "", "malformed": "hello", "unknown": NewKeyText(fsm.ServerKey), "ended": ended,
+		"none": "", "malformed": "hello", "unknown": auth.NewKeyText(fsm.ServerKey), "ended": ended,
 		"public": h.public, "server": h.secret,
 		"foreign server": foreign, "foreign public": h.broker.addKey(foreignProject, fsm.PublicKey),
 		"subscribe token": h.token(h.secret, time.Hour, may(`"subscribe"`)),
 		"publish token":   h.token(h.secret, time.Hour, may(`"publish"`)),
 		"expired token":   h.token(h.secret, -time.Hour, may(`"publish"`)),
-		"forged token":    swapPart(h.token(h.secret, time.Hour, may(`"publish"`)), 1, h.broker.claimsOf("key-001", time.Hour, may(`"publish","subscribe"`))),
+		"forged token":    testtoken.SwapPart(h.token(h.secret, time.Hour, may(`"publish"`)), 1, h.broker.claimsOf("key-001", time.Hour, may(`"publish","subscribe"`))),
 		"foreign token":   h.token(foreign, time.Hour, may(`"subscribe","publish","history"`)),
 		"console token":   h.consoleToken(&browser{h: h.harness}),
 		"viewer":          "viewer-token", "operator": "operator-token", "owner": adminToken, "session": "session-token",
@@ -278,35 +280,6 @@ func TestRights(t *testing.T) {
 	}
 }
 
-// The decision itself, for what no route can ask for.
-func TestAuthoriseForeign(t *testing.T) {
-	own, foreign := &fsm.Project{ID: testProject}, &fsm.Project{ID: foreignProject}
-	every := [...]action{toConnect, toSubscribe, toPublish, toReadHistory, toView, toOperate, toOwn}
-	all := &token{scopes: []scope{{pattern: "*", actions: [...]bool{toConnect: true, toSubscribe: true, toPublish: true, toReadHistory: true}}}}
-	for name, who := range map[string]principal{
-		"public": {kind: publicKey, project: testProject}, "server": {kind: serverKey, project: testProject},
-		"bearer": {kind: bearer, project: testProject, token: all}, "nobody": {}, "nobody of the project": {project: testProject},
-	} {
-		for _, do := range every {
-			if authorise(who, do, foreign, "c") == nil {
-				t.Errorf("%s may %s in a foreign project", name, do)
-			}
-			if authorise(who, do, nil, "c") == nil {
-				t.Errorf("%s may %s in no project", name, do)
-			}
-		}
-	}
-	for _, do := range every[:4] {
-		if authorise(principal{kind: admin, role: fsm.Owner}, do, own, "c") == nil {
-			t.Errorf("an admin may %s", do)
-		}
-	}
-	r := authorise(principal{kind: publicKey, project: testProject}, toPublish, own, "c")
-	if r == nil || r.Code != refusal.Forbidden || r.Reason == "" || r.Detail == r.Reason || r.Action != "publish" || r.Channel != "c" {
-		t.Errorf("the refusal does not explain itself: %+v", r)
-	}
-}
-
 // What every publish of a backend pays.
 func BenchmarkMayPublish(b *testing.B) {
 	broker := newFakeBroker()
@@ -314,9 +287,9 @@ func BenchmarkMayPublish(b *testing.B) {
 	broker.projects[testProject] = &fsm.Project{ID: testProject}
 	s := &Server{cfg: Config{Broker: broker, Limits: DefaultLimits()}, quotas: newQuotas()}
 	s.throttles = newThrottles(&s.cfg.Limits)
-	c := &conn{loop: &loop{server: s}, who: unique.Make(principal{kind: serverKey, key: "key", project: testProject})}
+	c := &conn{loop: &loop{server: s}, who: unique.Make(auth.Principal{Kind: auth.ServerKey, KeyID: "key", Project: testProject})}
 	for b.Loop() {
-		if c.may(toPublish, "c") != nil {
+		if c.may(auth.Publish, "c") != nil {
 			b.Fatal("refused")
 		}
 	}

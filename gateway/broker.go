@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -16,36 +17,19 @@ type Broker interface {
 	NodeName() string
 	// Epoch names the numbering that offsets belong to.
 	Epoch() string
+
+	auth.Keys
 	// Endpoints are the URLs (wss://…) at which clients reach the other nodes that
 	// serve, as far as these were told theirs. The result must not be changed.
 	Endpoints() []string
 
-	// Key returns the live key with this text.
-	Key(text string) (fsm.Key, bool)
-	// HasImportedKeys reports whether a live key may lack the checksum.
-	HasImportedKeys() bool
-	// SigningSecret returns the text of the secret that signs the tokens of a live
-	// server key.
-	SigningSecret(keyID string) (secret []byte, ok bool)
-	// ConsoleSecret returns the key that signs console tokens, nil when this node
-	// cannot open the cluster's keyring.
-	ConsoleSecret() []byte
 	// AdminToken returns the live admin token, or console session, with this text.
 	AdminToken(text string) (fsm.AdminToken, bool)
-	// AdminTokenByID returns the live admin token, or console session, with this id.
-	AdminTokenByID(id string) (fsm.AdminToken, bool)
-	// KeyByID returns the live key with this id.
-	KeyByID(id string) (fsm.Key, bool)
 	// Alive returns why somebody may not act any more: their key, token or session has
 	// ended. What they publish or change is judged again when it is committed.
 	Alive(from fsm.Sender) error
 	// KeyUsed notes that a key, or a token that it signed, is in use. It is cheap.
 	KeyUsed(id string)
-	// Stamp is the cluster's time, Unix ms: the same on every node that is up to
-	// date, never going back, and at most some seconds old.
-	Stamp() int64
-	// Project returns a project of the cluster. The result must not be changed.
-	Project(id string) (*fsm.Project, bool)
 	// Staleness is the age of the last proof that this node was up to date.
 	Staleness() time.Duration
 	// Stalled says what keeps this node from getting on, such as a disk that hangs,

@@ -22,7 +22,7 @@ const (
 func (s *Server) Connections(q ConnectionQuery) []ConnectionStatus {
 	found := collect(s, func(c *conn) (*conn, bool) {
 		who := c.who.Value()
-		if q.KeyID != "" && who.key != q.KeyID || q.Project != "" && who.project != q.Project {
+		if q.KeyID != "" && who.KeyID != q.KeyID || q.Project != "" && who.Project != q.Project {
 			return nil, false
 		}
 		return c, q.Cursor == "" || s.connectionName(c.id) > q.Cursor
@@ -111,7 +111,7 @@ func (s *Server) KeyConnections(project string) map[string]int {
 	count := make(map[string]int)
 	for _, key := range collect(s, func(c *conn) (string, bool) {
 		who := c.who.Value()
-		return who.key, who.project == project
+		return who.KeyID, who.Project == project
 	}) {
 		count[key]++
 	}
@@ -193,7 +193,7 @@ func (c *conn) status() ConnectionStatus {
 		Node:     s.cfg.Broker.NodeName(),
 		Address:  c.peer.address,
 		Origin:   c.peer.origin.Value(),
-		KeyID:    c.who.Value().key,
+		KeyID:    c.who.Value().KeyID,
 		SDK:      c.announced.Value().sdk,
 		Since:    c.since,
 		Channels: make([]string, 0, len(c.subs)),

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 )
 
 // turning is a server with one loop that does nothing but what it is asked.
@@ -58,7 +59,7 @@ func TestConnectionsAreCollectedInParts(t *testing.T) {
 	})
 	const all = 4 * connectionsPerTurn
 	for id := range uint64(all) {
-		l.conns = append(l.conns, &conn{loop: l, id: id + 1, who: nobodyYet, state: stateOpen})
+		l.conns = append(l.conns, &conn{loop: l, id: id + 1, who: auth.Unauthenticated, state: stateOpen})
 	}
 	begin()
 	met := collect(s, func(c *conn) (bool, bool) { seen++; return true, true })

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/gateway/websocket"
@@ -74,8 +75,8 @@ type conn struct {
 	expelled  bool // to be reset unless its socket takes the close frame at once
 	half      bool // to be half-closed behind the close frame, whose answer cannot be read
 
-	who        unique.Handle[principal] // nobody until open
-	endsAt     time.Duration            // when those rights end, since the loop began; 0 for never
+	who        unique.Handle[auth.Principal] // nobody until open
+	endsAt     time.Duration                 // when those rights end, since the loop began; 0 for never
 	subscribes ratelimit.Bucket
 	buckets    *connBuckets // nil until one is counted
 	announced  unique.Handle[announced]
@@ -125,7 +126,7 @@ func newConn(l *loop, p peer, id uint64) *conn {
 		id:            id,
 		peer:          p,
 		stranger:      true,
-		who:           nobodyYet,
+		who:           auth.Unauthenticated,
 		announced:     nothingAnnounced,
 		since:         time.Now().UnixMilli(),
 		frames:        websocket.Reader{Limit: maxStrangerBytes},
@@ -211,7 +212,7 @@ func (c *conn) handle(event websocket.Event, payload []byte) {
 	case websocket.Dropped:
 		if c.state < stateRefused {
 			refused := refusal.New(refusal.Forbidden, "who may not publish may send no frame of this size")
-			c.refuse(refused.Of(c.who.Value().attempt(toPublish, "")), "", "")
+			c.refuse(refused.Of(c.who.Value().Attempt(auth.Publish, "")), "", "")
 		}
 	case websocket.Ping:
 		if c.state < stateClosing {
@@ -332,8 +333,8 @@ func (c *conn) end(reset bool) {
 	c.forget()
 	c.known()
 	c.state = stateEnded
-	if who := c.who.Value(); who.kind != nobody {
-		c.loop.server.quotas.disconnect(who.project)
+	if who := c.who.Value(); who.Kind != auth.Nobody {
+		c.loop.server.quotas.disconnect(who.Project)
 	}
 	if reset {
 		c.transport.Reset()
@@ -365,13 +366,13 @@ func (c *conn) check() {
 		}
 	case stateOpen:
 		if c.endsAt != 0 && now >= c.endsAt {
-			c.refuse(refusal.New(refusal.TokenExpired, "the token has expired").Of(c.who.Value().attempt(toConnect, "")), "", "")
+			c.refuse(refusal.New(refusal.TokenExpired, "the token has expired").Of(c.who.Value().Attempt(auth.Connect, "")), "", "")
 			break
 		}
 		if now >= c.nextHeartbeat {
 			c.nextHeartbeat += cfg.Heartbeat
 			c.heartbeatDue = true
-			c.loop.server.cfg.Broker.KeyUsed(c.who.Value().key)
+			c.loop.server.cfg.Broker.KeyUsed(c.who.Value().KeyID)
 			c.loop.touch(c)
 		}
 	}

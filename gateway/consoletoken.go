@@ -1,12 +1,10 @@
 package gateway
 
 import (
-	"fmt"
 	"net/http"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
-
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -27,15 +25,9 @@ func (s *Server) createConsoleToken(r *http.Request) (int, any, error) {
 		return 0, nil, &refusal.Error{Code: refusal.Unavailable, Reason: "this node cannot read the cluster's keys yet", RetryAfter: time.Second}
 	}
 	expires := time.UnixMilli(s.cfg.Broker.Stamp()).Add(consoleTokenLife).Truncate(time.Second)
-	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-		"kid":      consoleTokenID,
-		"sub":      operatorOf(r).token.ID, // with which it ends
-		"project":  project.ID,
-		"exp":      expires.Unix(),
-		"channels": map[string][]string{"*": {"subscribe", "history"}},
-	}).SignedString(secret)
+	text, err := auth.SignConsoleToken(secret, operatorOf(r).token.ID, project.ID, expires)
 	if err != nil {
-		return 0, nil, fmt.Errorf("sign console token: %w", err)
+		return 0, nil, err
 	}
 	return http.StatusOK, struct {
 		Token     string `json:"token"`

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
-	"github.com/aptlyd/aptlyd/gateway/ratelimit"
+	"github.com/aptlyd/aptlyd/gateway/internal/testtoken"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -59,7 +59,7 @@ func TestHonestFailuresAreTold(t *testing.T) {
 		for i := range clients {
 			c := h.dial("")
 			claims := h.broker.claimsOf(key.ID, -time.Hour, fmt.Sprintf(`,"n":%d%s`, i, everywhere))
-			c.text(`{"type":"auth","apiKey":%q}`, mint(plainHeader, claims, []byte("a guess at the secret")))
+			c.text(`{"type":"auth","apiKey":%q}`, testtoken.Mint(testtoken.Header, claims, []byte("a guess at the secret")))
 			if f := c.next(); f.close == closeTryLater {
 				limited++
 			} else if f.Code != refusal.TokenInvalid {
@@ -70,36 +70,6 @@ func TestHonestFailuresAreTold(t *testing.T) {
 			t.Errorf("%d guesses at a signature are all answered", clients)
 		}
 	})
-}
-
-// What the audit knows of ended keys outlives the process.
-func TestKeysThatEndedBeforeAreKnown(t *testing.T) {
-	f := newFailedAuths(ratelimit.PerSecond(1, 1))
-	revoked, rotated, never := NewKeyText(fsm.PublicKey), NewKeyText(fsm.ServerKey), NewKeyText(fsm.PublicKey)
-	f.learn([]fsm.AuditRecord{
-		{Seq: 3, Action: "key.create", Target: "key_3", After: []byte(`{"id":"key_3"}`)},
-		{Seq: 2, Action: "key.revoke", Target: "key_1", Before: fmt.Appendf(nil, `{"id":"key_1","kind":"public","prefix":%q}`, revoked[:8])},
-		{Seq: 1, Action: "key.rotate", Target: "key_2", Before: fmt.Appendf(nil, `{"id":"key_2","prefix":%q}`, rotated[:8])},
-	})
-	unknown := &failure{unknown: true, refusal: refusal.New(refusal.InvalidKey, invalidKey)}
-	for range 100 {
-		for _, text := range []string{revoked, rotated} {
-			if limited := f.count("192.0.2.1", text, unknown); limited != nil {
-				t.Fatalf("an ended key is limited: %v", limited)
-			}
-		}
-		signed := &failure{unknown: true, keyID: "key_1", refusal: refusal.New(refusal.TokenInvalid, "")}
-		if limited := f.count("192.0.2.1", "a.b.c", signed); limited != nil {
-			t.Fatalf("a token of an ended key is limited: %v", limited)
-		}
-	}
-	if f.count("192.0.2.1", never, unknown) != nil || f.count("192.0.2.1", never, unknown) == nil {
-		t.Error("a key that never was is not limited after the first")
-	}
-	mistyped := revoked[:42] + "!"
-	if f.count("192.0.2.2", mistyped, unknown) != nil || f.count("192.0.2.2", mistyped, unknown) == nil {
-		t.Error("what is no key, but begins like an ended one, is not limited")
-	}
 }
 
 // A script that goes on with an admin token that was revoked is told so, and leaves the
@@ -126,21 +96,5 @@ func TestRevokedAdminTokenIsOneGuess(t *testing.T) {
 	}
 	if got := try("a revoked token"); got != 401 {
 		t.Errorf("then a revoked token: %d", got)
-	}
-}
-
-func TestRecentHashesAreBounded(t *testing.T) {
-	r := newRecentHashes(4)
-	hash := func(i int) fsm.KeyHash { return fsm.HashKey(fmt.Sprint(i)) }
-	for i := range 100 {
-		r.add(hash(i))
-		for j := max(0, i-3); j <= i; j++ {
-			if !r.has(hash(j)) {
-				t.Fatalf("%d is forgotten after %d", j, i)
-			}
-		}
-		if held := len(r.young) + len(r.old); held > 8 {
-			t.Fatalf("%d are held", held)
-		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -21,7 +22,7 @@ func (b *fakeBroker) CreateProject(_ context.Context, by fsm.Actor, spec Project
 	b.record(by, "project.create", p.ID)
 	var issued []IssuedKey
 	for _, kind := range []fsm.KeyKind{fsm.PublicKey, fsm.ServerKey} {
-		text := NewKeyText(kind)
+		text := auth.NewKeyText(kind)
 		issued = append(issued, b.issue(p.ID, kind, "default", text))
 	}
 	return p, issued, nil
@@ -133,7 +134,7 @@ func (b *fakeBroker) CreateKey(_ context.Context, by fsm.Actor, project string, 
 		return IssuedKey{}, refusal.New(refusal.NotFound, "no such project")
 	}
 	if spec.Text == "" {
-		spec.Text = NewKeyText(spec.Kind)
+		spec.Text = auth.NewKeyText(spec.Kind)
 	}
 	b.record(by, "key.create", project)
 	issued := b.issue(project, spec.Kind, spec.Name, spec.Text)
@@ -160,7 +161,7 @@ func (b *fakeBroker) RotateKey(_ context.Context, by fsm.Actor, id string, overl
 	}
 	old.ExpiresAt = b.clock + overlap.Milliseconds()
 	b.keys[text] = old
-	next := NewKeyText(old.Kind)
+	next := auth.NewKeyText(old.Kind)
 	b.record(by, "key.rotate", id)
 	return b.issue(old.Project, old.Kind, old.Name, next), old, nil
 }

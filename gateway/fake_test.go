@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -105,7 +106,7 @@ func (b *fakeBroker) id(kind string) string {
 
 // addKey makes a key of a project known and returns its text.
 func (b *fakeBroker) addKey(project string, kind fsm.KeyKind) string {
-	text := NewKeyText(kind)
+	text := auth.NewKeyText(kind)
 	b.set(func() { b.putKey(project, kind, "test", text) })
 	return text
 }

@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -13,33 +12,6 @@ const (
 	hostedServer = "sk_7hYtR2mQx9LwZ4bNcK8vJ1sDfG5pA3eU6iOqWzXr"
 )
 
-func TestImportKeyText(t *testing.T) {
-	own := NewKeyText(fsm.ServerKey)
-	for text, want := range map[string]struct {
-		kind     fsm.KeyKind
-		imported bool
-		taken    bool
-	}{
-		hostedPublic:                       {fsm.PublicKey, true, true},
-		hostedServer:                       {fsm.ServerKey, true, true},
-		own:                                {fsm.ServerKey, false, true},
-		"pk_" + own[3:]:                    {fsm.ServerKey, false, false},
-		hostedPublic[:42]:                  {fsm.PublicKey, false, false},
-		hostedPublic + "a":                 {fsm.PublicKey, false, false},
-		hostedPublic[:42] + "!":            {fsm.PublicKey, false, false},
-		"sk_" + strings.Repeat("ab01", 10): {fsm.ServerKey, false, false},
-		"":                                 {fsm.ServerKey, false, false},
-	} {
-		imported, err := ImportKeyText(want.kind, text)
-		if imported != want.imported || (err == nil) != want.taken {
-			t.Errorf("%s key %q: %v, %v", want.kind, text, imported, err)
-		}
-	}
-}
-
-// A key of the hosted service authenticates once it was imported, on a node that has
-// not heard of it yet, too. Typing errors are told apart without asking anybody, as
-// long as every key has a checksum.
 func TestImportedKeyAuthenticates(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
 		h := newHarness(t, poller, func(c *Config) { c.Limits.FailedAuthBurst = 1000 })

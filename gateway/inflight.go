@@ -3,6 +3,7 @@ package gateway
 import (
 	"sync"
 
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 )
 
@@ -22,9 +23,9 @@ func newInFlight(node, key, address int) *inFlight {
 
 // enter counts n in and returns what counts them out, or of what there is too
 // much. The address of a backend sets no bound. Who is alone is never too many.
-func (g *inFlight) enter(who principal, address string, n int) (leave func(), full string) {
-	key, network := "key "+who.key, "address "+clientaddr.NetworkOf(address)
-	bound := who.kind != serverKey && who.kind != admin
+func (g *inFlight) enter(who auth.Principal, address string, n int) (leave func(), full string) {
+	key, network := "key "+who.KeyID, "address "+clientaddr.NetworkOf(address)
+	bound := who.Kind != auth.ServerKey && who.Kind != auth.Admin
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {

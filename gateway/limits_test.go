@@ -9,6 +9,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -66,7 +67,7 @@ func TestEveryLimitHasItsAnswerAndMetric(t *testing.T) {
 		}, [][]string{refusedSeries(refusal.InvalidMessage, "rest")}, false},
 		{"channel name", func(*Config) {}, func(h *harness) {
 			c := h.open(h.secret)
-			c.text(`{"type":"subscribe","channel":%q}`, strings.Repeat("x", maxChannelName+1))
+			c.text(`{"type":"subscribe","channel":%q}`, strings.Repeat("x", auth.MaxChannelName+1))
 			c.wantError(refusal.InvalidChannel)
 			c.wantSilence()
 		}, [][]string{refusedSeries(refusal.InvalidChannel, "ws")}, false},

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -51,10 +52,10 @@ func (s *Server) hand(commits []commit) {
 
 // KeyEnded closes the connections of a key.
 func (s *Server) KeyEnded(key fsm.Key) {
-	s.failures.keyEnded(key.ID, key.Prefix)
+	s.failures.KeyEnded(key.ID, key.Prefix)
 	s.onLoops(func(l *loop) {
 		for _, c := range l.conns {
-			if c.state == stateOpen && c.who.Value().key == key.ID {
+			if c.state == stateOpen && c.who.Value().KeyID == key.ID {
 				c.revoke()
 			}
 		}
@@ -66,7 +67,7 @@ func (s *Server) KeyEnded(key fsm.Key) {
 func (s *Server) AdminTokenEnded(id string) {
 	s.onLoops(func(l *loop) {
 		for _, c := range l.conns {
-			if c.state == stateOpen && c.who.Value().session() == id {
+			if c.state == stateOpen && c.who.Value().Session() == id {
 				c.revoke()
 			}
 		}
@@ -82,7 +83,7 @@ func (s *Server) ProjectChanged(id string) {
 		project, found := s.cfg.Broker.Project(id)
 		known := make(places)
 		for _, c := range l.conns {
-			if c.state != stateOpen || c.who.Value().project != id {
+			if c.state != stateOpen || c.who.Value().Project != id {
 				continue
 			}
 			if !found {
@@ -112,7 +113,7 @@ func (s *Server) Reset() {
 				continue
 			}
 			who := c.who.Value()
-			project, found := s.cfg.Broker.Project(who.project)
+			project, found := s.cfg.Broker.Project(who.Project)
 			if !found || !s.stillLives(who) {
 				c.revoke()
 			} else {
@@ -136,20 +137,20 @@ func (s *Server) onLoops(task func(l *loop)) {
 
 // stillLives reports whether the key, or the console's session, that somebody came
 // with has not ended.
-func (s *Server) stillLives(who principal) bool {
-	if session := who.session(); session != "" {
+func (s *Server) stillLives(who auth.Principal) bool {
+	if session := who.Session(); session != "" {
 		_, found := s.cfg.Broker.AdminTokenByID(session)
 		return found
 	}
-	_, found := s.cfg.Broker.KeyByID(who.key)
+	_, found := s.cfg.Broker.KeyByID(who.KeyID)
 	return found
 }
 
 func (c *conn) revoke() {
 	who, reason := c.who.Value(), "the API key was revoked"
-	if who.session() != "" {
+	if who.Session() != "" {
 		reason = "the console session has ended"
 	}
-	c.refuse(refusal.New(refusal.KeyRevoked, reason).Of(who.attempt(toConnect, "")), "", "")
+	c.refuse(refusal.New(refusal.KeyRevoked, reason).Of(who.Attempt(auth.Connect, "")), "", "")
 	c.hasten()
 }

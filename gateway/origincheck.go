@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/origin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/internal/strictjson"
@@ -34,7 +35,7 @@ func (s *Server) checkOrigin(r *http.Request) (int, any, error) {
 	if err := s.adminBody(r, &originCheckShape, values[:]); err != nil {
 		return 0, nil, err
 	}
-	rules, err := parseStrings(values[0], maxOrigins)
+	rules, err := parseStrings(values[0], auth.MaxOrigins)
 	if err != nil {
 		return 0, nil, refusal.New(refusal.InvalidMessage, "rules: "+err.Error())
 	}

@@ -15,44 +15,6 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-func TestKeyText(t *testing.T) {
-	seen := make(map[string]bool)
-	for range 200 {
-		for kind, prefix := range map[fsm.KeyKind]string{fsm.PublicKey: "pk_", fsm.ServerKey: "sk_"} {
-			text := NewKeyText(kind)
-			if !strings.HasPrefix(text, prefix) || len(text) != 43 || CheckKeyText(text) != nil || seen[text] {
-				t.Fatalf("made %q", text)
-			}
-			seen[text] = true
-			for i := range text {
-				other := byte('a')
-				if text[i] == other {
-					other = 'b'
-				}
-				if wrong := text[:i] + string(other) + text[i+1:]; CheckKeyText(wrong) == nil {
-					t.Fatalf("%q is taken for %q", wrong, text)
-				}
-			}
-		}
-	}
-	for _, text := range []string{"", "pk_", "xk_" + strings.Repeat("0", 40), "pk_" + strings.Repeat("0", 40), "pk_" + strings.Repeat("é", 20)} {
-		if CheckKeyText(text) == nil {
-			t.Errorf("%q is taken for a key", text)
-		}
-	}
-}
-
-func TestKeySum(t *testing.T) {
-	for random, want := range map[string]string{
-		"":          "000000",
-		"123456789": "3jZRME", // CRC-32 0xCBF43926, the check value of the standard
-	} {
-		if sum := keySum([]byte(random)); string(sum[:]) != want {
-			t.Errorf("sum of %q is %s, want %s", random, sum[:], want)
-		}
-	}
-}
-
 func TestWheel(t *testing.T) {
 	w := &wheel{step: 10 * time.Millisecond}
 	conns := make([]*conn, 4)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -180,11 +181,11 @@ func (c *conn) finish(l *lookup, epoch string) {
 		c.abandon(l.op.channel, s.refusalOf(l.err, "subscribe"))
 		return
 	}
-	project, found := s.cfg.Broker.Project(c.who.Value().project)
+	project, found := s.cfg.Broker.Project(c.who.Value().Project)
 	refused := refusal.New(refusal.Unavailable, "the channel could not be joined")
 	if found {
 		// The rights may have changed since the client asked.
-		if forbidden := authorise(c.who.Value(), toSubscribe, project, l.op.channel); forbidden != nil {
+		if forbidden := auth.Authorise(c.who.Value(), auth.Subscribe, project, l.op.channel); forbidden != nil {
 			refused = forbidden
 		} else if !l.sub.gone {
 			l.sub.begin(l, epoch, project.Rule(l.op.channel).Initial)

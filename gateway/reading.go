@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
@@ -54,7 +55,7 @@ func newReadings(l *Limits) *readings {
 // reading is a page of history on its way to a client.
 type reading struct {
 	server  *Server
-	who     principal
+	who     auth.Principal
 	address string
 	key     fsm.ChannelKey
 	after   uint64
@@ -67,9 +68,9 @@ type reading struct {
 // beginReading reads the first piece of a page as query asks for it. Whoever gets
 // a reading has to send it.
 func (s *Server) beginReading(
-	ctx context.Context, who principal, address string, key fsm.ChannelKey, query url.Values,
+	ctx context.Context, who auth.Principal, address string, key fsm.ChannelKey, query url.Values,
 ) (*reading, error) {
-	if refused := checkChannel(key.Name); refused != nil {
+	if refused := auth.CheckChannel(key.Name); refused != nil {
 		return nil, refused
 	}
 	after, err := httpio.QueryNumber(query, "after", 0, strictjson.MaxWhole)
@@ -109,7 +110,7 @@ func (s *Server) beginReading(
 
 // bound reports whether the reader is held to the rates: it is no backend and no
 // operator.
-func (r *reading) bound() bool { return r.who.kind != serverKey && r.who.kind != admin }
+func (r *reading) bound() bool { return r.who.Kind != auth.ServerKey && r.who.Kind != auth.Admin }
 
 // next reads the next piece.
 func (r *reading) next(ctx context.Context) error {
@@ -171,7 +172,7 @@ func (r *reading) send(w http.ResponseWriter, request *http.Request) {
 		buf = buf[:0]
 		r.page = fsm.Page{}
 		if err := r.next(request.Context()); err != nil {
-			r.server.refused(r.server.refusalOf(err, "read history").Of(r.who.attempt(toReadHistory, r.key.Name)), "rest",
+			r.server.refused(r.server.refusalOf(err, "read history").Of(r.who.Attempt(auth.ReadHistory, r.key.Name)), "rest",
 				r.server.requestPeer(request))
 			panic(http.ErrAbortHandler) // the status is out: a cut answer is no answer
 		}
@@ -199,7 +200,7 @@ func (r *reading) write(w http.ResponseWriter, out *http.ResponseController, req
 		Code: refusal.RateLimited, Reason: "the answer was not read in time",
 		Detail: fmt.Sprintf("nothing of the answer was taken for %s, or the client has gone", s.cfg.HistoryTimeout),
 	}
-	s.refused(refused.Of(r.who.attempt(toReadHistory, r.key.Name)), "rest", s.requestPeer(request))
+	s.refused(refused.Of(r.who.Attempt(auth.ReadHistory, r.key.Name)), "rest", s.requestPeer(request))
 	panic(http.ErrAbortHandler)
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -149,9 +150,9 @@ func TestHistoryRate(t *testing.T) {
 
 func TestInFlight(t *testing.T) {
 	g := newInFlight(4, 3, 1)
-	public, other, backend := principal{kind: publicKey, key: "a"}, principal{kind: publicKey, key: "b"}, principal{kind: serverKey, key: "c"}
+	public, other, backend := auth.Principal{Kind: auth.PublicKey, KeyID: "a"}, auth.Principal{Kind: auth.PublicKey, KeyID: "b"}, auth.Principal{Kind: auth.ServerKey, KeyID: "c"}
 	var leaves []func()
-	enter := func(who principal, address, want string) {
+	enter := func(who auth.Principal, address, want string) {
 		t.Helper()
 		leave, full := g.enter(who, address, 1)
 		if full != want {

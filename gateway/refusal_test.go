@@ -11,6 +11,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -153,7 +154,7 @@ func TestBeforeAuth(t *testing.T) {
 func TestUnknownKeyCatchesUpOnce(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
 		h := newHarness(t, poller)
-		text := NewKeyText(fsm.ServerKey)
+		text := auth.NewKeyText(fsm.ServerKey)
 		h.broker.set(func() {
 			h.broker.catchUp = func(context.Context) error {
 				h.broker.set(func() { h.broker.putKey(testProject, fsm.ServerKey, "new", text) })
@@ -161,9 +162,9 @@ func TestUnknownKeyCatchesUpOnce(t *testing.T) {
 			}
 		})
 		c := h.dial("")
-		auth := clientFrame(ws.OpText, true, fmt.Appendf(nil, `{"type":"auth","apiKey":%q}`, text))
+		authFrame := clientFrame(ws.OpText, true, fmt.Appendf(nil, `{"type":"auth","apiKey":%q}`, text))
 		more := clientFrame(ws.OpText, true, []byte(`{"type":"subscribe","channel":"c"}`))
-		c.send(string(auth) + string(more))
+		c.send(string(authFrame) + string(more))
 		c.want("auth_success")
 		c.want("connected")
 		c.want("subscribed")
@@ -172,7 +173,7 @@ func TestUnknownKeyCatchesUpOnce(t *testing.T) {
 			h.broker.catchUp = func(context.Context) error { return fmt.Errorf("no leader") }
 		})
 		d := h.dial("")
-		d.text(`{"type":"auth","apiKey":%q}`, NewKeyText(fsm.ServerKey))
+		d.text(`{"type":"auth","apiKey":%q}`, auth.NewKeyText(fsm.ServerKey))
 		d.wantClose(1013)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
@@ -102,7 +103,7 @@ func parseRequest(frame []byte, depth int) (request, *refusal.Error) {
 			return req, refusal.New(refusal.InvalidChannel, "channel is not a string of whole characters")
 		}
 	}
-	if refused := checkChannel(req.channel); refused != nil {
+	if refused := auth.CheckChannel(req.channel); refused != nil {
 		req.channel = ""
 		return req, refused
 	}
@@ -120,6 +121,9 @@ func parseRequest(frame []byte, depth int) (request, *refusal.Error) {
 	}
 	return req, refused
 }
+
+// maxMessageID is how long the id of a message may be, in bytes.
+const maxMessageID = 128
 
 func parseID(raw []byte) (string, *refusal.Error) {
 	if strictjson.IsNull(raw) {

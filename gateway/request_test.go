@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/aptlyd/aptlyd/gateway/auth"
 )
 
 func FuzzParseRequest(f *testing.F) {
@@ -28,7 +30,7 @@ func FuzzParseRequest(f *testing.F) {
 		if req.kind == "publish" && !json.Valid(req.message) {
 			t.Errorf("%q publishes %q", data, req.message)
 		}
-		if req.channel != "" && checkChannel(req.channel) != nil {
+		if req.channel != "" && auth.CheckChannel(req.channel) != nil {
 			t.Errorf("%q names the channel %q", data, req.channel)
 		}
 	})

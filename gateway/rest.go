@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/origin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
@@ -24,7 +25,7 @@ const (
 
 // caller is who makes a REST request, and for which project.
 type caller struct {
-	principal
+	auth.Principal
 	project *fsm.Project
 	from    peer
 }
@@ -44,26 +45,26 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *
 	from := s.requestPeer(r)
 	by.from = from
 	var refused *refusal.Error
-	if by.principal, refused = s.identifyNow(r.Context(), text, from.address); refused != nil {
-		return by, refused.Of(by.principal.attempt(toConnect, ""))
+	if by.Principal, refused = s.identifyNow(r.Context(), text, from.address); refused != nil {
+		return by, refused.Of(by.Principal.Attempt(auth.Connect, ""))
 	}
-	if by.project, refused = s.admit(by.principal, from); refused != nil {
+	if by.project, refused = auth.Admit(by.Principal, from.origin.Value(), from.host.Value(), s.cfg.Broker); refused != nil {
 		w.Header().Del("Access-Control-Allow-Origin")
-		return by, refused.Of(by.principal.attempt(toConnect, ""))
+		return by, refused.Of(by.Principal.Attempt(auth.Connect, ""))
 	}
-	if by.kind == serverKey && !origin.Judge(by.project.AllowedOrigins, by.project.AllowNativeClients, from.origin.Value(), from.host.Value()).Allowed {
+	if by.Kind == auth.ServerKey && !origin.Judge(by.project.AllowedOrigins, by.project.AllowNativeClients, from.origin.Value(), from.host.Value()).Allowed {
 		w.Header().Del("Access-Control-Allow-Origin")
 	}
-	if by.kind != serverKey {
-		refused = s.flooded(by.principal, from.address)
+	if by.Kind != auth.ServerKey {
+		refused = s.flooded(by.Principal, from.address)
 		if refused == nil {
 			refused = s.shed()
 		}
 		if refused != nil {
-			return by, refused.Of(by.principal.attempt(toConnect, ""))
+			return by, refused.Of(by.Principal.Attempt(auth.Connect, ""))
 		}
 	}
-	s.cfg.Broker.KeyUsed(by.key)
+	s.cfg.Broker.KeyUsed(by.KeyID)
 	proven(r)
 	return by, nil
 }
@@ -77,46 +78,46 @@ func (s *Server) bodyOf(by *caller, w http.ResponseWriter, r *http.Request, limi
 		refused = s.available()
 	}
 	if refused == nil {
-		if err := s.cfg.Broker.Alive(by.sender()); err != nil {
+		if err := s.cfg.Broker.Alive(by.Sender()); err != nil {
 			refused = s.refusalOf(err, "judge who publishes")
 		}
 	}
 	if refused == nil {
-		by.project, refused = s.admit(by.principal, by.from)
+		by.project, refused = auth.Admit(by.Principal, by.from.origin.Value(), by.from.host.Value(), s.cfg.Broker)
 	}
 	if refused != nil {
-		return nil, refused.Of(by.principal.attempt(toPublish, ""))
+		return nil, refused.Of(by.Principal.Attempt(auth.Publish, ""))
 	}
 	return body, nil
 }
 
 // identifyNow is identify for those who can wait for the cluster to be asked.
-func (s *Server) identifyNow(ctx context.Context, text, address string) (principal, *refusal.Error) {
-	who, failed := s.identify(text)
+func (s *Server) identifyNow(ctx context.Context, text, address string) (auth.Principal, *refusal.Error) {
+	who, failed := auth.Identify(text, s.cfg.Broker)
 	if failed == nil {
 		return who, nil
 	}
-	if limited := s.failures.count(address, text, failed); limited != nil {
+	if limited := s.failures.Count(address, text, failed); limited != nil {
 		return who, limited
 	}
-	if !failed.unknown {
-		return who, failed.refusal
+	if !failed.Unknown {
+		return who, failed.Refusal
 	}
 	if err := s.catchUps.wait(ctx, s.ctx); err != nil {
 		return who, s.refusalOf(err, "catch up for a key")
 	}
-	if who, failed = s.identify(text); failed != nil {
-		return who, failed.refusal
+	if who, failed = auth.Identify(text, s.cfg.Broker); failed != nil {
+		return who, failed.Refusal
 	}
 	return who, nil
 }
 
 // may decides what a caller may do in a channel now.
-func (s *Server) may(by caller, do action, channel string) *refusal.Error {
-	if refused := authorise(by.principal, do, by.project, channel); refused != nil {
+func (s *Server) may(by caller, do auth.Action, channel string) *refusal.Error {
+	if refused := auth.Authorise(by.Principal, do, by.project, channel); refused != nil {
 		return refused
 	}
-	return s.throttleRequest(by.principal, do, by.project, channel, by.from.address)
+	return s.throttleRequest(by.Principal, do, by.project, channel, by.from.address)
 }
 
 // publishResult is the answer to one publish over HTTP.
@@ -161,11 +162,11 @@ func (s *Server) readPost(by caller, raw []byte, id string) *posted {
 		p.refusal = refusal.New(refusal.InvalidChannel, "channel is not a string of whole characters")
 		return p
 	}
-	if p.refusal = checkChannel(channel); p.refusal != nil {
+	if p.refusal = auth.CheckChannel(channel); p.refusal != nil {
 		return p
 	}
 	p.publish.Channel = fsm.ChannelKey{Project: by.project.ID, Name: channel}
-	p.publish.From = by.sender()
+	p.publish.From = by.Sender()
 	if p.publish.ID, p.refusal = parseID(values[2]); p.refusal != nil {
 		return p
 	}
@@ -182,7 +183,7 @@ func (s *Server) readPost(by caller, raw []byte, id string) *posted {
 	} else if len(p.publish.Data) > s.cfg.MaxMessageBytes {
 		p.refusal = refusal.New(refusal.MessageTooLarge, "message is too large")
 	} else {
-		p.refusal = s.may(by, toPublish, channel)
+		p.refusal = s.may(by, auth.Publish, channel)
 	}
 	return p
 }
@@ -232,16 +233,16 @@ func (s *Server) beginBody(by caller, w http.ResponseWriter, r *http.Request, mo
 	}()
 	// Of a small one the refusal can name the channel.
 	small := r.ContentLength >= 0 && r.ContentLength <= maxStrangerBytes
-	if !small && !mayPublishAnywhere(by.principal, by.project) {
-		return nil, authorise(by.principal, toPublish, by.project, "")
+	if !small && !auth.MayPublishAnywhere(by.Principal, by.project) {
+		return nil, auth.Authorise(by.Principal, auth.Publish, by.project, "")
 	}
 	if r.ContentLength >= 0 {
 		most = int(min(r.ContentLength, int64(most)))
 	}
-	leave, full := s.bodies.enter(by.principal, by.from.address, most)
+	leave, full := s.bodies.enter(by.Principal, by.from.address, most)
 	if full != "" {
 		refused := &refusal.Error{Code: refusal.RateLimited, Reason: "too many bytes of bodies are under way " + full, RetryAfter: time.Second}
-		return nil, refused.Of(by.principal.attempt(toPublish, ""))
+		return nil, refused.Of(by.Principal.Attempt(auth.Publish, ""))
 	}
 	return leave, nil
 }
@@ -266,7 +267,7 @@ func (s *Server) publishOne(w http.ResponseWriter, r *http.Request) {
 	}
 	id, refused := idempotencyKey(r.Header.Values("Idempotency-Key"))
 	if refused != nil {
-		s.refuseHTTP(w, r, refused.Of(by.principal.attempt(toPublish, "")))
+		s.refuseHTTP(w, r, refused.Of(by.Principal.Attempt(auth.Publish, "")))
 		return
 	}
 	p := s.readPost(by, body, id)
@@ -378,13 +379,13 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) {
 	}
 	query := r.URL.Query()
 	channel := query.Get("channel")
-	if refused := s.may(by, toReadHistory, channel); refused != nil {
+	if refused := s.may(by, auth.ReadHistory, channel); refused != nil {
 		s.refuseHTTP(w, r, refused)
 		return
 	}
-	page, err := s.beginReading(r.Context(), by.principal, by.from.address, fsm.ChannelKey{Project: by.project.ID, Name: channel}, query)
+	page, err := s.beginReading(r.Context(), by.Principal, by.from.address, fsm.ChannelKey{Project: by.project.ID, Name: channel}, query)
 	if err != nil {
-		s.refuseHTTP(w, r, s.refusalOf(err, "read history").Of(by.principal.attempt(toReadHistory, channel)))
+		s.refuseHTTP(w, r, s.refusalOf(err, "read history").Of(by.Principal.Attempt(auth.ReadHistory, channel)))
 		return
 	}
 	page.send(w, r)

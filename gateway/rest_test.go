@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -56,7 +57,7 @@ func TestRESTRefusals(t *testing.T) {
 		code               refusal.Code
 	}{
 		"no key":           {"POST", "/realtime", good, secret[2:], 401, refusal.AuthRequired},
-		"unknown key":      {"POST", "/realtime", good, with(secret[2:], "X-Api-Key", NewKeyText(fsm.ServerKey)), 401, refusal.InvalidKey},
+		"unknown key":      {"POST", "/realtime", good, with(secret[2:], "X-Api-Key", auth.NewKeyText(fsm.ServerKey)), 401, refusal.InvalidKey},
 		"mistyped key":     {"POST", "/realtime", good, with(secret[2:], "X-Api-Key", "sk_x"), 401, refusal.InvalidKey},
 		"public key":       {"POST", "/realtime", good, public, 403, refusal.Forbidden},
 		"foreign origin":   {"GET", "/realtime/history?channel=c", "", []string{"X-Api-Key", h.public, "Origin", "https://evil.example"}, 403, refusal.OriginNotAllowed},
@@ -107,20 +108,20 @@ func TestFailedAuthsOverHTTPAreLimited(t *testing.T) {
 		return res.StatusCode
 	}
 	for i, want := range []int{401, 401, 429} {
-		if got := try(NewKeyText(fsm.ServerKey), "203.0.113.7"); got != want {
+		if got := try(auth.NewKeyText(fsm.ServerKey), "203.0.113.7"); got != want {
 			t.Errorf("attempt %d from one address: %d, want %d", i, got, want)
 		}
 	}
-	if got := try(NewKeyText(fsm.ServerKey), "203.0.113.7, 203.0.113.8"); got != 401 {
+	if got := try(auth.NewKeyText(fsm.ServerKey), "203.0.113.7, 203.0.113.8"); got != 401 {
 		t.Errorf("another address: %d", got)
 	}
-	if got := try(NewKeyText(fsm.ServerKey), "198.51.100.1, 203.0.113.7, 127.0.0.9"); got != 429 {
+	if got := try(auth.NewKeyText(fsm.ServerKey), "198.51.100.1, 203.0.113.7, 127.0.0.9"); got != 429 {
 		t.Errorf("the limited address behind two proxies: %d", got)
 	}
 	if got := try(h.secret, "203.0.113.7"); got != 200 {
 		t.Errorf("a good key from the limited address: %d", got)
 	}
-	one := NewKeyText(fsm.ServerKey)
+	one := auth.NewKeyText(fsm.ServerKey)
 	for i, want := range []int{401, 401, 429} {
 		if got := try(one, fmt.Sprint("203.0.113.1", i)); got != want {
 			t.Errorf("attempt %d with one key: %d, want %d", i, got, want)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
+	"github.com/aptlyd/aptlyd/gateway/internal/testtoken"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -73,10 +75,10 @@ func TestTokenOverWebSocket(t *testing.T) {
 			code refusal.Code
 		}{
 			{h.token(h.secret, -time.Minute, someChannels), refusal.TokenExpired},
-			{swapPart(token, 1, "{}"), refusal.TokenInvalid},
+			{testtoken.SwapPart(token, 1, "{}"), refusal.TokenInvalid},
 			{h.token(other, time.Minute, someChannels), refusal.Forbidden},
 			{h.token(h.secret, time.Minute, someChannels+`,"origins":["https://app.example.com"]`), refusal.OriginNotAllowed},
-			{NewKeyText(fsm.PublicKey), refusal.InvalidKey},
+			{auth.NewKeyText(fsm.PublicKey), refusal.InvalidKey},
 			{"", refusal.AuthRequired},
 		} {
 			c.text(`{"type":"auth","apiKey":%q}`, refused.text)
@@ -104,9 +106,9 @@ func TestTokenIsRefusedWithItsOwnCode(t *testing.T) {
 		}{
 			"good":          {fresh, "", "", 200},
 			"expired":       {h.token(h.secret, -time.Minute, someChannels), "", refusal.TokenExpired, 401},
-			"forged":        {swapPart(fresh, 1, "{}"), "", refusal.TokenInvalid, 401},
-			"none":          {swapPart(fresh, 0, `{"alg":"none"}`), "", refusal.TokenInvalid, 401},
-			"unknown key":   {mint(plainHeader, h.broker.claimsOf("key-none", time.Minute, someChannels), []byte("x")), "", refusal.TokenInvalid, 401},
+			"forged":        {testtoken.SwapPart(fresh, 1, "{}"), "", refusal.TokenInvalid, 401},
+			"none":          {testtoken.SwapPart(fresh, 0, `{"alg":"none"}`), "", refusal.TokenInvalid, 401},
+			"unknown key":   {testtoken.Mint(testtoken.Header, h.broker.claimsOf("key-none", time.Minute, someChannels), []byte("x")), "", refusal.TokenInvalid, 401},
 			"its origin":    {own, "https://shop.example", "", 200},
 			"not its own":   {own, testOrigin, refusal.OriginNotAllowed, 403},
 			"origin wanted": {own, "", refusal.OriginNotAllowed, 403},
@@ -164,7 +166,7 @@ func TestTokenOverHTTP(t *testing.T) {
 func TestTokenExpires(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
 		h := newHarness(t, poller, func(c *Config) { c.CloseGrace = 20 * time.Millisecond })
-		short := h.token(h.secret, -tokenLeeway+time.Second, `,"channels":{"c":["subscribe"]}`)
+		short := h.token(h.secret, -auth.Leeway+time.Second, `,"channels":{"c":["subscribe"]}`)
 		ends, stays := h.dial(""), h.dial("")
 		for _, c := range []*client{ends, stays} {
 			c.text(`{"type":"auth","apiKey":%q}`, short)

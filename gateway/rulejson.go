@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
@@ -133,18 +134,7 @@ func parsePatternName(raw []byte) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("pattern is not a string")
 	}
-	return pattern, checkPattern(pattern)
-}
-
-// checkPattern reports what keeps a text from being a pattern of channel names.
-func checkPattern(pattern string) error {
-	if refused := checkChannel(pattern); refused != nil {
-		return fmt.Errorf("pattern: %w", refused)
-	}
-	if star := strings.IndexByte(pattern, '*'); star >= 0 && star != len(pattern)-1 {
-		return fmt.Errorf("pattern has a * that is not at its end")
-	}
-	return nil
+	return pattern, auth.CheckPattern(pattern)
 }
 
 func parseInitial(raw []byte) (fsm.Initial, error) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
@@ -35,9 +36,9 @@ type Server struct {
 	workers          *workers
 	proxies          clientaddr.Proxies
 	catchUps         *catchUps
-	failures         *failedAuths
+	failures         *auth.FailureLimiter
 	guesses          *ratelimit.Limiter // wrong admin tokens, by address
-	wrongAdminTokens *recentHashes      // that were counted as guesses
+	wrongAdminTokens *auth.RecentHashes // that were counted as guesses
 	signIns          *ratelimit.Limiter // at the console, by admin token
 	throttles        *throttles
 	quotas           *quotas
@@ -100,9 +101,9 @@ func New(cfg Config) (*Server, error) {
 		unauthenticated:  newUnauthenticated(cfg.MaxAddressUnauthenticated, cfg.MaxConnections),
 		lobby:            newLobby(cfg.Listener.Addr()),
 		freshness:        freshness{began: time.Now()},
-		failures:         newFailedAuths(ratelimit.PerSecond(float64(cfg.FailedAuthRate), cfg.FailedAuthBurst)),
+		failures:         auth.NewFailureLimiter(ratelimit.PerSecond(float64(cfg.FailedAuthRate), cfg.FailedAuthBurst)),
 		guesses:          ratelimit.NewLimiter(),
-		wrongAdminTokens: newRecentHashes(maxWrongAdminTokens),
+		wrongAdminTokens: auth.NewRecentHashes(maxWrongAdminTokens),
 		signIns:          ratelimit.NewLimiter(),
 		opened:           make(chan struct{}),
 		throttles:        newThrottles(&cfg.Limits),
@@ -181,7 +182,7 @@ func wheelStep(cfg *Config) time.Duration {
 
 // Open begins to serve clients; the node has caught up.
 func (s *Server) Open() {
-	s.failures.learn(s.cfg.Broker.Audit(0, maxEnded))
+	s.failures.Learn(s.cfg.Broker.Audit(0, auth.MaxEndedKeys))
 	epoch := s.cfg.Broker.Epoch()
 	s.onLoops(func(l *loop) { l.epoch = epoch })
 	s.open.Store(true)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -50,20 +51,20 @@ func (c *conn) refuseFrame(r *refusal.Error, channel, id string) {
 }
 
 // may decides what the client may do in a channel now.
-func (c *conn) may(do action, channel string) *refusal.Error {
+func (c *conn) may(do auth.Action, channel string) *refusal.Error {
 	who := c.who.Value()
-	project, found := c.loop.server.cfg.Broker.Project(who.project)
+	project, found := c.loop.server.cfg.Broker.Project(who.Project)
 	if !found {
-		return refusal.New(refusal.Unavailable, "the project was deleted").Of(who.attempt(do, channel))
+		return refusal.New(refusal.Unavailable, "the project was deleted").Of(who.Attempt(do, channel))
 	}
-	if refused := authorise(who, do, project, channel); refused != nil {
+	if refused := auth.Authorise(who, do, project, channel); refused != nil {
 		return refused
 	}
 	return c.throttle(who, do, project, channel)
 }
 
 func (c *conn) subscribe(req request) {
-	if refused := c.may(toSubscribe, req.channel); refused != nil {
+	if refused := c.may(auth.Subscribe, req.channel); refused != nil {
 		c.refuseFrame(refused, req.channel, "")
 		return
 	}
@@ -112,7 +113,7 @@ type publish struct {
 
 func (c *conn) publish(req request) {
 	s := c.loop.server
-	refused := c.may(toPublish, req.channel)
+	refused := c.may(auth.Publish, req.channel)
 	switch {
 	case refused != nil:
 	case len(req.message) > s.cfg.MaxMessageBytes:
@@ -129,10 +130,10 @@ func (c *conn) publish(req request) {
 	c.pendingBytes += p.size
 	s.metrics.published.Inc()
 	c.loop.submit(p, fsm.Publish{
-		Channel: fsm.ChannelKey{Project: c.who.Value().project, Name: req.channel},
+		Channel: fsm.ChannelKey{Project: c.who.Value().Project, Name: req.channel},
 		ID:      req.id,
 		Data:    bytes.Clone(req.message),
-		From:    c.who.Value().sender(),
+		From:    c.who.Value().Sender(),
 	})
 }
 
@@ -183,7 +184,7 @@ func (c *conn) settlePublish(at int) {
 func (c *conn) sendAnswer(p *publish) {
 	if p.err != nil {
 		r := c.loop.server.refusalOf(p.err, "publish")
-		r = r.Of(c.who.Value().attempt(toPublish, p.channel))
+		r = r.Of(c.who.Value().Attempt(auth.Publish, p.channel))
 		c.loop.server.refused(r, "ws", c.peer)
 		c.sendRefusal(r, p.channel, p.id)
 		return

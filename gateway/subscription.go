@@ -62,7 +62,7 @@ func (c *conn) enter(channel string) *subscription {
 		return nil
 	}
 	sub := &subscription{conn: c, joining: true}
-	c.loop.topic(fsm.ChannelKey{Project: c.who.Value().project, Name: channel}).join(sub)
+	c.loop.topic(fsm.ChannelKey{Project: c.who.Value().Project, Name: channel}).join(sub)
 	c.subs = slices.Insert(c.subs, at, sub)
 	return sub
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/gobwas/ws"
+
+	"github.com/aptlyd/aptlyd/gateway/auth"
 )
 
 // BenchmarkSubscriptionMemory measures the heap of a subscription whose channel has
@@ -28,7 +30,7 @@ func BenchmarkSubscriptionMemory(b *testing.B) {
 						if shared {
 							name = fmt.Sprintf("%d:", n)
 						}
-						name += strings.Repeat("x", maxChannelName-len(name))
+						name += strings.Repeat("x", auth.MaxChannelName-len(name))
 						_, err := c.socket.Write(clientFrame(ws.OpText, true, fmt.Appendf(nil, `{"type":"subscribe","channel":%q}`, name)))
 						if err != nil {
 							b.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
@@ -40,7 +41,7 @@ const burstSeconds = 5
 
 // throttles are a node's token buckets, by what is done; what a connection has
 // done is with the connection.
-type throttles [toPublish + 1]throttle
+type throttles [auth.Publish + 1]throttle
 
 // throttle bounds one action.
 type throttle struct {
@@ -52,47 +53,47 @@ type throttle struct {
 }
 
 func newThrottles(l *Limits) *throttles {
-	perConnection := [...]int{toConnect: 0, toSubscribe: l.ConnectionSubscribe, toPublish: l.ConnectionPublish}
-	perKey := [...]int{toConnect: l.KeyConnect, toSubscribe: l.KeySubscribe, toPublish: l.KeyPublish}
-	perAddress := [...]int{toConnect: l.AddressConnect, toSubscribe: l.AddressSubscribe, toPublish: l.AddressPublish}
+	perConnection := [...]int{auth.Connect: 0, auth.Subscribe: l.ConnectionSubscribe, auth.Publish: l.ConnectionPublish}
+	perKey := [...]int{auth.Connect: l.KeyConnect, auth.Subscribe: l.KeySubscribe, auth.Publish: l.KeyPublish}
+	perAddress := [...]int{auth.Connect: l.AddressConnect, auth.Subscribe: l.AddressSubscribe, auth.Publish: l.AddressPublish}
 	t := &throttles{}
-	for do := toConnect; do <= toPublish; do++ {
+	for do := auth.Connect; do <= auth.Publish; do++ {
 		t[do] = throttle{
 			connection: steady(perConnection[do]), key: steady(perKey[do]), address: steady(perAddress[do]),
 			requests: ratelimit.NewLimiter(), keys: ratelimit.NewLimiter(), addresses: ratelimit.NewLimiter(),
 		}
 	}
 	// A client that comes back subscribes to all its channels at once.
-	t[toSubscribe].connection.Allow(l.MaxChannels)
+	t[auth.Subscribe].connection.Allow(l.MaxChannels)
 	return t
 }
 
 func steady(n int) ratelimit.Rate { return ratelimit.PerSecond(float64(n), n*burstSeconds) }
 
 // throttled is the action that another one counts as.
-func throttled(do action) action {
-	if do == toReadHistory {
-		return toSubscribe
+func throttled(do auth.Action) auth.Action {
+	if do == auth.ReadHistory {
+		return auth.Subscribe
 	}
 	return do
 }
 
 // shared spends what all connections of a key, an address and a project have in
 // common.
-func (s *Server) shared(who principal, do action, project *fsm.Project, address string) *refusal.Error {
+func (s *Server) shared(who auth.Principal, do auth.Action, project *fsm.Project, address string) *refusal.Error {
 	t := &s.throttles[do]
-	if wait := t.keys.Take(who.key, t.key); wait > 0 {
+	if wait := t.keys.Take(who.KeyID, t.key); wait > 0 {
 		return tooMany("with this key", t.key, wait)
 	}
-	if who.kind != serverKey && t.address.Gap > 0 {
+	if who.Kind != auth.ServerKey && t.address.Gap > 0 {
 		if wait := t.addresses.Take(clientaddr.NetworkOf(address), t.address); wait > 0 {
 			return tooMany("from this address", t.address, wait)
 		}
 	}
 	switch do {
-	case toConnect:
+	case auth.Connect:
 		return s.quotas.connect(project)
-	case toPublish:
+	case auth.Publish:
 		return s.quotas.publish(project)
 	}
 	return nil
@@ -115,24 +116,24 @@ type connBuckets struct {
 }
 
 // throttle refuses what the client does too often.
-func (c *conn) throttle(who principal, do action, project *fsm.Project, channel string) *refusal.Error {
+func (c *conn) throttle(who auth.Principal, do auth.Action, project *fsm.Project, channel string) *refusal.Error {
 	s := c.loop.server
 	refused := c.spend(who, do, project, channel, s.throttles[do].connection)
 	if refused == nil {
 		refused = s.shared(who, do, project, c.peer.address)
 	}
 	if refused != nil {
-		return refused.Of(who.attempt(do, channel))
+		return refused.Of(who.Attempt(do, channel))
 	}
 	return nil
 }
 
 // spend takes from the connection's own buckets.
-func (c *conn) spend(who principal, do action, project *fsm.Project, channel string, r ratelimit.Rate) *refusal.Error {
+func (c *conn) spend(who auth.Principal, do auth.Action, project *fsm.Project, channel string, r ratelimit.Rate) *refusal.Error {
 	switch {
-	case who.kind == serverKey:
+	case who.Kind == auth.ServerKey:
 		return nil
-	case do == toSubscribe:
+	case do == auth.Subscribe:
 		if wait := c.subscribes.Take(r, c.loop.now); wait > 0 {
 			return tooMany("on this connection", r, wait)
 		}
@@ -153,8 +154,8 @@ func (c *conn) spend(who principal, do action, project *fsm.Project, channel str
 }
 
 // grantOf is the grant under which somebody publishes, if it sets a bound.
-func grantOf(who principal, project *fsm.Project, channel string) (pattern string, r ratelimit.Rate) {
-	if who.kind != publicKey {
+func grantOf(who auth.Principal, project *fsm.Project, channel string) (pattern string, r ratelimit.Rate) {
+	if who.Kind != auth.PublicKey {
 		return "", ratelimit.Rate{}
 	}
 	grant, _ := project.Access.PublishGrant(channel)
@@ -173,28 +174,28 @@ func (m *connBuckets) take(grant string, r ratelimit.Rate, now time.Duration) (w
 }
 
 // throttleRequest refuses what is done too often over HTTP.
-func (s *Server) throttleRequest(who principal, do action, project *fsm.Project, channel, address string) *refusal.Error {
+func (s *Server) throttleRequest(who auth.Principal, do auth.Action, project *fsm.Project, channel, address string) *refusal.Error {
 	refused := s.spendRequest(who, do, project, channel, address)
 	if refused == nil {
 		refused = s.shared(who, throttled(do), project, address)
 	}
 	if refused != nil {
-		return refused.Of(who.attempt(do, channel))
+		return refused.Of(who.Attempt(do, channel))
 	}
 	return nil
 }
 
 // spendRequest takes from the buckets that stand in for those of a connection.
-func (s *Server) spendRequest(who principal, do action, project *fsm.Project, channel, address string) *refusal.Error {
-	if who.kind == serverKey {
+func (s *Server) spendRequest(who auth.Principal, do auth.Action, project *fsm.Project, channel, address string) *refusal.Error {
+	if who.Kind == auth.ServerKey {
 		return nil
 	}
 	const of = "from this address with this key"
-	t, name := &s.throttles[throttled(do)], who.key+" "+clientaddr.NetworkOf(address)
+	t, name := &s.throttles[throttled(do)], who.KeyID+" "+clientaddr.NetworkOf(address)
 	if wait := t.requests.Take(name, t.connection); wait > 0 {
 		return tooMany(of, t.connection, wait)
 	}
-	if do != toPublish {
+	if do != auth.Publish {
 		return nil
 	}
 	if grant, r := grantOf(who, project, channel); r.Gap > 0 {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"time"
 
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
@@ -73,7 +74,7 @@ func (c *conn) control() {
 		c.refuse(refusal.New(refusal.AuthRequired, "authenticate first"), "", "")
 	case stateOpen:
 		refused := tooMany(controlFrames, c.loop.server.tolerance.control, restTime)
-		c.rest(refused.Of(c.who.Value().attempt(toDoNothing, "")))
+		c.rest(refused.Of(c.who.Value().Attempt(auth.NoAction, "")))
 	}
 }
 
@@ -100,7 +101,7 @@ func (c *conn) mayControl() bool {
 	switch {
 	case c.state == stateNew:
 		r = c.loop.server.tolerance.stranger
-	case c.state == stateOpen && c.who.Value().kind == serverKey:
+	case c.state == stateOpen && c.who.Value().Kind == auth.ServerKey:
 		return true
 	}
 	if c.controls.Take(r, c.loop.now) == 0 {
@@ -127,14 +128,14 @@ func (c *conn) resting() bool { return c.restUntil > c.loop.now }
 // too many.
 func (c *conn) weary(r *refusal.Error) {
 	s := c.loop.server
-	if c.state != stateOpen || r.Code == refusal.Unavailable || c.who.Value().kind == serverKey {
+	if c.state != stateOpen || r.Code == refusal.Unavailable || c.who.Value().Kind == auth.ServerKey {
 		return
 	}
 	if wait := c.refusals.Take(s.tolerance.refused, c.loop.now); wait > 0 {
 		c.expel(tooMany("of frames that are refused on this connection", s.tolerance.refused, wait))
 		return
 	}
-	together := c.who.Value().key + " " + clientaddr.NetworkOf(c.peer.address)
+	together := c.who.Value().KeyID + " " + clientaddr.NetworkOf(c.peer.address)
 	if wait := s.weariness.Take(together, s.tolerance.together); wait > 0 {
 		c.expel(tooMany("of frames that are refused from this address with this key", s.tolerance.together, wait))
 	}
@@ -143,19 +144,19 @@ func (c *conn) weary(r *refusal.Error) {
 // expel closes a connection for what it sends.
 func (c *conn) expel(refused *refusal.Error) {
 	s, who := c.loop.server, c.who.Value()
-	s.refused(refused.Of(who.attempt(toDoNothing, "")), "ws", c.peer)
-	s.floods.Take(who.key+" "+clientaddr.NetworkOf(c.peer.address), s.tolerance.flood)
+	s.refused(refused.Of(who.Attempt(auth.NoAction, "")), "ws", c.peer)
+	s.floods.Take(who.KeyID+" "+clientaddr.NetworkOf(c.peer.address), s.tolerance.flood)
 	c.sendRefusal(refused, "", "")
 	c.close(closePolicy, string(refused.Code))
 }
 
 // flooded returns a refusal for somebody whose connections were closed time and
 // again because of what they sent.
-func (s *Server) flooded(who principal, address string) *refusal.Error {
-	if who.kind == serverKey {
+func (s *Server) flooded(who auth.Principal, address string) *refusal.Error {
+	if who.Kind == auth.ServerKey {
 		return nil
 	}
-	if wait := s.floods.Wait(who.key+" "+clientaddr.NetworkOf(address), s.tolerance.flood); wait > 0 {
+	if wait := s.floods.Wait(who.KeyID+" "+clientaddr.NetworkOf(address), s.tolerance.flood); wait > 0 {
 		return tooMany("of connections that send what is refused", s.tolerance.flood, wait)
 	}
 	return nil
@@ -164,9 +165,9 @@ func (s *Server) flooded(who principal, address string) *refusal.Error {
 // allowFrames has as much kept of a frame as the client has a use for.
 func (c *conn) allowFrames() {
 	s, who := c.loop.server, c.who.Value()
-	project, _ := s.cfg.Broker.Project(who.project)
+	project, _ := s.cfg.Broker.Project(who.Project)
 	c.frames.Limit, c.frames.Kept = 2*s.cfg.MaxMessageBytes, 0
-	if mayPublishAnywhere(who, project) {
+	if auth.MayPublishAnywhere(who, project) {
 		c.transport.ReadAtMost(maxReadBytes)
 		return
 	}

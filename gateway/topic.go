@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
@@ -103,7 +104,7 @@ type frameRun struct {
 
 // encodeMessages encodes message frames.
 func encodeMessages(name string, messages []fsm.Message, replayed bool) frameRun {
-	var space [maxChannelName + 2]byte // enough unless much of the name is escaped
+	var space [auth.MaxChannelName + 2]byte // enough unless much of the name is escaped
 	channel, size := strictjson.AppendQuoted(space[:0], name), 0
 	for i := range messages {
 		size += len(messages[i].Data) + len(channel) + 112

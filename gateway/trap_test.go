@@ -12,6 +12,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -141,7 +142,7 @@ func TestTrap07RefusalsDuringAuth(t *testing.T) {
 		h := newHarness(t, poller, func(c *Config) {
 			c.CloseGrace, c.FailedAuthBurst, c.FailedAuthRate = 250*time.Millisecond, 2, 1
 		})
-		unknown := NewKeyText(fsm.PublicKey)
+		unknown := auth.NewKeyText(fsm.PublicKey)
 
 		// A final one: the reason, then time for the client to go by itself, then 1000.
 		c := h.dial("")

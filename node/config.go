@@ -17,6 +17,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 )
 
 // Config holds the settings of one node. DefaultConfig has the defaults.
@@ -164,7 +165,7 @@ func (c *Config) Validate() error {
 		if preset.text == "" {
 			continue
 		}
-		if _, err := gateway.ImportKeyText(preset.kind, preset.text); err != nil {
+		if _, err := auth.ImportKeyText(preset.kind, preset.text); err != nil {
 			return &ConfigError{preset.setting, "is " + err.Error()}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 )
 
 // A keyring is the cluster's key-encryption key: 32 random bytes, made with the cluster. The
@@ -226,7 +227,7 @@ func (n *Node) sign(key *gateway.IssuedKey, sealedKeyring []byte) error {
 	if err != nil {
 		return err
 	}
-	key.SigningSecret = gateway.NewSigningSecret()
+	key.SigningSecret = auth.NewSigningSecret()
 	key.Signing, err = seal(nil, kek, []byte(key.SigningSecret), signingPurpose(key.ID))
 	return err
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -18,7 +19,7 @@ func (n *Node) CreateKey(ctx context.Context, by fsm.Actor, project string,
 	spec gateway.KeySpec,
 ) (gateway.IssuedKey, error) {
 	if spec.Text == "" {
-		spec.Text = gateway.NewKeyText(spec.Kind)
+		spec.Text = auth.NewKeyText(spec.Kind)
 	}
 	key := issueKey(project, spec)
 	if spec.Kind == fsm.ServerKey {

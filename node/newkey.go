@@ -5,6 +5,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 )
 
 func presetKey(project string, kind fsm.KeyKind, text string) gateway.IssuedKey {
@@ -12,13 +13,13 @@ func presetKey(project string, kind fsm.KeyKind, text string) gateway.IssuedKey 
 		return newKey(project, kind, "default")
 	}
 	return issueKey(project, gateway.KeySpec{
-		Kind: kind, Name: "default", Text: text, Imported: gateway.CheckKeyText(text) != nil,
+		Kind: kind, Name: "default", Text: text, Imported: auth.CheckKeyText(text) != nil,
 	})
 }
 
 // newKey makes a key with a fresh random text.
 func newKey(project string, kind fsm.KeyKind, name string) gateway.IssuedKey {
-	return issueKey(project, gateway.KeySpec{Kind: kind, Name: name, Text: gateway.NewKeyText(kind)})
+	return issueKey(project, gateway.KeySpec{Kind: kind, Name: name, Text: auth.NewKeyText(kind)})
 }
 
 // issueKey makes a key with a given text.

@@ -29,14 +29,21 @@ var arrows = map[string]struct {
 	"gateway/origin":     {},
 	"gateway/clientaddr": {},
 	"gateway/websocket":  {imports: []string{"gateway/clientaddr"}, engines: []string{"github.com/gobwas/ws"}},
+
+	"gateway/internal/testtoken": {},
+	"gateway/auth": {
+		imports: []string{
+			"fsm", "gateway/clientaddr", "gateway/origin", "gateway/ratelimit", "gateway/refusal", "internal/strictjson",
+		},
+	},
 	"gateway": {
 		imports: []string{
 			"fsm", "gateway/httpio", "gateway/refusal", "gateway/ratelimit", "gateway/origin", "gateway/clientaddr",
-			"internal/strictjson", "gateway/websocket",
+			"gateway/auth", "internal/strictjson", "gateway/websocket",
 		},
 		engines: []string{"github.com/gobwas/ws"},
 	},
-	"node": {imports: []string{"gateway", "gateway/refusal", "fsm", "cluster", "console", "node/relay",
+	"node": {imports: []string{"gateway", "gateway/auth", "gateway/refusal", "fsm", "cluster", "console", "node/relay",
 		"internal/durable", "internal/teardown"}},
 	"node/relay":        {imports: []string{"fsm", "internal/wire"}},
 	"client":            {imports: []string{"internal/strictjson"}, engines: []string{"github.com/gobwas/ws"}},

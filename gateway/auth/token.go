@@ -1,4 +1,4 @@
-package gateway
+package auth
 
 import (
 	"encoding/json"
@@ -16,42 +16,43 @@ import (
 )
 
 // A token is a JSON Web Token (RFC 7519) in compact form, signed with HS256
-// under the signing secret of a server key. It says who its bearer is and what
-// they may do with which channels, until when:
+// under the signing secret of a server key. It names its bearer and the actions that the
+// bearer may take in channels, and when this ends:
 //
 //	{"kid":"key_…","sub":"user-17","exp":1764000000,
 //	 "channels":{"chat:17:*":["subscribe","publish"],"news":["subscribe","history"]},
 //	 "origins":["https://app.example.com"]}
 //
-// kid may stand in the header instead; nbf and iat are honoured, origins may be
-// missing, further claims mean nothing. The console's own tokens have the kid
-// "console", a project, the cluster's secret for their signature, and as sub the
-// console session or admin token that they live with.
+// kid may stand in the header instead. nbf and iat are honoured, origins may be missing, and
+// further claims mean nothing. The console's own tokens have the kid "console" and a project.
+// The cluster's secret signs them. Their sub is the console session or admin token that they
+// end with.
 const (
-	maxTokenBytes  = 4 << 10
-	maxScopes      = 100
-	tokenLeeway    = 30 * time.Second
-	consoleTokenID = "console"
+	maxTokenBytes = 4 << 10
+	maxScopes     = 100
+	Leeway        = 30 * time.Second
+	consoleKeyID  = "console"
 )
 
-// token is what a bearer may do.
-type token struct {
+// Token has the rights of a bearer.
+type Token struct {
 	subject string
 	person  uint64 // hash of the subject
-	endsAt  int64  // Unix ms by the cluster's stamp, leeway included
+	EndsAt  int64  // Unix ms by the cluster's stamp, leeway included
 	scopes  []scope
-	origins []string // rules; nil when no origin is asked for
+	Origins []string // rules; nil when no origin is asked for
 }
 
-// scope is what a token allows in the channels that match a pattern.
+// scope has the actions that a token allows in the channels that match a pattern.
 type scope struct {
 	pattern string
-	actions [toReadHistory + 1]bool
+	actions [ReadHistory + 1]bool
 }
 
-var scopeActions = map[string]action{"subscribe": toSubscribe, "publish": toPublish, "history": toReadHistory}
+var scopeActions = map[string]Action{"subscribe": Subscribe, "publish": Publish, "history": ReadHistory}
 
-func (t *token) may(do action, channel string) bool {
+// May reports whether the token allows an action in a channel.
+func (t *Token) May(do Action, channel string) bool {
 	for _, s := range t.scopes {
 		if s.actions[do] && fsm.MatchesPattern(s.pattern, channel) {
 			return true
@@ -63,8 +64,8 @@ func (t *token) may(do action, channel string) bool {
 // looksLikeToken tells a token from a key: three parts with dots between.
 func looksLikeToken(text string) bool { return strings.Count(text, ".") == 2 }
 
-// claims are the claims of a token as they are read, strictly: a name that comes
-// twice, or in another case, is refused.
+// claims are the claims of a token, read strictly: a name that occurs twice or in another case
+// is refused.
 type claims struct {
 	jwt.RegisteredClaims
 	keyID, project string
@@ -101,18 +102,18 @@ func (c *claims) UnmarshalJSON(raw []byte) error {
 	}
 	if values[6] != nil {
 		var err error
-		if c.origins, err = parseOrigins(values[6]); err != nil {
+		if c.origins, err = ParseOrigins(values[6]); err != nil {
 			return err
 		}
 	}
 	return c.readScopes(values[5])
 }
 
-// latestDate is some thousand years that can be counted in ms.
+// latestDate is some thousand years from now; in ms it still fits an int64.
 const latestDate = 1 << 38 // s
 
-// numericDate reads seconds since 1970 (RFC 7519 section 2), maybe with a fraction.
-// One that is out of range would wrap around somewhere and mean another time.
+// numericDate reads seconds since 1970 (RFC 7519 section 2), maybe with a fraction. Numbers
+// out of range are refused: they would wrap around and mean another time.
 func numericDate(raw []byte) (*jwt.NumericDate, bool) {
 	var seconds float64
 	if json.Unmarshal(raw, &seconds) != nil || seconds < 0 || seconds > latestDate {
@@ -126,7 +127,7 @@ func (c *claims) readScopes(raw []byte) error {
 		return errors.New("channels is not an object of patterns and lists of actions")
 	}
 	return strictjson.ScanObject(raw, strictjson.MaxNesting, func(pattern string, raw []byte) error {
-		if err := checkPattern(pattern); err != nil {
+		if err := CheckPattern(pattern); err != nil {
 			return fmt.Errorf("channels: %w", err)
 		}
 		if len(c.scopes) == maxScopes {
@@ -134,7 +135,7 @@ func (c *claims) readScopes(raw []byte) error {
 		}
 		s := scope{pattern: pattern}
 		err := strictjson.ScanArray(raw, strictjson.MaxNesting, func(raw []byte) error {
-			name, _ := strictjson.Unquote(raw) // what is no text is no action either
+			name, _ := strictjson.Unquote(raw) // another type than text is no action either
 			do, known := scopeActions[name]
 			if !known {
 				return fmt.Errorf("channels: %s is none of subscribe, publish, history", refusal.Clip(string(raw)))
@@ -147,19 +148,19 @@ func (c *claims) readScopes(raw []byte) error {
 	})
 }
 
-// errKeyOfToken says that a token names a key, or as one of the console's a session,
-// that this node does not know.
+// errKeyOfToken says that this node does not know the key of a token, or the session of a
+// console token.
 var errKeyOfToken = errors.New("the token names no live server key or session")
 
-// readToken returns whose a token is. The error wraps errKeyOfToken when its key
-// is not known here; every other one is final. now is the cluster's stamp.
-func readToken(text string, b Broker) (principal, error) {
-	var who principal
+// ReadToken returns the principal of a token. The error wraps errKeyOfToken when its key is not
+// known here; every other error is final. Times are compared with the cluster's stamp.
+func ReadToken(text string, keys Keys) (Principal, error) {
+	var who Principal
 	read := claims{}
 	parser := jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
-		jwt.WithStrictDecoding(), jwt.WithExpirationRequired(), jwt.WithLeeway(tokenLeeway),
-		jwt.WithTimeFunc(func() time.Time { return time.UnixMilli(b.Stamp()) }),
+		jwt.WithStrictDecoding(), jwt.WithExpirationRequired(), jwt.WithLeeway(Leeway),
+		jwt.WithTimeFunc(func() time.Time { return time.UnixMilli(keys.Stamp()) }),
 	)
 	if len(text) > maxTokenBytes {
 		return who, fmt.Errorf("token of more than %d bytes", maxTokenBytes)
@@ -167,47 +168,63 @@ func readToken(text string, b Broker) (principal, error) {
 	_, err := parser.ParseWithClaims(text, &read, func(t *jwt.Token) (any, error) {
 		var secret []byte
 		var err error
-		who, secret, err = signerOf(t, &read, b)
+		who, secret, err = signerOf(t, &read, keys)
 		return secret, err
 	})
 	if err != nil {
 		return who, err
 	}
-	who.token = &token{
+	who.Token = &Token{
 		subject: read.Subject,
 		person:  fsm.HashSubject(read.Subject),
-		endsAt:  read.ExpiresAt.Add(tokenLeeway).UnixMilli(),
+		EndsAt:  read.ExpiresAt.Add(Leeway).UnixMilli(),
 		scopes:  read.scopes,
-		origins: read.origins,
+		Origins: read.origins,
 	}
 	return who, nil
 }
 
-// signerOf returns who a token says has signed it, and their secret.
-func signerOf(t *jwt.Token, read *claims, b Broker) (principal, []byte, error) {
+// signerOf returns the principal that a token names as its signer, and the signer's secret.
+func signerOf(t *jwt.Token, read *claims, keys Keys) (Principal, []byte, error) {
 	if _, there := t.Header["crit"]; there {
-		return principal{}, nil, errors.New("crit: extensions are not understood") // RFC 7515 section 4.1.11
+		return Principal{}, nil, errors.New("crit: extensions are not understood") // RFC 7515 section 4.1.11
 	}
 	id := read.keyID
 	if given, there := t.Header["kid"]; there {
 		text, ok := given.(string)
 		if !ok || id != "" && id != text {
-			return principal{}, nil, errors.New("kid is not one string")
+			return Principal{}, nil, errors.New("kid is not one string")
 		}
 		id = text
 	}
-	if id == consoleTokenID {
-		_, live := b.AdminTokenByID(read.Subject)
-		secret := b.ConsoleSecret()
+	if id == consoleKeyID {
+		_, live := keys.AdminTokenByID(read.Subject)
+		secret := keys.ConsoleSecret()
 		if !live || len(secret) == 0 {
-			return principal{key: id}, nil, errKeyOfToken
+			return Principal{KeyID: id}, nil, errKeyOfToken
 		}
-		return principal{kind: bearer, key: id, project: read.project}, secret, nil
+		return Principal{Kind: Bearer, KeyID: id, Project: read.project}, secret, nil
 	}
-	key, live := b.KeyByID(id)
-	secret, signs := b.SigningSecret(id)
-	if !live || !signs || len(secret) == 0 { // an empty secret would be everybody's
-		return principal{key: id}, nil, errKeyOfToken
+	key, live := keys.KeyByID(id)
+	secret, signs := keys.SigningSecret(id)
+	if !live || !signs || len(secret) == 0 { // an empty secret would be known to all
+		return Principal{KeyID: id}, nil, errKeyOfToken
 	}
-	return principal{kind: bearer, key: id, prefix: key.Prefix, project: key.Project}, secret, nil
+	return Principal{Kind: Bearer, KeyID: id, KeyPrefix: key.Prefix, Project: key.Project}, secret, nil
+}
+
+// SignConsoleToken returns a token with which the console watches the channels of a project:
+// it may read everything and publish nothing. It ends with the session or admin token.
+func SignConsoleToken(secret []byte, session, project string, expires time.Time) (string, error) {
+	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"kid":      consoleKeyID,
+		"sub":      session,
+		"project":  project,
+		"exp":      expires.Unix(),
+		"channels": map[string][]string{"*": {"subscribe", "history"}},
+	}).SignedString(secret)
+	if err != nil {
+		return "", fmt.Errorf("sign console token: %w", err)
+	}
+	return text, nil
 }

@@ -1,4 +1,4 @@
-package gateway
+package auth
 
 import (
 	"crypto/rand"
@@ -10,9 +10,9 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
-// The text of a key is a prefix that tells its kind and 40 characters of base
-// 62: 34 random ones and a checksum over them, so that a typing error is told
-// apart from a key that nobody issued without asking anyone.
+// The text of a key is a prefix for its kind and 40 characters of base 62: 34 random ones and
+// a checksum over them. The checksum tells a typing error from an unknown key without asking
+// the cluster.
 //
 //	pk_ rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr cccccc
 const (
@@ -36,8 +36,8 @@ func NewKeyText(kind fsm.KeyKind) string {
 	for len(text) < len(prefix)+keyRandomLen {
 		_, _ = rand.Read(buf[:]) // never fails: the process ends before
 		for _, b := range buf {
-			// 248 is the largest multiple of 62 in a byte: what is above would
-			// make the first characters of the alphabet more likely.
+			// 248 is the largest multiple of 62 in a byte. Larger bytes would make the
+			// first characters of the alphabet more likely.
 			if b < 248 && len(text) < len(prefix)+keyRandomLen {
 				text = append(text, base62[b%62])
 			}
@@ -47,8 +47,8 @@ func NewKeyText(kind fsm.KeyKind) string {
 	return string(append(text, sum[:]...))
 }
 
-// NewSigningSecret makes the secret of a new server key that signs its tokens:
-// "ss_" and 32 random bytes in base64url. The HMAC key is this text as it stands.
+// NewSigningSecret makes the secret that signs the tokens of a new server key: "ss_" and 32
+// random bytes in base64url. The HMAC key is this whole text.
 func NewSigningSecret() string {
 	var random [32]byte
 	_, _ = rand.Read(random[:])
@@ -57,8 +57,7 @@ func NewSigningSecret() string {
 
 var errKeyText = errors.New("not the text of a key")
 
-// CheckKeyText returns an error unless text is well formed: a typing error is
-// told apart from a key that is not known.
+// CheckKeyText returns an error unless text has the form and the checksum of a key.
 func CheckKeyText(text string) error {
 	if !looksLikeKey(text) {
 		return errKeyText
@@ -70,8 +69,8 @@ func CheckKeyText(text string) error {
 	return nil
 }
 
-// looksLikeKey reports whether text has the shape of a key, with or without the
-// checksum: that of keys of the hosted service, too.
+// looksLikeKey reports whether text has the shape of a key, with or without the checksum. Keys
+// of the hosted service have it, too.
 func looksLikeKey(text string) bool {
 	if len(text) != keyTextLen || text[:3] != publicKeyPrefix && text[:3] != serverKeyPrefix {
 		return false
@@ -84,10 +83,10 @@ func looksLikeKey(text string) bool {
 	return true
 }
 
-// ImportKeyText says whether a key that was made elsewhere may be taken over, and
-// whether it lacks the checksum: then it is marked as imported.
+// ImportKeyText checks the text of a key that was made elsewhere. A key without our checksum
+// is reported as imported.
 func ImportKeyText(kind fsm.KeyKind, text string) (imported bool, err error) {
-	const different = 10 // characters that the 40 of a random key surely have
+	const different = 10 // a random key has more different characters than these
 	prefix := publicKeyPrefix
 	if kind == fsm.ServerKey {
 		prefix = serverKeyPrefix
@@ -105,7 +104,7 @@ func ImportKeyText(kind fsm.KeyKind, text string) (imported bool, err error) {
 	return CheckKeyText(text) != nil, nil
 }
 
-// keySum is the CRC-32 (IEEE) of the random part in base 62, padded to six digits.
+// keySum returns the CRC-32 (IEEE) of the random part in base 62, padded to six digits.
 func keySum(random []byte) (sum [keySumLen]byte) {
 	crc := crc32.ChecksumIEEE(random)
 	for i := keySumLen - 1; i >= 0; i-- {

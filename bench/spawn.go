@@ -217,6 +217,10 @@ func (c *Cluster) Start(i int) error {
 		return fmt.Errorf("open log of %s: %w", p.name, err)
 	}
 	defer log.Close() // the process has its own descriptor
+	scheme := "ws://"
+	if c.options.TLS != nil {
+		scheme = "wss://"
+	}
 	args := []string{
 		"serve",
 		"--node-name", p.name,
@@ -226,6 +230,7 @@ func (c *Cluster) Start(i int) error {
 		"--gossip-listen", p.gossip,
 		"--advertise", p.host.IP,
 		"--bootstrap-expect", strconv.Itoa(c.options.Nodes),
+		"--public-url", scheme + p.listen,
 	}
 	var seeds []string
 	for _, seed := range c.nodes {

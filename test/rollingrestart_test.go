@@ -1,0 +1,144 @@
+package test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// swarmReport is what one process of sdk/js/test/swarm.mjs tells at its end.
+type swarmReport struct {
+	Sent     int      `json:"sent"`
+	Refused  []string `json:"refused"` // codes
+	Received int      `json:"received"`
+	Lost     int      `json:"lost"`
+	Repeated int      `json:"repeated"`
+	Gaps     int      `json:"gaps"`
+	Behind   int      `json:"behind"` // clients without all that was acknowledged
+	Statuses []string `json:"statuses"`
+	Dials    []int64  `json:"dials"`  // Unix ms of connections made during the restart
+	Median   int      `json:"median"` // of publishes, ms
+	Worst    int      `json:"worst"`
+}
+
+// swarm is one process with many clients of our own SDK.
+type swarm struct {
+	t   *testing.T
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+func startSwarm(t *testing.T, c spawned, name string, clients, channels, rate int) *swarm {
+	t.Helper()
+	endpoints, err := json.Marshal(c.Servers())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("node", "test/swarm.mjs")
+	cmd.Dir = sdkFolder
+	cmd.Env = append(os.Environ(), "NAME="+name, "CLIENTS="+strconv.Itoa(clients), "CHANNELS="+strconv.Itoa(channels),
+		"RATE="+strconv.Itoa(rate), "ENDPOINTS="+string(endpoints), "KEY="+c.ServerKey)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return &swarm{t, in, bufio.NewReaderSize(out, 1<<20)}
+}
+
+// tell writes a line to the process.
+func (s *swarm) tell(line any) {
+	s.t.Helper()
+	text, err := json.Marshal(line)
+	if err == nil {
+		_, err = fmt.Fprintf(s.in, "%s\n", text)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// hear reads a line from it.
+func (s *swarm) hear(into any) {
+	s.t.Helper()
+	line, err := s.out.ReadBytes('\n')
+	if err != nil {
+		s.t.Fatalf("the swarm says nothing: %v", err)
+	}
+	if err := json.Unmarshal(line, into); err != nil {
+		s.t.Fatalf("the swarm says %q", line)
+	}
+}
+
+// TestRollingRestartUnderSDKClients restarts each of three nodes in turn under clients of
+// our own SDK: nobody sees another status than connected, and nothing is lost, repeated
+// or refused. APTLYD_LONG=1 has a thousand clients and the default spread.
+func TestRollingRestartUnderSDKClients(t *testing.T) {
+	needOwnSDK(t)
+	processes, clients, channels, rate, spread := 2, 30, 5, 50, "2s"
+	if long() {
+		processes, clients, channels, rate, spread = 4, 250, 20, 50, "10s"
+	}
+	c := startCluster(t, 3, "--drain-spread", spread, "--drain-linger", "500ms")
+	var swarms []*swarm
+	for i := range processes {
+		s := startSwarm(t, c, strconv.Itoa(i), clients, channels, rate)
+		s.hear(&struct{ Ready bool }{})
+		swarms = append(swarms, s)
+	}
+	began := time.Now()
+	for node := range c.Len() {
+		stopped := time.Now()
+		if err := c.Stop(within(t, deadline), node); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s stopped within %v", c.Name(node), time.Since(stopped).Round(time.Millisecond))
+		if err := c.Restart(within(t, deadline), node); err != nil {
+			t.Fatal(err)
+		}
+	}
+	took := time.Since(began)
+	heads := make(map[string]int)
+	for _, s := range swarms {
+		var said struct{ Heads map[string]int }
+		s.tell("stop")
+		s.hear(&said)
+		for channel, head := range said.Heads {
+			heads[channel] = max(heads[channel], head)
+		}
+	}
+	curve := make([]int, int(took/time.Second)+2)
+	for i, s := range swarms {
+		var r swarmReport
+		s.tell(heads)
+		s.hear(&r)
+		t.Logf("process %d: %d published (median %d ms, worst %d ms), %d received", i, r.Sent, r.Median, r.Worst, r.Received)
+		if len(r.Refused) > 0 || r.Lost+r.Repeated+r.Gaps+r.Behind+len(r.Statuses) > 0 {
+			t.Errorf("process %d: refused %v, lost %d, repeated %d, gaps %d, clients behind %d, statuses %v",
+				i, r.Refused, r.Lost, r.Repeated, r.Gaps, r.Behind, r.Statuses)
+		}
+		for _, at := range r.Dials {
+			if second := int(time.UnixMilli(at).Sub(began) / time.Second); second >= 0 && second < len(curve) {
+				curve[second]++
+			}
+		}
+	}
+	t.Logf("connections made in each second of %v: %v", took.Round(time.Second), curve)
+}

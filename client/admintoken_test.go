@@ -23,7 +23,7 @@ func TestAdminOfOperators(t *testing.T) {
 		exchange{"DELETE /admin/v1/connections/c1", "", 204, ``},
 		exchange{"DELETE /admin/v1/projects/p1/messages?channel=a%2Fb", "", 200, `{"channel":"a/b","purged":3,"offset":7}`},
 		exchange{"PATCH /admin/v1/projects/p1",
-			`{"access":{"subscribe":[],"publish":[{"pattern":"a","rate":1}]},"quotas":{"connections":1,"channels":2,"publishRate":3}}`, 200, `{"id":"p1"}`},
+			`{"access":{"subscribe":[],"publish":[{"pattern":"a","rate":1}]},"quotas":{"connections":1,"channels":2,"publishRate":3,"subscriptions":4}}`, 200, `{"id":"p1"}`},
 	)
 	a := &Admin{BaseURL: url, Token: "secret", UserAgent: "aptlyd-cli/test"}
 	ctx := t.Context()
@@ -67,7 +67,7 @@ func TestAdminOfOperators(t *testing.T) {
 	}
 	change := ProjectChange{
 		Access: &Access{Subscribe: []string{}, Publish: []PublishGrant{{Pattern: "a", Rate: 1}}},
-		Quotas: &Quotas{1, 2, 3},
+		Quotas: &Quotas{1, 2, 3, 4},
 	}
 	if _, err := a.UpdateProject(ctx, "p1", change); err != nil {
 		t.Error(err)

@@ -35,9 +35,10 @@ type PublishGrant struct {
 
 // Quotas bound what a project uses of the whole cluster. 0 means no bound.
 type Quotas struct {
-	Connections int     `json:"connections"`
-	Channels    int     `json:"channels"`    // ever published to
-	PublishRate float64 `json:"publishRate"` // messages per second
+	Connections   int     `json:"connections"`
+	Channels      int     `json:"channels"`      // ever published to
+	PublishRate   float64 `json:"publishRate"`   // messages per second
+	Subscriptions int     `json:"subscriptions"` // of all connections together
 }
 
 // ProjectSpec describes a project to be created.

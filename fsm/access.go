@@ -60,10 +60,14 @@ func MatchesPattern(pattern, channel string) bool {
 
 // Quotas bound what a project uses of the whole cluster. 0 means no bound.
 type Quotas struct {
-	Connections int     // live at once
-	Channels    int     // ever published to
-	PublishRate float64 // messages per second
+	Connections   int     // live at once
+	Channels      int     // ever published to
+	PublishRate   float64 // messages per second
+	Subscriptions int     // of all connections together; since level 2
 }
+
+// Shared reports whether there is a quota of what all nodes use together.
+func (q Quotas) Shared() bool { return q.Connections > 0 || q.PublishRate > 0 || q.Subscriptions > 0 }
 
 func (a *Access) check() *refusal {
 	for _, grant := range a.Publish {
@@ -75,9 +79,9 @@ func (a *Access) check() *refusal {
 }
 
 func (q *Quotas) check() *refusal {
-	if q.Connections < 0 || q.Channels < 0 || !countable(q.PublishRate) {
-		return refuse(codeInvalid, "quotas of %d connections, %d channels, %v messages per second",
-			q.Connections, q.Channels, q.PublishRate)
+	if q.Connections < 0 || q.Channels < 0 || !countable(q.PublishRate) || q.Subscriptions < 0 {
+		return refuse(codeInvalid, "quotas of %d connections, %d channels, %v messages per second, %d subscriptions",
+			q.Connections, q.Channels, q.PublishRate, q.Subscriptions)
 	}
 	return nil
 }
@@ -111,10 +115,13 @@ func (d *decoder) access() Access {
 	return a
 }
 
+// appendQuotas appends the quotas of level 1.
 func appendQuotas(dst []byte, q *Quotas) []byte {
 	dst = binary.AppendVarint(dst, int64(q.Connections))
 	dst = binary.AppendVarint(dst, int64(q.Channels))
 	return appendFloat(dst, q.PublishRate)
 }
 
-func (d *decoder) quotas() Quotas { return Quotas{d.integer(), d.integer(), d.float()} }
+func (d *decoder) quotas() Quotas {
+	return Quotas{Connections: d.integer(), Channels: d.integer(), PublishRate: d.float()}
+}

@@ -35,14 +35,14 @@ func TestAccessAndQuotasAreKept(t *testing.T) {
 	dir := t.TempDir()
 	m := openMachine(t, dir)
 	m.createProject()
-	access, quotas := Access{Subscribe: []string{}, Publish: []PublishGrant{{"a", 0.5, 1}}}, Quotas{1, 2, 3.5}
+	access, quotas := Access{Subscribe: []string{}, Publish: []PublishGrant{{"a", 0.5, 1}}}, Quotas{1, 2, 3.5, 4}
 	m.must(UpdateProject{ID: projectID, Access: &access, Quotas: &quotas}.Encode())
 	for _, bad := range []UpdateProject{
 		{Access: &Access{Publish: []PublishGrant{{"a", math.NaN(), 1}}}},
 		{Access: &Access{Publish: []PublishGrant{{"a", math.Inf(1), 1}}}},
 		{Access: &Access{Publish: []PublishGrant{{"a", 1, -1}}}},
 		{Quotas: &Quotas{Connections: -1}}, {Quotas: &Quotas{Channels: -1}},
-		{Quotas: &Quotas{PublishRate: -1}}, {Quotas: &Quotas{PublishRate: math.NaN()}},
+		{Quotas: &Quotas{Subscriptions: -1}}, {Quotas: &Quotas{PublishRate: -1}}, {Quotas: &Quotas{PublishRate: math.NaN()}},
 	} {
 		bad.ID = projectID
 		m.refused(ErrInvalid, bad.Encode())

@@ -162,6 +162,8 @@ type shownQuotas struct {
 	Connections int     `json:"connections"`
 	Channels    int     `json:"channels"`
 	PublishRate float64 `json:"publishRate"`
+	// Subscriptions is left out where there is no bound, as before level 2.
+	Subscriptions int `json:"subscriptions,omitempty"`
 }
 
 type shownKey struct {

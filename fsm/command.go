@@ -49,9 +49,11 @@ const (
 	controlVersion = 2 // matches all the others
 
 	// importVersion is that of a command with a key that was made elsewhere, and
-	// firstOffsetVersion that of one that sets Project.FirstOffset.
-	importVersion      = 3
-	firstOffsetVersion = 3
+	// firstOffsetVersion that of one that sets Project.FirstOffset, and subscriptionsVersion
+	// that of one that sets Quotas.Subscriptions.
+	importVersion        = 3
+	firstOffsetVersion   = 3
+	subscriptionsVersion = 4
 
 	// sentPublishVersion is of a publish with its sender; one with an id ends with
 	// the sum of its message.
@@ -260,7 +262,10 @@ func (c CreateProject) Encode() []byte {
 // Encode returns the encoded command.
 func (c UpdateProject) Encode() []byte {
 	version := byte(controlVersion)
-	if c.FirstOffset != nil {
+	switch {
+	case c.Quotas != nil && c.Quotas.Subscriptions != 0:
+		version = subscriptionsVersion
+	case c.FirstOffset != nil:
 		version = firstOffsetVersion
 	}
 	dst := wire.AppendBytes(beginVersion(opUpdateProject, version, &c.By), c.ID)
@@ -281,6 +286,10 @@ func (c UpdateProject) Encode() []byte {
 	}
 	if dst = wire.AppendBool(dst, c.Quotas != nil); c.Quotas != nil {
 		dst = appendQuotas(dst, c.Quotas)
+	}
+	if version == subscriptionsVersion {
+		dst = binary.AppendVarint(dst, int64(c.Quotas.Subscriptions))
+		dst = wire.AppendBool(dst, c.FirstOffset != nil)
 	}
 	if c.FirstOffset != nil {
 		dst = binary.AppendUvarint(dst, *c.FirstOffset)
@@ -446,7 +455,7 @@ func newestVersion(o op) byte {
 	case opInit, opCreateKey:
 		return importVersion
 	case opUpdateProject:
-		return firstOffsetVersion
+		return subscriptionsVersion
 	}
 	return controlVersion
 }
@@ -484,7 +493,13 @@ func (d *decoder) updateProject(version byte) *UpdateProject {
 		quotas := d.quotas()
 		c.Quotas = &quotas
 	}
-	if version >= firstOffsetVersion {
+	if version >= subscriptionsVersion {
+		if c.Quotas == nil {
+			c.Quotas = &Quotas{}
+		}
+		c.Quotas.Subscriptions = d.integer()
+	}
+	if version == firstOffsetVersion || version >= subscriptionsVersion && d.Bool() {
 		first := d.Uvarint()
 		c.FirstOffset = &first
 	}

@@ -19,7 +19,7 @@ var (
 	sampleRights = Access{[]string{"a*"}, []PublishGrant{{"b", 1, 2}}}
 	sample       = Project{"p", "n", []string{"https://a.example"}, true,
 		[]Rule{{"a*", 5, 2 * time.Second, 9, Initial{Last: 3}, DurabilityMemory}},
-		sampleRights, Quotas{1, 2, 3}, 4, 0}
+		sampleRights, Quotas{1, 2, 3, 0}, 4, 0}
 	sampleToken = AdminToken{"t", "n", Viewer, KeyHash{7}, 1, 2, 3, "p"}
 )
 
@@ -49,6 +49,8 @@ func sampleCommands() []control {
 		&Init{sampleActor, "c", "e", KeyHash{1}, []byte("s"), sample, []Key{sampleKey, imported}},
 		&CreateKey{sampleActor, imported},
 		&UpdateProject{By: sampleActor, ID: "p", FirstOffset: &first},
+		&UpdateProject{By: sampleActor, ID: "p", Quotas: &Quotas{1, 2, 3, 4}},
+		&UpdateProject{By: sampleActor, ID: "p", Quotas: &Quotas{Subscriptions: 4}, FirstOffset: &first},
 		&ForgetChannels{sampleActor, "p", []string{"a", "b"}},
 	}
 }
@@ -103,6 +105,8 @@ func TestCommandVersions(t *testing.T) {
 		"0203" + by + "0163" + "0165" + "01" + strings.Repeat("00", 31) + "0173" + project + "02" + key + key + "0001",
 		"0603" + by + key + "01",
 		"0403" + by + "0170" + "000000000000" + "ac02",
+		"0404" + by + "0170" + "0000000000" + "01" + "02044008000000000000" + "08" + "00",
+		"0404" + by + "0170" + "0000000000" + "01" + "00000000000000000000" + "08" + "01" + "ac02",
 		"1002" + by + "0170" + "02" + "0161" + "0162",
 	} {
 		if got := hex.EncodeToString(samples[i].Encode()); got != want {

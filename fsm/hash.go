@@ -50,6 +50,7 @@ func (s *State) hashContent(h hash.Hash) error {
 	projects := *s.registry.projects.Load()
 	for _, id := range slices.Sorted(maps.Keys(projects)) {
 		h.Write(binary.AppendUvarint(appendProject(nil, &projects[id].Project), projects[id].FirstOffset))
+		h.Write(binary.AppendVarint(nil, int64(projects[id].Quotas.Subscriptions)))
 		if err := s.hashChannels(h, projects[id]); err != nil {
 			return err
 		}

@@ -12,10 +12,11 @@ const Level = 2
 
 // levels are those of commands, by op and version, that not all programs know.
 var levels = map[[2]byte]uint32{
-	{byte(opInit), importVersion}:               2,
-	{byte(opCreateKey), importVersion}:          2,
-	{byte(opUpdateProject), firstOffsetVersion}: 2,
-	{byte(opForgetChannels), controlVersion}:    2,
+	{byte(opInit), importVersion}:                 2,
+	{byte(opCreateKey), importVersion}:            2,
+	{byte(opUpdateProject), firstOffsetVersion}:   2,
+	{byte(opUpdateProject), subscriptionsVersion}: 2,
+	{byte(opForgetChannels), controlVersion}:      2,
 }
 
 // LevelOf returns the feature level from which on a command is known.

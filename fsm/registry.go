@@ -34,8 +34,11 @@ func (p *project) append(dst []byte) []byte {
 		dst = binary.AppendVarint(dst, past.until)
 		dst = appendRules(dst, past.rules)
 	}
-	if p.FirstOffset > 0 { // since level 2
+	if p.FirstOffset > 0 || p.Quotas.Subscriptions > 0 { // since level 2
 		dst = binary.AppendUvarint(dst, p.FirstOffset)
+	}
+	if p.Quotas.Subscriptions > 0 {
+		dst = binary.AppendVarint(dst, int64(p.Quotas.Subscriptions))
 	}
 	return dst
 }
@@ -47,6 +50,9 @@ func (d *decoder) storedProject() *project {
 	}
 	if len(d.Rest) > 0 {
 		p.FirstOffset = d.Uvarint()
+	}
+	if len(d.Rest) > 0 {
+		p.Quotas.Subscriptions = d.integer()
 	}
 	return p
 }

@@ -27,9 +27,10 @@ type grantJSON struct {
 }
 
 type quotasJSON struct {
-	Connections int     `json:"connections"`
-	Channels    int     `json:"channels"`
-	PublishRate float64 `json:"publishRate"`
+	Connections   int     `json:"connections"`
+	Channels      int     `json:"channels"`
+	PublishRate   float64 `json:"publishRate"`
+	Subscriptions int     `json:"subscriptions"`
 }
 
 func showAccess(a fsm.Access) accessJSON {
@@ -46,7 +47,7 @@ func showAccess(a fsm.Access) accessJSON {
 var (
 	accessShape = strictjson.Shape{Strict: true, Names: []string{"subscribe", "publish"}}
 	grantShape  = strictjson.Shape{Strict: true, Names: []string{"pattern", "rate", "burst"}}
-	quotasShape = strictjson.Shape{Strict: true, Names: []string{"connections", "channels", "publishRate"}}
+	quotasShape = strictjson.Shape{Strict: true, Names: []string{"connections", "channels", "publishRate", "subscriptions"}}
 )
 
 // parseAccess reads what public keys may do. What is left out is as in a new
@@ -111,12 +112,12 @@ func parseGrant(raw []byte) (fsm.PublishGrant, error) {
 // parseQuotas reads quotas; one that is left out is 0, which bounds nothing.
 func parseQuotas(raw []byte) (fsm.Quotas, error) {
 	var quotas fsm.Quotas
-	var values [3][]byte
+	var values [4][]byte
 	if err := quotasShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
 		return quotas, fmt.Errorf("quotas: %w", err)
 	}
-	for i, quota := range []*int{&quotas.Connections, &quotas.Channels} {
-		if values[i] == nil {
+	for i, quota := range []*int{&quotas.Connections, &quotas.Channels, nil, &quotas.Subscriptions} {
+		if quota == nil || values[i] == nil {
 			continue
 		}
 		n, ok := strictjson.WholeNumber(values[i])

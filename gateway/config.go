@@ -27,6 +27,11 @@ const (
 // connectionLimit is how many clients the process may hold.
 func connectionLimit() int { return descriptorLimit() - spareDescriptors() }
 
+// subscriptionLimit is how many subscriptions fit in a quarter of the memory. One whose
+// channel has a long name, which nobody else has, takes 700 bytes, and the runtime as much
+// again until it collects.
+func subscriptionLimit() int { return int(max(memoryLimit()/4/(2<<10), 10_000)) }
+
 // spareDescriptors are kept for peers, the log and files; a half of them may
 // serve clients that are turned away or speak plain HTTP. Where there are few
 // descriptors it is half of them.
@@ -69,9 +74,12 @@ type Limits struct {
 	MaxBatchBytes     int // body of a REST batch; default 4 MiB
 	MaxHandshakeBytes int // request line and headers; default 8 KiB
 	MaxChannels       int // subscriptions of one connection; default 1,000
-	MaxDepth          int // nesting of a payload; default 64, at most 512
-	MaxConnections    int // default: the limit of open files less what the node itself needs
-	MaxHandshakes     int // clients whose first request is not complete; more wait to be accepted. Default 8,192
+	// MaxSubscriptions is how many all connections may have together. The default is what
+	// fits in a quarter of the memory that the process may use, at 2 KiB each.
+	MaxSubscriptions int
+	MaxDepth         int // nesting of a payload; default 64, at most 512
+	MaxConnections   int // default: the limit of open files less what the node itself needs
+	MaxHandshakes    int // clients whose first request is not complete; more wait to be accepted. Default 8,192
 	// MaxAddressHandshakes is how many of those may be of one address; more are
 	// turned away. A trusted proxy is not bound by it. Default 1,024.
 	MaxAddressHandshakes int
@@ -150,6 +158,7 @@ func DefaultLimits() Limits {
 		MaxBatchBytes:        4 << 20,
 		MaxHandshakeBytes:    8 << 10,
 		MaxChannels:          1000,
+		MaxSubscriptions:     subscriptionLimit(),
 		MaxDepth:             64,
 		MaxConnections:       connectionLimit(),
 		MaxHandshakes:        8192,
@@ -210,7 +219,7 @@ type limit[T any] struct {
 func (l *Limits) counts() []limit[int] {
 	return []limit[int]{
 		{"max-message-bytes", &l.MaxMessageBytes}, {"max-batch-bytes", &l.MaxBatchBytes},
-		{"max-handshake-bytes", &l.MaxHandshakeBytes}, {"max-channels", &l.MaxChannels},
+		{"max-handshake-bytes", &l.MaxHandshakeBytes}, {"max-channels", &l.MaxChannels}, {"max-subscriptions", &l.MaxSubscriptions},
 		{"max-json-depth", &l.MaxDepth}, {"max-connections", &l.MaxConnections},
 		{"max-handshakes", &l.MaxHandshakes}, {"max-address-handshakes", &l.MaxAddressHandshakes},
 		{"max-publishes", &l.MaxPublishes}, {"max-publish-bytes", &l.MaxPublishBytes},

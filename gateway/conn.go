@@ -319,6 +319,7 @@ func (c *conn) forget() {
 		sub.gone = true
 		sub.topic.leave(sub)
 	}
+	c.loop.server.quotas.unsubscribe(c.who.Value().Project, len(c.subs))
 	c.subs, c.behind, c.ops, c.pending, c.pendingBytes = nil, nil, nil, nil, 0
 	clear(c.out.runs)
 	c.out.runs = nil

@@ -61,9 +61,9 @@ func (c *conn) lookUp() {
 	for n < len(c.ops) && !c.ops[n].leave && len(asked) < lookupsPerJob {
 		o := c.ops[n]
 		n++
-		sub := c.enter(o.channel)
-		if sub == nil {
-			c.refuse(refusal.New(refusal.TooManyChannels, "too many channels on one connection"), o.channel, "")
+		sub, refused := c.enter(o.channel)
+		if refused != nil {
+			c.refuse(refused, o.channel, "")
 			continue
 		}
 		asked = append(asked, &lookup{op: o, sub: sub, key: sub.topic.key})

@@ -12,8 +12,9 @@ import (
 
 // Usage is what one node's clients use of a project's quotas.
 type Usage struct {
-	Connections int     `json:"connections"`
-	PublishRate float64 `json:"publishRate"` // messages per second, in the last second or so
+	Connections   int     `json:"connections"`
+	PublishRate   float64 `json:"publishRate"` // messages per second, in the last second or so
+	Subscriptions int     `json:"subscriptions"`
 }
 
 // quotas hold what the clients of this node use of each project, and what those
@@ -24,18 +25,20 @@ type Usage struct {
 type quotas struct {
 	began time.Time
 
-	mu       sync.Mutex
-	projects map[string]*projectUsage
-	counted  time.Time // when rates were last measured
+	mu            sync.Mutex
+	projects      map[string]*projectUsage
+	subscriptions int       // of all projects
+	counted       time.Time // when rates were last measured
 }
 
 type projectUsage struct {
-	connections int
-	published   int     // since it was last measured
-	rate        float64 // as last measured, per second
-	spent       ratelimit.Bucket
-	share       float64 // of the publish rate, for this node; 0 until told
-	elsewhere   Usage
+	connections   int
+	subscriptions int
+	published     int     // since it was last measured
+	rate          float64 // as last measured, per second
+	spent         ratelimit.Bucket
+	share         float64 // of the publish rate, for this node; 0 until told
+	elsewhere     Usage
 }
 
 // quotaRetry is what a client is told to wait for a place among the connections.
@@ -76,6 +79,41 @@ func (q *quotas) disconnect(project string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.of(project).connections--
+}
+
+// subscribe counts a subscription of a project in, unless it or the node, with a bound of
+// its own, has too many.
+func (q *quotas) subscribe(p *fsm.Project, most int) *refusal.Error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	u := q.of(p.ID)
+	if q.subscriptions >= most {
+		return &refusal.Error{
+			Code: refusal.RateLimited, Reason: "this node has too many subscriptions", RetryAfter: quotaRetry,
+			Detail: fmt.Sprintf("max-subscriptions of this node is %d", most),
+		}
+	}
+	if most := p.Quotas.Subscriptions; most > 0 && u.subscriptions+u.elsewhere.Subscriptions >= most {
+		return &refusal.Error{
+			Code: refusal.RateLimited, Reason: "the project has too many subscriptions", RetryAfter: quotaRetry,
+			Detail: fmt.Sprintf("the project's quota is %d subscriptions: %d are here, %d on other nodes",
+				most, u.subscriptions, u.elsewhere.Subscriptions),
+		}
+	}
+	q.subscriptions++
+	u.subscriptions++
+	return nil
+}
+
+// unsubscribe counts subscriptions of a project out.
+func (q *quotas) unsubscribe(project string, n int) {
+	if n == 0 {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.subscriptions -= n
+	q.of(project).subscriptions -= n
 }
 
 // publish spends a message of a project's rate.
@@ -124,6 +162,7 @@ func (q *quotas) divide(others []map[string]Usage, project func(id string) (*fsm
 		for _, other := range others {
 			u.elsewhere.Connections += other[id].Connections
 			u.elsewhere.PublishRate += other[id].PublishRate
+			u.elsewhere.Subscriptions += other[id].Subscriptions
 		}
 		p, found := project(id)
 		if !found || p.Quotas.PublishRate == 0 {
@@ -153,8 +192,8 @@ func (s *Server) Usage() map[string]Usage {
 	defer s.quotas.mu.Unlock()
 	used := make(map[string]Usage)
 	for id, u := range s.quotas.projects {
-		if p, found := s.cfg.Broker.Project(id); found && (p.Quotas.Connections > 0 || p.Quotas.PublishRate > 0) {
-			used[id] = Usage{u.connections, u.rate}
+		if p, found := s.cfg.Broker.Project(id); found && p.Quotas.Shared() {
+			used[id] = Usage{u.connections, u.rate, u.subscriptions}
 		}
 	}
 	return used

@@ -52,19 +52,27 @@ func (c *conn) find(channel string) (at int, found bool) {
 }
 
 // enter returns the connection's subscription of a channel, made when there is
-// none. It is nil when the connection has too many.
-func (c *conn) enter(channel string) *subscription {
+// none, unless the connection, its project or the node has too many.
+func (c *conn) enter(channel string) (*subscription, *refusal.Error) {
 	at, found := c.find(channel)
 	if found {
-		return c.subs[at]
+		return c.subs[at], nil
 	}
-	if len(c.subs) >= c.loop.server.cfg.MaxChannels {
-		return nil
+	s := c.loop.server
+	if len(c.subs) >= s.cfg.MaxChannels {
+		return nil, refusal.New(refusal.TooManyChannels, "too many channels on one connection")
+	}
+	project, found := s.cfg.Broker.Project(c.who.Value().Project)
+	if !found {
+		return nil, refusal.New(refusal.Unavailable, "the project was deleted")
+	}
+	if refused := s.quotas.subscribe(project, s.cfg.MaxSubscriptions); refused != nil {
+		return nil, refused
 	}
 	sub := &subscription{conn: c, joining: true}
 	c.loop.topic(fsm.ChannelKey{Project: c.who.Value().Project, Name: channel}).join(sub)
 	c.subs = slices.Insert(c.subs, at, sub)
-	return sub
+	return sub, nil
 }
 
 func (c *conn) leave(channel string) {
@@ -75,6 +83,7 @@ func (c *conn) leave(channel string) {
 	sub := c.subs[at]
 	sub.gone = true
 	sub.topic.leave(sub)
+	c.loop.server.quotas.unsubscribe(sub.topic.key.Project, 1)
 	c.subs = slices.Delete(c.subs, at, at+1)
 	if sub.queued {
 		c.behind = slices.DeleteFunc(c.behind, func(s *subscription) bool { return s == sub })

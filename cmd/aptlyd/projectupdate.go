@@ -60,13 +60,16 @@ func newProjectUpdate() *cobra.Command {
 				}
 			}
 		}
-		if changed("max-connections") || changed("max-channels") || changed("publish-rate") {
+		if changed("max-connections") || changed("max-channels") || changed("publish-rate") || changed("max-subscriptions") {
 			change.Quotas = &project.Quotas
 			if changed("max-connections") {
 				change.Quotas.Connections = quotas.Connections
 			}
 			if changed("max-channels") {
 				change.Quotas.Channels = quotas.Channels
+			}
+			if changed("max-subscriptions") {
+				change.Quotas.Subscriptions = quotas.Subscriptions
 			}
 			if changed("publish-rate") {
 				if math.IsNaN(quotas.PublishRate) || math.IsInf(quotas.PublishRate, 0) {
@@ -99,6 +102,8 @@ func newProjectUpdate() *cobra.Command {
 		"connections of the project in the whole cluster; 0 for any number")
 	f.IntVar(&quotas.Channels, "max-channels", 0, "channels that were ever published to; 0 for any number")
 	f.Float64Var(&quotas.PublishRate, "publish-rate", 0, "messages a second in the whole cluster; 0 for any number")
+	f.IntVar(&quotas.Subscriptions, "max-subscriptions", 0,
+		"subscriptions of all its connections in the whole cluster; 0 for any number")
 	f.Uint64Var(&first, "first-offset", 1,
 		"offset of the first message of channels that are made from now on; it can only grow")
 	return cmd
@@ -158,6 +163,7 @@ func describe(p *printer, project client.Project) {
 	}{
 		{"connections", float64(project.Quotas.Connections)},
 		{"channels", float64(project.Quotas.Channels)},
+		{"subscriptions", float64(project.Quotas.Subscriptions)},
 		{"publishes a second", project.Quotas.PublishRate},
 	} {
 		if quota.bound > 0 {

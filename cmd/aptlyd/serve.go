@@ -112,6 +112,8 @@ func addLimitFlags(f *pflag.FlagSet, cfg *node.Config) {
 	f.StringVar(&cfg.Poller, "poller", cfg.Poller, `how sockets are watched: "epoll" (Linux) or "portable"`)
 	f.IntVar(&l.MaxMessageBytes, "max-message-bytes", l.MaxMessageBytes, "payload of one message, at most 1 MiB")
 	f.IntVar(&l.MaxChannels, "max-channels", l.MaxChannels, "channels per connection")
+	f.IntVar(&l.MaxSubscriptions, "max-subscriptions", l.MaxSubscriptions,
+		"subscriptions of all connections (0: as many as fit in a quarter of the memory)")
 	f.IntVar(&l.MaxConnections, "max-connections", l.MaxConnections,
 		"client connections (0: descriptor limit less what the node itself needs)")
 	f.IntVar(&l.MaxHandshakes, "max-handshakes", l.MaxHandshakes,

@@ -22,7 +22,7 @@ function grantEditor(grant, onchange, onremove) {
 
 export function accessCard(project, onsaved) {
   const access = project.access ?? { subscribe: ['*'], publish: [] };
-  const quotas = project.quotas ?? { connections: 0, channels: 0, publishRate: 0 };
+  const quotas = project.quotas ?? { connections: 0, channels: 0, publishRate: 0, subscriptions: 0 };
   const save = h('button', { type: 'button', class: 'btn primary', disabled: true }, 'Save access');
   const problem = h('p', { class: 'problem', role: 'alert' });
   const changed = () => { save.disabled = !may('operator'); };
@@ -50,6 +50,7 @@ export function accessCard(project, onsaved) {
   const number = (label, hint, value) => field(label, h('input', { type: 'number', min: 0, value, oninput: changed }), { hint });
   const connections = number('Connections', 'open at a time', quotas.connections);
   const channels = number('Channels', 'that exist', quotas.channels);
+  const subscriptions = number('Subscriptions', 'of all connections together', quotas.subscriptions);
   const rate = number('Publishes', 'a second', quotas.publishRate);
   const first = field('First offset of new channels', h('input', { type: 'number', min: project.firstOffset, value: project.firstOffset, oninput: changed }),
     { hint: 'Raise it above what browsers have stored from elsewhere, before you move here. It can only grow.' });
@@ -59,7 +60,7 @@ export function accessCard(project, onsaved) {
     try {
       onsaved(await patch(path('projects', project.id), {
         access: { subscribe: mode.value() === 'all' ? ['*'] : split(patterns.input.value), publish: [...rows.children].map((node) => grants.get(node).value()) },
-        quotas: { connections: Number(connections.input.value), channels: Number(channels.input.value), publishRate: Number(rate.input.value) },
+        quotas: { connections: Number(connections.input.value), channels: Number(channels.input.value), publishRate: Number(rate.input.value), subscriptions: Number(subscriptions.input.value) },
         ...(Number(first.input.value) === project.firstOffset ? {} : { firstOffset: Number(first.input.value) }),
       }));
     } catch (error) {
@@ -75,7 +76,7 @@ export function accessCard(project, onsaved) {
       rows,
       may('operator') && h('div', { class: 'row' }, button('Add a grant', () => { const node = add({ pattern: '', rate: 10, burst: 20 }); changed(); node.querySelector('input').focus(); }, { small: true, iconName: 'plus' }))),
     h('div', { class: 'part' }, h('h3', {}, 'Limits of the project'), h('p', { class: 'hint' }, 'Over the whole cluster. 0 means no limit.'),
-      h('div', { class: 'columns' }, connections.node, channels.node, rate.node)),
+      h('div', { class: 'columns' }, connections.node, channels.node, subscriptions.node, rate.node)),
     h('div', { class: 'part' }, h('h3', {}, 'Moving here'), first.node),
     problem, may('operator') && h('div', { class: 'row end' }, save));
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/hashicorp/raft"
 
+	"github.com/aptlyd/aptlyd/cluster/raftlog"
+	"github.com/aptlyd/aptlyd/cluster/watchdog"
 	"github.com/aptlyd/aptlyd/internal/teardown"
 )
 
@@ -34,7 +36,7 @@ type Cluster struct {
 	directory *directory
 	gossip    *gossip
 	pool      *rpcPool
-	logs      *logStore
+	logs      *raftlog.Store
 	raft      *raft.Raft
 	applier   *applier
 	stage     *stage
@@ -111,18 +113,18 @@ func (c *Cluster) open(machine Machine) error {
 	c.id = who.NodeID
 
 	logDir := filepath.Join(cfg.Dir, "raft")
-	logs, err := openLogStore(cfg, logDir, c.log, who.LogChecked)
+	logs, err := raftlog.Open(cfg.logOptions(logDir, who.LogChecked))
 	if err != nil {
 		return err
 	}
 	if !who.LogChecked {
 		if err := c.identity.update(func(f *identityFile) { f.LogChecked = true }); err != nil {
-			return errors.Join(err, logs.close())
+			return errors.Join(err, logs.Close())
 		}
 	}
 	c.logs = logs
-	c.opened.Push("log", logs.close)
-	logs.written.Store(max(logBytes(logDir, cfg.LogSegmentBytes)-cfg.TrailingBytes, 0))
+	c.opened.Push("log", logs.Close)
+	logs.Written.Store(max(logBytes(logDir, cfg.LogSegmentBytes)-cfg.TrailingBytes, 0))
 	configs := &configHistory{}
 	snapshots, err := openSnapshotStore(filepath.Join(cfg.Dir, "snapshots"), machine, configs, cfg.Fatal)
 	if err != nil {
@@ -142,12 +144,12 @@ func (c *Cluster) open(machine Machine) error {
 	if err := c.refuseTwin(port.proof); err != nil {
 		return err
 	}
-	snapshots.waits = newWatchdog(installStall, func(snapshot string, limit time.Duration) {
+	snapshots.waits = watchdog.New(installStall, func(snapshot string, limit time.Duration) {
 		c.log.Warn("a snapshot does not go on arriving", "snapshot", snapshot, "for", limit)
 		port.cutRaft()
 	})
 	c.opened.Push("watch over snapshots", func() error {
-		snapshots.waits.close()
+		snapshots.waits.Close()
 		return nil
 	})
 	if c.gossip, err = startGossip(c.ctx, cfg, c.id, c.rumour(), port.proof, port.cluster); err != nil {

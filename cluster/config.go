@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/aptlyd/aptlyd/cluster/raftlog"
 )
 
 // Config says how a node takes part in its cluster. The zero value of every
@@ -238,4 +240,17 @@ func loopback(host string) bool {
 		}
 	}
 	return len(ips) > 0
+}
+
+// logOptions says how the log in dir is kept.
+func (c Config) logOptions(dir string, checked bool) raftlog.Options {
+	return raftlog.Options{
+		Dir:          dir,
+		SegmentBytes: c.LogSegmentBytes,
+		CacheBytes:   c.LogCacheBytes,
+		WriteStall:   c.WriteStall,
+		Checked:      checked,
+		Fatal:        c.Fatal,
+		Logger:       c.Logger,
+	}
 }

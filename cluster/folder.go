@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/raftlog"
 )
 
 // Folder is the data folder of a node that does not run. No node can run on it
@@ -74,7 +76,7 @@ func (f *Folder) Owner() (Owner, error) {
 // change too.
 func (f *Folder) Replay(machine Machine, logger *slog.Logger) (err error) {
 	var fatal atomic.Pointer[error]
-	cfg := Config{Fatal: func(err error) { fatal.CompareAndSwap(nil, &err) }}.withDefaults()
+	cfg := Config{Logger: logger, Fatal: func(err error) { fatal.CompareAndSwap(nil, &err) }}.withDefaults()
 	defer func() {
 		if cause := fatal.Load(); cause != nil {
 			err = *cause
@@ -88,11 +90,11 @@ func (f *Folder) Replay(machine Machine, logger *slog.Logger) (err error) {
 	if record, ok := snapshots.newest(); ok && record.Received {
 		return receiveAgain(snapshots, machine)
 	}
-	logs, err := openLogStore(cfg, filepath.Join(f.dir, "raft"), logger, false)
+	logs, err := raftlog.Open(cfg.logOptions(filepath.Join(f.dir, "raft"), false))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, logs.close()) }()
+	defer func() { err = errors.Join(err, logs.Close()) }()
 	log := &untouchedLog{startLog: logs}
 	if err := settleStart(log, snapshots, machine, true); err != nil {
 		return err

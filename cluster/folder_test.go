@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+
+	"github.com/aptlyd/aptlyd/cluster/raftlog"
 )
 
 func TestReplayGoesToTheEndOfTheLog(t *testing.T) {
@@ -79,7 +81,7 @@ func TestReplayRefusesALogWithoutItsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer folder.Close()
-	if err := folder.Replay(openTestMachine(t, node.cfg.Dir), testLogger()); !errors.Is(err, errReseed) {
+	if err := folder.Replay(openTestMachine(t, node.cfg.Dir), testLogger()); !errors.Is(err, raftlog.ErrReseed) {
 		t.Errorf("got %v", err)
 	}
 }

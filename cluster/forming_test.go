@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/aptlyd/aptlyd/cluster/raftlog"
 )
 
 func TestAFourthNodeJoins(t *testing.T) {
@@ -403,7 +405,7 @@ func TestAWipedLogIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := tc.tryStart("node1", 1, "node1"); !errors.Is(err, errReseed) {
+	if _, err := tc.tryStart("node1", 1, "node1"); !errors.Is(err, raftlog.ErrReseed) {
 		t.Errorf("the node started: %v", err)
 	}
 }

@@ -18,6 +18,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/memberlist"
+
+	"github.com/aptlyd/aptlyd/cluster/logbridge"
 )
 
 // rumour is what a node tells of itself by gossip. It is a hint and nothing
@@ -117,7 +119,7 @@ func startGossip(ctx context.Context, cfg Config, id string, self rumour, proof 
 	lan.Alive = gossipDelegate{g}
 	lan.Delegate = gossipDelegate{g}
 	lan.Events = gossipDelegate{g}
-	lan.Logger = bridgeStandard(cfg.Logger, "gossip")
+	lan.Logger = logbridge.Standard(cfg.Logger, "gossip")
 	if len(cfg.Secrets) > 0 {
 		if lan.Keyring, err = gossipKeys(cfg.Secrets); err != nil {
 			return nil, errors.Join(err, g.port.Shutdown())

@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/memberlist"
+
+	"github.com/aptlyd/aptlyd/cluster/logbridge"
 )
 
 // gossipPort is memberlist's transport. memberlist would read up to 20 MiB from
@@ -24,7 +26,7 @@ type gossipPort struct {
 	proof   *proof
 	cluster func() uuid.UUID
 	logger  *slog.Logger
-	turned  throttle
+	turned  logbridge.Throttle
 
 	lobby   lobby
 	streams chan net.Conn
@@ -52,7 +54,7 @@ func openGossipPort(cfg Config, host string, port int, p *proof, cluster func() 
 		inner, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{
 			BindAddrs: []string{host},
 			BindPort:  port,
-			Logger:    bridgeStandard(cfg.Logger, "gossip"),
+			Logger:    logbridge.Standard(cfg.Logger, "gossip"),
 		})
 		if err == nil {
 			break

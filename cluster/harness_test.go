@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 // patience is how long a test waits for something that should happen soon.
@@ -299,4 +301,25 @@ func (b *lockedBuffer) await(t testing.TB, words ...string) {
 		}
 		return fmt.Errorf("no line with %q in the log:\n%s", words, b)
 	})
+}
+
+// noFatal fails the test when a store gives up.
+func noFatal(t testing.TB) func(error) {
+	return func(err error) { t.Errorf("the store gave up: %v", err) }
+}
+
+func logAt(index, term uint64, data string) *raft.Log {
+	return &raft.Log{Index: index, Term: term, Type: raft.LogCommand, Data: []byte(data)}
+}
+
+func damage(t *testing.T, path string, at int, change func(byte) byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[at] = change(b[at])
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -80,7 +80,7 @@ func openIdentity(dir string) (*identity, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read identity: %w", err)
 	}
-	if _, err := unsealJSON(raw, &id.file); err != nil {
+	if _, err := durable.UnsealJSON(raw, &id.file); err != nil {
 		return nil, fmt.Errorf("parse %s: %w", id.path, err)
 	}
 	for _, text := range []string{id.file.NodeID, id.file.ClusterID} {
@@ -88,7 +88,7 @@ func openIdentity(dir string) (*identity, error) {
 			continue
 		}
 		if _, err := uuid.Parse(text); err != nil {
-			return nil, fmt.Errorf("parse %s: %w: %q: %w", id.path, errDamaged, text, err)
+			return nil, fmt.Errorf("parse %s: %w: %q: %w", id.path, durable.ErrDamaged, text, err)
 		}
 	}
 	return id, nil
@@ -132,7 +132,7 @@ func (id *identity) rewrite(change func(*identityFile)) error {
 }
 
 func (id *identity) write(file identityFile) error {
-	raw, err := sealJSON(file)
+	raw, err := durable.SealJSON(file)
 	if err != nil {
 		return fmt.Errorf("encode identity: %w", err)
 	}

@@ -143,7 +143,7 @@ func (c *Cluster) report() report {
 		Extra:   extra,
 		Clock:   wallMillis(),
 		Stalled: c.Stalled() != "",
-		Sync:    c.logs.pace.median(time.Now()).Microseconds(),
+		Sync:    c.logs.Pace.Median(time.Now()).Microseconds(),
 	}
 }
 

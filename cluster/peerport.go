@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/aptlyd/aptlyd/cluster/logbridge"
 )
 
 const (
@@ -43,7 +45,7 @@ type peerPort struct {
 
 	raft    chan *peerConn // accepted, for Raft's transport
 	lobby   lobby
-	turned  throttle
+	turned  logbridge.Throttle
 	stop    context.CancelFunc
 	stopped context.Context
 	running sync.WaitGroup
@@ -129,14 +131,14 @@ func (p *peerPort) accept(raw net.Conn) {
 
 // logTurnedAway notes a connection that did not come through a port's lobby. Only
 // who lacks the secret is of interest to an operator.
-func logTurnedAway(logger *slog.Logger, lines *throttle, port string, raw net.Conn, reason error) {
+func logTurnedAway(logger *slog.Logger, lines *logbridge.Throttle, port string, raw net.Conn, reason error) {
 	remote := raw.RemoteAddr().String()
 	if !errors.Is(reason, errStranger) {
 		logger.Debug(port+" refused a connection", "remote", remote, "err", reason)
 		return
 	}
 	host, _, _ := net.SplitHostPort(remote)
-	if muted, ok := lines.pass(host, time.Now()); ok {
+	if muted, ok := lines.Pass(host, time.Now()); ok {
 		logger.Warn(port+" refused a stranger", "remote", remote, "err", reason, "muted", muted)
 	}
 }

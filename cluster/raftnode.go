@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/logbridge"
+	"github.com/aptlyd/aptlyd/cluster/raftlog"
 )
 
 const (
@@ -30,7 +33,7 @@ func newTransport(port *peerPort, cfg Config) *replication {
 		// to it for good.
 		MaxRPCsInFlight: 1,
 		Timeout:         transportTimeout,
-		Logger:          bridge(cfg.Logger, "raft-net"),
+		Logger:          logbridge.Hclog(cfg.Logger, "raft-net"),
 	}), cfg)
 }
 
@@ -50,12 +53,12 @@ func raftConfig(cfg Config, id string, notify chan<- bool) *raft.Config {
 	config.SnapshotInterval = 24 * time.Hour
 	config.SnapshotThreshold = math.MaxUint64
 	config.NotifyCh = notify
-	config.Logger = bridge(cfg.Logger, "raft")
+	config.Logger = logbridge.Hclog(cfg.Logger, "raft")
 	return config
 }
 
 // startRaft starts Raft; settleStart comes before it.
-func startRaft(cfg Config, id string, logs *logStore, snapshots *snapshotStore, a *applier, transport *replication, notify chan<- bool) (*raft.Raft, error) {
+func startRaft(cfg Config, id string, logs *raftlog.Store, snapshots *snapshotStore, a *applier, transport *replication, notify chan<- bool) (*raft.Raft, error) {
 	node, err := raft.NewRaft(raftConfig(cfg, id, notify), a, logs, logs, snapshots, transport)
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)

@@ -4,15 +4,20 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/raftlog"
+	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
 // reliedOn is everything that a start takes from a data folder, but for the state.
@@ -27,7 +32,7 @@ type reliedOn struct {
 func readReliedOn(t *testing.T, dir string) (r reliedOn, err error) {
 	t.Helper()
 	var fatal atomic.Pointer[error]
-	cfg := Config{LogSegmentBytes: 4 << 10, Fatal: func(err error) { fatal.CompareAndSwap(nil, &err) }}.withDefaults()
+	cfg := Config{Logger: testLogger(), LogSegmentBytes: 4 << 10, Fatal: func(err error) { fatal.CompareAndSwap(nil, &err) }}.withDefaults()
 	defer func() {
 		if cause := fatal.Load(); cause != nil {
 			err = errors.Join(err, *cause)
@@ -38,11 +43,11 @@ func readReliedOn(t *testing.T, dir string) (r reliedOn, err error) {
 		return r, err
 	}
 	r.identity = id.read()
-	logs, err := openLogStore(cfg, filepath.Join(dir, "raft"), testLogger(), r.identity.LogChecked)
+	logs, err := raftlog.Open(cfg.logOptions(filepath.Join(dir, "raft"), r.identity.LogChecked))
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, logs.close()) }()
+	defer func() { err = errors.Join(err, logs.Close()) }()
 	snapshots, err := openSnapshotStore(filepath.Join(dir, "snapshots"), nil, &configHistory{}, cfg.Fatal)
 	if err != nil {
 		return r, err
@@ -74,7 +79,7 @@ func makeReliedOn(t *testing.T) (dir string, want reliedOn) {
 	if err := id.write(want.identity); err != nil {
 		t.Fatal(err)
 	}
-	logs, err := openLogStore(Config{LogSegmentBytes: 4 << 10, Fatal: noFatal(t)}.withDefaults(), filepath.Join(dir, "raft"), testLogger(), false)
+	logs, err := raftlog.Open(Config{Logger: testLogger(), LogSegmentBytes: 4 << 10, Fatal: noFatal(t)}.withDefaults().logOptions(filepath.Join(dir, "raft"), false))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +87,7 @@ func makeReliedOn(t *testing.T) (dir string, want reliedOn) {
 		err = errors.Join(err, logs.StoreLog(logAt(i, 3, fmt.Sprintf("entry %d %s", i, strings.Repeat("x", 100)))))
 	}
 	err = errors.Join(err, logs.DeleteRange(1, 20), logs.SetUint64([]byte("CurrentTerm"), 3),
-		logs.SetUint64([]byte("LastVoteTerm"), 3), logs.Set([]byte("LastVoteCand"), []byte(node)), logs.close())
+		logs.SetUint64([]byte("LastVoteTerm"), 3), logs.Set([]byte("LastVoteCand"), []byte(node)), logs.Close())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +173,7 @@ func TestFilesOfOtherVersions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	head := sealedHead.FindIndex(sealed)
+	head := regexp.MustCompile(`^\{\n  "format": [0-9]+,\n  "checksum": "[0-9a-f]{8}",\n`).FindIndex(sealed)
 	if err := os.WriteFile(path, append([]byte("{\n"), sealed[head[1]:]...), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -184,11 +189,11 @@ func TestFilesOfOtherVersions(t *testing.T) {
 	}
 	newer := bytes.Replace(sealed, []byte(`"format": 2`), []byte(`"format": 9`), 1)
 	copy(newer[head[1]-11:], "00000000")
-	copy(newer[head[1]-11:], sealedSum(newer))
+	copy(newer[head[1]-11:], fmt.Appendf(nil, "%08x", crc32.Checksum(newer, crc32.MakeTable(crc32.Castagnoli))))
 	if err := os.WriteFile(path, newer, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openIdentity(dir); !errors.Is(err, ErrOtherVersion) || !strings.Contains(err.Error(), "format is 9") {
+	if _, err := openIdentity(dir); !errors.Is(err, durable.ErrOtherVersion) || !strings.Contains(err.Error(), "format is 9") {
 		t.Errorf("a newer format: %v", err)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/raftlog"
 )
 
 const snapshotCheck = time.Second
@@ -18,7 +20,7 @@ const snapshotCheck = time.Second
 type snapshotter struct {
 	cfg       Config
 	raft      *raft.Raft
-	logs      *logStore
+	logs      *raftlog.Store
 	snapshots *snapshotStore
 }
 
@@ -32,7 +34,7 @@ func (s *snapshotter) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		bytes, entries := s.logs.written.Load(), s.entries()
+		bytes, entries := s.logs.Written.Load(), s.entries()
 		if entries == 0 || (bytes < s.cfg.SnapshotBytes && entries < s.cfg.SnapshotEntries) {
 			continue
 		}
@@ -63,7 +65,7 @@ func (s *snapshotter) take(ctx context.Context, bytes int64, entries uint64) err
 	if err := await(ctx, s.raft.Snapshot()); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
 		return err
 	}
-	s.logs.written.Add(-bytes)
+	s.logs.Written.Add(-bytes)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/aptlyd/aptlyd/cluster/watchdog"
 	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
@@ -39,7 +40,7 @@ type snapshotStore struct {
 	fatal   func(error)
 	// waits, if set, watches what is received: while Raft waits for the next bytes
 	// it does nothing else, and a sender that was paused never fails.
-	waits *watchdog
+	waits *watchdog.Watchdog
 
 	mu     sync.Mutex
 	record *snapshotRecord // nil: none yet
@@ -57,11 +58,11 @@ func openSnapshotStore(dir string, machine Machine, configs *configHistory, fata
 		return nil, fmt.Errorf("read snapshot: %w", err)
 	default:
 		s.record = new(snapshotRecord)
-		format, err := unsealJSON(raw, s.record)
+		format, err := durable.UnsealJSON(raw, s.record)
 		if err != nil {
 			return nil, fmt.Errorf("parse %s: %w", s.recordPath(), err)
 		}
-		if format != sealedFormat {
+		if format != durable.SealedFormat {
 			if err := s.put(*s.record); err != nil {
 				return nil, err
 			}
@@ -103,7 +104,7 @@ func (s *snapshotStore) put(record snapshotRecord) error {
 	if s.record != nil && record.Meta.Index < s.record.Meta.Index {
 		return errOlderSnapshot
 	}
-	raw, err := sealJSON(record)
+	raw, err := durable.SealJSON(record)
 	if err != nil {
 		return fmt.Errorf("encode snapshot: %w", err)
 	}
@@ -187,7 +188,7 @@ func (s *snapshotStore) await(id string) (came func()) {
 	if s.waits == nil {
 		return func() {}
 	}
-	return s.waits.watch(id)
+	return s.waits.Watch(id)
 }
 
 // settle notes that the machine has restored the received snapshot. From here on

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/watchdog"
 )
 
 // A sender that was paused in the middle never fails, so the receiver has to
@@ -18,8 +20,8 @@ func TestASnapshotThatStopsArrivingIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	stalled := make(chan string, 10)
-	s.waits = newWatchdog(100*time.Millisecond, func(id string, _ time.Duration) { stalled <- id })
-	defer s.waits.close()
+	s.waits = watchdog.New(100*time.Millisecond, func(id string, _ time.Duration) { stalled <- id })
+	defer s.waits.Close()
 	create := func(index uint64) raft.SnapshotSink {
 		sink, err := s.Create(raft.SnapshotVersionMax, index, 1, raft.Configuration{}, 1, nil)
 		if err != nil {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/watchdog"
 )
 
 const (
@@ -21,12 +23,12 @@ const (
 // writing the state. A step that exceeds the limit makes the node a stalled one,
 // which does not lead and is not ready; one that exceeds four times the limit ends
 // the node. A nil StallWatch watches nothing.
-type StallWatch struct{ dog *watchdog }
+type StallWatch struct{ dog *watchdog.Watchdog }
 
 // NewStallWatch returns a StallWatch that calls fatal, which must not return, when a
 // stall does not end. Close ends it.
 func NewStallWatch(limit time.Duration, fatal func(error)) *StallWatch {
-	return &StallWatch{newFineWatchdog(stallPatience*limit, stallPatience*watchdogTicks, func(what string, limit time.Duration) {
+	return &StallWatch{watchdog.NewWithTicks(stallPatience*limit, stallPatience*watchdog.Ticks, func(what string, limit time.Duration) {
 		fatal(fmt.Errorf("%s did not finish within %s: the disk hangs", what, limit))
 	})}
 }
@@ -36,7 +38,7 @@ func (w *StallWatch) Watch(what string) (done func()) {
 	if w == nil {
 		return func() {}
 	}
-	return w.dog.watch(what)
+	return w.dog.Watch(what)
 }
 
 // Stalled says what exceeds the limit, "" when nothing does.
@@ -44,7 +46,7 @@ func (w *StallWatch) Stalled() string {
 	if w == nil {
 		return ""
 	}
-	what, lasted := w.dog.overdue(watchdogTicks)
+	what, lasted := w.dog.Overdue(watchdog.Ticks)
 	if what == "" {
 		return ""
 	}
@@ -53,7 +55,7 @@ func (w *StallWatch) Stalled() string {
 
 // Close ends the watch.
 func (w *StallWatch) Close() error {
-	w.dog.close()
+	w.dog.Close()
 	return nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/raftlog"
 )
 
 // A node that was killed at the wrong moment, or whose disk lost something, can
@@ -22,9 +24,6 @@ import (
 //	nothing at all, but a member once  refuse: votes may be forgotten
 //
 // A node that is refused comes back by emptying its data folder, as a new one.
-
-// errReseed ends every refusal with the way out.
-var errReseed = errors.New("empty the data folder to let the node come back as a new member")
 
 // startLog is what the rules need of the log.
 type startLog interface {
@@ -64,15 +63,15 @@ func settleStart(log startLog, snapshots *snapshotStore, machine Machine, member
 	}
 	switch covered := snapshot.Meta.Index; {
 	case member && !taken && last == 0:
-		return fmt.Errorf("start: this node was a member but its log is gone: %w", errReseed)
+		return fmt.Errorf("start: this node was a member but its log is gone: %w", raftlog.ErrReseed)
 	case taken && !snapshot.Installed && last < covered:
-		return fmt.Errorf("start: the log ends at entry %d but a snapshot was taken at %d: %w", last, covered, errReseed)
+		return fmt.Errorf("start: the log ends at entry %d but a snapshot was taken at %d: %w", last, covered, raftlog.ErrReseed)
 	case taken && applied < snapshot.State:
-		return fmt.Errorf("start: the state ends at entry %d but it was durable up to %d: %w", applied, snapshot.State, errReseed)
+		return fmt.Errorf("start: the state ends at entry %d but it was durable up to %d: %w", applied, snapshot.State, raftlog.ErrReseed)
 	case applied > max(last, covered):
-		return fmt.Errorf("start: the state has applied entry %d but the log ends at %d: %w", applied, max(last, covered), errReseed)
+		return fmt.Errorf("start: the state has applied entry %d but the log ends at %d: %w", applied, max(last, covered), raftlog.ErrReseed)
 	case last > 0 && first > covered+1:
-		return fmt.Errorf("start: the log begins at entry %d but the snapshot ends at %d: %w", first, covered, errReseed)
+		return fmt.Errorf("start: the log begins at entry %d but the snapshot ends at %d: %w", first, covered, raftlog.ErrReseed)
 	}
 	return nil
 }

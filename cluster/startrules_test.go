@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/raftlog"
 )
 
 func TestStartRules(t *testing.T) {
@@ -68,7 +70,7 @@ func TestStartRules(t *testing.T) {
 			}
 			err := settleStart(log, snapshots, machine, test.member)
 			if test.want != "" {
-				if !errors.Is(err, errReseed) || !strings.Contains(err.Error(), test.want) {
+				if !errors.Is(err, raftlog.ErrReseed) || !strings.Contains(err.Error(), test.want) {
 					t.Fatalf("got %v, want a refusal because %s", err, test.want)
 				}
 				return

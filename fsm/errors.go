@@ -33,10 +33,6 @@ var (
 // an error of its storage.
 var ErrClosed = errors.New("state closed")
 
-// ErrOtherVersion says that a state was written by a version of aptlyd whose format
-// this one does not read.
-var ErrOtherVersion = errors.New("it was written by another version of aptlyd")
-
 // errCorrupt marks stored bytes that are not what was written.
 var errCorrupt = errors.New("corrupt record")
 

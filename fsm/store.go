@@ -268,7 +268,7 @@ func (im *image) loadMeta(tx *bolt.Tx) error {
 		return err
 	}
 	if version != format {
-		return fmt.Errorf("%w: the state has format %d, this one reads %d", ErrOtherVersion, version, format)
+		return fmt.Errorf("%w: the state has format %d, this one reads %d", durable.ErrOtherVersion, version, format)
 	}
 	if err := get(tx, bucketMeta, metaApplied, func(d *decoder) { im.position = d.position() }); err != nil {
 		return err

@@ -22,6 +22,7 @@ import (
 	"github.com/aptlyd/aptlyd/console"
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/internal/durable"
 	"github.com/aptlyd/aptlyd/internal/teardown"
 	"github.com/aptlyd/aptlyd/node/relay"
 )
@@ -81,7 +82,7 @@ var (
 	// data.
 	ErrWrongCluster = cluster.ErrWrongCluster
 	// ErrOtherVersion says that this version does not read the format of the data folder.
-	ErrOtherVersion = cluster.ErrOtherVersion
+	ErrOtherVersion = durable.ErrOtherVersion
 	// ErrTwin says that a process with the identity in the data folder runs elsewhere.
 	ErrTwin = cluster.ErrTwin
 )
@@ -181,7 +182,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		Watch:    n.stalls.Watch,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open state: %w", asOtherVersion(err))
+		return nil, fmt.Errorf("open state: %w", err)
 	}
 	n.built.Push("state", n.state.Close)
 
@@ -241,18 +242,6 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.serving.Go(func() { n.serve(ctx) })
 	return n, nil
 }
-
-// asOtherVersion makes an fsm.ErrOtherVersion also an ErrOtherVersion.
-func asOtherVersion(err error) error {
-	if errors.Is(err, fsm.ErrOtherVersion) {
-		return &otherVersion{err}
-	}
-	return err
-}
-
-type otherVersion struct{ error }
-
-func (*otherVersion) Is(target error) bool { return target == ErrOtherVersion }
 
 // listen binds an address and remembers the listener for failStop.
 func (n *Node) listen(setting, addr string) (net.Listener, error) {

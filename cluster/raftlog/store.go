@@ -1,4 +1,4 @@
-package cluster
+package raftlog
 
 import (
 	"encoding/binary"
@@ -17,70 +17,89 @@ import (
 	"github.com/hashicorp/raft-wal/metadb"
 	"github.com/hashicorp/raft-wal/segment"
 	"github.com/hashicorp/raft-wal/types"
+
+	"github.com/aptlyd/aptlyd/cluster/logbridge"
+	"github.com/aptlyd/aptlyd/cluster/watchdog"
+	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
-// logStore is Raft's log and stable store over raft-wal. To it, it adds a
+// ErrReseed ends every refusal with the way out.
+var ErrReseed = errors.New("empty the data folder to let the node come back as a new member")
+
+// Store is Raft's log and stable store over raft-wal. To it, it adds a
 // checksum per entry, verified at every read; a memory for the newest entries;
 // a watchdog; and that no storage error is survived: a write that failed may
 // be there after all, so only a restart tells.
-type logStore struct {
+type Store struct {
 	dir   string
 	wal   *wal.WAL
-	meta  *logMeta
+	meta  *metaStore
 	cache tailCache
-	dog   *watchdog
-	pace  syncPace
+	dog   *watchdog.Watchdog
+	Pace  SyncPace
 	fatal func(error)
 
-	written atomic.Int64 // Bytes stored since the last snapshot
+	Written atomic.Int64 // Bytes stored since the last snapshot
 	broken  atomic.Pointer[error]
 }
 
 var (
-	_ raft.LogStore          = (*logStore)(nil)
-	_ raft.StableStore       = (*logStore)(nil)
-	_ raft.MonotonicLogStore = (*logStore)(nil)
+	_ raft.LogStore          = (*Store)(nil)
+	_ raft.StableStore       = (*Store)(nil)
+	_ raft.MonotonicLogStore = (*Store)(nil)
 )
 
-// openLogStore opens the log in dir. The data folder must be locked by then: a
-// second opener would hang. checked says that the log must have the checksums that an
-// earlier opening made.
-func openLogStore(cfg Config, dir string, logger *slog.Logger, checked bool) (*logStore, error) {
-	return openLogStoreOn(cfg, dir, logger, checked, fs.New(), &metadb.BoltMetaDB{})
+// Options says where a log is and how it is kept.
+type Options struct {
+	Dir          string
+	SegmentBytes int
+	CacheBytes   int           // for the newest entries
+	WriteStall   time.Duration // a write that takes longer is fatal
+	// Checked says that the log must have the checksums that an earlier opening made.
+	Checked bool
+	Fatal   func(error) // told of the first storage error
+	Logger  *slog.Logger
 }
 
-func openLogStoreOn(cfg Config, dir string, logger *slog.Logger, checked bool, files types.VFS, meta types.MetaStore) (*logStore, error) {
+// Open opens the log. The data folder must be locked by then: a second
+// opener would hang.
+func Open(options Options) (*Store, error) {
+	return openOn(options, fs.New(), &metadb.BoltMetaDB{})
+}
+
+func openOn(options Options, files types.VFS, meta types.MetaStore) (*Store, error) {
+	dir := options.Dir
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make log folder: %w", err)
 	}
-	s := &logStore{
+	s := &Store{
 		dir:   dir,
-		cache: tailCache{limit: cfg.LogCacheBytes},
-		fatal: cfg.Fatal,
+		cache: tailCache{limit: options.CacheBytes},
+		fatal: options.Fatal,
 	}
 	files = reportingFiles{files, s.failed, func(id uint64) error { return s.meta.made(id) }}
-	s.meta = &logMeta{MetaStore: meta, files: files, failed: s.failed, checked: checked}
+	s.meta = &metaStore{MetaStore: meta, files: files, failed: s.failed, checked: options.Checked}
 	var err error
 	s.wal, err = wal.Open(dir,
 		wal.WithMetaStore(s.meta),
 		wal.WithSegmentFiler(segment.NewFiler(dir, files)),
-		wal.WithSegmentSize(cfg.LogSegmentBytes),
-		wal.WithLogger(bridge(logger, "wal")))
+		wal.WithSegmentSize(options.SegmentBytes),
+		wal.WithLogger(logbridge.Hclog(options.Logger, "wal")))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open log: %w", err), s.meta.Close())
 	}
 	if err := s.checkEnd(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open log: %w", err), s.wal.Close(), s.meta.Close())
 	}
-	s.dog = newWatchdog(cfg.WriteStall, func(what string, limit time.Duration) {
-		cfg.Fatal(fmt.Errorf("%s did not finish within %s: the disk hangs", what, limit))
+	s.dog = watchdog.New(options.WriteStall, func(what string, limit time.Duration) {
+		options.Fatal(fmt.Errorf("%s did not finish within %s: the disk hangs", what, limit))
 	})
 	return s, nil
 }
 
 // checkEnd refuses a log that ends before it did when it was closed. A log that was not
 // closed may have lost no more than its last batch, which the scan of its end tells.
-func (s *logStore) checkEnd() error {
+func (s *Store) checkEnd() error {
 	closed, err := s.meta.number(closedKey)
 	if err != nil || closed == 0 {
 		return err
@@ -90,7 +109,7 @@ func (s *logStore) checkEnd() error {
 		return fmt.Errorf("read last entry: %w", err)
 	}
 	if last < closed {
-		return fmt.Errorf("the log ends at entry %d but was closed at %d: %w", last, closed, errReseed)
+		return fmt.Errorf("the log ends at entry %d but was closed at %d: %w", last, closed, ErrReseed)
 	}
 	return s.meta.setNumber(closedKey, 0)
 }
@@ -107,17 +126,17 @@ func checksum(log *raft.Log) uint32 {
 }
 
 // IsMonotonic tells Raft that the log takes no holes.
-func (s *logStore) IsMonotonic() bool { return s.wal.IsMonotonic() }
+func (s *Store) IsMonotonic() bool { return s.wal.IsMonotonic() }
 
 // FirstIndex returns 0 for an empty log.
-func (s *logStore) FirstIndex() (uint64, error) { return s.wal.FirstIndex() }
+func (s *Store) FirstIndex() (uint64, error) { return s.wal.FirstIndex() }
 
 // LastIndex returns 0 for an empty log.
-func (s *logStore) LastIndex() (uint64, error) { return s.wal.LastIndex() }
+func (s *Store) LastIndex() (uint64, error) { return s.wal.LastIndex() }
 
 // GetLog returns raft.ErrLogNotFound, bare, where there is no entry: Raft
 // compares with ==.
-func (s *logStore) GetLog(index uint64, log *raft.Log) error {
+func (s *Store) GetLog(index uint64, log *raft.Log) error {
 	if s.cache.get(index, log) {
 		return nil
 	}
@@ -135,7 +154,7 @@ func (s *logStore) GetLog(index uint64, log *raft.Log) error {
 		return s.failed(fmt.Errorf("read log entry %d%s: %w", index, s.place(index), err))
 	}
 	if len(log.Extensions) == 0 {
-		return s.failed(fmt.Errorf("read log entry %d%s: %w: it has no checksum", index, s.place(index), ErrOtherVersion))
+		return s.failed(fmt.Errorf("read log entry %d%s: %w: it has no checksum", index, s.place(index), durable.ErrOtherVersion))
 	}
 	intact := len(log.Extensions) == crc32.Size && binary.BigEndian.Uint32(log.Extensions) == checksum(log) && log.Index == index
 	if !intact {
@@ -146,7 +165,7 @@ func (s *logStore) GetLog(index uint64, log *raft.Log) error {
 }
 
 // place says where the entry at index lies, for whoever looks after the disk.
-func (s *logStore) place(index uint64) string {
+func (s *Store) place(index uint64) string {
 	file, err := segmentOf(s.dir, index)
 	if err != nil {
 		return "" // there is an error to report already
@@ -155,10 +174,10 @@ func (s *logStore) place(index uint64) string {
 }
 
 // StoreLog stores one entry.
-func (s *logStore) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
+func (s *Store) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
 
 // StoreLogs returns when the entries are on the disk.
-func (s *logStore) StoreLogs(logs []*raft.Log) error {
+func (s *Store) StoreLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
 		return nil
 	}
@@ -181,40 +200,40 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		return err
 	}
 	ended := time.Now()
-	s.pace.add(ended, ended.Sub(begun))
+	s.Pace.add(ended, ended.Sub(begun))
 	s.cache.add(kept)
-	s.written.Add(bytes)
+	s.Written.Add(bytes)
 	return nil
 }
 
 // DeleteRange deletes from one end of the log.
-func (s *logStore) DeleteRange(first, last uint64) error {
+func (s *Store) DeleteRange(first, last uint64) error {
 	s.cache.reset()
 	return s.guard("truncate log", func() error { return s.wal.DeleteRange(first, last) })
 }
 
 // Set stores a value durably.
-func (s *logStore) Set(key, value []byte) error {
+func (s *Store) Set(key, value []byte) error {
 	return s.guard("store vote", func() error { return s.wal.Set(key, value) })
 }
 
 // SetUint64 stores a number durably.
-func (s *logStore) SetUint64(key []byte, value uint64) error {
+func (s *Store) SetUint64(key []byte, value uint64) error {
 	return s.guard("store term", func() error { return s.wal.SetUint64(key, value) })
 }
 
 // Get returns nothing where nothing is stored.
-func (s *logStore) Get(key []byte) ([]byte, error) { return s.wal.Get(key) }
+func (s *Store) Get(key []byte) ([]byte, error) { return s.wal.Get(key) }
 
 // GetUint64 returns 0 where nothing is stored.
-func (s *logStore) GetUint64(key []byte) (uint64, error) { return s.wal.GetUint64(key) }
+func (s *Store) GetUint64(key []byte) (uint64, error) { return s.wal.GetUint64(key) }
 
 // guard runs a write under the watchdog; an error of it is fatal, and the last.
-func (s *logStore) guard(what string, run func() error) error {
+func (s *Store) guard(what string, run func() error) error {
 	if err := s.broken.Load(); err != nil {
 		return *err
 	}
-	done := s.dog.watch(what)
+	done := s.dog.Watch(what)
 	err := run()
 	done()
 	switch {
@@ -228,7 +247,7 @@ func (s *logStore) guard(what string, run func() error) error {
 }
 
 // failed reports the first error: what fails after it fails because of it.
-func (s *logStore) failed(err error) error {
+func (s *Store) failed(err error) error {
 	if s.broken.CompareAndSwap(nil, &err) {
 		s.fatal(err)
 	}
@@ -236,8 +255,8 @@ func (s *logStore) failed(err error) error {
 }
 
 // close closes the log and its meta store, which raft-wal leaves open.
-func (s *logStore) close() error {
-	s.dog.close()
+func (s *Store) Close() error {
+	s.dog.Close()
 	if last, err := s.wal.LastIndex(); err == nil && last > 0 && s.broken.Load() == nil {
 		if err := s.meta.setNumber(closedKey, last); err != nil {
 			return errors.Join(fmt.Errorf("close log: %w", err), s.wal.Close(), s.meta.Close())

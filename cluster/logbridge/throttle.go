@@ -1,4 +1,4 @@
-package cluster
+package logbridge
 
 import (
 	"sync"
@@ -10,9 +10,9 @@ const (
 	throttleKinds  = 16
 )
 
-// throttle bounds what others can have this node write into its log: of each kind
+// Throttle bounds what others can have this node write into its log: of each kind
 // of line one in a while, and of so many kinds.
-type throttle struct {
+type Throttle struct {
 	mu    sync.Mutex
 	until time.Time // Finish of the window
 	kinds map[string]bool
@@ -21,7 +21,7 @@ type throttle struct {
 
 // pass reports whether a line may be written, and if so how many were not since
 // the last window began.
-func (t *throttle) pass(kind string, now time.Time) (muted int, ok bool) {
+func (t *Throttle) Pass(kind string, now time.Time) (muted int, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if now.After(t.until) {

@@ -1,4 +1,4 @@
-package cluster
+package raftlog
 
 import (
 	"bytes"
@@ -15,8 +15,8 @@ import (
 	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
-// logTail is the part of an unsealed segment that raft-wal takes for written.
-type logTail struct {
+// tail is the part of an unsealed segment that raft-wal takes for written.
+type tail struct {
 	entries    int
 	batch, end int // where the last commit begins and ends
 	index      int // where the index is that seals the segment; 0: there is none
@@ -24,9 +24,9 @@ type logTail struct {
 
 // findTail follows raft-wal's own recovery: of all commits only the last one is
 // verified, and only when nothing was written behind it.
-func findTail(b []byte) logTail {
-	var last, before logTail
-	read := logTail{end: segmentHeaderBytes}
+func findTail(b []byte) tail {
+	var last, before tail
+	read := tail{end: segmentHeaderBytes}
 	for read.end+frameAlign <= len(b) {
 		kind, value := b[read.end], binary.LittleEndian.Uint32(b[read.end+4:])
 		if kind != frameEntry && kind != frameIndex && kind != frameCommit {
@@ -61,44 +61,44 @@ func findTail(b []byte) logTail {
 // goes on showing what may not be on the disk. What was torn is wiped out, since raft-wal
 // takes a torn index for a segment that is full. A file that does not exist has an
 // empty tail.
-func settleTail(files types.VFS, dir string, info types.SegmentInfo) (tail logTail, err error) {
+func settleTail(files types.VFS, dir string, info types.SegmentInfo) (last tail, err error) {
 	name := segment.FileName(info)
 	var batch []byte
 	torn := 0
 	err = mapSegment(filepath.Join(dir, name), func(b []byte) error {
-		tail = findTail(b)
-		stored := info.BaseIndex + uint64(tail.entries) - 1
+		last = findTail(b)
+		stored := info.BaseIndex + uint64(last.entries) - 1
 		if lost := scanCommits(b, stored); lost != 0 {
 			return fmt.Errorf("%s is damaged: it ends at entry %d although entry %d was stored; "+
 				"empty the data folder to let the node come back as a new one", name, stored, lost)
 		}
-		batch = bytes.Clone(b[tail.batch:tail.end])
-		torn = len(bytes.TrimRight(b[tail.end:], "\x00"))
+		batch = bytes.Clone(b[last.batch:last.end])
+		torn = len(bytes.TrimRight(b[last.end:], "\x00"))
 		return nil
 	})
 	if errors.Is(err, fs.ErrNotExist) {
-		return logTail{}, nil
+		return tail{}, nil
 	}
 	if err != nil {
-		return tail, err
+		return last, err
 	}
 	f, err := files.OpenWriter(dir, name)
 	if err != nil {
-		return tail, err
+		return last, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if len(batch) > 0 {
-		if _, err := f.WriteAt(batch, int64(tail.batch)); err != nil {
-			return tail, err
+		if _, err := f.WriteAt(batch, int64(last.batch)); err != nil {
+			return last, err
 		}
 	}
 	if torn > 0 {
-		if _, err := f.WriteAt(make([]byte, torn), int64(tail.end)); err != nil {
-			return tail, err
+		if _, err := f.WriteAt(make([]byte, torn), int64(last.end)); err != nil {
+			return last, err
 		}
 	}
 	if err := f.Sync(); err != nil {
-		return tail, err
+		return last, err
 	}
-	return tail, durable.Sync(dir)
+	return last, durable.Sync(dir)
 }

@@ -1,4 +1,4 @@
-package cluster
+package raftlog
 
 import (
 	"errors"
@@ -213,7 +213,7 @@ func (m brokenMeta) Close() error { return nil }
 // logLife is what a log went through, and what it must have kept.
 type logLife struct {
 	disk        *brokenDisk
-	store       *logStore
+	store       *Store
 	gaveUp      chan error
 	first, last uint64 // what was acknowledged and not deleted
 	next        uint64
@@ -222,8 +222,9 @@ type logLife struct {
 }
 
 func (l *logLife) open() error {
-	cfg := Config{LogSegmentBytes: 2 << 10, LogCacheBytes: 1, Fatal: func(err error) { l.gaveUp <- err }}.withDefaults()
-	store, err := openLogStoreOn(cfg, l.disk.dir, testLogger(), false, l.disk, brokenMeta{l.disk})
+	options := testOptions(l.disk.dir, 2<<10, func(err error) { l.gaveUp <- err })
+	options.CacheBytes = 1
+	store, err := openOn(options, l.disk, brokenMeta{l.disk})
 	l.store = store
 	return err
 }
@@ -232,7 +233,7 @@ func (l *logLife) append(count int) error {
 	var logs []*raft.Log
 	for range count {
 		l.data[l.next] = fmt.Sprintf("entry %d of term %d %s", l.next, l.term, strings.Repeat("x", int(l.next%7)*30))
-		logs = append(logs, logAt(l.next, l.term, l.data[l.next]))
+		logs = append(logs, entryAt(l.next, l.term, l.data[l.next]))
 		l.next++
 	}
 	if err := l.store.StoreLogs(logs); err != nil {
@@ -288,7 +289,7 @@ func (l *logLife) live() error {
 // verify reads everything that must be there.
 func (l *logLife) verify(t *testing.T) {
 	t.Helper()
-	first, last, err := bounds(l.store)
+	first, last, err := logBounds(l.store)
 	if err != nil || l.last >= l.first && (first > l.first || last < l.last) {
 		t.Fatalf("the log is %d to %d, want %d to %d (%v)", first, last, l.first, l.last, err)
 	}
@@ -309,7 +310,7 @@ func (l *logLife) verify(t *testing.T) {
 // goOn goes on from where the log ends, which may be behind what was acknowledged.
 func (l *logLife) goOn(t *testing.T) {
 	t.Helper()
-	_, last, err := bounds(l.store)
+	_, last, err := logBounds(l.store)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -341,7 +342,7 @@ func TestOneErrorOfTheDiskStopsTheLog(t *testing.T) {
 				if err != nil {
 					t.Fatalf("without a failing call: %v", err)
 				}
-				err := life.store.close()
+				err := life.store.Close()
 				if life.disk.failedCall() != "" {
 					continue
 				}
@@ -357,14 +358,14 @@ func TestOneErrorOfTheDiskStopsTheLog(t *testing.T) {
 					if !errors.Is(reason, syscall.EIO) {
 						t.Errorf("the reason to give up is %v", reason)
 					}
-				case <-time.After(patience):
+				case <-time.After(time.Minute):
 					t.Fatalf("it did not give up (%v)", err)
 				}
 				if life.store != nil {
-					if err := life.store.StoreLog(logAt(life.next, 9, "late")); !errors.Is(err, syscall.EIO) {
+					if err := life.store.StoreLog(entryAt(life.next, 9, "late")); !errors.Is(err, syscall.EIO) {
 						t.Errorf("after that an append ended with %v", err)
 					}
-					if err := life.store.close(); err != nil {
+					if err := life.store.Close(); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -383,7 +384,7 @@ func TestOneErrorOfTheDiskStopsTheLog(t *testing.T) {
 							t.Fatalf("append: %v", err)
 						}
 					}
-					if err := life.store.close(); err != nil {
+					if err := life.store.Close(); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -421,10 +422,10 @@ func TestALogStopsForWhatFailsInTheBackground(t *testing.T) {
 		if !errors.Is(err, syscall.EIO) {
 			t.Errorf("it gave up for %v", err)
 		}
-	case <-time.After(patience):
+	case <-time.After(time.Minute):
 		t.Error("nobody was told")
 	}
-	if err := life.store.close(); err != nil {
+	if err := life.store.Close(); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,4 +1,4 @@
-package cluster
+package raftlog
 
 import (
 	"bytes"
@@ -17,9 +17,11 @@ import (
 	"github.com/hashicorp/raft-wal/metadb"
 	"github.com/hashicorp/raft-wal/segment"
 	"github.com/hashicorp/raft-wal/types"
+
+	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
-// logMeta is raft-wal's store for what segments there are. It reports at once
+// metaStore is raft-wal's store for what segments there are. It reports at once
 // what could not be stored, and when it is loaded it mends two gaps of raft-wal
 // 0.4.0, each of which shows only after a restart:
 //
@@ -33,7 +35,7 @@ import (
 // segments there are, the newest segment whose file was made, and where the log ended
 // when it was closed. Everything is written twice: bbolt, which holds it, goes back to
 // the transaction before where the page that leads to the last one is damaged.
-type logMeta struct {
+type metaStore struct {
 	types.MetaStore
 	files  types.VFS
 	failed func(error) error // returns what it is given
@@ -62,7 +64,7 @@ func segmentsSum(state types.PersistentState) ([]byte, error) {
 
 // CommitState stores what segments there are. A crash leaves the old ones or the new
 // ones, so the checksums of both are stored before.
-func (m *logMeta) CommitState(state types.PersistentState) error {
+func (m *metaStore) CommitState(state types.PersistentState) error {
 	next, err := segmentsSum(state)
 	if err == nil {
 		err = m.setStable(sumsKey, slices.Concat(m.sum, next))
@@ -81,20 +83,20 @@ func (m *logMeta) CommitState(state types.PersistentState) error {
 
 // SetStable stores a value with its checksum. Raft keeps its term and its vote here:
 // who forgets a vote may elect two leaders.
-func (m *logMeta) SetStable(key, value []byte) error {
+func (m *metaStore) SetStable(key, value []byte) error {
 	if err := m.setStable(key, value); err != nil {
 		return err
 	}
 	return m.setStable(key, value)
 }
 
-func (m *logMeta) setStable(key, value []byte) error {
+func (m *metaStore) setStable(key, value []byte) error {
 	sealed := binary.BigEndian.AppendUint32(slices.Clip(value), stableChecksum(key, value))
 	return guarded(func() error { return m.MetaStore.SetStable(key, sealed) })
 }
 
 // setNumber stores a number of the log's own.
-func (m *logMeta) setNumber(key []byte, n uint64) error {
+func (m *metaStore) setNumber(key []byte, n uint64) error {
 	if err := m.SetStable(key, binary.BigEndian.AppendUint64(nil, n)); err != nil {
 		return m.failed(fmt.Errorf("store %s: %w", key, err))
 	}
@@ -102,38 +104,38 @@ func (m *logMeta) setNumber(key []byte, n uint64) error {
 }
 
 // number returns 0 where nothing is stored.
-func (m *logMeta) number(key []byte) (uint64, error) {
+func (m *metaStore) number(key []byte) (uint64, error) {
 	value, err := m.GetStable(key)
 	if err != nil || value == nil {
 		return 0, err
 	}
 	if len(value) != 8 {
-		return 0, m.failed(fmt.Errorf("read %s: %w", key, errDamaged))
+		return 0, m.failed(fmt.Errorf("read %s: %w", key, durable.ErrDamaged))
 	}
 	return binary.BigEndian.Uint64(value), nil
 }
 
 // made notes that a segment's file is there, durably.
-func (m *logMeta) made(id uint64) error { return m.setNumber(madeKey, id+1) }
+func (m *metaStore) made(id uint64) error { return m.setNumber(madeKey, id+1) }
 
 // guarded returns what bbolt panics with at a damaged page as an error.
 func guarded(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if cause := recover(); cause != nil {
-			err = fmt.Errorf("%s: %w: %v", metadb.FileName, errDamaged, cause)
+			err = fmt.Errorf("%s: %w: %v", metadb.FileName, durable.ErrDamaged, cause)
 		}
 	}()
 	return fn()
 }
 
 // GetStable returns nothing where nothing is stored.
-func (m *logMeta) GetStable(key []byte) (stored []byte, err error) {
+func (m *metaStore) GetStable(key []byte) (stored []byte, err error) {
 	err = guarded(func() (err error) {
 		stored, err = m.MetaStore.GetStable(key)
 		return err
 	})
-	if errors.Is(err, errDamaged) {
+	if errors.Is(err, durable.ErrDamaged) {
 		return nil, m.failed(err)
 	}
 	if err != nil || stored == nil {
@@ -141,10 +143,10 @@ func (m *logMeta) GetStable(key []byte) (stored []byte, err error) {
 	}
 	n := len(stored) - crc32.Size
 	if len(stored) == 8 && slices.Contains(numbers, string(key)) {
-		return nil, m.failed(fmt.Errorf("read %s: %w: it has no checksum", key, ErrOtherVersion))
+		return nil, m.failed(fmt.Errorf("read %s: %w: it has no checksum", key, durable.ErrOtherVersion))
 	}
 	if n < 0 || binary.BigEndian.Uint32(stored[n:]) != stableChecksum(key, stored[:n]) {
-		return nil, m.failed(fmt.Errorf("read %s: %w (checksum mismatch)", key, errDamaged))
+		return nil, m.failed(fmt.Errorf("read %s: %w (checksum mismatch)", key, durable.ErrDamaged))
 	}
 	return stored[:n:n], nil
 }
@@ -158,7 +160,7 @@ func stableChecksum(key, value []byte) uint32 {
 
 // Load returns the segments: sealed ones with an index, and one that is not sealed
 // at the end.
-func (m *logMeta) Load(dir string) (types.PersistentState, error) {
+func (m *metaStore) Load(dir string) (types.PersistentState, error) {
 	var state types.PersistentState
 	err := guarded(func() (err error) {
 		state, err = m.MetaStore.Load(dir)
@@ -205,7 +207,7 @@ func (m *logMeta) Load(dir string) (types.PersistentState, error) {
 
 // checkSegments compares what segments there are with their checksum, and their files
 // with what they must at least hold.
-func (m *logMeta) checkSegments(dir string, state types.PersistentState) (err error) {
+func (m *metaStore) checkSegments(dir string, state types.PersistentState) (err error) {
 	if m.sum, err = segmentsSum(state); err != nil {
 		return err
 	}
@@ -214,11 +216,11 @@ func (m *logMeta) checkSegments(dir string, state types.PersistentState) (err er
 		return err
 	}
 	if m.checked && sums == nil && len(state.Segments) == 0 {
-		return fmt.Errorf("this node had a log but its log is gone: %w", errReseed)
+		return fmt.Errorf("this node had a log but its log is gone: %w", ErrReseed)
 	}
 	known := slices.Collect(slices.Chunk(sums, crc32.Size))
 	if (m.checked || sums != nil) && !slices.ContainsFunc(known, func(sum []byte) bool { return bytes.Equal(sum, m.sum) }) {
-		return fmt.Errorf("read what log segments there are from %s: %w (checksum mismatch)", metadb.FileName, errDamaged)
+		return fmt.Errorf("read what log segments there are from %s: %w (checksum mismatch)", metadb.FileName, durable.ErrDamaged)
 	}
 	made, err := m.number(madeKey)
 	if err != nil {
@@ -241,7 +243,7 @@ func (m *logMeta) checkSegments(dir string, state types.PersistentState) (err er
 		}
 		if file.Size() < least {
 			return fmt.Errorf("log segment %s is cut short: it has %d bytes where there were at least %d: %w",
-				name, file.Size(), least, errReseed)
+				name, file.Size(), least, ErrReseed)
 		}
 	}
 	return nil
@@ -252,7 +254,7 @@ var stableKey = []byte("CurrentTerm")
 
 // renew stores again what was loaded: of a transaction that failed, the kernel may
 // show pages that are not on the disk, and later ones would build on them.
-func (m *logMeta) renew(dir string, state types.PersistentState) error {
+func (m *metaStore) renew(dir string, state types.PersistentState) error {
 	if err := m.CommitState(state); err != nil {
 		return err
 	}

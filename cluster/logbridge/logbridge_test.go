@@ -1,4 +1,4 @@
-package cluster
+package logbridge
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 // enough. What is no failure is not worth a warning.
 func TestLibrariesDoNotFillTheLog(t *testing.T) {
 	var written bytes.Buffer
-	log := bridge(slog.New(slog.NewTextHandler(&written, nil)), "raft")
+	log := Hclog(slog.New(slog.NewTextHandler(&written, nil)), "raft")
 	for range 10 {
 		log.Error("failed to heartbeat to", "peer", "a")
 		log.Warn("no known peers, aborting election")

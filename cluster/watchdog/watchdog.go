@@ -1,69 +1,70 @@
-package cluster
+// Package watchdog reports what takes too long. It knows nothing of what it watches.
+package watchdog
 
 import (
 	"sync"
 	"time"
 )
 
-// watchdog calls for help when something takes too long: a write to the log or
+// Watchdog calls for help when something takes too long: a write to the log or
 // the state, since a leader whose disk hangs would otherwise lead for ever, its
 // heartbeats needing no disk; or the next bytes of a snapshot, for which all of
 // Raft waits.
 //
 // Time is counted in ticks of the watchdog's own timer, so that a process that
 // was stopped for a while does not take itself for one with a slow disk.
-type watchdog struct {
+type Watchdog struct {
 	limit   int // ticks
 	every   time.Duration
 	stalled func(what string, limit time.Duration)
 	stopped chan struct{}
 	running sync.WaitGroup
 
-	mu     sync.Mutex
-	vigils map[*vigil]struct{}
+	mu      sync.Mutex
+	watches map[*watch]struct{}
 }
 
-// vigil is something that is to end soon.
-type vigil struct {
+// watch is something that is to end soon.
+type watch struct {
 	what  string
 	ticks int
 }
 
-// watchdogTicks is how finely a stall is measured.
-const watchdogTicks = 10
+// Ticks is how finely a stall is measured.
+const Ticks = 10
 
-// newWatchdog has stalled called, once, of whatever takes longer than limit.
-func newWatchdog(limit time.Duration, stalled func(what string, limit time.Duration)) *watchdog {
-	return newFineWatchdog(limit, watchdogTicks, stalled)
+// New has stalled called, once, of whatever takes longer than limit.
+func New(limit time.Duration, stalled func(what string, limit time.Duration)) *Watchdog {
+	return NewWithTicks(limit, Ticks, stalled)
 }
 
-// newFineWatchdog is newWatchdog with so many ticks to the limit.
-func newFineWatchdog(limit time.Duration, ticks int, stalled func(what string, limit time.Duration)) *watchdog {
-	w := &watchdog{
+// NewWithTicks is New with so many ticks to the limit.
+func NewWithTicks(limit time.Duration, ticks int, stalled func(what string, limit time.Duration)) *Watchdog {
+	w := &Watchdog{
 		limit:   ticks,
 		every:   limit / time.Duration(ticks),
 		stalled: stalled,
 		stopped: make(chan struct{}),
-		vigils:  make(map[*vigil]struct{}),
+		watches: make(map[*watch]struct{}),
 	}
 	w.running.Go(w.run)
 	return w
 }
 
 // watch begins a vigil; the function it returns ends it.
-func (w *watchdog) watch(what string) (done func()) {
-	one := &vigil{what: what}
+func (w *Watchdog) Watch(what string) (done func()) {
+	one := &watch{what: what}
 	w.mu.Lock()
-	w.vigils[one] = struct{}{}
+	w.watches[one] = struct{}{}
 	w.mu.Unlock()
 	return func() {
 		w.mu.Lock()
-		delete(w.vigils, one)
+		delete(w.watches, one)
 		w.mu.Unlock()
 	}
 }
 
-func (w *watchdog) run() {
+func (w *Watchdog) run() {
 	ticker := time.NewTicker(w.every)
 	defer ticker.Stop()
 	for {
@@ -80,14 +81,14 @@ func (w *watchdog) run() {
 
 // tick counts one tick against every vigil and ends and names those that have
 // had too many.
-func (w *watchdog) tick() (stalled []string) {
+func (w *Watchdog) tick() (stalled []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for one := range w.vigils {
+	for one := range w.watches {
 		one.ticks++
 		if one.ticks > w.limit {
 			stalled = append(stalled, one.what)
-			delete(w.vigils, one)
+			delete(w.watches, one)
 		}
 	}
 	return stalled
@@ -95,10 +96,10 @@ func (w *watchdog) tick() (stalled []string) {
 
 // overdue names what has lasted longest, and for how long, if that is more than so
 // many ticks.
-func (w *watchdog) overdue(ticks int) (what string, lasted time.Duration) {
+func (w *Watchdog) Overdue(ticks int) (what string, lasted time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for one := range w.vigils {
+	for one := range w.watches {
 		if one.ticks > ticks {
 			what, ticks = one.what, one.ticks
 			lasted = w.every * time.Duration(ticks)
@@ -107,7 +108,7 @@ func (w *watchdog) overdue(ticks int) (what string, lasted time.Duration) {
 	return what, lasted
 }
 
-func (w *watchdog) close() {
+func (w *Watchdog) Close() {
 	close(w.stopped)
 	w.running.Wait()
 }

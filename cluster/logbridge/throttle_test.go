@@ -1,4 +1,4 @@
-package cluster
+package logbridge
 
 import (
 	"fmt"
@@ -7,11 +7,11 @@ import (
 )
 
 func TestThrottleLetsOneOfEachKindThrough(t *testing.T) {
-	var lines throttle
+	var lines Throttle
 	now := time.Now()
 	passed := 0
 	for n := range 1000 {
-		if _, ok := lines.pass(fmt.Sprint("kind ", n%3), now); ok {
+		if _, ok := lines.Pass(fmt.Sprint("kind ", n%3), now); ok {
 			passed++
 		}
 	}
@@ -19,14 +19,14 @@ func TestThrottleLetsOneOfEachKindThrough(t *testing.T) {
 		t.Errorf("%d lines of 3 kinds passed", passed)
 	}
 	for n := range 1000 {
-		if _, ok := lines.pass(fmt.Sprint("made up ", n), now); ok {
+		if _, ok := lines.Pass(fmt.Sprint("made up ", n), now); ok {
 			passed++
 		}
 	}
 	if passed != throttleKinds {
 		t.Errorf("%d lines of any number of kinds passed", passed)
 	}
-	muted, ok := lines.pass("kind 0", now.Add(throttleWindow+1))
+	muted, ok := lines.Pass("kind 0", now.Add(throttleWindow+1))
 	if want := 2000 - throttleKinds; !ok || muted != want {
 		t.Errorf("in the next window %t, after %d muted lines, want %d", ok, muted, want)
 	}

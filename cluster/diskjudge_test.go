@@ -5,30 +5,6 @@ import (
 	"time"
 )
 
-func TestSyncPaceIsTheMedianOfLately(t *testing.T) {
-	var p syncPace
-	now := time.Now()
-	for range 100 {
-		p.add(now.Add(-time.Minute), time.Second)
-	}
-	if got := p.median(now); got != 0 {
-		t.Errorf("what was a minute ago makes it %v", got)
-	}
-	for i := range paceEnough {
-		if got := p.median(now); got != 0 {
-			t.Errorf("%d writes make it %v", i, got)
-		}
-		took := 2 * time.Millisecond
-		if i == 0 {
-			took = time.Minute // one that was held up says nothing of the disk
-		}
-		p.add(now, took)
-	}
-	if got := p.median(now); got != 2*time.Millisecond {
-		t.Errorf("it is %v", got)
-	}
-}
-
 func TestDiskJudge(t *testing.T) {
 	const ms = time.Millisecond
 	paces := func(b, c time.Duration) map[string]time.Duration { return map[string]time.Duration{"b": b, "c": c} }

@@ -1,9 +1,10 @@
-package cluster
+package raftlog
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -16,19 +17,23 @@ import (
 	"pgregory.net/rapid"
 )
 
-// openTestLog opens a log store with small segments and a small cache.
-func openTestLog(t testing.TB, dir string, fatal func(error)) (*logStore, error) {
-	t.Helper()
-	cfg := Config{LogSegmentBytes: 8 << 10, LogCacheBytes: 2 << 10, Fatal: fatal}.withDefaults()
-	return openLogStore(cfg, dir, testLogger(), false)
+func testOptions(dir string, segmentBytes int, fatal func(error)) Options {
+	return Options{Dir: dir, SegmentBytes: segmentBytes, CacheBytes: 2 << 10, WriteStall: time.Minute,
+		Fatal: fatal, Logger: slog.New(slog.DiscardHandler)}
 }
 
-// noFatal fails the test when a store gives up.
-func noFatal(t testing.TB) func(error) {
+// openTestLog opens a log store with small segments and a small cache.
+func openTestLog(t testing.TB, dir string, fatal func(error)) (*Store, error) {
+	t.Helper()
+	return Open(testOptions(dir, 8<<10, fatal))
+}
+
+// failOn fails the test when a store gives up.
+func failOn(t testing.TB) func(error) {
 	return func(err error) { t.Errorf("the store gave up: %v", err) }
 }
 
-func logAt(index, term uint64, data string) *raft.Log {
+func entryAt(index, term uint64, data string) *raft.Log {
 	return &raft.Log{Index: index, Term: term, Type: raft.LogCommand, Data: []byte(data)}
 }
 
@@ -40,12 +45,12 @@ func TestLogStoreAgreesWithAModel(t *testing.T) {
 	var runs atomic.Int64
 	rapid.Check(t, func(rt *rapid.T) {
 		dir := filepath.Join(root, fmt.Sprint(runs.Add(1)))
-		store, err := openTestLog(t, dir, noFatal(t))
+		store, err := openTestLog(t, dir, failOn(t))
 		if err != nil {
 			rt.Fatal(err)
 		}
 		defer func() {
-			if err := store.close(); err != nil {
+			if err := store.Close(); err != nil {
 				rt.Fatal(err)
 			}
 			if err := os.RemoveAll(dir); err != nil {
@@ -59,7 +64,7 @@ func TestLogStoreAgreesWithAModel(t *testing.T) {
 				var logs []*raft.Log
 				for range rapid.IntRange(1, 6).Draw(rt, "count") {
 					data := rapid.StringN(0, 300, 400).Draw(rt, "data")
-					logs = append(logs, logAt(next, term, data))
+					logs = append(logs, entryAt(next, term, data))
 					next++
 				}
 				if err := store.StoreLogs(logs); err != nil {
@@ -94,10 +99,10 @@ func TestLogStoreAgreesWithAModel(t *testing.T) {
 				next += rapid.Uint64Range(1, 100).Draw(rt, "by")
 			},
 			"reopen": func(rt *rapid.T) {
-				if err := store.close(); err != nil {
+				if err := store.Close(); err != nil {
 					rt.Fatal(err)
 				}
-				if store, err = openTestLog(t, dir, noFatal(t)); err != nil {
+				if store, err = openTestLog(t, dir, failOn(t)); err != nil {
 					rt.Fatal(err)
 				}
 			},
@@ -107,14 +112,14 @@ func TestLogStoreAgreesWithAModel(t *testing.T) {
 }
 
 func modelBounds(rt *rapid.T, model *raft.InmemStore) (first, last uint64) {
-	first, last, err := bounds(model)
+	first, last, err := logBounds(model)
 	if err != nil {
 		rt.Fatal(err)
 	}
 	return first, last
 }
 
-func deleteBoth(rt *rapid.T, store *logStore, model *raft.InmemStore, from, to uint64) {
+func deleteBoth(rt *rapid.T, store *Store, model *raft.InmemStore, from, to uint64) {
 	if err := store.DeleteRange(from, to); err != nil {
 		rt.Fatal(err)
 	}
@@ -123,9 +128,9 @@ func deleteBoth(rt *rapid.T, store *logStore, model *raft.InmemStore, from, to u
 	}
 }
 
-func compareLogs(rt *rapid.T, store *logStore, model *raft.InmemStore) {
+func compareLogs(rt *rapid.T, store *Store, model *raft.InmemStore) {
 	first, last := modelBounds(rt, model)
-	gotFirst, gotLast, err := bounds(store)
+	gotFirst, gotLast, err := logBounds(store)
 	if err != nil {
 		rt.Fatal(err)
 	}
@@ -147,7 +152,7 @@ func compareLogs(rt *rapid.T, store *logStore, model *raft.InmemStore) {
 
 func TestLogStoreKeepsVotes(t *testing.T) {
 	dir := t.TempDir()
-	store, err := openTestLog(t, dir, noFatal(t))
+	store, err := openTestLog(t, dir, failOn(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,13 +165,13 @@ func TestLogStoreKeepsVotes(t *testing.T) {
 	if err := store.Set([]byte("vote"), []byte("somebody")); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.close(); err != nil {
+	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if store, err = openTestLog(t, dir, noFatal(t)); err != nil {
+	if store, err = openTestLog(t, dir, failOn(t)); err != nil {
 		t.Fatal(err)
 	}
-	defer store.close()
+	defer store.Close()
 	term, err := store.GetUint64([]byte("term"))
 	if vote, err2 := store.Get([]byte("vote")); term != 7 || string(vote) != "somebody" || errors.Join(err, err2) != nil {
 		t.Errorf("read %d and %q, %v", term, vote, errors.Join(err, err2))
@@ -176,7 +181,7 @@ func TestLogStoreKeepsVotes(t *testing.T) {
 // TestADamagedVoteIsNeverCounted: bbolt, which holds it, would not notice.
 func TestADamagedVoteIsNeverCounted(t *testing.T) {
 	dir := t.TempDir()
-	store, err := openTestLog(t, dir, noFatal(t))
+	store, err := openTestLog(t, dir, failOn(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +189,7 @@ func TestADamagedVoteIsNeverCounted(t *testing.T) {
 	if err := store.Set([]byte("vote"), []byte(vote)); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.close(); err != nil {
+	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "wal-meta.db")
@@ -203,7 +208,7 @@ func TestADamagedVoteIsNeverCounted(t *testing.T) {
 	if store, err = openTestLog(t, dir, func(err error) { fatal.Store(&err) }); err != nil {
 		t.Fatal(err)
 	}
-	defer store.close()
+	defer store.Close()
 	if got, err := store.Get([]byte("vote")); err == nil || fatal.Load() == nil {
 		t.Errorf("read %q, %v", got, err)
 	}
@@ -212,16 +217,16 @@ func TestADamagedVoteIsNeverCounted(t *testing.T) {
 // fillLog stores entries, each with its own sync, and returns their segment.
 func fillLog(t testing.TB, dir string, count uint64) (segment string) {
 	t.Helper()
-	store, err := openLogStore(Config{LogSegmentBytes: 64 << 10, Fatal: noFatal(t)}.withDefaults(), dir, testLogger(), false)
+	store, err := Open(testOptions(dir, 64<<10, failOn(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := uint64(1); i <= count; i++ {
-		if err := store.StoreLog(logAt(i, 1, fmt.Sprintf("the payload of entry %d", i))); err != nil {
+		if err := store.StoreLog(entryAt(i, 1, fmt.Sprintf("the payload of entry %d", i))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := store.close(); err != nil {
+	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
 	name, err := segmentOf(dir, math.MaxUint64)
@@ -232,7 +237,7 @@ func fillLog(t testing.TB, dir string, count uint64) (segment string) {
 }
 
 // damage changes one byte of a file.
-func damage(t *testing.T, path string, at int, change func(byte) byte) {
+func damageFile(t *testing.T, path string, at int, change func(byte) byte) {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -251,7 +256,7 @@ func TestADamagedEntryIsNeverServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	damage(t, segment, bytes.Index(b, []byte("of entry 7")), func(b byte) byte { return b ^ 1 })
+	damageFile(t, segment, bytes.Index(b, []byte("of entry 7")), func(b byte) byte { return b ^ 1 })
 	var gaveUp atomic.Bool
 	store, err := openTestLog(t, dir, func(err error) {
 		gaveUp.Store(true)
@@ -262,7 +267,7 @@ func TestADamagedEntryIsNeverServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.close()
+	defer store.Close()
 	var log raft.Log
 	if err := store.GetLog(6, &log); err != nil {
 		t.Errorf("the entry before: %v", err)
@@ -322,7 +327,7 @@ func TestALogThatLostItsEndIsRefused(t *testing.T) {
 			if err := os.CopyFS(dir, os.DirFS(pristine)); err != nil {
 				t.Fatal(err)
 			}
-			damage(t, filepath.Join(dir, filepath.Base(segment)), header+offset, func(b byte) byte {
+			damageFile(t, filepath.Join(dir, filepath.Base(segment)), header+offset, func(b byte) byte {
 				if offset == 0 {
 					return 0
 				}
@@ -335,7 +340,7 @@ func TestALogThatLostItsEndIsRefused(t *testing.T) {
 				continue
 			}
 			// It was opened, so it must be whole but for what a checksum tells.
-			if _, last, err := bounds(store); err != nil || last != count {
+			if _, last, err := logBounds(store); err != nil || last != count {
 				t.Errorf("header at %d, byte %d: the log was opened with %d of %d entries (%v)", header, offset, last, count, err)
 			}
 			for i := uint64(1); i <= count; i++ {
@@ -344,7 +349,7 @@ func TestALogThatLostItsEndIsRefused(t *testing.T) {
 					t.Errorf("header at %d, byte %d: entry %d reads %q", header, offset, i, log.Data)
 				}
 			}
-			if err := store.close(); err != nil {
+			if err := store.Close(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -363,13 +368,13 @@ func TestATornWriteIsNoDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := bytes.LastIndex(b, []byte("of entry 5"))
-	damage(t, segment, last, func(b byte) byte { return b ^ 1 })
-	store, err := openTestLog(t, dir, noFatal(t))
+	damageFile(t, segment, last, func(b byte) byte { return b ^ 1 })
+	store, err := openTestLog(t, dir, failOn(t))
 	if err != nil {
 		t.Fatalf("a log whose last write was torn does not open: %v", err)
 	}
-	defer store.close()
-	if _, end, err := bounds(store); err != nil || end != 4 {
+	defer store.Close()
+	if _, end, err := logBounds(store); err != nil || end != 4 {
 		t.Errorf("the log ends at %d, want 4 (%v)", end, err)
 	}
 }
@@ -377,11 +382,11 @@ func TestATornWriteIsNoDamage(t *testing.T) {
 // killLog leaves a log as a process does that was killed.
 func killLog(t *testing.T, dir string) {
 	t.Helper()
-	store, err := openTestLog(t, dir, noFatal(t))
+	store, err := openTestLog(t, dir, failOn(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	store.dog.close()
+	store.dog.Close()
 	if err := errors.Join(store.wal.Close(), store.meta.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -411,9 +416,9 @@ func TestAShortenedLogIsRefused(t *testing.T) {
 			if err := harm(filepath.Join(dir, segment)); err != nil {
 				t.Fatal(err)
 			}
-			store, err := openTestLog(t, dir, noFatal(t))
+			store, err := openTestLog(t, dir, failOn(t))
 			if err == nil {
-				_, last, _ := bounds(store)
+				_, last, _ := logBounds(store)
 				t.Fatalf("%s, killed: %v: the log opens and ends at %d", name, killed, last)
 			}
 		}
@@ -429,35 +434,10 @@ func TestAShortenedLogIsRefused(t *testing.T) {
 	}
 }
 
-func TestWatchdogGivesUpOnAStalledWrite(t *testing.T) {
-	gaveUp := make(chan string, 10)
-	dog := newWatchdog(50*time.Millisecond, func(what string, _ time.Duration) { gaveUp <- what })
-	defer dog.close()
-	dog.watch("a quick write")()
-	done := dog.watch("a write that hangs")
-	defer done()
-	select {
-	case got := <-gaveUp:
-		if got != "a write that hangs" {
-			t.Errorf("it blames %q", got)
-		}
-	case <-time.After(patience):
-		t.Error("a stalled write went unnoticed")
+// logBounds returns the first and the last index.
+func logBounds(log raft.LogStore) (first, last uint64, err error) {
+	if first, err = log.FirstIndex(); err == nil {
+		last, err = log.LastIndex()
 	}
-}
-
-func TestWatchdogCountsItsOwnTicks(t *testing.T) {
-	dog := &watchdog{limit: watchdogTicks, vigils: make(map[*vigil]struct{})}
-	defer dog.watch("a write")()
-	for i := range watchdogTicks {
-		if stalled := dog.tick(); len(stalled) > 0 {
-			t.Fatalf("it gave up after %d ticks", i+1)
-		}
-	}
-	if len(dog.tick()) != 1 {
-		t.Error("it did not give up")
-	}
-	if len(dog.tick()) != 0 {
-		t.Error("it gives up twice")
-	}
+	return first, last, err
 }

@@ -4,19 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
 )
 
 const (
-	// paceWindow is how far back a node looks at its own writes to the log, and
-	// paceEnough how many of them it takes to judge a disk. A quiet cluster writes
-	// one a second.
-	paceWindow = 10 * time.Second
-	paceEnough = 8
 	// slowSync is what a leader's write takes at least before it is called slow, and
 	// slowFactor how many times as long as a follower's.
 	slowSync   = 20 * time.Millisecond
@@ -26,43 +19,6 @@ const (
 	slowLooks = 10
 	slowRest  = 5 * time.Minute
 )
-
-// syncPace is how long the newest writes to the log took, syncing included.
-type syncPace struct {
-	mu     sync.Mutex
-	writes [64]timedWrite // a ring
-	next   int
-}
-
-type timedWrite struct {
-	at   time.Time // its end; zero: none yet
-	took time.Duration
-}
-
-func (p *syncPace) add(at time.Time, took time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.writes[p.next%len(p.writes)] = timedWrite{at, took}
-	p.next++
-}
-
-// median returns the median of the last paceWindow, 0 when there were too few
-// writes in it.
-func (p *syncPace) median(now time.Time) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var took []time.Duration
-	for _, w := range p.writes {
-		if !w.at.IsZero() && now.Sub(w.at) <= paceWindow {
-			took = append(took, w.took)
-		}
-	}
-	if len(took) < paceEnough {
-		return 0
-	}
-	slices.Sort(took)
-	return took[len(took)/2]
-}
 
 // diskJudge decides when a leader's disk is too slow to lead. It is for one
 // goroutine.
@@ -97,7 +53,7 @@ func (j *diskJudge) look(now time.Time, own time.Duration, others map[string]tim
 // each acknowledgement, a slow follower's is not while the others are a majority.
 func (c *Cluster) yieldToFasterDisk(ctx context.Context) error {
 	now := time.Now()
-	own := c.logs.pace.median(now)
+	own := c.logs.Pace.Median(now)
 	consumed, _ := c.applier.progress()
 	others := make(map[string]time.Duration)
 	for node, what := range c.successors(now) {

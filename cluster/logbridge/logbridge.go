@@ -1,4 +1,6 @@
-package cluster
+// Package logbridge turns the log lines of libraries into records of slog, and bounds how
+// many of them others can cause.
+package logbridge
 
 import (
 	"bytes"
@@ -10,28 +12,28 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// bridge gives a library of the hclog school a logger that writes to ours. What
+// Hclog gives a library of the hclog school a logger that writes to ours. What
 // such libraries tell below a warning is only of use to who debugs them, and so are
 // the same few warnings a second again while a peer is away.
-func bridge(logger *slog.Logger, library string) hclog.Logger {
+func Hclog(logger *slog.Logger, library string) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{
 		Name:        library,
 		Level:       hclog.Warn,
-		Output:      &lineWriter{logger: logger.With("library", library), lines: &throttle{}},
+		Output:      &lineWriter{logger: logger.With("library", library), lines: &Throttle{}},
 		DisableTime: true,
 	})
 }
 
-// bridgeStandard gives memberlist a logger that writes to ours. Any datagram that
+// Standard gives memberlist a logger that writes to ours. Any datagram that
 // it cannot decrypt makes it log a line, so these are throttled.
-func bridgeStandard(logger *slog.Logger, library string) *log.Logger {
-	return log.New(&lineWriter{logger: logger.With("library", library), lines: &throttle{}}, "", 0)
+func Standard(logger *slog.Logger, library string) *log.Logger {
+	return log.New(&lineWriter{logger: logger.With("library", library), lines: &Throttle{}}, "", 0)
 }
 
 // lineWriter turns lines such as "[WARN]  raft: heartbeat failed" into records.
 type lineWriter struct {
 	logger *slog.Logger
-	lines  *throttle // of warnings; what it holds back is told at debug level
+	lines  *Throttle // of warnings; what it holds back is told at debug level
 }
 
 // expectedWarnings are of what happens all the time and does no harm.
@@ -67,7 +69,7 @@ func (w *lineWriter) Write(line []byte) (int, error) {
 	}
 	var attributes []any
 	if level >= slog.LevelWarn {
-		switch muted, ok := w.lines.pass(kindOfLine(text), time.Now()); {
+		switch muted, ok := w.lines.Pass(kindOfLine(text), time.Now()); {
 		case !ok:
 			level = slog.LevelDebug
 		case muted > 0:

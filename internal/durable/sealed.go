@@ -1,4 +1,4 @@
-package cluster
+package durable
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ import (
 // The checksum is the CRC-32C of the file with eight zeros in that place. Format 1 had
 // neither line.
 const (
-	sealedFormat = 2
+	SealedFormat = 2
 	checksumLen  = 8
 )
 
@@ -29,17 +29,19 @@ const (
 // format this one does not read.
 var ErrOtherVersion = errors.New("it was written by another version of aptlyd")
 
-var errDamaged = errors.New("it is damaged")
+var ErrDamaged = errors.New("it is damaged")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var sealedHead = regexp.MustCompile(`^\{\n  "format": ([0-9]+),\n  "checksum": "([0-9a-f]{8})",\n`)
 
-// sealJSON encodes a struct as such a file.
-func sealJSON(v any) ([]byte, error) {
+// SealJSON encodes a struct as such a file.
+func SealJSON(v any) ([]byte, error) {
 	body, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return nil, err
 	}
-	file := fmt.Appendf(nil, "{\n  \"format\": %d,\n  \"checksum\": \"00000000\",\n%s\n", sealedFormat, body[2:])
+	file := fmt.Appendf(nil, "{\n  \"format\": %d,\n  \"checksum\": \"00000000\",\n%s\n", SealedFormat, body[2:])
 	at := sealedHead.FindSubmatchIndex(file)[4]
 	copy(file[at:], sealedSum(file))
 	return file, nil
@@ -51,27 +53,27 @@ func sealedSum(file []byte) []byte {
 	return fmt.Appendf(nil, "%x", sum)
 }
 
-// unsealJSON decodes such a file, or one of format 1. Of that it can only say whether
-// its form is right. The error is errDamaged or ErrOtherVersion.
-func unsealJSON(file []byte, v any) (format int, err error) {
+// UnsealJSON decodes such a file, or one of format 1. Of that it can only say whether
+// its form is right. The error is ErrDamaged or ErrOtherVersion.
+func UnsealJSON(file []byte, v any) (format int, err error) {
 	head := sealedHead.FindSubmatchIndex(file)
 	if head == nil {
 		if err := decodeStrictly(file, v); err != nil {
-			return 0, fmt.Errorf("%w: %w", errDamaged, err)
+			return 0, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 		return 1, nil
 	}
 	zeroed := bytes.Clone(file)
 	copy(zeroed[head[4]:], bytes.Repeat([]byte{'0'}, checksumLen))
 	if !bytes.Equal(sealedSum(zeroed), file[head[4]:head[5]]) {
-		return 0, fmt.Errorf("%w (checksum mismatch)", errDamaged)
+		return 0, fmt.Errorf("%w (checksum mismatch)", ErrDamaged)
 	}
 	format, err = strconv.Atoi(string(file[head[2]:head[3]]))
-	if err != nil || format != sealedFormat {
-		return 0, fmt.Errorf("%w: its format is %s, this one reads up to %d", ErrOtherVersion, file[head[2]:head[3]], sealedFormat)
+	if err != nil || format != SealedFormat {
+		return 0, fmt.Errorf("%w: its format is %s, this one reads up to %d", ErrOtherVersion, file[head[2]:head[3]], SealedFormat)
 	}
 	if err := decodeStrictly(append([]byte("{\n"), file[head[1]:]...), v); err != nil {
-		return 0, fmt.Errorf("%w: %w", errDamaged, err)
+		return 0, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return format, nil
 }

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -177,7 +178,7 @@ func TestNoTLSWhereItIsWanted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := newHarness(t, defaultPoller, func(c *Config) {
+	h := newHarness(t, poll.Default, func(c *Config) {
 		c.TLS, c.HandshakeTimeout = cert.TLS(), 100*time.Millisecond
 	})
 	plain := h.connect()

@@ -82,7 +82,7 @@ func TestPublishesOfOneTurnGoTogether(t *testing.T) {
 		h.broker.set(func() {
 			// The portable poller reads four kilobytes at a time, and in a turn that took long
 			// only so many frames are looked at.
-			if n := len(h.broker.batches); n > 1+len(frames)/portableReadBytes+2*messages/framesPerTurn {
+			if n := len(h.broker.batches); n > 1+len(frames)/(4<<10)+2*messages/framesPerTurn {
 				t.Errorf("%d messages were published in %d batches: %v", 2*messages, n, h.broker.batches)
 			}
 		})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
@@ -296,7 +297,7 @@ func (l Limits) Validate() error {
 func (c *Config) setDefaults() {
 	c.Limits.setDefaults()
 	if c.Poller == "" {
-		c.Poller = defaultPoller
+		c.Poller = poll.Default
 	}
 	if c.Loops == 0 {
 		c.Loops = min(runtime.GOMAXPROCS(0), maxLoops)
@@ -324,7 +325,7 @@ func (c Config) Validate() error {
 	case c.Workers < 0:
 		return errors.New("gateway: Workers is negative")
 	}
-	if _, known := pollers[c.Poller]; !known {
+	if !poll.Known(c.Poller) {
 		return &SettingError{"poller", fmt.Sprintf("%q is not known here", c.Poller)}
 	}
 	return nil

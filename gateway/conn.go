@@ -9,6 +9,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/aptlyd/aptlyd/gateway/auth"
+	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/gateway/websocket"
@@ -61,7 +62,7 @@ var closeCodes = []closeCode{
 // conn is one client connection. All of it belongs to its loop.
 type conn struct {
 	loop      *loop
-	transport transport
+	transport poll.Transport
 	index     int // in loop.conns
 	id        uint64
 	peer      peer
@@ -136,8 +137,8 @@ func newConn(l *loop, p peer, id uint64) *conn {
 	}
 }
 
-// received takes what the client has sent. p may be changed and is not kept.
-func (c *conn) received(p []byte) {
+// Received takes what the client has sent. p may be changed and is not kept.
+func (c *conn) Received(p []byte) {
 	c.lastRead, c.pinged = c.loop.now, false
 	c.loop.touch(c)
 	if c.paused {
@@ -258,15 +259,15 @@ func (c *conn) broken(err *websocket.Error) {
 	c.half = true
 }
 
-// writable says that the socket has room again.
-func (c *conn) writable() {
+// Writable says that the socket has room again.
+func (c *conn) Writable() {
 	c.out.blocked = false
 	c.progressAt = c.loop.now
 	c.loop.touch(c)
 }
 
-// gone says that the client has hung up or the socket is broken.
-func (c *conn) gone() { c.end(c.state != stateClosing || !c.out.empty()) }
+// Gone says that the client has hung up or the socket is broken.
+func (c *conn) Gone() { c.end(c.state != stateClosing || !c.out.empty()) }
 
 // settle does what is left to do at the end of a turn: write, go on reading,
 // read the log.

@@ -3,6 +3,8 @@ package gateway
 import (
 	"fmt"
 	"testing"
+
+	"github.com/aptlyd/aptlyd/gateway/poll"
 )
 
 func TestCrowdThatLeft(t *testing.T) {
@@ -25,7 +27,7 @@ func TestCrowdThatLeft(t *testing.T) {
 // What a crowd made the loops grow to is given back, and those who stayed notice
 // nothing.
 func TestTrimAfterACrowd(t *testing.T) {
-	for name := range pollers {
+	for _, name := range poll.Names() {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t, name)
 			const stay = 3

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -42,7 +43,7 @@ func TestHalfOpenHandshakesOfOneAddress(t *testing.T) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil || files.Cur < 2*all {
 		t.Skipf("%d open files are needed, %d are allowed", 2*all, files.Cur)
 	}
-	for name := range pollers {
+	for _, name := range poll.Names() {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t, name, func(c *Config) { c.HandshakeTimeout = time.Hour })
 			good := h.open(h.public)

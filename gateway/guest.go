@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
+	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
@@ -141,7 +142,7 @@ func (g *guest) Read(p []byte) (int, error) {
 
 // CloseWrite lets net/http end a connection so that its last answer is read.
 func (g *guest) CloseWrite() error {
-	if tcp, ok := tcpOf(g.Conn); ok {
+	if tcp, ok := poll.TCP(g.Conn); ok {
 		return tcp.CloseWrite()
 	}
 	return nil
@@ -162,18 +163,8 @@ func guestOf(socket net.Conn) (g *guest, ok bool) {
 	return g, ok
 }
 
-// tcpOf returns the TCP connection that a client's socket is or is laid upon.
-func tcpOf(socket net.Conn) (tcp *net.TCPConn, ok bool) {
-	switch s := socket.(type) {
-	case *net.TCPConn:
-		return s, true
-	case *guest:
-		return tcpOf(s.Conn)
-	case *tls.Conn:
-		return tcpOf(s.NetConn())
-	}
-	return nil, false
-}
+// NetConn returns the connection that the guest is laid upon.
+func (g *guest) NetConn() net.Conn { return g.Conn }
 
 // lobby is the net.Listener through which net/http gets its guests.
 type lobby struct {

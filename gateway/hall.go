@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
+	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -58,7 +59,7 @@ func (h *hall) admit(socket net.Conn) (*guest, *refusal.Error) {
 		return nil, refused
 	}
 	s.strangers.Add(1)
-	if tcp, ok := tcpOf(socket); ok {
+	if tcp, ok := poll.TCP(socket); ok {
 		// Without a bound an answer that is not read hides megabytes in the kernel. An
 		// error means that the client has gone, which shows.
 		_ = tcp.SetWriteBuffer(s.cfg.SendBufferBytes)

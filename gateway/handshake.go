@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
@@ -99,7 +100,7 @@ func (s *Server) switchProtocols(socket net.Conn, buffered *bufio.ReadWriter, re
 		g.early = nil
 		g.depart()
 	}
-	if tcp, ok := tcpOf(socket); ok {
+	if tcp, ok := poll.TCP(socket); ok {
 		// Without a bound a slow client hides megabytes in the kernel.
 		if err := tcp.SetWriteBuffer(s.cfg.SendBufferBytes); err != nil {
 			return nil, fmt.Errorf("set send buffer: %w", err)

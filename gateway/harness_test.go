@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -31,8 +32,8 @@ const (
 
 // onEachPoller runs a test once for every way of watching sockets.
 func onEachPoller(t *testing.T, test func(t *testing.T, poller string)) {
-	names := make([]string, 0, len(pollers))
-	for name := range pollers {
+	names := make([]string, 0, len(poll.Names()))
+	for _, name := range poll.Names() {
 		names = append(names, name)
 	}
 	slices.Sort(names)

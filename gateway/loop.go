@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"container/list"
 	"maps"
 	"net"
 	"slices"
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/poll"
 )
 
 // commitBytesPerTurn bounds how much a loop delivers before it looks at its
@@ -19,7 +21,7 @@ type loop struct {
 	server *Server
 	index  int
 	mail   *mailbox
-	poller poller
+	poller poll.Poller
 
 	began   time.Time
 	now     time.Duration // since began, as of this turn
@@ -39,6 +41,9 @@ type loop struct {
 	shelf   shelf
 	stopped bool
 
+	acceptor  *acceptor // of the first loop, where the poller accepts
+	greetings list.List // of *greeting, the oldest first
+
 	departures []departure // of a node that drains, the first first
 
 	submitted []fsm.Publish // what clients have published since publish was last called
@@ -55,7 +60,9 @@ func newLoop(s *Server, index int) (*loop, error) {
 		topics: make(map[fsm.ChannelKey]*topic),
 	}
 	var err error
-	l.poller, err = pollers[s.cfg.Poller](l)
+	l.poller, err = poll.New(s.cfg.Poller, poll.Options{
+		Wake: l.mail.signal, Post: l.mail.post, ReadAtMost: maxStrangerBytes, CloseGrace: s.cfg.CloseGrace,
+	})
 	return l, err
 }
 
@@ -77,7 +84,10 @@ func (l *loop) run() {
 	for len(l.conns) > 0 {
 		l.conns[0].end(true)
 	}
-	l.poller.close()
+	for l.greetings.Len() > 0 {
+		l.greetings.Front().Value.(*greeting).Gone()
+	}
+	l.poller.Close()
 }
 
 // stop ends the loop and resets its connections.
@@ -100,7 +110,11 @@ func (l *loop) turn() {
 	if !l.failClosed() && paused {
 		return
 	}
-	l.poller.poll()
+	l.expireGreetings()
+	if l.acceptor != nil {
+		l.acceptor.resume()
+	}
+	l.poller.Poll()
 	l.hearWaiting()
 	l.publish()
 	more := l.deliverCommits()
@@ -204,7 +218,7 @@ func (l *loop) touch(c *conn) {
 func (l *loop) attach(socket net.Conn, peer peer, id uint64, hasty bool, early []byte) {
 	c := newConn(l, peer, id)
 	c.hasty = hasty
-	transport, err := l.poller.attach(c, socket)
+	transport, err := l.poller.Attach(c, socket)
 	if err != nil {
 		c.known()
 		l.server.connectionEnded()
@@ -215,13 +229,13 @@ func (l *loop) attach(socket net.Conn, peer peer, id uint64, hasty bool, early [
 }
 
 // adopt has c served on transport.
-func (l *loop) adopt(c *conn, transport transport, early []byte) {
+func (l *loop) adopt(c *conn, transport poll.Transport, early []byte) {
 	c.transport = transport
 	c.index = len(l.conns)
 	l.conns = append(l.conns, c)
 	l.wheel.schedule(c, c.nextCheck())
 	if len(early) > 0 {
-		c.received(early)
+		c.Received(early)
 	}
 }
 
@@ -243,7 +257,7 @@ func (l *loop) trim() {
 	l.commits, l.scratch = nil, nil
 	l.submitted = slices.Clone(l.submitted)
 	l.wheel.trim()
-	l.poller.trim()
+	l.poller.Trim()
 }
 
 // closeAll closes everybody but those who were refused for good: they are shown

@@ -12,6 +12,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -111,7 +112,7 @@ func TestMailboxBoundsSmallMessages(t *testing.T) {
 // A gap and the page behind it that were both not written are wanted again in
 // their order.
 func TestRewindKeepsOrder(t *testing.T) {
-	h := newHarness(t, defaultPoller)
+	h := newHarness(t, poll.Default)
 	h.server.ask(func(l *loop) func() {
 		c := &conn{loop: l}
 		sub := &subscription{conn: c, topic: &topic{loop: l}, queued: true, backfill: []span{{12, 30}}}

@@ -6,13 +6,14 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // Who was told that a message is there finds it: reads wait until this node has
 // applied what it has acknowledged.
 func TestReadsWaitForWhatWasAcknowledged(t *testing.T) {
-	h := newHarness(t, defaultPoller)
+	h := newHarness(t, poll.Default)
 	h.broker.set(func() {
 		h.broker.readYourWrites = func(context.Context) error {
 			h.broker.append(h.channel("c"), `{"n":0}`)
@@ -30,7 +31,7 @@ func TestReadsWaitForWhatWasAcknowledged(t *testing.T) {
 }
 
 func TestReadsAreRefusedWithoutWhatWasAcknowledged(t *testing.T) {
-	h := newHarness(t, defaultPoller)
+	h := newHarness(t, poll.Default)
 	h.broker.set(func() {
 		h.broker.readYourWrites = func(context.Context) error {
 			return &refusal.Error{Code: refusal.Unavailable, Reason: "the cluster cannot answer right now"}

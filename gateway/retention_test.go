@@ -1,6 +1,10 @@
 package gateway
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/aptlyd/aptlyd/gateway/poll"
+)
 
 // What "subscribed" says is retained comes, or a gap says that it will not, also to
 // those who never had an offset.
@@ -12,7 +16,7 @@ func TestRetentionOvertakesASubscribe(t *testing.T) {
 		{"since a time", `,"from":{"time":1}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := newHarness(t, defaultPoller)
+			h := newHarness(t, poll.Default)
 			h.fill("c", 10)
 			h.broker.trim(h.channel("c"), 4)
 			h.broker.set(func() {
@@ -34,7 +38,7 @@ func TestRetentionOvertakesASubscribe(t *testing.T) {
 
 // A channel that is asked for a second time, further back, is no exception.
 func TestRetentionOvertakesABackfill(t *testing.T) {
-	h := newHarness(t, defaultPoller)
+	h := newHarness(t, poll.Default)
 	h.fill("c", 10)
 	c := h.open(h.public)
 	c.subscribe("c", `,"from":{"last":2}`)

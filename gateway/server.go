@@ -17,6 +17,7 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
+	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
@@ -120,7 +121,7 @@ func New(cfg Config) (*Server, error) {
 	requests, err := s.makeLoops()
 	if err != nil {
 		for _, l := range s.loops {
-			l.poller.close()
+			l.poller.Close()
 		}
 		cancel()
 		return nil, fmt.Errorf("gateway: start event loop: %w", err)
@@ -156,17 +157,11 @@ func (s *Server) makeLoops() (net.Listener, error) {
 	if s.cfg.TLS != nil {
 		return tls.NewListener(clients, s.cfg.TLS), nil
 	}
-	keeper, ok := s.loops[0].poller.(doorkeeper)
+	from, ok := s.loops[0].poller.(poll.Acceptor)
 	if listener, tcp := s.cfg.Listener.(*net.TCPListener); ok && tcp {
-		return keeper.openDoor(listener)
+		return s.lobby, s.loops[0].listen(from, listener)
 	}
 	return clients, nil
-}
-
-// doorkeeper is a poller that accepts clients itself and hands over only those
-// that are net/http's.
-type doorkeeper interface {
-	openDoor(l *net.TCPListener) (net.Listener, error)
 }
 
 // wheelStep is as coarse as the shortest time to keep allows.

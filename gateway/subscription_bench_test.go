@@ -9,6 +9,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/aptlyd/aptlyd/gateway/auth"
+	"github.com/aptlyd/aptlyd/gateway/poll"
 )
 
 // BenchmarkSubscriptionMemory measures the heap of a subscription whose channel has
@@ -18,7 +19,7 @@ func BenchmarkSubscriptionMemory(b *testing.B) {
 		b.Run(fmt.Sprintf("shared=%v", shared), func(b *testing.B) {
 			for range b.N {
 				const connections, channels = 40, 1000
-				h := newHarness(b, defaultPoller, func(c *Config) { c.Rates = Rates{} })
+				h := newHarness(b, poll.Default, func(c *Config) { c.Rates = Rates{} })
 				var clients []*client
 				for range connections {
 					clients = append(clients, h.open(h.public))

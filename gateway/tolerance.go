@@ -5,6 +5,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
+	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
@@ -168,7 +169,7 @@ func (c *conn) allowFrames() {
 	project, _ := s.cfg.Broker.Project(who.Project)
 	c.frames.Limit, c.frames.Kept = 2*s.cfg.MaxMessageBytes, 0
 	if auth.MayPublishAnywhere(who, project) {
-		c.transport.ReadAtMost(maxReadBytes)
+		c.transport.ReadAtMost(poll.MaxRead)
 		return
 	}
 	c.frames.Kept = maxStrangerBytes

@@ -34,17 +34,16 @@ var arrows = map[string]struct {
 	"gateway/origin":     {},
 	"gateway/clientaddr": {},
 	"gateway/websocket":  {imports: []string{"gateway/clientaddr"}, engines: []string{"github.com/gobwas/ws"}},
-
-	"gateway/internal/testtoken": {},
 	"gateway/auth": {
 		imports: []string{
 			"fsm", "gateway/clientaddr", "gateway/origin", "gateway/ratelimit", "gateway/refusal", "internal/strictjson",
 		},
 	},
+	"gateway/poll": {},
 	"gateway": {
 		imports: []string{
 			"fsm", "gateway/httpio", "gateway/refusal", "gateway/ratelimit", "gateway/origin", "gateway/clientaddr",
-			"gateway/auth", "internal/strictjson", "gateway/websocket",
+			"gateway/auth", "internal/strictjson", "gateway/websocket", "gateway/poll",
 		},
 		engines: []string{"github.com/gobwas/ws"},
 	},

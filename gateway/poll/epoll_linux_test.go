@@ -1,8 +1,6 @@
-package gateway
+package poll
 
 import (
-	"fmt"
-	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -11,34 +9,39 @@ import (
 // An event that was taken before its connection was closed must not reach the
 // connection that has got the slot since.
 func TestEventOfAnEarlierGeneration(t *testing.T) {
-	l := &loop{mail: newMailbox(1), server: &Server{}}
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
 	// Without a watcher, which would share the events with this test.
-	p := &epollPoller{other: &portablePoller{}, loop: l, fd: fd, rearm: make(chan struct{}, 1)}
+	p := &epollPoller{other: &portablePoller{}, fd: fd, rearm: make(chan struct{}, 1)}
 	slot := p.takeSlot()
-	c := &conn{loop: l, dirty: true}
-	later := &epollConn{poller: p, owner: c, slot: slot, interest: unix.EPOLLIN}
-	c.out.blocked = true
+	var c recorder
+	later := &epollConn{poller: p, owner: &c, slot: slot, interest: unix.EPOLLIN}
 	p.slots[slot] = epollSlot{conn: later, generation: 7}
 	for generation, reaches := range map[int32]bool{6: false, 7: true} {
 		p.events[0] = unix.EpollEvent{Events: unix.EPOLLOUT, Fd: slot, Pad: generation}
 		p.n = 1
 		p.handed.Store(true)
-		p.poll()
-		if reached := !c.out.blocked; reached != reaches {
+		p.Poll()
+		if reached := c.writable; reached != reaches {
 			t.Errorf("event of generation %d reaches the connection of generation 7: %v", generation, reached)
 		}
-		c.out.blocked = true
+		c.writable = false
 		<-p.rearm
 	}
 }
 
-// Slots that a crowd has left are dropped, and events of those who had them
-// reach nobody, also when the slots are taken again.
+// recorder is an owner that notes what it is told.
+type recorder struct{ writable bool }
+
+func (*recorder) Received([]byte) {}
+func (r *recorder) Writable()     { r.writable = true }
+func (*recorder) Gone()           {}
+
+// Slots of connections that have gone are dropped. Their events reach nobody, also when
+// the slots are taken again.
 func TestSlotsAreTrimmed(t *testing.T) {
 	p := &epollPoller{other: &portablePoller{}}
 	take := func() *epollConn {
@@ -58,7 +61,7 @@ func TestSlotsAreTrimmed(t *testing.T) {
 			c.vacate()
 		}
 	}
-	p.trim()
+	p.Trim()
 	if len(p.slots) != left+1 || cap(p.slots) > 2*len(p.slots) || len(p.free) != left-1 || cap(p.free) > 2*len(p.slots) {
 		t.Fatalf("%d slots (room for %d), %d free (room for %d) after all but two of %d have gone",
 			len(p.slots), cap(p.slots), len(p.free), cap(p.free), len(conns))
@@ -75,32 +78,4 @@ func TestSlotsAreTrimmed(t *testing.T) {
 			t.Fatalf("an event of connection %d, which is here: %v, reaches %v", i, want != nil, got)
 		}
 	}
-}
-
-// A slow client must not hide megabytes in the kernel, however it came in.
-func TestSendBufferIsBounded(t *testing.T) {
-	h := newHarness(t, "epoll", func(c *Config) { c.SendBufferBytes = 16 << 10 })
-	h.open(h.public)
-	late := h.connect()
-	late.send("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n" + upgradeHead + "\r\n")
-	// The kernel doubles what it is asked for (socket(7)).
-	want := []int{32 << 10, 32 << 10}
-	eventually(t, func() string {
-		var sizes []int
-		h.server.ask(func(l *loop) func() {
-			var mine []int
-			for _, c := range l.conns {
-				size, err := unix.GetsockoptInt(int(c.transport.(*epollConn).fd), unix.SOL_SOCKET, unix.SO_SNDBUF)
-				if err != nil {
-					size = -1
-				}
-				mine = append(mine, size)
-			}
-			return func() { sizes = append(sizes, mine...) }
-		})
-		if !slices.Equal(sizes, want) {
-			return fmt.Sprintf("send buffers of %v bytes, want %v", sizes, want)
-		}
-		return ""
-	})
 }

@@ -1,7 +1,6 @@
-package gateway
+package poll
 
 import (
-	"container/list"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -17,15 +16,15 @@ import (
 
 const epollBatch = 256
 
-// epollPoller watches raw descriptors with an epoll set of its own. An idle
-// connection costs a slot: no goroutine, no buffer, no entry in Go's poller.
+// epollPoller watches raw descriptors with an epoll set of its own. An idle connection
+// costs a slot: no goroutine, no buffer, no entry in Go's poller.
 //
-// The set itself is watched through Go's poller, so that no thread is blocked in
-// epoll_wait: a watcher goroutine parks there, takes the first events and hands
-// the set to the loop. It waits again only when the loop has found the set
-// empty, because Go's poller tells of a change, not of a state.
+// Go's poller watches the set itself, so that no thread is blocked in epoll_wait. A watcher
+// goroutine parks there, takes the first events and hands the set to the loop. It waits
+// again only when the loop has found the set empty, because Go's poller tells of a change
+// and not of a state.
 type epollPoller struct {
-	loop   *loop
+	wake   func()
 	set    *os.File
 	raw    syscall.RawConn
 	fd     int // of set
@@ -39,26 +38,26 @@ type epollPoller struct {
 	n      int
 
 	// Of the loop.
-	slots     []epollSlot
-	free      []int32
-	taken     int32 // how many slots have been taken, the next one's generation
-	buf       []byte
-	door      *door     // of the first loop
-	greetings list.List // of *greeting, the oldest first
-	other     poller    // for sockets that are not plain TCP
+	slots    []epollSlot
+	free     []int32
+	taken    int32 // how many slots have been taken, the next one's generation
+	buf      []byte
+	atMost   int32          // bytes of one read of a new connection
+	listener *epollListener // of the loop that accepts
+	other    Poller         // for sockets that are not plain TCP
 }
 
-// epollSlot is what epoll knows a connection by: its index and generation, which
-// no other connection of the loop has. A number of a closed descriptor can come
-// back at once, with events of the old connection still in the batch; the
-// generation tells them apart.
+// epollSlot belongs to one connection. Epoll knows it by index and generation, which no
+// other connection of the loop has. The number of a closed descriptor can come back at
+// once, with events of the old connection still in the batch. The generation tells the
+// two apart.
 type epollSlot struct {
 	conn       *epollConn
 	generation int32
 }
 
-func newEpollPoller(l *loop) (poller, error) {
-	other, err := newPortablePoller(l)
+func newEpollPoller(o Options) (Poller, error) {
+	other, err := newPortablePoller(o)
 	if err != nil {
 		return nil, err
 	}
@@ -70,13 +69,14 @@ func newEpollPoller(l *loop) (poller, error) {
 		return nil, errors.Join(fmt.Errorf("make epoll set non-blocking: %w", err), unix.Close(fd))
 	}
 	p := &epollPoller{
-		loop:  l,
-		set:   os.NewFile(uintptr(fd), "epoll"),
-		fd:    fd,
-		rearm: make(chan struct{}, 1),
-		quit:  make(chan struct{}),
-		buf:   make([]byte, maxReadBytes), // shared by all connections of the loop
-		other: other,
+		wake:   o.Wake,
+		set:    os.NewFile(uintptr(fd), "epoll"),
+		fd:     fd,
+		rearm:  make(chan struct{}, 1),
+		quit:   make(chan struct{}),
+		buf:    make([]byte, MaxRead), // shared by all connections of the loop
+		other:  other,
+		atMost: int32(min(o.ReadAtMost, MaxRead)),
 	}
 	if p.raw, err = p.set.SyscallConn(); err != nil {
 		return nil, errors.Join(fmt.Errorf("watch epoll set: %w", err), p.set.Close())
@@ -95,7 +95,7 @@ func (p *epollPoller) watch() {
 			return // the set was closed
 		}
 		p.handed.Store(true)
-		p.loop.mail.signal()
+		p.wake()
 		select {
 		case <-p.rearm:
 		case <-p.quit:
@@ -104,8 +104,8 @@ func (p *epollPoller) watch() {
 	}
 }
 
-// wait takes what events there are. An error can only mean that the set is no
-// epoll set any more, which is a mistake in this file.
+// wait takes the events that there are. An error can only mean that the set is no epoll set
+// any more, which is a mistake in this file.
 func (p *epollPoller) wait() int {
 	for {
 		n, err := unix.EpollWait(p.fd, p.events[:], 0)
@@ -113,23 +113,20 @@ func (p *epollPoller) wait() int {
 		case err == nil:
 			return n
 		case !errors.Is(err, unix.EINTR):
-			panic(fmt.Sprintf("gateway: epoll_wait: %v", err))
+			panic(fmt.Sprintf("poll: epoll_wait: %v", err))
 		}
 	}
 }
 
-func (p *epollPoller) poll() {
-	p.other.poll()
-	p.expireGreetings()
-	if p.door != nil {
-		p.door.resume()
-	}
+// Poll implements Poller.
+func (p *epollPoller) Poll() {
+	p.other.Poll()
 	if !p.handed.Load() {
 		return
 	}
 	for _, event := range p.events[:p.n] {
-		if event.Fd == doorSlot {
-			p.door.accept()
+		if event.Fd == listenerSlot {
+			p.listener.ready()
 			continue
 		}
 		if c := p.connOf(event.Fd, event.Pad); c != nil {
@@ -137,41 +134,45 @@ func (p *epollPoller) poll() {
 		}
 	}
 	if p.n = p.wait(); p.n > 0 {
-		p.loop.mail.signal() // the next turn, after what these have caused is written
+		p.wake() // the next turn, after what these have caused is written
 		return
 	}
 	p.handed.Store(false)
 	p.rearm <- struct{}{}
 }
 
-func (p *epollPoller) close() {
-	for p.greetings.Len() > 0 {
-		p.greetings.Front().Value.(*greeting).gone()
-	}
+// Close implements Poller.
+func (p *epollPoller) Close() {
 	close(p.quit)
-	// Wakes the watcher, whichever way it waits; a close error of an epoll set
-	// would lose nothing.
+	// Closing wakes the watcher wherever it waits. An error would lose nothing.
 	_ = p.set.Close()
 	p.done.Wait()
-	p.other.close()
+	p.other.Close()
 }
 
-// attach takes the descriptor out of Go's hands. It is duplicated and the
-// original closed, which ends its registration with Go's poller: one descriptor
-// and one registration remain.
-func (p *epollPoller) attach(c *conn, socket net.Conn) (transport, error) {
+// Attach implements Poller. It takes the descriptor out of Go's hands: it duplicates the
+// descriptor and closes the original, which ends its registration with Go's poller.
+func (p *epollPoller) Attach(owner Owner, socket net.Conn) (Transport, error) {
 	if _, encrypted := socket.(*tls.Conn); encrypted {
-		return p.other.attach(c, socket)
+		return p.other.Attach(owner, socket)
 	}
-	tcp, ok := tcpOf(socket)
+	tcp, ok := TCP(socket)
 	if !ok {
-		return p.other.attach(c, socket)
+		return p.other.Attach(owner, socket)
 	}
 	fd, err := takeDescriptor(tcp, socket)
 	if err != nil {
 		return nil, err
 	}
-	t := &epollConn{poller: p, owner: c, fd: int32(fd), slot: p.takeSlot(), interest: unix.EPOLLIN | unix.EPOLLRDHUP, atMost: maxStrangerBytes}
+	return p.add(fd, owner)
+}
+
+// add watches a descriptor, and closes it when that fails.
+func (p *epollPoller) add(fd int, owner Owner) (*epollConn, error) {
+	t := &epollConn{
+		poller: p, owner: owner, fd: int32(fd), slot: p.takeSlot(),
+		interest: unix.EPOLLIN | unix.EPOLLRDHUP, atMost: p.atMost,
+	}
 	p.slots[t.slot].conn = t
 	if err := t.control(unix.EPOLL_CTL_ADD); err != nil {
 		t.release()
@@ -180,8 +181,8 @@ func (p *epollPoller) attach(c *conn, socket net.Conn) (transport, error) {
 	return t, nil
 }
 
-// takeDescriptor takes the descriptor of tcp and closes socket, which is tcp or
-// is laid upon it.
+// takeDescriptor takes the descriptor of tcp and closes socket, which is tcp or is laid
+// upon it.
 func takeDescriptor(tcp *net.TCPConn, socket net.Conn) (fd int, err error) {
 	raw, err := tcp.SyscallConn()
 	if err != nil {
@@ -213,8 +214,8 @@ func (p *epollPoller) takeSlot() (slot int32) {
 	return slot
 }
 
-// connOf returns the connection that has a slot in a generation, nil when it has
-// gone, and perhaps its slot with it.
+// connOf returns the connection that has a slot in a generation. It is nil when the
+// connection has gone, and perhaps its slot with it.
 func (p *epollPoller) connOf(slot, generation int32) *epollConn {
 	if int(slot) >= len(p.slots) || p.slots[slot].generation != generation {
 		return nil
@@ -222,28 +223,21 @@ func (p *epollPoller) connOf(slot, generation int32) *epollConn {
 	return p.slots[slot].conn
 }
 
-// trim drops the free slots behind the last that is taken.
-func (p *epollPoller) trim() {
+// Trim implements Poller. It drops the free slots behind the last that is taken.
+func (p *epollPoller) Trim() {
 	n := len(p.slots)
 	for n > 0 && p.slots[n-1].conn == nil {
 		n--
 	}
 	p.slots = slices.Clone(p.slots[:n])
 	p.free = slices.Clone(slices.DeleteFunc(p.free, func(slot int32) bool { return int(slot) >= n }))
-	p.other.trim()
-}
-
-// socketOwner is told what happens on a socket, on its loop.
-type socketOwner interface {
-	received(p []byte) // p may be changed and is not kept
-	writable()
-	gone()
+	p.other.Trim()
 }
 
 // epollConn is one descriptor in the loop's epoll set.
 type epollConn struct {
 	poller   *epollPoller
-	owner    socketOwner
+	owner    Owner
 	fd       int32
 	slot     int32
 	interest uint32
@@ -258,8 +252,8 @@ func (t *epollConn) control(op int) error {
 	return nil
 }
 
-// want changes what the socket is watched for. It cannot fail but for want of
-// kernel memory; then the connection ends, as nothing would wake it.
+// want changes the events that the socket is watched for. It fails only for lack of kernel
+// memory. Then the connection ends, as nothing would wake it.
 func (t *epollConn) want(interest uint32) error {
 	if interest == t.interest {
 		return nil
@@ -268,6 +262,7 @@ func (t *epollConn) want(interest uint32) error {
 	return t.control(unix.EPOLL_CTL_MOD)
 }
 
+// Write implements Transport.
 func (t *epollConn) Write(p []byte) (int, error) {
 	n, err := retryInterrupted(func() (int, error) { return unix.Write(int(t.fd), p) })
 	if err != nil {
@@ -282,29 +277,42 @@ func (t *epollConn) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// Acknowledged implements Transport.
 func (t *epollConn) Acknowledged() (n uint64, ok bool) { return acknowledged(int(t.fd)) }
 
+// Pause implements Transport.
 func (t *epollConn) Pause() {
 	if t.want(t.interest&^(unix.EPOLLIN|unix.EPOLLRDHUP)) != nil {
-		t.owner.gone()
+		t.owner.Gone()
 	}
 }
 
+// Resume implements Transport.
 func (t *epollConn) Resume() {
 	if t.want(t.interest|unix.EPOLLIN|unix.EPOLLRDHUP) != nil {
-		t.owner.gone()
+		t.owner.Gone()
 	}
 }
 
+// ReadAtMost implements Transport.
 func (t *epollConn) ReadAtMost(n int) { t.atMost = int32(min(n, len(t.poller.buf))) }
 
+// CloseWrite implements Transport.
 func (t *epollConn) CloseWrite() {
 	// A socket that has ended otherwise says so by itself.
 	_ = unix.Shutdown(int(t.fd), unix.SHUT_WR)
 }
 
+// Close implements Transport.
 func (t *epollConn) Close() { t.release() }
 
+// HandTo implements Socket.
+func (t *epollConn) HandTo(owner Owner) { t.owner = owner }
+
+// FD implements Socket.
+func (t *epollConn) FD() int { return int(t.fd) }
+
+// Reset implements Transport.
 func (t *epollConn) Reset() {
 	// A socket that cannot be reset is closed all the same.
 	_ = unix.SetsockoptLinger(int(t.fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
@@ -323,35 +331,36 @@ func (t *epollConn) vacate() {
 	t.poller.free = append(t.poller.free, t.slot)
 }
 
-// happened handles the events of one descriptor. What is not read now is told
-// again, after the other connections had their turn.
+// happened handles the events of one descriptor. Bytes that are not read now are told again
+// after the other connections had their turn.
 func (t *epollConn) happened(events uint32) {
 	if events&unix.EPOLLOUT != 0 {
 		if t.want(t.interest&^unix.EPOLLOUT) != nil {
-			t.owner.gone()
+			t.owner.Gone()
 			return
 		}
-		t.owner.writable()
+		t.owner.Writable()
 	}
 	broken := events&(unix.EPOLLERR|unix.EPOLLHUP) != 0
 	switch {
 	case t.interest&unix.EPOLLIN == 0:
 		if broken {
-			t.owner.gone()
+			t.owner.Gone()
 		}
 	case broken || events&(unix.EPOLLIN|unix.EPOLLRDHUP) != 0:
-		t.read()
+		t.Read()
 	}
 }
 
-func (t *epollConn) read() {
+// Read implements Socket.
+func (t *epollConn) Read() {
 	buf := t.poller.buf[:t.atMost]
 	n, err := retryInterrupted(func() (int, error) { return unix.Read(int(t.fd), buf) })
 	switch {
 	case n > 0:
-		t.owner.received(buf[:n])
+		t.owner.Received(buf[:n])
 	case err == nil || !errors.Is(err, unix.EAGAIN):
-		t.owner.gone()
+		t.owner.Gone()
 	}
 }
 

@@ -1,4 +1,4 @@
-package gateway
+package poll
 
 import (
 	"net"
@@ -13,10 +13,10 @@ const (
 	portableChunkBytes = 16 << 10 // of one write, so that a crawling client counts as moving
 )
 
-// portablePoller serves any net.Conn with two goroutines for each. It is the
-// reference that the other pollers are tested against.
+// portablePoller serves any net.Conn with two goroutines for each. The other pollers are
+// tested against it.
 type portablePoller struct {
-	loop    *loop
+	options Options
 	done    sync.WaitGroup
 	arrived []arrival // since poll was last called
 }
@@ -27,14 +27,14 @@ type arrival struct {
 	bytes []byte
 }
 
-func newPortablePoller(l *loop) (poller, error) { return &portablePoller{loop: l}, nil }
+func newPortablePoller(o Options) (Poller, error) { return &portablePoller{options: o}, nil }
 
-func (p *portablePoller) attach(c *conn, socket net.Conn) (transport, error) {
+// Attach implements Poller.
+func (p *portablePoller) Attach(owner Owner, socket net.Conn) (Transport, error) {
 	t := &portableConn{
 		poller: p,
-		conn:   c,
+		owner:  owner,
 		socket: socket,
-		grace:  p.loop.server.cfg.CloseGrace,
 		kick:   make(chan struct{}, 1),
 		read:   make(chan struct{}, 1),
 		end:    make(chan struct{}),
@@ -44,7 +44,8 @@ func (p *portablePoller) attach(c *conn, socket net.Conn) (transport, error) {
 	return t, nil
 }
 
-func (p *portablePoller) poll() {
+// Poll implements Poller.
+func (p *portablePoller) Poll() {
 	for i, a := range p.arrived {
 		a.conn.took(a.bytes)
 		p.arrived[i] = arrival{}
@@ -52,16 +53,17 @@ func (p *portablePoller) poll() {
 	p.arrived = p.arrived[:0]
 }
 
-func (p *portablePoller) trim() { p.arrived = slices.Clone(p.arrived) }
+// Trim implements Poller.
+func (p *portablePoller) Trim() { p.arrived = slices.Clone(p.arrived) }
 
-func (p *portablePoller) close() { p.done.Wait() }
+// Close implements Poller.
+func (p *portablePoller) Close() { p.done.Wait() }
 
 // portableConn is a socket with a goroutine that reads and one that writes.
 type portableConn struct {
 	poller *portablePoller
-	conn   *conn
+	owner  Owner
 	socket net.Conn
-	grace  time.Duration
 	kick   chan struct{} // something for the writer to look at
 	read   chan struct{} // the loop has taken the last bytes
 	end    chan struct{} // closed when nothing is to be delivered any more
@@ -77,6 +79,7 @@ type portableConn struct {
 	closing bool   // close once out is written
 }
 
+// Write implements Transport.
 func (t *portableConn) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	n := min(len(p), portableWriteBytes-len(t.out)-t.writing)
@@ -94,8 +97,9 @@ func (t *portableConn) wakeWriter() {
 	}
 }
 
+// Acknowledged implements Transport.
 func (t *portableConn) Acknowledged() (n uint64, ok bool) {
-	tcp, ok := tcpOf(t.socket)
+	tcp, ok := TCP(t.socket)
 	if !ok {
 		return 0, false
 	}
@@ -106,11 +110,13 @@ func (t *portableConn) Acknowledged() (n uint64, ok bool) {
 	return n, ok
 }
 
-// ReadAtMost has nothing to do: readLoop's buffer is smaller than any bound.
+// ReadAtMost implements Transport. The buffer of readLoop is smaller than any bound.
 func (t *portableConn) ReadAtMost(int) {}
 
+// Pause implements Transport.
 func (t *portableConn) Pause() { t.paused = true }
 
+// Resume implements Transport.
 func (t *portableConn) Resume() {
 	t.paused = false
 	if t.owed {
@@ -119,6 +125,7 @@ func (t *portableConn) Resume() {
 	}
 }
 
+// CloseWrite implements Transport.
 func (t *portableConn) CloseWrite() {
 	t.mu.Lock()
 	t.half = true
@@ -126,6 +133,7 @@ func (t *portableConn) CloseWrite() {
 	t.wakeWriter()
 }
 
+// Close implements Transport.
 func (t *portableConn) Close() {
 	if t.ended {
 		return
@@ -133,20 +141,21 @@ func (t *portableConn) Close() {
 	t.ended = true
 	close(t.end)
 	// The writer ends the connection: at the latest when the grace is over.
-	_ = t.socket.SetWriteDeadline(time.Now().Add(t.grace))
+	_ = t.socket.SetWriteDeadline(time.Now().Add(t.poller.options.CloseGrace))
 	t.mu.Lock()
 	t.closing = true
 	t.mu.Unlock()
 	t.wakeWriter()
 }
 
+// Reset implements Transport.
 func (t *portableConn) Reset() {
 	if t.ended {
 		return
 	}
 	t.ended = true
 	close(t.end)
-	if tcp, ok := tcpOf(t.socket); ok {
+	if tcp, ok := TCP(t.socket); ok {
 		_ = tcp.SetLinger(0)
 		_ = tcp.Close() // past TLS, which would wait to say goodbye
 	} else {
@@ -158,15 +167,13 @@ func (t *portableConn) Reset() {
 	t.wakeWriter()
 }
 
-// readLoop hands over what it reads piece by piece; the loop takes one before
-// the next is read.
+// readLoop hands over pieces. The loop takes one before the next is read.
 func (t *portableConn) readLoop() {
 	buf := make([]byte, portableReadBytes)
-	mail := t.conn.loop.mail
 	for {
 		n, err := t.socket.Read(buf)
 		if n > 0 {
-			mail.post(func() { t.poller.arrived = append(t.poller.arrived, arrival{t, buf[:n]}) })
+			t.post(func() { t.poller.arrived = append(t.poller.arrived, arrival{t, buf[:n]}) })
 			select {
 			case <-t.read:
 			case <-t.end:
@@ -174,9 +181,9 @@ func (t *portableConn) readLoop() {
 			}
 		}
 		if err != nil {
-			mail.post(func() {
+			t.post(func() {
 				if !t.ended {
-					t.conn.gone()
+					t.owner.Gone()
 				}
 			})
 			return
@@ -188,7 +195,7 @@ func (t *portableConn) took(p []byte) {
 	if t.ended {
 		return
 	}
-	t.conn.received(p)
+	t.owner.Received(p)
 	if t.paused {
 		t.owed = true
 	} else {
@@ -231,7 +238,10 @@ func (t *portableConn) writeLoop() {
 	}
 }
 
-// wrote tells the loop of the room there is, if it waits for it.
+// post has the loop run a task, if it has not ended.
+func (t *portableConn) post(task func()) { t.poller.options.Post(task) }
+
+// wrote tells the loop that there is room, if it waits for that.
 func (t *portableConn) wrote(left int) {
 	t.mu.Lock()
 	t.writing = left
@@ -239,9 +249,9 @@ func (t *portableConn) wrote(left int) {
 	t.refused = false
 	t.mu.Unlock()
 	if tell {
-		t.conn.loop.mail.post(func() {
+		t.post(func() {
 			if !t.ended {
-				t.conn.writable()
+				t.owner.Writable()
 			}
 		})
 	}
@@ -249,9 +259,9 @@ func (t *portableConn) wrote(left int) {
 
 func (t *portableConn) failed() {
 	_ = t.socket.Close()
-	t.conn.loop.mail.post(func() {
+	t.post(func() {
 		if !t.ended {
-			t.conn.gone()
+			t.owner.Gone()
 		}
 	})
 }

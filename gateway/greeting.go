@@ -9,9 +9,8 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
+	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
@@ -20,14 +19,14 @@ import (
 // connection on the same descriptor, with net/http, or with an answer that the
 // request makes no sense. All of it belongs to its loop.
 type greeting struct {
-	poller  *epollPoller
-	socket  *epollConn
+	loop    *loop
+	socket  poll.Socket
 	from    netip.Addr
 	client  netip.Addr    // who it speaks for: from, unless a proxy has said otherwise
 	proxied bool          // that is still to be said
 	said    []byte        // of it so far
 	by      time.Duration // when patience ends, since the loop began
-	waiting *list.Element // in poller.greetings, by their age
+	waiting *list.Element // in loop.greetings, by their age
 	head    websocket.HeadReader
 	refused bool // has its answer; what it still sends is dropped
 	dropped int  // bytes
@@ -38,42 +37,42 @@ type greeting struct {
 const maxDropped = 256 << 10
 
 // greet begins with an accepted descriptor, whose request has mostly come with it.
-func (p *epollPoller) greet(c stranger) {
-	s := p.loop.server
+func (l *loop) greet(a poll.Accepted) {
+	s := l.server
 	g := &greeting{
-		poller: p,
-		socket: &epollConn{poller: p, fd: int32(c.fd), slot: p.takeSlot(), interest: unix.EPOLLIN | unix.EPOLLRDHUP, atMost: maxStrangerBytes},
-		from:   c.from,
-		client: c.from, proxied: s.proxies.Announce(c.from),
-		by:   p.loop.now + s.cfg.HandshakeTimeout,
+		loop:   l,
+		from:   a.From,
+		client: a.From, proxied: s.proxies.Announce(a.From),
+		by:   l.now + s.cfg.HandshakeTimeout,
 		head: websocket.HeadReader{Limit: s.cfg.MaxHandshakeBytes},
 	}
-	g.socket.owner = g
-	g.waiting = p.greetings.PushBack(g)
-	p.slots[g.socket.slot].conn = g.socket
-	if err := g.socket.control(unix.EPOLL_CTL_ADD); err != nil {
-		s.cfg.Logger.Debug("greet client", "address", c.from, "error", err)
-		g.gone()
+	g.waiting = l.greetings.PushBack(g)
+	socket, err := l.poller.(poll.Acceptor).Adopt(a, g)
+	if err != nil {
+		s.cfg.Logger.Debug("greet client", "address", a.From, "error", err)
+		g.end()
+		g.leave()
 		return
 	}
-	g.socket.read()
+	g.socket = socket
+	socket.Read()
 }
 
 // expireGreetings ends those that took too long.
-func (p *epollPoller) expireGreetings() {
-	for e := p.greetings.Front(); e != nil; e = p.greetings.Front() {
+func (l *loop) expireGreetings() {
+	for e := l.greetings.Front(); e != nil; e = l.greetings.Front() {
 		g := e.Value.(*greeting)
-		if g.by > p.loop.now {
+		if g.by > l.now {
 			return
 		}
 		if !g.refused {
-			p.loop.server.metrics.handshakesExpired.Inc()
+			l.server.metrics.handshakesExpired.Inc()
 		}
-		g.gone()
+		g.Gone()
 	}
 }
 
-func (g *greeting) received(p []byte) {
+func (g *greeting) Received(p []byte) {
 	if g.refused {
 		if g.dropped += len(p); g.dropped > maxDropped {
 			g.end()
@@ -115,9 +114,9 @@ func (g *greeting) hearProxy(p []byte) (rest []byte, done bool) {
 	return rest, len(rest) > 0
 }
 
-func (g *greeting) writable() {}
+func (g *greeting) Writable() {}
 
-func (g *greeting) gone() {
+func (g *greeting) Gone() {
 	g.end()
 	g.leave()
 	g.socket.Close()
@@ -125,30 +124,28 @@ func (g *greeting) gone() {
 
 // end takes the greeting off those that are not finished.
 func (g *greeting) end() {
-	g.poller.greetings.Remove(g.waiting)
-	g.poller.loop.server.newcomers.leave(g.from)
+	g.loop.greetings.Remove(g.waiting)
+	g.loop.server.newcomers.leave(g.from)
 }
 
 // leave says that the socket is closed or of the connections now.
 func (g *greeting) leave() {
-	g.poller.loop.server.strangers.Add(-1)
-	g.poller.loop.server.unauthenticated.leave(g.from)
+	g.loop.server.strangers.Add(-1)
+	g.loop.server.unauthenticated.leave(g.from)
 }
 
 // refuse answers a request that makes no sense.
 func (g *greeting) refuse(err *websocket.HandshakeError) {
 	g.refused, g.head = true, websocket.HeadReader{}
-	s := g.poller.loop.server
+	s := g.loop.server
 	s.metrics.handshakeRefused(err.Status)
 	s.refused(handshakeRefusal(err), "handshake", newPeer(g.client.String(), "", ""))
 	if _, err := g.socket.Write(plainAnswer(err)); err != nil {
-		g.gone()
+		g.Gone()
 		return
 	}
 	// The client reads the answer and closes, or is closed when it takes too long.
-	if err := unix.Shutdown(int(g.socket.fd), unix.SHUT_WR); err != nil {
-		g.gone()
-	}
+	g.socket.CloseWrite()
 }
 
 func plainAnswer(err *websocket.HandshakeError) []byte {
@@ -159,7 +156,7 @@ func plainAnswer(err *websocket.HandshakeError) []byte {
 
 // decide gives a client whose request is there to whom it is for.
 func (g *greeting) decide(sent []byte, end int) {
-	s := g.poller.loop.server
+	s := g.loop.server
 	g.end()
 	u, clean := websocket.ParseUpgrade(string(sent[:end]))
 	if clean && s.open.Load() && !s.draining.Load() && s.admitConnection() {
@@ -175,7 +172,7 @@ func (g *greeting) decide(sent []byte, end int) {
 // upgradeRequest makes a connection of the client. Who may stay is decided when it
 // authenticates.
 func (g *greeting) upgrade(u websocket.Upgrade, early []byte) {
-	l := g.poller.loop
+	l := g.loop
 	g.leave()
 	from := g.client.String()
 	address := l.server.proxies.Client(from, u.ForwardedFor)
@@ -198,16 +195,16 @@ func (g *greeting) upgrade(u websocket.Upgrade, early []byte) {
 	host := l.server.proxies.Host(from, u.Host, u.ForwardedHost)
 	c := newConn(l, newPeer(address, u.Origin, host), l.server.lastConn.Add(1))
 	c.hasty = isHasty(u.Agent, u.Origin, host)
-	g.socket.owner = c
+	g.socket.HandTo(c)
 	l.adopt(c, g.socket, early)
 }
 
 func (g *greeting) handOver(sent []byte) error {
-	socket, err := g.socket.surrender()
+	socket, err := g.socket.Release()
 	if err != nil {
 		return err
 	}
-	s := g.poller.loop.server
+	s := g.loop.server
 	visitor := s.newGuest(socket, bytes.Clone(sent), g.from)
 	visitor.speaksFor(s, g.client)
 	visitor.arrive, visitor.leave = func() {}, func() { s.strangers.Add(-1) }

@@ -1,0 +1,84 @@
+package test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// privateWords were once names in this code, and none is a term of the field. Each entry
+// says what to write instead.
+var privateWords = map[string]string{
+	"census":    "connections",
+	"crowd":     "many clients",
+	"disowned":  "removed from the cluster",
+	"founding":  "forming a cluster",
+	"greeting":  "handshake",
+	"guest":     "connection",
+	"hail":      "join a seed",
+	"hall":      "limiting listener",
+	"hasten":    "close now",
+	"heir":      "replacement",
+	"knock":     "proof before TLS",
+	"lobby":     "pending connections",
+	"mingle":    "keep gossip going",
+	"newcomer":  "pending connection",
+	"parcel":    "batch",
+	"rejudge":   "recheck access",
+	"roster":    "peer health",
+	"rumour":    "node metadata",
+	"seats":     "message arena",
+	"shelf":     "page cache",
+	"standings": "read index",
+	"stranger":  "unauthenticated client, or another cluster's node",
+	"thawed":    "not flushing",
+	"twin":      "duplicate node",
+	"vigil":     "watch",
+	"vitals":    "node stats",
+}
+
+// stillToRename are the folders in which private words are left.
+var stillToRename = []string{"cluster", "fsm", "gateway", "node", "cmd/aptlyd", "test"}
+
+var wordInName = regexp.MustCompile(`[A-Z]?[a-z]+|[A-Z]+`)
+
+// TestNamesAreTermsOfTheField checks that neither names nor comments of the code, nor the
+// documentation, use a private word.
+func TestNamesAreTermsOfTheField(t *testing.T) {
+	list, err := exec.Command("git", "-C", "..", "ls-files", "*.go", "*.md").Output()
+	if err != nil {
+		t.Skipf("the files are listed by git: %v", err)
+	}
+	for _, file := range strings.Fields(string(list)) {
+		if file == "test/words_test.go" {
+			continue
+		}
+		exempt := false
+		for _, folder := range stillToRename {
+			exempt = exempt || filepath.Ext(file) == ".go" && strings.HasPrefix(file, folder+"/")
+		}
+		if exempt {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join("..", file))
+		if err != nil {
+			continue // deleted, and not committed yet
+		}
+		for number, line := range strings.Split(string(text), "\n") {
+			for _, word := range wordInName.FindAllString(line, -1) {
+				word = strings.ToLower(word)
+				instead, private := privateWords[word]
+				if !private {
+					word = strings.TrimSuffix(word, "s")
+					instead, private = privateWords[word]
+				}
+				if private {
+					t.Errorf("%s:%d: %q is a private word: say %q", file, number+1, word, instead)
+				}
+			}
+		}
+	}
+}

@@ -25,7 +25,7 @@ run: build
 cluster: build
 	@./hack/cluster.sh
 
-## test: everything that shows aptlyd works; what needs Node.js says so when it is missing
+## test: go vet and all tests; tests that need Node.js say so when it is missing
 test: build sdk
 	$(GO) vet ./...
 	$(GO) test -count 1 -timeout 10m ./...
@@ -60,7 +60,7 @@ bench: build
 peers: build
 	cd bench/peers && $(GO) run .
 
-## check: what a change must pass before it is merged
+## check: lint, tests, and tests under the race detector; a change must pass it
 check: lint test race
 
 ## sdk: build our own JavaScript SDK; fetch the published one and the browser driver for the tests

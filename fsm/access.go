@@ -8,13 +8,13 @@ import (
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
-// Access says what a bare public key of a project may do. Server keys may do
-// everything; a token may do what it names.
+// Access holds the rights of a bare public key of a project. Server keys may do everything;
+// a token has the rights that it names.
 type Access struct {
-	// Subscribe holds patterns of channels that it may subscribe to. Nil means
-	// all channels, an empty list none.
+	// Subscribe holds patterns of channels that the key may subscribe to. Nil means all
+	// channels, an empty list none.
 	Subscribe []string
-	// Publish holds what it may publish to; the first grant that matches counts.
+	// Publish holds the grants to publish; the first that matches counts.
 	Publish []PublishGrant
 }
 
@@ -38,8 +38,8 @@ func (a Access) MaySubscribe(channel string) bool {
 	return false
 }
 
-// PublishGrant returns the grant under which a public key may publish to a
-// channel, if there is one.
+// PublishGrant returns the grant under which a public key may publish to a channel, if
+// there is one.
 func (a Access) PublishGrant(channel string) (PublishGrant, bool) {
 	for _, grant := range a.Publish {
 		if MatchesPattern(grant.Pattern, channel) {
@@ -58,7 +58,7 @@ func MatchesPattern(pattern, channel string) bool {
 	return channel == pattern
 }
 
-// Quotas bound what a project uses of the whole cluster. 0 means no bound.
+// Quotas bound a project's use of the whole cluster. 0 means no bound.
 type Quotas struct {
 	Connections   int     // live at once
 	Channels      int     // ever published to
@@ -86,7 +86,7 @@ func (q *Quotas) check() *refusal {
 	return nil
 }
 
-// countable reports whether f is a finite number from 0 on.
+// countable reports whether f is finite and not negative.
 func countable(f float64) bool { return f >= 0 && !math.IsInf(f, 1) }
 
 func appendAccess(dst []byte, a *Access) []byte {

@@ -9,11 +9,11 @@ import (
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
-// Role says what an admin token may do. Each role includes those before it.
+// Role is the set of rights of an admin token. Each role includes those before it.
 type Role string
 
-// The roles: a viewer reads, an operator also changes projects, keys, channels
-// and connections, an owner also admin tokens, members and settings.
+// The roles. A viewer reads; an operator also changes projects, keys, channels and
+// connections; an owner also changes admin tokens, members and settings.
 const (
 	Viewer   Role = "viewer"
 	Operator Role = "operator"
@@ -25,7 +25,7 @@ func (r Role) rank() int { return slices.Index([]Role{Viewer, Operator, Owner}, 
 // Valid reports whether there is such a role.
 func (r Role) Valid() bool { return r.rank() >= 0 }
 
-// Includes reports whether the role may do what needed may.
+// Includes reports whether the role has all rights of needed.
 func (r Role) Includes(needed Role) bool { return r.Valid() && r.rank() >= needed.rank() }
 
 // FirstAdminToken is the id of the admin token that Init makes.
@@ -40,16 +40,16 @@ type AdminToken struct {
 	CreatedAt  int64  // Unix ms
 	ExpiresAt  int64  // Unix ms by the cluster's stamp; 0 means never
 	LastUsedAt int64  // Unix ms, coarsely; 0 means never
-	Parent     string // matches a console session: id of the token that signed in, with which it ends
+	Parent     string // of a console session: id of the token that signed in, with which it ends
 }
 
-// Bounds of the table. A sign-in beyond ends the oldest session of its token.
+// Bounds of the table. A sign-in above maxSessions ends the oldest session of its token.
 const (
 	maxAdminTokens = 100
 	maxSessions    = 100 // per token
 )
 
-// adminTable is all admin tokens, for State.mu. The tokens are never changed.
+// adminTable holds all admin tokens. State.mu guards it; the tokens never change.
 type adminTable struct {
 	byID     map[string]*AdminToken
 	byHash   map[KeyHash]*AdminToken
@@ -60,8 +60,8 @@ func newAdminTable() *adminTable {
 	return &adminTable{byID: make(map[string]*AdminToken), byHash: make(map[KeyHash]*AdminToken)}
 }
 
-// byText returns the token with a text. The map finds the candidate; the
-// comparison that decides takes the same time wherever the hashes differ.
+// byText returns the token with a text. The map finds the candidate. The comparison that
+// decides takes the same time wherever the hashes differ.
 func (t *adminTable) byText(text string) (*AdminToken, bool) {
 	hash := HashKey(text)
 	token, ok := t.byHash[hash]
@@ -91,7 +91,7 @@ func (t *adminTable) setDeadline() {
 	}
 }
 
-// expired returns the tokens that end at the stamp or before, by id.
+// expired returns the tokens that end at or before the stamp, by id.
 func (t *adminTable) expired(stamp int64) []*AdminToken {
 	if t.deadline == 0 || t.deadline > stamp {
 		return nil
@@ -99,7 +99,7 @@ func (t *adminTable) expired(stamp int64) []*AdminToken {
 	return t.list(func(token *AdminToken) bool { return token.ExpiresAt != 0 && token.ExpiresAt <= stamp })
 }
 
-// sessions returns the console sessions of a token in the order they were made.
+// sessions returns the console sessions of a token, oldest first.
 func (t *adminTable) sessions(parent string) []*AdminToken {
 	list := t.list(func(token *AdminToken) bool { return token.Parent == parent })
 	slices.SortStableFunc(list, func(a, b *AdminToken) int {
@@ -108,7 +108,7 @@ func (t *adminTable) sessions(parent string) []*AdminToken {
 	return list
 }
 
-// list returns those tokens that match, by id.
+// list returns the tokens that match, by id.
 func (t *adminTable) list(match func(*AdminToken) bool) []*AdminToken {
 	var list []*AdminToken
 	for _, id := range slices.Sorted(maps.Keys(t.byID)) {
@@ -146,7 +146,7 @@ func (a *application) createAdminToken(c *CreateAdminToken) *refusal {
 	return nil
 }
 
-// createSession adds the session of a console that signed in with its parent.
+// createSession adds the console session of a sign-in with its parent.
 func (a *application) createSession(by Actor, session *AdminToken) *refusal {
 	parent, ok := a.admins.byID[session.Parent]
 	if !ok || parent.Parent != "" {
@@ -190,7 +190,7 @@ func (s *State) setAdminToken(token *AdminToken) {
 	s.gathering.set(bucketAdmins, token.ID, appendAdminToken(nil, token))
 }
 
-// endAdminToken removes a token and the console sessions that it began.
+// endAdminToken removes a token and its console sessions.
 func (s *State) endAdminToken(token *AdminToken) {
 	for _, session := range s.admins.sessions(token.ID) {
 		s.removeAdminToken(session)
@@ -226,8 +226,8 @@ func (s *State) AdminToken(id string) (AdminToken, bool) {
 	return *token, true
 }
 
-// AdminTokens lists the live admin tokens, without console sessions, by id, those
-// after an id, at most limit.
+// AdminTokens returns live admin tokens by id, without console sessions: at most limit,
+// from the first id above after.
 func (s *State) AdminTokens(after string, limit int) []AdminToken {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

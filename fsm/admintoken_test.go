@@ -139,9 +139,9 @@ func TestUsesAreKeptCoarsely(t *testing.T) {
 	}
 	m.tick(1000)
 	used(start + 500)
-	used(start + 400) // matches another node, late
+	used(start + 400) // of another node, late
 	check(m, start+500)
-	used(m.stamp + 1_000_000) // matches a node with a wrong clock
+	used(m.stamp + 1_000_000) // of a node with a wrong clock
 	check(m, m.stamp)
 	want := m.stamp
 	if len(m.Audit(0, 10)) != 1 {

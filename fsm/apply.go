@@ -8,8 +8,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Entry begins the next entry. A stamp of 0 means that the entry brings none.
-// It waits when too much is waiting to be flushed, and nothing else here does.
+// Entry begins the next entry. A stamp of 0 means that the entry carries none. It waits
+// while too much is waiting to be flushed; nothing else here waits.
 func (s *State) Entry(index, term uint64, stamp int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -44,7 +44,7 @@ func (s *State) Entry(index, term uint64, stamp int64) {
 	s.flusher.note(s.pendingBytes() > s.cfg.FlushBytes || s.flushBlocks() > maxFlushBlocks)
 }
 
-// endEntry makes the entry before a whole one, at which a freeze may cut.
+// endEntry completes the entry before, so that a flush set can be closed.
 func (s *State) endEntry() {
 	s.inEntry = false
 	s.applied = s.position
@@ -54,7 +54,7 @@ func (s *State) endEntry() {
 	}
 }
 
-// pendingBytes is about what waits in memory to be flushed, in bytes.
+// pendingBytes returns about how many bytes wait in memory to be flushed.
 func (s *State) pendingBytes() int64 {
 	n := s.gathering.bytes
 	if s.flushing != nil {
@@ -63,22 +63,20 @@ func (s *State) pendingBytes() int64 {
 	return n
 }
 
-// maxFlushBlocks is to how many blocks a flush is meant to write at most: each of them
-// takes several KiB of memory on the way. It is more than the blocks of 100,000
-// channels.
+// maxFlushBlocks is the number of blocks that a flush should not exceed, since each takes
+// several KiB of memory on the way. 100,000 channels have fewer blocks.
 const maxFlushBlocks = 48 << 10
 
-// flushBlocks is about how many blocks a flush would write now.
+// flushBlocks returns about how many blocks a flush would write now.
 func (s *State) flushBlocks() int { return min(len(s.gathering.channels), s.blocks) }
 
-// Batch applies the next commands of the entry, the forwarder's batch seq; it
-// will not ask again for results up to acked. A batch that was applied before is
-// not applied again, its first results are returned. When seq is not the one that
-// follows, or the forwarder has acked it, results is nil and next is the sequence
-// number that the state expects, 1 for a session it does not know. An entry that
-// was applied before a restart gives no results and next 0.
+// Batch applies the next commands of the entry as the forwarder's batch seq. The forwarder
+// will not ask again for results up to acked. A repeated batch is not applied again and
+// returns its first results. If seq is out of sequence, or acked already, results is nil
+// and next is the expected number, 1 for an unknown session. An entry that was applied
+// before a restart returns no results and next 0.
 //
-// The commands are kept: they must not change afterwards.
+// The state keeps the commands, so they must not change afterwards.
 func (s *State) Batch(id [16]byte, seq, acked uint64, commands [][]byte) (results [][]byte, next uint64) {
 	results, next, err := s.batch(id, seq, acked, commands)
 	if err != nil {
@@ -123,14 +121,14 @@ func (s *State) batch(id [16]byte, seq, acked uint64, commands [][]byte) (result
 	return results, seq + 1, nil
 }
 
-// receiptSize is what most receipts take.
+// receiptSize is the size of most receipts.
 const receiptSize = 12
 
 func (s *State) applyAll(commands [][]byte) (results [][]byte, err error) {
 	a := application{State: s}
 	defer a.end()
-	// Results lie one behind the other in one buffer, and are cut out of it when
-	// it is complete, since it moves as it grows.
+	// All results share one buffer. They are cut out of it at the end, since it moves
+	// as it grows.
 	buffer := make([]byte, 0, receiptSize*len(commands))
 	ends := make([]int, len(commands))
 	for i, c := range commands {
@@ -148,8 +146,8 @@ func (s *State) applyAll(commands [][]byte) (results [][]byte, err error) {
 	return results, nil
 }
 
-// application applies the commands of one batch. Its transaction is begun when a
-// channel has to be read that is not resident.
+// application applies the commands of one batch. It begins its transaction when it has to
+// read a channel that is not resident.
 type application struct {
 	*State
 	tx        *bolt.Tx
@@ -178,8 +176,8 @@ func (a *application) begin() (*bolt.Tx, error) {
 	return a.tx, nil
 }
 
-// apply applies one command and appends its result to dst. An error means that
-// the state cannot go on; what is wrong with the command itself is in the result.
+// apply applies one command and appends its result to dst. An error means that the state
+// cannot go on; a refusal is part of the result.
 func (a *application) apply(dst, command []byte) ([]byte, error) {
 	p, ok, err := decodePublish(command, &a.lastCheck)
 	if ok {
@@ -188,7 +186,7 @@ func (a *application) apply(dst, command []byte) ([]byte, error) {
 		}
 		return a.publish(dst, command, p)
 	}
-	a.lastCheck = senderCheck{} // it may end a sender
+	a.lastCheck = senderCheck{} // the command may end a sender
 	from, c, err := decodeCommand(command)
 	if err != nil {
 		return nil, fmt.Errorf("decode op %d: %w", opOf(command), err)
@@ -275,11 +273,10 @@ func (a *application) publish(dst, command []byte, p publication) ([]byte, error
 	return appendReceipt(dst, Receipt{m.Offset, m.Timestamp, false}), nil
 }
 
-// asString is b as a string that shares its bytes, which do not change.
+// asString returns b as a string that shares its bytes, which must not change.
 func asString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// find returns a channel ready to be appended to, nil when it was never
-// published to.
+// find returns a channel ready for a message, or nil if it does not exist.
 func (a *application) find(p *project, name []byte) (*channel, error) {
 	ch, ok := a.channels[ChannelKey{p.ID, asString(name)}]
 	if ok && ch.forgotten() {
@@ -311,8 +308,7 @@ func (a *application) find(p *project, name []byte) (*channel, error) {
 	return ch, nil
 }
 
-// create makes a channel for its first message, if the project's quota allows one
-// more.
+// create makes a channel for its first message, if the project's quota allows one more.
 func (a *application) create(p *project, name []byte) (*channel, *refusal, error) {
 	if quota := p.Quotas.Channels; quota > 0 {
 		count, err := a.countChannels(p.ID)
@@ -335,15 +331,15 @@ func (a *application) create(p *project, name []byte) (*channel, *refusal, error
 	return ch, nil, nil
 }
 
-// pin makes a channel resident that is about to be published to.
+// pin makes a channel resident that is about to change.
 func (a *application) pin(ch *channel) {
 	a.channels[ch.key] = ch
 	a.cache.add(ch)
-	a.gathering.bytes += ch.cost // it cannot be let go of before it is written
+	a.gathering.bytes += ch.cost // it stays in memory until it is written
 }
 
-// countChannels returns how many channels of a project were ever published to. The
-// first time it reads their keys.
+// countChannels returns the number of a project's channels. The first call reads their
+// keys.
 func (a *application) countChannels(project string) (int, error) {
 	if count, ok := a.counts[project]; ok {
 		return count, nil
@@ -376,11 +372,11 @@ func (a *application) load(key ChannelKey) (h head, stored bool, err error) {
 
 // rollback ends a read transaction.
 func rollback(tx *bolt.Tx) {
-	// The only error there is says that it has ended before.
+	// The only possible error says that it has ended before.
 	_ = tx.Rollback()
 }
 
-// Settle ends a run of entries: the observer hears what they did.
+// Settle ends a run of entries and notifies the observer of their changes.
 func (s *State) Settle() {
 	s.mu.Lock()
 	s.endEntry()
@@ -398,7 +394,7 @@ func (s *State) Settle() {
 	if s.cfg.Observer == nil {
 		return
 	}
-	// A key that ended is told first, so that its connections get no more.
+	// Ended keys come first, so that their connections get no more messages.
 	for _, tell := range events {
 		tell(s.cfg.Observer)
 	}

@@ -9,18 +9,18 @@ import (
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
-// Actor is who makes a change, as the audit shows it.
+// Actor is the author of a change, as the audit shows it.
 type Actor struct {
-	ID      string `json:"id"`      // matches the admin token; empty for a node
-	Name    string `json:"name"`    // matches the admin token, or of the node
+	ID      string `json:"id"`      // of the admin token; empty for a node
+	Name    string `json:"name"`    // of the admin token, or of the node
 	Address string `json:"address"` // the change came from; empty for a node
 	Via     string `json:"via"`     // "api", "cli", "console" or "node"
-	// Token is the id of the admin token or console session that it is made with, which
-	// must still live when the change is made; empty for a node. The audit has no use for it.
+	// Token is the id of the admin token or console session in use. It must still live when
+	// the change is made; it is empty for a node. The audit does not show it.
 	Token string `json:"-"`
 }
 
-// Sender is the actor as who sends a command.
+// Sender returns the actor as the sender of a command.
 func (a *Actor) Sender() Sender {
 	if a.Via == "node" {
 		return Sender{Kind: NodeSender}
@@ -28,24 +28,24 @@ func (a *Actor) Sender() Sender {
 	return Sender{Kind: AdminSender, ID: a.Token}
 }
 
-// AuditRecord is one change that was made to the state by command.
+// AuditRecord describes one change of the state by a command.
 type AuditRecord struct {
-	Seq    uint64          `json:"seq"` // 1 for the first, then without a hole
+	Seq    uint64          `json:"seq"` // from 1, without a hole
 	At     int64           `json:"at"`  // the cluster's stamp, Unix ms
 	By     Actor           `json:"by"`
 	Action string          `json:"action"` // such as "key.rotate"
-	Target string          `json:"target"` // id of what was changed
+	Target string          `json:"target"` // id of the changed object
 	Before json.RawMessage `json:"before,omitempty"`
 	After  json.RawMessage `json:"after,omitempty"`
 }
 
-// Bounds of the audit. What is older goes.
+// Bounds of the audit. The oldest records go first.
 const (
 	maxAuditRecords = 10_000
 	maxAuditBytes   = 16 << 20
 )
 
-// auditLog is the newest records, oldest first.
+// auditLog holds the newest records, oldest first.
 type auditLog struct {
 	records []AuditRecord
 	bytes   int
@@ -72,14 +72,14 @@ func (l *auditLog) dropOldest() AuditRecord {
 	return oldest
 }
 
-// size is about what a record takes in memory, in bytes.
+// size returns about how many bytes a record takes in memory.
 func (r *AuditRecord) size() int {
 	return 200 + len(r.By.ID) + len(r.By.Name) + len(r.By.Address) + len(r.Action) + len(r.Target) + len(r.Before) +
 		len(r.After)
 }
 
-// record appends to the audit that a command has made a change. What before and
-// after show is encoded as JSON; they hold no secret.
+// record appends a change to the audit. before and after are encoded as JSON and hold no
+// secret.
 func (a *application) record(by Actor, action, target string, before, after any) {
 	r := AuditRecord{
 		Seq: a.audit.next, At: a.stamp, By: by, Action: action, Target: target,
@@ -95,8 +95,8 @@ func (a *application) record(by Actor, action, target string, before, after any)
 
 func auditKey(seq uint64) string { return string(binary.BigEndian.AppendUint64(nil, seq)) }
 
-// shown encodes what the audit shows of something. The types are structs of plain
-// fields, so the text is the same on every node.
+// shown encodes a value for the audit. The types are structs of plain fields, so the text
+// is the same on every node.
 func shown(v any) json.RawMessage {
 	if v == nil {
 		return nil
@@ -108,8 +108,8 @@ func shown(v any) json.RawMessage {
 	return text
 }
 
-// Audit returns changes, the newest first: those before a sequence number, or the
-// last ones when it is 0, at most limit.
+// Audit returns at most limit records, the newest first: those before a sequence number, or
+// the last ones if it is 0.
 func (s *State) Audit(before uint64, limit int) []AuditRecord {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -174,7 +174,7 @@ type shownKey struct {
 	Prefix    string  `json:"prefix"`
 	ExpiresAt int64   `json:"expiresAt,omitempty"`
 	Replaces  string  `json:"replaces,omitempty"`
-	// ReplacedEndsAt is when the key that it replaces ends, Unix ms.
+	// ReplacedEndsAt is the time at which the replaced key ends, Unix ms.
 	ReplacedEndsAt int64 `json:"replacedEndsAt,omitempty"`
 	Imported       bool  `json:"imported,omitempty"`
 }
@@ -203,7 +203,7 @@ func showProject(p *Project) *shownProject {
 	}
 }
 
-// showChange shows of a project what an update sets.
+// showChange returns the fields of a project that an update sets.
 func showChange(p *Project, c *UpdateProject) *shownProject {
 	var s shownProject
 	if c.Name != nil {
@@ -299,5 +299,5 @@ func (d *decoder) auditRecord() AuditRecord {
 	}
 }
 
-// json returns a copy of the next JSON text, nil when there is none.
+// json returns a copy of the next JSON text, or nil if it is empty.
 func (d *decoder) json() json.RawMessage { return append(json.RawMessage(nil), d.Bytes()...) }

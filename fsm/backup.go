@@ -11,23 +11,22 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// ErrNotBackup says that a file is not a backup, or not a whole one, or damaged.
+// ErrNotBackup says that a file is no backup, incomplete or damaged.
 var ErrNotBackup = errors.New("not an intact backup")
 
-// Summary says what a state holds.
+// Summary describes the content of a state.
 type Summary struct {
 	ClusterID string `json:"clusterId"`
 	Epoch     string `json:"epoch"`
-	Stamp     int64  `json:"stamp"` // matches the last entry applied, Unix ms
+	Stamp     int64  `json:"stamp"` // of the last entry applied, Unix ms
 	Projects  int    `json:"projects"`
 	Keys      int    `json:"keys"`
 	Channels  int    `json:"channels"`
 	Messages  uint64 `json:"messages"` // stored, some of which may not be retained any more
 }
 
-// CheckBackup reads all of what Export wrote to a file, its checksum and every
-// record. A file that is not what was written is an ErrNotBackup; one of another
-// version is not.
+// CheckBackup reads a whole backup, its checksum and every record. A damaged file is an
+// ErrNotBackup; a file of another version is not.
 func CheckBackup(file string) (s Summary, err error) {
 	if err := checkFooter(file); err != nil {
 		return s, err
@@ -52,7 +51,7 @@ func CheckBackup(file string) (s Summary, err error) {
 	return s, nil
 }
 
-// BackupID names the content of a backup, by the checksum at its end.
+// BackupID returns a name for the content of a backup, made from the checksum at its end.
 func BackupID(file string) (id string, err error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -72,7 +71,7 @@ func BackupID(file string) (id string, err error) {
 	return fmt.Sprintf("%x", sha256.Sum256(footer)), nil
 }
 
-// checkFooter verifies size and checksum of an export.
+// checkFooter verifies the size and the checksum of a backup.
 func checkFooter(file string) (err error) {
 	f, err := os.Open(file)
 	if err != nil {

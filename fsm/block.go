@@ -11,26 +11,26 @@ import (
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
-// Most channels are small: a record of bbolt for each would cost more than what is
-// in it. So neighbouring channels share a record, a block, and a flush that has new
-// messages for many of them writes it once. A block holds the channels from its own
-// key on up to the key of the next block, in order, each as
+// Most channels are small, so a bbolt record for each would cost more than its content.
+// Neighbouring channels therefore share a record, called a block, and a flush with new
+// messages for many of them writes it once. A block holds the channels from its own key up
+// to the key of the next block, in order, each as
 //
 //	uvarint bytes that its key shares with the one before | rest of its key | body
 //
-// Both are strings. The first block has a key that is below every channel's.
+// Both are strings. The key of the first block is below every channel's key.
 const (
-	blockBytes = 2 << 10 // matches more, several blocks are made,
+	blockBytes = 2 << 10 // a larger block is split
 	blockFill  = blockBytes * 3 / 4
 )
 
 var firstBlock = []byte{0}
 
-// entry is a channel in a block.
+// entry is one channel in a block.
 type entry struct{ key, body []byte }
 
-// scanBlock calls fn with the channels of a block until it returns false. The key is
-// good only until fn returns; the body aliases value.
+// scanBlock calls fn with the channels of a block until it returns false. The key is valid
+// only until fn returns; the body aliases value.
 func scanBlock(key, value []byte, fn func(channel, body []byte) bool) error {
 	body, err := unseal(bucketChannels, key, value)
 	if err != nil {
@@ -39,7 +39,7 @@ func scanBlock(key, value []byte, fn func(channel, body []byte) bool) error {
 	return scanEntries(key, body, fn)
 }
 
-// scanEntries is scanBlock of what is known to be as it was written.
+// scanEntries is scanBlock for the verified content of a block.
 func scanEntries(key, entries []byte, fn func(channel, body []byte) bool) error {
 	var buffer [maxProjectID + maxChannelName + 2]byte
 	channel := buffer[:0]
@@ -60,8 +60,8 @@ func scanEntries(key, entries []byte, fn func(channel, body []byte) bool) error 
 	return nil
 }
 
-// seekBlock returns the block that a channel belongs to, nil when there is none yet,
-// and the first key from the channel on, nil when there is none.
+// seekBlock returns the block that a channel belongs to, or nil if there is none. end is
+// the first key from the channel on, or nil.
 func seekBlock(c *bolt.Cursor, channel []byte) (key, value, end []byte) {
 	end, value = c.Seek(channel)
 	if bytes.Equal(end, channel) {
@@ -71,15 +71,15 @@ func seekBlock(c *bolt.Cursor, channel []byte) (key, value, end []byte) {
 	return key, value, end
 }
 
-// blockReader finds channels within a transaction that changes nothing. Neighbours tend
-// to be asked for together, so it remembers the block that it was in last.
+// blockReader finds channels within a read transaction. It remembers its last block, since
+// neighbours tend to be asked for together.
 type blockReader struct {
 	cursor       *bolt.Cursor
-	key, entries []byte // matches the block, nil when there is none
-	end          []byte // what is known to belong to it lies below, nil for all
+	key, entries []byte // of the block, nil if there is none
+	end          []byte // first key above the block; nil: there is none
 }
 
-// find returns what is stored of a channel.
+// find returns the stored body of a channel.
 func (r *blockReader) find(channel []byte) (body []byte, stored bool, err error) {
 	if !r.covers(channel) {
 		if err := r.seek(channel); err != nil || r.key == nil {
@@ -108,7 +108,7 @@ func (r *blockReader) seek(channel []byte) (err error) {
 	return err
 }
 
-// block is a block that is about to be changed.
+// block is a block that is about to change.
 type block struct {
 	key     []byte
 	stored  bool
@@ -117,8 +117,8 @@ type block struct {
 	keys    []byte // scratch
 }
 
-// read reads the block that a channel belongs to. It aliases the transaction, and
-// what was read before is not good any more.
+// read reads the block that a channel belongs to. It aliases the transaction and
+// invalidates the entries read before.
 func (b *block) read(c *bolt.Cursor, channel []byte) error {
 	key, value, _ := seekBlock(c, channel)
 	b.entries, b.keys = b.entries[:0], b.keys[:0]
@@ -141,7 +141,7 @@ func (b *block) read(c *bolt.Cursor, channel []byte) error {
 // covers reports whether a channel that is not below the block belongs to it.
 func (b *block) covers(channel []byte) bool { return b.end == nil || bytes.Compare(channel, b.end) < 0 }
 
-// write stores other entries in its place, as one block or several.
+// write replaces the block by other entries, as one block or several.
 func (b *block) write(w *writer, entries []entry) error {
 	if len(entries) == 0 {
 		if !b.stored {
@@ -175,7 +175,7 @@ func (b *block) write(w *writer, entries []entry) error {
 	return nil
 }
 
-// size is about what the entry takes in a block.
+// size returns about how many bytes the entry takes in a block.
 func (e entry) size() int { return len(e.key) + len(e.body) + 4 }
 
 func appendEntries(dst []byte, entries []entry) []byte {
@@ -193,8 +193,8 @@ func appendEntries(dst []byte, entries []entry) []byte {
 	return dst
 }
 
-// eachChannel calls fn with every stored channel in order, from the block on that a
-// channel belongs to, until it returns false.
+// eachChannel calls fn with every stored channel in order, until it returns false. It
+// begins at the block that from belongs to.
 func eachChannel(tx *bolt.Tx, from []byte, fn func(channel, body []byte) bool) error {
 	c := tx.Bucket(bucketChannels).Cursor()
 	key, value, _ := seekBlock(c, from)
@@ -213,8 +213,7 @@ func eachChannel(tx *bolt.Tx, from []byte, fn func(channel, body []byte) bool) e
 	return nil
 }
 
-// verifyChannels reads all that is stored of channels besides chunks, and that they
-// are in order, and calls fn with the tail of each.
+// verifyChannels verifies all channels, their order and tails, and calls fn with each tail.
 func verifyChannels(tx *bolt.Tx, fn func(tail segment)) error {
 	var last []byte
 	var wrong error

@@ -6,31 +6,30 @@ import (
 	"sort"
 )
 
-// Checkpoints of the volume are at least checkpointStep bytes apart, and not much more
-// than a part in checkpointPrecision of what was published since. So a cap of any size
-// finds one close to it, and there are never more than some 800 of them.
+// Checkpoints are at least checkpointStep bytes apart, and at most about one part in
+// checkpointPrecision of the bytes published since. So any cap has a checkpoint close to it,
+// and there are never more than some 800 of them.
 const (
 	checkpointStep      = 64 << 10
 	checkpointPrecision = 16
 )
 
-// byteCap counts the payload bytes published in the whole cluster, so that what is
-// retained can be capped by arithmetic: the newest so many bytes are those stamped
-// after some checkpoint.
+// byteCap counts the payload bytes published in the whole cluster, so that retention can be
+// capped by arithmetic: the newest bytes are those stamped after some checkpoint.
 type byteCap struct {
 	total       int64        // payload bytes ever published
-	floor       checkpoint   // what is stamped up to here is let go, for good
+	floor       checkpoint   // messages up to this stamp have expired for good
 	checkpoints []checkpoint // after floor, oldest first
 }
 
-// checkpoint says that the messages stamped up to a stamp have so many payload bytes.
+// checkpoint says that the messages up to a stamp have total payload bytes.
 type checkpoint struct {
 	stamp int64 // Unix ms
 	total int64
 }
 
-// advance hears that no message will be stamped up to last any more, and lets go of
-// the oldest when more than limit bytes are retained; a limit of 0 is none.
+// advance closes the interval that ends at stamp last. It raises the floor if more than
+// limit bytes are retained; a limit of 0 is none.
 func (v *byteCap) advance(last, limit int64) {
 	v.mark(last)
 	if limit == 0 || v.total-v.floor.total <= limit {
@@ -45,8 +44,8 @@ func (v *byteCap) advance(last, limit int64) {
 	v.checkpoints = slices.Delete(v.checkpoints, 0, n+1)
 }
 
-// mark adds a checkpoint when the newest is far enough behind, and takes away those
-// that have come to lie closer than they need.
+// mark adds a checkpoint if the newest is far enough behind, and removes those that have
+// come too close to each other.
 func (v *byteCap) mark(last int64) {
 	newest := v.floor
 	if n := len(v.checkpoints); n > 0 {

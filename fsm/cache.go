@@ -2,22 +2,22 @@ package fsm
 
 import "slices"
 
-// What resident things take in memory, about: a channel with its place in the
-// maps, a cached segment, a message without its payload.
+// Approximate memory of a channel with its place in the maps, of a cached segment and of a
+// message without its payload.
 const (
 	channelCost = 400
 	segmentCost = 96
 	messageCost = 48
-	dirtyCost   = 200 // what a channel takes besides while it waits to be flushed
+	dirtyCost   = 200 // more for a channel that waits to be flushed
 )
 
-// cache decides which channels stay in memory when nothing of them waits to be
-// flushed: those used lately, found by a hand that goes round (CLOCK). Channels
-// that wait are in it too but passed over.
+// cache decides which channels stay in memory once they are flushed. It keeps those used
+// lately, by the CLOCK algorithm. Channels that wait to be flushed are in it but passed
+// over.
 type cache struct {
 	limit int64
 	bytes int64
-	hand  *channel // ring of resident channels, nil when there are none
+	hand  *channel // ring of resident channels, nil if there are none
 	count int
 }
 
@@ -48,10 +48,9 @@ func (c *cache) remove(ch *channel) {
 	ch.next, ch.prev = nil, nil
 }
 
-// keep adds a durable segment to a channel's cached ones, and takes away those that
-// it covers or that something is missing behind. A channel may not take
-// more than an eighth of the cache; its oldest segments go first, but none that
-// the observer has yet to hear of.
+// keep adds a durable segment to a channel's cached ones. It removes segments that the new
+// one covers or does not follow. A channel may take an eighth of the cache; its oldest
+// segments go first, except those that the observer has not seen.
 func (c *cache) keep(ch *channel, s segment) {
 	n := len(ch.cached)
 	for n > 0 && ch.cached[n-1].last() >= s.first() {
@@ -64,7 +63,7 @@ func (c *cache) keep(ch *channel, s segment) {
 		c.grow(ch, -old.cost())
 	}
 	if n < len(ch.cached) {
-		ch.cached = slices.Clip(ch.cached[:n]) // readers may hold the others
+		ch.cached = slices.Clip(ch.cached[:n]) // readers may hold the rest
 	}
 	ch.cached = append(ch.cached, s)
 	c.grow(ch, s.cost())
@@ -86,14 +85,14 @@ func (c *cache) grow(ch *channel, by int64) {
 
 func (s *segment) cost() int64 { return segmentCost + s.bytes + messageCost*int64(len(s.messages)) }
 
-// idle reports whether nothing but the cache needs the channel in memory.
+// idle reports whether only the cache needs the channel in memory.
 func (ch *channel) idle() bool { return !ch.dirty && !ch.writing && !ch.touched }
 
 func (c *cache) over() bool { return c.bytes > c.limit && c.count > 0 }
 
-// evict moves the hand over so many channels, unless the cache gets within its limit
-// before, and lets go of those that nobody used since it last came by. forget is told
-// which.
+// evict moves the hand by steps channels, or until the cache is within its limit. It
+// removes idle channels that nobody used since the hand last passed, and reports them to
+// forget.
 func (c *cache) evict(steps int, forget func(*channel)) {
 	for ; steps > 0 && c.over(); steps-- {
 		ch := c.hand

@@ -3,6 +3,7 @@ package fsm
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"sort"
 	"sync/atomic"
@@ -10,21 +11,21 @@ import (
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
-// headSize is what most heads take, with their checksum.
+// headSize is the size of most heads with their checksum.
 const headSize = 32
 
-// head is what is stored of a channel besides its messages. It outlives them.
+// head is the stored part of a channel besides its messages. It outlives them.
 type head struct {
-	offset  uint64 // newest message, 0 when there was none
+	offset  uint64 // newest message, 0 if there was none
 	total   int64  // payload bytes ever appended
 	size    int64  // payload bytes of the newest message
-	stamp   int64  // matches the newest message
-	floor   uint64 // nothing below is retained, whatever the rule
-	version uint64 // rules of the project that floor already accounts for
+	stamp   int64  // of the newest message
+	floor   uint64 // no message below is retained, whatever the rule
+	version uint64 // rules of the project that floor accounts for
 }
 
-// forgotten is the floor of a tombstone: the channel is not there any more, though
-// something of it may still be in the state file.
+// forgotten is the floor of a tombstone: the channel does not exist any more, though parts
+// of it may still be in the state file.
 const forgotten = noOffset
 
 func (h *head) forgotten() bool { return h.floor == forgotten }
@@ -43,8 +44,8 @@ func (d *decoder) head() head {
 	return head{d.Uvarint(), d.Varint(), d.Varint(), d.Varint(), d.Uvarint(), d.Uvarint()}
 }
 
-// segment is a run of consecutive messages of one channel. Its elements never
-// change; appending beyond len leaves copies of the struct intact.
+// segment is a run of consecutive messages of one channel. Its elements never change, and
+// appending leaves copies of the struct intact.
 type segment struct {
 	before   int64 // payload bytes of the channel before the first message
 	bytes    int64 // payload bytes
@@ -78,7 +79,7 @@ func (s *segment) next(at edge) edge {
 	return edge{at.offset + 1, s.messages[i+1].Timestamp, at.before + int64(len(s.messages[i].Data))}
 }
 
-// from returns what of the segment has an offset of at least that.
+// from returns the part of the segment from an offset on.
 func (s segment) from(offset uint64) segment {
 	switch {
 	case s.empty() || offset <= s.first():
@@ -90,7 +91,7 @@ func (s segment) from(offset uint64) segment {
 	return segment{before, s.bytes - (before - s.before), s.messages[offset-s.first():]}
 }
 
-// join returns the segment together with the one that follows it.
+// join returns the segment extended by the one that follows it.
 func (s segment) join(next segment) segment {
 	if s.empty() {
 		return next
@@ -114,28 +115,29 @@ func (s segment) detach() segment {
 	return segment{s.before, s.bytes, copied}
 }
 
-// edge is a place between two messages of a channel: before the message at
-// offset, which has this stamp, lie so many payload bytes.
+// edge is a place between two messages: before payload bytes of the channel lie before the
+// message at offset, which has this stamp.
 type edge struct {
 	offset uint64
 	stamp  int64
 	before int64
 }
 
-// Chunks are bounded so that a page of history need not read much more than it
-// returns. A chunk has at least one message, which may be larger.
+// Bounds of a chunk, so that a page of history reads little more than it returns. A chunk
+// has at least one message, which may be larger.
 const (
 	chunkMessages = 256
 	chunkBytes    = 64 << 10
 )
 
-// chunk returns the value under which a segment is stored at key, and the same
-// segment with its messages aliasing that value. Its body is:
+// chunk returns the value to store for a segment at key, and the segment with its messages
+// aliasing that value. Its body is:
 //
 //	varint payload bytes before it | uvarint count |
 //	count × ( varint stamp, minus that of the one before | uvarint length | payload )
 func (s *segment) chunk(key []byte) (value []byte, copied segment) {
-	body := make([]byte, 0, int(s.bytes)+2*binary.MaxVarintLen64+len(s.messages)*2*binary.MaxVarintLen32+binary.MaxVarintLen64+4)
+	size := int(s.bytes) + 3*binary.MaxVarintLen64 + len(s.messages)*2*binary.MaxVarintLen32
+	body := make([]byte, 0, size+crc32.Size)
 	body = binary.AppendVarint(body, s.before)
 	body = binary.AppendUvarint(body, uint64(len(s.messages)))
 	copied = segment{s.before, s.bytes, make([]Message, len(s.messages))}
@@ -173,7 +175,7 @@ func decodeChunk(key, value []byte) (segment, error) {
 	return s, err
 }
 
-// split cuts a segment into segments of the size of a chunk.
+// split cuts a segment into segments of at most a chunk.
 func (s segment) split() []segment {
 	parts := make([]segment, 0, 1)
 	for !s.empty() {
@@ -194,15 +196,15 @@ func (s segment) split() []segment {
 	return parts
 }
 
-// memory is the newest messages of a channel, without a hole between its parts.
-// A copy of it stays what it was while the channel goes on.
+// memory holds the newest messages of a channel, without a hole between its parts. A copy
+// stays the same while the channel goes on.
 type memory struct {
 	cached   []segment // durable, one per chunk; the elements never change
 	flushing segment   // being written
 	fresh    segment   // not yet durable
 }
 
-// opOf returns the oldest offset in memory.
+// first returns the oldest offset in memory.
 func (m *memory) first() (offset uint64, ok bool) {
 	switch {
 	case len(m.cached) > 0:
@@ -215,8 +217,7 @@ func (m *memory) first() (offset uint64, ok bool) {
 	return 0, false
 }
 
-// segment returns the segment that holds offset or, when offset is below all,
-// the oldest.
+// segment returns the segment that holds offset, or the oldest one if offset is below all.
 func (m *memory) segment(offset uint64) (s *segment, ok bool) {
 	i := sort.Search(len(m.cached), func(i int) bool { return m.cached[i].last() >= offset })
 	switch {
@@ -230,8 +231,8 @@ func (m *memory) segment(offset uint64) (s *segment, ok bool) {
 	return nil, false
 }
 
-// between returns the messages after one offset up to another, all of which are
-// in memory. Nothing is copied when one segment holds them all.
+// between returns the messages above one offset up to another, all of which are in memory.
+// It copies nothing if one segment holds them all.
 func (m *memory) between(after, to uint64) []Message {
 	var messages []Message
 	for after < to {
@@ -248,8 +249,8 @@ func (m *memory) between(after, to uint64) []Message {
 	return messages
 }
 
-// channel is a channel that is resident in memory because it was published to
-// not long ago. Its fields belong to State.mu but for those said otherwise.
+// channel is a channel in memory, because it was published to recently. State.mu guards its
+// fields, except where noted.
 type channel struct {
 	key ChannelKey
 	head
@@ -264,16 +265,16 @@ type channel struct {
 
 	next, prev *channel // in State.cache
 	cost       int64    // as counted there
-	stale      int      // segments gone from cached whose memory it still holds
+	stale      int      // removed segments whose memory cached still holds
 
-	trimmed uint64 // for the flusher: no chunk lies entirely below this offset
+	trimmed uint64 // for the flusher: no whole chunk lies below this offset
 
-	used     atomic.Bool          // set by readers, since the cache's hand last came by
+	used     atomic.Bool          // set by readers since the cache's hand last passed
 	earliest atomic.Pointer[edge] // set by readers, as last computed
 }
 
-// arena is room for the first message of many channels at once: most of what a flush
-// takes is one message each. All of it is let go of with that flush or the next.
+// messageArena allocates room for the first messages of many channels at once. Most
+// channels of a flush get one message each, and all is freed with that flush or the next.
 type messageArena []Message
 
 func (s *messageArena) take() []Message {

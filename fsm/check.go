@@ -11,12 +11,12 @@ import (
 // which takes no more than 32 KiB for one.
 const maxRecordID = 256
 
-// Check returns the feature level from which on a command is known, or why it must not
-// enter the log. A committed command cannot be refused any more: one that no node can
-// decode, or store, would stop all of them whenever they start.
+// Check returns the feature level of a command, or why it must not enter the log. A
+// committed command cannot be refused any more: one that no node can decode or store would
+// stop all nodes at every start.
 //
-// The message of a foreign command, which comes from another node, is read as well. This
-// node's own gateway has read the others.
+// Check also reads the message of a foreign command, which comes from another node. This
+// node's gateway has read the others.
 func (s *State) Check(command []byte, foreign bool) (level uint32, err error) {
 	return check(command, foreign)
 }
@@ -38,15 +38,15 @@ func check(command []byte, foreign bool) (level uint32, err error) {
 	return LevelOf(command), nil
 }
 
-// ValidMessage reports whether data is one JSON value in UTF-8, as every message is.
+// ValidMessage reports whether data is one JSON value in UTF-8.
 func ValidMessage(data []byte) bool { return utf8.Valid(data) && json.Valid(data) }
 
-// ValidChannel reports whether there can be such a channel.
+// ValidChannel reports whether the names of a channel are within bounds.
 func ValidChannel(key ChannelKey) bool {
 	return namable(key.Project, maxProjectID) && namable(key.Name, maxChannelName)
 }
 
-// checkMessage reports what keeps subscribers from reading a message.
+// checkMessage refuses a message that subscribers could not read.
 func (p *publication) checkMessage() error {
 	if !ValidMessage(p.data) {
 		return fmt.Errorf("the message is not one JSON value: %w", ErrInvalid)
@@ -54,7 +54,7 @@ func (p *publication) checkMessage() error {
 	return nil
 }
 
-// checkControl reports what of a command the state cannot keep.
+// checkControl refuses a command that the state could not keep.
 func checkControl(command any) error {
 	switch c := command.(type) {
 	case *Init:

@@ -26,7 +26,7 @@ type decoder struct{ wire.Reader }
 
 func (d *decoder) integer() int { return int(d.Varint()) }
 
-// blob returns a copy of the next bytes, nil when there are none.
+// blob returns a copy of the next bytes, nil if there are none.
 func (d *decoder) blob() []byte { return append([]byte(nil), d.Bytes()...) }
 
 func (d *decoder) float() float64 {

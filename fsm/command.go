@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"encoding/binary"
-	"fmt"
 	"slices"
 
 	"github.com/aptlyd/aptlyd/internal/wire"
@@ -12,15 +11,14 @@ import (
 //
 //	byte op | byte version | body
 //
-// A version with sentBit says that the Sender stands before the body.
-// The body of one that an operator asked for begins with the Actor. What an Encode method returns is what State.Batch takes. Nothing in a command
-// is decided while it is applied: ids, keys and hashes come with it, the time
-// is the stamp of the entry that carries it.
+// A version with sentBit says that the Sender stands before the body. The body of an
+// operator's command begins with the Actor. State.Batch takes the result of an Encode
+// method. Applying a command decides nothing by chance: ids, keys and hashes come with it,
+// and its time is the stamp of the entry.
 //
-// Decoding is strict: an unknown op or version, a missing or a surplus byte stop
-// the node, since to skip a part of a committed command would be to diverge. So
-// every change of a body, an added field too, is a new version, and a version is
-// used only when all members of the cluster know it.
+// Decoding is strict. An unknown op or version, a missing byte or a surplus byte stops the
+// node, because nodes that skip parts of a committed command diverge. So every change of a
+// body is a new version, and a version is used only when all members know it.
 
 type op byte
 
@@ -43,19 +41,19 @@ const (
 	opForgetChannels
 )
 
-// The versions of today's commands.
+// Versions of the present commands.
 const (
 	publishVersion = 1
-	controlVersion = 2 // matches all the others
+	controlVersion = 2 // of all the others
 
-	// importVersion is that of a command with a key that was made elsewhere, and
-	// firstOffsetVersion that of one that sets Project.FirstOffset, and subscriptionsVersion
-	// that of one that sets Quotas.Subscriptions.
+	// importVersion is for commands with an imported key, firstOffsetVersion for those that
+	// set Project.FirstOffset, and subscriptionsVersion for those that set
+	// Quotas.Subscriptions.
 	importVersion        = 3
 	firstOffsetVersion   = 3
 	subscriptionsVersion = 4
 
-	// sentPublishVersion is of a publish with its sender; one with an id ends with
+	// sentPublishVersion is for a publish with its sender. If it has an id, it ends with
 	// the sum of its message.
 	sentPublishVersion = 2 | sentBit
 )
@@ -63,7 +61,7 @@ const (
 // Publish appends one message to a channel.
 type Publish struct {
 	Channel ChannelKey
-	ID      string // idempotency key, unique within the channel for ten minutes; may be empty
+	ID      string // idempotency key, remembered for ten minutes; may be empty
 	Data    []byte // one JSON value
 	From    Sender // none for a cluster below feature level 2
 }
@@ -73,14 +71,14 @@ type Init struct {
 	By             Actor
 	ClusterID      string
 	Epoch          string
-	AdminTokenHash KeyHash // matches the first admin token, an owner
+	AdminTokenHash KeyHash // of the first admin token, an owner
 	Keyring        []byte  // the sealed key-encryption key
 	Project        Project // none when its ID is empty
 	Keys           []Key
 }
 
-// CreateProject adds a project together with its first keys. The CreatedAt of
-// project and keys is the entry's stamp, whatever the command says.
+// CreateProject adds a project and its first keys. Their CreatedAt is the entry's stamp,
+// whatever the command says.
 type CreateProject struct {
 	By      Actor
 	Project Project
@@ -97,11 +95,10 @@ type UpdateProject struct {
 	Rules              *[]Rule
 	Access             *Access
 	Quotas             *Quotas
-	FirstOffset        *uint64 // not below what it is
+	FirstOffset        *uint64 // may only grow
 }
 
-// DeleteProject ends a project's keys and removes its channels. Its id is never
-// free again.
+// DeleteProject ends a project's keys and removes its channels. Its id is never free again.
 type DeleteProject struct {
 	By Actor
 	ID string
@@ -113,9 +110,8 @@ type CreateKey struct {
 	Key Key
 }
 
-// RotateKey adds Key, which takes over from the key Key.Replaces; the old one
-// ends Overlap milliseconds after the entry's stamp, or when it would have ended
-// anyway if that is sooner.
+// RotateKey adds Key, which replaces the key Key.Replaces. The old key ends Overlap
+// milliseconds after the entry's stamp, or at its own end if that is sooner.
 type RotateKey struct {
 	By      Actor
 	Key     Key
@@ -128,15 +124,15 @@ type RevokeKey struct {
 	ID string
 }
 
-// UpdateSettings changes the settings of the cluster that are not nil. It takes
-// effect with the next entry.
+// UpdateSettings changes the cluster settings that are not nil, with effect from the next
+// entry.
 type UpdateSettings struct {
 	By       Actor
 	MaxBytes *int64
 }
 
-// KeysUsed says when keys and admin tokens were last used on some node. What is
-// not known any more, or was used later elsewhere, is left as it is.
+// KeysUsed reports when keys and admin tokens were last used on a node. It skips unknown
+// ones and those with a later use.
 type KeysUsed struct{ Used []KeyUse }
 
 // KeyUse is the last use of a key or an admin token.
@@ -145,29 +141,28 @@ type KeyUse struct {
 	At int64 // Unix ms
 }
 
-// CreateAdminToken adds an admin token. One with a Parent is a console session: it
-// has the parent's name and role and does not outlive it.
+// CreateAdminToken adds an admin token. A token with a Parent is a console session: it has
+// the parent's name and role and does not outlive it.
 type CreateAdminToken struct {
 	By    Actor
 	Token AdminToken
 }
 
-// RevokeAdminToken ends an admin token now, with the console sessions it began.
-// The last owner that does not expire stays.
+// RevokeAdminToken ends an admin token and its console sessions now. It refuses to end the
+// last owner that does not expire.
 type RevokeAdminToken struct {
 	By Actor
 	ID string
 }
 
-// PurgeChannel removes all messages of a channel. Its offsets go on where they were.
+// PurgeChannel removes all messages of a channel. Its offsets continue.
 type PurgeChannel struct {
 	By      Actor
 	Channel ChannelKey
 }
 
-// ForgetChannels removes channels of a project with all that is known of them, so
-// that they count for no quota. Should one of them be made again, its offsets begin
-// above those that it had.
+// ForgetChannels removes channels of a project, with their heads, so that they count for no
+// quota. If one is made again, its offsets begin above the old ones.
 type ForgetChannels struct {
 	By      Actor
 	Project string
@@ -183,14 +178,14 @@ type Seal struct {
 	Keyring []byte
 }
 
-// Note adds to the audit what an operator did beside the state.
+// Note adds an operator's action outside the state to the audit.
 type Note struct {
 	By     Actor
 	Action string
 	Target string
 }
 
-// beginControl begins a command that an operator asked for.
+// beginControl begins a command of an operator.
 func beginControl(o op, by *Actor) []byte { return beginVersion(o, controlVersion, by) }
 
 func beginVersion(o op, version byte, by *Actor) []byte {
@@ -205,7 +200,7 @@ func importing(keys ...Key) byte {
 	return controlVersion
 }
 
-// appendImported appends to a command which of its keys were made elsewhere.
+// appendImported appends for each key whether it was imported.
 func appendImported(dst []byte, version byte, keys ...Key) []byte {
 	if version >= importVersion {
 		for _, k := range keys {
@@ -363,162 +358,4 @@ func (c UpdateSettings) Encode() []byte {
 		dst = binary.AppendVarint(dst, *c.MaxBytes)
 	}
 	return dst
-}
-
-// publication is a decoded Publish whose parts alias the command.
-type publication struct {
-	project, channel, id, data []byte
-	from                       sender
-	sum                        uint64 // matches the message, when there is an id and a sender
-}
-
-// decodePublish decodes a Publish without allocating; any other command is
-// answered with false. known is a sender that it may be from.
-func decodePublish(b []byte, known *senderCheck) (p publication, ok bool, err error) {
-	if len(b) < 2 || op(b[0]) != opPublish || b[1] != publishVersion && b[1] != sentPublishVersion {
-		return p, false, nil
-	}
-	d := decoder{wire.Reader{Rest: b[2:]}}
-	sent := b[1] == sentPublishVersion
-	switch {
-	case sent && known.matches(d.Rest):
-		p.from, d.Rest = known.from, d.Rest[len(known.raw):]
-	case sent:
-		p.from = d.sender()
-	}
-	p.project, p.channel, p.id, p.data = d.Bytes(), d.Bytes(), d.Bytes(), d.Bytes()
-	if sent && len(p.id) > 0 {
-		p.sum = d.Uint64()
-	}
-	return p, true, d.Finish()
-}
-
-// decodeCommand decodes every command but Publish into a pointer to its type.
-func decodeCommand(b []byte) (from sender, command any, err error) {
-	if len(b) < 2 {
-		return from, nil, wire.ErrTruncated
-	}
-	version := b[1] &^ sentBit
-	if version < controlVersion || version > newestVersion(op(b[0])) {
-		return from, nil, fmt.Errorf("unknown version %d of op %d", b[1], b[0])
-	}
-	d := decoder{wire.Reader{Rest: b[2:]}}
-	if b[1]&sentBit != 0 {
-		from = d.sender()
-	}
-	switch op(b[0]) {
-	case opInit:
-		c := &Init{d.actor(), d.string(), d.string(), d.hash(), d.blob(), d.project(), d.keys()}
-		for i := range c.Keys {
-			d.imported(version, &c.Keys[i])
-		}
-		command = c
-	case opCreateProject:
-		command = &CreateProject{d.actor(), d.project(), d.keys()}
-	case opUpdateProject:
-		command = d.updateProject(version)
-	case opDeleteProject:
-		command = &DeleteProject{d.actor(), d.string()}
-	case opCreateKey:
-		c := &CreateKey{d.actor(), d.key()}
-		d.imported(version, &c.Key)
-		command = c
-	case opRotateKey:
-		command = &RotateKey{d.actor(), d.key(), d.Varint()}
-	case opRevokeKey:
-		command = &RevokeKey{d.actor(), d.string()}
-	case opUpdateSettings:
-		command = d.updateSettings()
-	case opKeysUsed:
-		command = d.keysUsed()
-	case opCreateAdminToken:
-		command = &CreateAdminToken{d.actor(), d.adminToken()}
-	case opRevokeAdminToken:
-		command = &RevokeAdminToken{d.actor(), d.string()}
-	case opPurgeChannel:
-		command = &PurgeChannel{d.actor(), ChannelKey{d.string(), d.string()}}
-	case opForgetChannels:
-		command = &ForgetChannels{d.actor(), d.string(), d.strings()}
-	case opSeal:
-		command = &Seal{d.actor(), d.blob()}
-	case opNote:
-		command = &Note{d.actor(), d.string(), d.string()}
-	default:
-		return from, nil, fmt.Errorf("unknown op %d", b[0])
-	}
-	return from, command, d.Finish()
-}
-
-// newestVersion returns the newest version of a command that is known.
-func newestVersion(o op) byte {
-	switch o {
-	case opInit, opCreateKey:
-		return importVersion
-	case opUpdateProject:
-		return subscriptionsVersion
-	}
-	return controlVersion
-}
-
-// imported reads whether a key of a command was made elsewhere.
-func (d *decoder) imported(version byte, k *Key) {
-	if version >= importVersion {
-		k.Imported = d.Bool()
-	}
-}
-
-func (d *decoder) updateProject(version byte) *UpdateProject {
-	c := &UpdateProject{By: d.actor(), ID: d.string()}
-	if d.Bool() {
-		name := d.string()
-		c.Name = &name
-	}
-	if d.Bool() {
-		origins := d.strings()
-		c.AllowedOrigins = &origins
-	}
-	if d.Bool() {
-		native := d.Bool()
-		c.AllowNativeClients = &native
-	}
-	if d.Bool() {
-		rules := d.rules()
-		c.Rules = &rules
-	}
-	if d.Bool() {
-		access := d.access()
-		c.Access = &access
-	}
-	if d.Bool() {
-		quotas := d.quotas()
-		c.Quotas = &quotas
-	}
-	if version >= subscriptionsVersion {
-		if c.Quotas == nil {
-			c.Quotas = &Quotas{}
-		}
-		c.Quotas.Subscriptions = d.integer()
-	}
-	if version == firstOffsetVersion || version >= subscriptionsVersion && d.Bool() {
-		first := d.Uvarint()
-		c.FirstOffset = &first
-	}
-	return c
-}
-
-func (d *decoder) keysUsed() *KeysUsed {
-	c := &KeysUsed{}
-	for n := d.Count(); n > 0 && d.Err == nil; n-- {
-		c.Used = append(c.Used, KeyUse{d.string(), d.Varint()})
-	}
-	return c
-}
-
-func (d *decoder) updateSettings() *UpdateSettings {
-	c := &UpdateSettings{By: d.actor()}
-	if d.Bool() {
-		n := d.Varint()
-		c.MaxBytes = &n
-	}
-	return c
 }

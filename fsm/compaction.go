@@ -16,31 +16,32 @@ import (
 	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
-// compactStep is the limit of a compaction, in bytes.
+// compactStep bounds one step of a compaction, in bytes.
 const compactStep = 4 << 20
 
-// compactRest says how many times as long as a step took the next one waits, so
-// that flushes, and the log on the same disk, get the rest of the time.
+// compactRest is the pause after a step as a multiple of the step's time. Flushes, and the
+// log on the same disk, get the rest.
 const compactRest = 3
 
-// compaction copies the state file, without its free pages, into a new file that
-// takes its place: bbolt itself never gives space back. It goes in steps, each of
-// them between two flushes and with State.flusher.running held, so that nothing
-// changes meanwhile:
+// compaction copies the state file without its free pages into a new file and replaces it,
+// since bbolt never shrinks a file. Each step runs between two flushes, with
+// State.flusher.running held, so that nothing changes meanwhile:
 //
 //	copy      the next records, in the order of buckets and keys
-//	catch up  with what flushes changed of the records copied before
-//	install   the new file, when nothing is left to copy or to catch up with
+//	catch up  with flushes that changed records copied before
+//	install   the new file, once nothing is left to copy or to catch up with
 //
-// What a step wrote is durable and was read back when it ends. No transaction
-// outlives a step, so the old file goes on reusing its pages.
+// The records of a step are durable and verified when it ends. No transaction outlives a
+// step, so the old file continues to reuse its pages.
 type compaction struct {
-	path  string
-	db    *bolt.DB // the new file
-	limit int      // about how much a step copies, and how much may change before it is copied again, bytes
+	path string
+	db   *bolt.DB // the new file
+	// limit bounds the bytes that a step copies, and the changes that may gather before
+	// they are copied again.
+	limit int // about how much a step copies, and how much may change before it is copied again, bytes
 
-	// The records of all buckets before buckets[bucket] are copied, and of this
-	// one those with a key below next.
+	// bucket and next are the position: all records of earlier buckets are copied, and
+	// those of this one with a key below next.
 	bucket int
 	next   []byte
 
@@ -73,14 +74,14 @@ func (c *compaction) discard() error {
 	return errors.Join(c.db.Close(), removeIfExists(c.path))
 }
 
-// note hears that a record was changed, to one of so many bytes.
+// note records that a flush changed a record, which now has size bytes.
 func (c *compaction) note(bucket, key []byte, size int) {
 	if c == nil {
 		return
 	}
 	i := slices.IndexFunc(buckets, func(b []byte) bool { return bytes.Equal(b, bucket) })
 	if i > c.bucket || i == c.bucket && bytes.Compare(key, c.next) >= 0 {
-		return // it will be copied as it then is
+		return // a later step copies it
 	}
 	if c.changed[i] == nil {
 		c.changed[i] = make(map[string]struct{})
@@ -89,8 +90,8 @@ func (c *compaction) note(bucket, key []byte, size int) {
 	c.size += len(key) + size
 }
 
-// step does the next part of the work. When it reports that it is done the new
-// file holds what the old one does, until the next flush.
+// step does the next part of the work. When it returns done, the new file equals the old
+// one until the next flush.
 func (c *compaction) step(old *bolt.DB) (done bool, err error) {
 	complete := c.bucket == len(buckets)
 	err = old.View(func(from *bolt.Tx) error {
@@ -102,7 +103,7 @@ func (c *compaction) step(old *bolt.DB) (done bool, err error) {
 		if complete {
 			return nil
 		}
-		// However much changes, each step gets on.
+		// Each step copies, however much changes.
 		return c.copy(from)
 	})
 	if err != nil {
@@ -111,14 +112,14 @@ func (c *compaction) step(old *bolt.DB) (done bool, err error) {
 	return complete, nil
 }
 
-// copy copies the next records of the bucket that it is at.
+// copy copies the next records of the current bucket.
 func (c *compaction) copy(from *bolt.Tx) error {
 	name := buckets[c.bucket]
 	source := from.Bucket(name).Cursor()
 	var end []byte // the first key left for the next step
 	err := c.db.Update(func(to *bolt.Tx) error {
 		b := to.Bucket(name)
-		b.FillPercent = 1 // what comes is behind what is there
+		b.FillPercent = 1 // keys only grow
 		size := 0
 		key, value := source.Seek(c.next)
 		for ; key != nil && size < c.limit; key, value = source.Next() {
@@ -155,7 +156,7 @@ func (c *compaction) copy(from *bolt.Tx) error {
 	return err
 }
 
-// transfer writes a record as it was read, if it is as it was written.
+// transfer verifies a record and writes it unchanged.
 func transfer(b *bolt.Bucket, bucket, key, value []byte) error {
 	if _, err := unseal(bucket, key, value); err != nil {
 		return err
@@ -166,7 +167,7 @@ func transfer(b *bolt.Bucket, bucket, key, value []byte) error {
 	return nil
 }
 
-// catchUp copies again what was changed since it was copied.
+// catchUp copies changed records again.
 func (c *compaction) catchUp(from *bolt.Tx) error {
 	err := c.db.Update(func(to *bolt.Tx) error {
 		return c.eachChanged(from, to, func(b *bolt.Bucket, name, key, value []byte) error {
@@ -192,8 +193,8 @@ func (c *compaction) catchUp(from *bolt.Tx) error {
 	return err
 }
 
-// eachChanged calls fn with each changed key, in order, and its value in from,
-// nil when it is not there any more.
+// eachChanged calls fn with each changed key, in order, and its value in from, nil if it
+// was deleted.
 func (c *compaction) eachChanged(from, to *bolt.Tx, fn func(b *bolt.Bucket, name, key, value []byte) error) error {
 	for i, keys := range c.changed {
 		source, b := from.Bucket(buckets[i]), to.Bucket(buckets[i])
@@ -207,8 +208,8 @@ func (c *compaction) eachChanged(from, to *bolt.Tx, fn func(b *bolt.Bucket, name
 	return nil
 }
 
-// compact does the next step of a compaction, which it begins when one is due,
-// and says how long to wait for the one after, 0 when there is none.
+// compact does the next step of a compaction, and begins one if it is due. It returns how
+// long the next step should wait, 0 if there is none.
 func (s *State) compact() (wait time.Duration) {
 	f := &s.flusher
 	f.running.Lock()
@@ -234,7 +235,7 @@ func (s *State) compact() (wait time.Duration) {
 	return wait
 }
 
-// compactMore is compact without the waiting. It is called with running held.
+// compactMore is compact without the pause. f.running is held.
 func (s *State) compactMore() (more bool, err error) {
 	f := &s.flusher
 	s.mu.RLock()
@@ -261,7 +262,7 @@ func (s *State) compactMore() (more bool, err error) {
 	return false, s.replace(db)
 }
 
-// replace puts the compacted file in the place of the old one.
+// replace replaces the old file by the compacted one.
 func (s *State) replace(old *bolt.DB) error {
 	c := s.flusher.compaction
 	path := filepath.Join(s.cfg.Dir, stateFile)
@@ -301,9 +302,9 @@ func usedSize(db *bolt.DB) (size int64, err error) {
 	return size, nil
 }
 
-// compactionDue reports whether half of a file of some size is free to spare,
-// nobody holds on to the file before it and the disk has room for both, and as
-// much again. While the sweep finds much to delete it is not worth it yet.
+// compactionDue reports whether half of a large file is free, its predecessor is closed and
+// the disk has room for twice the live records. It waits while the sweep has much to
+// delete.
 func (s *State) compactionDue(db *bolt.DB) (bool, error) {
 	stats := db.Stats()
 	free := int64(stats.FreeAlloc) - s.flusher.churn(stats.TxStats.GetPageAlloc())
@@ -329,9 +330,9 @@ func (s *State) compactionDue(db *bolt.DB) (bool, error) {
 	return int64(disk.Bavail*uint64(disk.Bsize)) >= 2*(size-free), nil
 }
 
-// churn returns about how many bytes a flush writes lately, given how many were
-// written to the file in all. Each frees as many, which the next ones need: a file
-// without them would only grow again.
+// churn returns about how many bytes a flush writes lately, given the total written to the
+// file. Each flush frees as many, which the next ones reuse, so they are not worth
+// compacting.
 func (f *flusher) churn(written int64) int64 {
 	if written < f.written {
 		f.written = 0 // another file
@@ -341,8 +342,8 @@ func (f *flusher) churn(written int64) int64 {
 	return f.recent
 }
 
-// abandonCompaction removes an unfinished new file. It is called with running
-// held, or when nothing runs any more.
+// abandonCompaction removes an unfinished new file. f.running is held, or nothing runs any
+// more.
 func (f *flusher) abandonCompaction() error {
 	c := f.compaction
 	if f.compaction = nil; c == nil {

@@ -6,8 +6,7 @@ import (
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
-// control applies any command but Publish. An error means that the state cannot
-// go on.
+// control applies any command except Publish. An error means that the state cannot go on.
 func (a *application) control(command any) (*refusal, error) {
 	switch c := command.(type) {
 	case *Init:
@@ -161,7 +160,7 @@ func (a *application) updateProject(c *UpdateProject) *refusal {
 	return nil
 }
 
-// check reports what of a project is out of bounds.
+// check refuses values that are out of bounds.
 func (p *Project) check() *refusal {
 	if p.FirstOffset > MaxFirstOffset {
 		return refuse(codeInvalid, "first offset %d", p.FirstOffset)
@@ -256,7 +255,7 @@ func (a *application) revokeKey(c *RevokeKey) *refusal {
 	return nil
 }
 
-// keysUsed notes the last uses. None is later than the cluster's time.
+// keysUsed records the last uses, none later than the cluster's time.
 func (a *application) keysUsed(c *KeysUsed) {
 	for _, use := range c.Used {
 		at := min(use.At, a.stamp)
@@ -294,8 +293,8 @@ func (a *application) purgeChannel(c *PurgeChannel) (*refusal, error) {
 	return nil, nil
 }
 
-// forgetChannels takes channels out of the state. A tombstone stands for each until
-// it is out of the state file too.
+// forgetChannels removes channels. A tombstone replaces each until the state file has none
+// of it.
 func (a *application) forgetChannels(c *ForgetChannels) (*refusal, error) {
 	p, ok := a.registry.project(c.Project)
 	if !ok {
@@ -326,7 +325,7 @@ func (a *application) forgetChannels(c *ForgetChannels) (*refusal, error) {
 		return refuse(codeNotFound, "channel %q of project %q", c.Names[0], p.ID), nil
 	}
 	if highest >= p.newHead().floor {
-		// Nobody but those who publish has to know, so nobody is told.
+		// Only publishing depends on it, so observers are not notified.
 		next := *p
 		next.FirstOffset = highest + 1
 		a.registry.setProject(&next)
@@ -336,7 +335,7 @@ func (a *application) forgetChannels(c *ForgetChannels) (*refusal, error) {
 	return nil, nil
 }
 
-// placeTombstone puts a tombstone in the place of a channel.
+// placeTombstone replaces a channel by a tombstone.
 func (a *application) placeTombstone(ch *channel) {
 	a.drop(ch)
 	tomb := &channel{key: ch.key, head: head{floor: forgotten}}
@@ -347,14 +346,14 @@ func (a *application) placeTombstone(ch *channel) {
 	}
 }
 
-// drop lets go of a resident channel, whose changes are not written any more.
+// drop removes a resident channel. Its changes are not written any more.
 func (a *application) drop(ch *channel) {
 	ch.dropped = true
 	delete(a.channels, ch.key)
 	a.cache.remove(ch)
 }
 
-// checkKey reports what keeps a new key from being added.
+// checkKey refuses a new key that conflicts or is out of bounds.
 func (a *application) checkKey(k *Key) *refusal {
 	if k.ID == "" {
 		return refuse(codeInvalid, "empty key id")
@@ -382,7 +381,7 @@ func (a *application) setKey(k *Key) {
 	a.gathering.set(bucketKeys, k.ID, appendStoredKey(nil, k))
 }
 
-// endKey removes a key, for whatever reason.
+// endKey removes a key that was revoked, replaced or expired.
 func (s *State) endKey(k *Key) {
 	s.registry.removeKey(k)
 	s.gathering.set(bucketKeys, k.ID, nil)

@@ -1,4 +1,4 @@
-// Package fsm is what the cluster knows: projects, keys, origins, channel rules,
-// channel heads and messages. It changes only by committed commands and keeps
-// itself in a bbolt file. It knows nothing of Raft, of peers or of clients.
+// Package fsm is the replicated state machine: projects, keys, origins, channel rules,
+// channel heads and messages. Only committed commands change it, and a bbolt file stores
+// it. It knows nothing of Raft, peers or clients.
 package fsm

@@ -183,7 +183,7 @@ type replayer struct {
 	t    *testing.T
 	dir  string
 	m    *machine
-	seqs []map[byte]uint64 // lastCheck batch of each session, by entry
+	seqs []map[byte]uint64 // last batch of each session, by entry
 }
 
 func newReplayer(t *testing.T, rt *rapid.T) *replayer {

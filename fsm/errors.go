@@ -5,38 +5,36 @@ import (
 	"fmt"
 )
 
-// Why a committed command had no effect. They survive the wire: DecodeResult
-// and DecodeReceipt return errors that wrap the same sentinel.
+// Reasons why a committed command had no effect. DecodeResult and DecodeReceipt return
+// errors that wrap them.
 var (
 	// ErrNotFound means that the project, key, channel or token does not exist.
 	ErrNotFound = errors.New("not found")
-	// ErrConflict means that an id or a key is taken already, or that the last
-	// owner would go.
+	// ErrConflict means that an id or a key is taken, or that the last owner would go.
 	ErrConflict = errors.New("conflict")
-	// ErrRateLimited means that a bounded table is full: the message ids of the
-	// last ten minutes, the past rules of a project, its quota of channels.
+	// ErrRateLimited means that a bounded table is full: the message ids of the last ten
+	// minutes, the past rules of a project, its quota of channels.
 	ErrRateLimited = errors.New("too many")
 	// ErrInvalid means that a field is out of bounds.
 	ErrInvalid = errors.New("invalid")
-	// ErrForbidden means that the sender has no right to it, or lost it on the way.
+	// ErrForbidden means that the sender lacks the right, or has lost it.
 	ErrForbidden = errors.New("forbidden")
 	// ErrEnded means that the sender's key, admin token or session has ended.
 	ErrEnded = errors.New("ended")
 	// ErrExpired means that the sender's token has expired.
 	ErrExpired = errors.New("expired")
-	// ErrStale means that the command is so old that nobody remembers whether it was
-	// applied before. It is not applied now.
+	// ErrStale means that the command is too old to know whether it was applied before. It
+	// is not applied.
 	ErrStale = errors.New("too old")
 )
 
-// ErrClosed is returned by a State that was closed, or that has stopped after
-// an error of its storage.
+// ErrClosed says that the State was closed, or has stopped after a storage error.
 var ErrClosed = errors.New("state closed")
 
-// errCorrupt marks stored bytes that are not what was written.
+// errCorrupt marks stored bytes that differ from those written.
 var errCorrupt = errors.New("corrupt record")
 
-// errMissing says that messages which should be stored are not.
+// errMissing says that messages are missing from the state file.
 var errMissing = fmt.Errorf("missing: %w", errCorrupt)
 
 // Result codes, part of the stored format of sessions.
@@ -63,7 +61,7 @@ var sentinels = [...]error{
 	codeStale:       ErrStale,
 }
 
-// refusal is a command's deterministic failure: a sentinel and what it is about.
+// refusal is a command's deterministic failure: a sentinel and its reason.
 type refusal struct {
 	code   byte
 	reason string

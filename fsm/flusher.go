@@ -10,26 +10,25 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// flusher is the goroutine that writes what was applied to the state file.
+// flusher is the goroutine that writes applied changes to the state file.
 type flusher struct {
-	wake   chan struct{} // something was applied
-	urgent chan struct{} // and should not wait
+	wake   chan struct{} // an entry was applied
+	urgent chan struct{} // a flush should not wait
 	quit   chan struct{}
 	done   chan struct{}
 
-	// running is held for the length of a flush. The state file is not swapped
-	// meanwhile.
+	// running is held during a flush. The state file is not replaced meanwhile.
 	running sync.Mutex
 
-	// These belong to who holds running.
+	// The next fields belong to the holder of running.
 	sweep        sweep
 	compaction   *compaction // under way, or nil
-	compactAfter time.Time   // when its next step may begin
+	compactAfter time.Time   // time of its next step
 	written      int64       // Bytes written to the file, ever
 	recent       int64       // Bytes that a flush writes to it lately
 
-	// A freeze needs a whole entry. In the middle of one the flusher says that
-	// it wants a freeze, for State.mu, and the goroutine that applies sends it.
+	// A flush set ends at a whole entry. In the middle of one the flusher sets setWanted,
+	// which State.mu guards, and the goroutine that applies sends the set.
 	setWanted bool
 	sets      chan *flushSet
 }
@@ -84,7 +83,7 @@ func (f *flusher) run(s *State) {
 	}
 }
 
-// after is time.After, but never comes when there is nothing to wait for.
+// after is time.After, except that 0 never comes.
 func after(wait time.Duration) <-chan time.Time {
 	if wait == 0 {
 		return nil
@@ -92,7 +91,7 @@ func after(wait time.Duration) <-chan time.Time {
 	return time.After(wait)
 }
 
-// note says that something was applied.
+// note says that an entry was applied.
 func (f *flusher) note(urgent bool) {
 	signal(f.wake)
 	if urgent {
@@ -110,8 +109,8 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-// Flush returns once every entry begun before is durable. The goroutine that
-// applies may call it only after Settle.
+// Flush returns once every entry begun before is durable. The goroutine that applies may
+// call it only after Settle.
 func (s *State) Flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,8 +125,8 @@ func (s *State) Flush() error {
 	return nil
 }
 
-// flush writes what was applied, if anything, and reports whether more is to be
-// deleted than there was time for.
+// flush writes the applied changes, if any. It reports whether more is left to delete than
+// it had time for.
 func (s *State) flush() (behind bool) {
 	f := &s.flusher
 	f.running.Lock()
@@ -144,8 +143,7 @@ func (s *State) flush() (behind bool) {
 	return f.sweep.behind
 }
 
-// takeFlushSet freezes what was applied. It returns nil when there is nothing, and
-// nothing to delete either.
+// takeFlushSet closes the flush set. It returns nil if there is nothing to write or delete.
 func (s *State) takeFlushSet() (*bolt.DB, *flushSet) {
 	f := &s.flusher
 	s.mu.Lock()
@@ -164,13 +162,13 @@ func (s *State) takeFlushSet() (*bolt.DB, *flushSet) {
 	case c := <-f.sets:
 		return db, c
 	case <-f.quit:
-		// Nobody applies any more, so the entry stays half applied. The log has
-		// it; what is whole in front of it comes from there, too.
+		// Nobody applies any more, so the entry stays half applied. The log still has it
+		// and the whole entries before it.
 		return nil, nil
 	}
 }
 
-// write puts a frozen set of changes into the state file, in one transaction.
+// write writes a flush set to the state file in one transaction.
 func (s *State) write(db *bolt.DB, c *flushSet) error {
 	return s.update(db, func(tx *bolt.Tx) error {
 		w := &writer{tx, s.flusher.compaction}
@@ -200,8 +198,8 @@ func (s *State) write(db *bolt.DB, c *flushSet) error {
 	})
 }
 
-// update runs fn in a transaction. Its commit is watched, and fn is not: how long
-// that takes depends on how much there is to do.
+// update runs fn in a transaction. It watches the commit only, since the time of fn depends
+// on the amount of work.
 func (s *State) update(db *bolt.DB, fn func(tx *bolt.Tx) error) error {
 	tx, err := db.Begin(true)
 	if err != nil {
@@ -218,11 +216,11 @@ func (s *State) update(db *bolt.DB, fn func(tx *bolt.Tx) error) error {
 	return nil
 }
 
-// trimTime is what a flush spends on chunks that counts let go, at most. Only a test
-// changes it.
+// trimTime bounds the time of a flush for chunks that the count of a rule expired. Only a
+// test changes it.
 var trimTime = 50 * time.Millisecond
 
-// writeIDs stores the new ids and deletes the records of forgotten ones.
+// writeIDs stores new ids and deletes records whose ids are all forgotten.
 func (c *flushSet) writeIDs(w *writer) error {
 	b := w.tx.Bucket(bucketIDs)
 	b.FillPercent = 1 // keys only ever grow
@@ -254,8 +252,8 @@ func (c *flushSet) writeIDs(w *writer) error {
 	}
 }
 
-// written takes note that a frozen set is durable. It holds mu for a moment at a time,
-// since there may be many channels and the goroutine that applies waits for it.
+// written marks a flush set as durable. It holds s.mu for short times only, since the
+// goroutine that applies waits for it.
 func (s *State) written(c *flushSet) {
 	for part := range slices.Chunk(c.heads, heldChannels) {
 		s.mu.Lock()
@@ -275,14 +273,14 @@ func (s *State) written(c *flushSet) {
 	s.flushed.Broadcast()
 }
 
-// heldChannels is how many channels the flusher deals with while it holds mu.
+// heldChannels is the number of channels that the flusher handles while it holds s.mu.
 const heldChannels = 4096
 
-// evict brings the cache within its limit, as far as it can be.
+// evict brings the cache within its limit, as far as possible.
 func (s *State) evict() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Twice round: the first may only take marks of use away.
+	// The first round may only clear marks of use.
 	for left := 2 * s.cache.count; left > 0 && s.cache.over(); left -= heldChannels {
 		s.cache.evict(heldChannels, func(ch *channel) { delete(s.channels, ch.key) })
 		s.mu.Unlock()

@@ -6,19 +6,18 @@ import (
 	"slices"
 )
 
-// flushHead is a channel as it was when its changes were frozen, on its way to the
-// state file.
+// flushHead is a channel as of the moment when its flush set was closed.
 type flushHead struct {
 	channel *channel
 	head
 	fresh    segment // the new messages
-	notified bool    // the observer knows them
-	stay     bool    // they stay in memory, even if they are few
+	notified bool    // the observer has seen them
+	stay     bool    // they stay in memory even if they are few
 
-	kept []segment // filled in by the flusher: what of them, and before them, stays
+	kept []segment // messages that stay in memory; filled in by the flusher
 }
 
-// beginFlush lets the flusher have what is new. It is called with State.mu held.
+// beginFlush hands the new messages to the flusher. State.mu is held.
 func (ch *channel) beginFlush() flushHead {
 	ch.writing = true
 	ch.flushing, ch.fresh = ch.fresh, segment{}
@@ -27,11 +26,11 @@ func (ch *channel) beginFlush() flushHead {
 		head:     ch.head,
 		fresh:    ch.flushing,
 		notified: !ch.touched,
-		stay:     ch.touched || len(ch.cached) > 0, // there may be no hole
+		stay:     ch.touched || len(ch.cached) > 0, // memory has no hole
 	}
 }
 
-// endFlush takes note that it is durable. It is called with State.mu held.
+// endFlush marks the messages as durable. State.mu is held.
 func (h *flushHead) endFlush(c *cache) {
 	ch := h.channel
 	ch.writing, ch.stored = false, true
@@ -44,11 +43,11 @@ func (h *flushHead) endFlush(c *cache) {
 	}
 }
 
-// mergeBytes is after how many bytes what goes into one block is written: it makes
-// several by then, the last of which takes the rest.
+// Merged entries are written once they exceed mergeBytes. They make several blocks by then,
+// and the last one takes the rest.
 const mergeBytes = 8 * blockBytes
 
-// writeChannels stores the frozen channels, block by block.
+// writeChannels stores the channels of the set, block by block.
 func (c *flushSet) writeChannels(d *deletion) error {
 	type keyed struct {
 		key  []byte
@@ -71,7 +70,7 @@ func (c *flushSet) writeChannels(d *deletion) error {
 	blocks := d.tx.Bucket(bucketChannels).Cursor()
 	var b block
 	var merged []entry
-	var bodies []byte // matches one block, until it is written
+	var bodies []byte // of one block, until it is written
 	for len(order) > 0 {
 		if err := b.read(blocks, order[0].key); err != nil {
 			return err
@@ -96,7 +95,7 @@ func (c *flushSet) writeChannels(d *deletion) error {
 				}
 				if done {
 					stored = nil
-				} // or else the sweep takes the rest
+				} // else the sweep deletes the rest
 			}
 			if next.head.forgotten() && stored == nil {
 				continue
@@ -116,9 +115,8 @@ func (c *flushSet) writeChannels(d *deletion) error {
 	return nil
 }
 
-// write appends the channel's body to dst, given the one stored before, nil when
-// there is none. It stores what are chunks by now and deletes those that the rule's
-// count lets go.
+// write appends the channel's body to dst. stored is its present body, or nil. It stores
+// full chunks and deletes chunks that the rule's count expired.
 func (h *flushHead) write(dst []byte, d *deletion, key, stored []byte, projects map[string]*project) ([]byte, error) {
 	if h.forgotten() {
 		return append(h.head.append(dst), emptyTail...), nil
@@ -136,7 +134,7 @@ func (h *flushHead) write(dst []byte, d *deletion, key, stored []byte, projects 
 			return nil, err
 		}
 		if h.floor > was.offset {
-			was, tail = head{}, emptyTail // matches before it was purged or forgotten
+			was, tail = head{}, emptyTail // of before it was purged or forgotten
 		}
 	}
 	fresh := h.fresh.from(from)
@@ -169,12 +167,12 @@ func (h *flushHead) write(dst []byte, d *deletion, key, stored []byte, projects 
 	return appendTail(dst, nil), h.trim(d, key, low)
 }
 
-// trimEvery is by how many messages the count of a rule must have moved on
-// before a flush deletes chunks of the channel.
+// trimEvery is the number of messages by which a channel must advance before a flush
+// deletes chunks that the count of its rule expired.
 const trimEvery = 64
 
-// trim deletes the chunks of a channel below an offset. What it has no time for the
-// sweep takes.
+// trim deletes the chunks of a channel below an offset. The sweep deletes those that it has
+// no time for.
 func (h *flushHead) trim(d *deletion, key []byte, low uint64) error {
 	ch := h.channel
 	if low < ch.trimmed+trimEvery {

@@ -2,41 +2,41 @@ package fsm
 
 import "slices"
 
-// gathering is what was applied but is not yet in the state file. The newer set
-// gathers while the older one is written.
+// flushSet holds changes that are applied but not yet in the state file. A new set gathers
+// while the older one is written.
 type flushSet struct {
 	position
-	bytes    int64 // about what it holds in memory
+	bytes    int64 // approximate memory
 	records  []record
 	channels []*channel
 	sessions map[sessionID]*session
 	firstID  uint64 // sequence number of the first id that was added
 
-	// Filled in when the set is frozen.
+	// Filled in when the set is closed.
 	byteCap    []byte // stored form
 	capFloor   int64  // stamp of the volume's floor
 	heads      []flushHead
 	ids        []seenID
-	idsFrom    uint64              // ids below are forgotten
-	projects   map[string]*project // as of then
-	tombstones []string            // deleted projects of which something may be left
-	purged     []string            // those of which nothing is, once it is written
+	idsFrom    uint64              // lower ids are forgotten
+	projects   map[string]*project // at that moment
+	tombstones []string            // deleted projects with records left
+	purged     []string            // deleted projects without, once this set is written
 }
 
-// record is one record to be stored, or deleted when its body is nil.
+// record is a record to store, or to delete if its body is nil.
 type record struct{ bucket, key, body []byte }
 
 func newFlushSet(ids *idTable) *flushSet {
 	return &flushSet{sessions: make(map[sessionID]*session), firstID: ids.next()}
 }
 
-// set adds a record; a later one of the same key wins.
+// set adds a record; a later one with the same key wins.
 func (c *flushSet) set(bucket []byte, key string, body []byte) {
 	c.records = append(c.records, record{bucket, []byte(key), body})
 	c.bytes += int64(len(key) + len(body))
 }
 
-// setChannel notes that a channel has new messages.
+// setChannel adds a channel with new messages.
 func (c *flushSet) setChannel(ch *channel) {
 	if !ch.dirty {
 		ch.dirty = true
@@ -45,17 +45,17 @@ func (c *flushSet) setChannel(ch *channel) {
 	}
 }
 
-// setSession notes that a session was used.
+// setSession adds a session that was used.
 func (c *flushSet) setSession(s *session) { c.sessions[s.id] = s }
 
-// forgetSession notes that a session is gone.
+// forgetSession deletes a session.
 func (c *flushSet) forgetSession(s *session) {
 	delete(c.sessions, s.id)
 	c.set(bucketSessions, string(s.id[:]), nil)
 }
 
-// beginFlush closes the set at the last whole entry; what is applied from now on
-// goes to a new one. It is called with mu held and between entries.
+// closeFlushSet closes the set at the last whole entry and begins a new one. s.mu is held,
+// between two entries.
 func (s *State) closeFlushSet() *flushSet {
 	c := s.gathering
 	c.position = s.applied

@@ -9,9 +9,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// guarded runs what reads or writes a state file. bbolt answers a damaged page with a
-// panic, and the kernel answers a page of the mapped file that it cannot read with a
-// fault: both are returned as errors. Any other panic goes on.
+// guarded runs code that reads or writes a state file. bbolt answers a damaged page with a
+// panic, and the kernel answers an unreadable page of the mapped file with a fault. Both
+// return as errors; any other panic continues.
 func guarded(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -37,8 +37,8 @@ func beginRead(db *bolt.DB) (tx *bolt.Tx, err error) {
 	return tx, nil
 }
 
-// ofStorage reports whether a panic, just recovered, is a fault on mapped memory or
-// was raised by bbolt.
+// ofStorage reports whether a panic, just recovered, is a fault on mapped memory or came
+// from bbolt.
 func ofStorage(cause any) bool {
 	if _, fault := cause.(interface{ Addr() uintptr }); fault {
 		return true

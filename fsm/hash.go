@@ -12,9 +12,9 @@ import (
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
-// Hash returns a hash over all that the state means: two nodes that have applied
-// the same entries have the same, whatever they have flushed, cached or deleted
-// of what is not retained. It reads everything, and nothing is applied meanwhile.
+// Hash returns a hash of the meaning of the state. Nodes that have applied the same entries
+// have the same hash, whatever they have flushed, cached or deleted. It reads everything,
+// and nothing is applied meanwhile.
 func (s *State) Hash() (sum [sha256.Size]byte, err error) {
 	h := sha256.New()
 	s.mu.RLock()
@@ -28,8 +28,8 @@ func (s *State) Hash() (sum [sha256.Size]byte, err error) {
 	return [sha256.Size]byte(h.Sum(nil)), nil
 }
 
-// hashContent hashes all but the sessions, which depend on how the commands were
-// divided into batches.
+// hashContent hashes everything except the sessions, which depend on how commands were
+// batched.
 func (s *State) hashContent(h hash.Hash) error {
 	if s.db == nil {
 		return ErrClosed
@@ -58,7 +58,7 @@ func (s *State) hashContent(h hash.Hash) error {
 	return nil
 }
 
-// hashChannels hashes what is retained of a project's channels.
+// hashChannels hashes the retained messages of a project.
 func (s *State) hashChannels(h hash.Hash, p *project) error {
 	tx, err := beginRead(s.db)
 	if err != nil {

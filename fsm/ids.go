@@ -9,18 +9,17 @@ import (
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
-// The ids of messages are remembered for idWindow by the cluster's stamp, so a
-// publish that is repeated in that time is answered as it was the first time. An
-// id is never forgotten early: a full table refuses new ids. These bounds are
-// the same on every node, for what they decide is replicated state. A million
+// Message ids are remembered for idWindow by the cluster's stamp. A publish that is repeated
+// in that time gets its first receipt. No id is forgotten early: a full table refuses new
+// ids. The bounds are the same on every node, since they decide replicated state. A million
 // ids take some 112 MB.
 const (
 	idWindow = 10 * 60 * 1000 // ms
 	maxIDs   = 4 << 20
 )
 
-// idHash stands for project, channel and id, and for whose the id is. It is half a
-// SHA-256, so that two ids share one only when someone can break that.
+// idHash stands for project, channel, id and the scope of its sender. It is half a SHA-256,
+// so a collision requires an attack on that.
 type idHash [16]byte
 
 func hashID(p publication, key *Key) idHash {
@@ -33,22 +32,22 @@ func hashID(p publication, key *Key) idHash {
 	return idHash(sum[:16])
 }
 
-// seenID is an id and what its message got the first time.
+// seenID is an id and the receipt of its message.
 type seenID struct {
 	hash   idHash
 	offset uint64
 	stamp  int64
-	sum    uint64 // matches the message; 0 when it came without a sender
+	sum    uint64 // of the message; 0 if it came without a sender
 }
 
-// idTable is a queue of ids, oldest first, with an index. Stamps never go back,
-// so the oldest expires first. Sequence numbers count ids since the beginning.
+// idTable is a queue of ids, oldest first, with an index. Stamps never go back, so the
+// oldest expires first. Sequence numbers count all ids ever added.
 type idTable struct {
 	queue []seenID
 	first uint64 // sequence number of queue[0]
 	index map[idHash]uint64
-	// legacy is how many there are without a sum, of programs of feature level 1,
-	// where everybody's ids were one.
+	// legacy counts the ids without a sum, from programs of feature level 1, in which all
+	// senders shared their ids.
 	legacy int
 }
 
@@ -91,8 +90,8 @@ func (t *idTable) add(id seenID) {
 	t.queue = append(t.queue, id)
 }
 
-// seen finds the id of a publish. While there are ids of feature level 1, a repeat of
-// one of them is known for one, whosever it is.
+// seen finds the id of a publish. While ids of feature level 1 remain, it also finds those,
+// whoever sent them.
 func (a *application) seen(p publication, hash idHash) (seenID, bool) {
 	seen, ok := a.ids.find(hash)
 	if ok || a.ids.legacy == 0 || p.from.kind == NoSender {
@@ -110,7 +109,7 @@ const idsPerRecord = 1024
 //
 //	uvarint count | count × ( hash (16) | uvarint offset | varint stamp )
 //
-// or, where there are sums, which programs of feature level 1 do not know,
+// or, with sums, which programs of feature level 1 do not know,
 //
 //	0 | summedIDs | uvarint count | count × ( hash (16) | uvarint offset | varint stamp | sum (8) )
 func appendIDs(dst []byte, ids []seenID) []byte {

@@ -2,15 +2,14 @@ package fsm
 
 import "encoding/binary"
 
-// Feature levels let a cluster be upgraded node by node: a program announces Level,
-// and a command is used only when every member announces at least the level that the
-// command belongs to. So a new command, or a new version of one, comes with a new
-// Level and an entry in levels.
+// Feature levels allow an upgrade node by node. Each program announces Level, and a command
+// is used only when every member announces at least the command's level. A new command, or
+// a new version of one, therefore comes with a new Level and an entry in levels.
 
 // Level is the feature level of this program.
 const Level = 2
 
-// levels are those of commands, by op and version, that not all programs know.
+// levels holds the level of each command, by op and version, that not all programs know.
 var levels = map[[2]byte]uint32{
 	{byte(opInit), importVersion}:                 2,
 	{byte(opCreateKey), importVersion}:            2,
@@ -19,7 +18,7 @@ var levels = map[[2]byte]uint32{
 	{byte(opForgetChannels), controlVersion}:      2,
 }
 
-// LevelOf returns the feature level from which on a command is known.
+// LevelOf returns the feature level at which a command became known.
 func LevelOf(command []byte) uint32 {
 	level := uint32(1)
 	if len(command) < 2 {
@@ -37,15 +36,15 @@ func LevelOf(command []byte) uint32 {
 // NoOp returns a command that changes nothing and that every version knows.
 func NoOp() []byte { return KeysUsed{}.Encode() }
 
-// Level returns the feature level that the commands applied so far prove every member
-// to have.
+// Level returns the highest feature level of a command applied so far. Every member has at
+// least this level.
 func (s *State) Level() uint32 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.level
 }
 
-// raiseLevel notes that a command of a level was applied.
+// raiseLevel records that a command of a level was applied.
 func (s *State) raiseLevel(level uint32) {
 	s.level = level
 	s.gathering.set(bucketMeta, string(metaLevel), binary.AppendUvarint(nil, uint64(level)))

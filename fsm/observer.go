@@ -1,8 +1,7 @@
 package fsm
 
-// Observer hears of every committed change in commit order. All methods are
-// called by the one goroutine that applies entries, so they must not block and
-// must not call back into State.
+// Observer is notified of every committed change in commit order. The goroutine that applies
+// entries calls all methods, so they must not block or call back into State.
 type Observer interface {
 	// Appended reports the messages of one commit batch, one element per
 	// channel. Neither the slice nor the messages may be changed.

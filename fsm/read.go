@@ -10,12 +10,12 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// viewChannel is a view of a channel that readers take, with the transaction it may
-// need. It must be closed soon: a transaction keeps the file from reusing space.
+// channelView is a channel at one moment, with the transaction that reading it may need.
+// Close it soon, since a transaction keeps the file from reusing space.
 type channelView struct {
 	retentionView
-	channel *channel // nil when not resident
-	absent  bool     // there is no such channel, whatever the state file says
+	channel *channel // nil if not resident
+	absent  bool     // the channel does not exist, whatever the state file holds
 }
 
 func (v *channelView) close() {
@@ -24,7 +24,7 @@ func (v *channelView) close() {
 	}
 }
 
-// viewChannel returns a channel as it is now, for reading from an offset on.
+// viewChannel returns a view of a channel for reading from an offset on.
 func (s *State) viewChannel(key ChannelKey, from uint64) (*channelView, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -47,7 +47,7 @@ func (s *State) viewChannel(key ChannelKey, from uint64) (*channelView, error) {
 			return v, nil
 		}
 	}
-	// Begun under the lock, the transaction holds all that is not in memory.
+	// Begun under the lock, the transaction has everything that is not in memory.
 	tx, err := beginRead(s.db)
 	if err != nil {
 		return nil, err
@@ -56,8 +56,8 @@ func (s *State) viewChannel(key ChannelKey, from uint64) (*channelView, error) {
 	return v, nil
 }
 
-// read runs fn on a channel as it is now and on the edge before its oldest
-// retained message. What is not as it was written stops the node.
+// read runs fn on a view of a channel and the edge before its oldest retained message. A
+// damaged record stops the node.
 func (s *State) read(key ChannelKey, from uint64, fn func(v *channelView, earliest edge) error) error {
 	v, err := s.viewChannel(key, from)
 	if errors.Is(err, errCorrupt) {
@@ -106,9 +106,9 @@ func (v *retentionView) info(earliest edge) ChannelInfo {
 	}
 }
 
-// Channel returns the bounds of a channel. Of one that was never published to
-// Earliest is the first offset that it will get, and Head the one before. The error is ErrNotFound when there is no such
-// project, ErrInvalid when there can be no such channel, or ErrClosed.
+// Channel returns the bounds of a channel. Without messages, Earliest is the first offset
+// that it will get, and Head is the one before. The error is ErrNotFound without such a
+// project, ErrInvalid for an impossible name, or ErrClosed.
 func (s *State) Channel(key ChannelKey) (ChannelInfo, error) {
 	info := ChannelInfo{Name: key.Name}
 	err := s.read(key, noOffset, func(v *channelView, earliest edge) error {
@@ -118,12 +118,12 @@ func (s *State) Channel(key ChannelKey) (ChannelInfo, error) {
 	return info, err
 }
 
-// noOffset is above every offset: nothing is read from there.
+// noOffset is above every offset, so reading from it reads nothing.
 const noOffset = 1<<64 - 1
 
-// Read returns retained messages with an offset above after, oldest first. It
-// stops at maxMessages, and before the payloads exceed maxBytes, but returns at
-// least one message when there is one. Errors are those of Channel.
+// Read returns retained messages with an offset above after, oldest first. It stops at
+// maxMessages, and before the payloads exceed maxBytes, but returns at least one message if
+// there is one. Errors are those of Channel.
 func (s *State) Read(key ChannelKey, after uint64, maxMessages, maxBytes int) (Page, error) {
 	var page Page
 	from := after + 1
@@ -166,8 +166,8 @@ func (v *channelView) messages(from uint64, limit, maxBytes int) ([]Message, err
 	return messages, nil
 }
 
-// part returns messages from an offset on, at least that one. If they are
-// stored they alias the transaction.
+// part returns messages from an offset on, at least one. Stored messages alias the
+// transaction.
 func (v *channelView) part(from uint64) (part []Message, stored bool, err error) {
 	first, ok := v.first()
 	stored = !ok || from < first
@@ -187,8 +187,8 @@ func detach(messages []Message) []Message {
 	return s.detach().messages
 }
 
-// OffsetAt returns the offset of the first retained message stamped at or after
-// t (Unix ms), or that of the next message to come. Errors are those of Channel.
+// OffsetAt returns the offset of the first retained message with a stamp of at least t
+// (Unix ms), or of the next message to come. Errors are those of Channel.
 func (s *State) OffsetAt(key ChannelKey, t int64) (uint64, error) {
 	var offset uint64
 	err := s.read(key, 0, func(v *channelView, earliest edge) error {
@@ -199,8 +199,8 @@ func (s *State) OffsetAt(key ChannelKey, t int64) (uint64, error) {
 	return offset, err
 }
 
-// Channels lists the channels of a project by name, those after a name, at most
-// limit. Errors are those of Channel.
+// Channels returns at most limit channels of a project by name, from the first name above
+// after. Errors are those of Channel.
 func (s *State) Channels(project, after string, limit int) ([]ChannelInfo, error) {
 	s.mu.RLock()
 	if s.db == nil {
@@ -226,7 +226,7 @@ func (s *State) Channels(project, after string, limit int) ([]ChannelInfo, error
 		names, err = s.names(tx, project, after, max(limit, 0))
 		return err
 	})
-	// All snapshots are of the same moment as the transaction.
+	// All views are of the same moment as the transaction.
 	views := make([]*channelView, len(names))
 	for i, name := range names {
 		views[i] = s.viewIn(tx, p, name)
@@ -250,8 +250,7 @@ func (s *State) Channels(project, after string, limit int) ([]ChannelInfo, error
 	return infos, nil
 }
 
-// retentionView returns a channel as it is now, with a transaction begun now. It is called
-// with mu held.
+// viewIn returns a view of a channel in a transaction that has just begun. s.mu is held.
 func (s *State) viewIn(tx *bolt.Tx, p *project, name string) *channelView {
 	v := &channelView{retentionView: retentionView{key: ChannelKey{p.ID, name}, project: p, stamp: s.stamp,
 		cappedUntil: s.byteCap.floor.stamp}}
@@ -260,7 +259,7 @@ func (s *State) viewIn(tx *bolt.Tx, p *project, name string) *channelView {
 	return v
 }
 
-// pin takes from a resident channel what is in memory.
+// useMemory adds the messages of a resident channel to the view.
 func (v *channelView) useMemory(ch *channel) {
 	switch {
 	case ch == nil:
@@ -271,12 +270,12 @@ func (v *channelView) useMemory(ch *channel) {
 	}
 }
 
-// names lists channels of a project by name, those after a name, at most limit.
-// It is called with mu held and a transaction begun since.
+// names returns at most limit names of a project's channels, from the first above after.
+// s.mu is held, and tx began since.
 func (s *State) names(tx *bolt.Tx, project, after string, limit int) ([]string, error) {
 	prefix := appendProjectPrefix(nil, project)
 	var names []string
-	gone := make(map[string]bool) // the state file may still have them
+	gone := make(map[string]bool) // forgotten, but maybe still in the state file
 	unstored := func(fn func(ch *channel)) {
 		for _, ch := range s.gathering.channels {
 			fn(ch)
@@ -316,7 +315,7 @@ func (s *State) names(tx *bolt.Tx, project, after string, limit int) ([]string, 
 		return nil, err
 	}
 	slices.Sort(names)
-	// One that is just being written may be found in both places.
+	// A channel that is being written may be in both places.
 	names = slices.Compact(names)
 	return names[:min(len(names), limit)], nil
 }
@@ -330,7 +329,7 @@ func (s *State) KeyByText(text string) (Key, bool) {
 	return *k, true
 }
 
-// HasImportedKeys reports whether any live key was made elsewhere.
+// HasImportedKeys reports whether any live key was imported.
 func (s *State) HasImportedKeys() bool { return s.liveRegistry.Load().imported.Load() > 0 }
 
 // Key returns the live key with this id.
@@ -342,7 +341,7 @@ func (s *State) Key(id string) (Key, bool) {
 	return *k, true
 }
 
-// Keys returns the live keys of a project in the order they were made.
+// Keys returns the live keys of a project, oldest first.
 func (s *State) Keys(project string) []Key {
 	var keys []Key
 	if project == "" {
@@ -363,7 +362,7 @@ func (s *State) Project(id string) (*Project, bool) {
 	return &p.Project, true
 }
 
-// Projects lists projects by id, those after an id, at most limit. They must not
+// Projects returns at most limit projects by id, from the first above after. They must not
 // be changed.
 func (s *State) Projects(after string, limit int) []*Project {
 	var list []*Project

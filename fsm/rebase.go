@@ -15,31 +15,30 @@ import (
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
-// OffsetJump is how far every channel's head jumps when a cluster begins anew from an
-// old state. Retained messages keep their distance from the head, so offsets stay
-// consecutive and what lies below the earliest is simply not retained. Who holds
-// an offset of the old numbering, also one from after the state was saved, finds
-// every new message above it, unless a channel got more than Stride messages in
-// between.
+// OffsetJump is how far every channel's head jumps when a new cluster begins from an old
+// state. Retained messages keep their distance to the head, so offsets stay consecutive. A
+// holder of any old offset finds every new message above it, unless a channel got more than
+// OffsetJump messages since.
 const OffsetJump = 1_000_000_000
 
 // maxOffset is the largest number that every client represents exactly.
 const maxOffset = 1<<53 - 1
 
-// FirstIndex is the entry, of term FirstIndex too, that a refounded state has
-// applied: the one with which a cluster begins.
+// FirstIndex is the index and the term of the last applied entry in a rebased state. The
+// new cluster begins with that entry.
 const FirstIndex = 1
 
-// NewCluster is what sets a new cluster apart from the one that its state came from.
+// NewCluster holds the ids that set a new cluster apart from the one that its state came
+// from.
 type NewCluster struct{ ClusterID, Epoch string }
 
-// Rebase makes in dir, which must not hold a state, the state of a new cluster
-// out of the state in another folder, which nobody has open.
+// Rebase makes in dir the state of a new cluster out of the state in another folder. dir
+// must not hold a state, and nobody may have the other one open.
 func Rebase(from, dir string, f NewCluster) (Summary, error) {
 	return rebase(filepath.Join(from, stateFile), dir, f)
 }
 
-// RebaseBackup is Refound from a file that CheckBackup accepts.
+// RebaseBackup is Rebase from a file that CheckBackup accepts.
 func RebaseBackup(file, dir string, f NewCluster) (Summary, error) {
 	if err := checkFooter(file); err != nil {
 		return Summary{}, err
@@ -53,7 +52,7 @@ func rebase(file, dir string, f NewCluster) (s Summary, err error) {
 		return s, err
 	}
 	defer func() { err = errors.Join(err, old.Close()) }()
-	// A state that this program does not know is refused before anything is made.
+	// Refuse a state of another version before making anything.
 	if _, err := loadImage(old); err != nil {
 		return s, fmt.Errorf("read %s: %w", file, err)
 	}
@@ -82,14 +81,14 @@ func rebase(file, dir string, f NewCluster) (s Summary, err error) {
 	return s, durable.Install(path, filepath.Join(dir, stateFile))
 }
 
-// rebaser copies a state and changes what makes it another cluster's.
+// rebaser copies a state and changes the parts that belong to a cluster.
 type rebaser struct {
 	NewCluster
 	to *bolt.DB
 }
 
-// copy copies everything, some megabytes in a transaction. The file is synced when
-// it is complete.
+// copy copies everything, some megabytes in a transaction. The file is synced once it is
+// complete.
 func (r *rebaser) copy(from *bolt.Tx) error {
 	r.to.NoSync = true
 	if err := r.to.Update(createBuckets); err != nil {
@@ -135,7 +134,7 @@ func (r *rebaser) record(b *bolt.Bucket, bucket, key, value []byte) error {
 	case string(bucketAdmins):
 		token := d.adminToken()
 		if token.Parent != "" && d.Err == nil {
-			return nil // a console session, which may have been signed out of since
+			return nil // a console session, which may have ended since
 		}
 	case string(bucketMeta):
 		body = r.meta(&d, key)
@@ -145,14 +144,14 @@ func (r *rebaser) record(b *bolt.Bucket, bucket, key, value []byte) error {
 			return err
 		}
 	case string(bucketChunks):
-		d.Rest = nil // payloads and stamps: its offset is in the key
+		d.Rest = nil // the offset is in the key
 		n := len(key) - 8
 		if n < 0 {
 			return fmt.Errorf("split key %q: %w", key, errCorrupt)
 		}
 		key = binary.BigEndian.AppendUint64(key[:n:n], jump(&d, binary.BigEndian.Uint64(key[n:])))
 	case string(bucketProjects):
-		// Channels that were made after the state was saved begin above what they had, too.
+		// Channels made after the state was saved begin above their old offsets too.
 		p := d.storedProject()
 		p.FirstOffset = jump(&d, max(p.FirstOffset, 1))
 		body = p.append(nil)
@@ -174,8 +173,7 @@ func (r *rebaser) record(b *bolt.Bucket, bucket, key, value []byte) error {
 	return nil
 }
 
-// block returns the new body of a block. Tails are found from the heads, which they
-// end at.
+// block returns the new body of a block. Tails end at their heads, so they need no change.
 func (r *rebaser) block(d *decoder, key, value []byte) ([]byte, error) {
 	var entries []entry
 	var wrong error
@@ -211,7 +209,7 @@ func (r *rebaser) meta(d *decoder, key []byte) []byte {
 	}
 }
 
-// jump returns where an offset is found in the new numbering.
+// jump returns an offset in the new numbering.
 func jump(d *decoder, offset uint64) uint64 {
 	if offset > maxOffset-OffsetJump {
 		d.Fail(fmt.Errorf("offset %d cannot grow by %d", offset, OffsetJump))

@@ -10,9 +10,9 @@ import (
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
-// What state.db holds. Every value ends in a CRC-32C (Castagnoli, little endian)
-// over bucket, key and body, so that neither a flipped bit nor a record under
-// the wrong key goes unseen: bbolt itself checks nothing but its meta pages.
+// The content of state.db. Every value ends in a CRC-32C (Castagnoli, little endian) over
+// bucket, key and body, which reveals flipped bits and records under the wrong key. bbolt
+// itself checks only its meta pages.
 //
 //	meta      "format"                         uvarint format
 //	          "applied"                        uvarint index, term; varint stamp
@@ -30,9 +30,9 @@ import (
 //	sessions  session (16)                     forwarder session
 //	ids       first sequence (8, BE)           consecutive message ids
 //
-// where channel is the project id and the name, each closed by a zero byte, which
-// neither may contain: the channels of a project are neighbours in the order of
-// their names, the chunks of a channel in the order of their offsets.
+// where channel is the project id and the name, each closed by a zero byte, which neither
+// may contain. So the channels of a project are in the order of their names, and the chunks
+// of a channel in the order of their offsets.
 var (
 	bucketMeta       = []byte("meta")
 	bucketProjects   = []byte("projects")
@@ -57,7 +57,7 @@ var (
 	metaLevel    = []byte("level")
 )
 
-// format is the version of all the above.
+// format is the version of this layout.
 const format = 3
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -68,12 +68,12 @@ func checksum(bucket, key, body []byte) uint32 {
 	return crc32.Update(sum, castagnoli, body)
 }
 
-// seal appends the checksum of body, which is then a value to be stored.
+// seal appends the checksum to body, which makes it a value to store.
 func seal(bucket, key, body []byte) []byte {
 	return binary.LittleEndian.AppendUint32(body, checksum(bucket, key, body))
 }
 
-// unseal returns the body of a stored value.
+// unseal verifies a stored value and returns its body.
 func unseal(bucket, key, value []byte) ([]byte, error) {
 	n := len(value) - 4
 	if n < 0 || checksum(bucket, key, value[:n]) != binary.LittleEndian.Uint32(value[n:]) {
@@ -82,7 +82,7 @@ func unseal(bucket, key, value []byte) ([]byte, error) {
 	return value[:n:n], nil
 }
 
-// open unseals a value and hands its body to decode.
+// open verifies a value and passes its body to decode.
 func open(bucket, key, value []byte, decode func(*decoder)) error {
 	body, err := unseal(bucket, key, value)
 	if err != nil {
@@ -96,7 +96,7 @@ func open(bucket, key, value []byte, decode func(*decoder)) error {
 	return nil
 }
 
-// position is how far the state has come.
+// position is the last entry that the state has applied.
 type position struct {
 	index, term uint64
 	stamp       int64 // Unix ms
@@ -112,7 +112,7 @@ func (d *decoder) position() position {
 	return position{d.Uvarint(), d.Uvarint(), d.Varint()}
 }
 
-// cluster is what Init sets.
+// cluster holds the values that Init sets.
 type cluster struct {
 	id, epoch   string
 	keyring     []byte
@@ -162,8 +162,8 @@ func appendChunkKey(dst, channel []byte, first uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, channel...), first)
 }
 
-// splitChannelKey takes a channel's key apart; rest is what follows it, the
-// first offset in the key of a chunk. All alias key.
+// splitChannelKey splits a channel's key. rest is what follows it, which is the first
+// offset in the key of a chunk. All parts alias key.
 func splitChannelKey(key []byte) (project, name, rest []byte, err error) {
 	project, rest, ok := bytes.Cut(key, []byte{0})
 	if ok {

@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 )
 
-// project is a Project and what its channels must know of its past. It never
-// changes; a change of the project makes another one.
+// project is a Project with the past rules that its channels need. It never changes; an
+// update makes another one.
 type project struct {
 	Project
 	version uint64 // counts changes of the rules, from 1
@@ -57,14 +57,13 @@ func (d *decoder) storedProject() *project {
 	return p
 }
 
-// withRules returns the project under other rules from the stamp on. Past rules
-// are dropped when all that they could speak of has outlived a later rule too;
-// when too many are left, ok is false.
+// withRules returns the project with other rules from the stamp on. It drops past rules
+// whose messages some later rule has outlived. ok is false if too many are left.
 func (p *project) withRules(rules []Rule, stamp int64) (next *project, ok bool) {
 	next = &project{Project: p.Project, version: p.version + 1}
 	next.Rules = rules
 	past := append(slices.Clip(p.past), pastRules{p.version, stamp, p.Rules})
-	// What existed at this stamp, some later rule has let go for its age.
+	// Some later rule has expired every message that existed at this stamp.
 	outlived := int64(math.MinInt64)
 	for _, old := range slices.Backward(past) {
 		if old.until > outlived {
@@ -76,8 +75,7 @@ func (p *project) withRules(rules []Rule, stamp int64) (next *project, ok bool) 
 	return next, len(next.past) <= maxPastRules
 }
 
-// longestKeep returns the longest time, in ms, that any channel's messages are
-// kept for.
+// longestKeep returns the longest KeepFor of the rules, in ms.
 func longestKeep(rules []Rule) int64 {
 	longest := DefaultRule.KeepFor
 	for _, r := range rules {
@@ -86,18 +84,18 @@ func longestKeep(rules []Rule) int64 {
 	return longest.Milliseconds()
 }
 
-// registry is the part of the state that every authentication asks: projects
-// and keys. The goroutine that applies entries writes, anyone reads.
+// registry holds projects and keys, which every authentication asks for. The goroutine that
+// applies entries writes; any goroutine reads.
 type registry struct {
 	projects atomic.Pointer[map[string]*project] // the map is never changed
-	// ids of deleted projects; true when nothing is left of them. For State.mu.
+	// ids of deleted projects; true: nothing is left of them. State.mu guards it.
 	tombstones map[string]bool
 
 	mu     sync.RWMutex
 	byID   map[string]*Key // the keys are never changed
 	byHash map[KeyHash]*Key
 
-	imported atomic.Int64 // keys that were made elsewhere
+	imported atomic.Int64 // number of imported keys
 
 	expiries expiryHeap // for the goroutine that applies entries
 	deadline atomic.Int64
@@ -143,8 +141,8 @@ func (d *registry) key(id string) (*Key, bool) {
 	return k, ok
 }
 
-// keyByHash returns the key with a hash. The map finds the candidate; the
-// comparison that decides takes the same time wherever the hashes differ.
+// keyByHash returns the key with a hash. The map finds the candidate. The comparison that
+// decides takes the same time wherever the hashes differ.
 func (d *registry) keyByHash(hash KeyHash) (*Key, bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -155,8 +153,7 @@ func (d *registry) keyByHash(hash KeyHash) (*Key, bool) {
 	return k, true
 }
 
-// keys returns the keys of a project, or all when project is empty, in the order
-// they were made.
+// keys returns the keys of a project, or all if project is empty, oldest first.
 func (d *registry) keys(project string) []*Key {
 	d.mu.RLock()
 	var list []*Key
@@ -202,7 +199,7 @@ func (d *registry) removeKey(k *Key) {
 	d.setDeadline()
 }
 
-// expired returns a key that ends at the stamp or before, the one due first.
+// expired returns the key that ends first, if it ends at or before the stamp.
 func (d *registry) expired(stamp int64) (*Key, bool) {
 	if at := d.deadline.Load(); at == 0 || at > stamp {
 		return nil, false
@@ -210,7 +207,7 @@ func (d *registry) expired(stamp int64) (*Key, bool) {
 	return d.key(d.expiries[0].key)
 }
 
-// setDeadline drops expiries that no longer hold and publishes the next.
+// setDeadline drops outdated expiries and publishes the next one.
 func (d *registry) setDeadline() {
 	for len(d.expiries) > 0 {
 		next := d.expiries[0]
@@ -223,13 +220,13 @@ func (d *registry) setDeadline() {
 	d.deadline.Store(0)
 }
 
-// expiry says when a key ends, unless its ExpiresAt says otherwise by now.
+// expiry says when a key ends, unless its ExpiresAt has changed.
 type expiry struct {
 	at  int64
 	key string
 }
 
-// expiryHeap is a container/heap, the one due first on top, by id among equals.
+// expiryHeap is a container/heap with the earliest expiry on top, by id among equals.
 type expiryHeap []expiry
 
 func (h expiryHeap) Len() int { return len(h) }

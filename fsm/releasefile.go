@@ -9,17 +9,15 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// To free gigabytes at once keeps the file system busy for as much as a second, and
-// every sync of the log waits with it. So a file is cut shorter by shrinkStep at a
-// time, with a rest of shrinkPause between.
+// Freeing gigabytes at once keeps the file system, and every sync of the log, busy for up to
+// a second. So a file shrinks by shrinkStep at a time, with shrinkPause in between.
 const (
 	shrinkStep  = 16 << 20
 	shrinkPause = 25 * time.Millisecond
 )
 
-// releaseFile closes a file that is not the state's any more, and has no name, as soon as
-// those who still read it are done; an export may take long. Then its space is given
-// back.
+// releaseFile closes a replaced file, which has no name any more, once its readers are
+// done. Then it frees the space.
 func (s *State) releaseFile(db *bolt.DB, space *os.File) {
 	retired := make(chan struct{})
 	s.released = retired
@@ -35,8 +33,8 @@ func (s *State) releaseFile(db *bolt.DB, space *os.File) {
 	}()
 }
 
-// shrinkFile empties a file little by little until quit: what it then has goes at once
-// when it is closed.
+// shrinkFile empties a file step by step until quit. Closing the file then frees the rest
+// at once.
 func shrinkFile(f *os.File, quit <-chan struct{}) error {
 	info, err := f.Stat()
 	if err != nil {

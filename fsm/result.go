@@ -8,7 +8,7 @@ import (
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
-// A result is what a command answers:
+// A result answers a command:
 //
 //	byte code | uvarint length and text of the reason          a refusal
 //	byte code | byte duplicate | uvarint offset | varint stamp  a Publish
@@ -18,7 +18,7 @@ import (
 type Receipt struct {
 	Offset    uint64
 	Timestamp int64 // Unix ms
-	Duplicate bool  // the id was seen before; Offset is that of the first time
+	Duplicate bool  // the id is known; Offset is that of the first publish
 }
 
 func appendReceipt(dst []byte, r Receipt) []byte {
@@ -58,7 +58,7 @@ func DecodeResult(result []byte) error {
 	return nil
 }
 
-// refusal reads the code and, unless it says that all went well, the reason.
+// refusal reads the code and, unless it is codeOK, the reason.
 func (d *decoder) refusal() error {
 	code := d.Byte()
 	if d.Err == nil && code == codeOK {

@@ -9,51 +9,49 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// What is retained of a channel is a function of what was committed and of the
-// stamp, so it is the same on every node at the same index and exact at any
-// moment. When the bytes of what is no longer retained leave the disk is another
-// matter, decided by each node's flusher.
+// The retained messages of a channel are a function of the committed entries and the stamp.
+// They are therefore exact at any moment and the same on every node at the same index. Each
+// node's flusher decides when expired messages leave the disk.
 
-// pastRules are the rules that a project had until a stamp. They are kept for
-// channels that nobody has published to since: what those rules let go must not
-// come back under wider ones.
+// pastRules holds the rules that a project had until a stamp. Channels without a publish
+// since need them: messages that those rules expired must not return under wider ones.
 type pastRules struct {
 	version uint64
 	until   int64 // Unix ms
 	rules   []Rule
 }
 
-// maxPastRules bounds how often the rules of a project change within the longest
-// time that they keep messages for.
+// maxPastRules bounds the changes of a project's rules within the longest time that they
+// keep messages.
 const maxPastRules = 256
 
-// retentionView is one channel as of one moment: its head, its newest messages in memory
-// and a transaction's sight of the others. A view is for one goroutine.
+// retentionView is a channel at one moment: its head, its newest messages in memory and a
+// transaction with the others. It is for one goroutine.
 type retentionView struct {
 	key         ChannelKey
 	project     *project
-	stamp       int64 // matches the state
-	cappedUntil int64 // what is stamped up to here the cap of the cluster has let go
+	stamp       int64 // of the state
+	cappedUntil int64 // the cluster's cap has expired messages up to this stamp
 	head
 	memory          // together with the chunks it leaves no hole
-	tx     *bolt.Tx // nil when nothing is needed of the disk
-	prefix []byte   // matches the keys of its chunks, which is its own key
-	tail   *segment // as stored, nil when not looked at yet
+	tx     *bolt.Tx // nil if the disk is not needed
+	prefix []byte   // of the keys of its chunks: the channel's own key
+	tail   *segment // as stored, nil until it is read
 	known  *edge    // before a message that was once the oldest retained, or nil
 }
 
-// readFrom lets the view see what a transaction holds of the channel.
+// readFrom adds a transaction to the view.
 func (v *retentionView) readFrom(tx *bolt.Tx) {
 	v.tx = tx
 	v.prefix = appendChannelKey(nil, v.key)
 }
 
-// retained is what a rule demands of the message behind an edge. When it holds
-// for a message it holds for all newer ones.
+// retained reports whether the message behind an edge is retained. If so, all newer ones
+// are too.
 type retained func(at edge) bool
 
-// retained returns the demands of age and bytes of the rule, as of a stamp, and of
-// the cluster.
+// retained returns the test of a rule's age and bytes, as of a stamp, and of the cluster's
+// cap.
 func (v *retentionView) retained(rule Rule, stamp int64) retained {
 	oldest := max(stamp-rule.KeepFor.Milliseconds(), v.cappedUntil)
 	return func(at edge) bool {
@@ -70,8 +68,8 @@ func (h *head) lowest(rule Rule, floor uint64) uint64 {
 	return max(floor, h.offset-keep+1)
 }
 
-// needsDisk reports whether the chunks are needed to know earliest, or to read
-// what is retained from an offset on.
+// needsDisk reports whether chunks are needed to find earliest, or to read retained
+// messages from an offset on.
 func (v *retentionView) needsDisk(from uint64) bool {
 	memory, ok := v.first()
 	if !ok {
@@ -95,8 +93,8 @@ func (v *retentionView) needsDisk(from uint64) bool {
 // newest returns the edge before the newest message.
 func (v *retentionView) newest() edge { return edge{v.offset, v.head.stamp, v.total - v.size} }
 
-// earliest returns the edge before the oldest retained message, which is the end
-// of the channel when nothing is retained.
+// earliest returns the edge before the oldest retained message, or the end of the channel
+// if nothing is retained.
 func (v *retentionView) earliest() (edge, error) {
 	floor, err := v.settledFloor()
 	if err != nil {
@@ -114,9 +112,8 @@ func (v *retentionView) earliest() (edge, error) {
 	return v.boundary(low, keep)
 }
 
-// settledFloor returns the channel's floor with those past rules accounted for that
-// the stored floor does not know. Nobody published to the channel since the
-// first of them ended, so its head is what it was then.
+// settledFloor returns the channel's floor with all past rules accounted for. Nobody has
+// published to the channel since the first of them ended, so its head is as it was.
 func (v *retentionView) settledFloor() (uint64, error) {
 	floor := v.floor
 	for _, past := range v.project.past {
@@ -126,8 +123,8 @@ func (v *retentionView) settledFloor() (uint64, error) {
 		rule := ruleOf(past.rules, v.key.Name)
 		at, err := v.boundary(v.lowest(rule, floor), v.retained(rule, past.until))
 		if errors.Is(err, errMissing) {
-			// Retained then, but by now a later rule or the cap has let go of
-			// everything, or it would not be deleted.
+			// The message was retained then and is deleted now, so a later rule or the cap
+			// has expired everything.
 			return v.offset + 1, nil
 		}
 		if err != nil {
@@ -138,8 +135,8 @@ func (v *retentionView) settledFloor() (uint64, error) {
 	return floor, nil
 }
 
-// boundary returns the edge before the first message from low on that is
-// retained, or the end of the channel.
+// boundary returns the edge before the first retained message from low on, or the end of
+// the channel.
 func (v *retentionView) boundary(low uint64, keep retained) (edge, error) {
 	found := edge{v.offset + 1, v.head.stamp, v.total}
 	if low > v.offset || !keep(v.newest()) {
@@ -175,8 +172,8 @@ func (v *retentionView) boundary(low uint64, keep retained) (edge, error) {
 	return found, nil
 }
 
-// segment returns the segment that holds offset, or the oldest after it. Its
-// messages may alias the transaction.
+// segment returns the segment that holds offset, or the oldest after it. Its messages may
+// alias the transaction.
 func (v *retentionView) segment(offset uint64) (segment, error) {
 	if first, ok := v.first(); v.tx != nil && (!ok || offset < first) {
 		tail, err := v.storedTail()
@@ -203,7 +200,7 @@ func (v *retentionView) missing(offset uint64) error {
 	return fmt.Errorf("channel %q of project %q: message %d: %w", v.key.Name, v.key.Project, offset, errMissing)
 }
 
-// load reads what is stored of the channel besides chunks: its head and its tail.
+// load reads the stored head and tail of the channel.
 func (v *retentionView) load() (h head, stored bool, err error) {
 	blocks := blockReader{cursor: v.tx.Bucket(bucketChannels).Cursor()}
 	body, stored, err := blocks.find(v.prefix)
@@ -221,7 +218,7 @@ func (v *retentionView) load() (h head, stored bool, err error) {
 	return h, true, err
 }
 
-// storedTail returns the tail that is stored.
+// storedTail returns the stored tail.
 func (v *retentionView) storedTail() (segment, error) {
 	if v.tail == nil {
 		if _, _, err := v.load(); err != nil {
@@ -231,7 +228,7 @@ func (v *retentionView) storedTail() (segment, error) {
 	return *v.tail, nil
 }
 
-// chunk is segment for the chunks.
+// chunk is segment for chunks.
 func (v *retentionView) chunk(offset uint64) (s segment, ok bool, err error) {
 	c := v.tx.Bucket(bucketChunks).Cursor()
 	sought := appendChunkKey(nil, v.prefix, offset)

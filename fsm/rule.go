@@ -2,18 +2,17 @@ package fsm
 
 import "time"
 
-// Durability says what must have happened before a publish is acknowledged.
+// Durability is the condition for acknowledging a publish.
 type Durability string
 
-// DurabilityQuorum keeps a message in the log of a majority, synced, before it
-// is acknowledged. DurabilityMemory never logs it: such messages have offset 0
-// and reach whoever is subscribed at that moment.
+// With DurabilityQuorum a majority has the message in its synced logs. With
+// DurabilityMemory it is never logged: it has offset 0 and reaches present subscribers only.
 const (
 	DurabilityQuorum Durability = "quorum"
 	DurabilityMemory Durability = "memory"
 )
 
-// Initial says what a subscriber gets that brings no offset.
+// Initial is the replay for a subscriber without an offset.
 type Initial struct {
 	All  bool // everything retained
 	Last int  // otherwise the last so many messages; 0 follows live only

@@ -6,9 +6,11 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// seekBefore returns the last record below a key that the cursor has just sought, with
-// what it found. Where the transaction has emptied whole pages bbolt 1.5.0's Last
-// never returns if all are empty, and Prev takes an empty one for the beginning.
+// seekBefore returns the last record below the key sought, given the record found there.
+//
+// It works around bbolt v1.5.0 for a transaction that has emptied whole pages: Cursor.Last
+// loops forever if all pages are empty, and Cursor.Prev takes an empty page for the
+// beginning. It may go once a bbolt release skips empty pages in both.
 func seekBefore(c *bolt.Cursor, sought, found []byte) (key, value []byte) {
 	if found != nil {
 		if key, value = c.Prev(); key != nil {

@@ -9,9 +9,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-func TestStepBackOverEmptiedPages(t *testing.T) {
+func TestSeekBeforeOverEmptiedPages(t *testing.T) {
 	t.Parallel()
-	const records = 2000 // matches a hundred bytes: many pages
+	const records = 2000 // of a hundred bytes: many pages
 	name := func(i int) []byte { return fmt.Appendf(nil, "%06d", i) }
 	for what, kept := range map[string]func(i int) bool{
 		"none is left":         func(int) bool { return false },

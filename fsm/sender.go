@@ -9,18 +9,18 @@ import (
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
-// Sender is on whose behalf a command is sent, and since when. The state judges it when
-// the command is applied: what comes from somebody who has ended by then has no effect,
-// however long it was on its way, nor has what is older than the ids that are remembered.
+// Sender is the author of a command and the time of sending. The state checks it when it
+// applies the command. A command of a sender that has ended has no effect, nor has one that
+// is older than the remembered ids.
 type Sender struct {
 	Kind    SenderKind
-	ID      string // matches the key, or of the admin token or console session; of a token: of the key that signed it
-	Until   int64  // stamp at which a token ends, Unix ms; 0 when there is no token
-	Subject uint64 // matches a token: HashSubject of it
-	Since   int64  // the last stamp that the sender's node knew of when the command was sent; 0 before the first
+	ID      string // of the key, or of the admin token or console session; of a token: of the key that signed it
+	Until   int64  // stamp at which a token ends, Unix ms; 0 without a token
+	Subject uint64 // of a token: HashSubject of it
+	Since   int64  // last stamp known to the sender's node when it sent the command; 0 before the first
 }
 
-// SenderKind tells who sends a command.
+// SenderKind is the kind of a sender.
 type SenderKind uint8
 
 // The kinds of sender. Commands of programs of feature level 1 have none.
@@ -32,13 +32,13 @@ const (
 	AdminSender            // an admin token or a console session
 )
 
-// sentLevel is the feature level from which on commands carry their sender.
+// sentLevel is the feature level at which commands begin to carry their sender.
 const sentLevel = 2
 
-// sentBit in its version says that a command carries its sender before its body.
+// sentBit in the version says that a sender stands before the body.
 const sentBit = 0x80
 
-// HashSubject returns what a Sender says of a token's subject.
+// HashSubject returns a token's subject in the form for Sender.Subject.
 func HashSubject(subject string) uint64 {
 	sum := sha256.Sum256([]byte(subject))
 	return binary.BigEndian.Uint64(sum[:])
@@ -50,7 +50,7 @@ func (s Sender) Send(command []byte) []byte {
 	return append(sent, command[2:]...)
 }
 
-// size is what a sender and the sum of a message take in a command, about.
+// size returns about how many bytes a sender and the sum of a message take in a command.
 func (s *Sender) size() int {
 	const kind, length, stamp, number = 1, 1, 7, 8
 	n := kind + length + len(s.ID) + stamp + number
@@ -73,7 +73,7 @@ func (s *Sender) append(dst []byte) []byte {
 	return dst
 }
 
-// sender is a decoded Sender, whose id aliases the command.
+// sender is a decoded Sender whose id aliases the command.
 type sender struct {
 	kind    SenderKind
 	id      []byte
@@ -93,20 +93,20 @@ func (d *decoder) sender() sender {
 	return s
 }
 
-// senderCheck is what was found of a sender: most commands of a batch come from few, and
-// nothing changes between two publishes that would change it.
+// senderCheck is the result of checking a sender. Most commands of a batch come from few
+// senders, and nothing between two publishes changes the result.
 type senderCheck struct {
-	raw     []byte // the sender as it is encoded; empty when nobody was judged
+	raw     []byte // the encoded sender; empty if none was checked
 	from    sender
 	key     *Key
 	refusal *refusal
 }
 
-// matches reports whether a command whose bytes these are behind the version comes from the
-// same sender. No encoding of a sender is the beginning of another.
+// matches reports whether a command has the same sender; b is the command behind its
+// version. No encoding of a sender is a prefix of another.
 func (v *senderCheck) matches(b []byte) bool { return len(v.raw) > 0 && bytes.HasPrefix(b, v.raw) }
 
-// checkPublishSender is judge for a publish.
+// checkPublishSender is checkSender for a publish.
 func (a *application) checkPublishSender(command []byte, p *publication) (key *Key, r *refusal) {
 	if p.from.kind == NoSender {
 		return nil, nil
@@ -121,9 +121,9 @@ func (a *application) checkPublishSender(command []byte, p *publication) (key *K
 	return key, r
 }
 
-// checkSender refuses what comes too late: the sender has ended, or the command is so old
-// that ids and sessions of its time may be forgotten, so that nobody knows whether it
-// was applied before. key is the sender's, nil when there is none.
+// checkSender refuses a command that comes too late: its sender has ended, or ids and
+// sessions of its time may be forgotten, so nobody knows whether it was applied before. key
+// is the sender's key, nil if it has none.
 func (a *application) checkSender(from *sender) (key *Key, r *refusal) {
 	if from.kind == NoSender {
 		return nil, nil
@@ -154,8 +154,8 @@ func checkAlive(live bool, id string, until, stamp int64) *refusal {
 	return nil
 }
 
-// Alive returns ErrEnded or ErrExpired when a command of the sender would have no
-// effect any more.
+// Alive returns ErrEnded or ErrExpired if a command of the sender would have no effect any
+// more.
 func (s *State) Alive(from Sender) error {
 	live := true
 	switch from.Kind {
@@ -170,8 +170,8 @@ func (s *State) Alive(from Sender) error {
 	return nil
 }
 
-// mayPublish refuses a publish whose sender has not, or not any more, the right to it.
-// What a token allows does not change, and was judged when it was sent.
+// mayPublish refuses a publish whose sender has no right to it, or lost it. The rights of a
+// token never change, so the node that took the publish has checked them.
 func (p *publication) mayPublish(key *Key, project *project) *refusal {
 	if key == nil {
 		return nil
@@ -188,9 +188,9 @@ func (p *publication) mayPublish(key *Key, project *project) *refusal {
 	return nil
 }
 
-// appendScope sets the ids of those who need not trust each other apart. It is empty for who
-// may do everything in the project, and for commands without a sender: their ids are
-// the same as they have always been.
+// appendScope appends the scope that separates the ids of senders that need not trust each
+// other. It is empty for senders with all rights in the project and for commands without a
+// sender, whose ids stay as they always were.
 func (p *publication) appendScope(dst []byte, key *Key) []byte {
 	switch {
 	case p.from.kind == TokenSender:
@@ -201,8 +201,8 @@ func (p *publication) appendScope(dst []byte, key *Key) []byte {
 	return dst
 }
 
-// sumMessage returns a number that two messages share only if they are the same but for
-// white space between their parts, or somebody looked for them among 2^64. It is not 0.
+// sumMessage returns a hash of a message without the white space between its parts. It is
+// 64 bits of a SHA-256, and never 0.
 func sumMessage(data []byte) uint64 {
 	if !hasSpace(data) {
 		sum := sha256.Sum256(data)

@@ -9,25 +9,24 @@ import (
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
-// sessionWindow is how long, by the stamp, a forwarder may be silent before its
-// session is forgotten.
+// sessionWindow is the time, by the stamp, after which a silent forwarder's session is
+// forgotten.
 const sessionWindow = 60 * 60 * 1000 // ms
 
 type sessionID [16]byte
 
-// session makes the batches of one forwarder apply once and in order, however
-// often and through whatever leader they arrive. It holds the results that the
-// forwarder may still ask for.
+// session applies the batches of one forwarder once and in order, however often and through
+// whatever leader they arrive. It holds the results that the forwarder may still ask for.
 type session struct {
 	id      sessionID
 	last    uint64     // newest batch applied
 	acked   uint64     // results up to here are dropped
-	results [][][]byte // matches the batches acked+1 to last
+	results [][][]byte // of the batches acked+1 to last
 	used    int64      // stamp of the last batch that arrived
 	place   *list.Element
 }
 
-// acknowledge drops the results that will not be asked for again.
+// acknowledge drops results that the forwarder has.
 func (s *session) acknowledge(acked uint64) {
 	acked = min(acked, s.last)
 	if acked > s.acked {
@@ -36,8 +35,8 @@ func (s *session) acknowledge(acked uint64) {
 	}
 }
 
-// repeated returns the results of a batch applied before, or nil when the
-// forwarder had said that it has them.
+// repeated returns the results of an earlier batch, or nil if the forwarder has
+// acknowledged them.
 func (s *session) repeated(seq uint64) [][]byte {
 	if seq <= s.acked {
 		return nil
@@ -75,7 +74,7 @@ func (d *decoder) session(id sessionID) *session {
 	return s
 }
 
-// sessionTable holds the sessions, the one unused for longest first.
+// sessionTable holds the sessions, the longest unused first.
 type sessionTable struct {
 	byID  map[sessionID]*session
 	order *list.List
@@ -85,20 +84,20 @@ func newSessionTable() *sessionTable {
 	return &sessionTable{byID: make(map[sessionID]*session), order: list.New()}
 }
 
-// add takes in a session that was used at or after all the others.
+// add adds a session that was used at or after all others.
 func (t *sessionTable) add(s *session) {
 	t.byID[s.id] = s
 	s.place = t.order.PushBack(s)
 }
 
-// use notes that a batch of the session arrived.
+// use records that a batch of the session arrived.
 func (t *sessionTable) use(s *session, stamp int64) {
 	s.used = stamp
 	t.order.MoveToBack(s.place)
 }
 
-// expire forgets a session that was unused for sessionWindow and returns it, or
-// nil when there is none.
+// expire removes a session that was unused for sessionWindow and returns it, or nil if
+// there is none.
 func (t *sessionTable) expire(stamp int64) *session {
 	front := t.order.Front()
 	if front == nil {
@@ -123,7 +122,7 @@ func (t *sessionTable) sorted() []*session {
 	return sessions
 }
 
-// fill takes in stored sessions, which come in any order.
+// fill adds stored sessions, in any order.
 func (t *sessionTable) fill(sessions []*session) {
 	slices.SortStableFunc(sessions, func(a, b *session) int { return cmp.Compare(a.used, b.used) })
 	for _, s := range sessions {

@@ -2,16 +2,15 @@ package fsm
 
 import "encoding/binary"
 
-// MinMaxBytes is the least that Settings.MaxBytes may be unless it is 0, in bytes:
-// enough for one message of the largest size.
+// MinMaxBytes is the smallest Settings.MaxBytes other than 0: room for one message of the
+// largest size.
 const MinMaxBytes = 1 << 20
 
 // Settings hold for the whole cluster.
 type Settings struct {
-	// MaxBytes caps the payload bytes retained in all channels of all projects
-	// together. Beyond, the oldest messages of the cluster go first, whatever their
-	// rules. What a rule has let go before still counts until it would have been
-	// the oldest. 0 means no cap.
+	// MaxBytes caps the payload bytes retained in all channels together. Above it the
+	// oldest messages of the cluster expire first, whatever their rules. Messages that a
+	// rule expired count until they would have been the oldest. 0 means no cap.
 	MaxBytes int64
 }
 

@@ -20,7 +20,7 @@ import (
 //
 //	"aptlyd state 1\n" (16) | size of the file (8, BE) | SHA-256 of the file (32)
 //
-// so that whoever restores it knows that all of it arrived as it was sent.
+// so that a receiver can verify that it arrived complete and unchanged.
 const (
 	snapshotMagic  = "aptlyd state 1\n\x00"
 	snapshotFooter = len(snapshotMagic) + 8 + sha256.Size
@@ -36,7 +36,7 @@ type snapshotReader struct {
 	done   chan struct{}
 }
 
-// Close ends the export. It may be called more than once.
+// Close ends the snapshot. It may be called more than once.
 func (e *snapshotReader) Close() error {
 	e.cancel(io.ErrClosedPipe)
 	e.state.mu.Lock()
@@ -51,7 +51,7 @@ func (e *snapshotReader) cancel(err error) {
 	<-e.done
 }
 
-// cancelSnapshots ends all exports, whoever reads them. It is called with mu held.
+// cancelSnapshots ends all open snapshots. s.mu is held.
 func (s *State) cancelSnapshots(err error) {
 	for e := range s.snapshots {
 		e.cancel(err)
@@ -59,11 +59,10 @@ func (s *State) cancelSnapshots(err error) {
 	}
 }
 
-// Snapshot flushes and opens the state file for reading as it then is: size bytes,
-// the state as of the entry index of that term. Every record is read before: whoever
-// restores would refuse a damaged one, and it is not theirs. Applying goes on
-// meanwhile, but the file grows for what is overwritten until the reader is closed. A
-// Restore or Close ends the export with an error.
+// Snapshot flushes and opens the state file for reading: size bytes, as of the entry index
+// of that term. It verifies every record first, so that a damaged record stops this node
+// and not its reader's. Applying goes on, but the file grows by overwritten pages until the
+// reader is closed. Restore and Close end the snapshot with an error.
 func (s *State) Snapshot() (r io.ReadCloser, size int64, index, term uint64, err error) {
 	tx, swaps, err := s.beginSnapshot()
 	if err != nil {
@@ -101,7 +100,7 @@ func (s *State) Snapshot() (r io.ReadCloser, size int64, index, term uint64, err
 	return e, tx.Size() + int64(snapshotFooter), at.index, at.term, nil
 }
 
-// beginSnapshot flushes and begins to read the state file, the one after so many swaps.
+// beginSnapshot flushes and begins a read transaction. restores identifies the file.
 func (s *State) beginSnapshot() (tx *bolt.Tx, swaps int, err error) {
 	if err := s.Flush(); err != nil {
 		return nil, 0, err
@@ -117,8 +116,8 @@ func (s *State) beginSnapshot() (tx *bolt.Tx, swaps int, err error) {
 	return tx, s.restores, nil
 }
 
-// checkAlive reports why an export begun after so many swaps has ended, nil when it has
-// not. It is called with mu held.
+// snapshotEnded returns why a snapshot of that file has ended, nil if it has not. s.mu is
+// held.
 func (s *State) snapshotEnded(swaps int) error {
 	if s.restores != swaps {
 		return errReplaced
@@ -126,11 +125,11 @@ func (s *State) snapshotEnded(swaps int) error {
 	return s.failed
 }
 
-// checkEvery is how much is read of the state file before it is asked whether
-// anybody still wants it, in bytes.
+// checkEvery is how many bytes are verified before the next check whether the snapshot
+// still is wanted.
 const checkEvery = 8 << 20
 
-// checkRecords reads every record and verifies its checksum.
+// checkRecords verifies the checksum of every record.
 func (s *State) checkRecords(tx *bolt.Tx, swaps int) error {
 	unasked := 0
 	for _, name := range buckets {
@@ -170,9 +169,9 @@ func appendFooter(dst []byte, size int64, sum hash.Hash) []byte {
 	return sum.Sum(dst)
 }
 
-// Restore replaces the whole state by an exported one. The new state is complete,
-// verified and durable before it takes the place of the old; on error or crash the
-// old one is still there. It is for the goroutine that applies, after Settle.
+// Restore replaces the whole state by a snapshot. The new state is complete, verified and
+// durable before it replaces the old one; after an error or a crash the old one is still
+// there. Only the goroutine that applies may call it, after Settle.
 func (s *State) Restore(r io.Reader) error {
 	s.flusher.running.Lock()
 	defer s.flusher.running.Unlock()
@@ -191,7 +190,7 @@ func (s *State) Restore(r io.Reader) error {
 		return fmt.Errorf("restore state: %w", errors.Join(err, removeIfExists(path)))
 	}
 	if err := durable.Install(path, filepath.Join(s.cfg.Dir, stateFile)); err != nil {
-		// Which of the two a restart would find is not known any more.
+		// A restart may find either file.
 		s.fail(err)
 		return fmt.Errorf("restore state: %w", errors.Join(err, db.Close()))
 	}
@@ -203,7 +202,7 @@ func (s *State) Restore(r io.Reader) error {
 	s.restores++
 	s.flushed.Broadcast()
 	s.mu.Unlock()
-	// Readers that hold a transaction of the old file are waited for.
+	// Close waits for readers with a transaction of the old file.
 	if err := old.Close(); err != nil {
 		return fmt.Errorf("restore state: close the old one: %w", err)
 	}
@@ -214,7 +213,7 @@ func (s *State) Restore(r io.Reader) error {
 	return nil
 }
 
-// receiveSnapshot writes an export to path, and opens and verifies it.
+// receiveSnapshot writes a snapshot to path, opens it and verifies it.
 func receiveSnapshot(r io.Reader, path string) (*bolt.DB, *image, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -237,7 +236,7 @@ func receiveSnapshot(r io.Reader, path string) (*bolt.DB, *image, error) {
 	return db, im, nil
 }
 
-// copySnapshot writes the file that is in an export to f.
+// copySnapshot writes the file in a snapshot to f.
 func copySnapshot(f *os.File, r io.Reader) error {
 	total, err := io.Copy(f, r)
 	if err != nil {
@@ -261,7 +260,7 @@ func copySnapshot(f *os.File, r io.Reader) error {
 	return f.Truncate(size)
 }
 
-// verifySnapshot reads the records that loadImage does not.
+// verifySnapshot verifies the records that loadImage does not read.
 func verifySnapshot(tx *bolt.Tx) error {
 	if err := verifyChannels(tx, func(segment) {}); err != nil {
 		return err

@@ -11,36 +11,35 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Config says where a State lives and how much memory it may use.
+// Config holds the place of a State and its bounds of memory.
 type Config struct {
 	// Dir is the folder of the state file. It is made if it does not exist.
 	Dir string
-	// Observer hears of committed changes; it may be nil.
+	// Observer is notified of committed changes; it may be nil.
 	Observer Observer
-	// Fatal is called when the state cannot go on: its storage failed, what it
-	// read is not what was written, or a committed command is not known. It is
-	// called without any lock held and must not return.
+	// Fatal is called if the state cannot go on: its storage failed, a record is damaged,
+	// or a committed command is unknown. No lock is held, and Fatal must not return.
 	Fatal func(error)
 	// Logger is required.
 	Logger *slog.Logger
-	// Watch is told of each write to the disk that could hang, and calls done at its
-	// end. It may be nil.
+	// Watch is called before each write to the disk that could hang, and done at its end.
+	// It may be nil.
 	Watch func(what string) (done func())
 
-	// FlushEvery is the longest time that an applied entry is only in memory
-	// (and in the Raft log). Default 5 s.
+	// FlushEvery is the longest time that an applied entry stays only in memory and in the
+	// Raft log. Default 5 s.
 	FlushEvery time.Duration
-	// FlushBytes is how much waits in memory before it is flushed without
-	// waiting for FlushEvery. Default 64 MiB.
+	// FlushBytes is the amount in memory that is flushed without waiting for FlushEvery.
+	// Default 64 MiB.
 	FlushBytes int64
-	// PendingBytes bounds what waits to be flushed; beyond, Entry waits for the
-	// flusher. Default 128 MiB.
+	// PendingBytes bounds the changes that wait to be flushed; Entry waits for the flusher
+	// beyond. Default 128 MiB.
 	PendingBytes int64
-	// CacheBytes bounds the memory for recent messages and for the channels
-	// they belong to, beside what waits to be flushed. Default 64 MiB.
+	// CacheBytes bounds the memory for recent messages and their channels, besides changes
+	// that wait to be flushed. Default 64 MiB.
 	CacheBytes int64
-	// CompactBytes is how large the state file must be, and half of it free, to
-	// be compacted. Default 64 MiB.
+	// CompactBytes is the smallest size of a state file that is compacted if half of it is
+	// free. Default 64 MiB.
 	CompactBytes int64
 }
 
@@ -74,50 +73,48 @@ func (c *Config) complete() error {
 	return nil
 }
 
-// State is the replicated state of the cluster as one node has it. Entry, Batch,
-// Settle and Restore are for one goroutine, the one that applies; everything
-// else may be called from any.
+// State is one node's copy of the replicated state. Only the goroutine that applies entries
+// may call Entry, Batch, Settle and Restore; any goroutine may call the rest.
 //
-// An entry changes memory only. The flusher writes what changed to the state
-// file in large transactions, together with the index of the last whole entry in
-// them; the Raft log keeps what is not yet there. So a State that is opened
-// again continues after Applied.
+// An entry changes memory only. The flusher writes changes to the state file in large
+// transactions, each with the index of its last whole entry. The Raft log keeps later
+// entries, so a reopened State continues after Applied.
 type State struct {
 	cfg Config
 
 	flusher flusher
 
-	// liveRegistry is image.directory for those who must not wait for mu.
+	// liveRegistry is image.registry for readers that must not wait for mu.
 	liveRegistry atomic.Pointer[registry]
 
-	// now is position.stamp, for them too.
+	// now is position.stamp for the same readers.
 	now atomic.Int64
 
-	// mu guards all below, and db against being swapped while a transaction
-	// begins. It is never held while waiting for the disk, but for point reads
-	// of the goroutine that applies.
+	// mu guards all fields below, and keeps db in place while a transaction begins. No one
+	// holds it while waiting for the disk, except for point reads of the goroutine that
+	// applies.
 	mu sync.RWMutex
 	db *bolt.DB // nil once closed
 	*image
 
 	channels map[ChannelKey]*channel // the resident ones
-	counts   map[string]int          // channels by project, as far as a quota asked for it
+	counts   map[string]int          // number of channels by project, once a quota needed it
 	cache    cache
 
-	applied  position // lastCheck whole entry
+	applied  position // last whole entry
 	inEntry  bool     // image.position is ahead of applied
 	skipping bool     // the entry was applied before a restart
 
-	gathering *flushSet // since the last freeze
+	gathering *flushSet // applied since the last set was closed
 	flushing  *flushSet // being written, or nil
 	durable   uint64    // index of the last entry written
-	blocks    int       // about how many blocks there are
+	blocks    int       // approximate number of blocks
 	restores  int       // counts Restores
-	failed    error     // storage failed: nothing is written any more
+	failed    error     // storage failed; nothing is written any more
 	flushed   *sync.Cond
 
 	arena   messageArena
-	touched []*channel // with messages the observer does not know of
+	touched []*channel // channels with messages that the observer has not seen
 	events  []func(Observer)
 
 	snapshots map[*snapshotReader]struct{}
@@ -149,7 +146,7 @@ func Open(cfg Config) (*State, error) {
 	return s, nil
 }
 
-// adopt makes a state file and what was loaded from it the state.
+// adopt replaces the state by a file and the image loaded from it.
 func (s *State) adopt(db *bolt.DB, im *image) {
 	s.db, s.image = db, im
 	s.liveRegistry.Store(im.registry)
@@ -163,14 +160,14 @@ func (s *State) adopt(db *bolt.DB, im *image) {
 	s.touched, s.events = nil, nil
 }
 
-// Close flushes and closes the state. The goroutine that applies must have
-// stopped; readers get ErrClosed from now on, open exports end with it.
+// Close flushes and closes the state. The goroutine that applies must have stopped. Readers
+// get ErrClosed from now on, and open snapshots end.
 func (s *State) Close() error {
 	s.flusher.stop()
 	return errors.Join(s.flusher.abandonCompaction(), s.closeFile())
 }
 
-// closeFile closes the state file as it is, once the one before it is closed.
+// closeFile closes the state file as it is, after its predecessor is closed.
 func (s *State) closeFile() error {
 	s.mu.Lock()
 	db := s.db
@@ -191,7 +188,7 @@ func (s *State) closeFile() error {
 	return nil
 }
 
-// Fail stops the node. It is called without a lock.
+// fail stops the node. No lock is held.
 func (s *State) fail(err error) {
 	s.mu.Lock()
 	if s.failed == nil {
@@ -202,7 +199,7 @@ func (s *State) fail(err error) {
 	s.cfg.Fatal(fmt.Errorf("state in %s: %w", s.cfg.Dir, err))
 }
 
-// Applied returns index and term of the last whole entry that was applied.
+// Applied returns the index and the term of the last whole entry.
 func (s *State) Applied() (index, term uint64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -222,7 +219,7 @@ func (s *State) ClusterID() string {
 	return s.cluster.id
 }
 
-// Epoch names the numbering that the offsets belong to, "" before Init.
+// Epoch returns the name of the offsets' numbering, "" before Init.
 func (s *State) Epoch() string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

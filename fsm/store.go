@@ -25,8 +25,8 @@ const (
 	compactingState = "state.db.compacting"
 )
 
-// mmapSize is address space, not memory: as long as the file fits, bbolt need
-// not map it anew, for which it would wait for every reader.
+// mmapSize reserves address space, not memory. While the file fits into it, bbolt need not
+// map it again, which waits for all readers.
 const mmapSize = 64 << 30
 
 // lockTimeout bounds the wait for another process that has the file open.
@@ -75,10 +75,10 @@ func verifyPages(path string) (err error) {
 	})
 }
 
-// readSink keeps the compiler from leaving out a read that may fault.
+// readSink keeps the compiler from removing a read that may fault.
 var readSink atomic.Uint32
 
-// openBolt opens a file and returns what bbolt panics with as an error.
+// openBolt opens a file and returns bbolt's panics as errors.
 func openBolt(path string, options *bolt.Options) (db *bolt.DB, err error) {
 	err = guarded(func() (err error) {
 		db, err = bolt.Open(path, 0o600, options)
@@ -128,7 +128,7 @@ func createBuckets(tx *bolt.Tx) error {
 	return nil
 }
 
-// openState opens the state file of dir, which it makes if there is none.
+// openState opens the state file of dir, and makes it if there is none.
 func openState(dir string) (*bolt.DB, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make folder of state: %w", err)
@@ -136,7 +136,7 @@ func openState(dir string) (*bolt.DB, error) {
 	path := filepath.Join(dir, stateFile)
 	_, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		// What an earlier, interrupted attempt left is not to be built upon.
+		// Remove the rest of an interrupted attempt.
 		if err := removeIfExists(filepath.Join(dir, newStateFile)); err != nil {
 			return nil, err
 		}
@@ -154,7 +154,7 @@ func openState(dir string) (*bolt.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The lock is ours now, so a half-made state belongs to nobody.
+	// With the lock held, nobody else owns a half-made state.
 	for _, leftover := range []string{restoringState, compactingState} {
 		if err := removeIfExists(filepath.Join(dir, leftover)); err != nil {
 			return nil, errors.Join(err, db.Close())
@@ -170,10 +170,10 @@ func removeIfExists(path string) error {
 	return nil
 }
 
-// image is what of the state is always in memory.
+// image is the part of the state that always is in memory.
 type image struct {
 	position
-	level    uint32 // the highest of the commands applied
+	level    uint32 // highest level of an applied command
 	cluster  cluster
 	settings Settings
 	byteCap  byteCap
@@ -195,7 +195,7 @@ func newImage() *image {
 	}
 }
 
-// loadImage reads it from a state file.
+// loadImage reads the image from a state file.
 func loadImage(db *bolt.DB) (*image, error) {
 	im := newImage()
 	err := guarded(func() error { return db.View(im.load) })

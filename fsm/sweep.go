@@ -11,10 +11,9 @@ import (
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
-// The sweep takes one part in sweepShare of the flusher's time, within bounds, and
-// when there is much to delete sweepMost of each flush, after which the flusher rests
-// sweepRest times as long. A new round over all channels begins only sweepPause (by
-// the stamp) after the last one began.
+// The sweep takes one part in sweepShare of the flusher's time, within bounds. If there is
+// much to delete, it takes sweepMost of each flush, and the flusher then pauses sweepRest
+// times as long. Rounds over all channels begin at least sweepPause apart, by the stamp.
 const (
 	sweepShare = 50
 	sweepLeast = 2 * time.Millisecond
@@ -23,19 +22,18 @@ const (
 	sweepPause = 1000 // ms
 )
 
-// sweep goes round the stored channels, a little in each flush, and deletes what is
-// no longer retained of those that nobody publishes to. How far it gets is this
-// node's own affair.
+// sweep visits the stored channels, a few in each flush, and deletes expired messages of
+// channels that nobody publishes to. Each node decides alone how far it gets.
 type sweep struct {
-	next   []byte    // channel to go on with; nil at the beginning
+	next   []byte    // next channel; nil at the beginning
 	begun  int64     // stamp at which the round began
-	last   time.Time // when it last had its turn
-	behind bool      // it had more to delete than time for it
+	last   time.Time // time of its last turn
+	behind bool      // the last turn had too little time
 	seen   int       // blocks of this round
-	blocks int       // matches the last one
+	blocks int       // of the last one
 }
 
-// run goes on with the round. The transaction holds the state as of the changes.
+// run continues the round. The transaction holds the state as of the flush set.
 func (s *sweep) run(w *writer, c *flushSet) error {
 	now := time.Now()
 	budget := min(max(now.Sub(s.last)/sweepShare, sweepLeast), sweepMost)
@@ -79,16 +77,15 @@ func (s *sweep) delete(d *deletion, c *flushSet) error {
 	return nil
 }
 
-// deletion deletes until a deadline. Its methods report whether they got to their
-// end before.
+// deletion deletes until a deadline. done says that a method has finished in time.
 type deletion struct {
 	*writer
 	deadline time.Time
 	late     bool // the deadline ended it
 	deleted  int  // records
 
-	cursor *bolt.Cursor // matches the chunks
-	at     []byte       // where it stands, nil at the end
+	cursor *bolt.Cursor // of the chunks
+	at     []byte       // its position, nil at the end
 }
 
 // over reports whether the deadline has come.
@@ -97,7 +94,7 @@ func (d *deletion) over() bool {
 	return d.late
 }
 
-// expired says what to delete of a channel.
+// expired lists the expired parts of a channel.
 type expired struct {
 	channel []byte
 	chunks  uint64 // those below this offset
@@ -105,8 +102,8 @@ type expired struct {
 	whole   bool // the channel was forgotten
 }
 
-// expireBlock deletes what is not retained of the channels of a block, the one that
-// a channel belongs to, and returns where the next block begins.
+// expireBlock deletes expired messages of all channels in the block of a channel. end is
+// the key of the next block.
 func (d *deletion) expireBlock(channel []byte, c *flushSet) (end []byte, done bool, err error) {
 	blocks := d.tx.Bucket(bucketChannels).Cursor()
 	key, value, _ := seekBlock(blocks, channel)
@@ -149,8 +146,7 @@ func (d *deletion) expireBlock(channel []byte, c *flushSet) (end []byte, done bo
 	return end, true, d.dropTails(key, list)
 }
 
-// dropTails takes the tails of some channels, and those that were forgotten, out of
-// their block.
+// dropTails removes tails, and forgotten channels, from their block.
 func (d *deletion) dropTails(key []byte, list []expired) error {
 	var b block
 	if err := b.read(d.tx.Bucket(bucketChannels).Cursor(), key); err != nil {
@@ -179,8 +175,7 @@ func (d *deletion) dropTails(key []byte, list []expired) error {
 	return b.write(d.writer, kept)
 }
 
-// hasChunks reports whether a channel that is not before the last one asked for has
-// chunks.
+// hasChunks reports whether a channel has chunks. Calls come in the order of channels.
 func (d *deletion) hasChunks(channel []byte) bool {
 	if d.at != nil && bytes.Compare(d.at, channel) < 0 {
 		d.at, _ = d.cursor.Seek(channel)
@@ -188,7 +183,7 @@ func (d *deletion) hasChunks(channel []byte) bool {
 	return bytes.HasPrefix(d.at, channel)
 }
 
-// expired finds what is not retained of a channel.
+// expired finds the expired parts of a channel.
 func (d *deletion) expired(channel, body []byte, c *flushSet) (e expired, err error) {
 	h, tail, err := decodeChannel(channel, body)
 	if err != nil {
@@ -207,7 +202,7 @@ func (d *deletion) expired(channel, body []byte, c *flushSet) (e expired, err er
 	}
 	p, ok := c.projects[string(project)]
 	if !ok {
-		return e, nil // it is purged as a whole
+		return e, nil // purge deletes the whole project
 	}
 	v := retentionView{key: ChannelKey{p.ID, asString(name)}, project: p, stamp: c.stamp, cappedUntil: c.capFloor, head: h}
 	rule := p.Rule(v.key.Name)
@@ -229,7 +224,7 @@ func (d *deletion) expired(channel, body []byte, c *flushSet) (e expired, err er
 	return e, nil
 }
 
-// purge deletes what is left of a deleted project.
+// purge deletes the rest of a deleted project.
 func (d *deletion) purge(project string) (done bool, err error) {
 	prefix := appendProjectPrefix(nil, project)
 	if done, err = d.chunks(prefix, noOffset); err != nil || !done {
@@ -241,7 +236,7 @@ func (d *deletion) purge(project string) (done bool, err error) {
 	return true, d.put(bucketTombstones, []byte(project), wire.AppendBool(nil, true))
 }
 
-// channels takes the channels whose keys begin with prefix out of their blocks.
+// channels removes the channels whose keys begin with prefix from their blocks.
 func (d *deletion) channels(prefix []byte) (done bool, err error) {
 	var b block
 	for from := prefix; ; {
@@ -266,9 +261,8 @@ func (d *deletion) channels(prefix []byte) (done bool, err error) {
 	}
 }
 
-// chunks deletes the chunks of a channel that lie entirely below the first offset of
-// another one, all of them when that is noOffset, which a project's prefix may be
-// given with.
+// chunks deletes the chunks of a channel that lie entirely below an offset. With noOffset
+// it deletes all, and prefix may be a project's.
 func (d *deletion) chunks(prefix []byte, below uint64) (done bool, err error) {
 	c := d.tx.Bucket(bucketChunks).Cursor()
 	for {

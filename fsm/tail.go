@@ -7,14 +7,13 @@ import (
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
-// The newest messages of a channel lie in its body, its tail, as long as they take
-// no more than that; then they become chunks. So a channel with few messages is all
-// in one place.
+// tailBytes bounds the tail: the newest messages of a channel, stored with its head. A
+// larger tail becomes chunks. So a small channel is all in one place.
 const tailBytes = 1 << 10
 
 var emptyTail = []byte{0}
 
-// decodeChannel takes a channel's body apart:
+// decodeChannel splits a channel's body:
 //
 //	head | uvarint count | count × message of the tail, as in a chunk
 func decodeChannel(key, body []byte) (h head, tail []byte, err error) {
@@ -41,23 +40,22 @@ func decodeTail(key []byte, h head, tail []byte) (s segment, err error) {
 	return s, nil
 }
 
-// tailCount returns how many messages a tail has.
+// tailCount returns the number of messages in a tail.
 func tailCount(tail []byte) uint64 {
 	n, _ := binary.Uvarint(tail)
 	return n
 }
 
-// tailSize is about what messages take in a tail.
+// tailSize returns about how many bytes messages take in a tail.
 func tailSize(s segment) int { return int(s.bytes) + 8*len(s.messages) }
 
-// appendTail appends a tail of other messages.
+// appendTail appends a tail made of messages.
 func appendTail(dst []byte, messages []Message) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(messages)))
 	return appendMessages(dst, messages, 0)
 }
 
-// extendTail appends a tail together with the messages that follow it, the last of
-// it stamped so.
+// extendTail appends a tail extended by messages. stamp is that of the tail's last message.
 func extendTail(dst, tail []byte, stamp int64, messages []Message) []byte {
 	n, size := binary.Uvarint(tail)
 	if n == 0 {
@@ -68,7 +66,7 @@ func extendTail(dst, tail []byte, stamp int64, messages []Message) []byte {
 	return appendMessages(dst, messages, stamp)
 }
 
-// appendMessages appends messages that follow one of the stamp given.
+// appendMessages appends messages. stamp is that of the message before.
 func appendMessages(dst []byte, messages []Message, stamp int64) []byte {
 	for _, m := range messages {
 		dst = binary.AppendVarint(dst, m.Timestamp-stamp)
@@ -78,8 +76,7 @@ func appendMessages(dst []byte, messages []Message, stamp int64) []byte {
 	return dst
 }
 
-// messages reads n messages, the first of them at an offset. Their Data aliases the
-// input.
+// messages reads n messages with consecutive offsets. Their Data aliases the input.
 func (d *decoder) messages(offset uint64, n int) (s segment) {
 	s.messages = make([]Message, 0, n)
 	var stamp int64

@@ -6,11 +6,10 @@ import (
 	"sync/atomic"
 )
 
-// A Checker holds what publishers were promised against what subscribers got.
-// It believes neither the broker nor the client package: offsets must come one
-// by one from 1, each stands for the same message everywhere, and what was
-// acknowledged is there, once, under the offset of its receipt. The channels
-// must be new.
+// A Checker compares the promises to publishers with the deliveries to subscribers. It
+// trusts neither the broker nor the client package. Offsets must count from 1 without a
+// hole and stand for the same message everywhere. Every acknowledged message must be there
+// once, under the offset of its receipt. The channels must be new.
 type Checker struct {
 	channels   []*channelLog
 	publishers []*publisherLog
@@ -20,13 +19,13 @@ type Checker struct {
 	problems []string
 }
 
-// Verdict counts what went right and wrong.
+// Verdict counts deliveries and broken promises.
 type Verdict struct {
 	Delivered  uint64 `json:"delivered"`  // messages, to each subscriber
 	Lost       uint64 `json:"lost"`       // acknowledged, and some subscriber never got it; counted per subscriber
 	Duplicated uint64 `json:"duplicated"` // delivered again, or stored again under a second offset
 	OutOfOrder uint64 `json:"outOfOrder"` // any offset but the one that follows, or a message under two offsets
-	Corrupt    uint64 `json:"corrupt"`    // not what any publisher sent
+	Corrupt    uint64 `json:"corrupt"`    // sent by no publisher
 	Expired    uint64 `json:"expired"`    // acknowledged, but announced to a subscriber as no longer retained
 }
 
@@ -35,10 +34,10 @@ func (v Verdict) Broken() bool {
 	return v.Lost+v.Duplicated+v.OutOfOrder+v.Corrupt > 0
 }
 
-// maxProblems is how many problems are told in words.
+// maxProblems bounds the problems described in words.
 const maxProblems = 20
 
-// pageSize is how many records the logs make room for at a time.
+// pageSize is the number of records that the logs allocate at a time.
 const pageSize = 4096
 
 // publicationID identifies one message of one publisher; 0 is none.
@@ -55,7 +54,7 @@ func (id publicationID) String() string {
 	return fmt.Sprintf("message %d of publisher %d", id.sequence(), id.publisher())
 }
 
-// channelLog is one channel as its subscribers saw it.
+// channelLog is one channel as its subscribers received it.
 type channelLog struct {
 	mu        sync.Mutex
 	pages     map[uint64]*[pageSize]publicationID // by offset / pageSize
@@ -69,7 +68,7 @@ type publisherLog struct {
 	records []*[pageSize]record
 }
 
-// record is what is known of one message.
+// record is the knowledge about one message.
 type record struct {
 	channel int32
 	once    bool   // it was sent a single time, so that order is promised
@@ -99,8 +98,7 @@ type Observer struct {
 	expired spans         // announced as a gap
 }
 
-// Observe adds a subscriber of a channel, which follows it from its first
-// message.
+// Observe adds a subscriber of a channel, from its first message on.
 func (c *Checker) Observe(channel int) *Observer {
 	o := &Observer{checker: c, channel: channel}
 	log := c.channels[channel]
@@ -110,7 +108,7 @@ func (c *Checker) Observe(channel int) *Observer {
 	return o
 }
 
-// Message tells of a delivery.
+// Message records a delivery.
 func (o *Observer) Message(offset uint64, publisher int, sequence uint64) {
 	c := o.checker
 	if publisher >= len(c.publishers) || sequence == 0 || offset == 0 {
@@ -135,8 +133,8 @@ func (o *Observer) Message(offset uint64, publisher int, sequence uint64) {
 	c.saw(o.channel, offset, newPublicationID(publisher, sequence))
 }
 
-// Gap tells of an announcement that offsets from one to another, both included,
-// are no longer retained.
+// Gap records that offsets from one to another, both included, were announced as no longer
+// retained.
 func (o *Observer) Gap(from, to uint64) {
 	o.expired.add(max(from, o.last.Load()+1), to)
 	if to > o.last.Load() {
@@ -144,7 +142,7 @@ func (o *Observer) Gap(from, to uint64) {
 	}
 }
 
-// Corrupt tells of a delivery that could not be read.
+// Corrupt records a delivery that could not be read.
 func (o *Observer) Corrupt(offset uint64) {
 	o.checker.count(func(v *Verdict) { v.Corrupt++ }, "channel %d: offset %d holds something that no publisher sent",
 		o.channel, offset)
@@ -153,8 +151,8 @@ func (o *Observer) Corrupt(offset uint64) {
 	}
 }
 
-// Reached reports whether the observer has come as far as the newest message
-// of its channel that was acknowledged by now.
+// Reached reports whether the observer has reached the newest acknowledged message of its
+// channel.
 func (o *Observer) Reached() bool {
 	return o.last.Load() >= o.checker.channels[o.channel].acked.Load()
 }
@@ -239,8 +237,8 @@ func (c *Checker) count(change func(*Verdict), format string, args ...any) {
 	}
 }
 
-// Judge returns the verdict and the first problems in words. All observers and
-// publishers must have come to rest; it may be called once.
+// Judge returns the verdict and the first problems in words. All observers and publishers
+// must be done; it may be called once.
 func (c *Checker) Judge() (Verdict, []string) {
 	for _, log := range c.channels {
 		for _, o := range log.observers {

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// Fanout publishes to channels that each have many subscribers, or none, and
-// counts what every one of them gets. Channels are new, each has one publisher,
-// so that a subscriber knows what comes next.
+// Fanout publishes to channels with many subscribers, or none, and counts each subscriber's
+// deliveries. Channels are new and have one publisher each, so that subscribers know the
+// next message.
 type Fanout struct {
 	Channels    int
 	Subscribers int     // of each channel; 0 only publishes
@@ -56,7 +56,7 @@ func (f Fanout) Validate() error {
 	return nil
 }
 
-// FanoutReport is what a Fanout came to.
+// FanoutReport is the result of a Fanout.
 type FanoutReport struct {
 	Servers     int     `json:"servers"`
 	Channels    int     `json:"channels"`
@@ -135,8 +135,8 @@ type fanoutRun struct {
 	report                  FanoutReport
 }
 
-// Run connects, publishes for Duration or until ctx ends, waits for what is
-// under way and reports. An error means that there is nothing to report.
+// Run connects, publishes for Duration or until ctx ends, waits for outstanding messages
+// and reports. An error means that there is nothing to report.
 func (f Fanout) Run(ctx context.Context, target Target) (report FanoutReport, err error) {
 	if err := errors.Join(f.Validate(), target.Validate()); err != nil {
 		return FanoutReport{}, err
@@ -207,7 +207,7 @@ func (r *fanoutRun) run(ctx context.Context) error {
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
-	// What is under way is waited for also when the run was cut short.
+	// Wait for outstanding messages even if the run was cut short.
 	err = r.serve(context.WithoutCancel(ctx), time.Now().Add(r.Settle),
 		func() (time.Time, bool) { return time.Time{}, r.settled() })
 	r.report.Seconds = time.Since(start).Seconds()
@@ -261,8 +261,8 @@ func (r *fanoutRun) publishDue(start, now time.Time) time.Time {
 			r.behind = true
 			return time.Time{}
 		}
-		// Waiting for the window is the server's delay and belongs to the latency; a
-		// timer that fires late is ours and does not.
+		// Waiting for the window is the server's delay and counts as latency. A timer that
+		// fires late does not.
 		sent := time.Now()
 		if r.behind {
 			sent = due

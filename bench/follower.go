@@ -1,6 +1,6 @@
 package bench
 
-// follower is a subscriber that gets a channel's messages numbered one by one.
+// follower is a subscriber of a channel whose messages are numbered one by one.
 type follower struct {
 	last uint64 // highest number accounted for
 }
@@ -19,8 +19,8 @@ func (f *follower) message(number uint64, v *Verdict) {
 	f.last = number
 }
 
-// gap takes an announcement that messages from one number to another are no
-// longer retained. Any but the ones that follow is wrong.
+// gap records an announcement that numbers from one to another are no longer retained. Only
+// the next numbers may be announced.
 func (f *follower) gap(from, to uint64, v *Verdict) {
 	if from != f.last+1 || to < from {
 		v.OutOfOrder++
@@ -31,7 +31,7 @@ func (f *follower) gap(from, to uint64, v *Verdict) {
 	}
 }
 
-// end says how far the channel went.
+// end returns how far the channel went.
 func (f *follower) end(head uint64, v *Verdict) {
 	if head > f.last {
 		v.Lost += head - f.last

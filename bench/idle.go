@@ -10,9 +10,8 @@ import (
 	"time"
 )
 
-// Idle holds clients that only listen and shows what they cost the servers:
-// memory while they are there, CPU for keeping them, and what stays when they
-// have gone.
+// Idle holds clients that only listen and measures their cost to the servers: memory while
+// they are connected, CPU, and memory that remains after they left.
 type Idle struct {
 	Clients  int           // connections, spread over the servers
 	Channels int           // each client subscribes to one; the same in all rounds
@@ -41,7 +40,7 @@ func (i Idle) Validate() error {
 	return nil
 }
 
-// IdleReport is what an Idle came to.
+// IdleReport is the result of an Idle.
 type IdleReport struct {
 	Clients  int         `json:"clients"`
 	Channels int         `json:"channels"`
@@ -49,8 +48,8 @@ type IdleReport struct {
 	Problems []string    `json:"problems"`
 }
 
-// IdleRound is one coming and going of all clients. Memory and descriptors are
-// those of all servers.
+// IdleRound is one round in which all clients come and go. Memory and descriptors are the
+// sum of all servers.
 type IdleRound struct {
 	Connect float64 `json:"connectSeconds"` // until the last had connected, authenticated and subscribed
 
@@ -180,8 +179,8 @@ func (i Idle) round(ctx context.Context, target Target, number uint64,
 	return round, problems, nil
 }
 
-// spareDescriptors is by how many descriptors a server's own files and
-// connections may differ between two looks.
+// spareDescriptors is the number of descriptors by which a server's own files and
+// connections may differ between two measurements.
 const spareDescriptors = 20
 
 // reach publishes one message to each channel and returns how many of the
@@ -205,7 +204,7 @@ func reach(ctx context.Context, s *swarm, round uint64, channels int, name func(
 		s.scratch = s.protocol.AppendPublish(s.scratch[:0], publisher.number, name(c), uint64(c)+1, data)
 		s.send(publisher, s.scratch)
 	}
-	// The publisher listens to nothing, and the disconnected are not waited for.
+	// The publisher subscribes to nothing, and disconnected members cannot receive.
 	const patience = 10 * time.Second
 	err = s.serve(ctx, time.Now().Add(patience), func() (time.Time, bool) { return time.Time{}, reached >= s.live-1 })
 	if errors.Is(err, errTimeout) {

@@ -16,7 +16,7 @@ type Latency struct {
 	Max  float64 `json:"max"`
 }
 
-// stopwatch collects durations from many goroutines, to the microsecond and to
+// stopwatch collects durations from many goroutines, with a resolution of a microsecond and
 // three digits.
 type stopwatch struct {
 	shards [8]struct {
@@ -25,7 +25,7 @@ type stopwatch struct {
 	}
 }
 
-// longest is the longest duration told apart.
+// longest is the longest duration that it distinguishes.
 const longest = 10 * time.Minute
 
 func newStopwatch() *stopwatch {
@@ -36,8 +36,7 @@ func newStopwatch() *stopwatch {
 	return s
 }
 
-// record adds a duration. Goroutines with different hints do not wait for one
-// another.
+// record adds a duration. Goroutines with different hints do not contend.
 func (s *stopwatch) record(hint int, d time.Duration) {
 	shard := &s.shards[hint%len(s.shards)]
 	shard.mu.Lock()

@@ -19,8 +19,8 @@ import (
 	"github.com/aptlyd/aptlyd/client"
 )
 
-// Load publishes to every server and subscribes on every server: the ordinary
-// life of a cluster, with every message accounted for.
+// Load publishes to every server and subscribes on every server, as in the ordinary life of
+// a cluster, and accounts for every message.
 type Load struct {
 	Subscribers int           // connections, spread over servers and channels
 	Channels    int           // new ones, made for this run
@@ -33,7 +33,7 @@ type Load struct {
 	Logger      *slog.Logger  // of the clients; nil for none
 }
 
-// maxChannels is how many channels one connection may subscribe to.
+// maxChannels bounds the channels that one connection may subscribe to.
 const maxChannels = 1000
 
 // Validate reports the first field that cannot be used.
@@ -81,9 +81,9 @@ type loadRun struct {
 	disconnects map[string]uint64 // by reason
 }
 
-// Run connects, publishes for Duration or until ctx ends, waits for what is
-// under way and reports. An error means that there is nothing to report; broken
-// promises are in the report.
+// Run connects, publishes for Duration or until ctx ends, waits for outstanding messages
+// and reports. An error means that there is nothing to report; broken promises are in the
+// report.
 func (l Load) Run(ctx context.Context, target Target) (Report, error) {
 	if err := errors.Join(l.Validate(), target.Validate()); err != nil {
 		return Report{}, err
@@ -176,7 +176,7 @@ func (r *loadRun) client(server int) (*client.Client, error) {
 	return c, nil
 }
 
-// maxReasons is how many different reasons of lost connections are told apart.
+// maxReasons bounds the different reasons of lost connections.
 const maxReasons = 20
 
 func (r *loadRun) disconnected(reason error) {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// phase is how far a member has come.
+// phase is the progress of a member.
 type phase int8
 
 const (
@@ -18,7 +18,7 @@ const (
 	phaseGone
 )
 
-// placement says where a member belongs.
+// placement is the server and the channel of a member.
 type placement struct {
 	server  int
 	channel string   // to subscribe to; empty for none

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// MinSize is the smallest payload that holds what a message says of itself.
+// MinSize is the size of the smallest payload.
 const MinSize = 46
 
-// payload is what each message says of itself, as a JSON string of numbers in
-// hexadecimal, filled up to the size that was asked for:
+// payload identifies a message, as a JSON string of hexadecimal numbers, padded to the
+// requested size:
 //
 //	"rrrrrrrr.pppp.ssssssssssss.tttttttttttttttt.xxxx…"
 //	 run      pub. sequence     sent (ns)

@@ -1,7 +1,7 @@
 package bench
 
-// Protocol is the language of one kind of broker, as far as a swarm speaks it.
-// A swarm calls it from one goroutine. Members are numbered from 0.
+// Protocol is the language of one kind of broker. A swarm calls it from one goroutine.
+// Members are numbered from 0.
 type Protocol interface {
 	// Transport says how bytes travel.
 	Transport() Transport

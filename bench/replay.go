@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Replay lets clients come back that have each missed a number of messages and
-// measures how long it takes until every one has all of them.
+// Replay reconnects clients that have each missed a number of messages. It measures the
+// time until every client has all of them.
 type Replay struct {
 	Clients  int
 	Channels int // over which the clients are spread
@@ -37,7 +37,7 @@ func (r Replay) Validate() error {
 	return nil
 }
 
-// ReplayReport is what a Replay came to.
+// ReplayReport is the result of a Replay.
 type ReplayReport struct {
 	Clients  int     `json:"clients"`
 	Channels int     `json:"channels"`

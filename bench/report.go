@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Report is what a load came to.
+// Report is the result of a load.
 type Report struct {
 	Servers     int     `json:"servers"`
 	Subscribers int     `json:"subscribers"`
@@ -30,7 +30,7 @@ type Report struct {
 	PublishToDeliver     Latency `json:"publishToDeliver"`     // ms
 }
 
-// Broken reports whether a promise was broken, or nothing shows that it was kept.
+// Broken reports whether a promise was broken or the run proves nothing.
 func (r Report) Broken() bool {
 	return r.Verdict.Broken() || len(r.Problems) > 0
 }

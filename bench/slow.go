@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Slow puts clients that never read, and clients that read at a crawl, beside
-// good ones on one channel. It shows what the good ones notice of it, and whether
-// the slow ones get everything that is retained once they read again.
+// Slow puts clients that never read, and clients that read slowly, beside normal ones on
+// one channel. It measures the effect on the normal ones, and whether the slow ones get
+// every retained message once they read again.
 type Slow struct {
 	Good     int
 	Stalled  int           // never read
@@ -48,7 +48,7 @@ func (s Slow) Validate() error {
 	return nil
 }
 
-// SlowReport is what a Slow came to.
+// SlowReport is the result of a Slow.
 type SlowReport struct {
 	Good      int    `json:"good"`
 	Stalled   int    `json:"stalled"`

@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// SpawnOptions say what cluster to start.
+// SpawnOptions describes the cluster to start.
 type SpawnOptions struct {
 	Nodes  int
 	Binary string      // path of aptlyd; empty looks beside this program, then in PATH
@@ -31,8 +31,8 @@ type SpawnOptions struct {
 	Hosts  []Host      // of the nodes, in turn; empty means that all are on loopback
 }
 
-// Host is where a node runs. Off loopback the nodes need a cluster secret in
-// their environment.
+// Host is the machine of a node. Off loopback the nodes need a cluster secret in their
+// environment.
 type Host struct {
 	IP    string       // at which it is reached
 	Env   []string     // further environment of its node
@@ -171,7 +171,7 @@ func findBinary(given string) (string, error) {
 // Len returns the number of nodes.
 func (c *Cluster) Len() int { return len(c.nodes) }
 
-// Addr returns the host and port that clients reach node i at.
+// Addr returns the host and port at which clients reach node i.
 func (c *Cluster) Addr(i int) string { return c.nodes[i].listen }
 
 // Servers returns the WebSocket URLs of all nodes.
@@ -238,7 +238,7 @@ func (c *Cluster) Start(i int) error {
 	}
 	args = append(args, "--join", strings.Join(seeds, ","))
 	cmd := exec.Command(c.options.Binary, append(args, c.options.Args...)...)
-	// Arguments are for everyone to see, so secrets travel in the environment.
+	// Every user can see arguments, so secrets go into the environment.
 	cmd.Env = append(os.Environ(),
 		"APTLYD_ADMIN_TOKEN="+c.AdminToken,
 		"APTLYD_BOOTSTRAP_PUBLIC_KEY="+c.PublicKey,

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Storm lets clients connect, authenticate and subscribe all at once.
+// Storm connects, authenticates and subscribes clients all at once.
 type Storm struct {
 	Clients  int
 	Channels int // each client subscribes to one
@@ -29,7 +29,7 @@ func (s Storm) Validate() error {
 	return nil
 }
 
-// StormReport is what a Storm came to.
+// StormReport is the result of a Storm.
 type StormReport struct {
 	Clients   int     `json:"clients"`
 	InFlight  int     `json:"inFlight"`

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// swarm is any number of client connections, served by the goroutine that calls
-// its methods. What is told to its members goes to onEvent, in that goroutine.
+// swarm is any number of client connections, served by the goroutine that calls its
+// methods. onEvent receives the events of its members in that goroutine.
 //
-// It takes turns: all that is ready is read, the load does what is due, and all
-// that is to be said is written, joined per member.
+// Each turn reads all sockets that are ready, lets the load do its part, and writes the
+// output of each member at once.
 type swarm struct {
 	onEvent func(*member, Event)
 	onLive  func(*member)        // it is logged in and subscribed
@@ -39,7 +39,7 @@ type swarm struct {
 	spares   [][]byte
 }
 
-// endpoint is a server as a swarm reaches it.
+// endpoint is a server in the form that a swarm dials.
 type endpoint struct {
 	address netip.AddrPort
 	host    string
@@ -102,8 +102,8 @@ func resolve(ctx context.Context, server string) (endpoint, error) {
 	return endpoint{address: netip.AddrPortFrom(to.Addr().Unmap(), to.Port()), host: u.Host}, nil
 }
 
-// perSource is how many connections of this program share one address of the
-// loopback network: the ports of one address would not do for all.
+// perSource is the number of connections that share one loopback address, since one address
+// has too few ports.
 const perSource = 15000
 
 var loopbackDials atomic.Uint32
@@ -159,9 +159,9 @@ const connectTimeout = 2 * time.Minute
 // errTimeout says that a condition did not come about in time.
 var errTimeout = errors.New("timed out")
 
-// serve takes turns until the load's part of a turn says that it is done. That
-// returns when it wants its next turn at the latest; the zero time is "when
-// something has happened". serve fails with errTimeout at the deadline.
+// serve takes turns until the load's part of a turn returns done. That part returns the
+// latest time of its next turn; the zero time means after the next event. serve fails with
+// errTimeout at the deadline.
 func (s *swarm) serve(ctx context.Context, deadline time.Time, turn func() (next time.Time, done bool)) error {
 	const breath = 50 * time.Millisecond // between looks at ctx
 	for {
@@ -218,7 +218,7 @@ func (s *swarm) flushAll() {
 	s.dirty = s.dirty[:0]
 }
 
-// hear handles what a member was told.
+// hear handles an event of a member.
 func (s *swarm) hear(m *member, e Event) {
 	if m.phase == phaseGone {
 		return

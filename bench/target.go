@@ -2,7 +2,7 @@ package bench
 
 import "errors"
 
-// Target is the cluster that a load is put on.
+// Target is the cluster that a load runs against.
 type Target struct {
 	Servers    []string // as client.Options.Endpoints takes them
 	Key        string   // a server key

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// usage is what processes use of the machine, summed. It is read from /proc, so
-// on Linux only.
+// usage is the sum of several processes' use of the machine. It comes from /proc, so it
+// works on Linux only.
 type usage struct {
 	cpu       time.Duration // user and system, since each began
 	rss       int64         // bytes resident
@@ -108,7 +108,7 @@ func ownCPU() (time.Duration, error) {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano()), nil
 }
 
-// Cost is what a load took of the machine.
+// Cost is a load's use of the machine.
 type Cost struct {
 	ServerCPU float64 `json:"serverCPUSeconds"` // all servers, 0 when their processes are not known
 	ClientCPU float64 `json:"clientCPUSeconds"` // this program

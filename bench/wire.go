@@ -115,7 +115,7 @@ func parseFrame(b []byte) (f frame, used int, err error) {
 	return frame{opcode: b[0] & 0xf, final: b[0]&0x80 != 0, payload: b[at:used]}, used, nil
 }
 
-// closeReason tells why a server closed, from the payload of its close frame.
+// closeReason returns why a server closed, from the payload of its close frame.
 func closeReason(payload []byte) error {
 	if len(payload) < 2 {
 		return errors.New("closed by the server without a code")

@@ -72,7 +72,7 @@ func newRefusals() *cobra.Command {
 	return cmd
 }
 
-// or returns text, or what stands for it when it is empty.
+// or returns text, or its substitute if it is empty.
 func or(text, otherwise string) string {
 	if text == "" {
 		return otherwise

@@ -53,8 +53,8 @@ is read back before it gets its name; one that is there already is replaced.`,
 	return cmd
 }
 
-// saveBackup fetches a backup and says what it holds. FILE is either what it was or
-// a whole backup.
+// saveBackup fetches a backup and describes its content. The file is then either unchanged
+// or a whole backup.
 func saveBackup(ctx context.Context, admin *client.Admin, file string) (holds node.Summary, err error) {
 	partial, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".partial-*")
 	if err != nil {

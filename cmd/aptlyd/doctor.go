@@ -48,7 +48,7 @@ The exit code is 1 when something is wrong.`,
 	return cmd
 }
 
-// showFindings prints what was found; the error says how much of it is wrong.
+// showFindings prints findings. The error counts the bad ones.
 func showFindings(cmd *cobra.Command, asJSON bool, findings []client.Finding) error {
 	wrong := 0
 	for _, f := range findings {

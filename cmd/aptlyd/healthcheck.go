@@ -73,8 +73,8 @@ and in a container the command line of its first process.`,
 	return cmd
 }
 
-// serveSettings returns what "serve" would take for --listen and --tls-cert: from the
-// flags given, else from a command line of serve, the environment and the file.
+// serveSettings returns the values of serve for --listen and --tls-cert: from the flags
+// given, or else from a command line of serve, the environment and the file.
 func serveSettings(given map[string]string, line []string) (map[string]string, error) {
 	flags := newServe().Flags()
 	flags.ParseErrorsAllowlist.UnknownFlags = true
@@ -102,9 +102,9 @@ func serveSettings(given map[string]string, line []string) (map[string]string, e
 	return settings, nil
 }
 
-// firstProcess returns what stands after "serve" on the command line of the first
-// process, which in a container is a node, or an init that started one. A health check
-// has no other way to learn of it.
+// firstProcess returns the arguments behind "serve" of the first process. In a container
+// that is a node, or an init that started one, and a health check has no other way to find
+// its settings.
 func firstProcess() []string {
 	raw, err := os.ReadFile("/proc/1/cmdline")
 	if err != nil {
@@ -122,8 +122,8 @@ func serveArguments(line []string) []string {
 	return nil
 }
 
-// localServers returns the URLs under which this machine may reach a listen address.
-// They are numbers, since an image from scratch may have no file that names localhost.
+// localServers returns the URLs at which this machine may reach a listen address. They are
+// numeric, since an image from scratch may not resolve localhost.
 func localServers(listen string, encrypted bool) ([]string, error) {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
@@ -144,13 +144,13 @@ func localServers(listen string, encrypted bool) ([]string, error) {
 	return servers, nil
 }
 
-// ownTLS is for the node of this machine, whose certificate is for the name that others
-// know. Nothing secret is sent.
+// ownTLS accepts any certificate, since that of this machine's node is for its public name.
+// Nothing secret is sent.
 func ownTLS() *tls.Config {
 	return &tls.Config{InsecureSkipVerify: true} //nolint:gosec // see above
 }
 
-// healthClient follows no redirect: where it leads, something else would be asked.
+// healthClient follows no redirect, since another server would answer.
 func healthClient(config *tls.Config) *http.Client {
 	return &http.Client{
 		Transport:     &http.Transport{TLSClientConfig: config},

@@ -39,7 +39,7 @@ func newClusterHistory() *cobra.Command {
 	return cmd
 }
 
-// reading writes a value of a history, or a dash where there is none.
+// reading formats a value of a history, or a dash if there is none.
 func reading(value *float64) string {
 	if value == nil {
 		return "-"

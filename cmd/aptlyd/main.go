@@ -21,7 +21,7 @@ const (
 	exitMisuse = 2 // a bad flag, file or argument
 )
 
-// misuse is an error in how the command was called.
+// misuse is an error in how a command was called.
 type misuse struct{ err error }
 
 func (m misuse) Error() string { return m.err.Error() }
@@ -32,10 +32,9 @@ func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
-// setUp changes what holds for the whole process.
+// setUp changes settings of the whole process.
 func setUp() {
-	// Raft and bbolt make files with the usual modes; what they hold is not for
-	// other users.
+	// Raft and bbolt make files with the usual modes, but other users must not read them.
 	syscall.Umask(0o077)
 	if err := endPanicsBySignal(); err != nil {
 		fmt.Fprintln(os.Stderr, "aptlyd: core dumps stay enabled:", err)
@@ -112,8 +111,8 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// markArgErrors makes a wrong number of arguments, and an unknown command below
-// a group, count as misuse.
+// markArgErrors makes a wrong number of arguments, and an unknown command of a group, count
+// as misuse.
 func markArgErrors(cmd *cobra.Command) {
 	check := cmd.Args
 	if check == nil {
@@ -134,14 +133,14 @@ func markArgErrors(cmd *cobra.Command) {
 	}
 }
 
-// group makes a command that only holds others.
+// group makes a command that only holds other commands.
 func group(use, short string, subs ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, RunE: needsCommand}
 	cmd.AddCommand(subs...)
 	return cmd
 }
 
-// needsCommand refuses a group that is named without one of its commands.
+// needsCommand refuses a group without one of its commands.
 func needsCommand(cmd *cobra.Command, _ []string) error {
 	subs := cmd.Commands()
 	names := make([]string, 0, len(subs))

@@ -109,7 +109,8 @@ func newProjectUpdate() *cobra.Command {
 	return cmd
 }
 
-// nonEmpty returns a list without its empty elements, which alone mean none.
+// nonEmpty returns a list without its empty elements. A list of only empty elements means
+// none.
 func nonEmpty(list []string) *[]string {
 	kept := []string{}
 	for _, text := range list {

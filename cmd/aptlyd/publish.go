@@ -48,7 +48,7 @@ func newPublish() *cobra.Command {
 	return cmd
 }
 
-// published is what publish prints with --json.
+// published is the JSON output of publish.
 type published struct {
 	Channel   string `json:"channel"`
 	Offset    uint64 `json:"offset"`

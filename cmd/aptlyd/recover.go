@@ -13,7 +13,7 @@ import (
 	"github.com/aptlyd/aptlyd/node"
 )
 
-// errNotConfirmed says that the operator did not say yes.
+// errNotConfirmed says that the operator did not confirm.
 var errNotConfirmed = errors.New("nothing was done: it was not confirmed")
 
 // question asks on standard error until it has one line of an answer.
@@ -47,7 +47,7 @@ It asks twice. Scripts answer with --quorum-is-lost and --confirm NAME, both.`,
 			if err := fillFlags(cmd.Flags(), ""); err != nil {
 				return err
 			}
-			// It was confirmed when it began, and the folder may be nobody's now.
+			// The interrupted run was confirmed, and the folder may have no owner now.
 			resumed, err := node.ResumeRecovery(dataDir)
 			if err != nil {
 				return err
@@ -120,7 +120,7 @@ majority of the others lives. What the folder held is kept beside.`,
 			if err := fillFlags(cmd.Flags(), ""); err != nil {
 				return err
 			}
-			// A folder too damaged to say whose it is can be rebuilt as well.
+			// A folder too damaged to tell its owner can be rebuilt as well.
 			owner, err := node.Inspect(dataDir)
 			if errors.Is(err, node.ErrInUse) {
 				return err

@@ -24,12 +24,12 @@ const (
 	callTimeout = 30 * time.Second
 	// connectTimeout bounds the attempts to reach a node at all.
 	connectTimeout = 5 * time.Second
-	// answerTimeout bounds what a client does once it is connected: longer than a node
-	// takes to give up a publish.
+	// answerTimeout bounds a connected client's request. It is longer than the time after
+	// which a node gives up a publish.
 	answerTimeout = 15 * time.Second
 )
 
-// remote is how a client command reaches a cluster: its common flags.
+// remote holds the common flags of commands that reach a cluster.
 type remote struct {
 	server     string
 	adminToken string
@@ -42,20 +42,20 @@ func (r *remote) addServerFlags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&r.json, "json", false, "print JSON")
 }
 
-// addAdminFlags makes a command that talks to the admin API.
+// addAdminFlags adds the flags of a command that calls the admin API.
 func (r *remote) addAdminFlags(cmd *cobra.Command) {
 	r.addServerFlags(cmd)
 	cmd.Flags().StringVar(&r.adminToken, "admin-token", "", "the cluster's admin token; env APTLYD_ADMIN_TOKEN")
 }
 
-// addKeyFlags makes a command that is a client with a key.
+// addKeyFlags adds the flags of a command that is a client with a key.
 func (r *remote) addKeyFlags(cmd *cobra.Command) {
 	r.addServerFlags(cmd)
 	cmd.Flags().StringVar(&r.key, "key", "", "a pk_ or sk_ key; env APTLYD_KEY")
 }
 
-// withAdmin makes the body of a command that calls the admin API: what the flags
-// leave out is taken from the environment, and the call is bounded in time.
+// withAdmin returns the body of a command that calls the admin API. The environment
+// completes the flags, and the call has a timeout.
 func (r *remote) withAdmin(run func(context.Context, *cobra.Command, *client.Admin, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		admin, err := r.admin(cmd)
@@ -94,7 +94,7 @@ func (r *remote) admin(cmd *cobra.Command) (*client.Admin, error) {
 	}, nil
 }
 
-// checkServer refuses what is no address of a node's HTTP port.
+// checkServer refuses a URL that cannot be a node's HTTP port.
 func checkServer(server string) error {
 	u, err := url.Parse(server)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
@@ -106,8 +106,8 @@ func checkServer(server string) error {
 	return nil
 }
 
-// connect returns a connected client, or the reason at once where trying again cannot
-// help. options say more than the flags do.
+// connect returns a connected client. It returns the error at once if trying again cannot
+// help. options extend the flags.
 func (r *remote) connect(ctx context.Context, cmd *cobra.Command, options client.Options) (*client.Client, error) {
 	if err := fillFlags(cmd.Flags(), ""); err != nil {
 		return nil, err
@@ -143,12 +143,12 @@ func collect[T any](list iter.Seq2[T, error], limit uint) ([]T, error) {
 	return all, nil
 }
 
-// printer writes for people, in columns where lines have tabs.
+// printer writes text for people, in columns if lines have tabs.
 type printer struct{ w *tabwriter.Writer }
 
 func (p *printer) line(format string, args ...any) { fmt.Fprintf(p.w, format+"\n", args...) }
 
-// show prints a result: as one JSON value, or as text says it.
+// show prints a result as one JSON value or as text.
 func show(cmd *cobra.Command, asJSON bool, value any, text func(*printer)) error {
 	out := cmd.OutOrStdout()
 	if asJSON {
@@ -172,7 +172,7 @@ func writeJSON(w io.Writer, value any) error {
 	return nil
 }
 
-// moment renders Unix milliseconds for people.
+// moment formats Unix milliseconds for people.
 func moment(ms int64) string {
 	if ms == 0 {
 		return "-"

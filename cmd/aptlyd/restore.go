@@ -43,7 +43,7 @@ func showFounded(cmd *cobra.Command, asJSON bool, dir string, f node.NewCluster)
 		if f.Resumed {
 			p.line("an interrupted run was finished; nothing else was done")
 		}
-		if f.ClusterID == "" { // of an older version, which did not write it down
+		if f.ClusterID == "" { // an older version did not record it
 			showReplaced(p, f.Replaced)
 			return
 		}

@@ -5,11 +5,12 @@ import (
 	"strings"
 )
 
-// secretList is a flag of one secret or several, separated by commas or given in
-// several flags.
+// secretList is a flag with one or several secrets, separated by commas or given in several
+// flags.
 type secretList struct{ list *[]string }
 
-// Set adds secrets. Unlike other lists it knows no quotes: a secret may hold them.
+// Set adds secrets. Unlike other lists it does not interpret quotes, which a secret may
+// contain.
 func (s secretList) Set(text string) error {
 	for secret := range strings.SplitSeq(text, ",") {
 		if secret == "" {
@@ -20,7 +21,7 @@ func (s secretList) Set(text string) error {
 	return nil
 }
 
-// String shows no secret.
+// String reveals no secret.
 func (s secretList) String() string { return "" }
 
 func (s secretList) Type() string { return "strings" }

@@ -21,7 +21,7 @@ import (
 	"github.com/aptlyd/aptlyd/node"
 )
 
-// stopTimeout is when a node that was told to stop ends, drained or not.
+// stopTimeout bounds the time from the request to stop to the end, drained or not.
 const stopTimeout = 15 * time.Second
 
 func newServe() *cobra.Command {
@@ -106,7 +106,7 @@ over the file.`,
 	return cmd
 }
 
-// addLimitFlags makes a flag of every limit that clients can meet.
+// addLimitFlags adds a flag for every limit that clients can meet.
 func addLimitFlags(f *pflag.FlagSet, cfg *node.Config) {
 	l := &cfg.Limits
 	f.StringVar(&cfg.Poller, "poller", cfg.Poller, `how sockets are watched: "epoll" (Linux) or "portable"`)
@@ -201,8 +201,8 @@ func newLogger(w *os.File, level string) (*slog.Logger, error) {
 	return slog.New(slog.NewJSONHandler(w, options)), nil
 }
 
-// serve runs a node until it is told to stop. The first SIGTERM or SIGINT
-// drains, a second one ends the process at once.
+// serve runs a node until a signal stops it. The first SIGTERM or SIGINT drains, a second
+// one ends the process at once.
 func serve(ctx context.Context, cfg node.Config, out io.Writer) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
@@ -248,8 +248,8 @@ func serve(ctx context.Context, cfg node.Config, out io.Writer) error {
 	}
 }
 
-// start starts a node. It returns none where it was told to stop before that: a start
-// can wait for names that are not in DNS yet.
+// start starts a node. It returns nil if the node was stopped first, since a start can wait
+// for names that DNS does not know yet.
 func start(cfg node.Config, signals <-chan os.Signal) (*node.Node, error) {
 	type result struct {
 		node *node.Node
@@ -269,7 +269,7 @@ func start(cfg node.Config, signals <-chan os.Signal) (*node.Node, error) {
 	}
 }
 
-// consoleURL returns the address under which this machine reaches the console.
+// consoleURL returns the URL at which this machine reaches the console.
 func consoleURL(addr net.Addr, encrypted bool) string {
 	scheme := "http://"
 	if encrypted {
@@ -285,7 +285,7 @@ func consoleURL(addr net.Addr, encrypted bool) string {
 	return scheme + net.JoinHostPort(host, port) + "/console/"
 }
 
-// printWelcome shows what will never be shown again once that has succeeded.
+// printWelcome shows the first credentials, which are never shown again after a success.
 func printWelcome(w io.Writer, c node.Credentials, console string) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nA new cluster. These secrets are shown once, so keep them:\n\n")

@@ -17,9 +17,8 @@ func envName(flag string) string {
 	return "APTLYD_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// fillFlags gives each flag that the command line did not set its value from the
-// environment or else from the YAML file at path (none when empty). The error
-// names the variable or key that is wrong.
+// fillFlags sets the flags that the command line did not set, from the environment or else
+// from the YAML file at path (none if empty). The error names the wrong variable or key.
 func fillFlags(flags *pflag.FlagSet, path string) error {
 	fromFile, err := readSettings(flags, path)
 	if err != nil {
@@ -85,7 +84,7 @@ func readSettings(flags *pflag.FlagSet, path string) (map[string]string, error) 
 	return settings, nil
 }
 
-// sayFlagError says in the operator's words what is wrong with a flag's value.
+// sayFlagError describes in the operator's words why a flag's value is wrong.
 func sayFlagError(err error) error {
 	var wrong *pflag.InvalidValueError
 	if !errors.As(err, &wrong) {

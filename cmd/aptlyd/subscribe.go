@@ -55,7 +55,7 @@ func parsePosition(text string) (client.Position, error) {
 	return client.After(offset), nil
 }
 
-// received is one line of what subscribe prints.
+// received is one line of output for a message.
 type received struct {
 	Channel   string          `json:"channel"`
 	Offset    uint64          `json:"offset"`
@@ -76,7 +76,7 @@ func subscribe(ctx context.Context, cmd *cobra.Command, r *remote, channel strin
 	epoch string,
 ) error {
 	var closing atomic.Bool
-	lost := false // touched by the client's reading goroutine only
+	lost := false // belongs to the client's reading goroutine
 	c, err := r.connect(ctx, cmd, client.Options{
 		OnDisconnect: func(err error) {
 			if lost = !closing.Load(); lost {
@@ -100,7 +100,7 @@ func subscribe(ctx context.Context, cmd *cobra.Command, r *remote, channel strin
 	defer cancel()
 
 	out := cmd.OutOrStdout()
-	broken := make(chan error, 1) // what is printed has nowhere to go
+	broken := make(chan error, 1) // standard output was closed
 	print := func(line any) {
 		if err := writeJSON(out, line); err != nil {
 			select {

@@ -256,8 +256,8 @@ type channel struct {
 	head
 	memory
 
-	dirty    bool   // in State.changes
-	writing  bool   // in State.frozen
+	dirty    bool   // in State.gathering
+	writing  bool   // in State.flushing
 	dropped  bool   // its project is gone
 	stored   bool   // in a block
 	touched  bool   // in State.touched

@@ -196,7 +196,7 @@ func TestCrashBesideInstallOfCompactedFile(t *testing.T) {
 	}
 }
 
-func TestExportOutlivesCompaction(t *testing.T) {
+func TestSnapshotOutlivesCompaction(t *testing.T) {
 	m := openMachine(t, t.TempDir(), lazy)
 	m.createProject()
 	m.publish(1, news, "1", "2")
@@ -210,7 +210,7 @@ func TestExportOutlivesCompaction(t *testing.T) {
 	m.flushed()
 	select {
 	case <-m.released:
-		t.Error("the old file is closed under the export")
+		t.Error("the old file is closed under the snapshot")
 	default:
 	}
 	other := openMachine(t, t.TempDir(), lazy)
@@ -218,7 +218,7 @@ func TestExportOutlivesCompaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	if other.hash() != want {
-		t.Error("the export is not the state as it was")
+		t.Error("the snapshot is not the state as it was")
 	}
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
@@ -230,7 +230,7 @@ func TestCompactionIsAbandoned(t *testing.T) {
 	m := openMachine(t, t.TempDir(), lazy)
 	m.createProject()
 	m.publish(1, news, "1")
-	export := m.exported()
+	snapshot := m.snapshotBytes()
 	begin := func() {
 		m.compactStep()
 		m.compactStep()
@@ -239,7 +239,7 @@ func TestCompactionIsAbandoned(t *testing.T) {
 		}
 	}
 	begin()
-	if err := m.Restore(bytes.NewReader(export)); err != nil {
+	if err := m.Restore(bytes.NewReader(snapshot)); err != nil {
 		t.Fatal(err)
 	}
 	if len(m.files()) != 1 {

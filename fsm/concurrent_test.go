@@ -88,7 +88,7 @@ func TestReadersBesideEverything(t *testing.T) {
 		}
 		m.entry(int64(i%2), commands...)
 		if i%500 == 499 {
-			if err := m.Restore(bytes.NewReader(m.exported())); err != nil {
+			if err := m.Restore(bytes.NewReader(m.snapshotBytes())); err != nil {
 				t.Fatal(err)
 			}
 		}

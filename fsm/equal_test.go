@@ -248,11 +248,11 @@ func (r *replayer) playRoughly(rt *rapid.T, h history) {
 			r.m.compactStep()
 		}
 		if e.transfer {
-			export := r.m.exported()
+			snapshot := r.m.snapshotBytes()
 			other := newReplayer(r.t, rt)
 			other.m.createProject()
 			other.seqs = r.seqs
-			if err := other.m.Restore(bytes.NewReader(export)); err != nil {
+			if err := other.m.Restore(bytes.NewReader(snapshot)); err != nil {
 				rt.Fatal(err)
 			}
 			r.m.kill()
@@ -281,7 +281,7 @@ func (r *replayer) content(rt *rapid.T) (sum [32]byte) {
 
 // However a node gets through the same committed entries, it ends in the same
 // state: at once or in pieces, flushed or not, killed and replayed, through an
-// export to another node.
+// snapshot to another node.
 func TestEqualHistoriesEndInEqualStates(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		h := anyHistory(rt)

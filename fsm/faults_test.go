@@ -21,7 +21,7 @@ func TestCrashInRestore(t *testing.T) {
 	from := openMachine(t, t.TempDir(), lazy)
 	from.createProject()
 	from.publish(1, news, "new")
-	export := from.exported()
+	snapshot := from.snapshotBytes()
 	dir := t.TempDir()
 	m := openMachine(t, dir, lazy)
 	m.createProject()
@@ -38,13 +38,13 @@ func TestCrashInRestore(t *testing.T) {
 		}
 	}
 	path := filepath.Join(dir, restoringState)
-	for _, n := range []int{0, 1, 4096, len(export) / 2, len(export) - 1} {
-		if err := os.WriteFile(path, export[:n], 0o600); err != nil {
+	for _, n := range []int{0, 1, 4096, len(snapshot) / 2, len(snapshot) - 1} {
+		if err := os.WriteFile(path, snapshot[:n], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		restarted("while the export arrived", m.hash())
+		restarted("while the snapshot arrived", m.hash())
 	}
-	db, _, err := receiveSnapshot(bytes.NewReader(export), path)
+	db, _, err := receiveSnapshot(bytes.NewReader(snapshot), path)
 	if err != nil {
 		t.Fatal(err)
 	}

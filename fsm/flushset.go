@@ -14,7 +14,7 @@ type flushSet struct {
 
 	// Filled in when the set is closed.
 	byteCap    []byte // stored form
-	capFloor   int64  // stamp of the volume's floor
+	capFloor   int64  // stamp of the cap's floor
 	heads      []flushHead
 	ids        []seenID
 	idsFrom    uint64              // lower ids are forgotten

@@ -266,7 +266,7 @@ func TestProjectAndKeyRecordsOfLevel1(t *testing.T) {
 
 // Whoever has an offset of a channel that was made after the backup finds what is new
 // above it.
-func TestRefoundedProjectRaisesItsFirstOffset(t *testing.T) {
+func TestRebasedProjectRaisesItsFirstOffset(t *testing.T) {
 	from := eventful(t)
 	from.must(forget("few"))
 	dir := t.TempDir()

@@ -76,7 +76,7 @@ func rebase(file, dir string, f NewCluster) (s Summary, err error) {
 		})
 	}
 	if err = errors.Join(err, db.Close()); err != nil {
-		return s, fmt.Errorf("refound state: %w", errors.Join(err, removeIfExists(path)))
+		return s, fmt.Errorf("rebase state: %w", errors.Join(err, removeIfExists(path)))
 	}
 	return s, durable.Install(path, filepath.Join(dir, stateFile))
 }

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// saveBackup writes what m exports to a file.
+// saveBackup writes what m snapshots to a file.
 func (m *machine) saveBackup() string {
 	m.t.Helper()
 	path := filepath.Join(m.t.TempDir(), "backup")
-	if err := os.WriteFile(path, m.exported(), 0o600); err != nil {
+	if err := os.WriteFile(path, m.snapshotBytes(), 0o600); err != nil {
 		m.t.Fatal(err)
 	}
 	return path
@@ -47,7 +47,7 @@ func eventful(t *testing.T) *machine {
 	return m
 }
 
-func TestRefoundedStateContinuesAboveTheOldOffsets(t *testing.T) {
+func TestRebasedStateContinuesAboveTheOldOffsets(t *testing.T) {
 	from := eventful(t)
 	backup := from.saveBackup()
 	checked, err := CheckBackup(backup)
@@ -164,7 +164,7 @@ func TestBackupThatIsNotIntactIsRefused(t *testing.T) {
 	}
 }
 
-func TestRefoundRefusesWhatItCannotDo(t *testing.T) {
+func TestRebaseRefusesWhatItCannotDo(t *testing.T) {
 	from := eventful(t)
 	from.flushed()
 	for _, c := range []struct {

@@ -72,7 +72,7 @@ func TestEndedSendersHaveNoEffect(t *testing.T) {
 			m := openMachine(t, t.TempDir(), lazy)
 			m.people()
 			m.must(CreateKey{Key: newKey("old", ServerKey)}.Encode(),
-				RotateKey{Key: replacing("heir", "old"), Overlap: 5000}.Encode())
+				RotateKey{Key: replacing("successor", "old"), Overlap: 5000}.Encode())
 			from := m.by(test.kind, test.id)
 			if _, err := m.send(from, "", "before"); err != nil {
 				t.Fatalf("before: %v", err)
@@ -199,8 +199,8 @@ func TestForgottenSessionDoesNotBeginAgain(t *testing.T) {
 	}
 }
 
-// Those who may do everything in a project share its ids. A stranger's use of one says
-// nothing to them, and theirs nothing to strangers.
+// Those who may do everything in a project share its ids. An unrelated sender's use of one says
+// nothing to them, and theirs nothing to others.
 func TestIDsBelongToTheirKindOfSender(t *testing.T) {
 	m := openMachine(t, t.TempDir(), lazy)
 	m.people()

@@ -16,7 +16,7 @@ import (
 	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
-// An export is the state file as of one transaction, followed by
+// A snapshot is the state file as of one transaction, followed by
 //
 //	"aptlyd state 1\n" (16) | size of the file (8, BE) | SHA-256 of the file (32)
 //
@@ -66,7 +66,7 @@ func (s *State) cancelSnapshots(err error) {
 func (s *State) Snapshot() (r io.ReadCloser, size int64, index, term uint64, err error) {
 	tx, swaps, err := s.beginSnapshot()
 	if err != nil {
-		return nil, 0, 0, 0, fmt.Errorf("export: %w", err)
+		return nil, 0, 0, 0, fmt.Errorf("snapshot: %w", err)
 	}
 	var at position
 	err = guarded(func() error {
@@ -77,7 +77,7 @@ func (s *State) Snapshot() (r io.ReadCloser, size int64, index, term uint64, err
 	})
 	if err != nil {
 		rollback(tx)
-		err = fmt.Errorf("export: %w", err)
+		err = fmt.Errorf("snapshot: %w", err)
 		if errors.Is(err, errCorrupt) {
 			s.fail(err)
 		}
@@ -87,7 +87,7 @@ func (s *State) Snapshot() (r io.ReadCloser, size int64, index, term uint64, err
 	defer s.mu.Unlock()
 	if err := s.snapshotEnded(swaps); err != nil {
 		rollback(tx)
-		return nil, 0, 0, 0, fmt.Errorf("export: %w", err)
+		return nil, 0, 0, 0, fmt.Errorf("snapshot: %w", err)
 	}
 	pr, pw := io.Pipe()
 	e := &snapshotReader{PipeReader: pr, writer: pw, state: s, done: make(chan struct{})}
@@ -157,7 +157,7 @@ func writeSnapshot(w io.Writer, tx *bolt.Tx) error {
 	sum := sha256.New()
 	size, err := tx.WriteTo(io.MultiWriter(w, sum))
 	if err != nil {
-		return fmt.Errorf("export: %w", err)
+		return fmt.Errorf("snapshot: %w", err)
 	}
 	_, err = w.Write(appendFooter(nil, size, sum))
 	return err
@@ -244,7 +244,7 @@ func copySnapshot(f *os.File, r io.Reader) error {
 	}
 	size := total - int64(snapshotFooter)
 	if size <= 0 {
-		return fmt.Errorf("%d bytes are no export: %w", total, io.ErrUnexpectedEOF)
+		return fmt.Errorf("%d bytes are no snapshot: %w", total, io.ErrUnexpectedEOF)
 	}
 	footer := make([]byte, snapshotFooter)
 	if _, err := f.ReadAt(footer, size); err != nil {
@@ -255,7 +255,7 @@ func copySnapshot(f *os.File, r io.Reader) error {
 		return err
 	}
 	if !bytes.Equal(footer, appendFooter(nil, size, sum)) {
-		return fmt.Errorf("the export is not what was sent: %w", errCorrupt)
+		return fmt.Errorf("the snapshot is not what was sent: %w", errCorrupt)
 	}
 	return f.Truncate(size)
 }

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// exported returns the whole export.
-func (m *machine) exported() []byte {
+// snapshotBytes returns a whole snapshot.
+func (m *machine) snapshotBytes() []byte {
 	m.t.Helper()
 	r, size, index, term, err := m.Snapshot()
 	if err != nil {
@@ -37,7 +37,7 @@ func TestRestoredStateIsTheSame(t *testing.T) {
 	from.publishID(1, news, "id")
 	from.flushed()
 	from.publish(1, news, "2", "3")
-	export := from.exported()
+	snapshot := from.snapshotBytes()
 
 	o := &told{}
 	dir := t.TempDir()
@@ -45,7 +45,7 @@ func TestRestoredStateIsTheSame(t *testing.T) {
 	to.must(CreateProject{Project: Project{ID: "other"}}.Encode(), CreateProject{Project: Project{ID: projectID}}.Encode())
 	to.publish(1, news, "lost")
 	o.lines = nil
-	if err := to.Restore(bytes.NewReader(export)); err != nil {
+	if err := to.Restore(bytes.NewReader(snapshot)); err != nil {
 		t.Fatal(err)
 	}
 	o.expect(t, "reset")
@@ -88,11 +88,11 @@ func TestRestoredStateIsTheSame(t *testing.T) {
 	}
 }
 
-func TestBrokenExportLeavesTheOldState(t *testing.T) {
+func TestBrokenSnapshotLeavesTheOldState(t *testing.T) {
 	from := openMachine(t, t.TempDir(), lazy)
 	from.createProject()
 	from.publish(1, news, "1")
-	export := from.exported()
+	snapshot := from.snapshotBytes()
 	o := &told{}
 	dir := t.TempDir()
 	m := openMachine(t, dir, lazy, o.observe)
@@ -109,17 +109,17 @@ func TestBrokenExportLeavesTheOldState(t *testing.T) {
 			t.Fatalf("%s changed the state", name)
 		}
 	}
-	for n := len(export) - snapshotFooter - 2; n < len(export); n++ {
-		refuse("an export cut in its footer", bytes.NewReader(export[:n]))
+	for n := len(snapshot) - snapshotFooter - 2; n < len(snapshot); n++ {
+		refuse("a snapshot cut in its footer", bytes.NewReader(snapshot[:n]))
 	}
-	for n := 0; n < len(export); n += 1 + len(export)/40 {
-		refuse("a truncated export", bytes.NewReader(export[:n]))
-		flipped := bytes.Clone(export)
+	for n := 0; n < len(snapshot); n += 1 + len(snapshot)/40 {
+		refuse("a truncated snapshot", bytes.NewReader(snapshot[:n]))
+		flipped := bytes.Clone(snapshot)
 		flipped[n] ^= 4
-		refuse("a flipped export", bytes.NewReader(flipped))
+		refuse("a flipped snapshot", bytes.NewReader(flipped))
 	}
-	refuse("an export with a byte more", bytes.NewReader(append(bytes.Clone(export), 0)))
-	refuse("an export that breaks off", io.MultiReader(bytes.NewReader(export[:9000]), &breaking{}))
+	refuse("a snapshot with a byte more", bytes.NewReader(append(bytes.Clone(snapshot), 0)))
+	refuse("a snapshot that breaks off", io.MultiReader(bytes.NewReader(snapshot[:9000]), &breaking{}))
 	o.expect(t)
 	m.publish(1, ChannelKey{"old", "c"}, "2")
 	m.flushed()
@@ -132,19 +132,19 @@ type breaking struct{}
 
 func (*breaking) Read([]byte) (int, error) { return 0, errors.New("connection reset") }
 
-// exportUnread exports the state file without looking at its records.
-func (m *machine) exportUnread() *bytes.Buffer {
+// uncheckedSnapshot snapshots the state file without looking at its records.
+func (m *machine) uncheckedSnapshot() *bytes.Buffer {
 	m.t.Helper()
 	tx, err := m.db.Begin(false)
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	defer rollback(tx)
-	var export bytes.Buffer
-	if err := writeSnapshot(&export, tx); err != nil {
+	var snapshot bytes.Buffer
+	if err := writeSnapshot(&snapshot, tx); err != nil {
 		m.t.Fatal(err)
 	}
-	return &export
+	return &snapshot
 }
 
 // A sender whose disk has decayed must not hand the damage on.
@@ -155,16 +155,16 @@ func TestCorruptRecordIsNotRestored(t *testing.T) {
 		from.publish(1, news, long)
 		from.flushed()
 		from.alter(bucket, flip)
-		export := from.exportUnread()
+		snapshot := from.uncheckedSnapshot()
 		to := openMachine(t, t.TempDir(), lazy)
-		if err := to.Restore(export); !errors.Is(err, errCorrupt) {
+		if err := to.Restore(snapshot); !errors.Is(err, errCorrupt) {
 			t.Errorf("%s: restored with %v", bucket, err)
 		}
 	}
 }
 
-// Whoever received a damaged export would stop, while the node that is damaged goes on.
-func TestCorruptRecordStopsItsExporter(t *testing.T) {
+// Whoever received a damaged snapshot would stop, while the node that is damaged goes on.
+func TestCorruptRecordStopsItsOwnNode(t *testing.T) {
 	for _, bucket := range [][]byte{bucketChunks, bucketChannels, bucketProjects} {
 		f := &fatalities{}
 		m := openMachine(t, t.TempDir(), lazy, f.configure)
@@ -182,10 +182,10 @@ func TestCorruptRecordStopsItsExporter(t *testing.T) {
 	}
 }
 
-func TestExportEndsWithItsState(t *testing.T) {
+func TestSnapshotEndsWithItsState(t *testing.T) {
 	m := openMachine(t, t.TempDir(), lazy)
 	m.createProject()
-	export := m.exported()
+	snapshot := m.snapshotBytes()
 	open := func() io.ReadCloser {
 		r, _, _, _, err := m.Snapshot()
 		if err != nil {
@@ -197,7 +197,7 @@ func TestExportEndsWithItsState(t *testing.T) {
 		return r
 	}
 	replaced := open()
-	if err := m.Restore(bytes.NewReader(export)); err != nil {
+	if err := m.Restore(bytes.NewReader(snapshot)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.ReadAll(replaced); !errors.Is(err, errReplaced) {
@@ -219,12 +219,12 @@ func TestExportEndsWithItsState(t *testing.T) {
 		}
 	}
 	if _, _, _, _, err := m.Snapshot(); !errors.Is(err, ErrClosed) {
-		t.Errorf("export of a closed state: %v", err)
+		t.Errorf("snapshot of a closed state: %v", err)
 	}
 	if _, err := m.Read(news, 0, 1, 1); !errors.Is(err, ErrClosed) {
 		t.Errorf("read of a closed state: %v", err)
 	}
-	if err := m.Restore(bytes.NewReader(export)); !errors.Is(err, ErrClosed) {
+	if err := m.Restore(bytes.NewReader(snapshot)); !errors.Is(err, ErrClosed) {
 		t.Errorf("restore of a closed state: %v", err)
 	}
 }
@@ -237,9 +237,9 @@ func TestDamagedRecordIsNoBackup(t *testing.T) {
 	m.publish(1, news, long)
 	m.flushed()
 	m.alter(bucketChunks, flip)
-	export := m.exportUnread()
+	snapshot := m.uncheckedSnapshot()
 	file := filepath.Join(t.TempDir(), "backup")
-	if err := os.WriteFile(file, export.Bytes(), 0o600); err != nil {
+	if err := os.WriteFile(file, snapshot.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := CheckBackup(file); !errors.Is(err, ErrNotBackup) {
@@ -247,15 +247,15 @@ func TestDamagedRecordIsNoBackup(t *testing.T) {
 	}
 }
 
-// FuzzRestore feeds exports whose footer holds, so that what is behind it is
+// FuzzRestore feeds snapshots whose footer holds, so that what is behind it is
 // reached; the file itself is only ever altered in values, not in pages, which
 // bbolt trusts.
 func FuzzRestore(f *testing.F) {
 	m := openMachine(f, f.TempDir(), lazy)
 	m.createProject()
-	export := m.exported()
-	f.Add(export[:64], false)
-	f.Add(export, false)
+	snapshot := m.snapshotBytes()
+	f.Add(snapshot[:64], false)
+	f.Add(snapshot, false)
 	f.Add([]byte{}, true)
 	f.Fuzz(func(t *testing.T, b []byte, sealed bool) {
 		if sealed && len(b) >= 4096 {
@@ -268,7 +268,7 @@ func FuzzRestore(f *testing.F) {
 		}
 		db, _, err := receiveSnapshot(bytes.NewReader(b), filepath.Join(t.TempDir(), restoringState))
 		if err == nil {
-			if !bytes.Equal(b, export) {
+			if !bytes.Equal(b, snapshot) {
 				t.Error("something else was restored")
 			}
 			_ = db.Close()

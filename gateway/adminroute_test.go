@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
-	"github.com/aptlyd/aptlyd/gateway/ratelimit"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -61,8 +61,8 @@ func TestEveryAdminRouteTakesItsRole(t *testing.T) {
 	})
 	roles := []fsm.Role{fsm.Viewer, fsm.Operator, fsm.Owner}
 	seen := make(map[string]bool)
-	for _, route := range h.server.adminRoutes() {
-		name := route.method + " " + route.path
+	for _, route := range h.server.admin.Routes() {
+		name := route.Method + " " + route.Path
 		seen[name] = true
 		needs, known := neededRoles[name]
 		if !known {
@@ -70,9 +70,9 @@ func TestEveryAdminRouteTakesItsRole(t *testing.T) {
 			continue
 		}
 		// Nothing that the path names is there, so nothing is changed.
-		path := "/admin/v1" + strings.NewReplacer("{id}", "none", "{name}", "none").Replace(route.path)
+		path := "/admin/v1" + strings.NewReplacer("{id}", "none", "{name}", "none").Replace(route.Path)
 		do := func(token string) (int, any) {
-			res, answer := h.do(route.method, path, "", "Authorization", "Bearer "+token, "Content-Type", "application/json")
+			res, answer := h.do(route.Method, path, "", "Authorization", "Bearer "+token, "Content-Type", "application/json")
 			return res.StatusCode, answer["code"]
 		}
 		for _, role := range roles {
@@ -85,12 +85,11 @@ func TestEveryAdminRouteTakesItsRole(t *testing.T) {
 			}
 		}
 		for _, stranger := range []string{h.secret, h.public, "another"} {
-			h.server.guesses = ratelimit.NewLimiter()
 			if status, code := do(stranger); status != http.StatusUnauthorized || code != "invalid_key" {
 				t.Errorf("%s with %.6s: %d %v", name, stranger, status, code)
 			}
 		}
-		if res, answer := h.do(route.method, path, ""); res.StatusCode != http.StatusUnauthorized || answer["code"] != "auth_required" {
+		if res, answer := h.do(route.Method, path, ""); res.StatusCode != http.StatusUnauthorized || answer["code"] != "auth_required" {
 			t.Errorf("%s without a token: %d %v", name, res.StatusCode, answer)
 		}
 	}
@@ -105,11 +104,11 @@ func TestEveryAdminRouteTakesItsRole(t *testing.T) {
 // change with the change.
 func TestEveryAdminRouteRefusesUnknownNamesInItsQuery(t *testing.T) {
 	h := newHarness(t, "portable")
-	for _, route := range h.server.adminRoutes() {
-		path := strings.NewReplacer("{id}", testProject, "{name}", "none").Replace(route.path)
+	for _, route := range h.server.admin.Routes() {
+		path := strings.NewReplacer("{id}", testProject, "{name}", "none").Replace(route.Path)
 		for _, query := range []string{"?unheard=of", "?Limit=1", "?%zz"} {
-			if status, answer := h.admin(route.method, path+query, ""); status != 400 || answer["code"] != "invalid_message" {
-				t.Errorf("%s %s%s: %d %v", route.method, path, query, status, answer)
+			if status, answer := h.admin(route.Method, path+query, ""); status != 400 || answer["code"] != "invalid_message" {
+				t.Errorf("%s %s%s: %d %v", route.Method, path, query, status, answer)
 			}
 		}
 	}
@@ -157,7 +156,7 @@ func TestGuessesOfAdminTokensAreSlowed(t *testing.T) {
 		res, answer := h.do("GET", "/admin/v1/whoami", "", "Authorization", "Bearer "+token, "X-Forwarded-For", address)
 		return res, answer["code"]
 	}
-	for i := range guessBurst {
+	for i := range admin.GuessBurst {
 		if res, code := try("192.0.2.1", fmt.Sprintf("guess-%d", i)); res.StatusCode != 401 {
 			t.Fatalf("guess %d: %d %v", i, res.StatusCode, code)
 		}
@@ -165,13 +164,13 @@ func TestGuessesOfAdminTokensAreSlowed(t *testing.T) {
 	// Within the second that a further guess takes, even the right token tells nothing.
 	res, code := try("192.0.2.1", adminToken)
 	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); res.StatusCode != 429 || code != "rate_limited" || err != nil || seconds < 1 {
-		t.Errorf("after %d wrong ones: %d %v, %s", guessBurst, res.StatusCode, code, res.Header)
+		t.Errorf("after %d wrong ones: %d %v, %s", admin.GuessBurst, res.StatusCode, code, res.Header)
 	}
 	if res, code := try("192.0.2.2", adminToken); res.StatusCode != 200 {
 		t.Errorf("from another address: %d %v", res.StatusCode, code)
 	}
 	// A host has all addresses of its /64.
-	for i := range guessBurst {
+	for i := range admin.GuessBurst {
 		try(fmt.Sprintf("2001:db8:1:2:%x::1", i+1), fmt.Sprint("another guess ", i))
 	}
 	if res, code := try("2001:db8:1:2:ffff::9", adminToken); res.StatusCode != 429 {

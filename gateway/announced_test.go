@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -25,7 +26,7 @@ func TestSDKIsShownAmongConnections(t *testing.T) {
 		h.announce(`"features":["goaway","of the future"],"sdk":"@aptlyd/brook/1.2.3"`)
 		h.open(h.secret)
 		var sdks []string
-		for _, c := range h.server.Connections(ConnectionQuery{Limit: 10}) {
+		for _, c := range h.server.Connections(admin.ConnectionQuery{Limit: 10}) {
 			sdks = append(sdks, c.SDK)
 		}
 		if got := fmt.Sprintf("%q", sdks); got != `["@aptlyd/brook/1.2.3" ""]` {

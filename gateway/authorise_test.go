@@ -12,6 +12,7 @@ import (
 	"unique"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/internal/testtoken"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
@@ -184,7 +185,7 @@ func (h *rightsHarness) request(credential, route string) refusal.Code {
 	body := "{}"
 	switch {
 	case credential == "session":
-		header = append(header, "Cookie", sessionCookie+"="+text, consoleHeader, "1")
+		header = append(header, "Cookie", admin.SessionCookie+"="+text, admin.ConsoleHeader, "1")
 	case text != "" && strings.HasPrefix(path, "/admin"):
 		header = append(header, "Authorization", "Bearer "+text)
 	case text != "":
@@ -217,8 +218,8 @@ func TestRights(t *testing.T) {
 	for _, kind := range requestKinds {
 		known["frame "+kind] = true
 	}
-	for _, route := range h.server.adminRoutes() {
-		known[route.method+" /admin/v1"+route.path] = true
+	for _, route := range h.server.admin.Routes() {
+		known[route.Method+" /admin/v1"+route.Path] = true
 	}
 	routes := h.server.routes()
 	for _, pattern := range slices.Concat(slices.Collect(maps.Keys(routes.exact)), slices.Collect(maps.Keys(routes.below))) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 )
 
 // Of somebody who may publish nowhere not a byte of a body is waited for, and of
@@ -26,7 +27,7 @@ func TestNoBodyBeforeAuthority(t *testing.T) {
 			post(path, "").wantStatus(401)
 		}
 		signIn := h.connect()
-		signIn.send("POST /console/session HTTP/1.1\r\nHost: x\r\n" + consoleHeader + ": 1\r\nContent-Type: application/json\r\nContent-Length: 20000\r\n\r\n" +
+		signIn.send("POST /console/session HTTP/1.1\r\nHost: x\r\n" + admin.ConsoleHeader + ": 1\r\nContent-Type: application/json\r\nContent-Length: 20000\r\n\r\n" +
 			strings.Repeat(" ", maxStrangerBytes+1))
 		signIn.wantStatus(413)
 	})

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 )
 
 // connectionsPerTurn is how many connections a loop looks at for a list before it
@@ -19,7 +20,7 @@ const (
 
 // Connections lists connections of this node by id, and describes only those that are
 // listed.
-func (s *Server) Connections(q ConnectionQuery) []ConnectionStatus {
+func (s *Server) Connections(q admin.ConnectionQuery) []admin.ConnectionStatus {
 	found := collect(s, func(c *conn) (*conn, bool) {
 		who := c.who.Value()
 		if q.KeyID != "" && who.KeyID != q.KeyID || q.Project != "" && who.Project != q.Project {
@@ -58,13 +59,13 @@ func collect[T any](s *Server, pick func(*conn) (T, bool)) map[uint64]T {
 
 // describe returns how connections are, in their order, without those that have
 // ended meanwhile.
-func (s *Server) describe(listed []*conn) []ConnectionStatus {
-	of := make([]*ConnectionStatus, len(listed))
+func (s *Server) describe(listed []*conn) []admin.ConnectionStatus {
+	of := make([]*admin.ConnectionStatus, len(listed))
 	for i, l := range s.loops {
 		for at := 0; at < len(listed); {
 			from := at
 			asked := s.askOne(i, func() func() {
-				part, names, next := make(map[int]ConnectionStatus), 0, from
+				part, names, next := make(map[int]admin.ConnectionStatus), 0, from
 				for ; next < len(listed) && names < channelsPerTurn; next++ {
 					if c := listed[next]; c.loop == l && c.state == stateOpen {
 						part[next] = c.status()
@@ -83,7 +84,7 @@ func (s *Server) describe(listed []*conn) []ConnectionStatus {
 			}
 		}
 	}
-	all := make([]ConnectionStatus, 0, len(listed))
+	all := make([]admin.ConnectionStatus, 0, len(listed))
 	for _, status := range of {
 		if status != nil {
 			all = append(all, *status)
@@ -186,9 +187,9 @@ func (s *Server) ask(question func(l *loop) func()) {
 }
 
 // status is the connection as the admin API shows it.
-func (c *conn) status() ConnectionStatus {
+func (c *conn) status() admin.ConnectionStatus {
 	s := c.loop.server
-	status := ConnectionStatus{
+	status := admin.ConnectionStatus{
 		ID:       s.connectionName(c.id),
 		Node:     s.cfg.Broker.NodeName(),
 		Address:  c.peer.address,

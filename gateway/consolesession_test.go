@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -19,7 +20,7 @@ type browser struct {
 // call makes a call as the console's own page, but for the headers given.
 func (b *browser) call(method, path, body string, header ...string) (*http.Response, map[string]any) {
 	headers := map[string]string{
-		"Content-Type": "application/json", consoleHeader: "1",
+		"Content-Type": "application/json", admin.ConsoleHeader: "1",
 		"Sec-Fetch-Site": "same-origin", "Origin": "http://" + b.h.addr,
 	}
 	if b.cookie != nil {
@@ -91,7 +92,7 @@ func TestConsoleSessionsAreForTheConsoleOnly(t *testing.T) {
 		{"Origin", "", "Sec-Fetch-Site", "cross-site"},
 		{"Origin", "null", "Sec-Fetch-Site", ""},
 		{"Origin", "http://localhost:1", "Sec-Fetch-Site", "same-site"},
-		{consoleHeader, ""}, // a form or an image
+		{admin.ConsoleHeader, ""}, // a form or an image
 	} {
 		b.wantStatus(403, "POST", "/admin/v1/projects", body, forged...)
 		b.wantStatus(403, "GET", "/admin/v1/projects", "", forged...)
@@ -102,13 +103,13 @@ func TestConsoleSessionsAreForTheConsoleOnly(t *testing.T) {
 	// The session's text is no admin token, and the admin token no session.
 	b.wantStatus(401, "GET", "/admin/v1/projects", "", "Cookie", "", "Authorization", "Bearer "+b.cookie.Value)
 	b.wantStatus(401, "POST", "/console/session", `{"token":"`+b.cookie.Value+`"}`)
-	b.wantStatus(401, "GET", "/admin/v1/projects", "", "Cookie", sessionCookie+"="+adminToken)
-	b.wantStatus(401, "GET", "/admin/v1/projects", "", "Cookie", sessionCookie+"="+b.cookie.Value+"; "+sessionCookie+"=x")
+	b.wantStatus(401, "GET", "/admin/v1/projects", "", "Cookie", admin.SessionCookie+"="+adminToken)
+	b.wantStatus(401, "GET", "/admin/v1/projects", "", "Cookie", admin.SessionCookie+"="+b.cookie.Value+"; "+admin.SessionCookie+"=x")
 }
 
 func TestConsoleSessionIsNewAtEachSignIn(t *testing.T) {
 	h := newHarness(t, "portable")
-	planted := &browser{h: h, cookie: &http.Cookie{Name: sessionCookie, Value: "planted-by-an-attacker"}}
+	planted := &browser{h: h, cookie: &http.Cookie{Name: admin.SessionCookie, Value: "planted-by-an-attacker"}}
 	planted.signIn(adminToken)
 	if planted.cookie.Value == "planted-by-an-attacker" {
 		t.Fatal("the session was not chosen by the node")
@@ -156,12 +157,12 @@ func TestConsoleSessionHasTheRoleOfItsToken(t *testing.T) {
 	if _, me := b.call("GET", "/admin/v1/whoami", ""); me["name"] != "ada" || me["role"] != "viewer" || me["expiresAt"] == nil {
 		t.Errorf("signed in as %v", me)
 	}
-	for _, route := range h.server.adminRoutes() {
-		want := route.needs != fsm.Viewer
-		path := strings.NewReplacer("{id}", "x", "{name}", "x").Replace(route.path)
-		res, answer := b.call(route.method, "/admin/v1"+path, "")
+	for _, route := range h.server.admin.Routes() {
+		want := route.Needs != fsm.Viewer
+		path := strings.NewReplacer("{id}", "x", "{name}", "x").Replace(route.Path)
+		res, answer := b.call(route.Method, "/admin/v1"+path, "")
 		if refused := answer["code"] == string(refusal.Forbidden); refused != want {
-			t.Errorf("a viewer's %s %s: %s %v", route.method, path, res.Status, answer)
+			t.Errorf("a viewer's %s %s: %s %v", route.Method, path, res.Status, answer)
 		}
 	}
 }
@@ -169,12 +170,12 @@ func TestConsoleSessionHasTheRoleOfItsToken(t *testing.T) {
 func TestConsoleSignInSlowsGuessing(t *testing.T) {
 	h := newHarness(t, "portable")
 	b := &browser{h: h}
-	for i := range guessBurst {
+	for i := range admin.GuessBurst {
 		b.wantStatus(401, "POST", "/console/session", fmt.Sprintf(`{"token":"wrong %d"}`, i))
 	}
 	res, _ := b.call("POST", "/console/session", `{"token":"`+adminToken+`"}`)
 	if res.StatusCode != 429 || res.Header.Get("Retry-After") == "" {
-		t.Errorf("after %d wrong tokens: %s", guessBurst, res.Status)
+		t.Errorf("after %d wrong tokens: %s", admin.GuessBurst, res.Status)
 	}
 	for _, body := range []string{`{}`, `{"token":""}`, `{"token":1}`, `{"token":"a","token":"b"}`, `nonsense`} {
 		(&browser{h: newHarness(t, "portable")}).wantStatus(400, "POST", "/console/session", body)
@@ -200,7 +201,7 @@ func TestConsoleCookieOverTLS(t *testing.T) {
 
 func TestSignInsOfATokenAreBounded(t *testing.T) {
 	h := newHarness(t, "portable")
-	for i := range signInBurst {
+	for i := range admin.SignInBurst {
 		if res := (&browser{h: h}).signIn(adminToken); res.StatusCode != 204 {
 			t.Fatalf("sign-in %d: %s", i+1, res.Status)
 		}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -11,7 +12,7 @@ func TestConsoleTokenReadsOneProject(t *testing.T) {
 	h := newHarness(t, "portable")
 	status, answer := h.admin("POST", "/projects/"+testProject+"/console-token", "")
 	text, _ := answer["token"].(string)
-	if life := int64(answer["expiresAt"].(float64)) - h.broker.Stamp(); status != 200 || life <= 0 || life > consoleTokenLife.Milliseconds() {
+	if life := int64(answer["expiresAt"].(float64)) - h.broker.Stamp(); status != 200 || life <= 0 || life > admin.ConsoleTokenLife.Milliseconds() {
 		t.Fatalf("got %d %v, %d ms ahead", status, answer, life)
 	}
 	h.fill("news", 2)

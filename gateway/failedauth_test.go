@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/internal/testtoken"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
@@ -80,7 +81,7 @@ func TestRevokedAdminTokenIsOneGuess(t *testing.T) {
 		res, _ := h.do("GET", "/admin/v1/projects", "", "Authorization", "Bearer "+token)
 		return res.StatusCode
 	}
-	for i := range 3 * guessBurst {
+	for i := range 3 * admin.GuessBurst {
 		if got := try("a revoked token"); got != 401 {
 			t.Fatalf("call %d with a revoked token: %d", i, got)
 		}
@@ -88,11 +89,11 @@ func TestRevokedAdminTokenIsOneGuess(t *testing.T) {
 	if got := try(adminToken); got != 200 {
 		t.Errorf("a good token from the same address: %d", got)
 	}
-	for i := range guessBurst {
+	for i := range admin.GuessBurst {
 		try(fmt.Sprint("guess ", i))
 	}
 	if got := try(adminToken); got != 429 {
-		t.Errorf("after %d guesses the next is answered: %d", guessBurst, got)
+		t.Errorf("after %d guesses the next is answered: %d", admin.GuessBurst, got)
 	}
 	if got := try("a revoked token"); got != 401 {
 		t.Errorf("then a revoked token: %d", got)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -58,7 +59,7 @@ func (b *fakeBroker) AdminTokens(cursor string, limit int) []fsm.AdminToken {
 	return found[:min(limit, len(found))]
 }
 
-func (b *fakeBroker) CreateAdminToken(_ context.Context, by fsm.Actor, spec AdminTokenSpec) (fsm.AdminToken, string, error) {
+func (b *fakeBroker) CreateAdminToken(_ context.Context, by fsm.Actor, spec admin.TokenSpec) (fsm.AdminToken, string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.createErr != nil {

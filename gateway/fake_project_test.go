@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-func (b *fakeBroker) CreateProject(_ context.Context, by fsm.Actor, spec ProjectSpec) (*fsm.Project, []IssuedKey, error) {
+func (b *fakeBroker) CreateProject(_ context.Context, by fsm.Actor, spec admin.ProjectSpec) (*fsm.Project, []admin.IssuedKey, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p := &fsm.Project{
@@ -20,7 +21,7 @@ func (b *fakeBroker) CreateProject(_ context.Context, by fsm.Actor, spec Project
 	}
 	b.projects[p.ID] = p
 	b.record(by, "project.create", p.ID)
-	var issued []IssuedKey
+	var issued []admin.IssuedKey
 	for _, kind := range []fsm.KeyKind{fsm.PublicKey, fsm.ServerKey} {
 		text := auth.NewKeyText(kind)
 		issued = append(issued, b.issue(p.ID, kind, "default", text))
@@ -29,8 +30,8 @@ func (b *fakeBroker) CreateProject(_ context.Context, by fsm.Actor, spec Project
 }
 
 // issue puts a key and shows it as it is only once. It is called with mu held.
-func (b *fakeBroker) issue(project string, kind fsm.KeyKind, name, text string) IssuedKey {
-	issued := IssuedKey{Key: b.putKey(project, kind, name, text), Secret: text}
+func (b *fakeBroker) issue(project string, kind fsm.KeyKind, name, text string) admin.IssuedKey {
+	issued := admin.IssuedKey{Key: b.putKey(project, kind, name, text), Secret: text}
 	if kind == fsm.ServerKey {
 		issued.SigningSecret = "ss_" + issued.ID
 	}
@@ -127,11 +128,11 @@ func (b *fakeBroker) Keys(project string) []fsm.Key {
 	return found
 }
 
-func (b *fakeBroker) CreateKey(_ context.Context, by fsm.Actor, project string, spec KeySpec) (IssuedKey, error) {
+func (b *fakeBroker) CreateKey(_ context.Context, by fsm.Actor, project string, spec admin.KeySpec) (admin.IssuedKey, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, found := b.projects[project]; !found {
-		return IssuedKey{}, refusal.New(refusal.NotFound, "no such project")
+		return admin.IssuedKey{}, refusal.New(refusal.NotFound, "no such project")
 	}
 	if spec.Text == "" {
 		spec.Text = auth.NewKeyText(spec.Kind)
@@ -152,12 +153,12 @@ func (b *fakeBroker) byID(id string) (text string, key fsm.Key, found bool) {
 	return "", fsm.Key{}, false
 }
 
-func (b *fakeBroker) RotateKey(_ context.Context, by fsm.Actor, id string, overlap time.Duration) (IssuedKey, fsm.Key, error) {
+func (b *fakeBroker) RotateKey(_ context.Context, by fsm.Actor, id string, overlap time.Duration) (admin.IssuedKey, fsm.Key, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	text, old, found := b.byID(id)
 	if !found {
-		return IssuedKey{}, fsm.Key{}, refusal.New(refusal.NotFound, "no such key")
+		return admin.IssuedKey{}, fsm.Key{}, refusal.New(refusal.NotFound, "no such key")
 	}
 	old.ExpiresAt = b.clock + overlap.Milliseconds()
 	b.keys[text] = old

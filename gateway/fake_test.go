@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
@@ -378,20 +379,20 @@ func (b *fakeBroker) OffsetAt(_ context.Context, key fsm.ChannelKey, t int64) (u
 	return c.head + 1, nil
 }
 
-func (b *fakeBroker) PurgeChannel(_ context.Context, by fsm.Actor, key fsm.ChannelKey) (Purged, error) {
+func (b *fakeBroker) PurgeChannel(_ context.Context, by fsm.Actor, key fsm.ChannelKey) (admin.Purged, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c, found := b.channels[key]
 	if !found {
-		return Purged{}, refusal.New(refusal.NotFound, "no such channel")
+		return admin.Purged{}, refusal.New(refusal.NotFound, "no such channel")
 	}
-	purged := Purged{uint64(len(c.messages)), c.head}
+	purged := admin.Purged{Messages: uint64(len(c.messages)), Offset: c.head}
 	c.messages = nil
 	b.record(by, "channel.purge", key.Project+"/"+key.Name)
 	return purged, nil
 }
 
-func (b *fakeBroker) ForgetChannel(ctx context.Context, by fsm.Actor, key fsm.ChannelKey) (Purged, error) {
+func (b *fakeBroker) ForgetChannel(ctx context.Context, by fsm.Actor, key fsm.ChannelKey) (admin.Purged, error) {
 	purged, err := b.PurgeChannel(ctx, by, key)
 	b.set(func() { delete(b.channels, key) })
 	return purged, err
@@ -418,37 +419,39 @@ func (b *fakeBroker) SigningSecret(keyID string) ([]byte, bool) {
 
 func (b *fakeBroker) ConsoleSecret() []byte { return []byte("the secret of console tokens") }
 
-func (b *fakeBroker) Channels(_ context.Context, q ChannelQuery) ([]ChannelStatus, error) {
+func (b *fakeBroker) Channels(_ context.Context, q admin.ChannelQuery) ([]admin.ChannelStatus, error) {
 	counts := b.observer.(*Server).Subscribers(q.Project) // before mu is held: the loops that it asks may wait for mu
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var found []ChannelStatus
+	var found []admin.ChannelStatus
 	for key, c := range b.channels {
 		if key.Project == q.Project && key.Name > q.Cursor && strings.HasPrefix(key.Name, q.Prefix) && (!q.Active || counts[key.Name] > 0) {
-			found = append(found, ChannelStatus{
-				fsm.ChannelInfo{Name: key.Name, Head: c.head, Earliest: c.earliest()}, counts[key.Name],
+			found = append(found, admin.ChannelStatus{
+				ChannelInfo: fsm.ChannelInfo{Name: key.Name, Head: c.head, Earliest: c.earliest()}, Subscribers: counts[key.Name],
 			})
 		}
 	}
-	slices.SortFunc(found, func(a, b ChannelStatus) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(found, func(a, b admin.ChannelStatus) int { return cmp.Compare(a.Name, b.Name) })
 	return found[:min(q.Limit, len(found))], nil
 }
 
-func (b *fakeBroker) History(context.Context, int) (History, error) {
-	steps := []Reading{1, Reading(math.NaN())}
-	return History{StepSeconds: 10, Series: HistorySeries{steps, steps, steps, steps, steps, steps, steps}}, nil
+func (b *fakeBroker) History(context.Context, int) (admin.History, error) {
+	steps := []admin.Reading{1, admin.Reading(math.NaN())}
+	return admin.History{StepSeconds: 10, Series: admin.HistorySeries{
+		Connections: steps, Publishes: steps, Deliveries: steps, LatencyP50: steps, LatencyP99: steps, BytesOut: steps, Refusals: steps,
+	}}, nil
 }
 
 func (b *fakeBroker) KeyConnections(_ context.Context, project string) (map[string]int, error) {
 	return b.observer.(*Server).KeyConnections(project), nil
 }
 
-func (b *fakeBroker) Connections(_ context.Context, q ConnectionQuery) ([]ConnectionStatus, error) {
+func (b *fakeBroker) Connections(_ context.Context, q admin.ConnectionQuery) ([]admin.ConnectionStatus, error) {
 	return b.observer.(*Server).Connections(q), nil
 }
 
-func (b *fakeBroker) Diagnose(context.Context) ([]Finding, error) {
-	return []Finding{{"n1", "clock", true, "n1 is on time"}}, nil
+func (b *fakeBroker) Diagnose(context.Context) ([]admin.Finding, error) {
+	return []admin.Finding{{Node: "n1", Check: "clock", OK: true, Text: "n1 is on time"}}, nil
 }
 
 func (b *fakeBroker) Backup(context.Context) (io.ReadCloser, int64, error) {
@@ -464,6 +467,6 @@ func (b *fakeBroker) RemoveMember(_ context.Context, name string) error {
 	return nil
 }
 
-func (b *fakeBroker) Status(context.Context) (Status, error) {
-	return Status{Node: b.NodeName(), Version: "test", Leader: b.NodeName(), Term: 1, Members: []MemberStatus{{Name: b.NodeName(), State: "alive", Voter: true, Leader: true}}}, nil
+func (b *fakeBroker) Status(context.Context) (admin.Status, error) {
+	return admin.Status{Node: b.NodeName(), Version: "test", Leader: b.NodeName(), Term: 1, Members: []admin.MemberStatus{{Name: b.NodeName(), State: "alive", Voter: true, Leader: true}}}, nil
 }

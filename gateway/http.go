@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/gateway/websocket"
@@ -34,9 +35,9 @@ func (s *Server) routes() *router {
 			"/realtime":         http.HandlerFunc(s.realtime),
 			"/realtime/batch":   s.withCORS(s.only(http.MethodPost, s.publishBatch)),
 			"/realtime/history": s.withCORS(s.only(http.MethodGet, s.history)),
-			"/console/session":  http.HandlerFunc(s.consoleSession),
+			"/console/session":  http.HandlerFunc(s.admin.ServeSession),
 		},
-		below: map[string]http.Handler{adminPrefix + "/": s.adminHandler()},
+		below: map[string]http.Handler{admin.Prefix + "/": s.admin},
 		others: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s.refuseHTTP(w, r, refusal.New(refusal.NotFound, "no such path"))
 		}),
@@ -150,21 +151,12 @@ func (s *Server) only(method string, next http.HandlerFunc) http.HandlerFunc {
 		allow = "GET, HEAD, OPTIONS"
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
-		if routedMethod(r) != method {
+		if httpio.RoutedMethod(r) != method {
 			s.refuseMethod(w, r, allow)
 			return
 		}
 		next(w, r)
 	}
-}
-
-// routedMethod is the method that a request is answered as: net/http leaves the body
-// out of the answer to HEAD.
-func routedMethod(r *http.Request) string {
-	if r.Method == http.MethodHead {
-		return http.MethodGet
-	}
-	return r.Method
 }
 
 // refuseHTTP answers with a refusal in the shape that published clients read.

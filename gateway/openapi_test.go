@@ -14,6 +14,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
@@ -155,11 +156,11 @@ func TestOpenAPIListsEveryRoute(t *testing.T) {
 			documented[strings.ToUpper(method)+" "+path] = true
 		}
 	}
-	for _, route := range h.server.adminRoutes() {
-		path := "/admin/v1" + route.path
-		operation := d.operation(route.method, path)
-		if role := d.at(operation, "x-role"); role != string(route.needs) {
-			t.Errorf("%s %s takes a %s, documented is %v", route.method, path, route.needs, role)
+	for _, route := range h.server.admin.Routes() {
+		path := "/admin/v1" + route.Path
+		operation := d.operation(route.Method, path)
+		if role := d.at(operation, "x-role"); role != string(route.Needs) {
+			t.Errorf("%s %s takes a %s, documented is %v", route.Method, path, route.Needs, role)
 		}
 		var query []string
 		parameters, _ := d.at(operation, "parameters").([]any)
@@ -168,10 +169,10 @@ func TestOpenAPIListsEveryRoute(t *testing.T) {
 				query = append(query, d.at(parameter, "name").(string))
 			}
 		}
-		if want := strings.Fields(route.query); !slices.Equal(slices.Sorted(slices.Values(query)), slices.Sorted(slices.Values(want))) {
-			t.Errorf("%s %s takes %v in its query, documented are %v", route.method, path, want, query)
+		if want := strings.Fields(route.Query); !slices.Equal(slices.Sorted(slices.Values(query)), slices.Sorted(slices.Values(want))) {
+			t.Errorf("%s %s takes %v in its query, documented are %v", route.Method, path, want, query)
 		}
-		delete(documented, route.method+" "+path)
+		delete(documented, route.Method+" "+path)
 	}
 	for route := range documented {
 		method, path, _ := strings.Cut(route, " ")
@@ -201,22 +202,22 @@ func TestOpenAPINamesEveryOperation(t *testing.T) {
 func TestOpenAPINamesWhatBodiesHold(t *testing.T) {
 	d := readOpenAPI(t)
 	for route, shape := range map[string]*strictjson.Shape{
-		"POST /admin/v1/tokens":                 &newAdminTokenShape,
-		"POST /admin/v1/projects":               &newProjectShape,
-		"PATCH /admin/v1/projects/{id}":         &projectShape,
-		"POST /admin/v1/projects/{id}/keys":     &newKeyShape,
-		"POST /admin/v1/keys/{id}/rotate":       &rotateShape,
-		"POST /admin/v1/origins/check":          &originCheckShape,
-		"POST /admin/v1/projects/{id}/messages": &operatorPostShape,
-		"PATCH /admin/v1/settings":              &settingsShape,
-		"POST /console/session":                 &signInShape,
+		"POST /admin/v1/tokens":                 &admin.NewAdminTokenShape,
+		"POST /admin/v1/projects":               &admin.NewProjectShape,
+		"PATCH /admin/v1/projects/{id}":         &admin.ProjectShape,
+		"POST /admin/v1/projects/{id}/keys":     &admin.NewKeyShape,
+		"POST /admin/v1/keys/{id}/rotate":       &admin.RotateShape,
+		"POST /admin/v1/origins/check":          &admin.OriginCheckShape,
+		"POST /admin/v1/projects/{id}/messages": &admin.OperatorPostShape,
+		"PATCH /admin/v1/settings":              &admin.SettingsShape,
+		"POST /console/session":                 &admin.SignInShape,
 		"POST /realtime":                        &postShape,
 		"POST /realtime/batch":                  &batchShape,
 	} {
 		method, path, _ := strings.Cut(route, " ")
 		wantNames(t, d, route, d.at(d.operation(method, path), "requestBody", "content", "application/json", "schema"), shape)
 	}
-	for name, shape := range map[string]*strictjson.Shape{"Rule": &ruleShape, "Access": &accessShape, "Quotas": &quotasShape} {
+	for name, shape := range map[string]*strictjson.Shape{"Rule": &admin.RuleShape, "Access": &admin.AccessShape, "Quotas": &admin.QuotasShape} {
 		wantNames(t, d, name, d.at(d.root, "components", "schemas", name), shape)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -51,7 +52,7 @@ func TestProxyProtocol(t *testing.T) {
 				}
 				c.text(`{"type":"auth","apiKey":"%s"}`, h.secret)
 				c.want("auth_success")
-				list := h.server.Connections(ConnectionQuery{Limit: 10})
+				list := h.server.Connections(admin.ConnectionQuery{Limit: 10})
 				if len(list) == 0 || list[len(list)-1].Address != "203.0.113.7" {
 					t.Errorf("connections %+v", list)
 				}

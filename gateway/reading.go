@@ -77,13 +77,13 @@ func (s *Server) beginReading(
 	if err != nil {
 		return nil, err
 	}
-	limit, err := httpio.QueryNumber(query, "limit", defaultLimit, strictjson.MaxWhole)
+	limit, err := httpio.QueryNumber(query, "limit", httpio.DefaultLimit, strictjson.MaxWhole)
 	if err != nil {
 		return nil, err
 	}
 	r := &reading{
 		server: s, who: who, address: address, key: key,
-		after: after, limit: int(min(limit, maxLimit)), most: maxListBytes,
+		after: after, limit: int(min(limit, httpio.MaxLimit)), most: maxListBytes,
 	}
 	if r.bound() {
 		r.most = publicHistoryBytes
@@ -140,9 +140,9 @@ func (r *reading) size() (n int) {
 	return n
 }
 
-// send answers a request with the page. A client that does not take it is cut
+// Send answers a request with the page. A client that does not take it is cut
 // off, in the middle of the answer.
-func (r *reading) send(w http.ResponseWriter, request *http.Request) {
+func (r *reading) Send(w http.ResponseWriter, request *http.Request) {
 	defer r.leave()
 	w.Header().Set("Content-Type", "application/json")
 	head := r.page.Head

@@ -11,6 +11,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
@@ -202,7 +203,7 @@ func TestRevokedWithBacklogIsReset(t *testing.T) {
 			h.broker.append(h.channel("c"), big)
 		}
 		eventually(t, func() string {
-			if all := h.server.Connections(ConnectionQuery{Limit: 10}); len(all) != 1 || all[0].State != "catching_up" {
+			if all := h.server.Connections(admin.ConnectionQuery{Limit: 10}); len(all) != 1 || all[0].State != "catching_up" {
 				return fmt.Sprintf("connections: %+v", all)
 			}
 			return ""

@@ -17,8 +17,6 @@ import (
 
 const (
 	maxBatch      = 1000    // messages of one batch
-	defaultLimit  = 100     // of a list
-	maxLimit      = 1000    // of a list
 	maxListBytes  = 1 << 20 // payload of one answer
 	bodyAllowance = 8 << 10 // what a body may hold besides its message
 )
@@ -388,5 +386,5 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) {
 		s.refuseHTTP(w, r, s.refusalOf(err, "read history").Of(by.Principal.Attempt(auth.ReadHistory, channel)))
 		return
 	}
-	page.send(w, r)
+	page.Send(w, r)
 }

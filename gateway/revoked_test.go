@@ -13,6 +13,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 )
 
 // bodies is what the routes of the admin API are sent that take a body, such that a
@@ -50,29 +51,29 @@ func (h *harness) sendings() map[string]func(credential string) string {
 			return request(method, path, "X-Api-Key: "+key+"\r\nOrigin: "+testOrigin+"\r\n", body)
 		}
 	}
-	for _, route := range h.server.adminRoutes() {
-		name := route.method + " " + route.path
+	for _, route := range h.server.admin.Routes() {
+		name := route.Method + " " + route.Path
 		body, known := bodies[name]
-		if takes := route.method == http.MethodPost || route.method == http.MethodPatch; takes && !known {
+		if takes := route.Method == http.MethodPost || route.Method == http.MethodPatch; takes && !known {
 			h.t.Errorf("%s: this test does not know its body", name)
 		}
 		id := testProject
-		if strings.HasPrefix(route.path, "/keys/") {
+		if strings.HasPrefix(route.Path, "/keys/") {
 			id = "key-001"
 		}
-		path := "/admin/v1" + strings.NewReplacer("{id}", id).Replace(route.path)
+		path := "/admin/v1" + strings.NewReplacer("{id}", id).Replace(route.Path)
 		if strings.HasSuffix(path, "/messages") {
 			path += "?channel=c"
 		}
 		all[name] = func(token string) string {
-			return request(route.method, path, "Authorization: Bearer "+token+"\r\n", body)
+			return request(route.Method, path, "Authorization: Bearer "+token+"\r\n", body)
 		}
 		all[name+" as a session"] = func(token string) string {
-			return request(route.method, path, "Cookie: "+sessionCookie+"="+token+"\r\n"+consoleHeader+": 1\r\n", body)
+			return request(route.Method, path, "Cookie: "+admin.SessionCookie+"="+token+"\r\n"+admin.ConsoleHeader+": 1\r\n", body)
 		}
 	}
 	all["POST /console/session"] = func(token string) string {
-		return request("POST", "/console/session", consoleHeader+": 1\r\n", fmt.Sprintf(`{"token":%q}`, token))
+		return request("POST", "/console/session", admin.ConsoleHeader+": 1\r\n", fmt.Sprintf(`{"token":%q}`, token))
 	}
 	return all
 }

@@ -38,39 +38,3 @@ func (rt *router) find(path string) http.Handler {
 	}
 	return rt.others
 }
-
-// idParameter stands in a pattern for an id.
-const idParameter = "{id}"
-
-// matchPath reports whether a path is of a pattern and returns the id in it, if the
-// pattern has one.
-func matchPath(pattern, path string) (id string, ok bool) {
-	want, have := strings.Split(pattern, "/"), strings.Split(path, "/")
-	if len(want) != len(have) {
-		return "", false
-	}
-	for i := range want {
-		switch {
-		case want[i] == idParameter && isID(have[i]):
-			id = have[i]
-		case want[i] != have[i] || want[i] == idParameter:
-			return "", false
-		}
-	}
-	return id, true
-}
-
-const maxID = 128 // bytes
-
-// isID reports whether text can be an id that a node made: it has no byte that means
-// something in a path, escaped or not.
-func isID(text string) bool {
-	for i := range len(text) {
-		b := text[i]
-		letter := b|0x20 >= 'a' && b|0x20 <= 'z'
-		if !letter && (b < '0' || b > '9') && b != '_' && b != '-' {
-			return false
-		}
-	}
-	return text != "" && len(text) <= maxID
-}

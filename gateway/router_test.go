@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/aptlyd/aptlyd/gateway/admin"
 )
 
 // hostileNames are texts that mean something else in a path: as they are, escaped,
@@ -35,15 +37,15 @@ func TestNoNameInAPathBecomesAnotherResource(t *testing.T) {
 		h.fill("..", 3)
 		token := "Authorization: Bearer " + adminToken + "\r\n"
 		keys := len(h.broker.Keys(testProject))
-		for _, route := range h.server.adminRoutes() {
-			if !strings.Contains(route.path, idParameter) {
+		for _, route := range h.server.admin.Routes() {
+			if !strings.Contains(route.Path, admin.IDParameter) {
 				continue
 			}
 			for _, name := range hostileNames {
-				target := adminPrefix + strings.ReplaceAll(route.path, idParameter, name)
-				res := h.raw(route.method, target, token, "Content-Length: 0\r\n")
+				target := admin.Prefix + strings.ReplaceAll(route.Path, admin.IDParameter, name)
+				res := h.raw(route.Method, target, token, "Content-Length: 0\r\n")
 				if res.StatusCode != 404 && res.StatusCode != 400 {
-					t.Errorf("%s %q: %s, Location %q", route.method, target, res.Status, res.Header.Get("Location"))
+					t.Errorf("%s %q: %s, Location %q", route.Method, target, res.Status, res.Header.Get("Location"))
 				}
 			}
 		}
@@ -52,14 +54,14 @@ func TestNoNameInAPathBecomesAnotherResource(t *testing.T) {
 			"/projects/x/../" + testProject, "//projects/" + testProject, "/projects//" + testProject, "/./projects/" + testProject,
 			"/%70rojects/" + testProject, "/projects/" + testProject + "/messages/../",
 		} {
-			if res := h.raw("DELETE", adminPrefix+target, token); res.StatusCode != 404 {
+			if res := h.raw("DELETE", admin.Prefix+target, token); res.StatusCode != 404 {
 				t.Errorf("DELETE %s: %s, Location %q", target, res.Status, res.Header.Get("Location"))
 			}
 		}
 		if _, found := h.broker.Project(testProject); !found || len(h.broker.Keys(testProject)) != keys {
 			t.Error("the project or a key of it is gone")
 		}
-		if res := h.raw("DELETE", adminPrefix+"/projects/"+testProject+"/messages?channel=..", token); res.StatusCode != 200 {
+		if res := h.raw("DELETE", admin.Prefix+"/projects/"+testProject+"/messages?channel=..", token); res.StatusCode != 200 {
 			t.Errorf("purge of the channel ..: %s", res.Status)
 		}
 		if info, _ := h.broker.Channel(t.Context(), h.channel("..")); info.Earliest != 4 {
@@ -100,18 +102,18 @@ func TestPathsAreTakenAsTheyAre(t *testing.T) {
 func TestHeadIsAnsweredWhereGetIs(t *testing.T) {
 	h := newHarness(t, "portable")
 	token := "Authorization: Bearer " + adminToken + "\r\n"
-	for _, route := range h.server.adminRoutes() {
-		path := strings.ReplaceAll(route.path, idParameter, testProject)
-		if route.path == "/keys/{id}/connections" {
+	for _, route := range h.server.admin.Routes() {
+		path := strings.ReplaceAll(route.Path, admin.IDParameter, testProject)
+		if route.Path == "/keys/{id}/connections" {
 			path = "/keys/" + h.broker.Keys(testProject)[0].ID + "/connections"
 		}
-		if route.path == "/projects/{id}/messages" {
+		if route.Path == "/projects/{id}/messages" {
 			path += "?channel=c"
 		}
-		if route.method != "GET" {
+		if route.Method != "GET" {
 			continue
 		}
-		get, head := h.raw("GET", adminPrefix+path, token), h.raw("HEAD", adminPrefix+path, token)
+		get, head := h.raw("GET", admin.Prefix+path, token), h.raw("HEAD", admin.Prefix+path, token)
 		if get.StatusCode != head.StatusCode || get.Header.Get("Content-Type") != head.Header.Get("Content-Type") {
 			t.Errorf("%s: GET %s, HEAD %s", path, get.Status, head.Status)
 		}
@@ -121,23 +123,7 @@ func TestHeadIsAnsweredWhereGetIs(t *testing.T) {
 			t.Errorf("HEAD %s: %s", target, res.Status)
 		}
 	}
-	if res := h.raw("DELETE", adminPrefix+"/whoami", token); res.StatusCode != 405 || res.Header.Get("Allow") != "GET, HEAD" {
+	if res := h.raw("DELETE", admin.Prefix+"/whoami", token); res.StatusCode != 405 || res.Header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("%s, Allow %q", res.Status, res.Header.Get("Allow"))
 	}
-}
-
-func FuzzMatchPath(f *testing.F) {
-	f.Add("keys/../x")
-	f.Add("keys/key_1")
-	f.Fuzz(func(t *testing.T, path string) {
-		for _, pattern := range []string{"/projects/{id}", "/keys/{id}/rotate", "/whoami"} {
-			id, ok := matchPath(pattern, "/"+path)
-			if again := strings.Replace(pattern, idParameter, id, 1); ok && again != "/"+path {
-				t.Fatalf("%q is taken for %q", path, again)
-			}
-			if strings.Contains(pattern, idParameter) && ok && strings.Trim(id, "-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
-				t.Fatalf("%q is an id", id)
-			}
-		}
-	})
 }

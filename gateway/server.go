@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/poll"
@@ -24,36 +25,34 @@ import (
 
 // Server is a gateway: it serves clients on one listener.
 type Server struct {
-	cfg              Config
-	step             time.Duration // of the loops' wheels
-	spare            int           // descriptors that are kept
-	ctx              context.Context
-	cancel           context.CancelFunc
-	metrics          *metrics
-	http             *http.Server
-	adminHTTP        *http.Server // of the operators' own port; nil without
-	loops            []*loop
-	interest         interest
-	workers          *workers
-	proxies          clientaddr.Proxies
-	catchUps         *catchUps
-	failures         *auth.FailureLimiter
-	guesses          *ratelimit.Limiter // wrong admin tokens, by address
-	wrongAdminTokens *auth.RecentHashes // that were counted as guesses
-	signIns          *ratelimit.Limiter // at the console, by admin token
-	throttles        *throttles
-	quotas           *quotas
-	tolerance        tolerance
-	weariness        *ratelimit.Limiter // frames that were refused, by key and address
-	readings         *readings
-	bodies           *inFlight          // bytes of bodies
-	floods           *ratelimit.Limiter // connections closed for what they sent, by key and address
-	refusals         refusal.Log
-	freshness        freshness
-	newcomers        *newcomers
-	unauthenticated  *unauthenticated
-	lobby            *lobby
-	instance         [4]byte // tells this process's connection ids from all others
+	cfg             Config
+	step            time.Duration // of the loops' wheels
+	spare           int           // descriptors that are kept
+	ctx             context.Context
+	cancel          context.CancelFunc
+	metrics         *metrics
+	http            *http.Server
+	adminHTTP       *http.Server // of the operators' own port; nil without
+	loops           []*loop
+	interest        interest
+	workers         *workers
+	proxies         clientaddr.Proxies
+	catchUps        *catchUps
+	failures        *auth.FailureLimiter
+	admin           *admin.Handler
+	throttles       *throttles
+	quotas          *quotas
+	tolerance       tolerance
+	weariness       *ratelimit.Limiter // frames that were refused, by key and address
+	readings        *readings
+	bodies          *inFlight          // bytes of bodies
+	floods          *ratelimit.Limiter // connections closed for what they sent, by key and address
+	refusals        refusal.Log
+	freshness       freshness
+	newcomers       *newcomers
+	unauthenticated *unauthenticated
+	lobby           *lobby
+	instance        [4]byte // tells this process's connection ids from all others
 
 	open        atomic.Bool
 	opened      chan struct{} // closed by Open
@@ -89,31 +88,28 @@ func New(cfg Config) (*Server, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{
-		cfg:              cfg,
-		step:             wheelStep(&cfg),
-		spare:            spareDescriptors(),
-		ctx:              ctx,
-		cancel:           cancel,
-		metrics:          m,
-		proxies:          clientaddr.Proxies{Trusted: cfg.TrustedProxies, PROXY: cfg.ProxyProtocol},
-		interest:         interest{channels: make(map[fsm.ChannelKey]interested)},
-		catchUps:         &catchUps{broker: cfg.Broker, timeout: cfg.RequestTimeout},
-		newcomers:        newNewcomers(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
-		unauthenticated:  newUnauthenticated(cfg.MaxAddressUnauthenticated, cfg.MaxConnections),
-		lobby:            newLobby(cfg.Listener.Addr()),
-		freshness:        freshness{began: time.Now()},
-		failures:         auth.NewFailureLimiter(ratelimit.PerSecond(float64(cfg.FailedAuthRate), cfg.FailedAuthBurst)),
-		guesses:          ratelimit.NewLimiter(),
-		wrongAdminTokens: auth.NewRecentHashes(maxWrongAdminTokens),
-		signIns:          ratelimit.NewLimiter(),
-		opened:           make(chan struct{}),
-		throttles:        newThrottles(&cfg.Limits),
-		quotas:           newQuotas(),
-		tolerance:        newTolerance(&cfg.Limits),
-		floods:           ratelimit.NewLimiter(),
-		readings:         newReadings(&cfg.Limits),
-		weariness:        ratelimit.NewLimiter(),
-		bodies:           newInFlight(cfg.MaxBodyBytes, cfg.MaxBodyBytes, cfg.MaxAddressBodyBytes),
+		cfg:             cfg,
+		step:            wheelStep(&cfg),
+		spare:           spareDescriptors(),
+		ctx:             ctx,
+		cancel:          cancel,
+		metrics:         m,
+		proxies:         clientaddr.Proxies{Trusted: cfg.TrustedProxies, PROXY: cfg.ProxyProtocol},
+		interest:        interest{channels: make(map[fsm.ChannelKey]interested)},
+		catchUps:        &catchUps{broker: cfg.Broker, timeout: cfg.RequestTimeout},
+		newcomers:       newNewcomers(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
+		unauthenticated: newUnauthenticated(cfg.MaxAddressUnauthenticated, cfg.MaxConnections),
+		lobby:           newLobby(cfg.Listener.Addr()),
+		freshness:       freshness{began: time.Now()},
+		failures:        auth.NewFailureLimiter(ratelimit.PerSecond(float64(cfg.FailedAuthRate), cfg.FailedAuthBurst)),
+		opened:          make(chan struct{}),
+		throttles:       newThrottles(&cfg.Limits),
+		quotas:          newQuotas(),
+		tolerance:       newTolerance(&cfg.Limits),
+		floods:          ratelimit.NewLimiter(),
+		readings:        newReadings(&cfg.Limits),
+		weariness:       ratelimit.NewLimiter(),
+		bodies:          newInFlight(cfg.MaxBodyBytes, cfg.MaxBodyBytes, cfg.MaxAddressBodyBytes),
 	}
 	if _, err := rand.Read(s.instance[:]); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
@@ -132,8 +128,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.running.Go(s.giveBack)
 	s.running.Go(func() { s.freshness.observe(ctx) })
+	s.admin = s.newAdmin()
 	s.http = s.newHTTPServer(s.handler(s.clientRoutes()))
-	s.serveAdmin()
+	s.serveOperators()
 	s.running.Go(func() {
 		// A node that must not go on closes the listener first of all.
 		if err := s.http.Serve(requests); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -210,7 +211,7 @@ func TestDisconnect(t *testing.T) {
 		h := newHarness(t, poller)
 		c, stays := h.open(h.secret), h.open(h.public)
 		k, _ := h.broker.Key(h.secret)
-		found := h.server.Connections(ConnectionQuery{KeyID: k.ID, Limit: 10})
+		found := h.server.Connections(admin.ConnectionQuery{KeyID: k.ID, Limit: 10})
 		if len(found) != 1 {
 			t.Fatalf("%d connections", len(found))
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
@@ -207,7 +208,7 @@ func TestTrap09OnlyFinalClosesAre1000(t *testing.T) {
 		revoked := h.open(h.broker.addKey(testProject, fsm.ServerKey))
 		other := h.open(h.secret)
 		for _, key := range h.broker.Keys(testProject) {
-			if key.ID == h.server.Connections(ConnectionQuery{Limit: 10})[0].KeyID {
+			if key.ID == h.server.Connections(admin.ConnectionQuery{Limit: 10})[0].KeyID {
 				if err := h.broker.RevokeKey(context.Background(), fsm.Actor{}, key.ID); err != nil {
 					t.Fatal(err)
 				}

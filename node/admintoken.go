@@ -5,7 +5,7 @@ import (
 	"crypto/rand"
 
 	"github.com/aptlyd/aptlyd/fsm"
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -28,7 +28,7 @@ func (n *Node) AdminTokens(cursor string, limit int) []fsm.AdminToken {
 
 // CreateAdminToken implements gateway.Operator.
 func (n *Node) CreateAdminToken(ctx context.Context, by fsm.Actor,
-	spec gateway.AdminTokenSpec,
+	spec admin.TokenSpec,
 ) (fsm.AdminToken, string, error) {
 	text := newAdminToken()
 	token := fsm.AdminToken{

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/aptlyd/aptlyd/fsm"
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 )
 
 // subscribersQuestion asks how many subscribers each channel of a project has. The answer
@@ -16,7 +16,7 @@ type subscribersQuestion struct {
 }
 
 // Channels implements gateway.Operator.
-func (n *Node) Channels(ctx context.Context, q gateway.ChannelQuery) ([]gateway.ChannelStatus, error) {
+func (n *Node) Channels(ctx context.Context, q admin.ChannelQuery) ([]admin.ChannelStatus, error) {
 	q.Cursor = max(q.Cursor, before(q.Prefix))
 	subscribers := n.gateway.Subscribers(q.Project)
 	others, err := askPeers[counts](ctx, n, question{Subscribers: &subscribersQuestion{q.Project}})
@@ -39,9 +39,9 @@ func (n *Node) Channels(ctx context.Context, q gateway.ChannelQuery) ([]gateway.
 
 // joinChannels merges channels with messages and channels that only have subscribers, and
 // cuts the list to the query.
-func (n *Node) joinChannels(q gateway.ChannelQuery, infos []fsm.ChannelInfo,
+func (n *Node) joinChannels(q admin.ChannelQuery, infos []fsm.ChannelInfo,
 	subscribers map[string]int,
-) ([]gateway.ChannelStatus, error) {
+) ([]admin.ChannelStatus, error) {
 	stored := make(map[string]fsm.ChannelInfo, len(infos))
 	names := make([]string, 0, len(infos)+len(subscribers))
 	for _, info := range infos {
@@ -56,7 +56,7 @@ func (n *Node) joinChannels(q gateway.ChannelQuery, infos []fsm.ChannelInfo,
 	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, q.Prefix) })
 	slices.Sort(names)
 	names = names[:min(q.Limit, len(names))]
-	channels := make([]gateway.ChannelStatus, len(names))
+	channels := make([]admin.ChannelStatus, len(names))
 	for i, name := range names {
 		info, known := stored[name]
 		if !known {
@@ -65,7 +65,7 @@ func (n *Node) joinChannels(q gateway.ChannelQuery, infos []fsm.ChannelInfo,
 				return nil, err
 			}
 		}
-		channels[i] = gateway.ChannelStatus{ChannelInfo: info, Subscribers: subscribers[name]}
+		channels[i] = admin.ChannelStatus{ChannelInfo: info, Subscribers: subscribers[name]}
 	}
 	return channels, nil
 }

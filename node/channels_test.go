@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 )
 
 func TestNamesWithAPrefixComeRightAfterIt(t *testing.T) {
@@ -43,7 +43,7 @@ func TestChannelsThatAreOnlySubscribedToAreListed(t *testing.T) {
 		t.Fatal(err)
 	}
 	subscribers := map[string]int{"b:2": 4, "b:3": 1, "c": 2}
-	names := func(q gateway.ChannelQuery) string {
+	names := func(q admin.ChannelQuery) string {
 		q.Project = project
 		found, err := n.joinChannels(q, infos, subscribers)
 		if err != nil {
@@ -55,13 +55,13 @@ func TestChannelsThatAreOnlySubscribedToAreListed(t *testing.T) {
 		}
 		return strings.Join(names, " ")
 	}
-	if got := names(gateway.ChannelQuery{Limit: 10}); got != "a:1 b:1 b:2 b:3 c" {
+	if got := names(admin.ChannelQuery{Limit: 10}); got != "a:1 b:1 b:2 b:3 c" {
 		t.Errorf("got %s", got)
 	}
-	if got := names(gateway.ChannelQuery{Limit: 10, Prefix: "b:"}); got != "b:1 b:2 b:3" {
+	if got := names(admin.ChannelQuery{Limit: 10, Prefix: "b:"}); got != "b:1 b:2 b:3" {
 		t.Errorf("with a prefix: %s", got)
 	}
-	if got := names(gateway.ChannelQuery{Limit: 2}); got != "a:1 b:1" {
+	if got := names(admin.ChannelQuery{Limit: 2}); got != "a:1 b:1" {
 		t.Errorf("cut: %s", got)
 	}
 	call(t, n, http.MethodGet, "/admin/v1/projects/"+project+"/channels?active=true", "Authorization",

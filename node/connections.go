@@ -5,11 +5,11 @@ import (
 	"context"
 	"slices"
 
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 )
 
 // Connections implements gateway.Operator.
-func (n *Node) Connections(ctx context.Context, q gateway.ConnectionQuery) ([]gateway.ConnectionStatus, error) {
+func (n *Node) Connections(ctx context.Context, q admin.ConnectionQuery) ([]admin.ConnectionStatus, error) {
 	all := n.gateway.Connections(q)
 	others, err := askPeers[connectionList](ctx, n, question{Connections: &q})
 	if err != nil {
@@ -18,6 +18,6 @@ func (n *Node) Connections(ctx context.Context, q gateway.ConnectionQuery) ([]ga
 	for _, list := range others {
 		all = append(all, list...)
 	}
-	slices.SortFunc(all, func(a, b gateway.ConnectionStatus) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(all, func(a, b admin.ConnectionStatus) int { return cmp.Compare(a.ID, b.ID) })
 	return all[:min(q.Limit, len(all))], nil
 }

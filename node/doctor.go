@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/cluster"
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 )
 
 const (
@@ -27,11 +27,11 @@ const (
 )
 
 // Diagnose implements gateway.Operator.
-func (n *Node) Diagnose(ctx context.Context) ([]gateway.Finding, error) {
+func (n *Node) Diagnose(ctx context.Context) ([]admin.Finding, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	members := n.cluster.Members()
-	perNode := make([][]gateway.Finding, len(members))
+	perNode := make([][]admin.Finding, len(members))
 	answered := make([]bool, len(members))
 	var running sync.WaitGroup
 	for i, m := range members {
@@ -66,9 +66,9 @@ func awaitHeard(ctx context.Context, list func() []cluster.Member, answered map[
 
 // checkMember asks a member, or this node, to check itself. It reports whether the member
 // answered.
-func (n *Node) checkMember(ctx context.Context, m cluster.Member) (findings []gateway.Finding, answered bool) {
-	silent := func(err error) ([]gateway.Finding, bool) {
-		return []gateway.Finding{{Node: m.Name, Check: "answers",
+func (n *Node) checkMember(ctx context.Context, m cluster.Member) (findings []admin.Finding, answered bool) {
+	silent := func(err error) ([]admin.Finding, bool) {
+		return []admin.Finding{{Node: m.Name, Check: "answers",
 			Text: fmt.Sprintf("%s does not answer %s: %v.", m.Name, n.cfg.NodeName, err)}}, false
 	}
 	request, err := json.Marshal(question{Check: true})
@@ -87,7 +87,7 @@ func (n *Node) checkMember(ctx context.Context, m cluster.Member) (findings []ga
 }
 
 // checkSelf checks this node's machine and its ways to the other nodes.
-func (n *Node) checkSelf(ctx context.Context) []gateway.Finding {
+func (n *Node) checkSelf(ctx context.Context) []admin.Finding {
 	e := &doctor{node: n.cfg.NodeName}
 	e.folder(n.cfg.DataDir)
 	e.space(n.cfg.DataDir, n.cfg.DiskReserve)
@@ -132,7 +132,7 @@ func (e *doctor) reach(m cluster.Member, r cluster.Reach) {
 }
 
 // checkCluster judges what this node knows about the members.
-func (n *Node) checkCluster(members []cluster.Member) []gateway.Finding {
+func (n *Node) checkCluster(members []cluster.Member) []admin.Finding {
 	e := &doctor{node: n.cfg.NodeName}
 	e.quorum(members)
 	e.versions(members)

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 )
 
 // Limits of a healthy machine. A slower disk delays every publish, and at 2.5 s the node
@@ -26,7 +26,7 @@ const (
 // doctor gathers findings about one node.
 type doctor struct {
 	node     string
-	findings []gateway.Finding
+	findings []admin.Finding
 }
 
 func (e *doctor) ok(check, format string, args ...any)  { e.add(check, true, format, args) }
@@ -34,12 +34,12 @@ func (e *doctor) bad(check, format string, args ...any) { e.add(check, false, fo
 
 func (e *doctor) add(check string, ok bool, format string, args []any) {
 	e.findings = append(e.findings,
-		gateway.Finding{Node: e.node, Check: check, OK: ok, Text: fmt.Sprintf(format, args...)})
+		admin.Finding{Node: e.node, Check: check, OK: ok, Text: fmt.Sprintf(format, args...)})
 }
 
 // CheckFolder checks a data folder and the limits of this process, for a node that does not
 // run.
-func CheckFolder(name, dir string, reserve uint64) []gateway.Finding {
+func CheckFolder(name, dir string, reserve uint64) []admin.Finding {
 	e := &doctor{node: name}
 	info, err := os.Stat(dir)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 )
 
 const (
@@ -106,13 +107,13 @@ type historyQuestion struct {
 }
 
 // History implements gateway.Operator.
-func (n *Node) History(ctx context.Context, minutes int) (gateway.History, error) {
+func (n *Node) History(ctx context.Context, minutes int) (admin.History, error) {
 	last := stepAt(time.Now()) - 1
 	first := last + 1 - int64(min(minutes, 60))*int64(time.Minute/historyStep)
 	records := [][]historyRecord{n.history.list(first, last)}
 	others, err := askPeers[historyList](ctx, n, question{History: &historyQuestion{first, last}})
 	if err != nil {
-		return gateway.History{}, err
+		return admin.History{}, err
 	}
 	for _, list := range others {
 		records = append(records, list)
@@ -121,7 +122,7 @@ func (n *Node) History(ctx context.Context, minutes int) (gateway.History, error
 }
 
 // sumHistory adds up the records of several nodes.
-func sumHistory(first, last int64, nodes [][]historyRecord) gateway.History {
+func sumHistory(first, last int64, nodes [][]historyRecord) admin.History {
 	steps := make([]historyRecord, last-first+1)
 	recorded := make([]bool, len(steps))
 	for _, records := range nodes {
@@ -144,16 +145,16 @@ func sumHistory(first, last int64, nodes [][]historyRecord) gateway.History {
 			}
 		}
 	}
-	sum := gateway.History{StepSeconds: int(historyStep / time.Second), From: first * historyStep.Milliseconds()}
+	sum := admin.History{StepSeconds: int(historyStep / time.Second), From: first * historyStep.Milliseconds()}
 	series := &sum.Series
 	for i, r := range steps {
-		add := func(to *[]gateway.Reading, value float64) {
+		add := func(to *[]admin.Reading, value float64) {
 			if !recorded[i] {
 				value = math.NaN()
 			}
-			*to = append(*to, gateway.Reading(value))
+			*to = append(*to, admin.Reading(value))
 		}
-		perSecond := func(to *[]gateway.Reading, count uint64) { add(to, float64(count)/historyStep.Seconds()) }
+		perSecond := func(to *[]admin.Reading, count uint64) { add(to, float64(count)/historyStep.Seconds()) }
 		add(&series.Connections, float64(r.Connections))
 		perSecond(&series.Publishes, r.Publishes)
 		perSecond(&series.Deliveries, r.Deliveries)

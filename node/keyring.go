@@ -11,7 +11,7 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/auth"
 )
 
@@ -222,7 +222,7 @@ func (n *Node) logSealed(what string, err error, args ...any) {
 }
 
 // sign gives a new server key its signing secret.
-func (n *Node) sign(key *gateway.IssuedKey, sealedKeyring []byte) error {
+func (n *Node) sign(key *admin.IssuedKey, sealedKeyring []byte) error {
 	kek, err := n.keyring.open(sealedKeyring)
 	if err != nil {
 		return err

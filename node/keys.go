@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
@@ -16,19 +16,19 @@ func (n *Node) Keys(project string) []fsm.Key { return n.state.Keys(project) }
 
 // CreateKey implements gateway.Operator.
 func (n *Node) CreateKey(ctx context.Context, by fsm.Actor, project string,
-	spec gateway.KeySpec,
-) (gateway.IssuedKey, error) {
+	spec admin.KeySpec,
+) (admin.IssuedKey, error) {
 	if spec.Text == "" {
 		spec.Text = auth.NewKeyText(spec.Kind)
 	}
 	key := issueKey(project, spec)
 	if spec.Kind == fsm.ServerKey {
 		if err := n.sign(&key, n.state.Keyring()); err != nil {
-			return gateway.IssuedKey{}, fmt.Errorf("make signing secret: %w", err)
+			return admin.IssuedKey{}, fmt.Errorf("make signing secret: %w", err)
 		}
 	}
 	if err := n.change(ctx, by, fsm.CreateKey{By: by, Key: key.Key}.Encode()); err != nil {
-		return gateway.IssuedKey{}, err
+		return admin.IssuedKey{}, err
 	}
 	return n.issued(key)
 }
@@ -36,28 +36,28 @@ func (n *Node) CreateKey(ctx context.Context, by fsm.Actor, project string,
 // RotateKey implements gateway.Operator.
 func (n *Node) RotateKey(ctx context.Context, by fsm.Actor, id string,
 	overlap time.Duration,
-) (gateway.IssuedKey, fsm.Key, error) {
+) (admin.IssuedKey, fsm.Key, error) {
 	if err := n.catchUpForKey(ctx, id); err != nil {
-		return gateway.IssuedKey{}, fsm.Key{}, err
+		return admin.IssuedKey{}, fsm.Key{}, err
 	}
 	old, ok := n.state.Key(id)
 	if !ok {
-		return gateway.IssuedKey{}, fsm.Key{}, refusal.New(refusal.NotFound, "no key has this id")
+		return admin.IssuedKey{}, fsm.Key{}, refusal.New(refusal.NotFound, "no key has this id")
 	}
 	key := newKey(old.Project, old.Kind, old.Name)
 	key.Replaces = id
 	if key.Kind == fsm.ServerKey {
 		if err := n.sign(&key, n.state.Keyring()); err != nil {
-			return gateway.IssuedKey{}, fsm.Key{}, fmt.Errorf("make signing secret: %w", err)
+			return admin.IssuedKey{}, fsm.Key{}, fmt.Errorf("make signing secret: %w", err)
 		}
 	}
 	command := fsm.RotateKey{By: by, Key: key.Key, Overlap: overlap.Milliseconds()}
 	if err := n.change(ctx, by, command.Encode()); err != nil {
-		return gateway.IssuedKey{}, fsm.Key{}, err
+		return admin.IssuedKey{}, fsm.Key{}, err
 	}
 	key, err := n.issued(key)
 	if err != nil {
-		return gateway.IssuedKey{}, fsm.Key{}, err
+		return admin.IssuedKey{}, fsm.Key{}, err
 	}
 	// Without an overlap the command has ended the old key.
 	if current, ok := n.state.Key(id); ok {
@@ -82,10 +82,10 @@ func (n *Node) catchUpForKey(ctx context.Context, id string) error {
 }
 
 // issued completes a new key with the creation time that the state gave it.
-func (n *Node) issued(key gateway.IssuedKey) (gateway.IssuedKey, error) {
+func (n *Node) issued(key admin.IssuedKey) (admin.IssuedKey, error) {
 	stored, ok := n.state.Key(key.ID)
 	if !ok {
-		return gateway.IssuedKey{}, refusal.New(refusal.Conflict, fmt.Sprintf("key %s ended while it was made", key.ID))
+		return admin.IssuedKey{}, refusal.New(refusal.Conflict, fmt.Sprintf("key %s ended while it was made", key.ID))
 	}
 	key.Key = stored
 	return key, nil

@@ -3,14 +3,14 @@ package node
 import (
 	"context"
 
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // Status implements gateway.Operator.
-func (n *Node) Status(context.Context) (gateway.Status, error) {
+func (n *Node) Status(context.Context) (admin.Status, error) {
 	_, id := n.cluster.ID()
-	status := gateway.Status{
+	status := admin.Status{
 		Node: n.cfg.NodeName, Version: Version, Term: n.cluster.Term(),
 		Cluster: id, Epoch: n.state.Epoch(),
 	}
@@ -19,7 +19,7 @@ func (n *Node) Status(context.Context) (gateway.Status, error) {
 			status.Leader = m.Name
 		}
 		v := statsOf(m)
-		member := gateway.MemberStatus{
+		member := admin.MemberStatus{
 			Name: m.Name, ID: m.ID, State: "unreachable",
 			Voter: m.Voter, Leader: m.Leader,
 			PeerAddr: m.PeerAddr, GossipAddr: m.GossipAddr,

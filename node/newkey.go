@@ -4,26 +4,26 @@ import (
 	"crypto/rand"
 
 	"github.com/aptlyd/aptlyd/fsm"
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/auth"
 )
 
-func presetKey(project string, kind fsm.KeyKind, text string) gateway.IssuedKey {
+func presetKey(project string, kind fsm.KeyKind, text string) admin.IssuedKey {
 	if text == "" {
 		return newKey(project, kind, "default")
 	}
-	return issueKey(project, gateway.KeySpec{
+	return issueKey(project, admin.KeySpec{
 		Kind: kind, Name: "default", Text: text, Imported: auth.CheckKeyText(text) != nil,
 	})
 }
 
 // newKey makes a key with a fresh random text.
-func newKey(project string, kind fsm.KeyKind, name string) gateway.IssuedKey {
-	return issueKey(project, gateway.KeySpec{Kind: kind, Name: name, Text: auth.NewKeyText(kind)})
+func newKey(project string, kind fsm.KeyKind, name string) admin.IssuedKey {
+	return issueKey(project, admin.KeySpec{Kind: kind, Name: name, Text: auth.NewKeyText(kind)})
 }
 
 // issueKey makes a key with a given text.
-func issueKey(project string, spec gateway.KeySpec) gateway.IssuedKey {
+func issueKey(project string, spec admin.KeySpec) admin.IssuedKey {
 	key := fsm.Key{
 		ID:       newID("key"),
 		Project:  project,
@@ -36,7 +36,7 @@ func issueKey(project string, spec gateway.KeySpec) gateway.IssuedKey {
 	if spec.Kind == fsm.PublicKey {
 		key.Text = spec.Text
 	}
-	return gateway.IssuedKey{Key: key, Secret: spec.Text}
+	return admin.IssuedKey{Key: key, Secret: spec.Text}
 }
 
 // newID returns an id such as "key_5XK2…": a kind and 130 random bits.

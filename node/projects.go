@@ -5,16 +5,16 @@ import (
 	"fmt"
 
 	"github.com/aptlyd/aptlyd/fsm"
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // CreateProject implements gateway.Operator.
 func (n *Node) CreateProject(ctx context.Context, by fsm.Actor,
-	spec gateway.ProjectSpec,
-) (*fsm.Project, []gateway.IssuedKey, error) {
+	spec admin.ProjectSpec,
+) (*fsm.Project, []admin.IssuedKey, error) {
 	id := newID("prj")
-	keys := []gateway.IssuedKey{
+	keys := []admin.IssuedKey{
 		newKey(id, fsm.PublicKey, "default"),
 		newKey(id, fsm.ServerKey, "default"),
 	}

@@ -5,31 +5,31 @@ import (
 	"strings"
 
 	"github.com/aptlyd/aptlyd/fsm"
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 )
 
 // PurgeChannel implements gateway.Operator. The counts come from reads before and after the
 // command. Messages that are published or expire meanwhile may count as purged.
-func (n *Node) PurgeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) (gateway.Purged, error) {
+func (n *Node) PurgeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) (admin.Purged, error) {
 	had, err := n.changeChannel(ctx, by, channel, fsm.PurgeChannel{By: by, Channel: channel}.Encode())
 	if err != nil {
-		return gateway.Purged{}, err
+		return admin.Purged{}, err
 	}
 	has, err := n.state.Channel(channel)
 	if err != nil {
-		return gateway.Purged{}, err
+		return admin.Purged{}, err
 	}
-	return gateway.Purged{Messages: has.Earliest - had.Earliest, Offset: has.Earliest - 1}, nil
+	return admin.Purged{Messages: has.Earliest - had.Earliest, Offset: has.Earliest - 1}, nil
 }
 
 // ForgetChannel implements gateway.Operator.
-func (n *Node) ForgetChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) (gateway.Purged, error) {
+func (n *Node) ForgetChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) (admin.Purged, error) {
 	command := fsm.ForgetChannels{By: by, Project: channel.Project, Names: []string{channel.Name}}
 	had, err := n.changeChannel(ctx, by, channel, command.Encode())
 	if err != nil {
-		return gateway.Purged{}, err
+		return admin.Purged{}, err
 	}
-	return gateway.Purged{Messages: had.Head + 1 - had.Earliest, Offset: had.Head}, nil
+	return admin.Purged{Messages: had.Head + 1 - had.Earliest, Offset: had.Head}, nil
 }
 
 // ForgetChannels implements gateway.Operator.

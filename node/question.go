@@ -8,21 +8,22 @@ import (
 	"unicode/utf8"
 
 	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/node/relay"
 )
 
 // question is what one node asks another. Exactly one field is set.
 type question struct {
-	Connections    *gateway.ConnectionQuery `json:"connections,omitempty"`
-	Subscribers    *subscribersQuestion     `json:"subscribers,omitempty"`
-	KeyConnections *keyConnectionsQuestion  `json:"keyConnections,omitempty"`
-	History        *historyQuestion         `json:"history,omitempty"`
-	Interest       *relay.Change            `json:"attention,omitempty"`
-	Usage          *usageQuestion           `json:"usage,omitempty"`
-	Disconnect     *disconnectQuestion      `json:"disconnect,omitempty"`
-	Refusals       *refusal.Query           `json:"refusals,omitempty"`
-	Check          bool                     `json:"examine,omitempty"`
+	Connections    *admin.ConnectionQuery  `json:"connections,omitempty"`
+	Subscribers    *subscribersQuestion    `json:"subscribers,omitempty"`
+	KeyConnections *keyConnectionsQuestion `json:"keyConnections,omitempty"`
+	History        *historyQuestion        `json:"history,omitempty"`
+	Interest       *relay.Change           `json:"attention,omitempty"`
+	Usage          *usageQuestion          `json:"usage,omitempty"`
+	Disconnect     *disconnectQuestion     `json:"disconnect,omitempty"`
+	Refusals       *refusal.Query          `json:"refusals,omitempty"`
+	Check          bool                    `json:"examine,omitempty"`
 }
 
 const (
@@ -124,7 +125,7 @@ func decodeAnswer[Answer answer](raw []byte) (a Answer, err error) {
 }
 
 // connectionList answers question.Connections.
-type connectionList []gateway.ConnectionStatus
+type connectionList []admin.ConnectionStatus
 
 func (l connectionList) Check() error { return checkLimit(len(l)) }
 
@@ -186,6 +187,6 @@ type disconnected bool
 func (disconnected) Check() error { return nil }
 
 // findingList answers question.Check.
-type findingList []gateway.Finding
+type findingList []admin.Finding
 
 func (l findingList) Check() error { return checkLimit(len(l)) }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/cluster"
 	"github.com/aptlyd/aptlyd/fsm"
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/node/relay"
 )
@@ -92,7 +92,7 @@ func FuzzPeerQuestion(f *testing.F) {
 		f.Add([]byte(question))
 	}
 	for _, q := range []question{
-		{Connections: &gateway.ConnectionQuery{Limit: 10}}, {Subscribers: &subscribersQuestion{"p"}},
+		{Connections: &admin.ConnectionQuery{Limit: 10}}, {Subscribers: &subscribersQuestion{"p"}},
 		{KeyConnections: &keyConnectionsQuestion{"p"}}, {History: &historyQuestion{5, 9}}, {Usage: &usageQuestion{}},
 		{Disconnect: &disconnectQuestion{"x"}}, {Refusals: &refusal.Query{Limit: 10}},
 		{Interest: &relay.Change{Epoch: 1, Number: 1, Add: []fsm.ChannelKey{{Project: "p", Name: "c"}}}},

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -20,7 +20,7 @@ func TestNothingIsChangedForWhoHasEnded(t *testing.T) {
 	owner := fsm.Actor{ID: fsm.FirstAdminToken, Name: "first", Via: "api", Token: fsm.FirstAdminToken}
 	project := n.state.Projects("", 1)[0]
 	key := n.state.Keys(project.ID)[0]
-	token, _, err := n.CreateAdminToken(ctx, owner, gateway.AdminTokenSpec{Name: "leaver", Role: fsm.Owner})
+	token, _, err := n.CreateAdminToken(ctx, owner, admin.TokenSpec{Name: "leaver", Role: fsm.Owner})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestNothingIsChangedForWhoHasEnded(t *testing.T) {
 	name, limit := "evil", int64(0)
 	writes := map[string]func() error{
 		"CreateProject": func() error {
-			_, _, err := n.CreateProject(ctx, by, gateway.ProjectSpec{Name: name})
+			_, _, err := n.CreateProject(ctx, by, admin.ProjectSpec{Name: name})
 			return err
 		},
 		"UpdateProject": func() error {
@@ -44,13 +44,13 @@ func TestNothingIsChangedForWhoHasEnded(t *testing.T) {
 		},
 		"DeleteProject": func() error { return n.DeleteProject(ctx, by, project.ID) },
 		"CreateKey": func() error {
-			_, err := n.CreateKey(ctx, by, project.ID, gateway.KeySpec{Kind: fsm.ServerKey, Name: name})
+			_, err := n.CreateKey(ctx, by, project.ID, admin.KeySpec{Kind: fsm.ServerKey, Name: name})
 			return err
 		},
 		"RotateKey": func() error { _, _, err := n.RotateKey(ctx, by, key.ID, time.Hour); return err },
 		"RevokeKey": func() error { return n.RevokeKey(ctx, by, key.ID) },
 		"CreateAdminToken": func() error {
-			_, _, err := n.CreateAdminToken(ctx, by, gateway.AdminTokenSpec{Name: name, Role: fsm.Owner})
+			_, _, err := n.CreateAdminToken(ctx, by, admin.TokenSpec{Name: name, Role: fsm.Owner})
 			return err
 		},
 		"RevokeAdminToken": func() error { return n.RevokeAdminToken(ctx, by, fsm.FirstAdminToken) },
@@ -63,7 +63,7 @@ func TestNothingIsChangedForWhoHasEnded(t *testing.T) {
 			return err
 		},
 	}
-	operator := reflect.TypeFor[gateway.Operator]()
+	operator := reflect.TypeFor[admin.Operator]()
 	for i := range operator.NumMethod() {
 		method := operator.Method(i)
 		for j := range method.Type.NumIn() {
@@ -118,7 +118,7 @@ func TestNothingIsPublishedForWhoHasEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, kind := range []fsm.KeyKind{fsm.ServerKey, fsm.PublicKey} {
-		key, err := n.CreateKey(ctx, owner, project.ID, gateway.KeySpec{Kind: kind, Name: "k"})
+		key, err := n.CreateKey(ctx, owner, project.ID, admin.KeySpec{Kind: kind, Name: "k"})
 		if err != nil {
 			t.Fatal(err)
 		}

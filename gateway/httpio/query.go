@@ -2,11 +2,28 @@ package httpio
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"strconv"
 
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
+
+const (
+	// DefaultLimit is how many items a list has unless its query says so.
+	DefaultLimit = 100
+	// MaxLimit is how many items a list has at most.
+	MaxLimit = 1000
+)
+
+// RoutedMethod returns the method as which a request is answered: HEAD counts as GET, and
+// net/http leaves the body out of the answer.
+func RoutedMethod(r *http.Request) string {
+	if r.Method == http.MethodHead {
+		return http.MethodGet
+	}
+	return r.Method
+}
 
 // QueryNumber reads a whole number up to most from a query; def where it is missing.
 func QueryNumber(query url.Values, name string, def, most uint64) (uint64, error) {

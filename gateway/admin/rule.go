@@ -1,4 +1,4 @@
-package gateway
+package admin
 
 import (
 	"fmt"
@@ -46,7 +46,7 @@ func showInitial(i fsm.Initial) any {
 	return "live"
 }
 
-// showDuration writes a duration without the units that are zero: "24h".
+// showDuration returns a duration as text, without the units that are zero: "24h".
 func showDuration(d time.Duration) string {
 	text := d.String()
 	for _, zero := range []string{"m0s", "h0m"} {
@@ -58,14 +58,14 @@ func showDuration(d time.Duration) string {
 }
 
 var (
-	ruleShape = strictjson.Shape{Strict: true, Names: []string{
+	RuleShape = strictjson.Shape{Strict: true, Names: []string{
 		"pattern", "keepMessages", "keepFor", "keepBytes", "initial", "durability",
 	}}
 	lastShape = strictjson.Shape{Strict: true, Names: []string{"last"}}
 )
 
-// parseRules reads the rules of a project; what a rule leaves out is as in the
-// default rule.
+// parseRules reads the rules of a project. A field that a rule leaves out is as in the default
+// rule.
 func parseRules(raw []byte) ([]fsm.Rule, error) {
 	rules := []fsm.Rule{}
 	err := strictjson.ScanArray(raw, strictjson.MaxNesting, func(raw []byte) error {
@@ -87,7 +87,7 @@ func parseRules(raw []byte) ([]fsm.Rule, error) {
 
 func parseRule(raw []byte) (fsm.Rule, error) {
 	var values [6][]byte
-	if err := ruleShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
+	if err := RuleShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
 		return fsm.Rule{}, err
 	}
 	rule := fsm.DefaultRule

@@ -1,4 +1,4 @@
-package gateway
+package admin
 
 import (
 	"fmt"
@@ -77,23 +77,23 @@ func showKeys(keys []fsm.Key) []keyJSON {
 }
 
 // project returns the project that a call's path names.
-func (s *Server) project(r *http.Request) (*fsm.Project, error) {
-	project, found := s.cfg.Broker.Project(r.PathValue("id"))
+func (h *Handler) project(r *http.Request) (*fsm.Project, error) {
+	project, found := h.cfg.Broker.Project(r.PathValue("id"))
 	if !found {
 		return nil, refusal.New(refusal.NotFound, "no such project")
 	}
 	return project, nil
 }
 
-func (s *Server) listProjects(r *http.Request) (int, any, error) {
+func (h *Handler) listProjects(r *http.Request) (int, any, error) {
 	cursor, limit, _, err := listQuery(r)
 	if err != nil {
 		return 0, nil, err
 	}
-	found, next := cutPage(s.cfg.Broker.Projects(cursor, limit+1), limit, func(p *fsm.Project) string { return p.ID })
+	found, next := cutPage(h.cfg.Broker.Projects(cursor, limit+1), limit, func(p *fsm.Project) string { return p.ID })
 	projects := make([]projectJSON, len(found))
 	for i, p := range found {
-		projects[i] = showProject(p, showKeys(s.cfg.Broker.Keys(p.ID)))
+		projects[i] = showProject(p, showKeys(h.cfg.Broker.Keys(p.ID)))
 	}
 	return http.StatusOK, struct {
 		Projects []projectJSON `json:"projects"`
@@ -101,16 +101,16 @@ func (s *Server) listProjects(r *http.Request) (int, any, error) {
 	}{projects, next}, nil
 }
 
-func (s *Server) getProject(r *http.Request) (int, any, error) {
-	project, err := s.project(r)
+func (h *Handler) getProject(r *http.Request) (int, any, error) {
+	project, err := h.project(r)
 	if err != nil {
 		return 0, nil, err
 	}
-	use, err := s.cfg.Broker.KeyConnections(r.Context(), project.ID)
+	use, err := h.cfg.Broker.KeyConnections(r.Context(), project.ID)
 	if err != nil {
 		return 0, nil, err
 	}
-	keys := showKeys(s.cfg.Broker.Keys(project.ID))
+	keys := showKeys(h.cfg.Broker.Keys(project.ID))
 	for i := range keys {
 		count := use[keys[i].ID]
 		keys[i].Connections = &count
@@ -119,17 +119,19 @@ func (s *Server) getProject(r *http.Request) (int, any, error) {
 }
 
 var (
-	newProjectShape = strictjson.Shape{Strict: true, Names: []string{"name", "allowedOrigins", "allowNativeClients"}}
-	projectShape    = strictjson.Shape{Strict: true, Names: []string{"name", "allowedOrigins", "allowNativeClients", "rules", "access", "quotas", "firstOffset"}}
-	newKeyShape     = strictjson.Shape{Strict: true, Names: []string{"kind", "name", "key"}}
-	rotateShape     = strictjson.Shape{Strict: true, Names: []string{"overlap"}}
+	NewProjectShape = strictjson.Shape{Strict: true, Names: []string{"name", "allowedOrigins", "allowNativeClients"}}
+	ProjectShape    = strictjson.Shape{Strict: true, Names: []string{
+		"name", "allowedOrigins", "allowNativeClients", "rules", "access", "quotas", "firstOffset",
+	}}
+	NewKeyShape = strictjson.Shape{Strict: true, Names: []string{"kind", "name", "key"}}
+	RotateShape = strictjson.Shape{Strict: true, Names: []string{"overlap"}}
 )
 
-// readProject reads the fields of a project that a body holds.
-func (s *Server) readProject(r *http.Request, shape *strictjson.Shape) (fsm.UpdateProject, error) {
+// readProject reads the fields of a project from a body.
+func (h *Handler) readProject(r *http.Request, shape *strictjson.Shape) (fsm.UpdateProject, error) {
 	var change fsm.UpdateProject
 	var values [7][]byte
-	if err := s.adminBody(r, shape, values[:]); err != nil {
+	if err := h.body(r, shape, values[:]); err != nil {
 		return change, err
 	}
 	if values[0] != nil {
@@ -177,7 +179,8 @@ func (s *Server) readProject(r *http.Request, shape *strictjson.Shape) (fsm.Upda
 	if values[6] != nil {
 		first, ok := strictjson.WholeNumber(values[6])
 		if !ok || first < 1 || first > fsm.MaxFirstOffset {
-			return change, refusal.New(refusal.InvalidMessage, fmt.Sprintf("firstOffset is not a whole number from 1 to %d", uint64(fsm.MaxFirstOffset)))
+			return change, refusal.New(refusal.InvalidMessage,
+				fmt.Sprintf("firstOffset is not a whole number from 1 to %d", uint64(fsm.MaxFirstOffset)))
 		}
 		change.FirstOffset = &first
 	}
@@ -197,8 +200,8 @@ func parseName(raw []byte) (string, error) {
 	return name, nil
 }
 
-func (s *Server) createProject(r *http.Request) (int, any, error) {
-	fields, err := s.readProject(r, &newProjectShape)
+func (h *Handler) createProject(r *http.Request) (int, any, error) {
+	fields, err := h.readProject(r, &NewProjectShape)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -212,7 +215,7 @@ func (s *Server) createProject(r *http.Request) (int, any, error) {
 	if fields.AllowNativeClients != nil {
 		spec.AllowNativeClients = *fields.AllowNativeClients
 	}
-	project, issued, err := s.cfg.Broker.CreateProject(r.Context(), actorOf(r), spec)
+	project, issued, err := h.cfg.Broker.CreateProject(r.Context(), actorOf(r), spec)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -223,29 +226,29 @@ func (s *Server) createProject(r *http.Request) (int, any, error) {
 	return http.StatusCreated, showProject(project, keys), nil
 }
 
-func (s *Server) updateProject(r *http.Request) (int, any, error) {
-	change, err := s.readProject(r, &projectShape)
+func (h *Handler) updateProject(r *http.Request) (int, any, error) {
+	change, err := h.readProject(r, &ProjectShape)
 	if err != nil {
 		return 0, nil, err
 	}
 	change.By, change.ID = actorOf(r), r.PathValue("id")
-	project, err := s.cfg.Broker.UpdateProject(r.Context(), change)
+	project, err := h.cfg.Broker.UpdateProject(r.Context(), change)
 	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusOK, showProject(project, showKeys(s.cfg.Broker.Keys(project.ID))), nil
+	return http.StatusOK, showProject(project, showKeys(h.cfg.Broker.Keys(project.ID))), nil
 }
 
-func (s *Server) deleteProject(r *http.Request) (int, any, error) {
-	if err := s.cfg.Broker.DeleteProject(r.Context(), actorOf(r), r.PathValue("id")); err != nil {
+func (h *Handler) deleteProject(r *http.Request) (int, any, error) {
+	if err := h.cfg.Broker.DeleteProject(r.Context(), actorOf(r), r.PathValue("id")); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusNoContent, nil, nil
 }
 
-func (s *Server) createKey(r *http.Request) (int, any, error) {
+func (h *Handler) createKey(r *http.Request) (int, any, error) {
 	var values [3][]byte
-	if err := s.adminBody(r, &newKeyShape, values[:]); err != nil {
+	if err := h.body(r, &NewKeyShape, values[:]); err != nil {
 		return 0, nil, err
 	}
 	text, _ := strictjson.Unquote(values[0])
@@ -267,16 +270,16 @@ func (s *Server) createKey(r *http.Request) (int, any, error) {
 			return 0, nil, refusal.New(refusal.InvalidMessage, "key: "+err.Error())
 		}
 	}
-	issued, err := s.cfg.Broker.CreateKey(r.Context(), actorOf(r), r.PathValue("id"), spec)
+	issued, err := h.cfg.Broker.CreateKey(r.Context(), actorOf(r), r.PathValue("id"), spec)
 	if err != nil {
 		return 0, nil, err
 	}
 	return http.StatusCreated, showIssued(issued), nil
 }
 
-func (s *Server) rotateKey(r *http.Request) (int, any, error) {
+func (h *Handler) rotateKey(r *http.Request) (int, any, error) {
 	var values [1][]byte
-	if err := s.adminBody(r, &rotateShape, values[:]); err != nil {
+	if err := h.body(r, &RotateShape, values[:]); err != nil {
 		return 0, nil, err
 	}
 	overlap := defaultOverlap
@@ -286,7 +289,7 @@ func (s *Server) rotateKey(r *http.Request) (int, any, error) {
 			return 0, nil, err
 		}
 	}
-	issued, old, err := s.cfg.Broker.RotateKey(r.Context(), actorOf(r), r.PathValue("id"), overlap)
+	issued, old, err := h.cfg.Broker.RotateKey(r.Context(), actorOf(r), r.PathValue("id"), overlap)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -307,8 +310,8 @@ func parseOverlap(raw []byte) (time.Duration, error) {
 	return overlap, nil
 }
 
-func (s *Server) revokeKey(r *http.Request) (int, any, error) {
-	if err := s.cfg.Broker.RevokeKey(r.Context(), actorOf(r), r.PathValue("id")); err != nil {
+func (h *Handler) revokeKey(r *http.Request) (int, any, error) {
+	if err := h.cfg.Broker.RevokeKey(r.Context(), actorOf(r), r.PathValue("id")); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusNoContent, nil, nil

@@ -1,4 +1,4 @@
-package gateway
+package admin
 
 import (
 	"encoding/json"
@@ -14,7 +14,7 @@ const (
 	maxQuota    = 1_000_000_000
 )
 
-// accessJSON is what public keys of a project may do, as the admin API shows it.
+// accessJSON has the rights of a project's public keys as the admin API shows them.
 type accessJSON struct {
 	Subscribe []string    `json:"subscribe"`
 	Publish   []grantJSON `json:"publish"`
@@ -45,17 +45,17 @@ func showAccess(a fsm.Access) accessJSON {
 }
 
 var (
-	accessShape = strictjson.Shape{Strict: true, Names: []string{"subscribe", "publish"}}
+	AccessShape = strictjson.Shape{Strict: true, Names: []string{"subscribe", "publish"}}
 	grantShape  = strictjson.Shape{Strict: true, Names: []string{"pattern", "rate", "burst"}}
-	quotasShape = strictjson.Shape{Strict: true, Names: []string{"connections", "channels", "publishRate", "subscriptions"}}
+	QuotasShape = strictjson.Shape{Strict: true, Names: []string{"connections", "channels", "publishRate", "subscriptions"}}
 )
 
-// parseAccess reads what public keys may do. What is left out is as in a new
+// parseAccess reads the rights of public keys. Rights that are left out are as in a new
 // project: subscribe to everything, publish nothing.
 func parseAccess(raw []byte) (fsm.Access, error) {
 	var access fsm.Access
 	var values [2][]byte
-	if err := accessShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
+	if err := AccessShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
 		return access, fmt.Errorf("access: %w", err)
 	}
 	if values[0] != nil {
@@ -82,8 +82,8 @@ func parseAccess(raw []byte) (fsm.Access, error) {
 	return access, nil
 }
 
-// parseGrant reads one element of publish. A burst that is left out is a second's
-// worth of the rate.
+// parseGrant reads one element of publish. A burst that is left out is one second of the
+// rate.
 func parseGrant(raw []byte) (fsm.PublishGrant, error) {
 	var grant fsm.PublishGrant
 	var values [3][]byte
@@ -109,11 +109,11 @@ func parseGrant(raw []byte) (fsm.PublishGrant, error) {
 	return grant, nil
 }
 
-// parseQuotas reads quotas; one that is left out is 0, which bounds nothing.
+// parseQuotas reads quotas. A quota that is left out is 0, which sets no bound.
 func parseQuotas(raw []byte) (fsm.Quotas, error) {
 	var quotas fsm.Quotas
 	var values [4][]byte
-	if err := quotasShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
+	if err := QuotasShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
 		return quotas, fmt.Errorf("quotas: %w", err)
 	}
 	for i, quota := range []*int{&quotas.Connections, &quotas.Channels, nil, &quotas.Subscriptions} {
@@ -122,7 +122,7 @@ func parseQuotas(raw []byte) (fsm.Quotas, error) {
 		}
 		n, ok := strictjson.WholeNumber(values[i])
 		if !ok || n > maxQuota {
-			return quotas, fmt.Errorf("quotas: %s is not a whole number from 0 to %d", quotasShape.Names[i], maxQuota)
+			return quotas, fmt.Errorf("quotas: %s is not a whole number from 0 to %d", QuotasShape.Names[i], maxQuota)
 		}
 		*quota = int(n)
 	}

@@ -1,4 +1,4 @@
-package gateway
+package admin
 
 import (
 	"net/http"
@@ -24,7 +24,7 @@ func showAdminToken(t fsm.AdminToken, text string) adminTokenJSON {
 }
 
 // whoAmI shows the token that a call is made with.
-func (s *Server) whoAmI(r *http.Request) (int, any, error) {
+func (h *Handler) whoAmI(r *http.Request) (int, any, error) {
 	op := operatorOf(r)
 	return http.StatusOK, struct {
 		ID        string   `json:"id"`
@@ -34,12 +34,12 @@ func (s *Server) whoAmI(r *http.Request) (int, any, error) {
 	}{op.actor().ID, op.token.Name, op.token.Role, op.token.ExpiresAt}, nil
 }
 
-func (s *Server) listAdminTokens(r *http.Request) (int, any, error) {
+func (h *Handler) listAdminTokens(r *http.Request) (int, any, error) {
 	cursor, limit, _, err := listQuery(r)
 	if err != nil {
 		return 0, nil, err
 	}
-	found, next := cutPage(s.cfg.Broker.AdminTokens(cursor, limit+1), limit, func(t fsm.AdminToken) string { return t.ID })
+	found, next := cutPage(h.cfg.Broker.AdminTokens(cursor, limit+1), limit, func(t fsm.AdminToken) string { return t.ID })
 	tokens := make([]adminTokenJSON, len(found))
 	for i, t := range found {
 		tokens[i] = showAdminToken(t, "")
@@ -50,11 +50,11 @@ func (s *Server) listAdminTokens(r *http.Request) (int, any, error) {
 	}{tokens, next}, nil
 }
 
-var newAdminTokenShape = strictjson.Shape{Strict: true, Names: []string{"name", "role"}}
+var NewAdminTokenShape = strictjson.Shape{Strict: true, Names: []string{"name", "role"}}
 
-func (s *Server) createAdminToken(r *http.Request) (int, any, error) {
+func (h *Handler) createAdminToken(r *http.Request) (int, any, error) {
 	var values [2][]byte
-	if err := s.adminBody(r, &newAdminTokenShape, values[:]); err != nil {
+	if err := h.body(r, &NewAdminTokenShape, values[:]); err != nil {
 		return 0, nil, err
 	}
 	name, err := parseName(values[0])
@@ -66,21 +66,21 @@ func (s *Server) createAdminToken(r *http.Request) (int, any, error) {
 	if !role.Valid() {
 		return 0, nil, refusal.New(refusal.InvalidMessage, `role is none of "owner", "operator", "viewer"`)
 	}
-	token, secret, err := s.cfg.Broker.CreateAdminToken(r.Context(), actorOf(r), AdminTokenSpec{Name: name, Role: role})
+	token, secret, err := h.cfg.Broker.CreateAdminToken(r.Context(), actorOf(r), TokenSpec{Name: name, Role: role})
 	if err != nil {
 		return 0, nil, err
 	}
 	return http.StatusCreated, showAdminToken(token, secret), nil
 }
 
-func (s *Server) revokeAdminToken(r *http.Request) (int, any, error) {
-	if err := s.cfg.Broker.RevokeAdminToken(r.Context(), actorOf(r), r.PathValue("id")); err != nil {
+func (h *Handler) revokeAdminToken(r *http.Request) (int, any, error) {
+	if err := h.cfg.Broker.RevokeAdminToken(r.Context(), actorOf(r), r.PathValue("id")); err != nil {
 		return 0, nil, err
 	}
 	return http.StatusNoContent, nil, nil
 }
 
-func (s *Server) listAudit(r *http.Request) (int, any, error) {
+func (h *Handler) listAudit(r *http.Request) (int, any, error) {
 	cursor, limit, _, err := listQuery(r)
 	if err != nil {
 		return 0, nil, err
@@ -91,7 +91,7 @@ func (s *Server) listAudit(r *http.Request) (int, any, error) {
 			return 0, nil, refusal.New(refusal.InvalidMessage, "cursor is not one that a list answered with")
 		}
 	}
-	found, next := cutPage(s.cfg.Broker.Audit(before, limit+1), limit,
+	found, next := cutPage(h.cfg.Broker.Audit(before, limit+1), limit,
 		func(a fsm.AuditRecord) string { return strconv.FormatUint(a.Seq, 10) })
 	return http.StatusOK, struct {
 		Audit []fsm.AuditRecord `json:"audit"`

@@ -1,44 +1,44 @@
-package gateway
+package admin
 
 import (
 	"io"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
 )
 
-// downloadStall is how long a client may take nothing of a download.
+// downloadStall is how long a download may stand still.
 const downloadStall = 30 * time.Second
 
-// download is an answer of the admin API that is not JSON. Whoever sends it closes
-// it.
+// download is an answer that is not JSON.
 type download struct {
-	body io.ReadCloser
-	size int64
+	body   io.ReadCloser
+	size   int64
+	logger *slog.Logger
 }
 
 // backup answers with the state of the cluster.
-func (s *Server) backup(r *http.Request) (int, any, error) {
-	// Whoever has it can read all messages, so it is no mere look.
-	if err := s.cfg.Broker.Note(r.Context(), actorOf(r), "backup.read", s.cfg.Broker.NodeName()); err != nil {
+func (h *Handler) backup(r *http.Request) (int, any, error) {
+	// A backup has all messages, so reading it is noted like a change.
+	if err := h.cfg.Broker.Note(r.Context(), actorOf(r), "backup.read", h.cfg.Broker.NodeName()); err != nil {
 		return 0, nil, err
 	}
-	body, size, err := s.cfg.Broker.Backup(r.Context())
+	body, size, err := h.cfg.Broker.Backup(r.Context())
 	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusOK, &download{body, size}, nil
+	return http.StatusOK, &download{body, size, h.cfg.Logger}, nil
 }
 
-// send streams a download. A client whose download was cut short finds less than was
+// Send implements Answer. A client whose download was cut short finds less than was
 // announced.
-func (s *Server) send(w http.ResponseWriter, status int, d *download) {
+func (d *download) Send(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.FormatInt(d.size, 10))
-	w.WriteHeader(status)
 	_, err := io.Copy(&patientWriter{w, http.NewResponseController(w)}, d.body)
 	if closing := d.body.Close(); err != nil || closing != nil {
-		s.cfg.Logger.Warn("a download was cut short", "err", err, "closing", closing)
+		d.logger.Warn("a download was cut short", "err", err, "closing", closing)
 	}
 }
 

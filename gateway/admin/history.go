@@ -1,4 +1,4 @@
-package gateway
+package admin
 
 import (
 	"encoding/json"
@@ -8,10 +8,10 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/httpio"
 )
 
-// maxHistoryMinutes is how far back a node remembers what it did.
+// maxHistoryMinutes is how long a node remembers its measurements.
 const maxHistoryMinutes = 60
 
-// History is what the cluster did lately, in steps of equal length, oldest first.
+// History has measurements of the cluster in steps of equal length, oldest first.
 type History struct {
 	StepSeconds int           `json:"stepSeconds"`
 	From        int64         `json:"from"` // Unix ms at which the first step began
@@ -41,13 +41,13 @@ func (r Reading) MarshalJSON() ([]byte, error) {
 }
 
 // metricsHistory serves GET /metrics/history.
-func (s *Server) metricsHistory(r *http.Request) (int, any, error) {
+func (h *Handler) metricsHistory(r *http.Request) (int, any, error) {
 	query := r.URL.Query()
 	minutes, err := httpio.QueryNumber(query, "minutes", maxHistoryMinutes, maxHistoryMinutes)
 	if err != nil {
 		return 0, nil, err
 	}
-	history, err := s.cfg.Broker.History(r.Context(), max(int(minutes), 1))
+	history, err := h.cfg.Broker.History(r.Context(), max(int(minutes), 1))
 	if err != nil {
 		return 0, nil, err
 	}

@@ -1,4 +1,4 @@
-package gateway
+package admin
 
 import (
 	"net/http"
@@ -6,14 +6,15 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// listRefusals serves GET /refusals: those of the whole cluster, newest first.
-func (s *Server) listRefusals(r *http.Request) (int, any, error) {
+// listRefusals serves GET /refusals: the refusals of the whole cluster, newest first.
+func (h *Handler) listRefusals(r *http.Request) (int, any, error) {
 	cursor, limit, query, err := listQuery(r)
 	if err != nil {
 		return 0, nil, err
 	}
-	found, err := s.cfg.Broker.Refusals(r.Context(), refusal.Query{
-		Project: query.Get("project"), KeyID: query.Get("key"), Code: refusal.Code(query.Get("code")), Cursor: cursor, Limit: limit + 1,
+	found, err := h.cfg.Broker.Refusals(r.Context(), refusal.Query{
+		Project: query.Get("project"), KeyID: query.Get("key"), Code: refusal.Code(query.Get("code")),
+		Cursor: cursor, Limit: limit + 1,
 	})
 	if err != nil {
 		return 0, nil, err

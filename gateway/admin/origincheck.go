@@ -1,4 +1,4 @@
-package gateway
+package admin
 
 import (
 	"fmt"
@@ -10,14 +10,14 @@ import (
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
-// originCheckAnswer says of each rule whether it is well-formed and of an origin
-// whether the well-formed ones would let it in.
+// originCheckAnswer says which rules are well formed, and whether these would allow an
+// origin.
 type originCheckAnswer struct {
 	Rules   []originRuleCheck `json:"rules"`
 	Allowed bool              `json:"allowed"`
 	Matched string            `json:"matched"` // the rule that allows the origin, "" for none
 	Reason  string            `json:"reason"`
-	Note    string            `json:"note,omitempty"` // what to know of an origin that is no web site's
+	Note    string            `json:"note,omitempty"` // advice about an origin other than a web site's
 }
 
 type originRuleCheck struct {
@@ -26,13 +26,13 @@ type originRuleCheck struct {
 	Error string `json:"error,omitempty"`
 }
 
-var originCheckShape = strictjson.Shape{Strict: true, Names: []string{"rules", "allowNativeClients", "origin"}}
+var OriginCheckShape = strictjson.Shape{Strict: true, Names: []string{"rules", "allowNativeClients", "origin"}}
 
-// checkOrigin serves POST /origins/check, which changes nothing: it answers for
-// rules that need not be stored yet.
-func (s *Server) checkOrigin(r *http.Request) (int, any, error) {
+// checkOrigin serves POST /origins/check. The rules need not be stored, and nothing is
+// changed.
+func (h *Handler) checkOrigin(r *http.Request) (int, any, error) {
 	var values [3][]byte
-	if err := s.adminBody(r, &originCheckShape, values[:]); err != nil {
+	if err := h.body(r, &OriginCheckShape, values[:]); err != nil {
 		return 0, nil, err
 	}
 	rules, err := parseStrings(values[0], auth.MaxOrigins)
@@ -57,7 +57,7 @@ func (s *Server) checkOrigin(r *http.Request) (int, any, error) {
 		answer.Rules[i] = originRuleCheck{Rule: stored, Valid: true}
 		valid = append(valid, stored)
 	}
-	verdict := origin.Judge(valid, string(values[1]) == "true", header, s.proxies.RequestHost(r))
+	verdict := origin.Judge(valid, string(values[1]) == "true", header, h.cfg.Proxies.RequestHost(r))
 	answer.Allowed, answer.Matched, answer.Reason = verdict.Allowed, verdict.Matched, verdict.Reason
 	answer.Note = origin.Note(header)
 	return http.StatusOK, answer, nil

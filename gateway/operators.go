@@ -1,0 +1,57 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/admin"
+	"github.com/aptlyd/aptlyd/gateway/auth"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
+)
+
+// newAdmin returns the admin API of the server.
+func (s *Server) newAdmin() *admin.Handler {
+	return admin.NewHandler(admin.Config{
+		Broker: s.cfg.Broker, Proxies: &s.proxies, TLS: s.cfg.TLS != nil, Logger: s.cfg.Logger,
+		Refused:   func(r *http.Request, refused *refusal.Error) { s.refused(refused, "admin", s.requestPeer(r)) },
+		RefusalOf: s.refusalOf,
+		Proven:    proven,
+		Stale: func() *refusal.Error {
+			if s.staleness() > RefuseAfter {
+				return refuseStale()
+			}
+			return nil
+		},
+		Publish: s.publishAsOperator,
+		ReadHistory: func(
+			ctx context.Context, who auth.Principal, address string, channel fsm.ChannelKey, query url.Values,
+		) (admin.Answer, error) {
+			page, err := s.beginReading(ctx, who, address, channel, query)
+			if err != nil {
+				return nil, err
+			}
+			return page, nil
+		},
+	})
+}
+
+// publishAsOperator publishes a message as a server key of the channel's project would.
+func (s *Server) publishAsOperator(
+	ctx context.Context, from fsm.Sender, channel fsm.ChannelKey, message, id []byte,
+) (any, *refusal.Error) {
+	text, refused := parseID(id)
+	switch {
+	case refused != nil:
+		return nil, refused
+	case message == nil:
+		return nil, refusal.New(refusal.InvalidMessage, "message is missing")
+	case len(message) > s.cfg.MaxMessageBytes:
+		return nil, refusal.New(refusal.MessageTooLarge, "message is too large")
+	}
+	p := &posted{publish: fsm.Publish{Channel: channel, ID: text, Data: message, From: from}}
+	p.send(s)
+	answer := p.result(ctx, s)
+	return answer, p.refusal
+}

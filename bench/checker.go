@@ -113,7 +113,8 @@ func (o *Observer) Message(offset uint64, publisher int, sequence uint64) {
 	c := o.checker
 	if publisher >= len(c.publishers) || sequence == 0 || offset == 0 {
 		c.count(func(v *Verdict) { v.Corrupt++ },
-			"channel %d: offset %d holds message %d of publisher %d, which is none of ours", o.channel, offset, sequence, publisher)
+			"channel %d: offset %d holds message %d of publisher %d, which is none of ours",
+			o.channel, offset, sequence, publisher)
 		return
 	}
 	last := o.last.Load()

@@ -113,7 +113,8 @@ func hopeless(err error) bool {
 		return true
 	}
 	for _, foreign := range []error{
-		ws.ErrMalformedResponse, ws.ErrHandshakeBadProtocol, ws.ErrHandshakeBadUpgrade, ws.ErrHandshakeBadConnection, ws.ErrHandshakeBadSecAccept,
+		ws.ErrMalformedResponse, ws.ErrHandshakeBadProtocol, ws.ErrHandshakeBadUpgrade,
+		ws.ErrHandshakeBadConnection, ws.ErrHandshakeBadSecAccept,
 	} {
 		if errors.Is(err, foreign) {
 			return true

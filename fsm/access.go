@@ -66,7 +66,7 @@ type Quotas struct {
 	Subscriptions int     // of all connections together; since level 2
 }
 
-// Shared reports whether there is a quota of what all nodes use together.
+// Shared reports whether a quota bounds the use of all nodes together.
 func (q Quotas) Shared() bool { return q.Connections > 0 || q.PublishRate > 0 || q.Subscriptions > 0 }
 
 func (a *Access) check() *refusal {

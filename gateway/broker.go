@@ -48,11 +48,10 @@ type Broker interface {
 	// the payloads must not change.
 	Publish(batch []fsm.Publish, done func(i int, r fsm.Receipt, err error))
 
-	// AddInterest asks the other nodes for messages that are never logged:
-	// what is published to these channels once then is called arrives, from every
-	// node that can be reached. It reports false, and does not call then, when
-	// there is nothing to wait for. The gateway attends to the channels already
-	// (see Server.Attends). then runs on another goroutine.
+	// AddInterest asks the other nodes for the messages of memory channels. It calls then,
+	// on another goroutine, once every reachable node sends what is published to these
+	// channels. It reports false, and does not call then, if there is nothing to wait for.
+	// Server.HasSubscribers must report the channels before the call.
 	AddInterest(channels []fsm.ChannelKey, then func()) bool
 	// DropInterest says that a channel may have no subscribers here any more.
 	DropInterest(channel fsm.ChannelKey)

@@ -74,7 +74,8 @@ func sourceAddress(to netip.Addr) (netip.Addr, error) {
 
 // hostOnlyBridge matches the bridges between this host and its containers or virtual
 // machines. No other host reaches an address on them.
-var hostOnlyBridge = regexp.MustCompile(`^(docker|podman|cni|virbr|lxcbr|lxdbr|incusbr)[0-9]|^br-[0-9a-f]{12}$|^docker_gwbridge$`)
+var hostOnlyBridge = regexp.MustCompile(
+	`^(docker|podman|cni|virbr|lxcbr|lxdbr|incusbr)[0-9]|^br-[0-9a-f]{12}$|^docker_gwbridge$`)
 
 const (
 	// resolveTimeout bounds the wait at start for names that DNS may learn late.
@@ -131,7 +132,8 @@ func resolveJoin(ctx context.Context, c *Config, host hostNetwork, own []interfa
 		}
 		if time.Since(said) > resolveLogInterval {
 			said = time.Now()
-			c.Logger.Warn("no name of --join is in DNS yet, so this node does not know at which address the others reach it; --advertise would say it",
+			c.Logger.Warn("no name of --join is in DNS yet, so this node does not know at which address "+
+				"the others reach it; --advertise would say it",
 				"join", c.Join, "err", errors.Join(failed...))
 		}
 		select {
@@ -211,7 +213,8 @@ func ownAddress(c *Config, own []interfaceAddress) (string, error) {
 	}
 	if c.BootstrapExpect > 1 && !joinsLoopback(c.Join) {
 		return "", &ConfigError{"advertise",
-			"this host has no private address, and --join names no other host: name the address at which the other nodes reach this one"}
+			"this host has no private address, and --join names no other host: " +
+				"name the address at which the other nodes reach this one"}
 	}
 	for _, a := range own {
 		if a.addr.IsPrivate() {

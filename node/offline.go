@@ -70,7 +70,7 @@ func Inspect(dir string) (o cluster.Owner, err error) {
 	return o, err
 }
 
-// recoverySource is the source of what Recover makes.
+// recoverySource is the NewCluster source of Recover.
 const recoverySource = "data folder"
 
 // ResumeRecovery finishes a committed recovery or restore of a data folder that was

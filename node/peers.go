@@ -51,10 +51,8 @@ func (n *Node) answerPeer(ctx context.Context, from string, request []byte) ([]b
 	return nil, errQuestion
 }
 
-// askPeers puts a question to every other reachable member at once and returns
-// the answers of those who gave one. A member that does not answer has no
-// clients that could be told of: it is down, or it fails closed. One that answers
-// nonsense has no more to say.
+// askPeers asks every other reachable member at once and returns the valid answers. A member
+// that does not answer has no clients to tell of: it is down, or it fails closed.
 func askPeers[Answer answer](ctx context.Context, n *Node, q question) ([]Answer, error) {
 	request, err := json.Marshal(q)
 	if err != nil {

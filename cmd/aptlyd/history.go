@@ -29,7 +29,8 @@ func newClusterHistory() *cobra.Command {
 					at := time.UnixMilli(history.From).Add(time.Duration(i*history.StepSeconds) * time.Second)
 					p.line("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", at.Format(time.TimeOnly),
 						reading(series.Connections[i]), reading(series.Publishes[i]), reading(series.Deliveries[i]),
-						reading(series.LatencyP50[i]), reading(series.LatencyP99[i]), reading(series.BytesOut[i]), reading(series.Refusals[i]))
+						reading(series.LatencyP50[i]), reading(series.LatencyP99[i]),
+						reading(series.BytesOut[i]), reading(series.Refusals[i]))
 				}
 			})
 		}),

@@ -66,7 +66,8 @@ It asks twice. Scripts answer with --quorum-is-lost and --confirm NAME, both.`,
 					members = "The last known members of the cluster are " + strings.Join(owner.Members, ", ") + "."
 				}
 				fmt.Fprintf(cmd.ErrOrStderr(),
-					"%s\nIf a majority of them can be brought back, bring them back instead: what only they have is lost otherwise.\n", members)
+					"%s\nIf a majority of them can be brought back, bring them back instead: "+
+						"what only they have is lost otherwise.\n", members)
 				answer, err := question(cmd, in, "Is the majority gone for good? Type yes: ")
 				if err != nil {
 					return err

@@ -56,7 +56,9 @@ func (r *remote) addKeyFlags(cmd *cobra.Command) {
 
 // withAdmin returns the body of a command that calls the admin API. The environment
 // completes the flags, and the call has a timeout.
-func (r *remote) withAdmin(run func(context.Context, *cobra.Command, *client.Admin, []string) error) func(*cobra.Command, []string) error {
+func (r *remote) withAdmin(
+	run func(context.Context, *cobra.Command, *client.Admin, []string) error,
+) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		admin, err := r.admin(cmd)
 		if err != nil {

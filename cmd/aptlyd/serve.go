@@ -74,13 +74,15 @@ over the file.`,
 	f.StringVar(&cfg.GossipListen, "gossip-listen", cfg.GossipListen,
 		"membership gossip, TCP and UDP; loopback only without --cluster-secret")
 	f.StringVar(&cfg.Advertise, "advertise", cfg.Advertise,
-		"host at which the other nodes reach this one (default: the address from which --join is reached, else the first private one)")
+		"host at which the other nodes reach this one (default: the address from which "+
+			"--join is reached, else the first private one)")
 	f.StringSliceVar(&cfg.Join, "join", cfg.Join,
 		"gossip addresses of any nodes, separated by commas; may name the node itself")
 	f.IntVar(&cfg.BootstrapExpect, "bootstrap-expect", cfg.BootstrapExpect,
 		"how many nodes form the cluster the first time; ignored ever after")
 	f.Var(secretList{&cfg.ClusterSecrets}, "cluster-secret",
-		"shared secret of the nodes (openssl rand -hex 32); of several, separated by commas, the first is used and all are accepted")
+		"shared secret of the nodes (openssl rand -hex 32); of several, separated by commas, "+
+			"the first is used and all are accepted")
 	f.BoolVar(&cfg.NewKeyring, "new-keyring", cfg.NewKeyring,
 		"where the cluster secret that sealed the signing secrets is lost: start without them")
 	f.StringVar(&cfg.AdminToken, "admin-token", cfg.AdminToken,
@@ -97,7 +99,8 @@ over the file.`,
 	f.StringSliceVar(&proxies, "trusted-proxies", nil,
 		"CIDRs, separated by commas, whose X-Forwarded-For says the client's address")
 	f.BoolVar(&cfg.ProxyProtocol, "proxy-protocol", cfg.ProxyProtocol,
-		"connections of trusted proxies begin with a header of the PROXY protocol, version 1 or 2, which says the client's address")
+		"connections of trusted proxies begin with a header of the PROXY protocol, "+
+			"version 1 or 2, which says the client's address")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	f.DurationVar(&cfg.PublishTimeout, "publish-timeout", cfg.PublishTimeout, "an unanswered publish is given up after it")
 	f.Uint64Var(&cfg.DiskReserve, "disk-reserve", cfg.DiskReserve, "bytes; with less free space publishes are refused")
@@ -121,7 +124,8 @@ func addLimitFlags(f *pflag.FlagSet, cfg *node.Config) {
 	f.IntVar(&l.MaxAddressHandshakes, "max-address-handshakes", l.MaxAddressHandshakes,
 		"of those from one address, but for trusted proxies; more are turned away (epoll)")
 	f.IntVar(&l.MaxAddressUnauthenticated, "max-address-unauthenticated", l.MaxAddressUnauthenticated,
-		"sockets of one address whose clients have not authenticated, but for trusted proxies; at most a quarter of max-connections")
+		"sockets of one address whose clients have not authenticated, but for trusted proxies; "+
+			"at most a quarter of max-connections")
 	f.IntVar(&l.MaxDepth, "max-json-depth", l.MaxDepth, "nesting of JSON in frames and bodies")
 	f.IntVar(&l.MaxBatchBytes, "max-batch-bytes", l.MaxBatchBytes, "body of a REST batch")
 	f.IntVar(&l.MaxHandshakeBytes, "max-handshake-bytes", l.MaxHandshakeBytes, "HTTP header of a request")
@@ -139,7 +143,8 @@ func addLimitFlags(f *pflag.FlagSet, cfg *node.Config) {
 	f.IntVar(&l.ConnectionSubscribe, "connection-subscribe-rate", l.ConnectionSubscribe,
 		"subscribes a second of such a connection")
 	f.IntVar(&l.ConnectionControl, "connection-control-rate", l.ConnectionControl,
-		"frames a second of such a connection that ask for nothing (heartbeats, pings, unsubscribes); with more it is read more slowly")
+		"frames a second of such a connection that ask for nothing (heartbeats, pings, unsubscribes); "+
+			"with more it is read more slowly")
 	f.IntVar(&l.ConnectionRefusal, "connection-refusal-rate", l.ConnectionRefusal,
 		"frames a second of such a connection that are refused; with more it is closed with 1008")
 	f.IntVar(&l.MaxHistoryReads, "max-history-reads", l.MaxHistoryReads,

@@ -36,7 +36,7 @@ type Change struct {
 	Complete bool `json:"complete,omitempty"`
 }
 
-// Check reports what no node would send.
+// Check refuses a change that no node sends.
 func (c *Change) Check() error {
 	if c.Epoch > math.MaxInt64 || c.Number > math.MaxInt64 {
 		return fmt.Errorf("change %d of epoch %d", c.Number, c.Epoch)
@@ -61,7 +61,7 @@ type Answer struct {
 	Epoch uint64 `json:"epoch"`
 }
 
-// Check reports what no node would answer.
+// Check refuses an answer that no node gives.
 func (a Answer) Check() error {
 	if a.Epoch > math.MaxInt64 {
 		return fmt.Errorf("epoch %d", a.Epoch)

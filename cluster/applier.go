@@ -82,7 +82,7 @@ func (a *applier) ApplyBatch(logs []*raft.Log) []any {
 		last, term = log.Index, log.Term
 	}
 	if last > begin {
-		a.machine.Settle()
+		a.machine.Notify()
 		a.advance(last, term)
 	}
 	return answers
@@ -112,7 +112,7 @@ func (a *applier) apply(log *raft.Log) *applied {
 	defer a.stalls.Watch("apply an entry")()
 	answer := &applied{term: log.Term}
 	if log.Type != raft.LogCommand {
-		a.machine.Entry(log.Index, log.Term, 0)
+		a.machine.BeginEntry(log.Index, log.Term, 0)
 		return answer
 	}
 	e, err := decodeEntry(log.Data)
@@ -120,10 +120,10 @@ func (a *applier) apply(log *raft.Log) *applied {
 		a.fatal(fmt.Errorf("decode entry %d: %w", log.Index, err))
 		return answer
 	}
-	a.machine.Entry(log.Index, log.Term, e.stamp)
+	a.machine.BeginEntry(log.Index, log.Term, e.stamp)
 	answer.outcomes = make([]outcome, len(e.batches))
 	for i, b := range e.batches {
-		results, next := a.machine.Batch(b.session, b.seq, b.acked, b.commands)
+		results, next := a.machine.ApplyBatch(b.session, b.seq, b.acked, b.commands)
 		answer.outcomes[i] = outcome{index: log.Index, next: next, results: results}
 	}
 	return answer

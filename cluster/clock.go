@@ -45,9 +45,9 @@ func (c *clusterClock) at(boot time.Duration) int64 {
 	return s.wall + (boot - s.at).Milliseconds()
 }
 
-// takeOffice begins from the last stamp. A cluster without one takes the first
+// seedFromStamp begins from the last stamp. A cluster without one takes the first
 // leader's clock.
-func (c *clusterClock) takeOffice(boot time.Duration, own, stamp int64, voters int) {
+func (c *clusterClock) seedFromStamp(boot time.Duration, own, stamp int64, voters int) {
 	switch {
 	case stamp == 0 || voters == 1 && c.set.Load() == nil:
 		c.set.Store(&clockSetting{own, boot})
@@ -91,12 +91,12 @@ func majorityClock(voters int, others []int64) (offset int64, agreed bool) {
 	return offset, agreed
 }
 
-// settleClock decides what time it is when this node has begun to lead. After a
+// setClock decides what time it is when this node has begun to lead. After a
 // time without a leader the last stamp is old. So that nothing is stamped with it the
 // others' clocks are asked: a majority is there, or else nobody would lead.
-func (c *Cluster) settleClock(ctx context.Context) {
+func (c *Cluster) setClock(ctx context.Context) {
 	others := c.otherVoters()
-	c.clock.takeOffice(bootTime(), wallMillis(), c.stage.machine.Stamp(), len(others)+1)
+	c.clock.seedFromStamp(bootTime(), wallMillis(), c.proposer.machine.Stamp(), len(others)+1)
 	if ahead, _ := c.lookAtClocks(); ahead.Abs() <= maxClockSkew {
 		return
 	}
@@ -108,7 +108,7 @@ func (c *Cluster) settleClock(ctx context.Context) {
 	for _, node := range others {
 		asking.Go(func() {
 			if what, err := request[report](ctx, c.pool, node, methodReport, struct{}{}); err == nil {
-				c.roster.note(node, what, time.Now())
+				c.health.note(node, what, time.Now())
 			}
 			asked <- struct{}{}
 		})
@@ -146,7 +146,7 @@ func (c *Cluster) lookAtClocks() (ahead time.Duration, wrong bool) {
 	now := time.Now()
 	boot, own := bootTime(), wallMillis()
 	voters := c.otherVoters()
-	return c.clock.look(boot, own, len(voters)+1, otherClocks(c.roster.view(now), voters, own))
+	return c.clock.look(boot, own, len(voters)+1, otherClocks(c.health.view(now), voters, own))
 }
 
 // otherClocks says how many ms the clocks of nodes are ahead of own.

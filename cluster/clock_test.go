@@ -17,7 +17,7 @@ func TestClusterClock(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		voters int
-		stamp  int64   // the last one, when this node takes office
+		stamp  int64   // the last one, when this node begins to lead
 		own    int64   // its clock then
 		set    int64   // its clock is set by this after a second
 		others []int64 // clocks of the voters that can be asked then
@@ -51,7 +51,7 @@ func TestClusterClock(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var c clusterClock
 			const boot = time.Hour
-			c.takeOffice(boot, test.own, test.stamp, test.voters)
+			c.seedFromStamp(boot, test.own, test.stamp, test.voters)
 			own := test.own + 1000 + test.set
 			heard := make(map[string]leaderHeard)
 			var nodes []string

@@ -21,9 +21,9 @@ import (
 	"github.com/aptlyd/aptlyd/internal/teardown"
 )
 
-// twinTimeout is how long a node that was moved waits for itself to answer at its
+// duplicateTimeout is how long a node that was moved waits for itself to answer at its
 // last address.
-const twinTimeout = 2 * time.Second
+const duplicateTimeout = 2 * time.Second
 
 // Cluster is this node's part in the cluster.
 type Cluster struct {
@@ -32,30 +32,30 @@ type Cluster struct {
 	id          string
 	peerAddress string // host:port at which others reach the peer port
 
-	identity  *identity
-	directory *directory
-	gossip    *gossip
-	pool      *rpcPool
-	logs      *raftlog.Store
-	raft      *raft.Raft
-	applier   *applier
-	stage     *stage
-	forwarder *forwarder
-	fresh     *freshness
-	roster    roster
-	panics    panics
-	standings rounds[uint64]
-	promise   promise
+	identity    *identity
+	directory   *directory
+	gossip      *gossip
+	pool        *rpcPool
+	logs        *raftlog.Store
+	raft        *raft.Raft
+	applier     *applier
+	proposer    *proposer
+	forwarder   *forwarder
+	fresh       *freshness
+	health      peerHealth
+	panics      panics
+	readIndexes coalescer[uint64]
+	promise     promise
 
-	saidNameInUse bool // touched by formOrJoin only
+	saidNameInUse bool // touched by bootstrapOrJoin only
 
-	// sure: this node leads and has applied everything committed before its term.
-	sure       atomic.Bool
-	clock      clusterClock
-	disk       diskJudge  // touched by holdOffice only
-	clockAlone bool       // touched by holdOffice only: what it last said of the clock
-	changing   sync.Mutex // held while the configuration is changed
-	forming    sync.Mutex // held while a first configuration is taken on
+	// leaderReady: this node leads and has applied everything committed before its term.
+	leaderReady   atomic.Bool
+	clock         clusterClock
+	disk          diskJudge  // touched by leaderLoop only
+	clockAlone    bool       // touched by leaderLoop only: what it last said of the clock
+	changing      sync.Mutex // held while the configuration is changed
+	bootstrapping sync.Mutex // held while a first configuration is taken on
 
 	ready    chan struct{} // closed when the node is a member and caught up, or never will be
 	readyErr error
@@ -69,7 +69,7 @@ type Cluster struct {
 	running sync.WaitGroup
 	opened  teardown.Stack
 	closing sync.Once
-	leave   bool // tell gossip at close
+	leave   bool // complete gossip at close
 }
 
 // Open starts the node and returns before it is in a cluster. The caller's
@@ -81,7 +81,7 @@ func Open(cfg Config, machine Machine) (*Cluster, error) {
 	}
 	c := &Cluster{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), looked: make(chan struct{}), leave: true}
 	c.panics.log = cfg.Logger
-	c.roster.grace = min(maxGrace, cfg.NameFreeAfter)
+	c.health.grace = min(maxGrace, cfg.NameFreeAfter)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.entering, c.refuse = context.WithCancelCause(c.ctx)
 	if err := c.open(machine); err != nil {
@@ -130,7 +130,7 @@ func (c *Cluster) open(machine Machine) error {
 	if err != nil {
 		return err
 	}
-	if err := settleStart(logs, snapshots, machine, who.Member); err != nil {
+	if err := recoverStart(logs, snapshots, machine, who.Member); err != nil {
 		return err
 	}
 	c.applier = newApplier(logs, machine, snapshots, configs, cfg.Fatal)
@@ -141,7 +141,7 @@ func (c *Cluster) open(machine Machine) error {
 		return err
 	}
 	c.opened.Push("peer port", port.close)
-	if err := c.refuseTwin(port.proof); err != nil {
+	if err := c.refuseDuplicate(port.preauth); err != nil {
 		return err
 	}
 	snapshots.waits = watchdog.New(installStall, func(snapshot string, limit time.Duration) {
@@ -152,7 +152,7 @@ func (c *Cluster) open(machine Machine) error {
 		snapshots.waits.Close()
 		return nil
 	})
-	if c.gossip, err = startGossip(c.ctx, cfg, c.id, c.rumour(), port.proof, port.cluster); err != nil {
+	if c.gossip, err = startGossip(c.ctx, cfg, c.id, c.nodeMeta(), port.preauth, port.cluster); err != nil {
 		return err
 	}
 	c.opened.Push("gossip", func() error { return c.gossip.close(c.leave) })
@@ -165,7 +165,7 @@ func (c *Cluster) open(machine Machine) error {
 	if c.raft, err = startRaft(cfg, c.id, logs, snapshots, c.applier, transport, notify); err != nil {
 		return errors.Join(err, transport.Close())
 	}
-	nudges := newNudger(transport.NetworkTransport, raft.ServerID(c.id), c.others)
+	nudges := newCommitNotifier(transport.NetworkTransport, raft.ServerID(c.id), c.others)
 	c.opened.Push("raft", func() error {
 		c.applier.stop()
 		stopped := c.raft.Shutdown()
@@ -176,15 +176,15 @@ func (c *Cluster) open(machine Machine) error {
 		return errors.Join(err, stopped.Error())
 	})
 
-	c.stage = newStage(cfg, c.raft, machine, c.clock.millis, c.FeatureLevel, func(index, term uint64, more bool) {
+	c.proposer = newProposer(cfg, c.raft, machine, c.clock.millis, c.FeatureLevel, func(index, term uint64, more bool) {
 		// The next entry tells the followers by itself.
 		if !more && !cfg.WithoutNudge {
 			nudges.nudge(index, term)
 		}
 	})
-	c.standings.run = c.standing
+	c.readIndexes.run = c.readIndex
 	c.fresh = newFreshness(c.applier, c.askReadIndex)
-	server := &rpcServer{submit: c.stage.submitForeign, call: c.answer, receive: cfg.Receive, panicked: c.panics.note}
+	server := &rpcServer{submit: c.proposer.submitForeign, call: c.handle, receive: cfg.Receive, panicked: c.panics.note}
 	port.onRPC = server.serve
 	port.serve()
 
@@ -192,16 +192,16 @@ func (c *Cluster) open(machine Machine) error {
 	c.opened.Push("loops", func() error {
 		c.cancel()
 		c.running.Wait()
-		c.standings.wait()
+		c.readIndexes.wait()
 		return nil
 	})
 	c.running.Go(func() { c.watchLeadership(c.ctx, notify) })
 	c.running.Go(func() { c.yieldWhenStalled(c.ctx) })
-	c.running.Go(func() { c.mingle(c.ctx) })
-	c.running.Go(func() { c.fresh.run(c.ctx, c.disowned, c.removed) })
+	c.running.Go(func() { c.maintainGossip(c.ctx) })
+	c.running.Go(func() { c.fresh.run(c.ctx, c.confirmRemoved, c.removed) })
 	c.running.Go(func() { keeper.run(c.ctx) })
 	c.running.Go(c.enter)
-	c.forwarder = newForwarder(cfg, c.leaderLink, c.stage.checkForeign)
+	c.forwarder = newForwarder(cfg, c.leaderLink, c.proposer.checkForeign)
 	unfollow := c.followLeader()
 	c.opened.Push("forwarder", func() error {
 		unfollow()
@@ -222,7 +222,7 @@ func (c *Cluster) openPort() (*peerPort, error) {
 		return nil, fmt.Errorf("peer listener is not TCP but %T", c.cfg.PeerListener)
 	}
 	c.peerAddress = net.JoinHostPort(c.cfg.Advertise, strconv.Itoa(address.Port))
-	proof, err := newProof(c.cfg.Secrets)
+	proof, err := newPreauth(c.cfg.Secrets)
 	if err != nil {
 		return nil, err
 	}
@@ -237,10 +237,10 @@ func (c *Cluster) openPort() (*peerPort, error) {
 	return port, nil
 }
 
-// refuseTwin returns ErrTwin if this node still answers at the address where it was
+// refuseDuplicate returns ErrDuplicateNode if this node still answers at the address where it was
 // last: then this is a copy of it, whose votes and acknowledgements would count as
 // the other's. It comes before anybody can hear of this one.
-func (c *Cluster) refuseTwin(proof *proof) error {
+func (c *Cluster) refuseDuplicate(proof *preauth) error {
 	last, ok := c.identity.read().Peers[c.id]
 	if !ok || last.Peer == c.peerAddress {
 		return nil
@@ -249,19 +249,19 @@ func (c *Cluster) refuseTwin(proof *proof) error {
 	defer outsider.stop()
 	outsider.cluster = func() uuid.UUID { return uuid.Nil }
 	outsider.resolve = func(string) (string, error) { return last.Peer, nil }
-	ctx, cancel := context.WithTimeout(c.ctx, twinTimeout)
+	ctx, cancel := context.WithTimeout(c.ctx, duplicateTimeout)
 	defer cancel()
 	conn, err := outsider.dial(ctx, c.id, purposeRPC)
 	if err != nil {
 		return nil // nobody is there, or somebody else
 	}
-	return errors.Join(fmt.Errorf("%w, at %s", ErrTwin, last.Peer), conn.Close())
+	return errors.Join(fmt.Errorf("%w, at %s", ErrDuplicateNode, last.Peer), conn.Close())
 }
 
-// rumour is what gossip tells of this node.
-func (c *Cluster) rumour() rumour {
+// nodeMeta is what gossip tells of this node.
+func (c *Cluster) nodeMeta() nodeMeta {
 	who := c.identity.read()
-	return rumour{
+	return nodeMeta{
 		Name:    c.cfg.NodeName,
 		Peer:    c.peerAddress,
 		Cluster: who.ClusterID,
@@ -277,7 +277,7 @@ func (c *Cluster) enter() {
 	if c.readyErr = c.bootstrap(); c.readyErr != nil {
 		return
 	}
-	if c.readyErr = c.formOrJoin(c.ctx); c.readyErr != nil {
+	if c.readyErr = c.bootstrapOrJoin(c.ctx); c.readyErr != nil {
 		return
 	}
 	if c.readyErr = c.awaitEntry(); c.readyErr != nil {
@@ -324,7 +324,7 @@ func (c *Cluster) leaderLink(ctx context.Context) (leaderLink, error) {
 	case "":
 		return nil, fmt.Errorf("%w: no leader is known", ErrUnavailable)
 	case c.id:
-		return localLink{c.stage, c.id}, nil
+		return localLink{c.proposer, c.id}, nil
 	}
 	client, err := c.pool.client(ctx, string(leader), laneSubmit)
 	if err != nil {

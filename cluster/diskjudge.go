@@ -14,7 +14,7 @@ const (
 	// slowFactor how many times as long as a follower's.
 	slowSync   = 20 * time.Millisecond
 	slowFactor = 4
-	// slowLooks is how many times in a row, officeInterval apart, a leader must be
+	// slowLooks is how many times in a row, leaderInterval apart, a leader must be
 	// slow before it hands over, and slowRest how long it does not do so again.
 	slowLooks = 10
 	slowRest  = 5 * time.Minute

@@ -23,8 +23,8 @@ var (
 	ErrNameTaken = errors.New("a live member of the cluster has the same node name")
 	// ErrWrongCluster: the two nodes belong to different clusters.
 	ErrWrongCluster = errors.New("peer belongs to another cluster")
-	// ErrTwin: a process with this node's identity runs elsewhere.
-	ErrTwin = errors.New("this node already runs elsewhere; a data folder is not to be copied")
+	// ErrDuplicateNode: a process with this node's identity runs elsewhere.
+	ErrDuplicateNode = errors.New("this node already runs elsewhere; a data folder is not to be copied")
 	// ErrNotMember: the node that asks is not in the cluster's configuration.
 	ErrNotMember = errors.New("node is not a member of the cluster")
 	// ErrUnknownMember: no member has that name.

@@ -186,13 +186,13 @@ func (m *emptyMachine) Stamp() int64 {
 	return m.stamp
 }
 
-func (m *emptyMachine) Entry(index, term uint64, stamp int64) {
+func (m *emptyMachine) BeginEntry(index, term uint64, stamp int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.index, m.term, m.stamp = index, term, max(stamp, m.stamp)
 }
 
-func (m *emptyMachine) Batch(_ [16]byte, seq, _ uint64, commands [][]byte) ([][]byte, uint64) {
+func (m *emptyMachine) ApplyBatch(_ [16]byte, seq, _ uint64, commands [][]byte) ([][]byte, uint64) {
 	return make([][]byte, len(commands)), seq + 1
 }
 
@@ -200,7 +200,7 @@ func (m *emptyMachine) Check([]byte, bool) (uint32, error) { return 1, nil }
 
 func (m *emptyMachine) Level() uint32   { return 1 }
 func (m *emptyMachine) Deadline() int64 { return 0 }
-func (m *emptyMachine) Settle()         {}
+func (m *emptyMachine) Notify()         {}
 func (m *emptyMachine) Flush() error    { return nil }
 
 func (m *emptyMachine) Snapshot() (io.ReadCloser, int64, uint64, uint64, error) {

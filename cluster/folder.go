@@ -95,8 +95,8 @@ func (f *Folder) Replay(machine Machine, logger *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, logs.Close()) }()
-	log := &untouchedLog{startLog: logs}
-	if err := settleStart(log, snapshots, machine, true); err != nil {
+	log := &untouchedLog{recoveryLog: logs}
+	if err := recoverStart(log, snapshots, machine, true); err != nil {
 		return err
 	}
 	_, last, err := bounds(log)
@@ -130,7 +130,7 @@ func receiveAgain(snapshots *snapshotStore, machine Machine) (err error) {
 
 // untouchedLog only seems to be emptied.
 type untouchedLog struct {
-	startLog
+	recoveryLog
 	emptied bool
 }
 
@@ -138,14 +138,14 @@ func (l *untouchedLog) FirstIndex() (uint64, error) {
 	if l.emptied {
 		return 0, nil
 	}
-	return l.startLog.FirstIndex()
+	return l.recoveryLog.FirstIndex()
 }
 
 func (l *untouchedLog) LastIndex() (uint64, error) {
 	if l.emptied {
 		return 0, nil
 	}
-	return l.startLog.LastIndex()
+	return l.recoveryLog.LastIndex()
 }
 
 func (l *untouchedLog) DeleteRange(uint64, uint64) error {
@@ -153,14 +153,14 @@ func (l *untouchedLog) DeleteRange(uint64, uint64) error {
 	return nil
 }
 
-// foundingIndex is the entry, of term foundingIndex too, with which a cluster
+// bootstrapIndex is the entry, of term bootstrapIndex too, with which a cluster
 // begins: its first configuration.
-const foundingIndex = 1
+const bootstrapIndex = 1
 
-// Found makes in dir, which must hold no node, the only member of a new cluster.
+// BootstrapFolder makes in dir, which must hold no node, the only member of a new cluster.
 // Its machine's state must be as of entry 1 of term 1: it stands in for the log up
 // to there.
-func Found(dir, clusterID string) error {
+func BootstrapFolder(dir, clusterID string) error {
 	if _, err := uuid.Parse(clusterID); err != nil {
 		return fmt.Errorf("found cluster %q: %w", clusterID, err)
 	}
@@ -176,15 +176,15 @@ func Found(dir, clusterID string) error {
 	err = snapshots.put(snapshotRecord{
 		Meta: raft.SnapshotMeta{
 			Version:            raft.SnapshotVersionMax,
-			ID:                 fmt.Sprintf("%d-%d", foundingIndex, foundingIndex),
-			Index:              foundingIndex,
-			Term:               foundingIndex,
-			ConfigurationIndex: foundingIndex,
+			ID:                 fmt.Sprintf("%d-%d", bootstrapIndex, bootstrapIndex),
+			Index:              bootstrapIndex,
+			Term:               bootstrapIndex,
+			ConfigurationIndex: bootstrapIndex,
 			Configuration: raft.Configuration{Servers: []raft.Server{{
 				Suffrage: raft.Voter, ID: raft.ServerID(node), Address: raft.ServerAddress(node),
 			}}},
 		},
-		State:     foundingIndex,
+		State:     bootstrapIndex,
 		Installed: true,
 	})
 	if err != nil {

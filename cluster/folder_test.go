@@ -112,13 +112,13 @@ func TestFoundedNodeIsACluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	machine := openTestMachine(t, dir)
-	machine.Entry(1, 1, 1000)
-	machine.Batch(Session{1}, 1, 0, [][]byte{[]byte("from before")})
+	machine.BeginEntry(1, 1, 1000)
+	machine.ApplyBatch(Session{1}, 1, 0, [][]byte{[]byte("from before")})
 	if err := machine.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	cluster := uuid.NewString()
-	if err := Found(dir, cluster); err != nil {
+	if err := BootstrapFolder(dir, cluster); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 3 {

@@ -31,28 +31,28 @@ type submission struct {
 // submissionOverhead is what a submission takes besides its command, about, in bytes.
 const submissionOverhead = 128
 
-// settled is a result that is to be told once the lock is released.
-type settled struct {
+// completion is a result that is to be told once the lock is released.
+type completion struct {
 	done   func(int, Result)
 	place  int
 	result Result
 }
 
-func tell(all []settled) {
+func complete(all []completion) {
 	for _, s := range all {
 		s.done(s.place, s.result)
 	}
 }
 
-// parcel is a numbered batch on its way.
-type parcel struct {
+// inflightBatch is a numbered batch on its way.
+type inflightBatch struct {
 	seq         uint64
 	raw         []byte
 	submissions []*submission
 	// open is how many of its sends may still take effect. Only a leader that
 	// says it did nothing takes one back.
 	open int
-	// round in which it was sent last; 0 when it is to be sent.
+	// coalesced in which it was sent last; 0 when it is to be sent.
 	round uint64
 }
 
@@ -81,14 +81,14 @@ type forwarder struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
-	mu      sync.Mutex
-	closed  bool
-	queue   []*submission
-	bytes   int // of submissions queued and on their way
-	session Session
-	seq     uint64    // last number given
-	parcels []*parcel // on their way, ascending
-	// round counts the times that everything was to be sent again. An error of an
+	mu       sync.Mutex
+	closed   bool
+	queue    []*submission
+	bytes    int // of submissions queued and on their way
+	session  Session
+	seq      uint64           // last number given
+	inflight []*inflightBatch // on their way, ascending
+	// coalesced counts the times that everything was to be sent again. An error of an
 	// earlier round says nothing about the present one.
 	round   uint64
 	link    leaderLink
@@ -118,8 +118,8 @@ func (f *forwarder) renewSession() {
 
 // submit takes commands; see Cluster.Submit.
 func (f *forwarder) submit(commands [][]byte, done func(int, Result)) {
-	var refused []settled
-	refuse := func(place int, err error) { refused = append(refused, settled{done, place, Result{Err: err}}) }
+	var refused []completion
+	refuse := func(place int, err error) { refused = append(refused, completion{done, place, Result{Err: err}}) }
 	submissions := make([]submission, len(commands))
 	deadline := time.Now().Add(f.cfg.SubmitTimeout - f.tick())
 	f.mu.Lock()
@@ -145,9 +145,9 @@ func (f *forwarder) submit(commands [][]byte, done func(int, Result)) {
 		return
 	}
 	if f.closed {
-		go tell(refused)
+		go complete(refused)
 	} else {
-		f.running.Go(func() { tell(refused) })
+		f.running.Go(func() { complete(refused) })
 	}
 }
 
@@ -173,10 +173,10 @@ func (f *forwarder) run() {
 	}
 }
 
-// advance sends parcels that are to be sent, then new ones while the window has
+// advance sends batches that are to be sent, then new ones while the window has
 // room. f.mu is held.
 func (f *forwarder) advance() {
-	if len(f.parcels) == 0 && len(f.queue) == 0 {
+	if len(f.inflight) == 0 && len(f.queue) == 0 {
 		return
 	}
 	if f.link == nil {
@@ -186,14 +186,14 @@ func (f *forwarder) advance() {
 		}
 		return
 	}
-	for _, p := range f.parcels {
+	for _, p := range f.inflight {
 		if p.round == 0 && !f.dispatch(p) {
 			return
 		}
 	}
-	for len(f.parcels) < f.cfg.ForwardWindow && len(f.queue) > 0 {
+	for len(f.inflight) < f.cfg.ForwardWindow && len(f.queue) > 0 {
 		p := f.pack()
-		f.parcels = append(f.parcels, p)
+		f.inflight = append(f.inflight, p)
 		if !f.dispatch(p) {
 			return
 		}
@@ -201,13 +201,13 @@ func (f *forwarder) advance() {
 }
 
 // pack numbers as many commands as fit one batch. f.mu is held.
-func (f *forwarder) pack() *parcel {
+func (f *forwarder) pack() *inflightBatch {
 	size, n := 0, 0
 	for n < len(f.queue) && (n == 0 || size+len(f.queue[n].command) <= f.cfg.BatchBytes) {
 		size += len(f.queue[n].command)
 		n++
 	}
-	p := &parcel{submissions: make([]*submission, n)}
+	p := &inflightBatch{submissions: make([]*submission, n)}
 	copy(p.submissions, f.queue)
 	clear(f.queue[:n])
 	f.queue = f.queue[n:]
@@ -220,9 +220,9 @@ func (f *forwarder) pack() *parcel {
 	return p
 }
 
-// encode makes the bytes of a parcel. Commands that were withdrawn leave their places
+// encode makes the bytes of a batch. Commands that were withdrawn leave their places
 // to one without effect, so that the results of an earlier send still fit. f.mu is held.
-func (f *forwarder) encode(p *parcel) {
+func (f *forwarder) encode(p *inflightBatch) {
 	commands := make([][]byte, 0, len(p.submissions))
 	live := false
 	for _, s := range p.submissions {
@@ -240,14 +240,14 @@ func (f *forwarder) encode(p *parcel) {
 
 // lowest is the first number without a result. f.mu is held.
 func (f *forwarder) lowest() uint64 {
-	if len(f.parcels) > 0 {
-		return f.parcels[0].seq
+	if len(f.inflight) > 0 {
+		return f.inflight[0].seq
 	}
 	return f.seq
 }
 
-// dispatch sends one parcel; false means that the link is gone. f.mu is held.
-func (f *forwarder) dispatch(p *parcel) bool {
+// dispatch sends one batch; false means that the link is gone. f.mu is held.
+func (f *forwarder) dispatch(p *inflightBatch) bool {
 	round, session := f.round, f.session
 	p.open++
 	p.round = round
@@ -261,12 +261,12 @@ func (f *forwarder) dispatch(p *parcel) bool {
 }
 
 // resolve takes the leader's answer to one send.
-func (f *forwarder) resolve(session Session, p *parcel, round uint64, o outcome, err error) {
+func (f *forwarder) resolve(session Session, p *inflightBatch, round uint64, o outcome, err error) {
 	f.mu.Lock()
 	if definite(err) {
 		p.open--
 	}
-	var finished []settled
+	var finished []completion
 	switch {
 	case session != f.session || f.closed:
 	case err == nil && o.results != nil:
@@ -274,7 +274,7 @@ func (f *forwarder) resolve(session Session, p *parcel, round uint64, o outcome,
 	case round != f.round:
 	case errors.Is(err, ErrInvalidCommand):
 		finished = f.reject(p, err)
-	case err == nil && len(f.parcels) > 0 && o.next < f.parcels[0].seq:
+	case err == nil && len(f.inflight) > 0 && o.next < f.inflight[0].seq:
 		// The state asks for a number whose result is here already, so it has
 		// forgotten the session.
 		finished = f.abandon(fmt.Errorf("%w: the forwarder's session ended", ErrOutcomeUnknown))
@@ -285,23 +285,23 @@ func (f *forwarder) resolve(session Session, p *parcel, round uint64, o outcome,
 	}
 	f.rouse()
 	f.mu.Unlock()
-	tell(finished)
+	complete(finished)
 }
 
-// deliver removes a parcel and returns what to tell its submitters.
+// deliver removes a batch and returns what to tell its submitters.
 // f.mu is held.
-func (f *forwarder) deliver(p *parcel, o outcome) (finished []settled) {
+func (f *forwarder) deliver(p *inflightBatch, o outcome) (finished []completion) {
 	at := -1
-	for i := range f.parcels {
-		if f.parcels[i] == p {
+	for i := range f.inflight {
+		if f.inflight[i] == p {
 			at = i
 		}
 	}
 	if at < 0 {
 		return nil // an earlier send of it was answered already
 	}
-	f.parcels = append(f.parcels[:at], f.parcels[at+1:]...)
-	finished = make([]settled, 0, len(p.submissions))
+	f.inflight = append(f.inflight[:at], f.inflight[at+1:]...)
+	finished = make([]completion, 0, len(p.submissions))
 	for i, s := range p.submissions {
 		if i < len(o.results) {
 			finished = f.finish(finished, s, Result{Data: o.results[i], Index: o.index})
@@ -313,11 +313,11 @@ func (f *forwarder) deliver(p *parcel, o outcome) (finished []settled) {
 }
 
 // finish settles one submission. f.mu is held.
-func (f *forwarder) finish(finished []settled, s *submission, r Result) []settled {
+func (f *forwarder) finish(finished []completion, s *submission, r Result) []completion {
 	if s.done == nil {
 		return finished
 	}
-	finished = append(finished, settled{s.done, s.place, r})
+	finished = append(finished, completion{s.done, s.place, r})
 	f.bytes -= len(s.command) + submissionOverhead
 	s.done, s.command = nil, nil
 	return finished
@@ -331,22 +331,22 @@ func (f *forwarder) startOver() {
 	f.rouse()
 }
 
-// resend has every parcel sent again, in order. f.mu is held.
+// resend has every batch sent again, in order. f.mu is held.
 func (f *forwarder) resend() {
 	f.round++
-	for _, p := range f.parcels {
+	for _, p := range f.inflight {
 		p.round = 0
 	}
 }
 
 // abandon gives up the session and all that is on its way in it. f.mu is held.
-func (f *forwarder) abandon(err error) (finished []settled) {
-	for _, p := range f.parcels {
+func (f *forwarder) abandon(err error) (finished []completion) {
+	for _, p := range f.inflight {
 		for _, s := range p.submissions {
 			finished = f.finish(finished, s, Result{Err: err})
 		}
 	}
-	f.parcels = nil
+	f.inflight = nil
 	f.round++
 	f.renewSession()
 	return finished
@@ -393,7 +393,7 @@ func (f *forwarder) relink() {
 		if err == nil && f.leader != "" && link.to() != f.leader {
 			link, err = nil, ErrNotLeader // another one has been elected meanwhile
 		}
-		idle := len(f.parcels) == 0 && len(f.queue) == 0
+		idle := len(f.inflight) == 0 && len(f.queue) == 0
 		if err == nil || idle {
 			f.link, f.linking = link, false
 			f.rouse()
@@ -423,15 +423,15 @@ func (f *forwarder) expireLoop() {
 
 // expire settles the commands whose time is over, and withdraws them: what a client
 // was told about must not happen an hour later, when it may have sent it elsewhere or
-// have lost its key. The parcel stays on its way, since the numbers behind it depend
+// have lost its key. The batch stays on its way, since the numbers behind it depend
 // on it, but brings nothing.
 func (f *forwarder) expire(now time.Time) {
 	f.mu.Lock()
 	if f.link == nil {
 		f.unpack()
 	}
-	var finished []settled
-	for _, p := range f.parcels {
+	var finished []completion
+	for _, p := range f.inflight {
 		before := len(finished)
 		why := ErrOutcomeUnknown
 		if p.open == 0 {
@@ -456,14 +456,14 @@ func (f *forwarder) expire(now time.Time) {
 	}
 	f.queue = f.queue[n:]
 	f.mu.Unlock()
-	tell(finished)
+	complete(finished)
 }
 
 // unpack takes back the newest numbers as far as they surely had no effect; their
 // commands wait again as if they had never left. f.mu is held.
 func (f *forwarder) unpack() {
-	for n := len(f.parcels); n > 0 && f.parcels[n-1].open == 0; n-- {
-		p := f.parcels[n-1]
+	for n := len(f.inflight); n > 0 && f.inflight[n-1].open == 0; n-- {
+		p := f.inflight[n-1]
 		var back []*submission
 		for _, s := range p.submissions {
 			if s.done != nil {
@@ -471,7 +471,7 @@ func (f *forwarder) unpack() {
 			}
 		}
 		f.queue = append(back, f.queue...)
-		f.parcels = f.parcels[:n-1]
+		f.inflight = f.inflight[:n-1]
 		f.seq--
 	}
 }
@@ -481,8 +481,8 @@ func (f *forwarder) close() {
 	f.cancel()
 	f.mu.Lock()
 	f.closed = true
-	var finished []settled
-	for _, p := range f.parcels {
+	var finished []completion
+	for _, p := range f.inflight {
 		for _, s := range p.submissions {
 			finished = f.finish(finished, s, Result{Err: fmt.Errorf("%w: %w", ErrOutcomeUnknown, ErrClosed)})
 		}
@@ -490,8 +490,8 @@ func (f *forwarder) close() {
 	for _, s := range f.queue {
 		finished = f.finish(finished, s, Result{Err: fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)})
 	}
-	f.parcels, f.queue = nil, nil
+	f.inflight, f.queue = nil, nil
 	f.mu.Unlock()
-	tell(finished)
+	complete(finished)
 	f.running.Wait()
 }

@@ -63,8 +63,8 @@ func (k *flakyLink) send(raw []byte, done func(outcome, error)) error {
 		return err
 	}
 	l.index++
-	l.machine.Entry(l.index, 1, 0)
-	results, next := l.machine.Batch(b.session, b.seq, b.acked, b.commands)
+	l.machine.BeginEntry(l.index, 1, 0)
+	results, next := l.machine.ApplyBatch(b.session, b.seq, b.acked, b.commands)
 	switch chance {
 	case 2: // applied, the answer is lost
 		k.broken = true

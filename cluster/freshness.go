@@ -49,9 +49,9 @@ const (
 // asked a question that a verified leader answered with an index which this node
 // has since applied. Two nodes' clocks are never compared.
 type freshness struct {
-	ask     func(ctx context.Context) (view, error)
-	applier *applier
-	rounds  rounds[struct{}]
+	ask       func(ctx context.Context) (view, error)
+	applier   *applier
+	coalescer coalescer[struct{}]
 
 	mu    sync.Mutex
 	since time.Duration // boot time of the question; 0: never
@@ -61,11 +61,11 @@ type freshness struct {
 
 func newFreshness(a *applier, ask func(context.Context) (view, error)) *freshness {
 	f := &freshness{ask: ask, applier: a}
-	f.rounds.run = f.round
+	f.coalescer.run = f.round
 	return f
 }
 
-// round asks the leader once and waits for the log up to its answer.
+// coalesced asks the leader once and waits for the log up to its answer.
 func (f *freshness) round() (struct{}, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), freshnessTimeout)
 	defer cancel()
@@ -87,7 +87,7 @@ func (f *freshness) round() (struct{}, error) {
 // applied here.
 func (f *freshness) catchUp(ctx context.Context) error {
 	for {
-		_, err := f.rounds.do(ctx)
+		_, err := f.coalescer.do(ctx)
 		if err == nil {
 			return nil
 		}
@@ -122,16 +122,16 @@ const removedAfter = 3
 
 // run renews the proof until ctx ends. It calls removed, until that
 // returns true, when the node seems to have been removed from its cluster. A node that knows no leader asks
-// disowned, since a leader does not call on those who were removed.
-func (f *freshness) run(ctx context.Context, disowned, removed func(context.Context) bool) {
+// confirmRemoved, since a leader does not call on those who were removed.
+func (f *freshness) run(ctx context.Context, confirmRemoved, removed func(context.Context) bool) {
 	strikes := 0
 	ticker := time.NewTicker(freshnessInterval)
 	defer ticker.Stop()
 	for {
 		// A round that fails leaves the last proof to grow old, which is what
 		// everyone looks at.
-		_, err := f.rounds.do(ctx)
-		if errors.Is(err, ErrNotMember) || err != nil && disowned(ctx) {
+		_, err := f.coalescer.do(ctx)
+		if errors.Is(err, ErrNotMember) || err != nil && confirmRemoved(ctx) {
 			strikes++
 		} else {
 			strikes = 0
@@ -142,7 +142,7 @@ func (f *freshness) run(ctx context.Context, disowned, removed func(context.Cont
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			f.rounds.wait()
+			f.coalescer.wait()
 			return
 		}
 	}

@@ -22,22 +22,22 @@ import (
 	"github.com/aptlyd/aptlyd/cluster/logbridge"
 )
 
-// rumour is what a node tells of itself by gossip. It is a hint and nothing
+// nodeMeta is what a node tells of itself by gossip. It is a hint and nothing
 // more: whoever matters proves itself on the peer port.
-type rumour struct {
+type nodeMeta struct {
 	Name    string `json:"n"`
 	Peer    string `json:"p"` // host:port of the peer port
 	Cluster string `json:"c,omitempty"`
 	Version string `json:"v,omitempty"`
 	Feature uint32 `json:"f,omitempty"`
-	// Start counts the starts of the node: of two rumours about it, the one with
+	// Start counts the starts of the node: of two metadata about it, the one with
 	// the higher count is the later.
 	Start uint64 `json:"s"`
 }
 
-// longest is the most bytes that the rumour of a node so configured can have.
+// longest is the most bytes that the metadata of a node so configured can have.
 func longest(c Config) (int, error) {
-	told, err := json.Marshal(rumour{
+	told, err := json.Marshal(nodeMeta{
 		Name: c.NodeName, Peer: net.JoinHostPort(c.Advertise, "65535"), Cluster: uuid.Nil.String(),
 		Version: c.Version, Feature: math.MaxUint32, Start: math.MaxUint64,
 	})
@@ -46,7 +46,7 @@ func longest(c Config) (int, error) {
 
 // neighbour is a node heard of by gossip.
 type neighbour struct {
-	rumour
+	nodeMeta
 	id     string
 	gossip string // host:port
 }
@@ -61,7 +61,7 @@ type gossip struct {
 	changed chan struct{}
 
 	mu   sync.Mutex
-	self rumour
+	self nodeMeta
 	// neighbours is keyed by memberlist's name of a node, which is its id and the
 	// count of its start: memberlist holds on to the address of a name for long,
 	// and a node that was restarted elsewhere is to be found at once.
@@ -75,12 +75,12 @@ const (
 	tellTimeout  = time.Second
 	// datagramBytes is what a datagram holds, so that it goes through a tunnel whole.
 	datagramBytes = 1200
-	// hailTimeout bounds each step of an exchange with another node over TCP.
-	hailTimeout = 2 * time.Second
+	// joinSeedTimeout bounds each step of an exchange with another node over TCP.
+	joinSeedTimeout = 2 * time.Second
 )
 
 // startGossip binds the gossip port. It joins nobody yet.
-func startGossip(ctx context.Context, cfg Config, id string, self rumour, proof *proof, cluster func() uuid.UUID) (*gossip, error) {
+func startGossip(ctx context.Context, cfg Config, id string, self nodeMeta, proof *preauth, cluster func() uuid.UUID) (*gossip, error) {
 	g := &gossip{
 		logger:     cfg.Logger,
 		lookUp:     cfg.LookUp,
@@ -113,7 +113,7 @@ func startGossip(ctx context.Context, cfg Config, id string, self rumour, proof 
 	lan.Name = gossipName(id, self.Start)
 	lan.BindAddr, lan.BindPort = host, port
 	lan.AdvertiseAddr, lan.AdvertisePort = advertise.String(), port
-	lan.TCPTimeout = hailTimeout
+	lan.TCPTimeout = joinSeedTimeout
 	lan.UDPBufferSize = datagramBytes
 	lan.DeadNodeReclaimTime = 30 * time.Second
 	lan.Alive = gossipDelegate{g}
@@ -166,8 +166,8 @@ func gossipName(id string, start uint64) string { return fmt.Sprintf("%s/%d", id
 // address returns host and port of this node's gossip.
 func (g *gossip) address() string { return g.list.LocalNode().Address() }
 
-// tell changes what this node says of itself.
-func (g *gossip) tell(self rumour) {
+// complete changes what this node says of itself.
+func (g *gossip) tell(self nodeMeta) {
 	g.mu.Lock()
 	g.self = self
 	g.mu.Unlock()
@@ -184,7 +184,7 @@ func (g *gossip) join(ctx context.Context, seeds []string) (foreign []string) {
 	var mu sync.Mutex
 	for _, seed := range seeds {
 		running.Go(func() {
-			err := g.hail(ctx, seed)
+			err := g.joinSeed(ctx, seed)
 			if errors.Is(err, ErrWrongCluster) {
 				mu.Lock()
 				foreign = append(foreign, seed)
@@ -225,8 +225,8 @@ func (g *gossip) unreachable() []string {
 	return seeds
 }
 
-// hail says hello at every address of a host.
-func (g *gossip) hail(ctx context.Context, seed string) error {
+// joinSeed says hello at every address of a host.
+func (g *gossip) joinSeed(ctx context.Context, seed string) error {
 	host, port, err := net.SplitHostPort(seed)
 	if err != nil {
 		return err
@@ -305,7 +305,7 @@ func (d gossipDelegate) NodeMeta(limit int) []byte {
 // NotifyAlive keeps nodes of another cluster out, of which somebody who has none
 // yet may tell.
 func (d gossipDelegate) NotifyAlive(n *memberlist.Node) error {
-	var theirs rumour
+	var theirs nodeMeta
 	if json.Unmarshal(n.Meta, &theirs) != nil || theirs.check(n.Name) != nil {
 		return errors.New("it is no aptlyd")
 	}
@@ -334,7 +334,7 @@ func (d gossipDelegate) NotifyLeave(n *memberlist.Node) {
 func (d gossipDelegate) note(n *memberlist.Node) {
 	id, _, _ := strings.Cut(n.Name, "/")
 	next := neighbour{id: id, gossip: n.Address()}
-	if json.Unmarshal(n.Meta, &next.rumour) != nil || next.check(n.Name) != nil {
+	if json.Unmarshal(n.Meta, &next.nodeMeta) != nil || next.check(n.Name) != nil {
 		return // not one of ours
 	}
 	d.g.mu.Lock()

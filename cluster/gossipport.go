@@ -23,12 +23,12 @@ import (
 // other. Datagrams are only as good as their key.
 type gossipPort struct {
 	*memberlist.NetTransport
-	proof   *proof
+	preauth *preauth
 	cluster func() uuid.UUID
 	logger  *slog.Logger
-	turned  logbridge.Throttle
+	refused logbridge.Throttle
 
-	lobby   lobby
+	pending pendingConns
 	streams chan net.Conn
 	stop    context.CancelFunc
 	stopped context.Context
@@ -43,7 +43,7 @@ type gossipPort struct {
 const gossipPortTries = 10
 
 // openGossipPort binds host and port, 0 for any.
-func openGossipPort(cfg Config, host string, port int, p *proof, cluster func() uuid.UUID) (*gossipPort, error) {
+func openGossipPort(cfg Config, host string, port int, p *preauth, cluster func() uuid.UUID) (*gossipPort, error) {
 	tries := 1
 	if port == 0 {
 		tries = gossipPortTries
@@ -63,18 +63,18 @@ func openGossipPort(cfg Config, host string, port int, p *proof, cluster func() 
 	if err != nil {
 		return nil, err
 	}
-	g := &gossipPort{NetTransport: inner, proof: p, cluster: cluster, logger: cfg.Logger, streams: make(chan net.Conn), foreign: make(map[string]bool)}
+	g := &gossipPort{NetTransport: inner, preauth: p, cluster: cluster, logger: cfg.Logger, streams: make(chan net.Conn), foreign: make(map[string]bool)}
 	g.stopped, g.stop = context.WithCancel(context.Background())
 	g.running.Go(g.serve)
 	return g, nil
 }
 
-// serve greets whoever connects until Shutdown.
+// serve takes connections until Shutdown.
 func (g *gossipPort) serve() {
 	for {
 		select {
 		case conn := <-g.NetTransport.StreamCh():
-			g.lobby.enter(conn)
+			g.pending.enter(conn)
 			g.running.Go(func() { g.accept(conn) })
 		case <-g.stopped.Done():
 			return
@@ -83,11 +83,11 @@ func (g *gossipPort) serve() {
 }
 
 func (g *gossipPort) accept(raw net.Conn) {
-	conn, err := g.greet(raw)
-	g.lobby.leave(raw)
+	conn, err := g.acceptHandshake(raw)
+	g.pending.leave(raw)
 	if err != nil {
 		raw.Close()
-		logTurnedAway(g.logger, &g.turned, "gossip port", raw, err)
+		logRefused(g.logger, &g.refused, "gossip port", raw, err)
 		return
 	}
 	select {
@@ -97,12 +97,12 @@ func (g *gossipPort) accept(raw net.Conn) {
 	}
 }
 
-// greet is the acceptor's half.
-func (g *gossipPort) greet(raw net.Conn) (net.Conn, error) {
+// acceptHandshake is the acceptor's half.
+func (g *gossipPort) acceptHandshake(raw net.Conn) (net.Conn, error) {
 	if err := raw.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
 		return nil, fmt.Errorf("set deadline: %w", err)
 	}
-	conn, err := g.proof.accept(g.stopped, raw)
+	conn, err := g.preauth.accept(g.stopped, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (g *gossipPort) compare(conn io.ReadWriter) error {
 	return nil
 }
 
-// StreamCh has the connections that were greeted.
+// StreamCh has the connections whose handshake is done.
 func (g *gossipPort) StreamCh() <-chan net.Conn { return g.streams }
 
 // DialTimeout connects to a node's gossip port.
@@ -141,7 +141,7 @@ func (g *gossipPort) DialTimeout(address string, timeout time.Duration) (net.Con
 	if err != nil {
 		return nil, err
 	}
-	conn, err := g.introduce(ctx, raw)
+	conn, err := g.dialHandshake(ctx, raw)
 	g.mu.Lock()
 	if errors.Is(err, ErrWrongCluster) {
 		g.foreign[address] = true
@@ -156,13 +156,13 @@ func (g *gossipPort) DialTimeout(address string, timeout time.Duration) (net.Con
 	return conn, nil
 }
 
-// introduce is the dialler's half.
-func (g *gossipPort) introduce(ctx context.Context, raw net.Conn) (net.Conn, error) {
+// dialHandshake is the dialler's half.
+func (g *gossipPort) dialHandshake(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	deadline, _ := ctx.Deadline()
 	if err := raw.SetDeadline(deadline); err != nil {
 		return nil, fmt.Errorf("set deadline: %w", err)
 	}
-	conn, err := g.proof.dial(ctx, raw)
+	conn, err := g.preauth.dial(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +189,7 @@ func (g *gossipPort) DialAddressTimeout(address memberlist.Address, timeout time
 func (g *gossipPort) Shutdown() error {
 	err := g.NetTransport.Shutdown()
 	g.stop()
-	g.lobby.close()
+	g.pending.close()
 	g.running.Wait()
 	return err
 }

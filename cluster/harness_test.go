@@ -181,7 +181,7 @@ func (tc *testCluster) leader() *testNode {
 	eventually(tc.t, func() error {
 		leader = nil
 		for _, node := range tc.running() {
-			if node.sure.Load() {
+			if node.leaderReady.Load() {
 				leader = node
 			}
 		}

@@ -13,7 +13,7 @@ import (
 const (
 	barrierTimeout = 5 * time.Second
 	verifyTimeout  = 2 * time.Second
-	officeInterval = 500 * time.Millisecond
+	leaderInterval = 500 * time.Millisecond
 )
 
 // watchLeadership leads while Raft says that this node does.
@@ -43,35 +43,35 @@ func (c *Cluster) watchLeadership(ctx context.Context, notify <-chan bool) {
 // lead is being the leader: it returns when ctx ends.
 func (c *Cluster) lead(ctx context.Context) {
 	last, viewed := c.fresh.lastView()
-	c.roster.begin(c.memberIDs(), last, viewed, time.Now())
-	defer c.roster.end()
-	defer c.sure.Store(false)
+	c.health.begin(c.memberIDs(), last, viewed, time.Now())
+	defer c.health.end()
+	defer c.leaderReady.Store(false)
 	c.log.Info("leading the cluster", "term", c.raft.CurrentTerm())
 	var running sync.WaitGroup
-	running.Go(func() { c.stage.lead(ctx, c.becomeSure) })
-	c.holdOffice(ctx)
+	running.Go(func() { c.proposer.lead(ctx, c.establishLeadership) })
+	c.leaderLoop(ctx)
 	running.Wait()
 	c.log.Info("no longer leading the cluster")
 }
 
-// becomeSure returns once everything that was committed before this term is
+// establishLeadership returns once everything that was committed before this term is
 // applied here, and a stamp of this term. Until then this node knows neither where the
 // log stands nor what its last stamp is, and no node may take itself for fresh whose
 // last stamp is as old as the time without a leader was long.
-func (c *Cluster) becomeSure(ctx context.Context) error {
+func (c *Cluster) establishLeadership(ctx context.Context) error {
 	err := whileLeading(ctx, func() raft.Future { return c.raft.Barrier(barrierTimeout) })
 	if err != nil {
 		return err
 	}
-	c.settleClock(ctx)
+	c.setClock(ctx)
 	err = whileLeading(ctx, func() raft.Future {
-		stamp := max(c.stage.machine.Stamp(), c.clock.millis())
+		stamp := max(c.proposer.machine.Stamp(), c.clock.millis())
 		return c.raft.Apply(encodeEntry(stamp, nil), enqueueTimeout)
 	})
 	if err != nil {
 		return err
 	}
-	c.sure.Store(true)
+	c.leaderReady.Store(true)
 	return nil
 }
 
@@ -89,9 +89,9 @@ func whileLeading(ctx context.Context, ask func() raft.Future) error {
 	}
 }
 
-// holdOffice does what a leader does now and then.
-func (c *Cluster) holdOffice(ctx context.Context) {
-	ticker := time.NewTicker(officeInterval)
+// leaderLoop does what a leader does now and then.
+func (c *Cluster) leaderLoop(ctx context.Context) {
+	ticker := time.NewTicker(leaderInterval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -99,10 +99,10 @@ func (c *Cluster) holdOffice(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if !c.sure.Load() {
+		if !c.leaderReady.Load() {
 			continue
 		}
-		c.roster.note(c.id, c.report(), time.Now())
+		c.health.note(c.id, c.report(), time.Now())
 		if err := c.tendMembers(ctx); err != nil && ctx.Err() == nil {
 			c.log.Warn("members could not be tended", "err", err)
 		}
@@ -115,11 +115,11 @@ func (c *Cluster) holdOffice(ctx context.Context) {
 	}
 }
 
-// standing returns an index at or above everything committed so far, provided
+// readIndex returns an index at or above everything committed so far, provided
 // that this node still leads. It is the commit index, since followers may have
 // applied more than the leader has. All who ask at a time share one proof.
-func (c *Cluster) standing() (uint64, error) {
-	if !c.sure.Load() {
+func (c *Cluster) readIndex() (uint64, error) {
+	if !c.leaderReady.Load() {
 		return 0, ErrNotLeader
 	}
 	index := c.applier.reach(c.raft.CommitIndex())
@@ -147,19 +147,19 @@ func (c *Cluster) report() report {
 	}
 }
 
-// answerReadIndex tells a member where the log stands.
-func (c *Cluster) answerReadIndex(ctx context.Context, from string, what report) (view, error) {
+// handleReadIndex tells a member where the log stands.
+func (c *Cluster) handleReadIndex(ctx context.Context, from string, what report) (view, error) {
 	// Only a leader that is one knows who belongs: a node that hears often enough
 	// that it does not will stop.
-	index, err := c.standings.do(ctx)
+	index, err := c.readIndexes.do(ctx)
 	if err != nil {
 		return view{}, err
 	}
 	if !c.isMember(from) {
 		return view{}, ErrNotMember
 	}
-	c.roster.note(from, what, time.Now())
-	return view{Index: index, Nodes: c.roster.view(time.Now())}, nil
+	c.health.note(from, what, time.Now())
+	return view{Index: index, Nodes: c.health.view(time.Now())}, nil
 }
 
 // askReadIndex asks the leader, which may be this node.
@@ -169,7 +169,7 @@ func (c *Cluster) askReadIndex(ctx context.Context) (view, error) {
 	case "":
 		return view{}, fmt.Errorf("%w: no leader is known", ErrUnavailable)
 	case c.id:
-		return c.answerReadIndex(ctx, c.id, c.report())
+		return c.handleReadIndex(ctx, c.id, c.report())
 	}
 	return request[view](ctx, c.pool, string(leader), methodReadIndex, c.report())
 }

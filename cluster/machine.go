@@ -27,19 +27,19 @@ type Machine interface {
 	// member to have.
 	Level() uint32
 
-	// Entry begins the next entry. Entries that carry no command (a
+	// BeginEntry begins the next entry. Entries that carry no command (a
 	// configuration change, a tick) are announced too, so that Applied covers
 	// them. A stamp of 0 means that the entry brings none.
-	Entry(index, term uint64, stamp int64)
-	// Batch applies the next commands of the entry. They are numbered seq by
+	BeginEntry(index, term uint64, stamp int64)
+	// ApplyBatch applies the next commands of the entry. They are numbered seq by
 	// their forwarder, which will not ask again for results up to acked.
 	// A batch seen before is not applied again: its first results are returned.
 	// When seq is not the one that follows, results is nil and next says which
 	// number the state expects (1: the session is not known).
 	// The slices in commands are the machine's to keep.
-	Batch(session [16]byte, seq, acked uint64, commands [][]byte) (results [][]byte, next uint64)
-	// Settle ends a run of entries: the machine tells its observers.
-	Settle()
+	ApplyBatch(session [16]byte, seq, acked uint64, commands [][]byte) (results [][]byte, next uint64)
+	// Notify ends a run of entries: the machine tells its observers.
+	Notify()
 
 	// Flush returns once everything applied is durable.
 	Flush() error

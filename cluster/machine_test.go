@@ -101,7 +101,7 @@ func (m *testMachine) Deadline() int64 {
 	return m.deadline
 }
 
-func (m *testMachine) Entry(index, term uint64, stamp int64) {
+func (m *testMachine) BeginEntry(index, term uint64, stamp int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if index <= m.state.Index || term < m.state.Term {
@@ -119,7 +119,7 @@ func (m *testMachine) Entry(index, term uint64, stamp int64) {
 	}
 }
 
-func (m *testMachine) Batch(session [16]byte, seq, acked uint64, commands [][]byte) ([][]byte, uint64) {
+func (m *testMachine) ApplyBatch(session [16]byte, seq, acked uint64, commands [][]byte) ([][]byte, uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s, ok := m.state.Sessions[session]
@@ -151,7 +151,7 @@ func (m *testMachine) Batch(session [16]byte, seq, acked uint64, commands [][]by
 	return results, s.Next
 }
 
-func (m *testMachine) Settle() {
+func (m *testMachine) Notify() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.settled++

@@ -121,7 +121,7 @@ func (c *Cluster) TransferLeadership(ctx context.Context) error {
 func (c *Cluster) successors(now time.Time) map[string]report {
 	reports := make(map[string]report)
 	for _, s := range c.others() {
-		what, ok := c.roster.reachable(string(s.ID), now)
+		what, ok := c.health.reachable(string(s.ID), now)
 		if ok && s.Suffrage == raft.Voter && !what.Stalled {
 			reports[string(s.ID)] = what
 		}

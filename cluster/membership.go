@@ -68,8 +68,8 @@ func (c *Cluster) others() []raft.Server {
 	return slices.DeleteFunc(config.Servers, func(s raft.Server) bool { return string(s.ID) == c.id })
 }
 
-// answerJoin adds a node, on the leader; any other member passes the request on.
-func (c *Cluster) answerJoin(ctx context.Context, from string, r joinRequest) (joinAnswer, error) {
+// handleJoin adds a node, on the leader; any other member passes the request on.
+func (c *Cluster) handleJoin(ctx context.Context, from string, r joinRequest) (joinAnswer, error) {
 	if from != r.ID && !c.isMember(from) {
 		return joinAnswer{}, ErrNotMember
 	}
@@ -77,7 +77,7 @@ func (c *Cluster) answerJoin(ctx context.Context, from string, r joinRequest) (j
 	if cluster == "" {
 		return joinAnswer{}, ErrNotMember
 	}
-	if passed, answer, err := passOn[joinAnswer](ctx, c, methodJoin, r); passed {
+	if passed, answer, err := forwardToLeader[joinAnswer](ctx, c, methodJoin, r); passed {
 		return answer, err
 	}
 	c.changing.Lock()
@@ -101,19 +101,19 @@ func (c *Cluster) answerJoin(ctx context.Context, from string, r joinRequest) (j
 	if err != nil {
 		return joinAnswer{}, fmt.Errorf("add %s: %w", r.Name, err)
 	}
-	c.roster.welcome(r.ID, time.Now())
+	c.health.welcome(r.ID, time.Now())
 	c.log.Info("a node joins", "member", r.Name, "id", r.ID)
 	return joinAnswer{Cluster: cluster}, nil
 }
 
-// passOn sends a request to the leader unless this node is it.
-func passOn[A any](ctx context.Context, c *Cluster, m method, what any) (passed bool, answer A, err error) {
+// forwardToLeader sends a request to the leader unless this node is it.
+func forwardToLeader[A any](ctx context.Context, c *Cluster, m method, what any) (passed bool, answer A, err error) {
 	_, leader := c.raft.LeaderWithID()
 	switch string(leader) {
 	case "":
 		return true, answer, fmt.Errorf("%w: no leader is known", ErrUnavailable)
 	case c.id:
-		if !c.sure.Load() {
+		if !c.leaderReady.Load() {
 			return true, answer, ErrNotLeader
 		}
 		return false, answer, nil
@@ -125,7 +125,7 @@ func passOn[A any](ctx context.Context, c *Cluster, m method, what any) (passed 
 // silent reports whether a member has not been heard of for so long that its
 // name is free.
 func (c *Cluster) silent(id string) bool {
-	return id != c.id && c.roster.silence(id, time.Now()) >= c.cfg.NameFreeAfter
+	return id != c.id && c.health.sinceHeard(id, time.Now()) >= c.cfg.NameFreeAfter
 }
 
 // change waits for a change of the configuration.
@@ -174,31 +174,31 @@ type step struct{ promote, remove string }
 func (c *Cluster) nextStep(config raft.Configuration, now time.Time) step {
 	consumed, _ := c.applier.progress()
 	voters := 0
-	heirs := make(map[string]raft.Server) // by name: reachable members
+	replacements := make(map[string]raft.Server) // by name: reachable members
 	for _, s := range config.Servers {
 		if s.Suffrage == raft.Voter {
 			voters++
 		}
-		if report, ok := c.roster.reachable(string(s.ID), now); ok && report.Applied+caughtUpWithin >= consumed && !c.silent(string(s.ID)) {
-			heirs[c.directory.name(string(s.ID))] = s
+		if report, ok := c.health.reachable(string(s.ID), now); ok && report.Applied+caughtUpWithin >= consumed && !c.silent(string(s.ID)) {
+			replacements[c.directory.name(string(s.ID))] = s
 		}
 	}
 	for _, s := range config.Servers {
-		heir, ok := heirs[c.directory.name(string(s.ID))]
-		if !ok || heir.ID == s.ID || !c.silent(string(s.ID)) {
+		replacement, ok := replacements[c.directory.name(string(s.ID))]
+		if !ok || replacement.ID == s.ID || !c.silent(string(s.ID)) {
 			continue
 		}
-		// The heir votes first, unless there is no room for another voter.
-		if heir.Suffrage == raft.Voter || s.Suffrage != raft.Voter || voters >= maxVoters {
+		// The replacement votes first, unless there is no room for another voter.
+		if replacement.Suffrage == raft.Voter || s.Suffrage != raft.Voter || voters >= maxVoters {
 			return step{remove: string(s.ID)}
 		}
 	}
 	if voters >= maxVoters {
 		return step{}
 	}
-	for _, heir := range slices.SortedFunc(maps.Values(heirs), func(a, b raft.Server) int { return cmp.Compare(a.ID, b.ID) }) {
-		if heir.Suffrage != raft.Voter {
-			return step{promote: string(heir.ID)}
+	for _, replacement := range slices.SortedFunc(maps.Values(replacements), func(a, b raft.Server) int { return cmp.Compare(a.ID, b.ID) }) {
+		if replacement.Suffrage != raft.Voter {
+			return step{promote: string(replacement.ID)}
 		}
 	}
 	return step{}

@@ -12,7 +12,7 @@ func membershipCluster(t *testing.T, names map[string]string) *Cluster {
 	t.Helper()
 	g := &gossip{neighbours: make(map[string]neighbour)}
 	for id, name := range names {
-		g.neighbours[id] = neighbour{id: id, rumour: rumour{Name: name}}
+		g.neighbours[id] = neighbour{id: id, nodeMeta: nodeMeta{Name: name}}
 	}
 	dir := t.TempDir()
 	who, err := openIdentity(dir)
@@ -52,7 +52,7 @@ func TestNextStep(t *testing.T) {
 			heard:   []news{{"self", 5000, 0}, {"b", 5000, 0}, {"c", 5000, 0}},
 		},
 		{
-			name:    "a silent member without an heir stays",
+			name:    "a silent member without an replacement stays",
 			servers: []raft.Server{voter("self"), voter("b"), voter("c")},
 			heard:   []news{{"self", 5000, 0}, {"b", 5000, 0}},
 		},
@@ -73,7 +73,7 @@ func TestNextStep(t *testing.T) {
 			heard:   []news{{"self", 5000, 0}, {"b", 5000, 10 * time.Second}},
 		},
 		{
-			name:    "an heir votes first",
+			name:    "an replacement votes first",
 			servers: []raft.Server{voter("self"), voter("b"), voter("c"), learner("c2")},
 			heard:   []news{{"self", 5000, 0}, {"b", 5000, 0}, {"c2", 5000, 0}},
 			want:    step{promote: "c2"},
@@ -95,7 +95,7 @@ func TestNextStep(t *testing.T) {
 			heard:   []news{{"self", 5000, 0}, {"f", 5000, 0}},
 		},
 		{
-			name:    "among five, the silent one makes room for its heir",
+			name:    "among five, the silent one makes room for its replacement",
 			servers: []raft.Server{voter("self"), voter("b"), voter("c"), voter("d"), voter("e"), learner("c2")},
 			heard:   []news{{"self", 5000, 0}, {"c2", 5000, 0}},
 			want:    step{remove: "c"},
@@ -104,9 +104,9 @@ func TestNextStep(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c := membershipCluster(t, names)
 			now := time.Now()
-			c.roster.begin(nil, view{}, time.Time{}, now.Add(-long))
+			c.health.begin(nil, view{}, time.Time{}, now.Add(-long))
 			for _, n := range test.heard {
-				c.roster.note(n.id, report{Applied: n.applied}, now.Add(-n.ago))
+				c.health.note(n.id, report{Applied: n.applied}, now.Add(-n.ago))
 			}
 			if got := c.nextStep(raft.Configuration{Servers: test.servers}, now); got != test.want {
 				t.Errorf("got %+v, want %+v", got, test.want)
@@ -121,7 +121,7 @@ func TestASilenceOutlivesTheLeader(t *testing.T) {
 	members := []string{"a", "b", "c", "d"}
 	start := time.Now()
 	const grace = 5 * time.Second
-	first, second := roster{grace: grace}, roster{grace: grace}
+	first, second := peerHealth{grace: grace}, peerHealth{grace: grace}
 	first.begin(members, view{}, time.Time{}, start)
 	first.note("b", report{Applied: 7}, start.Add(8*time.Second))
 
@@ -131,10 +131,10 @@ func TestASilenceOutlivesTheLeader(t *testing.T) {
 	delete(known, "d") // it joined a moment ago
 	second.begin(members, view{Nodes: known}, viewed, elected)
 	for node, want := range map[string]time.Duration{"b": 62 * time.Second, "c": 70 * time.Second, "d": 0} {
-		if got := second.silence(node, elected.Add(grace-1)); got != 0 {
+		if got := second.sinceHeard(node, elected.Add(grace-1)); got != 0 {
 			t.Errorf("%s is silent for %s right after an election", node, got)
 		}
-		if got := second.silence(node, elected.Add(grace)).Round(time.Millisecond); got != want+grace {
+		if got := second.sinceHeard(node, elected.Add(grace)).Round(time.Millisecond); got != want+grace {
 			t.Errorf("%s is silent for %s, want %s", node, got, want+grace)
 		}
 		if what, ok := second.reachable(node, elected); ok {
@@ -142,7 +142,7 @@ func TestASilenceOutlivesTheLeader(t *testing.T) {
 		}
 	}
 	second.note("c", report{}, elected.Add(time.Second))
-	if got := second.silence("c", elected.Add(grace)); got != grace-time.Second {
+	if got := second.sinceHeard("c", elected.Add(grace)); got != grace-time.Second {
 		t.Errorf("c is silent for %s although it reports", got)
 	}
 	if nodes := second.view(elected); nodes["b"].Silent || nodes["b"].Applied != 7 || !nodes["d"].Silent || len(nodes) != 4 {

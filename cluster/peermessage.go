@@ -147,7 +147,7 @@ func (m membership) check() error {
 }
 
 // check is of what gossip says, whose name for the node is known as well.
-func (r rumour) check(name string) error {
+func (r nodeMeta) check(name string) error {
 	id, start, _ := strings.Cut(name, "/")
 	if err := errors.Join(checkID(id), checkName(r.Name), checkAddress(r.Peer)); err != nil {
 		return err

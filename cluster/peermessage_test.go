@@ -18,7 +18,7 @@ import (
 // cluster's secret.
 func misbehavingPeer(t testing.TB, n *testNode, id uuid.UUID) *rpcClient {
 	t.Helper()
-	proof, err := newProof(n.cfg.Secrets)
+	proof, err := newPreauth(n.cfg.Secrets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestPeersSayNothingImpossible(t *testing.T) {
 			t.Errorf("%+v passes", message)
 		}
 	}
-	for meta, want := range map[rumour]bool{
+	for meta, want := range map[nodeMeta]bool{
 		{Name: "a", Peer: "h:1", Start: 1}:                  true,
 		{Name: "a", Peer: "h:1", Start: 1, Cluster: one}:    true,
 		{Name: "a", Peer: "h:1", Start: 2}:                  false,
@@ -194,7 +194,7 @@ func FuzzPeerRequest(f *testing.F) {
 		{methodApplied, `{"index":0}`},
 		{methodQuery, `{}`},
 		{methodPropose, `{"cluster":"x","servers":[{"id":"` + stranger.String() + `","name":"a","peer":"h:1"}]}`},
-		{methodForm, `{"cluster":"x","servers":null}`},
+		{methodBootstrap, `{"cluster":"x","servers":null}`},
 		{methodJoin, `{"id":"` + self + `x","name":"","feature":0}`},
 		{methodRemove, `{"name":"node1"}`},
 		{methodMember, `{"id":"` + self + `"}`},

@@ -36,7 +36,7 @@ type peerConn struct {
 // peerPort is the one listener between nodes, and the way to dial others'.
 type peerPort struct {
 	listener net.Listener
-	proof    *proof
+	preauth  *preauth
 	self     uuid.UUID
 	cluster  func() uuid.UUID
 	resolve  func(node string) (address string, err error)
@@ -44,8 +44,8 @@ type peerPort struct {
 	logger   *slog.Logger
 
 	raft    chan *peerConn // accepted, for Raft's transport
-	lobby   lobby
-	turned  logbridge.Throttle
+	pending pendingConns
+	refused logbridge.Throttle
 	stop    context.CancelFunc
 	stopped context.Context
 	running sync.WaitGroup
@@ -54,11 +54,11 @@ type peerPort struct {
 	conns map[net.Conn]purpose // 0 unless accepted for it; nil once closed
 }
 
-func newPeerPort(listener net.Listener, proof *proof, self uuid.UUID, logger *slog.Logger) *peerPort {
+func newPeerPort(listener net.Listener, proof *preauth, self uuid.UUID, logger *slog.Logger) *peerPort {
 	stopped, stop := context.WithCancel(context.Background())
 	return &peerPort{
 		listener: listener,
-		proof:    proof,
+		preauth:  proof,
 		self:     self,
 		logger:   logger,
 		raft:     make(chan *peerConn),
@@ -91,7 +91,7 @@ func (p *peerPort) serve() {
 			if !p.track(conn) {
 				continue
 			}
-			p.lobby.enter(conn)
+			p.pending.enter(conn)
 			p.running.Go(func() { p.accept(conn) })
 		}
 	})
@@ -99,11 +99,11 @@ func (p *peerPort) serve() {
 
 // accept shakes hands and hands the connection to its purpose.
 func (p *peerPort) accept(raw net.Conn) {
-	conn, h, err := p.greet(raw)
-	p.lobby.leave(raw)
+	conn, h, err := p.acceptHandshake(raw)
+	p.pending.leave(raw)
 	if err != nil {
 		_ = p.drop(raw)
-		logTurnedAway(p.logger, &p.turned, "peer port", raw, err)
+		logRefused(p.logger, &p.refused, "peer port", raw, err)
 		return
 	}
 	peer := &peerConn{
@@ -129,11 +129,11 @@ func (p *peerPort) accept(raw net.Conn) {
 	}
 }
 
-// logTurnedAway notes a connection that did not come through a port's lobby. Only
+// logRefused notes a connection that did not come through a port's pending connections. Only
 // who lacks the secret is of interest to an operator.
-func logTurnedAway(logger *slog.Logger, lines *logbridge.Throttle, port string, raw net.Conn, reason error) {
+func logRefused(logger *slog.Logger, lines *logbridge.Throttle, port string, raw net.Conn, reason error) {
 	remote := raw.RemoteAddr().String()
-	if !errors.Is(reason, errStranger) {
+	if !errors.Is(reason, errNoSecret) {
 		logger.Debug(port+" refused a connection", "remote", remote, "err", reason)
 		return
 	}
@@ -143,8 +143,8 @@ func logTurnedAway(logger *slog.Logger, lines *logbridge.Throttle, port string, 
 	}
 }
 
-// greet is the acceptor's half of the handshake.
-func (p *peerPort) greet(raw net.Conn) (net.Conn, hello, error) {
+// acceptHandshake is the acceptor's half of the handshake.
+func (p *peerPort) acceptHandshake(raw net.Conn) (net.Conn, hello, error) {
 	var h hello
 	if err := raw.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
 		return nil, h, fmt.Errorf("set deadline: %w", err)
@@ -152,7 +152,7 @@ func (p *peerPort) greet(raw net.Conn) (net.Conn, hello, error) {
 	if err := tunePeerSocket(raw); err != nil {
 		return nil, h, err
 	}
-	conn, err := p.proof.accept(p.stopped, raw)
+	conn, err := p.preauth.accept(p.stopped, raw)
 	if err != nil {
 		return nil, h, err
 	}
@@ -200,7 +200,7 @@ func (p *peerPort) dial(ctx context.Context, node string, why purpose) (*peerCon
 	if !p.track(raw) {
 		return nil, ErrClosed
 	}
-	conn, outsider, err := p.introduce(ctx, raw, to, why)
+	conn, outsider, err := p.dialHandshake(ctx, raw, to, why)
 	if err != nil {
 		_ = p.drop(raw)
 		return nil, fmt.Errorf("dial %s at %s: %w", node, address, err)
@@ -208,8 +208,8 @@ func (p *peerPort) dial(ctx context.Context, node string, why purpose) (*peerCon
 	return &peerConn{Conn: &trackedConn{Conn: conn, port: p, raw: raw}, peer: node, outsider: outsider}, nil
 }
 
-// introduce is the dialler's half of the handshake.
-func (p *peerPort) introduce(ctx context.Context, raw net.Conn, to uuid.UUID, why purpose) (net.Conn, bool, error) {
+// dialHandshake is the dialler's half of the handshake.
+func (p *peerPort) dialHandshake(ctx context.Context, raw net.Conn, to uuid.UUID, why purpose) (net.Conn, bool, error) {
 	deadline, _ := ctx.Deadline()
 	if err := raw.SetDeadline(deadline); err != nil {
 		return nil, false, fmt.Errorf("set deadline: %w", err)
@@ -217,7 +217,7 @@ func (p *peerPort) introduce(ctx context.Context, raw net.Conn, to uuid.UUID, wh
 	if err := tunePeerSocket(raw); err != nil {
 		return nil, false, err
 	}
-	conn, err := p.proof.dial(ctx, raw)
+	conn, err := p.preauth.dial(ctx, raw)
 	if err != nil {
 		return nil, false, err
 	}

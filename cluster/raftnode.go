@@ -57,7 +57,7 @@ func raftConfig(cfg Config, id string, notify chan<- bool) *raft.Config {
 	return config
 }
 
-// startRaft starts Raft; settleStart comes before it.
+// startRaft starts Raft; recoverStart comes before it.
 func startRaft(cfg Config, id string, logs *raftlog.Store, snapshots *snapshotStore, a *applier, transport *replication, notify chan<- bool) (*raft.Raft, error) {
 	node, err := raft.NewRaft(raftConfig(cfg, id, notify), a, logs, logs, snapshots, transport)
 	if err != nil {

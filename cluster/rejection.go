@@ -9,9 +9,9 @@ func definite(err error) bool {
 		errors.Is(err, ErrInvalidCommand) || errors.Is(err, ErrFeatureLevel)
 }
 
-// reject settles those commands of a parcel that no leader will take. The others are sent
+// reject settles those commands of a batch that no leader will take. The others are sent
 // again under the same number. f.mu is held.
-func (f *forwarder) reject(p *parcel, err error) (finished []settled) {
+func (f *forwarder) reject(p *inflightBatch, err error) (finished []completion) {
 	why := err
 	if p.open > 0 {
 		why = ErrOutcomeUnknown // a leader that took it may have been of another version

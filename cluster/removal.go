@@ -29,7 +29,7 @@ func (c *Cluster) Remove(ctx context.Context, name string) error {
 		return unknown // the leader would not take the question
 	}
 	return removeThrough(ctx, name, unknown == nil, func() error {
-		_, err := c.answerRemove(ctx, removeRequest{Name: name})
+		_, err := c.handleRemove(ctx, removeRequest{Name: name})
 		return err
 	})
 }
@@ -61,9 +61,9 @@ func removeThrough(ctx context.Context, name string, known bool, ask func() erro
 	}
 }
 
-func (c *Cluster) answerRemove(ctx context.Context, r removeRequest) (struct{}, error) {
+func (c *Cluster) handleRemove(ctx context.Context, r removeRequest) (struct{}, error) {
 	none := struct{}{}
-	if passed, _, err := passOn[struct{}](ctx, c, methodRemove, r); passed {
+	if passed, _, err := forwardToLeader[struct{}](ctx, c, methodRemove, r); passed {
 		return none, err
 	}
 	c.changing.Lock()
@@ -76,7 +76,7 @@ func (c *Cluster) answerRemove(ctx context.Context, r removeRequest) (struct{}, 
 	if err != nil {
 		return none, err
 	}
-	if err := mayGo(config, member, c.answering(ctx, config)); err != nil {
+	if err := checkRemoval(config, member, c.answering(ctx, config)); err != nil {
 		return none, fmt.Errorf("%s stays: %w", r.Name, err)
 	}
 	if string(member.ID) == c.id {
@@ -139,9 +139,9 @@ func (c *Cluster) answering(ctx context.Context, config raft.Configuration) map[
 	return alive
 }
 
-// mayGo says why a member must stay: of the voters that remain, a majority has
+// checkRemoval says why a member must stay: of the voters that remain, a majority has
 // to be alive.
-func mayGo(config raft.Configuration, member raft.Server, alive map[raft.ServerID]bool) error {
+func checkRemoval(config raft.Configuration, member raft.Server, alive map[raft.ServerID]bool) error {
 	if member.Suffrage != raft.Voter {
 		return nil
 	}
@@ -185,7 +185,7 @@ type membership struct {
 	Voters []string `json:"voters"` // none where it knows no configuration
 }
 
-func (c *Cluster) answerMembership(r memberRequest) (m membership, err error) {
+func (c *Cluster) handleMembership(r memberRequest) (m membership, err error) {
 	config, _, err := c.configuration()
 	if err != nil {
 		return m, err
@@ -254,14 +254,14 @@ type memberRequest struct {
 	ID string `json:"id"`
 }
 
-// answerMember returns nil or ErrNotMember, both in the name of a leader that is
+// handleMember returns nil or ErrNotMember, both in the name of a leader that is
 // one.
-func (c *Cluster) answerMember(ctx context.Context, r memberRequest) (struct{}, error) {
+func (c *Cluster) handleMember(ctx context.Context, r memberRequest) (struct{}, error) {
 	none := struct{}{}
-	if passed, _, err := passOn[struct{}](ctx, c, methodMember, r); passed {
+	if passed, _, err := forwardToLeader[struct{}](ctx, c, methodMember, r); passed {
 		return none, err
 	}
-	if _, err := c.standings.do(ctx); err != nil {
+	if _, err := c.readIndexes.do(ctx); err != nil {
 		return none, err
 	}
 	if !c.isMember(r.ID) {
@@ -270,10 +270,10 @@ func (c *Cluster) answerMember(ctx context.Context, r memberRequest) (struct{}, 
 	return none, nil
 }
 
-// disowned reports whether another member knows a leader, which says that this
+// confirmRemoved reports whether another member knows a leader, which says that this
 // node is none. Who is not in this node's own configuration is not asked: a
 // newcomer that waits to join knows nobody, and says so.
-func (c *Cluster) disowned(ctx context.Context) bool {
+func (c *Cluster) confirmRemoved(ctx context.Context) bool {
 	if _, leader := c.raft.LeaderWithID(); leader != "" || !c.identity.read().Member {
 		return false
 	}

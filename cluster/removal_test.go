@@ -155,7 +155,7 @@ func TestMayGo(t *testing.T) {
 			for _, id := range test.alive {
 				alive[raft.ServerID(id)] = true
 			}
-			err := mayGo(raft.Configuration{Servers: test.servers}, test.member, alive)
+			err := checkRemoval(raft.Configuration{Servers: test.servers}, test.member, alive)
 			if stays := errors.Is(err, ErrQuorumAtRisk); stays != test.stays {
 				t.Errorf("got %v", err)
 			}
@@ -181,7 +181,7 @@ func TestNewcomerDisownsNobody(t *testing.T) {
 		}
 		return nil
 	})
-	if survivor.disowned(within(t)) {
+	if survivor.confirmRemoved(within(t)) {
 		t.Error("a node takes a newcomer's word for not being a member")
 	}
 }

@@ -16,8 +16,8 @@ const (
 	methodReadIndex method = 2 // report → view
 	methodApplied   method = 3 // index → nothing, once applied
 	methodQuery     method = 4 // the node's own
-	methodPropose   method = 5 // forming a cluster: agree?
-	methodForm      method = 6 // forming a cluster: do
+	methodPropose   method = 5 // bootstrapping a cluster: agree?
+	methodBootstrap method = 6 // bootstrapping a cluster: do
 	methodJoin      method = 7
 	methodRemove    method = 8
 	methodMember    method = 9  // is this node a member?
@@ -29,7 +29,7 @@ const (
 
 // openToOutsiders are the methods that a node without a cluster may call.
 func (m method) openToOutsiders() bool {
-	return m == methodPropose || m == methodForm || m == methodJoin
+	return m == methodPropose || m == methodBootstrap || m == methodJoin
 }
 
 const (
@@ -127,7 +127,7 @@ func (s *rpcServer) serve(conn *peerConn) {
 	}
 }
 
-// answer sends a response. A connection that failed needs no answer: its other
+// handle sends a response. A connection that failed needs no answer: its other
 // end knows.
 func (s *rpcServer) answer(w *frameWriter, number uint64, response []byte, err error) {
 	f := frame{number: number, payload: response}

@@ -60,11 +60,11 @@ func greetTLS(t *testing.T, dials, serves []string) error {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	server, err := newProof(serves)
+	server, err := newPreauth(serves)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := newProof(dials)
+	client, err := newPreauth(dials)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -138,7 +138,7 @@ func TestStalledNodesAreNotMadeLeaders(t *testing.T) {
 	}
 	eventually(t, func() error {
 		for _, other := range leader.others() {
-			if what, ok := leader.roster.reachable(string(other.ID), time.Now()); !ok || !what.Stalled {
+			if what, ok := leader.health.reachable(string(other.ID), time.Now()); !ok || !what.Stalled {
 				return fmt.Errorf("the leader has not heard that %s is stalled", other.ID)
 			}
 		}

@@ -90,10 +90,10 @@ func TestForwarderWithdrawsWhatWasGivenUp(t *testing.T) {
 			eventually(t, func() error {
 				f.mu.Lock()
 				defer f.mu.Unlock()
-				if len(f.parcels) != 2 {
-					return fmt.Errorf("%d batches are on their way", len(f.parcels))
+				if len(f.inflight) != 2 {
+					return fmt.Errorf("%d batches are on their way", len(f.inflight))
 				}
-				for _, p := range f.parcels {
+				for _, p := range f.inflight {
 					for _, s := range p.submissions {
 						if s.command[0] == 'n' {
 							s.deadline = s.deadline.Add(time.Hour)
@@ -149,7 +149,7 @@ func TestForwarderKnowsWhatHadNoEffect(t *testing.T) {
 	f.mu.Lock()
 	s := &submission{command: []byte("x"), done: func(_ int, r Result) { told <- r }}
 	f.queue, f.bytes = []*submission{s}, len(s.command)+submissionOverhead
-	f.parcels = append(f.parcels, f.pack())
+	f.inflight = append(f.inflight, f.pack())
 	f.link = silentLink{}
 	f.mu.Unlock()
 	f.expire(time.Now())

@@ -8,9 +8,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Entry begins the next entry. A stamp of 0 means that the entry carries none. It waits
+// BeginEntry begins the next entry. A stamp of 0 means that the entry carries none. It waits
 // while too much is waiting to be flushed; nothing else here waits.
-func (s *State) Entry(index, term uint64, stamp int64) {
+func (s *State) BeginEntry(index, term uint64, stamp int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.endEntry()
@@ -70,14 +70,14 @@ const maxFlushBlocks = 48 << 10
 // flushBlocks returns about how many blocks a flush would write now.
 func (s *State) flushBlocks() int { return min(len(s.gathering.channels), s.blocks) }
 
-// Batch applies the next commands of the entry as the forwarder's batch seq. The forwarder
+// ApplyBatch applies the next commands of the entry as the forwarder's batch seq. The forwarder
 // will not ask again for results up to acked. A repeated batch is not applied again and
 // returns its first results. If seq is out of sequence, or acked already, results is nil
 // and next is the expected number, 1 for an unknown session. An entry that was applied
 // before a restart returns no results and next 0.
 //
 // The state keeps the commands, so they must not change afterwards.
-func (s *State) Batch(id [16]byte, seq, acked uint64, commands [][]byte) (results [][]byte, next uint64) {
+func (s *State) ApplyBatch(id [16]byte, seq, acked uint64, commands [][]byte) (results [][]byte, next uint64) {
 	results, next, err := s.batch(id, seq, acked, commands)
 	if err != nil {
 		s.fail(err)
@@ -376,8 +376,8 @@ func rollback(tx *bolt.Tx) {
 	_ = tx.Rollback()
 }
 
-// Settle ends a run of entries and notifies the observer of their changes.
-func (s *State) Settle() {
+// Notify ends a run of entries and notifies the observer of their changes.
+func (s *State) Notify() {
 	s.mu.Lock()
 	s.endEntry()
 	appended := make([]Appended, 0, len(s.touched))

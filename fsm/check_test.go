@@ -67,11 +67,11 @@ func FuzzCheckedCommand(f *testing.F) {
 		m.index = max(m.index, index)
 		m.index++
 		m.seq++
-		m.Entry(m.index, max(term, 1), m.Stamp()+1)
-		if results, _ := m.Batch(m.session, m.seq, m.seq-1, [][]byte{command}); len(results) != 1 {
+		m.BeginEntry(m.index, max(term, 1), m.Stamp()+1)
+		if results, _ := m.ApplyBatch(m.session, m.seq, m.seq-1, [][]byte{command}); len(results) != 1 {
 			t.Fatalf("%x stops the state", command)
 		}
-		m.Settle()
+		m.Notify()
 		if m.seq%64 == 0 {
 			if err := m.Flush(); err != nil {
 				t.Fatal(err)

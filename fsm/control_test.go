@@ -254,18 +254,18 @@ func TestObserverHearsEachMessageOnce(t *testing.T) {
 	o.lines = nil
 	other := ChannelKey{projectID, "other"}
 	send := func(seq uint64, c ChannelKey, data string) {
-		m.Batch([16]byte{9}, seq, seq-1, [][]byte{Publish{Channel: c, Data: []byte(data)}.Encode()})
+		m.ApplyBatch([16]byte{9}, seq, seq-1, [][]byte{Publish{Channel: c, Data: []byte(data)}.Encode()})
 	}
 	m.publish(1, news, "0")
 	o.expect(t, "appended news 1:0")
 	// A run of entries that a flush cuts in the middle.
-	m.Entry(m.index+1, 1, m.stamp)
+	m.BeginEntry(m.index+1, 1, m.stamp)
 	send(1, news, "1")
 	send(2, other, "2")
 	m.mu.Lock()
 	m.flusher.setWanted = true
 	m.mu.Unlock()
-	m.Entry(m.index+2, 1, m.stamp)
+	m.BeginEntry(m.index+2, 1, m.stamp)
 	send(3, news, "3")
 	if err := m.write(m.db, <-m.flusher.sets); err != nil {
 		t.Fatal(err)
@@ -274,9 +274,9 @@ func TestObserverHearsEachMessageOnce(t *testing.T) {
 	send(4, news, "4")
 	m.index += 2
 	o.expect(t)
-	m.Settle()
+	m.Notify()
 	o.expect(t, "appended news 2:1 3:3 4:4", "appended other 1:2")
-	m.Settle()
+	m.Notify()
 	o.expect(t)
 	if got := m.read(news, 0); got != "0 1 3 4" {
 		t.Errorf("read %s", got)

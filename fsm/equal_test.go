@@ -201,22 +201,22 @@ func (r *replayer) apply(i int, e historyEntry) {
 			seqs[s] = n
 		}
 	}
-	r.m.Entry(uint64(i+1), 1, e.stamp)
+	r.m.BeginEntry(uint64(i+1), 1, e.stamp)
 	for _, b := range e.batches {
 		seqs[e.session]++
 		seq := seqs[e.session]
-		results, next := r.m.Batch([16]byte{e.session}, seq, max(seq, 2)-2, b)
+		results, next := r.m.ApplyBatch([16]byte{e.session}, seq, max(seq, 2)-2, b)
 		if next == 1 {
 			// Silent for an hour: the forwarder begins anew.
 			seq, seqs[e.session] = 1, 1
-			results, next = r.m.Batch([16]byte{e.session}, seq, 0, b)
+			results, next = r.m.ApplyBatch([16]byte{e.session}, seq, 0, b)
 		}
 		if next != 0 && (next != seq+1 || len(results) != len(b)) {
 			panic(fmt.Sprintf("entry %d: batch %d gave %d results and expects %d", i+1, seq, len(results), next))
 		}
 	}
 	if e.settle {
-		r.m.Settle()
+		r.m.Notify()
 	}
 	r.seqs = append(r.seqs[:i], seqs)
 }
@@ -226,7 +226,7 @@ func (r *replayer) play(h history) {
 	for i, e := range h {
 		r.apply(i, e)
 	}
-	r.m.Settle()
+	r.m.Notify()
 }
 
 // playRoughly applies it with everything that may befall a node.
@@ -266,7 +266,7 @@ func (r *replayer) playRoughly(rt *rapid.T, h history) {
 			i = int(durable) - 1
 		}
 	}
-	r.m.Settle()
+	r.m.Notify()
 }
 
 func (r *replayer) content(rt *rapid.T) (sum [32]byte) {

@@ -183,9 +183,9 @@ func TestFlushBeforeTheObserverHears(t *testing.T) {
 	m.publish(1, news, "1", "2")
 	m.flushed()
 	m.index++
-	m.Entry(m.index, 1, m.stamp)
+	m.BeginEntry(m.index, 1, m.stamp)
 	m.seq++
-	m.Batch(m.session, m.seq, m.seq-1, [][]byte{forget("news"), Publish{Channel: news, Data: []byte("3")}.Encode()})
+	m.ApplyBatch(m.session, m.seq, m.seq-1, [][]byte{forget("news"), Publish{Channel: news, Data: []byte("3")}.Encode()})
 	done := make(chan struct{})
 	go func() {
 		m.flush()
@@ -193,14 +193,14 @@ func TestFlushBeforeTheObserverHears(t *testing.T) {
 	}()
 	for flushed := false; !flushed; {
 		m.index++
-		m.Entry(m.index, 1, m.stamp)
+		m.BeginEntry(m.index, 1, m.stamp)
 		select {
 		case <-done:
 			flushed = true
 		case <-time.After(time.Millisecond):
 		}
 	}
-	m.Settle()
+	m.Notify()
 	m.flushed()
 	m.evictAll()
 	if got := m.read(news, 0); got != "3" {

@@ -67,7 +67,7 @@ func (m *machine) entry(ms int64, commands ...[]byte) [][]byte {
 	m.t.Helper()
 	m.stamp += ms
 	m.index++
-	m.Entry(m.index, 1, m.stamp)
+	m.BeginEntry(m.index, 1, m.stamp)
 	var results [][]byte
 	if len(commands) > 0 {
 		if m.sessions.byID[m.session] == nil {
@@ -75,12 +75,12 @@ func (m *machine) entry(ms int64, commands ...[]byte) [][]byte {
 		}
 		m.seq++
 		var next uint64
-		results, next = m.Batch(m.session, m.seq, m.seq-1, commands)
+		results, next = m.ApplyBatch(m.session, m.seq, m.seq-1, commands)
 		if next != m.seq+1 {
 			m.t.Fatalf("batch %d was not applied: the state expects %d", m.seq, next)
 		}
 	}
-	m.Settle()
+	m.Notify()
 	return results
 }
 

@@ -141,9 +141,9 @@ func TestStalePublishIsNotASecondMessage(t *testing.T) {
 			}
 			m.tick(late)
 			m.index++
-			m.Entry(m.index, 1, m.stamp)
-			results, _ := m.Batch([16]byte{9}, 1, 0, [][]byte{stale})
-			m.Settle()
+			m.BeginEntry(m.index, 1, m.stamp)
+			results, _ := m.ApplyBatch([16]byte{9}, 1, 0, [][]byte{stale})
+			m.Notify()
 			switch r, err := DecodeReceipt(results[0]); {
 			case late < idWindow && (err != nil || !r.Duplicate || r.Offset != 1):
 				t.Errorf("got %+v, %v", r, err)
@@ -171,9 +171,9 @@ func TestForgottenSessionDoesNotBeginAgain(t *testing.T) {
 	}
 	batch := func() ([][]byte, uint64) {
 		m.index++
-		m.Entry(m.index, 1, m.stamp)
-		defer m.Settle()
-		return m.Batch(session, 1, 0, first)
+		m.BeginEntry(m.index, 1, m.stamp)
+		defer m.Notify()
+		return m.ApplyBatch(session, 1, 0, first)
 	}
 	batch()
 	seq := m.Audit(0, 1)[0].Seq

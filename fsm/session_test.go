@@ -13,9 +13,9 @@ func (m *machine) batch(session [16]byte, seq, acked uint64, data ...string) ([]
 		commands = append(commands, Publish{Channel: news, Data: []byte(d)}.Encode())
 	}
 	m.index++
-	m.Entry(m.index, 1, m.stamp)
-	defer m.Settle()
-	return m.Batch(session, seq, acked, commands)
+	m.BeginEntry(m.index, 1, m.stamp)
+	defer m.Notify()
+	return m.ApplyBatch(session, seq, acked, commands)
 }
 
 func TestSessionAppliesABatchOnce(t *testing.T) {

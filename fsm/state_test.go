@@ -131,17 +131,17 @@ func TestReplayedEntriesAreSkipped(t *testing.T) {
 	if index, term := m.Applied(); index != 2 || term != 1 {
 		t.Fatalf("applied %d in term %d, want 2 in 1", index, term)
 	}
-	m.Entry(2, 1, stamp-1)
-	if results, next := m.Batch(m.session, 2, 1,
+	m.BeginEntry(2, 1, stamp-1)
+	if results, next := m.ApplyBatch(m.session, 2, 1,
 		[][]byte{Publish{Channel: news, Data: []byte("1")}.Encode()}); results != nil || next != 0 {
 		t.Errorf("a replayed batch gave %q, %d", results, next)
 	}
-	m.Entry(3, 1, stamp)
-	if results, _ := m.Batch(m.session, 3, 2,
+	m.BeginEntry(3, 1, stamp)
+	if results, _ := m.ApplyBatch(m.session, 3, 2,
 		[][]byte{Publish{Channel: news, Data: []byte("2")}.Encode()}); len(results) != 1 {
 		t.Errorf("a lost batch gave %q", results)
 	}
-	m.Settle()
+	m.Notify()
 	if m.hash() != want {
 		t.Error("the state is another after the replay")
 	}
@@ -150,16 +150,16 @@ func TestReplayedEntriesAreSkipped(t *testing.T) {
 func TestAppliedIsTheLastWholeEntry(t *testing.T) {
 	m := openMachine(t, t.TempDir())
 	m.createProject()
-	m.Entry(2, 7, start+10)
+	m.BeginEntry(2, 7, start+10)
 	if index, _ := m.Applied(); index != 1 {
 		t.Errorf("applied %d in the middle of entry 2", index)
 	}
-	m.Settle()
+	m.Notify()
 	if index, term := m.Applied(); index != 2 || term != 7 {
 		t.Errorf("applied %d, %d", index, term)
 	}
-	m.Entry(3, 7, start-5)
-	m.Settle()
+	m.BeginEntry(3, 7, start-5)
+	m.Notify()
 	if got := m.Stamp(); got != start+10 {
 		t.Errorf("the stamp went back to %d", got)
 	}

@@ -155,7 +155,7 @@ func makeNewCluster(dir, source string,
 	}
 	founding := fsm.NewCluster{ClusterID: uuid.NewString(), Epoch: uuid.NewString()}
 	if f.Summary, err = makeState(filepath.Join(staging, stateDir), founding); err == nil {
-		err = cluster.Found(staging, founding.ClusterID)
+		err = cluster.BootstrapFolder(staging, founding.ClusterID)
 	}
 	if err == nil {
 		f.Replaced, err = commit(dir, newClusterNote{source, f})

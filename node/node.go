@@ -83,8 +83,8 @@ var (
 	ErrWrongCluster = cluster.ErrWrongCluster
 	// ErrOtherVersion says that this version does not read the format of the data folder.
 	ErrOtherVersion = durable.ErrOtherVersion
-	// ErrTwin says that a process with the identity in the data folder runs elsewhere.
-	ErrTwin = cluster.ErrTwin
+	// ErrDuplicateNode says that a process with the identity in the data folder runs elsewhere.
+	ErrDuplicateNode = cluster.ErrDuplicateNode
 )
 
 // Start builds a node and begins to serve it. It returns once all ports are bound. Ready

@@ -6,27 +6,27 @@ import (
 	"sync"
 )
 
-// lobbyRoom is how many connections a port keeps that have proved nothing yet.
-const lobbyRoom = 64
+// maxPendingConns is how many connections a port keeps that have proved nothing yet.
+const maxPendingConns = 64
 
-// lobby is where accepted connections are until their other end has proved what
+// pendingConns is where accepted connections are until their other end has proved what
 // it has to. The oldest one makes room for the next, so that strangers who come
 // in numbers and say nothing do not keep out a node, which is through in a moment.
-type lobby struct {
+type pendingConns struct {
 	mu      sync.Mutex
 	waiting []net.Conn // oldest first
 	closed  bool
 }
 
-// enter takes a connection in, which is closed if the lobby is.
-func (l *lobby) enter(conn net.Conn) {
+// enter takes a connection in, which is closed if the pending connections is.
+func (l *pendingConns) enter(conn net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		conn.Close()
 		return
 	}
-	if len(l.waiting) == lobbyRoom {
+	if len(l.waiting) == maxPendingConns {
 		l.waiting[0].Close()
 		l.waiting = slices.Delete(l.waiting, 0, 1)
 	}
@@ -34,7 +34,7 @@ func (l *lobby) enter(conn net.Conn) {
 }
 
 // leave lets a connection go, which may have been closed by now.
-func (l *lobby) leave(conn net.Conn) {
+func (l *pendingConns) leave(conn net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if i := slices.Index(l.waiting, conn); i >= 0 {
@@ -43,7 +43,7 @@ func (l *lobby) leave(conn net.Conn) {
 }
 
 // close closes whoever is there, and whoever comes.
-func (l *lobby) close() {
+func (l *pendingConns) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true

@@ -32,16 +32,16 @@ type proposal struct {
 }
 
 const (
-	formInterval = 250 * time.Millisecond
+	bootstrapInterval = 250 * time.Millisecond
 	// waitInterval is how often a node that belongs to no cluster says so.
 	waitInterval = 10 * time.Second
 	// lookTimeout is how long a node that is alone in its cluster waits for its first
 	// look for others.
 	lookTimeout = 2 * time.Second
-	// mingleInterval is how often a node that is alone looks for others.
-	mingleInterval = 2 * time.Second
-	formTimeout    = 2 * time.Second
-	joinTimeout    = 15 * time.Second
+	// gossipInterval is how often a node that is alone looks for others.
+	gossipInterval   = 2 * time.Second
+	bootstrapTimeout = 2 * time.Second
+	joinTimeout      = 15 * time.Second
 	// promiseTime is longer than a proposer takes between its two steps.
 	promiseTime = 10 * time.Second
 )
@@ -53,9 +53,9 @@ type promise struct {
 	until    time.Time
 }
 
-// formOrJoin returns once this node belongs to a cluster, or with the reason why
+// bootstrapOrJoin returns once this node belongs to a cluster, or with the reason why
 // it never will.
-func (c *Cluster) formOrJoin(ctx context.Context) error {
+func (c *Cluster) bootstrapOrJoin(ctx context.Context) error {
 	waiting := time.NewTicker(waitInterval)
 	defer waiting.Stop()
 	for {
@@ -64,21 +64,21 @@ func (c *Cluster) formOrJoin(ctx context.Context) error {
 		}
 		// Asked again and again, since DNS may learn late that a name is this node's.
 		if c.cfg.BootstrapExpect == 1 && c.alone(ctx) {
-			return c.found(proposal{Cluster: uuid.NewString(), Servers: []server{c.self()}})
+			return c.bootstrapFrom(proposal{Cluster: uuid.NewString(), Servers: []server{c.self()}})
 		}
 		joined, obstacle, err := c.tryJoin(ctx)
 		if joined || err != nil {
 			return err
 		}
 		if obstacle == nil && c.cfg.BootstrapExpect > 1 {
-			if obstacle, err = c.tryForm(ctx); err != nil {
+			if obstacle, err = c.tryBootstrap(ctx); err != nil {
 				return err
 			}
 		}
 		c.sayNameInUse(obstacle)
 		select {
 		case <-c.gossip.changed:
-		case <-time.After(formInterval):
+		case <-time.After(bootstrapInterval):
 		case <-waiting.C:
 			c.sayWaiting(obstacle)
 		case <-ctx.Done():
@@ -195,13 +195,13 @@ func (c *Cluster) adopt(cluster string) error {
 		return err
 	}
 	c.pool.reset() // those connections began as an outsider's
-	c.gossip.tell(c.rumour())
+	c.gossip.tell(c.nodeMeta())
 	return nil
 }
 
-// tryForm proposes a cluster if that is this node's part. An obstacle may pass, an
+// tryBootstrap proposes a cluster if that is this node's part. An obstacle may pass, an
 // error is final.
-func (c *Cluster) tryForm(ctx context.Context) (obstacle, err error) {
+func (c *Cluster) tryBootstrap(ctx context.Context) (obstacle, err error) {
 	p := proposal{Cluster: uuid.NewString(), Servers: []server{c.self()}}
 	for _, n := range c.gossip.all() {
 		if n.Cluster != "" {
@@ -231,10 +231,10 @@ func (c *Cluster) tryForm(ctx context.Context) (obstacle, err error) {
 	if err := c.note(p, true); err != nil {
 		return nil, err
 	}
-	if err := c.ask(ctx, methodForm, p); err != nil {
+	if err := c.ask(ctx, methodBootstrap, p); err != nil {
 		c.log.Warn("a node missed the forming of the cluster and will join it", "err", err)
 	}
-	return nil, c.found(p)
+	return nil, c.bootstrapFrom(p)
 }
 
 // errSameName says that two nodes that look for a cluster have one name.
@@ -254,7 +254,7 @@ func (p proposal) checkNames() error {
 
 // ask sends a proposal to every other server of it.
 func (c *Cluster) ask(ctx context.Context, m method, p proposal) error {
-	ctx, cancel := context.WithTimeout(ctx, formTimeout)
+	ctx, cancel := context.WithTimeout(ctx, bootstrapTimeout)
 	defer cancel()
 	errs := make(chan error, len(p.Servers))
 	for _, s := range p.Servers[1:] {
@@ -311,16 +311,16 @@ func (c *Cluster) judge(p proposal) error {
 	return nil
 }
 
-// answerPropose is the first step at a node that does not propose.
-func (c *Cluster) answerPropose(from string, p proposal) error {
+// handlePropose is the first step at a node that does not propose.
+func (c *Cluster) handlePropose(from string, p proposal) error {
 	if len(p.Servers) == 0 || p.Servers[0].ID != from {
 		return fmt.Errorf("%w: only the lowest node proposes", ErrConflict)
 	}
 	return c.agree(p)
 }
 
-// answerForm is the second step at a node that does not propose.
-func (c *Cluster) answerForm(from string, p proposal) error {
+// handleBootstrap is the second step at a node that does not propose.
+func (c *Cluster) handleBootstrap(from string, p proposal) error {
 	c.promise.mu.Lock()
 	held, until := c.promise.proposal, c.promise.until
 	c.promise.mu.Unlock()
@@ -328,7 +328,7 @@ func (c *Cluster) answerForm(from string, p proposal) error {
 		!slices.Equal(held.Servers, p.Servers) || !time.Now().Before(until) {
 		return fmt.Errorf("%w: this node did not agree to that", ErrConflict)
 	}
-	return c.found(p)
+	return c.bootstrapFrom(p)
 }
 
 // note writes the agreed configuration down, so that a crash on the way to Raft
@@ -343,10 +343,10 @@ func (c *Cluster) note(p proposal, proposer bool) error {
 	})
 }
 
-// found makes this node one of the new cluster.
-func (c *Cluster) found(p proposal) error {
-	c.forming.Lock()
-	defer c.forming.Unlock()
+// bootstrapFrom makes this node one of the new cluster.
+func (c *Cluster) bootstrapFrom(p proposal) error {
+	c.bootstrapping.Lock()
+	defer c.bootstrapping.Unlock()
 	if known := c.identity.read(); known.ClusterID == "" {
 		if err := c.note(p, p.Servers[0].ID == c.id); err != nil {
 			return err
@@ -358,7 +358,7 @@ func (c *Cluster) found(p proposal) error {
 		return err
 	}
 	c.pool.reset()
-	c.gossip.tell(c.rumour())
+	c.gossip.tell(c.nodeMeta())
 	return nil
 }
 
@@ -383,8 +383,8 @@ func (c *Cluster) bootstrap() error {
 	return c.identity.update(func(f *identityFile) { f.Forming, f.Member = nil, true })
 }
 
-// company is how many nodes, this one included, gossip should know of.
-func (c *Cluster) company() int {
+// expectedNodes is how many nodes, this one included, gossip should know of.
+func (c *Cluster) expectedNodes() int {
 	expected := 2
 	if c.identity.read().ClusterID == "" {
 		expected = max(expected, c.cfg.BootstrapExpect)
@@ -392,20 +392,20 @@ func (c *Cluster) company() int {
 	return max(expected, len(c.others())+1)
 }
 
-// mingle keeps this node in gossip with others until ctx ends: someone who is
+// maintainGossip keeps this node in gossip with others until ctx ends: someone who is
 // alone, because all were restarted at once, knocks again. What it hears of the
 // members it remembers.
-func (c *Cluster) mingle(ctx context.Context) {
+func (c *Cluster) maintainGossip(ctx context.Context) {
 	for first := true; ; {
-		var news <-chan struct{} // while it is none, formOrJoin takes them
+		var news <-chan struct{} // while it is none, bootstrapOrJoin takes them
 		if c.isMember(c.id) {
 			news = c.gossip.changed
 			if err := c.rememberMembers(); err != nil && ctx.Err() == nil {
 				c.log.Warn("the members could not be remembered", "err", err)
 			}
 		}
-		if len(c.gossip.all()) < c.company() {
-			c.meet(ctx)
+		if len(c.gossip.all()) < c.expectedNodes() {
+			c.joinSeeds(ctx)
 		}
 		if first {
 			close(c.looked)
@@ -413,17 +413,17 @@ func (c *Cluster) mingle(ctx context.Context) {
 		}
 		select {
 		case <-news:
-		case <-time.After(mingleInterval):
+		case <-time.After(gossipInterval):
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// meet says hello at the configured addresses and the remembered ones. A node that
+// joinSeeds says hello at the configured addresses and the remembered ones. A node that
 // finds another cluster than its own where it was told to join, and nobody of its
 // own, is refused, unless it is ready already.
-func (c *Cluster) meet(ctx context.Context) {
+func (c *Cluster) joinSeeds(ctx context.Context) {
 	foreign := c.gossip.join(ctx, c.directory.seeds(c.cfg.Join))
 	// That others live now where its own members were is nobody's mistake.
 	foreign = slices.DeleteFunc(foreign, func(seed string) bool { return !slices.Contains(c.cfg.Join, seed) })

@@ -25,16 +25,16 @@ import (
 //
 // A node that is refused comes back by emptying its data folder, as a new one.
 
-// startLog is what the rules need of the log.
-type startLog interface {
+// recoveryLog is what the rules need of the log.
+type recoveryLog interface {
 	FirstIndex() (uint64, error)
 	LastIndex() (uint64, error)
 	GetLog(index uint64, log *raft.Log) error
 	DeleteRange(first, last uint64) error
 }
 
-// settleStart applies the rules.
-func settleStart(log startLog, snapshots *snapshotStore, machine Machine, member bool) error {
+// recoverStart applies the rules.
+func recoverStart(log recoveryLog, snapshots *snapshotStore, machine Machine, member bool) error {
 	first, last, err := bounds(log)
 	if err != nil {
 		return err
@@ -76,7 +76,7 @@ func settleStart(log startLog, snapshots *snapshotStore, machine Machine, member
 	return nil
 }
 
-func bounds(log startLog) (first, last uint64, err error) {
+func bounds(log recoveryLog) (first, last uint64, err error) {
 	if first, err = log.FirstIndex(); err != nil {
 		return 0, 0, fmt.Errorf("start: read first entry of log: %w", err)
 	}
@@ -86,7 +86,7 @@ func bounds(log startLog) (first, last uint64, err error) {
 	return first, last, nil
 }
 
-func empty(log startLog, first, last uint64) (uint64, uint64, error) {
+func empty(log recoveryLog, first, last uint64) (uint64, uint64, error) {
 	if last == 0 {
 		return 0, 0, nil
 	}
@@ -97,7 +97,7 @@ func empty(log startLog, first, last uint64) (uint64, uint64, error) {
 }
 
 // contains reports whether the log continues a snapshot at index and term.
-func contains(log startLog, first, last, index, term uint64) (bool, error) {
+func contains(log recoveryLog, first, last, index, term uint64) (bool, error) {
 	switch {
 	case last < index:
 		return false, nil

@@ -5,28 +5,28 @@ import (
 	"sync"
 )
 
-// rounds lets many callers share an answer that takes a while to get. A caller
+// coalescer lets many callers share an answer that takes a while to get. A caller
 // never gets the answer of a round that began before its call.
-type rounds[T any] struct {
+type coalescer[T any] struct {
 	run     func() (T, error)
 	running sync.WaitGroup
 
 	mu   sync.Mutex
-	next *round[T] // not begun yet
+	next *coalesced[T] // not begun yet
 	busy bool
 }
 
-type round[T any] struct {
+type coalesced[T any] struct {
 	done  chan struct{}
 	value T
 	err   error
 }
 
 // do waits for the next round, or until ctx ends.
-func (r *rounds[T]) do(ctx context.Context) (T, error) {
+func (r *coalescer[T]) do(ctx context.Context) (T, error) {
 	r.mu.Lock()
 	if r.next == nil {
-		r.next = &round[T]{done: make(chan struct{})}
+		r.next = &coalesced[T]{done: make(chan struct{})}
 	}
 	mine := r.next
 	if !r.busy {
@@ -43,7 +43,7 @@ func (r *rounds[T]) do(ctx context.Context) (T, error) {
 	}
 }
 
-func (r *rounds[T]) loop() {
+func (r *coalescer[T]) loop() {
 	for {
 		r.mu.Lock()
 		mine := r.next
@@ -61,4 +61,4 @@ func (r *rounds[T]) loop() {
 
 // wait returns when no round is under way. It is called when nobody calls do
 // any more.
-func (r *rounds[T]) wait() { r.running.Wait() }
+func (r *coalescer[T]) wait() { r.running.Wait() }

@@ -11,29 +11,29 @@ type appliedRequest struct {
 	Index uint64 `json:"index"`
 }
 
-// answer works on one request of a peer.
-func (c *Cluster) answer(ctx context.Context, from string, m method, raw []byte) ([]byte, error) {
+// handle works on one request of a peer.
+func (c *Cluster) handle(ctx context.Context, from string, m method, raw []byte) ([]byte, error) {
 	switch m {
 	case methodReadIndex:
-		return answerWith(raw, func(r report) (view, error) { return c.answerReadIndex(ctx, from, r) })
+		return handleJSON(raw, func(r report) (view, error) { return c.handleReadIndex(ctx, from, r) })
 	case methodApplied:
-		return answerWith(raw, func(r appliedRequest) (struct{}, error) {
+		return handleJSON(raw, func(r appliedRequest) (struct{}, error) {
 			return struct{}{}, c.applier.wait(ctx, r.Index)
 		})
 	case methodQuery:
 		return c.cfg.Handle(ctx, from, raw)
 	case methodPropose:
-		return answerWith(raw, func(p proposal) (struct{}, error) { return struct{}{}, c.answerPropose(from, p) })
-	case methodForm:
-		return answerWith(raw, func(p proposal) (struct{}, error) { return struct{}{}, c.answerForm(from, p) })
+		return handleJSON(raw, func(p proposal) (struct{}, error) { return struct{}{}, c.handlePropose(from, p) })
+	case methodBootstrap:
+		return handleJSON(raw, func(p proposal) (struct{}, error) { return struct{}{}, c.handleBootstrap(from, p) })
 	case methodJoin:
-		return answerWith(raw, func(r joinRequest) (joinAnswer, error) { return c.answerJoin(ctx, from, r) })
+		return handleJSON(raw, func(r joinRequest) (joinAnswer, error) { return c.handleJoin(ctx, from, r) })
 	case methodRemove:
-		return answerWith(raw, func(r removeRequest) (struct{}, error) { return c.answerRemove(ctx, r) })
+		return handleJSON(raw, func(r removeRequest) (struct{}, error) { return c.handleRemove(ctx, r) })
 	case methodMember:
-		return answerWith(raw, func(r memberRequest) (struct{}, error) { return c.answerMember(ctx, r) })
+		return handleJSON(raw, func(r memberRequest) (struct{}, error) { return c.handleMember(ctx, r) })
 	case methodMembership:
-		return answerWith(raw, c.answerMembership)
+		return handleJSON(raw, c.handleMembership)
 	case methodReport:
 		return json.Marshal(c.report())
 	default:
@@ -41,8 +41,8 @@ func (c *Cluster) answer(ctx context.Context, from string, m method, raw []byte)
 	}
 }
 
-// answerWith decodes a request, works on it and encodes the answer.
-func answerWith[Q, A any](raw []byte, work func(Q) (A, error)) ([]byte, error) {
+// handleJSON decodes a request, works on it and encodes the answer.
+func handleJSON[Q, A any](raw []byte, work func(Q) (A, error)) ([]byte, error) {
 	q, err := decodeJSON[Q](raw)
 	if err != nil {
 		return nil, err

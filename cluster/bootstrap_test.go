@@ -209,7 +209,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
-		proof, err := newProof([]string{secret})
+		proof, err := newPreauth([]string{secret})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -287,7 +287,7 @@ func TestAnOutsiderMayOnlyJoin(t *testing.T) {
 	t.Parallel()
 	tc := newTestCluster(t, 1, nil)
 	member := tc.nodes[0]
-	proof, err := newProof([]string{"a secret of the tests"})
+	proof, err := newPreauth([]string{"a secret of the tests"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,7 +334,7 @@ func TestANodeThatJoinsOthersNeverFormsAlone(t *testing.T) {
 	tc := &testCluster{t: t, root: t.TempDir(), tune: func(c *Config) { c.Join = []string{address} }}
 	node := tc.start("node1", 1, "node1")
 	defer node.stop(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 4*formInterval)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*bootstrapInterval)
 	defer cancel()
 	if err := node.Ready(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Ready returned %v", err)
@@ -455,8 +455,8 @@ func TestACopyOfALiveNodeIsRefused(t *testing.T) {
 	if err := os.CopyFS(filepath.Join(tc.root, "copy"), os.DirFS(original.cfg.Dir)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tc.tryStart("node1", 1, "copy"); !errors.Is(err, ErrTwin) {
-		t.Fatalf("a copy got %v, want ErrTwin", err)
+	if _, err := tc.tryStart("node1", 1, "copy"); !errors.Is(err, ErrDuplicateNode) {
+		t.Fatalf("a copy got %v, want ErrDuplicateNode", err)
 	}
 	original.stop(t)
 	moved := tc.start("node1", 1, "copy")

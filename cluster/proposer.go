@@ -11,16 +11,16 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// proposer is what the stage needs of Raft.
-type proposer interface {
+// raftProposer is what the stage needs of Raft.
+type raftProposer interface {
 	Apply(command []byte, timeout time.Duration) raft.ApplyFuture
 }
 
-// stage is the leader's side of submitting: it joins what the forwarders of all
+// proposer is the leader's side of submitting: it joins what the forwarders of all
 // nodes send into entries. While some entries are on their way the next gathers.
-type stage struct {
+type proposer struct {
 	cfg     Config
-	raft    proposer
+	raft    raftProposer
 	machine Machine
 	// committed is told each entry that this leader saw applied, and whether
 	// another is on its way behind it.
@@ -35,17 +35,17 @@ type stage struct {
 	level    atomic.Uint32 // the highest feature level that the cluster surely has
 
 	mu    sync.Mutex
-	state stageState
+	state proposerState
 	queue []queued
 	bytes int
 }
 
-type stageState int
+type proposerState int
 
 const (
-	stageClosed    stageState = iota // not the leader: refuse
-	stageGathering                   // elected, not sure of its state yet: hold
-	stageOpen
+	proposerClosed    proposerState = iota // not the leader: refuse
+	proposerGathering                      // elected, not sure of its state yet: hold
+	proposerOpen
 )
 
 // queued is a batch that waits for its entry.
@@ -55,31 +55,31 @@ type queued struct {
 }
 
 const (
-	// stageBytes bounds what waits on the leader.
-	stageBytes = 64 << 20
+	// proposerBytes bounds what waits on the leader.
+	proposerBytes = 64 << 20
 	// enqueueTimeout is how long Raft may take to accept an entry into its queue.
 	enqueueTimeout = 10 * time.Second
 	// tickInterval is the longest time between two stamps.
 	tickInterval = time.Second
 )
 
-func newStage(
-	cfg Config, raft proposer, machine Machine, wall func() int64, level func() uint32,
+func newProposer(
+	cfg Config, raft raftProposer, machine Machine, wall func() int64, level func() uint32,
 	committed func(index, term uint64, more bool),
-) *stage {
-	return &stage{
+) *proposer {
+	return &proposer{
 		cfg: cfg, raft: raft, machine: machine, featureLevel: level, committed: committed,
 		now: time.Now, stamps: stamper{wall: wall, boot: bootTime}, wake: make(chan struct{}, 1),
 	}
 }
 
 // check reports why a command of this node must not enter the log.
-func (s *stage) check(command []byte) error { return s.checkFrom(command, false) }
+func (s *proposer) check(command []byte) error { return s.checkFrom(command, false) }
 
 // checkForeign is check for a command of another node.
-func (s *stage) checkForeign(command []byte) error { return s.checkFrom(command, true) }
+func (s *proposer) checkForeign(command []byte) error { return s.checkFrom(command, true) }
 
-func (s *stage) checkFrom(command []byte, foreign bool) error {
+func (s *proposer) checkFrom(command []byte, foreign bool) error {
 	level, err := s.machine.Check(command, foreign)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalidCommand, err)
@@ -92,7 +92,7 @@ func (s *stage) checkFrom(command []byte, foreign bool) error {
 
 // learnLevel looks what the feature level is by now, and reports whether it is at
 // least this one. It never falls.
-func (s *stage) learnLevel(level uint32) bool {
+func (s *proposer) learnLevel(level uint32) bool {
 	known := max(s.machine.Level(), s.featureLevel())
 	s.level.Store(known)
 	return known >= level
@@ -100,14 +100,14 @@ func (s *stage) learnLevel(level uint32) bool {
 
 // submit takes an encoded batch. It never blocks; reply is called exactly once,
 // from another goroutine.
-func (s *stage) submit(raw []byte, reply func(outcome, error)) { s.take(raw, s.check, reply) }
+func (s *proposer) submit(raw []byte, reply func(outcome, error)) { s.take(raw, s.check, reply) }
 
 // submitForeign is submit for a batch of another node.
-func (s *stage) submitForeign(raw []byte, reply func(outcome, error)) {
+func (s *proposer) submitForeign(raw []byte, reply func(outcome, error)) {
 	s.take(raw, s.checkForeign, reply)
 }
 
-func (s *stage) take(raw []byte, check func([]byte) error, reply func(outcome, error)) {
+func (s *proposer) take(raw []byte, check func([]byte) error, reply func(outcome, error)) {
 	if err := checkBatch(raw, check); err != nil {
 		go reply(outcome{}, err)
 		return
@@ -115,9 +115,9 @@ func (s *stage) take(raw []byte, check func([]byte) error, reply func(outcome, e
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.state == stageClosed:
+	case s.state == proposerClosed:
 		go reply(outcome{}, ErrNotLeader)
-	case s.bytes+len(raw) > stageBytes:
+	case s.bytes+len(raw) > proposerBytes:
 		go reply(outcome{}, ErrOverloaded)
 	default:
 		s.queue = append(s.queue, queued{raw, reply})
@@ -129,14 +129,14 @@ func (s *stage) take(raw []byte, check func([]byte) error, reply func(outcome, e
 	}
 }
 
-func (s *stage) set(state stageState) {
+func (s *proposer) set(state proposerState) {
 	s.mu.Lock()
 	s.state = state
 	s.mu.Unlock()
 }
 
 // gather takes as many batches as fit an entry.
-func (s *stage) gather() []queued {
+func (s *proposer) gather() []queued {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	size, n := 0, 0
@@ -154,7 +154,7 @@ func (s *stage) gather() []queued {
 }
 
 // waiting reports whether a batch waits for an entry.
-func (s *stage) waiting() bool {
+func (s *proposer) waiting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.queue) > 0
@@ -162,13 +162,13 @@ func (s *stage) waiting() bool {
 
 // lead proposes entries until ctx ends. ready returns once everything that was
 // committed before is applied here: only then is the last stamp known.
-func (s *stage) lead(ctx context.Context, ready func(context.Context) error) {
-	s.set(stageGathering)
+func (s *proposer) lead(ctx context.Context, ready func(context.Context) error) {
+	s.set(proposerGathering)
 	defer s.refuse()
 	if ready(ctx) != nil {
 		return
 	}
-	s.set(stageOpen)
+	s.set(proposerOpen)
 
 	landed := make(chan struct{}, s.cfg.EntryWindow)
 	stamp := s.machine.Stamp()
@@ -199,7 +199,7 @@ func (s *stage) lead(ctx context.Context, ready func(context.Context) error) {
 }
 
 // tickDue reports whether an entry is wanted for its stamp alone.
-func (s *stage) tickDue(now, lastProposed time.Time, stamp int64) bool {
+func (s *proposer) tickDue(now, lastProposed time.Time, stamp int64) bool {
 	if now.Sub(lastProposed) >= tickInterval {
 		return true
 	}
@@ -207,7 +207,7 @@ func (s *stage) tickDue(now, lastProposed time.Time, stamp int64) bool {
 	return deadline != 0 && deadline > stamp && s.stamps.next() >= deadline
 }
 
-func (s *stage) untilTick(now, lastProposed time.Time, stamp int64) time.Duration {
+func (s *proposer) untilTick(now, lastProposed time.Time, stamp int64) time.Duration {
 	wait := tickInterval - now.Sub(lastProposed)
 	if deadline := s.machine.Deadline(); deadline > stamp {
 		wait = min(wait, time.Duration(deadline-s.stamps.next())*time.Millisecond)
@@ -217,7 +217,7 @@ func (s *stage) untilTick(now, lastProposed time.Time, stamp int64) time.Duratio
 
 // propose puts one entry into Raft's queue. Whoever waits for its future answers
 // its batches, also when this node no longer leads by then.
-func (s *stage) propose(batches []queued, stamp int64, landed chan<- struct{}) {
+func (s *proposer) propose(batches []queued, stamp int64, landed chan<- struct{}) {
 	raws := make([][]byte, len(batches))
 	for i, b := range batches {
 		raws[i] = b.raw
@@ -236,7 +236,7 @@ func (s *stage) propose(batches []queued, stamp int64, landed chan<- struct{}) {
 }
 
 // land answers the batches of an entry.
-func (s *stage) land(batches []queued, future raft.ApplyFuture, err error, more bool) {
+func (s *proposer) land(batches []queued, future raft.ApplyFuture, err error, more bool) {
 	var answer *applied
 	if err == nil {
 		answer, _ = future.Response().(*applied)
@@ -268,9 +268,9 @@ func proposalError(err error) error {
 }
 
 // refuse answers everything that has not been proposed.
-func (s *stage) refuse() {
+func (s *proposer) refuse() {
 	s.mu.Lock()
-	s.state = stageClosed
+	s.state = proposerClosed
 	queue := s.queue
 	s.queue, s.bytes = nil, 0
 	s.mu.Unlock()
@@ -281,14 +281,14 @@ func (s *stage) refuse() {
 
 // localLink is the link of the forwarder on the leader itself.
 type localLink struct {
-	stage *stage
-	self  string
+	proposer *proposer
+	self     string
 }
 
 func (l localLink) to() string { return l.self }
 
 func (l localLink) send(raw []byte, done func(outcome, error)) error {
-	l.stage.submit(raw, done)
+	l.proposer.submit(raw, done)
 	return nil
 }
 

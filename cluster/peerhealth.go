@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// roster is what this node heard of the others while it leads.
-type roster struct {
+// health is what this node heard of the others while it leads.
+type peerHealth struct {
 	// grace is how long a new leader takes nobody for silent: whoever lives has
 	// reported by then.
 	grace time.Duration
@@ -25,13 +25,13 @@ type heard struct {
 // reachableFor is how long after its last report a node counts as reachable.
 const reachableFor = 3 * time.Second
 
-// maxGrace bounds a roster's grace, which is no longer than a name is kept.
+// maxGrace bounds a peer health's grace, which is no longer than a name is kept.
 const maxGrace = 5 * time.Second
 
 // begin takes over what the last leader had heard, as its view said at viewed,
 // so that a silence does not begin anew with every leader. Members that it did
 // not know of are silent from now on.
-func (r *roster) begin(members []string, last view, viewed, now time.Time) {
+func (r *peerHealth) begin(members []string, last view, viewed, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.since, r.heard = now, make(map[string]heard)
@@ -44,14 +44,14 @@ func (r *roster) begin(members []string, last view, viewed, now time.Time) {
 	}
 }
 
-func (r *roster) end() {
+func (r *peerHealth) end() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.since, r.heard = time.Time{}, nil
 }
 
 // note keeps a node's newest report.
-func (r *roster) note(node string, what report, now time.Time) {
+func (r *peerHealth) note(node string, what report, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.heard != nil {
@@ -60,7 +60,7 @@ func (r *roster) note(node string, what report, now time.Time) {
 }
 
 // welcome counts a node's silence from its joining on.
-func (r *roster) welcome(node string, now time.Time) {
+func (r *peerHealth) welcome(node string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, ok := r.heard[node]; !ok && r.heard != nil {
@@ -68,9 +68,9 @@ func (r *roster) welcome(node string, now time.Time) {
 	}
 }
 
-// silence is how long a node has not been heard of, by this leader or the ones
+// sinceHeard is how long a node has not been heard of, by this leader or the ones
 // before it.
-func (r *roster) silence(node string, now time.Time) time.Duration {
+func (r *peerHealth) sinceHeard(node string, now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now.Sub(r.since) < r.grace {
@@ -83,7 +83,7 @@ func (r *roster) silence(node string, now time.Time) time.Duration {
 }
 
 // reachable returns the last report of a node that was heard of lately.
-func (r *roster) reachable(node string, now time.Time) (report, bool) {
+func (r *peerHealth) reachable(node string, now time.Time) (report, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h, ok := r.heard[node]
@@ -91,7 +91,7 @@ func (r *roster) reachable(node string, now time.Time) (report, bool) {
 }
 
 // view returns everything for an answer.
-func (r *roster) view(now time.Time) map[string]leaderHeard {
+func (r *peerHealth) view(now time.Time) map[string]leaderHeard {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	nodes := make(map[string]leaderHeard, len(r.heard))

@@ -68,7 +68,7 @@ func TestStartRules(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			err := settleStart(log, snapshots, machine, test.member)
+			err := recoverStart(log, snapshots, machine, test.member)
 			if test.want != "" {
 				if !errors.Is(err, raftlog.ErrReseed) || !strings.Contains(err.Error(), test.want) {
 					t.Fatalf("got %v, want a refusal because %s", err, test.want)
@@ -100,8 +100,8 @@ func openTestSnapshots(t *testing.T, dir string, machine Machine) *snapshotStore
 // whole, and with a log that fits.
 func TestInstallSurvivesACrashAtEveryStep(t *testing.T) {
 	source := openTestMachine(t, t.TempDir())
-	source.Entry(50, 3, 1000)
-	source.Batch(Session{1}, 1, 0, [][]byte{[]byte("new")})
+	source.BeginEntry(50, 3, 1000)
+	source.ApplyBatch(Session{1}, 1, 0, [][]byte{[]byte("new")})
 	if err := source.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -110,8 +110,8 @@ func TestInstallSurvivesACrashAtEveryStep(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			dir := t.TempDir()
 			machine := openTestMachine(t, dir)
-			machine.Entry(5, 1, 500)
-			machine.Batch(Session{2}, 1, 0, [][]byte{[]byte("old")})
+			machine.BeginEntry(5, 1, 500)
+			machine.ApplyBatch(Session{2}, 1, 0, [][]byte{[]byte("old")})
 			if err := machine.Flush(); err != nil {
 				t.Fatal(err)
 			}
@@ -161,7 +161,7 @@ func TestInstallSurvivesACrashAtEveryStep(t *testing.T) {
 			// The process ends here; another one starts.
 			machine = openTestMachine(t, dir)
 			snapshots = openTestSnapshots(t, dir, machine)
-			if err := settleStart(log, snapshots, machine, true); err != nil {
+			if err := recoverStart(log, snapshots, machine, true); err != nil {
 				t.Fatal(err)
 			}
 			applied, _ := machine.Applied()
@@ -191,7 +191,7 @@ func TestInstallSurvivesACrashAtEveryStep(t *testing.T) {
 func TestSnapshotTakenEarlierDoesNotReplaceANewerOne(t *testing.T) {
 	dir := t.TempDir()
 	machine := openTestMachine(t, dir)
-	machine.Entry(10, 1, 1)
+	machine.BeginEntry(10, 1, 1)
 	snapshots := openTestSnapshots(t, dir, machine)
 	sink, err := snapshots.Create(1, 10, 1, raft.Configuration{}, 1, nil)
 	if err != nil {
@@ -217,7 +217,7 @@ func TestASnapshotIsOfOneMoment(t *testing.T) {
 	before := raft.Configuration{Servers: []raft.Server{{ID: "a"}}}
 	after := raft.Configuration{Servers: []raft.Server{{ID: "a"}, {ID: "b"}}}
 	snapshots.configs.add(1, before)
-	machine.Entry(10, 1, 1)
+	machine.BeginEntry(10, 1, 1)
 	take := func(index uint64) {
 		t.Helper()
 		sink, err := snapshots.Create(1, index, 1, before, 1, nil)
@@ -246,13 +246,13 @@ func TestASnapshotIsOfOneMoment(t *testing.T) {
 	check(12, 1, 1, before)
 
 	snapshots.configs.add(14, after)
-	machine.Entry(13, 2, 2)
+	machine.BeginEntry(13, 2, 2)
 	if err := machine.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	check(13, 2, 1, before)
-	machine.Entry(14, 2, 0)
-	machine.Entry(15, 2, 3)
+	machine.BeginEntry(14, 2, 0)
+	machine.BeginEntry(15, 2, 3)
 	check(13, 2, 1, before) // not durable yet, so not part of it
 	if err := machine.Flush(); err != nil {
 		t.Fatal(err)

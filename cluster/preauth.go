@@ -24,24 +24,24 @@ import (
 //
 // Whoever repeats a knock that it saw comes as far as TLS and no further.
 const (
-	nonceBytes = 16
-	knockBytes = nonceBytes + sha256.Size
+	nonceBytes   = 16
+	preauthBytes = nonceBytes + sha256.Size
 )
 
-// errStranger: the other end does not know the cluster secret.
-var errStranger = errors.New("the other end does not know the cluster secret")
+// errNoSecret: the other end does not know the cluster secret.
+var errNoSecret = errors.New("the other end does not know the cluster secret")
 
-// proof is how both ends of a connection between nodes show that they know the
+// preauth is how both ends of a connection between nodes show that they know the
 // cluster secret. A nil one asks for nothing, on loopback.
-type proof struct {
+type preauth struct {
 	tls *tls.Config
-	// knocks are the keys that open; the first one is this node's own.
-	knocks [][]byte
+	// keys are the keys that open; the first one is this node's own.
+	keys [][]byte
 }
 
-// newProof returns the proof that belongs to some secrets. The first is shown,
+// newPreauth returns the proof that belongs to some secrets. The first is shown,
 // any is accepted. Without a secret it is nil.
-func newProof(secrets []string) (*proof, error) {
+func newPreauth(secrets []string) (*preauth, error) {
 	if len(secrets) == 0 {
 		return nil, nil
 	}
@@ -49,9 +49,9 @@ func newProof(secrets []string) (*proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &proof{tls: config, knocks: make([][]byte, len(secrets))}
+	p := &preauth{tls: config, keys: make([][]byte, len(secrets))}
 	for i, secret := range secrets {
-		if p.knocks[i], err = deriveKey(secret, "knock"); err != nil {
+		if p.keys[i], err = deriveKey(secret, "knock"); err != nil {
 			return nil, err
 		}
 	}
@@ -59,13 +59,13 @@ func newProof(secrets []string) (*proof, error) {
 }
 
 // dial is the dialler's half. The caller has set a deadline.
-func (p *proof) dial(ctx context.Context, raw net.Conn) (net.Conn, error) {
+func (p *preauth) dial(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	if p == nil {
 		return raw, nil
 	}
 	var nonce [nonceBytes]byte
 	rand.Read(nonce[:]) // never fails
-	if _, err := raw.Write(knock(p.knocks[0], nonce[:])); err != nil {
+	if _, err := raw.Write(preauthMessage(p.keys[0], nonce[:])); err != nil {
 		return nil, fmt.Errorf("knock: %w", err)
 	}
 	secured := tls.Client(raw, p.tls)
@@ -79,16 +79,16 @@ func (p *proof) dial(ctx context.Context, raw net.Conn) (net.Conn, error) {
 }
 
 // accept is the acceptor's half. It sends nothing before it has heard a knock.
-func (p *proof) accept(ctx context.Context, raw net.Conn) (net.Conn, error) {
+func (p *preauth) accept(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	if p == nil {
 		return raw, nil
 	}
-	heard, err := readExactly(raw, knockBytes)
+	heard, err := readExactly(raw, preauthBytes)
 	if err != nil {
 		return nil, fmt.Errorf("wait for a knock: %w", err)
 	}
-	if !p.opens(heard) {
-		return nil, errStranger
+	if !p.verify(heard) {
+		return nil, errNoSecret
 	}
 	secured := tls.Server(raw, p.tls)
 	if err := secured.HandshakeContext(ctx); err != nil {
@@ -97,18 +97,18 @@ func (p *proof) accept(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	return secured, nil
 }
 
-func (p *proof) opens(heard []byte) bool {
-	for _, key := range p.knocks {
-		if hmac.Equal(heard, knock(key, heard[:nonceBytes])) {
+func (p *preauth) verify(heard []byte) bool {
+	for _, key := range p.keys {
+		if hmac.Equal(heard, preauthMessage(key, heard[:nonceBytes])) {
 			return true
 		}
 	}
 	return false
 }
 
-// knock returns the nonce and its proof.
-func knock(key, nonce []byte) []byte {
+// preauthMessage returns the nonce and its proof.
+func preauthMessage(key, nonce []byte) []byte {
 	mac := hmac.New(sha256.New, key)
 	mac.Write(nonce)
-	return mac.Sum(append(make([]byte, 0, knockBytes), nonce...))
+	return mac.Sum(append(make([]byte, 0, preauthBytes), nonce...))
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-func TestTheOldestInTheLobbyMakesRoom(t *testing.T) {
-	var l lobby
+func TestTheOldestPendingConnMakesRoom(t *testing.T) {
+	var l pendingConns
 	var outside []net.Conn
 	var inside []net.Conn
 	enter := func() {
@@ -18,7 +18,7 @@ func TestTheOldestInTheLobbyMakesRoom(t *testing.T) {
 	closed := func(i int) bool {
 		return inside[i].SetDeadline(time.Time{}) != nil
 	}
-	for range lobbyRoom {
+	for range maxPendingConns {
 		enter()
 	}
 	l.leave(inside[0])

@@ -49,10 +49,10 @@ func (r scriptedRaft) Apply(command []byte, _ time.Duration) raft.ApplyFuture {
 }
 
 // leadTestStage runs a stage until the test ends or stop is called.
-func leadTestStage(t *testing.T, machine Machine) (s *stage, entries scriptedRaft, stop func()) {
+func leadTestStage(t *testing.T, machine Machine) (s *proposer, entries scriptedRaft, stop func()) {
 	t.Helper()
 	entries = make(scriptedRaft, 100)
-	s = newStage(Config{EntryWindow: 1}.withDefaults(), entries, machine, func() int64 { return time.Now().UnixMilli() }, func() uint32 { return 1 }, func(uint64, uint64, bool) {})
+	s = newProposer(Config{EntryWindow: 1}.withDefaults(), entries, machine, func() int64 { return time.Now().UnixMilli() }, func() uint32 { return 1 }, func(uint64, uint64, bool) {})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -67,7 +67,7 @@ func leadTestStage(t *testing.T, machine Machine) (s *stage, entries scriptedRaf
 	eventually(t, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.state != stageOpen {
+		if s.state != proposerOpen {
 			return errors.New("the stage is not open")
 		}
 		return nil

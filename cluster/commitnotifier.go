@@ -8,7 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// nudger tells followers at once that an entry is committed. Raft by itself
+// commitNotifier tells followers at once that an entry is committed. Raft by itself
 // tells them with the next entry or after its commit timeout, tens of
 // milliseconds later.
 //
@@ -16,7 +16,7 @@ import (
 // matching because it names the committed entry as the previous one, under that
 // entry's own term: a follower that does not hold exactly this entry refuses it,
 // and one that has moved on to a later term ignores it.
-type nudger struct {
+type commitNotifier struct {
 	transport raft.Transport
 	header    raft.RPCHeader
 	self      raft.ServerID
@@ -38,9 +38,9 @@ type commit struct{ index, term uint64 }
 // store it.
 const nudgeRetry = time.Millisecond
 
-func newNudger(transport raft.Transport, self raft.ServerID, peers func() []raft.Server) *nudger {
+func newCommitNotifier(transport raft.Transport, self raft.ServerID, peers func() []raft.Server) *commitNotifier {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &nudger{
+	return &commitNotifier{
 		transport: transport,
 		header: raft.RPCHeader{
 			ProtocolVersion: raft.ProtocolVersionMax,
@@ -57,7 +57,7 @@ func newNudger(transport raft.Transport, self raft.ServerID, peers func() []raft
 
 // nudge tells every follower of a commit, without blocking. Of several that wait
 // for one follower the newest wins.
-func (n *nudger) nudge(index, term uint64) {
+func (n *commitNotifier) nudge(index, term uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.ctx.Err() != nil {
@@ -83,7 +83,7 @@ func (n *nudger) nudge(index, term uint64) {
 }
 
 // follow sends one follower its nudges, one at a time.
-func (n *nudger) follow(peer raft.Server, latest <-chan commit) {
+func (n *commitNotifier) follow(peer raft.Server, latest <-chan commit) {
 	for {
 		select {
 		case c := <-latest:
@@ -108,7 +108,7 @@ func (n *nudger) follow(peer raft.Server, latest <-chan commit) {
 
 // send reports false when the follower may hold the entry in a moment. An error
 // needs no care: Raft's own replication tells the follower soon.
-func (n *nudger) send(peer raft.Server, c commit) bool {
+func (n *commitNotifier) send(peer raft.Server, c commit) bool {
 	request := raft.AppendEntriesRequest{
 		RPCHeader:         n.header,
 		Term:              c.term,
@@ -122,7 +122,7 @@ func (n *nudger) send(peer raft.Server, c commit) bool {
 }
 
 // close waits for the nudges on their way. The transport must be closed first.
-func (n *nudger) close() {
+func (n *commitNotifier) close() {
 	n.mu.Lock()
 	n.cancel()
 	n.mu.Unlock()

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -22,17 +24,24 @@ type Client struct {
 	timing    timing
 	log       *slog.Logger
 
-	cancel context.CancelFunc
-	done   chan struct{} // closed when everything has ended
-	window chan struct{} // one element per publish under way
+	ctx        context.Context // ends when the client is to end
+	cancel     context.CancelFunc
+	done       chan struct{} // closed when everything has ended
+	window     chan struct{} // one element per publish under way
+	turns      atomic.Uint64 // endpoints tried so far
+	background sync.WaitGroup
+	loading    sync.WaitGroup // calls of LoadState
 
 	mu            sync.Mutex
-	conn          *conn // authenticated; nil while there is none
+	link          *link // the present one; nil while there is none
+	conn          *conn // of link
+	next          *successor
+	holding       bool // nothing is published until the successor takes over
 	session       Session
 	connected     chan struct{} // closed while conn is set
 	err           error         // why the client ended
 	failure       error         // why the last connection, or the last attempt at one, ended
-	subscriptions map[string]*Subscription
+	subscriptions map[string]*cursor
 	leaving       map[string]int // unsubscribes on conn without an answer, by channel
 	publishes     map[publishKey]*publish
 	turn          uint64 // numbers publishes
@@ -66,7 +75,7 @@ func newClient(options Options, timing timing) (*Client, error) {
 		done:          make(chan struct{}),
 		window:        make(chan struct{}, DefaultMaxInFlight),
 		connected:     make(chan struct{}),
-		subscriptions: make(map[string]*Subscription),
+		subscriptions: make(map[string]*cursor),
 		publishes:     make(map[publishKey]*publish),
 		idPrefix:      rand.Text() + "-",
 	}
@@ -83,9 +92,8 @@ func newClient(options Options, timing timing) (*Client, error) {
 		}
 		c.endpoints = append(c.endpoints, url)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	c.cancel = cancel
-	go c.run(ctx)
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	go c.run(c.ctx)
 	return c, nil
 }
 
@@ -147,21 +155,30 @@ func (c *Client) Close() {
 	<-c.done
 }
 
+// maxRefusedTokens is how many fresh tokens in a row may be refused before that is final.
+const maxRefusedTokens = 3
+
 // run connects again and again until ctx ends or the server refuses for good.
 func (c *Client) run(ctx context.Context) {
-	retry, inVain := 0, 0
-	for turn := 0; ; turn++ {
-		endpoint := c.endpoints[turn%len(c.endpoints)]
+	retry, inVain, refusedTokens := 0, 0, 0
+	for reason := Connecting; ; {
+		endpoint := c.nextEndpoint()
 		began := time.Now()
-		err := c.serve(ctx, endpoint)
+		err := c.serve(ctx, endpoint, reason)
+		reason = Reconnecting
 		var refusal *Error
 		switch {
 		case ctx.Err() != nil:
 			c.end(ErrClosed)
 			return
 		case errors.As(err, &refusal):
-			c.end(refusal)
-			return
+			if refusedTokens++; c.options.Token == nil || !refusal.ofToken() || refusedTokens >= maxRefusedTokens {
+				c.end(refusal)
+				return
+			}
+			reason = Refused
+		default:
+			refusedTokens = 0
 		}
 		if inVain++; !hopeless(err) {
 			inVain = 0
@@ -171,16 +188,18 @@ func (c *Client) run(ctx context.Context) {
 			return
 		}
 		if time.Since(began) > c.timing.stable {
-			retry = 0
+			retry, refusedTokens = 0, 0
 		}
 		wait := c.timing.backoff.delay(retry)
 		retry++
-		c.log.Warn("connection lost", "endpoint", endpoint, "error", err, "retry_in", wait)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-		}
+		c.log.Warn("connection lost", "endpoint", endpoint, "err", err, "retry_in", wait)
+		pause(ctx, wait)
 	}
+}
+
+// nextEndpoint returns the URL to try next.
+func (c *Client) nextEndpoint() string {
+	return c.endpoints[(c.turns.Add(1)-1)%uint64(len(c.endpoints))]
 }
 
 // failed notes why the last connection ended and reports whether there never was one.
@@ -207,47 +226,33 @@ func (c *Client) end(err error) {
 		c.settle(p, nil, err)
 	}
 	c.cancel()
+	c.loading.Wait()
 	close(c.done)
 }
 
-// serve lives through one connection. It returns an *Error, and only then, when
-// the server wants the client not to come back.
-func (c *Client) serve(ctx context.Context, endpoint string) error {
-	handshake, cancel := context.WithTimeout(ctx, c.timing.handshake)
-	defer cancel()
-	conn, err := dial(handshake, endpoint, &c.options, &c.timing)
+// serve lives through one connection, and those that take its place while its node
+// drains. It returns an *Error, and only then, when the server wants the client not to
+// come back.
+func (c *Client) serve(ctx context.Context, endpoint string, reason TokenReason) error {
+	l, err := c.open(ctx, endpoint, reason, "")
 	if err != nil {
 		return err
 	}
-	writer := make(chan struct{})
-	go func() {
-		defer close(writer)
-		conn.write()
-	}()
-	defer func() {
-		conn.close()
-		<-writer
-	}()
-	defer context.AfterFunc(ctx, conn.goodbye)()
-
-	inTime := context.AfterFunc(handshake, conn.close)
-	defer inTime()
-	conn.send(encodeAuth(c.options.APIKey, time.Now()))
-	reader := &reading{conn: conn}
-	session, err := reader.handshake()
-	if err != nil {
-		if handshake.Err() != nil && ctx.Err() == nil {
-			return fmt.Errorf("authenticate: no answer within %v", c.timing.handshake)
-		}
-		return err
-	}
-	inTime()
-	session.Endpoint = endpoint
 	if c.options.OnConnect != nil {
-		c.options.OnConnect(session)
+		c.options.OnConnect(l.session)
 	}
-	c.attach(conn, session)
-	err = c.dispatch(reader)
+	c.attach(l)
+	for l != nil {
+		life, over := context.WithCancel(ctx)
+		if c.options.Token != nil {
+			c.background.Go(func() { c.renew(life, l.conn, l.token) })
+		}
+		err = c.dispatch(life, l)
+		over()
+		c.background.Wait()
+		l.end()
+		l = c.move()
+	}
 	c.detach()
 	if c.options.OnDisconnect != nil {
 		c.options.OnDisconnect(err)
@@ -255,10 +260,57 @@ func (c *Client) serve(ctx context.Context, endpoint string) error {
 	return err
 }
 
-// attach makes conn the present connection and hands it all that is open.
-func (c *Client) attach(conn *conn, session Session) {
+// open connects to an endpoint and authenticates, in place of the connection with the
+// id replaces if that is not empty.
+func (c *Client) open(ctx context.Context, endpoint string, reason TokenReason, replaces string) (_ *link, err error) {
+	handshake, cancel := context.WithTimeout(ctx, c.timing.handshake)
+	defer cancel()
+	key, err := c.credential(handshake, reason)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := dial(handshake, endpoint, &c.options, &c.timing)
+	if err != nil {
+		return nil, err
+	}
+	l := &link{
+		conn: conn, token: key, reader: &reading{conn: conn}, written: make(chan struct{}),
+		release: context.AfterFunc(c.ctx, conn.goodbye),
+	}
+	go func() {
+		defer close(l.written)
+		conn.write()
+	}()
+	defer func() {
+		if err != nil {
+			l.end()
+		}
+	}()
+	inTime := context.AfterFunc(handshake, conn.close)
+	defer inTime()
+	conn.send(encodeAuth(key, replaces, time.Now()))
+	connected, err := l.reader.handshake()
+	if err != nil {
+		if handshake.Err() != nil && ctx.Err() == nil {
+			return nil, fmt.Errorf("authenticate: no answer within %v", c.timing.handshake)
+		}
+		return nil, err
+	}
+	l.strict = slices.Contains(connected.Features, "strict")
+	l.session = Session{
+		Endpoint:        endpoint,
+		Node:            connected.Node,
+		ConnectionID:    connected.ConnectionID,
+		Epoch:           connected.Epoch,
+		MaxMessageBytes: connected.MaxMessageBytes,
+	}
+	return l, nil
+}
+
+// attach makes a link the present one and hands it all that is open.
+func (c *Client) attach(l *link) {
 	c.mu.Lock()
-	c.conn, c.session = conn, session
+	c.link, c.conn, c.session = l, l.conn, l.session
 	c.leaving = make(map[string]int)
 	for _, s := range c.subscriptions {
 		s.askLocked()
@@ -274,8 +326,13 @@ func (c *Client) attach(conn *conn, session Session) {
 func (c *Client) detach() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.conn = nil
+	c.link, c.conn, c.holding = nil, nil, false
 	c.connected = make(chan struct{})
+	c.forgetSentLocked()
+}
+
+// forgetSentLocked has everything sent again that was not answered.
+func (c *Client) forgetSentLocked() {
 	for _, p := range c.publishes {
 		p.unclear = p.unclear || p.sent
 		p.sent = false
@@ -283,9 +340,9 @@ func (c *Client) detach() {
 }
 
 // dispatch hands each frame to whom it concerns until the connection ends.
-func (c *Client) dispatch(r *reading) error {
+func (c *Client) dispatch(ctx context.Context, l *link) error {
 	for {
-		f, err := r.next()
+		f, err := l.reader.next()
 		if err != nil {
 			return err
 		}
@@ -309,7 +366,9 @@ func (c *Client) dispatch(r *reading) error {
 				s.missed(&f)
 			}
 		case "error":
-			c.refused(r, &f)
+			c.refused(l.reader, &f)
+		case "goaway":
+			c.goAway(ctx, l, &f)
 		}
 		// A heartbeat needs no answer: that it came is the message. Frames of a
 		// type that is not known are those of a newer server.
@@ -329,7 +388,7 @@ func (c *Client) refused(r *reading, f *frame) {
 
 // subscription returns who follows a channel. While an unsubscribe of an
 // earlier subscription is unanswered, frames are still that one's.
-func (c *Client) subscription(channel string) *Subscription {
+func (c *Client) subscription(channel string) *cursor {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.leaving[channel] > 0 {
@@ -351,10 +410,21 @@ func (c *Client) left(channel string) {
 // error that says whether to come back.
 type reading struct {
 	conn    *conn
-	refusal *Error // the last refusal of the connection as a whole
+	refusal *Error  // the last refusal of the connection as a whole
+	ahead   []frame // read already
 }
 
 func (r *reading) next() (frame, error) {
+	if len(r.ahead) > 0 {
+		f := r.ahead[0]
+		r.ahead = r.ahead[1:]
+		return f, nil
+	}
+	r.ahead = nil
+	return r.receive()
+}
+
+func (r *reading) receive() (frame, error) {
 	text, err := r.conn.next()
 	if err != nil {
 		var closed *closeError
@@ -378,19 +448,14 @@ func (r *reading) next() (frame, error) {
 }
 
 // handshake reads until the server counts the client as connected.
-func (r *reading) handshake() (Session, error) {
+func (r *reading) handshake() (connected frame, err error) {
 	for {
-		f, err := r.next()
+		f, err := r.receive()
 		if err != nil {
-			return Session{}, fmt.Errorf("authenticate: %w", err)
+			return frame{}, fmt.Errorf("authenticate: %w", err)
 		}
 		if f.Type == "connected" {
-			return Session{
-				Node:            f.Node,
-				ConnectionID:    f.ConnectionID,
-				Epoch:           f.Epoch,
-				MaxMessageBytes: f.MaxMessageBytes,
-			}, nil
+			return f, nil
 		}
 	}
 }

@@ -53,7 +53,11 @@ func (e *closeError) Error() string {
 // dial opens a WebSocket. The caller runs write in a goroutine and must close
 // the conn.
 func dial(ctx context.Context, url string, options *Options, timing *timing) (*conn, error) {
-	dialer := ws.Dialer{TLSConfig: options.TLSConfig}
+	through, err := options.dialThrough(url)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", url, err)
+	}
+	dialer := ws.Dialer{TLSConfig: options.TLSConfig, NetDial: through}
 	if options.Origin != "" {
 		dialer.Header = ws.HandshakeHeaderHTTP(http.Header{"Origin": {options.Origin}})
 	}

@@ -20,6 +20,9 @@ const (
 	CodeInvalidChannel  Code = "invalid_channel"
 	CodeMessageTooLarge Code = "message_too_large"
 	CodeTooManyChannels Code = "too_many_channels"
+	CodeTokenInvalid    Code = "token_invalid"
+	CodeTokenExpired    Code = "token_expired"
+	CodeUnrecoverable   Code = "unrecoverable" // what follows the state that was loaded is not all there
 	CodeNotFound        Code = "not_found"
 	CodeConflict        Code = "conflict"
 	CodeInternal        Code = "internal"
@@ -53,6 +56,9 @@ func (e *Error) passing() bool {
 	}
 	return false
 }
+
+// ofToken reports whether a fresh token may be let in.
+func (e *Error) ofToken() bool { return e.Code == CodeTokenInvalid || e.Code == CodeTokenExpired }
 
 var (
 	// ErrUnknown marks the error of a publish that may have happened. Publishing

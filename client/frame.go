@@ -35,6 +35,10 @@ type frame struct {
 	ConnectionID    string `json:"connectionId"`
 	Node            string `json:"node"`
 	MaxMessageBytes int    `json:"maxMessageBytes"`
+
+	Features  []string `json:"features"`
+	StartInMs int64    `json:"startInMs"`
+	Endpoints []string `json:"endpoints"`
 }
 
 // decodeFrame decodes a frame, which keeps nothing of text.
@@ -60,10 +64,17 @@ func (f *frame) refusal() *Error {
 	return &Error{Code: f.Code, Reason: f.Reason, RetryAfter: time.Duration(f.RetryAfter) * time.Millisecond}
 }
 
-func encodeAuth(apiKey string, now time.Time) []byte {
+// announced is what the client says of itself.
+const announced = `,"features":["goaway","strict"],"sdk":"aptlyd-go/` + version + `"`
+
+func encodeAuth(apiKey, replaces string, now time.Time) []byte {
 	b := append([]byte(`{"type":"auth","apiKey":`), quote(apiKey)...)
 	b = append(b, `,"timestamp":`...)
 	b = strconv.AppendInt(b, now.UnixMilli(), 10)
+	b = append(b, announced...)
+	if replaces != "" {
+		b = append(append(b, `,"replaces":`...), quote(replaces)...)
+	}
 	return append(b, '}')
 }
 
@@ -72,9 +83,12 @@ func encodeHeartbeat(now time.Time) []byte {
 	return append(b, '}')
 }
 
-func encodeSubscribe(channel string, from Position, epoch string) []byte {
+func encodeSubscribe(channel string, from Position, epoch string, strict bool) []byte {
 	b := append([]byte(`{"type":"subscribe","channel":`), quote(channel)...)
 	b = from.appendFields(b, epoch)
+	if strict {
+		b = append(b, `,"strict":true`...)
+	}
 	return append(b, '}')
 }
 

@@ -1,10 +1,12 @@
 package client
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"path"
 	"strings"
@@ -21,8 +23,14 @@ type Options struct {
 	// host:port. A path is the one that the nodes are below at a proxy. The first is
 	// preferred at the start; whenever a connection fails, the next one is tried.
 	Endpoints []string
-	// APIKey is a "pk_…" or "sk_…" key.
+	// APIKey is a "pk_…" or "sk_…" key, or a token. Needed, unless Token is set.
 	APIKey string
+	// Token returns a fresh token. It is asked before every connection and, in the
+	// background, when 80% of a token's life is over. An error is tried again.
+	Token func(ctx context.Context, reason TokenReason) (string, error)
+	// Proxy returns the proxy for a request, nil for none. Nil goes by the environment
+	// (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), as net/http does.
+	Proxy func(*http.Request) (*url.URL, error)
 	// Origin is sent as the Origin header, which public keys are bound to. A
 	// program that is no browser may leave it empty.
 	Origin string
@@ -40,7 +48,8 @@ type Options struct {
 	Logger *slog.Logger
 	// OnConnect, if set, is called for every connection once it is
 	// authenticated, before any message of it; OnDisconnect when it was lost, with
-	// the reason. Neither may block.
+	// the reason. A connection that takes the place of one whose node drains is no
+	// loss of that one. Neither may block.
 	OnConnect    func(Session)
 	OnDisconnect func(error)
 }
@@ -55,8 +64,11 @@ func (o Options) Validate() error {
 			return fmt.Errorf("Endpoints: %w", err)
 		}
 	}
-	if o.APIKey == "" {
+	switch {
+	case o.APIKey == "" && o.Token == nil:
 		return errors.New("APIKey: must not be empty")
+	case o.APIKey != "" && o.Token != nil:
+		return errors.New("Token: APIKey is set, too")
 	}
 	if o.MaxInFlight < 0 {
 		return errors.New("MaxInFlight: must not be negative")

@@ -155,7 +155,7 @@ func (p *publish) lastRefusal(c *Client) *Error {
 // sendLocked sends a publish where there is a connection. An error means that it
 // cannot be sent any more.
 func (c *Client) sendLocked(p *publish) error {
-	if c.conn == nil || p.paused {
+	if c.conn == nil || p.paused || c.holding {
 		return nil
 	}
 	if limit := c.session.MaxMessageBytes; limit > 0 && p.size > limit {

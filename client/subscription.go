@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -49,6 +50,11 @@ type SubscribeOptions struct {
 	OnGap func(Gap)
 	// OnReset, if set, hears that offsets start anew.
 	OnReset func(Reset)
+	// LoadState, if set, loads the application's state and returns the offset and epoch
+	// that it is as of; From and Epoch are then not looked at. Subscribe calls it first,
+	// and a goroutine of the client whenever not all that follows the state is there:
+	// until it returns OnMessage is not called. An error is tried again.
+	LoadState func(ctx context.Context) (offset uint64, epoch string, err error)
 }
 
 // Faults counts what a server sent against its own contract. None of it reached
@@ -58,76 +64,102 @@ type Faults struct {
 	Skipped  uint64 // times that an offset was skipped without a gap being announced
 }
 
-// Subscription is a channel being followed across reconnects.
+// Subscription is one handler of a channel that is followed across reconnects.
 type Subscription struct {
+	cursor  *cursor
+	options SubscribeOptions
+	done    chan struct{} // closed when err is set
+	err     error         // guarded by client.mu
+}
+
+// cursor is a channel being followed, with all handlers that it has. The server sees one
+// subscription, however many they are.
+type cursor struct {
 	client  *Client
 	channel string
-	options SubscribeOptions
+	first   SubscribeOptions // of the handler that it began with
 
 	// Guarded by client.mu.
-	position Position // what to ask for as long as known is false
-	known    bool     // last is where to resume
-	last     uint64   // offset of the last message delivered
+	handlers []*Subscription // replaced, never changed
+	position Position        // what to ask for as long as known is false
+	known    bool            // last is where to resume
+	last     uint64          // offset of the last message delivered
+	had      uint64          // last, when the present connection took over from a draining one
 	epoch    string
 	live     bool   // confirmed on the present connection
+	ahead    *link  // successor that it was asked for on
+	loading  bool   // LoadState is under way
 	refusals int    // passing ones in a row
 	refusal  *Error // the last of those
 	faults   Faults
 	err      error
 	ready    chan struct{} // closed with the first confirmation
-	done     chan struct{} // closed when err is set
 }
 
-// errSubscribed refuses a second subscription to one channel.
-var errSubscribed = errors.New("already subscribed on this client")
+var errLater = errors.New("the channel is followed already: a further handler gets what comes from now on, and loads no state")
 
 // Subscribe follows a channel and returns once the server has confirmed it,
 // which ctx bounds. From then on the subscription lives until Unsubscribe or
-// the client's end; after a lost connection it resumes where it was. A client
-// has at most one subscription per channel. The error is an *Error when the
-// server refused.
+// the client's end; after a lost connection it resumes where it was. A channel may
+// have several subscriptions; those after the first get what comes from then on. The
+// error is an *Error when the server refused.
 func (c *Client) Subscribe(ctx context.Context, channel string, options SubscribeOptions) (*Subscription, error) {
 	if options.OnMessage == nil {
 		return nil, fmt.Errorf("subscribe to %q: OnMessage is missing", channel)
 	}
-	s := &Subscription{
-		client:   c,
-		channel:  channel,
-		options:  options,
-		position: options.From,
-		epoch:    options.Epoch,
-		ready:    make(chan struct{}),
-		done:     make(chan struct{}),
-	}
-	if options.From.kind == fromOffset && (options.From.value > 0 || options.Epoch != "") {
-		s.known, s.last = true, options.From.value
-	}
-	c.mu.Lock()
-	err := c.err
-	if err == nil && c.subscriptions[channel] != nil {
-		err = errSubscribed
-	}
+	h, err := c.follow(ctx, channel, options)
 	if err != nil {
-		c.mu.Unlock()
 		return nil, fmt.Errorf("subscribe to %q: %w", channel, err)
 	}
-	c.subscriptions[channel] = s
-	s.askLocked()
-	c.mu.Unlock()
-
 	select {
-	case <-s.ready:
-		return s, nil
-	case <-s.done:
-		err = s.Err()
+	case <-h.cursor.ready:
+		return h, nil
+	case <-h.done:
+		err = h.Err()
 	case <-ctx.Done():
-		err = s.waited(ctx.Err())
-		s.Unsubscribe()
+		err = h.cursor.waited(ctx.Err())
+		h.Unsubscribe()
 	}
 	return nil, fmt.Errorf("subscribe to %q: %w", channel, err)
 }
 
-func (s *Subscription) waited(ended error) error {
+// follow adds a handler to a channel, and asks the server for it where it is the first.
+func (c *Client) follow(ctx context.Context, channel string, options SubscribeOptions) (*Subscription, error) {
+	if options.LoadState != nil {
+		offset, epoch, err := options.LoadState(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("load state: %w", err)
+		}
+		options.From, options.Epoch = After(offset), epoch
+	}
+	h := &Subscription{options: options, done: make(chan struct{})}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return nil, c.err
+	}
+	if s := c.subscriptions[channel]; s != nil {
+		if later := options.From == (Position{}) || options.From == Live(); !later || options.LoadState != nil {
+			return nil, errLater
+		}
+		h.cursor = s
+		s.handlers = append(slices.Clone(s.handlers), h)
+		return h, nil
+	}
+	s := &cursor{
+		client: c, channel: channel, first: options, handlers: []*Subscription{h},
+		position: options.From, epoch: options.Epoch, ready: make(chan struct{}),
+	}
+	h.cursor = s
+	if options.From.kind == fromOffset && (options.From.value > 0 || options.Epoch != "") {
+		s.known, s.last = true, options.From.value
+	}
+	c.subscriptions[channel] = s
+	s.askLocked()
+	return h, nil
+}
+
+func (s *cursor) waited(ended error) error {
 	s.client.mu.Lock()
 	refusal := s.refusal
 	s.client.mu.Unlock()
@@ -136,11 +168,17 @@ func (s *Subscription) waited(ended error) error {
 
 // Unsubscribe ends the subscription. A call of OnMessage that is under way
 // finishes, no other follows.
-func (s *Subscription) Unsubscribe() {
+func (h *Subscription) Unsubscribe() {
+	s := h.cursor
 	c := s.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.err != nil {
+	if h.err != nil {
+		return
+	}
+	if len(s.handlers) > 1 {
+		s.handlers = slices.DeleteFunc(slices.Clone(s.handlers), func(other *Subscription) bool { return other == h })
+		h.endLocked(ErrClosed)
 		return
 	}
 	s.endLocked(ErrClosed)
@@ -148,56 +186,109 @@ func (s *Subscription) Unsubscribe() {
 		c.leaving[s.channel]++
 		c.conn.send(encodeUnsubscribe(s.channel))
 	}
+	if n := c.next; n != nil && s.ahead == n.link {
+		n.leaving[s.channel]++
+		n.conn.send(encodeUnsubscribe(s.channel))
+	}
 }
 
 // Done is closed when the subscription has ended; Err then says why.
-func (s *Subscription) Done() <-chan struct{} { return s.done }
+func (h *Subscription) Done() <-chan struct{} { return h.done }
 
 // Err returns nil while the subscription lives, then ErrClosed or the *Error
 // that the server refused it with.
-func (s *Subscription) Err() error {
-	s.client.mu.Lock()
-	defer s.client.mu.Unlock()
-	return s.err
+func (h *Subscription) Err() error {
+	h.cursor.client.mu.Lock()
+	defer h.cursor.client.mu.Unlock()
+	return h.err
 }
 
 // Position returns the offset of the last message that was handed to OnMessage
 // or skipped by a gap, and the epoch it belongs to: what to resume from, in
 // another process too. With nothing known yet ok is false.
-func (s *Subscription) Position() (offset uint64, epoch string, ok bool) {
+func (h *Subscription) Position() (offset uint64, epoch string, ok bool) {
+	s := h.cursor
 	s.client.mu.Lock()
 	defer s.client.mu.Unlock()
 	return s.last, s.epoch, s.known
 }
 
-// Faults returns what the server has done wrong so far.
-func (s *Subscription) Faults() Faults {
-	s.client.mu.Lock()
-	defer s.client.mu.Unlock()
-	return s.faults
+// Faults returns what the server has done wrong so far in this channel.
+func (h *Subscription) Faults() Faults {
+	h.cursor.client.mu.Lock()
+	defer h.cursor.client.mu.Unlock()
+	return h.cursor.faults
+}
+
+func (h *Subscription) endLocked(err error) {
+	h.err = err
+	close(h.done)
+}
+
+// each calls what is still subscribed, in the order of the subscriptions.
+func (s *cursor) each(handlers []*Subscription, call func(o *SubscribeOptions)) {
+	for _, h := range handlers {
+		if len(handlers) == 1 || !isClosed(h.done) {
+			call(&h.options)
+		}
+	}
 }
 
 // askLocked sends the subscribe frame where there is a connection.
-func (s *Subscription) askLocked() {
+func (s *cursor) askLocked() {
 	s.live = false
-	if s.client.conn == nil {
-		return
+	if s.client.link != nil && !s.loading {
+		s.sendLocked(s.client.link)
 	}
+}
+
+// subscribeLocked sends the subscribe frame to the successor of the present connection.
+func (s *cursor) subscribeLocked(next *link) {
+	s.ahead = next
+	s.sendLocked(next)
+}
+
+func (s *cursor) sendLocked(l *link) {
 	from, epoch := s.position, ""
 	if s.known {
 		from, epoch = After(s.last), s.epoch
 	}
-	s.client.conn.send(encodeSubscribe(s.channel, from, epoch))
+	l.conn.send(encodeSubscribe(s.channel, from, epoch, s.first.LoadState != nil && l.strict))
 }
 
-func (s *Subscription) endLocked(err error) {
+func (s *cursor) endLocked(err error) {
 	s.err = err
-	close(s.done)
+	for _, h := range s.handlers {
+		h.endLocked(err)
+	}
 	delete(s.client.subscriptions, s.channel)
 }
 
+// reload loads the application's state anew and goes on from there.
+func (s *cursor) reload() {
+	c := s.client
+	for retry := 0; ; retry++ {
+		offset, epoch, err := s.first.LoadState(c.ctx)
+		if err == nil {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			s.loading = false
+			if s.err == nil {
+				s.position, s.epoch = After(offset), epoch
+				s.last, s.known = offset, offset > 0 || epoch != ""
+				s.askLocked()
+			}
+			return
+		}
+		c.log.Warn("load state", "channel", s.channel, "err", err)
+		if !pause(c.ctx, c.timing.backoff.delay(retry)) {
+			return
+		}
+	}
+}
+
 // confirmed takes a "subscribed" frame.
-func (s *Subscription) confirmed(f *frame) {
+func (s *cursor) confirmed(f *frame) {
 	c := s.client
 	c.mu.Lock()
 	if s.err != nil {
@@ -224,10 +315,15 @@ func (s *Subscription) confirmed(f *frame) {
 	}
 	first := !s.live && !isClosed(s.ready)
 	s.live, s.refusals = true, 0
+	handlers := s.handlers
 	c.mu.Unlock()
 
-	if reset && s.options.OnReset != nil {
-		s.options.OnReset(Reset{Channel: s.channel, Last: old, Head: f.Offset, Epoch: f.Epoch})
+	if reset {
+		s.each(handlers, func(o *SubscribeOptions) {
+			if o.OnReset != nil {
+				o.OnReset(Reset{Channel: s.channel, Last: old, Head: f.Offset, Epoch: f.Epoch})
+			}
+		})
 	}
 	if first {
 		close(s.ready)
@@ -235,11 +331,16 @@ func (s *Subscription) confirmed(f *frame) {
 }
 
 // refused takes an error frame that names the channel.
-func (s *Subscription) refused(conn *conn, refusal *Error) {
+func (s *cursor) refused(conn *conn, refusal *Error) {
 	c := s.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.live || s.err != nil {
+		return
+	}
+	if refusal.Code == CodeUnrecoverable && s.first.LoadState != nil {
+		s.loading = true
+		c.loading.Go(s.reload)
 		return
 	}
 	if !refusal.passing() {
@@ -263,7 +364,7 @@ func (s *Subscription) refused(conn *conn, refusal *Error) {
 var errSkipped = errors.New("the server skipped an offset without announcing a gap")
 
 // received takes a "message" frame.
-func (s *Subscription) received(f *frame) error {
+func (s *cursor) received(f *frame) error {
 	c := s.client
 	c.mu.Lock()
 	if !s.live || s.err != nil {
@@ -272,7 +373,9 @@ func (s *Subscription) received(f *frame) error {
 	}
 	if f.Offset != 0 {
 		if s.known && f.Offset <= s.last {
-			s.faults.Repeated++
+			if f.Offset > s.had { // else the connection before was ahead
+				s.faults.Repeated++
+			}
 			c.mu.Unlock()
 			return nil
 		}
@@ -284,19 +387,21 @@ func (s *Subscription) received(f *frame) error {
 		}
 		s.known, s.last = true, f.Offset
 	}
+	handlers := s.handlers
 	c.mu.Unlock()
-	s.options.OnMessage(Message{
+	m := Message{
 		Channel:   s.channel,
 		Data:      f.Data,
 		Offset:    f.Offset,
 		Timestamp: f.Timestamp,
 		Replay:    f.Replay,
-	})
+	}
+	s.each(handlers, func(o *SubscribeOptions) { o.OnMessage(m) })
 	return nil
 }
 
 // missed takes a "gap" frame.
-func (s *Subscription) missed(f *frame) {
+func (s *cursor) missed(f *frame) {
 	c := s.client
 	c.mu.Lock()
 	if !s.live || s.err != nil || s.known && f.To <= s.last {
@@ -304,10 +409,13 @@ func (s *Subscription) missed(f *frame) {
 		return
 	}
 	s.known, s.last = true, f.To
+	handlers := s.handlers
 	c.mu.Unlock()
-	if s.options.OnGap != nil {
-		s.options.OnGap(Gap{Channel: s.channel, From: f.From, To: f.To})
-	}
+	s.each(handlers, func(o *SubscribeOptions) {
+		if o.OnGap != nil {
+			o.OnGap(Gap{Channel: s.channel, From: f.From, To: f.To})
+		}
+	})
 }
 
 func isClosed(c <-chan struct{}) bool {

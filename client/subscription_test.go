@@ -254,18 +254,6 @@ func TestFramesOfAnEndedSubscriptionAreNotTheNextOnes(t *testing.T) {
 	}
 }
 
-func TestOneSubscriptionPerChannel(t *testing.T) {
-	server := startFake(t)
-	c := connectTo(t, quick, server.URL)
-	conn := server.welcome(t)
-	f := follow(t, c, "a", Live())
-	conn.confirm("a", 0)
-	f.ready()
-	if err := receive(t, follow(t, c, "a", Live()).confirmed); !errors.Is(err, errSubscribed) {
-		t.Errorf("got %v", err)
-	}
-}
-
 func TestSubscribeGivesUpWithItsContext(t *testing.T) {
 	server := startFake(t)
 	c := connectTo(t, quick, server.URL)

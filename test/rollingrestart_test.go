@@ -8,8 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/aptlyd/aptlyd/client"
 )
 
 // swarmReport is what one process of sdk/js/test/swarm.mjs tells at its end.
@@ -87,6 +91,67 @@ func (s *swarm) hear(into any) {
 	}
 }
 
+// gopher is a client of the Go package that follows and publishes.
+type gopher struct {
+	t         *testing.T
+	client    *client.Client
+	lost      atomic.Int64
+	offsets   []uint64 // owned by the client's reading goroutine until it has ended
+	stop      chan struct{}
+	published sync.WaitGroup
+}
+
+func startGopher(t *testing.T, c spawned) *gopher {
+	t.Helper()
+	g := &gopher{t: t, stop: make(chan struct{})}
+	var err error
+	g.client, err = client.New(client.Options{
+		Endpoints: c.Servers(), APIKey: c.ServerKey, OnDisconnect: func(error) { g.lost.Add(1) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.client.Close)
+	_, err = g.client.Subscribe(within(t, deadline), "gopher", client.SubscribeOptions{
+		From: client.All(), OnMessage: func(m client.Message) { g.offsets = append(g.offsets, m.Offset) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.published.Go(func() {
+		for {
+			select {
+			case <-g.stop:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+			g.published.Go(func() {
+				if _, err := g.client.Publish(t.Context(), client.Publication{Channel: "gopher", Data: 1}); err != nil {
+					t.Errorf("the Go client's publish: %v", err)
+				}
+			})
+		}
+	})
+	return g
+}
+
+// end checks what the client has seen.
+func (g *gopher) end() {
+	g.t.Helper()
+	close(g.stop)
+	g.published.Wait()
+	g.client.Close()
+	if n := g.lost.Load(); n != 1 { // Close is one
+		g.t.Errorf("the Go client lost its connection %d times", n-1)
+	}
+	for i, offset := range g.offsets {
+		if offset != uint64(i)+1 {
+			g.t.Fatalf("the Go client got offset %d as message %d", offset, i+1)
+		}
+	}
+	g.t.Logf("the Go client got %d messages", len(g.offsets))
+}
+
 // TestRollingRestartUnderSDKClients restarts each of three nodes in turn under clients of
 // our own SDK: nobody sees another status than connected, and nothing is lost, repeated
 // or refused. APTLYD_LONG=1 has a thousand clients and the default spread.
@@ -103,6 +168,7 @@ func TestRollingRestartUnderSDKClients(t *testing.T) {
 		s.hear(&struct{ Ready bool }{})
 		swarms = append(swarms, s)
 	}
+	gopher := startGopher(t, c)
 	began := time.Now()
 	for node := range c.Len() {
 		stopped := time.Now()
@@ -115,6 +181,7 @@ func TestRollingRestartUnderSDKClients(t *testing.T) {
 		}
 	}
 	took := time.Since(began)
+	gopher.end()
 	heads := make(map[string]int)
 	for _, s := range swarms {
 		var said struct{ Heads map[string]int }

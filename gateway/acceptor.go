@@ -37,7 +37,7 @@ func (a *acceptor) accept() {
 	defer a.deal()
 	s := a.loop.server
 	for range acceptBatch {
-		if reason := s.crowded(); reason != "" {
+		if reason := s.acceptBlocked(); reason != "" {
 			a.pause(reason)
 			return
 		}
@@ -75,12 +75,12 @@ func (a *acceptor) resume() {
 // take keeps a client for the next loop, unless its address has too many.
 func (a *acceptor) take(c poll.Accepted) {
 	s := a.loop.server
-	if refused := s.newcomer(c.From); refused != nil {
+	if refused := s.countSocket(c.From); refused != nil {
 		s.refused(refused, "handshake", newPeer(c.From.String(), "", ""))
-		a.listener.Refuse(c, tooManyNewcomers)
+		a.listener.Refuse(c, tooManyHandshakes)
 		return
 	}
-	s.strangers.Add(1)
+	s.pendingConns.Add(1)
 	a.next = (a.next + 1) % len(s.loops)
 	a.taken[a.next] = append(a.taken[a.next], c)
 }
@@ -96,14 +96,14 @@ func (a *acceptor) deal() {
 		l := s.loops[i]
 		posted := l.mail.post(func() {
 			for _, c := range mine {
-				l.greet(c)
+				l.beginHandshake(c)
 			}
 		})
 		if !posted {
 			for _, c := range mine {
-				s.newcomers.leave(c.From)
+				s.handshakes.leave(c.From)
 				s.unauthenticated.leave(c.From)
-				s.strangers.Add(-1)
+				s.pendingConns.Add(-1)
 				a.listener.Refuse(c, nil)
 			}
 		}

@@ -28,7 +28,7 @@ func TestNoBodyBeforeAuthority(t *testing.T) {
 		}
 		signIn := h.connect()
 		signIn.send("POST /console/session HTTP/1.1\r\nHost: x\r\n" + admin.ConsoleHeader + ": 1\r\nContent-Type: application/json\r\nContent-Length: 20000\r\n\r\n" +
-			strings.Repeat(" ", maxStrangerBytes+1))
+			strings.Repeat(" ", maxUnprivilegedBytes+1))
 		signIn.wantStatus(413)
 	})
 }

@@ -150,7 +150,7 @@ func TestUnreadBodyIsGivenUp(t *testing.T) {
 		}
 		_, _ = io.Copy(io.Discard, c.in) // until it is closed
 	}
-	h.strangersGone()
+	h.noPendingConns()
 }
 
 // A request that takes longer than its body may is not given up for it.

@@ -13,7 +13,7 @@ type commit struct {
 	transient bool // never logged: has no offset
 
 	// Of the loop that delivers it.
-	topic *topic
+	local *localChannel
 	owned bool // messages is not shared with others
 }
 

@@ -50,7 +50,7 @@ const (
 	closeRestart      = closeCode(1012)          // draining: reconnect
 	closeTryLater     = closeCode(1013)          // try again, here or elsewhere
 	closeSlowConsumer = closeCode(4008)          // reconnect and resume
-	closeDisconnected = closeCode(4009)          // by an operator
+	closeDisconnected = closeCode(4009)          // deadline an operator
 )
 
 // closeCodes are all that this server closes with of its own accord.
@@ -61,20 +61,20 @@ var closeCodes = []closeCode{
 
 // conn is one client connection. All of it belongs to its loop.
 type conn struct {
-	loop      *loop
-	transport poll.Transport
-	index     int // in loop.conns
-	id        uint64
-	peer      peer
-	since     int64 // Unix ms
-	state     connState
-	dirty     bool
-	checking  bool // the cluster is being asked about what the client has shown, or the answer waits
-	hasty     bool // loses an answer that comes at once, see firstAnswerDelay
-	draining  bool // to be closed when no publish is unanswered
-	stranger  bool // is counted among those that have not authenticated
-	expelled  bool // to be reset unless its socket takes the close frame at once
-	half      bool // to be half-closed behind the close frame, whose answer cannot be read
+	loop            *loop
+	transport       poll.Transport
+	index           int // in loop.conns
+	id              uint64
+	peer            peer
+	since           int64 // Unix ms
+	state           connState
+	dirty           bool
+	checking        bool // the cluster is being asked about what the client has shown, or the answer waits
+	hasty           bool // loses an answer that comes at once, see firstAnswerDelay
+	draining        bool // to be closed when no publish is unanswered
+	unauthenticated bool // is counted among those that have not authenticated
+	expelled        bool // to be reset unless its socket takes the close frame at once
+	half            bool // to be half-closed behind the close frame, whose answer cannot be read
 
 	who        unique.Handle[auth.Principal] // nobody until open
 	endsAt     time.Duration                 // when those rights end, since the loop began; 0 for never
@@ -96,8 +96,8 @@ type conn struct {
 	pendingBytes int        // their payloads
 
 	// What is subscribed.
-	subs   []*subscription // by channel name
-	behind []*subscription // waiting for their turn to read the log
+	subs   []*subscription // deadline channel name
+	behind []*subscription // element for their turn to read the log
 	ops    []op            // subscribe and unsubscribe, in the order they came
 
 	// What goes out.
@@ -123,17 +123,17 @@ type conn struct {
 func newConn(l *loop, p peer, id uint64) *conn {
 	cfg := &l.server.cfg
 	return &conn{
-		loop:          l,
-		id:            id,
-		peer:          p,
-		stranger:      true,
-		who:           auth.Unauthenticated,
-		announced:     nothingAnnounced,
-		since:         time.Now().UnixMilli(),
-		frames:        websocket.Reader{Limit: maxStrangerBytes},
-		authBy:        l.now + cfg.AuthTimeout,
-		lastRead:      l.now,
-		nextHeartbeat: l.now + cfg.Heartbeat,
+		loop:            l,
+		id:              id,
+		peer:            p,
+		unauthenticated: true,
+		who:             auth.Unauthenticated,
+		announced:       nothingAnnounced,
+		since:           time.Now().UnixMilli(),
+		frames:          websocket.Reader{Limit: maxUnprivilegedBytes},
+		authBy:          l.now + cfg.AuthTimeout,
+		lastRead:        l.now,
+		nextHeartbeat:   l.now + cfg.Heartbeat,
 	}
 }
 
@@ -244,7 +244,7 @@ func (c *conn) closed(payload []byte) {
 	c.end(!c.out.empty())
 }
 
-// broken closes a connection whose bytes make no sense. There is no telling
+// headerErr closes a connection whose bytes make no sense. There is no telling
 // where its next frame begins, so its close frame is not waited for: it hangs up when
 // it sees that nothing follows.
 func (c *conn) broken(err *websocket.Error) {
@@ -289,7 +289,7 @@ func (c *conn) settle() {
 		return
 	}
 	c.resume()
-	c.pump()
+	c.nextJob()
 }
 
 // close tells the client that the connection ends, and why.
@@ -306,19 +306,19 @@ func (c *conn) close(code closeCode, reason string) {
 	c.loop.server.metrics.closed(code)
 }
 
-// hasten resets a connection that is closed because it must not be shown
+// closeNow resets a connection that is closed because it must not be shown
 // anything more, if its socket is full: the client would read what is in it
 // before it could be told.
-func (c *conn) hasten() {
+func (c *conn) closeNow() {
 	c.expelled = true
 	c.loop.touch(c)
 }
 
-// forget drops all subscriptions and what was to be delivered or answered.
+// onProved drops all subscriptions and what was to be delivered or answered.
 func (c *conn) forget() {
 	for _, sub := range c.subs {
 		sub.gone = true
-		sub.topic.leave(sub)
+		sub.channel.leave(sub)
 	}
 	c.loop.server.quotas.unsubscribe(c.who.Value().Project, len(c.subs))
 	c.subs, c.behind, c.ops, c.pending, c.pendingBytes = nil, nil, nil, nil, 0

@@ -1,119 +1,215 @@
 package gateway
 
 import (
-	"bufio"
+	"bytes"
+	"container/list"
+	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"time"
 
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
-// handshakeRefusal returns why a handshake is refused as a refusal.
-func handshakeRefusal(err *websocket.HandshakeError) *refusal.Error {
-	return &refusal.Error{Code: refusal.InvalidMessage, Reason: err.Reason, Status: err.Status}
+// handshake is a client whose first request is being read. It ends in a
+// connection on the same descriptor, with net/http, or with an answer that the
+// request makes no sense. All of it belongs to its loop.
+type handshake struct {
+	loop        *loop
+	socket      poll.Socket
+	from        netip.Addr
+	client      netip.Addr    // who it speaks for: from, unless a proxy has said otherwise
+	proxied     bool          // that is still to be said
+	proxyHeader []byte        // of it so far
+	deadline    time.Duration // when patience ends, since the loop began
+	element     *list.Element // in loop.greetings, by their age
+	head        websocket.HeadReader
+	refused     bool // has its answer; what it still sends is dropped
+	dropped     int  // bytes
 }
 
-// refuseHandshake answers a request that makes no sense.
-func (s *Server) refuseHandshake(w http.ResponseWriter, r *http.Request, refused *websocket.HandshakeError) {
-	s.metrics.handshakeRefused(refused.Status)
-	if refused.Status == http.StatusUpgradeRequired {
-		w.Header().Set("Upgrade", "websocket")
-		w.Header().Set("Connection", "Upgrade")
-		w.Header().Set("Sec-WebSocket-Version", "13")
+// maxDropped is how much a refused client may send before it is reset. To close
+// while something is unread would take the answer from it.
+const maxDropped = 256 << 10
+
+// beginHandshake begins with an accepted descriptor, whose request has mostly come with it.
+func (l *loop) beginHandshake(a poll.Accepted) {
+	s := l.server
+	g := &handshake{
+		loop:   l,
+		from:   a.From,
+		client: a.From, proxied: s.proxies.Announce(a.From),
+		deadline: l.now + s.cfg.HandshakeTimeout,
+		head:     websocket.HeadReader{Limit: s.cfg.MaxHandshakeBytes},
 	}
-	s.refuseVia("handshake", w, r, handshakeRefusal(refused))
+	g.element = l.handshakes.PushBack(g)
+	socket, err := l.poller.(poll.Acceptor).Adopt(a, g)
+	if err != nil {
+		s.cfg.Logger.Debug("greet client", "address", a.From, "error", err)
+		g.end()
+		g.leavePending()
+		return
+	}
+	g.socket = socket
+	socket.Read()
 }
 
-// upgradeRequest makes a WebSocket of an HTTP connection and gives it to a loop. Who
-// may stay is decided when the client authenticates: a browser does not tell a
-// page why a handshake failed.
-func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
-	key, refused := websocket.CheckHandshake(r)
-	if refused != nil {
-		s.refuseHandshake(w, r, refused)
+// expireHandshakes ends those that took too long.
+func (l *loop) expireHandshakes() {
+	for e := l.handshakes.Front(); e != nil; e = l.handshakes.Front() {
+		g := e.Value.(*handshake)
+		if g.deadline > l.now {
+			return
+		}
+		if !g.refused {
+			l.server.metrics.handshakesExpired.Inc()
+		}
+		g.Gone()
+	}
+}
+
+func (g *handshake) Received(p []byte) {
+	if g.refused {
+		if g.dropped += len(p); g.dropped > maxDropped {
+			g.end()
+			g.leavePending()
+			g.socket.Reset()
+		}
 		return
 	}
-	if s.draining.Load() || !s.admitConnection() {
-		s.refuseVia("handshake", w, r, refusal.New(refusal.Unavailable, "no room for a connection"))
-		return
-	}
-	p := s.requestPeer(r)
-	if !s.admitStranger(p.address) {
-		s.connectionEnded()
-		s.refuseVia("handshake", w, r, refuseUnauthenticated())
-		return
-	}
-	gone := func() {
-		s.connectionEnded()
-		if addr, err := netip.ParseAddr(p.address); err == nil {
-			s.unauthenticated.leave(addr)
+	if g.proxied {
+		var done bool
+		if p, done = g.readProxyHeader(p); !done {
+			return
 		}
 	}
-	socket, early, err := s.hijack(w, websocket.AppendResponse(nil, key))
+	sent, end, err := g.head.Next(p)
+	switch {
+	case err != nil:
+		g.refuse(err)
+	case end > 0:
+		g.decide(sent, end)
+	}
+}
+
+// readProxyHeader takes the header that a proxy sends, and returns what came behind it.
+func (g *handshake) readProxyHeader(p []byte) (rest []byte, done bool) {
+	g.proxyHeader = append(g.proxyHeader, p...)
+	client, n, err := clientaddr.ParseHeader(g.proxyHeader)
 	if err != nil {
-		gone()
-		s.cfg.Logger.Debug("upgrade connection", "address", r.RemoteAddr, "error", err)
+		g.refuse(websocket.Malformed(err.Error()))
+		return nil, false
+	}
+	if n == 0 {
+		return nil, false
+	}
+	if rest = g.proxyHeader[n:]; client.IsValid() {
+		g.client = client
+	}
+	g.proxied, g.proxyHeader = false, nil
+	return rest, len(rest) > 0
+}
+
+func (g *handshake) Writable() {}
+
+func (g *handshake) Gone() {
+	g.end()
+	g.leavePending()
+	g.socket.Close()
+}
+
+// end takes the greeting off those that are not finished.
+func (g *handshake) end() {
+	g.loop.handshakes.Remove(g.element)
+	g.loop.server.handshakes.leave(g.from)
+}
+
+// leavePending says that the socket is closed or of the connections now.
+func (g *handshake) leavePending() {
+	g.loop.server.pendingConns.Add(-1)
+	g.loop.server.unauthenticated.leave(g.from)
+}
+
+// refuse answers a request that makes no sense.
+func (g *handshake) refuse(err *websocket.HandshakeError) {
+	g.refused, g.head = true, websocket.HeadReader{}
+	s := g.loop.server
+	s.metrics.handshakeRefused(err.Status)
+	s.refused(handshakeRefusal(err), "handshake", newPeer(g.client.String(), "", ""))
+	if _, err := g.socket.Write(plainAnswer(err)); err != nil {
+		g.Gone()
 		return
 	}
-	hasty := isHasty(r.UserAgent(), r.Header.Get("Origin"), p.host.Value())
-	id, l := s.nextConnection()
-	if !l.mail.post(func() { l.attach(socket, p, id, hasty, early) }) {
-		gone()
-		_ = socket.Close()
+	// The client reads the answer and closes, or is closed when it takes too long.
+	g.socket.CloseWrite()
+}
+
+func plainAnswer(err *websocket.HandshakeError) []byte {
+	body, _ := json.Marshal(refusalJSON{Error: err.Reason, Code: refusal.InvalidMessage}) // of strings, which cannot fail
+	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s\n",
+		err.Status, http.StatusText(err.Status), len(body)+1, body)
+}
+
+// decide gives a client whose request is there to whom it is for.
+func (g *handshake) decide(sent []byte, end int) {
+	s := g.loop.server
+	g.end()
+	u, clean := websocket.ParseUpgrade(string(sent[:end]))
+	if clean && s.open.Load() && !s.draining.Load() && s.admitConnection() {
+		g.upgrade(u, sent[end:])
+		return
+	}
+	if err := g.handOver(sent); err != nil {
+		s.cfg.Logger.Debug("hand client over to net/http", "address", g.from, "error", err)
+		g.leavePending()
 	}
 }
 
-// nextConnection returns the id of a new connection and the loop that is to have it.
-func (s *Server) nextConnection() (id uint64, l *loop) {
-	id = s.lastConn.Add(1)
-	return id, s.loops[id%uint64(len(s.loops))]
-}
-
-// hijack takes the socket from net/http, with the bytes that were sent right
-// behind the request, and answers.
-func (s *Server) hijack(w http.ResponseWriter, response []byte) (net.Conn, []byte, error) {
-	socket, buffered, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return nil, nil, fmt.Errorf("hijack: %w", err)
+// upgradeRequest makes a connection of the client. Who may stay is decided when it
+// authenticates.
+func (g *handshake) upgrade(u websocket.Upgrade, early []byte) {
+	l := g.loop
+	g.leavePending()
+	from := g.client.String()
+	address := l.server.proxies.Client(from, u.ForwardedFor)
+	if !l.server.countUnauthenticated(address) {
+		l.server.connectionEnded()
+		l.server.refused(refuseUnauthenticated(), "handshake", newPeer(address, u.Origin, u.Host))
+		_, _ = g.socket.Write(tooManyHandshakes) // it is closed whether it takes that or not
+		g.socket.Close()
+		return
 	}
-	early, err := s.switchProtocols(socket, buffered, response)
-	if err != nil {
-		_ = socket.Close()
-		return nil, nil, err
-	}
-	return socket, early, nil
-}
-
-func (s *Server) switchProtocols(socket net.Conn, buffered *bufio.ReadWriter, response []byte) ([]byte, error) {
-	peeked, err := buffered.Reader.Peek(buffered.Reader.Buffered())
-	if err != nil {
-		return nil, fmt.Errorf("read buffered bytes: %w", err)
-	}
-	early := append([]byte(nil), peeked...)
-	if g, ok := guestOf(socket); ok {
-		early = append(early, g.early...)
-		g.early = nil
-		g.depart()
-	}
-	if tcp, ok := poll.TCP(socket); ok {
-		// Without a bound a slow client hides megabytes in the kernel.
-		if err := tcp.SetWriteBuffer(s.cfg.SendBufferBytes); err != nil {
-			return nil, fmt.Errorf("set send buffer: %w", err)
+	response := websocket.AppendResponse(l.scratch[:0], u.Key)
+	if n, err := g.socket.Write(response); err != nil || n < len(response) {
+		if addr, err := netip.ParseAddr(address); err == nil {
+			l.server.unauthenticated.leave(addr)
 		}
+		l.server.connectionEnded()
+		g.socket.Reset()
+		return
 	}
-	if err := socket.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout)); err != nil {
-		return nil, fmt.Errorf("set deadline: %w", err)
+	host := l.server.proxies.Host(from, u.Host, u.ForwardedHost)
+	c := newConn(l, newPeer(address, u.Origin, host), l.server.lastConn.Add(1))
+	c.hasty = isHasty(u.Agent, u.Origin, host)
+	g.socket.HandTo(c)
+	l.adopt(c, g.socket, early)
+}
+
+func (g *handshake) handOver(sent []byte) error {
+	socket, err := g.socket.Release()
+	if err != nil {
+		return err
 	}
-	if _, err := socket.Write(response); err != nil {
-		return nil, fmt.Errorf("answer handshake: %w", err)
+	s := g.loop.server
+	visitor := s.newHTTPConn(socket, bytes.Clone(sent), g.from)
+	visitor.setClient(s, g.client)
+	visitor.onFirstRequest, visitor.onClose = func() {}, func() { s.pendingConns.Add(-1) }
+	if !s.handoff.hand(visitor) {
+		return visitor.Close()
 	}
-	if err := socket.SetDeadline(time.Time{}); err != nil {
-		return nil, fmt.Errorf("clear deadline: %w", err)
-	}
-	return early, nil
+	return nil
 }

@@ -17,7 +17,7 @@ import (
 func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           handler,
-		ConnContext:       introduce,
+		ConnContext:       withHTTPConn,
 		ReadHeaderTimeout: s.cfg.HandshakeTimeout,
 		WriteTimeout:      httpio.WriteTimeout,
 		IdleTimeout:       s.cfg.KeepAliveTimeout,
@@ -56,7 +56,7 @@ func (s *Server) routes() *router {
 // with open, once the node serves clients.
 func (s *Server) handler(open *router) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		arrived(r)
+		handshakeDone(r)
 		if !s.requests.TryRLock() {
 			s.refuseHTTP(w, r, &refusal.Error{Code: refusal.Unavailable, Reason: "node is stopping", RetryAfter: time.Second})
 			return

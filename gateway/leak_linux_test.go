@@ -12,10 +12,10 @@ import (
 
 // holdings is what a server may not keep of clients that have gone.
 type holdings struct {
-	descriptors, goroutines       int
-	connections, topics, interest int
-	greetings, guests             int
-	scheduled, shelved, underway  int
+	descriptors, goroutines         int
+	connections, channels, interest int
+	handshakes, pendingConns        int
+	scheduled, cached, underway     int
 }
 
 func (h *harness) holdings() (sum holdings) {
@@ -26,8 +26,8 @@ func (h *harness) holdings() (sum holdings) {
 	}
 	sum.descriptors, sum.goroutines = len(open), runtime.NumGoroutine()
 	h.server.ask(func(l *loop) func() {
-		mine := holdings{connections: len(l.conns), topics: len(l.topics)}
-		mine.shelved = len(l.shelf.pages)
+		mine := holdings{connections: len(l.conns), channels: len(l.channels)}
+		mine.cached = len(l.pageCache.pages)
 		for _, slot := range l.wheel.slots {
 			for _, c := range slot {
 				if c != nil {
@@ -35,23 +35,23 @@ func (h *harness) holdings() (sum holdings) {
 				}
 			}
 		}
-		for _, t := range l.topics {
+		for _, t := range l.channels {
 			mine.underway += len(t.underway)
 		}
-		mine.greetings = l.greetings.Len()
+		mine.handshakes = l.handshakes.Len()
 		return func() {
 			sum.connections += mine.connections
-			sum.topics += mine.topics
+			sum.channels += mine.channels
 			sum.scheduled += mine.scheduled
-			sum.shelved += mine.shelved
+			sum.cached += mine.cached
 			sum.underway += mine.underway
-			sum.greetings += mine.greetings
+			sum.handshakes += mine.handshakes
 		}
 	})
 	h.server.interest.mu.Lock()
 	defer h.server.interest.mu.Unlock()
 	sum.interest = len(h.server.interest.channels)
-	sum.guests = int(h.server.strangers.Load())
+	sum.pendingConns = int(h.server.pendingConns.Load())
 	return sum
 }
 

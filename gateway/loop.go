@@ -23,26 +23,26 @@ type loop struct {
 	mail   *mailbox
 	poller poll.Poller
 
-	began   time.Time
-	now     time.Duration // since began, as of this turn
-	turns   uint32        // so far
-	lag     lag
-	wheel   wheel
-	conns   []*conn
-	topics  map[fsm.ChannelKey]*topic
-	epoch   string  // that connections were told
-	resets  int     // times that the state was replaced
-	dirty   []*conn // to be settled at the end of this turn
-	scratch []byte  // what a connection writes at once is joined here
-	tasks   []func()
-	commits []commit
-	jobs    []job
-	waiting []*conn // with more to say than they may in one turn
-	shelf   shelf
-	stopped bool
+	began     time.Time
+	now       time.Duration // since began, as of this turn
+	turns     uint32        // so far
+	lag       lag
+	wheel     wheel
+	conns     []*conn
+	channels  map[fsm.ChannelKey]*localChannel
+	epoch     string  // that connections were told
+	resets    int     // times that the state was replaced
+	dirty     []*conn // to be settled at the end of this turn
+	scratch   []byte  // what a connection writes at once is joined here
+	tasks     []func()
+	commits   []commit
+	jobs      []job
+	waiting   []*conn // with more to say than they may in one turn
+	pageCache pageCache
+	stopped   bool
 
-	acceptor  *acceptor // of the first loop, where the poller accepts
-	greetings list.List // of *greeting, the oldest first
+	acceptor   *acceptor // of the first loop, where the poller accepts
+	handshakes list.List // of *greeting, the oldest first
 
 	departures []departure // of a node that drains, the first first
 
@@ -52,16 +52,16 @@ type loop struct {
 
 func newLoop(s *Server, index int) (*loop, error) {
 	l := &loop{
-		server: s,
-		index:  index,
-		mail:   newMailbox(s.cfg.CommitBacklogBytes),
-		began:  time.Now(),
-		wheel:  wheel{step: s.step},
-		topics: make(map[fsm.ChannelKey]*topic),
+		server:   s,
+		index:    index,
+		mail:     newMailbox(s.cfg.CommitBacklogBytes),
+		began:    time.Now(),
+		wheel:    wheel{step: s.step},
+		channels: make(map[fsm.ChannelKey]*localChannel),
 	}
 	var err error
 	l.poller, err = poll.New(s.cfg.Poller, poll.Options{
-		Wake: l.mail.signal, Post: l.mail.post, ReadAtMost: maxStrangerBytes, CloseGrace: s.cfg.CloseGrace,
+		Wake: l.mail.signal, Post: l.mail.post, ReadAtMost: maxUnprivilegedBytes, CloseGrace: s.cfg.CloseGrace,
 	})
 	return l, err
 }
@@ -84,8 +84,8 @@ func (l *loop) run() {
 	for len(l.conns) > 0 {
 		l.conns[0].end(true)
 	}
-	for l.greetings.Len() > 0 {
-		l.greetings.Front().Value.(*greeting).Gone()
+	for l.handshakes.Len() > 0 {
+		l.handshakes.Front().Value.(*handshake).Gone()
 	}
 	l.poller.Close()
 }
@@ -100,7 +100,7 @@ func (l *loop) turn() {
 	l.now = time.Since(l.began)
 	l.turns++
 	l.lag.turn(l.now)
-	l.server.freshness.turn()
+	l.server.pauses.turn()
 	paused := l.server.paused() // before tasks are taken: the proof speaks of those that are there now
 	l.tasks = l.mail.takeTasks(l.tasks)
 	for i, task := range l.tasks {
@@ -110,7 +110,7 @@ func (l *loop) turn() {
 	if !l.failClosed() && paused {
 		return
 	}
-	l.expireGreetings()
+	l.expireHandshakes()
 	if l.acceptor != nil {
 		l.acceptor.resume()
 	}
@@ -122,29 +122,10 @@ func (l *loop) turn() {
 	l.settle()
 	l.publish() // what was held back until an answer had been written
 	l.dispatch()
-	l.shelf.expire(l.now)
+	l.pageCache.expire(l.now)
 	if more || len(l.waiting) > 0 {
 		l.mail.signal()
 	}
-}
-
-// submit has a message published with all others of this turn, so that its
-// channel's subscribers on other loops get them in one write too.
-func (l *loop) submit(p *publish, message fsm.Publish) {
-	l.submitted = append(l.submitted, message)
-	l.asked = append(l.asked, p)
-}
-
-func (l *loop) publish() {
-	if len(l.submitted) == 0 {
-		return
-	}
-	asked := l.asked
-	l.server.cfg.Broker.Publish(l.submitted, func(i int, r fsm.Receipt, err error) {
-		l.mail.post(func() { asked[i].conn.answer(asked[i], r, err) })
-	})
-	clear(l.submitted)
-	l.submitted, l.asked = l.submitted[:0], nil
 }
 
 // deliverCommits delivers what has been committed. What belongs to one channel
@@ -153,17 +134,17 @@ func (l *loop) deliverCommits() (more bool) {
 	commits, raised, more := l.mail.takeCommits(l.commits, commitBytesPerTurn)
 	for i := range commits {
 		c := &commits[i]
-		if c.topic = l.topics[c.channel]; c.topic == nil {
+		if c.local = l.channels[c.channel]; c.local == nil {
 			continue
 		}
-		if before := c.topic.latest; before != nil && before.absorb(c) {
-			c.topic = nil
+		if before := c.local.latest; before != nil && before.absorb(c) {
+			c.local = nil
 		} else {
-			c.topic.latest = c
+			c.local.latest = c
 		}
 	}
 	for i := range commits {
-		if t := commits[i].topic; t != nil {
+		if t := commits[i].local; t != nil {
 			t.latest = nil
 			t.deliver(&commits[i])
 		}
@@ -171,7 +152,7 @@ func (l *loop) deliverCommits() (more bool) {
 	clear(commits)
 	l.commits = commits
 	for key, head := range raised {
-		if t := l.topics[key]; t != nil {
+		if t := l.channels[key]; t != nil {
 			t.raise(head)
 		}
 	}
@@ -191,7 +172,7 @@ func (l *loop) failClosed() bool {
 // settle flushes every connection that something happened to, unless the process
 // was stopped in the course of this turn.
 func (l *loop) settle() {
-	l.server.freshness.turn()
+	l.server.pauses.turn()
 	if !l.failClosed() && l.server.paused() {
 		return
 	}
@@ -253,7 +234,7 @@ func (l *loop) trim() {
 	l.conns = slices.Clone(l.conns)
 	l.dirty = slices.Clone(l.dirty)
 	l.waiting = slices.Clone(l.waiting)
-	l.topics = maps.Clone(l.topics)
+	l.channels = maps.Clone(l.channels)
 	l.commits, l.scratch = nil, nil
 	l.submitted = slices.Clone(l.submitted)
 	l.wheel.trim()
@@ -266,17 +247,17 @@ func (l *loop) closeAll(code closeCode, reason string) {
 	for _, c := range l.conns {
 		if c.state != stateRefused {
 			c.close(code, reason)
-			c.hasten()
+			c.closeNow()
 		}
 	}
 }
 
-// topic returns the loop's entry of a channel, made when there is none.
-func (l *loop) topic(key fsm.ChannelKey) *topic {
-	t := l.topics[key]
+// local returns the loop's entry of a channel, made when there is none.
+func (l *loop) channel(key fsm.ChannelKey) *localChannel {
+	t := l.channels[key]
 	if t == nil {
-		t = &topic{loop: l, key: l.server.interest.add(key, l.index)}
-		l.topics[t.key] = t
+		t = &localChannel{loop: l, key: l.server.interest.add(key, l.index)}
+		l.channels[t.key] = t
 	}
 	return t
 }

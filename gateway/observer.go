@@ -81,7 +81,7 @@ func (s *Server) ProjectChanged(id string) {
 	}
 	s.onLoops(func(l *loop) {
 		project, found := s.cfg.Broker.Project(id)
-		known := make(places)
+		known := make(originCache)
 		for _, c := range l.conns {
 			if c.state != stateOpen || c.who.Value().Project != id {
 				continue
@@ -89,7 +89,7 @@ func (s *Server) ProjectChanged(id string) {
 			if !found {
 				c.revoke()
 			} else {
-				c.rejudge(project, known)
+				c.recheckAccess(project, known)
 			}
 		}
 	})
@@ -107,7 +107,7 @@ func (s *Server) Reset() {
 			l.closeAll(closeRestart, "epoch changed")
 			return
 		}
-		known := make(places)
+		known := make(originCache)
 		for _, c := range l.conns {
 			if c.state != stateOpen {
 				continue
@@ -117,12 +117,12 @@ func (s *Server) Reset() {
 			if !found || !s.stillLives(who) {
 				c.revoke()
 			} else {
-				c.rejudge(project, known)
+				c.recheckAccess(project, known)
 			}
 		}
 		l.resets++
-		l.shelf.clear()
-		for _, t := range l.topics {
+		l.pageCache.clear()
+		for _, t := range l.channels {
 			t.recheck()
 		}
 	})
@@ -152,5 +152,5 @@ func (c *conn) revoke() {
 		reason = "the console session has ended"
 	}
 	c.refuse(refusal.New(refusal.KeyRevoked, reason).Of(who.Attempt(auth.Connect, "")), "", "")
-	c.hasten()
+	c.closeNow()
 }

@@ -50,7 +50,7 @@ func (s *Server) publishAsOperator(
 	case len(message) > s.cfg.MaxMessageBytes:
 		return nil, refusal.New(refusal.MessageTooLarge, "message is too large")
 	}
-	p := &posted{publish: fsm.Publish{Channel: channel, ID: text, Data: message, From: from}}
+	p := &restPublish{publish: fsm.Publish{Channel: channel, ID: text, Data: message, From: from}}
 	p.send(s)
 	answer := p.result(ctx, s)
 	return answer, p.refusal

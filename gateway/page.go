@@ -3,11 +3,9 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
-	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 const (
@@ -15,30 +13,10 @@ const (
 	pageBytes    = 64 << 10
 )
 
-// want is the messages that a subscription reads next.
-type want struct {
-	sub      *subscription
-	from     uint64
-	last     uint64 // none after it
-	replayed bool   // to be marked as committed before the client subscribed
-	backfill bool   // they belong to the subscription's backfill, not to its cursor
-}
-
-func (sub *subscription) wants() want {
-	switch {
-	case len(sub.backfill) > 0:
-		first := sub.backfill[0]
-		return want{sub: sub, from: first.next, last: first.end - 1, replayed: true, backfill: true}
-	case sub.next <= sub.replayTo:
-		return want{sub: sub, from: sub.next, last: sub.replayTo, replayed: true}
-	}
-	return want{sub: sub, from: sub.next, last: strictjson.MaxWhole}
-}
-
 // page is messages of a channel, read from the log and encoded once for all
 // subscribers of a loop that want them. It does not change once it is read.
 type page struct {
-	topic    *topic
+	channel  *localChannel
 	from     uint64 // what was asked for
 	last     uint64
 	replayed bool
@@ -54,44 +32,13 @@ type page struct {
 	expires time.Duration // on the shelf, since the loop began
 }
 
-// read begins to read a page.
-func (t *topic) read(w want) *page {
-	p := &page{topic: t, from: w.from, last: w.last, replayed: w.replayed, head: t.head, resets: t.loop.resets}
-	t.underway = append(t.underway, p)
-	t.loop.work(job{run: p.read, then: func() { t.finish(p) }})
-	return p
-}
-
-// reading returns the page under way that w would ask for too.
-func (t *topic) reading(w want) *page {
-	for _, p := range t.underway {
-		if p.from == w.from && p.replayed == w.replayed {
-			return p
-		}
-	}
-	return nil
-}
-
-// finish gives a page to those who wait for it.
-func (t *topic) finish(p *page) {
-	t.underway = slices.DeleteFunc(t.underway, func(q *page) bool { return q == p })
-	if len(t.subs) > 1 && len(p.frames.ends) > 0 && p.resets == t.loop.resets {
-		t.loop.shelf.put(p, t.loop.now)
-	}
-	waiting := p.waiting
-	p.waiting = nil
-	for _, w := range waiting {
-		w.sub.conn.paged(w, p)
-	}
-}
-
 // read reads and encodes the page. It is called on a worker.
 func (p *page) read() {
-	s := p.topic.loop.server
+	s := p.channel.loop.server
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.RequestTimeout)
 	defer cancel()
 	count := int(min(pageMessages, p.last-p.from+1))
-	p.bounds, p.err = s.cfg.Broker.Read(ctx, p.topic.key, p.from-1, count, pageBytes)
+	p.bounds, p.err = s.cfg.Broker.Read(ctx, p.channel.key, p.from-1, count, pageBytes)
 	messages := p.bounds.Messages
 	p.bounds.Messages = nil
 	switch {
@@ -99,7 +46,7 @@ func (p *page) read() {
 		p.err = fmt.Errorf("read channel: %w", p.err)
 	case len(messages) > 0:
 		p.first = messages[0].Offset
-		p.frames = encodeMessages(p.topic.key.Name, messages, p.replayed)
+		p.frames = encodeMessages(p.channel.key.Name, messages, p.replayed)
 	case p.bounds.Earliest <= p.from && p.bounds.Head >= p.from:
 		p.err = fmt.Errorf("read channel: nothing from offset %d on although %d is the head", p.from, p.bounds.Head)
 	case p.bounds.Head < p.head:

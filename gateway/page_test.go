@@ -156,23 +156,23 @@ func TestPageIsCutToWhatIsWanted(t *testing.T) {
 	}
 }
 
-func TestShelfIsBounded(t *testing.T) {
-	s, first, second := &shelf{}, &topic{}, &topic{}
-	big := frameRun{make([]byte, shelfBytes/3), []int{shelfBytes / 3}}
+func TestPageCacheIsBounded(t *testing.T) {
+	s, first, second := &pageCache{}, &localChannel{}, &localChannel{}
+	big := frameRun{make([]byte, pageCacheBytes/3), []int{pageCacheBytes / 3}}
 	for i := range 4 {
-		s.put(&page{topic: []*topic{first, second}[i%2], first: uint64(i), frames: big}, 0)
+		s.put(&page{channel: []*localChannel{first, second}[i%2], first: uint64(i), frames: big}, 0)
 	}
-	if len(s.pages) != 3 || len(first.pages) != 1 || first.pages[0].first != 2 || s.bytes > shelfBytes {
+	if len(s.pages) != 3 || len(first.pages) != 1 || first.pages[0].first != 2 || s.bytes > pageCacheBytes {
 		t.Errorf("%d pages of %d bytes are kept", len(s.pages), s.bytes)
 	}
-	if second.shelved(want{from: 3}) == nil || second.shelved(want{from: 2}) != nil {
+	if second.cached(want{from: 3}) == nil || second.cached(want{from: 2}) != nil {
 		t.Error("the wrong page is found")
 	}
-	s.expire(shelfTime - 1)
+	s.expire(pageCacheTime - 1)
 	if len(s.pages) != 3 {
 		t.Error("pages are gone too early")
 	}
-	s.expire(shelfTime)
+	s.expire(pageCacheTime)
 	if len(s.pages) != 0 || s.bytes != 0 || first.pages != nil || second.pages != nil {
 		t.Errorf("%d pages are kept for ever", len(s.pages))
 	}

@@ -104,7 +104,7 @@ func TestRewindKeepsOrder(t *testing.T) {
 	h := newHarness(t, poll.Default)
 	h.server.ask(func(l *loop) func() {
 		c := &conn{loop: l}
-		sub := &subscription{conn: c, topic: &topic{loop: l}, queued: true, backfill: []span{{12, 30}}}
+		sub := &subscription{conn: c, channel: &localChannel{loop: l}, queued: true, backfill: []span{{12, 30}}}
 		run := frameRun{bytes: []byte("ab"), ends: []int{1, 2}}
 		c.out.runs = []delivery{
 			{sub: &subscription{conn: c}, frames: run},

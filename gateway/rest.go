@@ -130,8 +130,8 @@ type publishResult struct {
 	Duplicate bool         `json:"duplicate,omitempty"`
 }
 
-// posted is a message on its way in from HTTP.
-type posted struct {
+// restPublish is a message on its way in from HTTP.
+type restPublish struct {
 	publish fsm.Publish
 	refusal *refusal.Error
 	outcome chan outcome
@@ -148,8 +148,8 @@ var (
 )
 
 // readPost takes apart one message as it comes over HTTP.
-func (s *Server) readPost(by caller, raw []byte, id string) *posted {
-	p := &posted{}
+func (s *Server) readPost(by caller, raw []byte, id string) *restPublish {
+	p := &restPublish{}
 	var values [3][]byte
 	if err := postShape.Scan(raw, s.cfg.MaxDepth, values[:]); err != nil {
 		p.refusal = refusal.New(refusal.InvalidMessage, err.Error())
@@ -187,7 +187,7 @@ func (s *Server) readPost(by caller, raw []byte, id string) *posted {
 }
 
 // send passes the message on unless it is refused already.
-func (p *posted) send(s *Server) {
+func (p *restPublish) send(s *Server) {
 	if p.refusal != nil {
 		return
 	}
@@ -197,7 +197,7 @@ func (p *posted) send(s *Server) {
 }
 
 // result waits for what became of the message.
-func (p *posted) result(ctx context.Context, s *Server) publishResult {
+func (p *restPublish) result(ctx context.Context, s *Server) publishResult {
 	res := publishResult{Channel: p.publish.Channel.Name, ID: p.publish.ID}
 	if p.refusal == nil {
 		select {
@@ -230,7 +230,7 @@ func (s *Server) beginBody(by caller, w http.ResponseWriter, r *http.Request, mo
 		}
 	}()
 	// Of a small one the refusal can name the channel.
-	small := r.ContentLength >= 0 && r.ContentLength <= maxStrangerBytes
+	small := r.ContentLength >= 0 && r.ContentLength <= maxUnprivilegedBytes
 	if !small && !auth.MayPublishAnywhere(by.Principal, by.project) {
 		return nil, auth.Authorise(by.Principal, auth.Publish, by.project, "")
 	}
@@ -339,7 +339,7 @@ func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request) {
 	// A message is nested in an object in the list.
 	depth := min(s.cfg.MaxDepth+2, strictjson.MaxNesting)
 	err := batchShape.Scan(body, depth, values[:])
-	var all []*posted
+	var all []*restPublish
 	if err == nil {
 		err = strictjson.ScanArray(values[0], depth, func(raw []byte) error {
 			if len(all) == maxBatch {

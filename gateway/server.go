@@ -43,31 +43,31 @@ type Server struct {
 	throttles       *throttles
 	quotas          *quotas
 	tolerance       tolerance
-	weariness       *ratelimit.Limiter // frames that were refused, by key and address
+	refusedFrames   *ratelimit.Limiter // frames that were refused, by key and address
 	readings        *readings
 	bodies          *inFlight          // bytes of bodies
 	floods          *ratelimit.Limiter // connections closed for what they sent, by key and address
 	refusals        refusal.Log
-	freshness       freshness
-	newcomers       *newcomers
+	pauses          pauseDetector
+	handshakes      *handshakeLimiter
 	unauthenticated *unauthenticated
-	lobby           *lobby
+	handoff         *handoffListener
 	instance        [4]byte // tells this process's connection ids from all others
 
-	open        atomic.Bool
-	opened      chan struct{} // closed by Open
-	held        atomic.Int64  // upgrades that wait for it
-	unready     atomic.Bool   // no balancer is to send clients here
-	lastReady   atomic.Uint64 // the newest connection when that began
-	draining    atomic.Bool   // no client is taken
-	connections atomic.Int64
-	strangers   atomic.Int64 // sockets from the door that are no connection, or not yet
-	lastConn    atomic.Uint64
-	running     sync.WaitGroup
-	requests    sync.RWMutex // read-held by each HTTP request
-	closing     sync.Once
-	stopped     sync.Once
-	closed      error // from closing the listener
+	open         atomic.Bool
+	opened       chan struct{} // closed by Open
+	held         atomic.Int64  // upgrades that wait for it
+	unready      atomic.Bool   // no balancer is to send clients here
+	lastReady    atomic.Uint64 // the newest connection when that began
+	draining     atomic.Bool   // no client is taken
+	connections  atomic.Int64
+	pendingConns atomic.Int64 // sockets from the door that are no connection, or not yet
+	lastConn     atomic.Uint64
+	running      sync.WaitGroup
+	requests     sync.RWMutex // read-held by each HTTP request
+	closing      sync.Once
+	stopped      sync.Once
+	closed       error // from closing the listener
 }
 
 // New starts a gateway that answers /healthz and /readyz and turns everything
@@ -97,10 +97,10 @@ func New(cfg Config) (*Server, error) {
 		proxies:         clientaddr.Proxies{Trusted: cfg.TrustedProxies, PROXY: cfg.ProxyProtocol},
 		interest:        interest{channels: make(map[fsm.ChannelKey]interested)},
 		catchUps:        &catchUps{broker: cfg.Broker, timeout: cfg.RequestTimeout},
-		newcomers:       newNewcomers(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
+		handshakes:      newHandshakeLimiter(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
 		unauthenticated: newUnauthenticated(cfg.MaxAddressUnauthenticated, cfg.MaxConnections),
-		lobby:           newLobby(cfg.Listener.Addr()),
-		freshness:       freshness{began: time.Now()},
+		handoff:         newHandoffListener(cfg.Listener.Addr()),
+		pauses:          pauseDetector{began: time.Now()},
 		failures:        auth.NewFailureLimiter(ratelimit.PerSecond(float64(cfg.FailedAuthRate), cfg.FailedAuthBurst)),
 		opened:          make(chan struct{}),
 		throttles:       newThrottles(&cfg.Limits),
@@ -108,7 +108,7 @@ func New(cfg Config) (*Server, error) {
 		tolerance:       newTolerance(&cfg.Limits),
 		floods:          ratelimit.NewLimiter(),
 		readings:        newReadings(&cfg.Limits),
-		weariness:       ratelimit.NewLimiter(),
+		refusedFrames:   ratelimit.NewLimiter(),
 		bodies:          newInFlight(cfg.MaxBodyBytes, cfg.MaxBodyBytes, cfg.MaxAddressBodyBytes),
 	}
 	if _, err := rand.Read(s.instance[:]); err != nil {
@@ -126,8 +126,8 @@ func New(cfg Config) (*Server, error) {
 	for _, l := range s.loops {
 		s.running.Go(l.run)
 	}
-	s.running.Go(s.giveBack)
-	s.running.Go(func() { s.freshness.observe(ctx) })
+	s.running.Go(s.trimMemory)
+	s.running.Go(func() { s.pauses.observe(ctx) })
 	s.admin = s.newAdmin()
 	s.http = s.newHTTPServer(s.handler(s.clientRoutes()))
 	s.serveOperators()
@@ -150,13 +150,13 @@ func (s *Server) makeLoops() (net.Listener, error) {
 		}
 		s.loops = append(s.loops, l)
 	}
-	clients := &hall{s.cfg.Listener, s}
+	clients := &limitListener{s.cfg.Listener, s}
 	if s.cfg.TLS != nil {
 		return tls.NewListener(clients, s.cfg.TLS), nil
 	}
 	from, ok := s.loops[0].poller.(poll.Acceptor)
 	if listener, tcp := s.cfg.Listener.(*net.TCPListener); ok && tcp {
-		return s.lobby, s.loops[0].listen(from, listener)
+		return s.handoff, s.loops[0].listen(from, listener)
 	}
 	return clients, nil
 }
@@ -267,12 +267,12 @@ func (s *Server) admitConnection() bool {
 	return true
 }
 
-// crowded says of what there is too much for another client to be accepted.
-func (s *Server) crowded() (reason string) {
+// acceptBlocked says of what there is too much for another client to be accepted.
+func (s *Server) acceptBlocked() (reason string) {
 	switch {
-	case s.newcomers.full():
+	case s.handshakes.full():
 		return "handshakes"
-	case s.connections.Load()+s.strangers.Load() >= int64(s.cfg.MaxConnections+s.spare/2):
+	case s.connections.Load()+s.pendingConns.Load() >= int64(s.cfg.MaxConnections+s.spare/2):
 		return "connections"
 	}
 	return ""
@@ -296,7 +296,7 @@ func (s *Server) staleness() time.Duration { return s.cfg.Broker.Staleness() }
 
 // paused reports whether the process was stopped and has not yet proved that it
 // is up to date again. Before Open there is nobody to ask for a proof.
-func (s *Server) paused() bool { return s.open.Load() && s.freshness.paused(s.staleness) }
+func (s *Server) paused() bool { return s.open.Load() && s.pauses.paused(s.staleness) }
 
 // available returns a refusal when this node may not let anybody in now.
 func (s *Server) available() *refusal.Error {

@@ -27,14 +27,14 @@ const (
 	youngTurn     = time.Millisecond
 	// restTime is how long a connection that says too much is not read.
 	restTime = time.Second
-	// strangerFrames is how many heartbeats and the like may come before auth.
-	strangerFrames = 16
-	// maxStrangerBytes is what is read at once from those who may not publish, and
+	// framesBeforeAuth is how many heartbeats and the like may come before auth.
+	framesBeforeAuth = 16
+	// maxUnprivilegedBytes is what is read at once from those who may not publish, and
 	// kept of a frame.
-	maxStrangerBytes = 8 << 10
+	maxUnprivilegedBytes = 8 << 10
 )
 
-// heard counts a frame and reports whether the others are to be heard first.
+// headerRead counts a frame and reports whether the others are to be heard first.
 func (c *conn) heard() bool {
 	l := c.loop
 	if c.heardIn != l.turns {
@@ -101,7 +101,7 @@ func (c *conn) mayControl() bool {
 	r := c.loop.server.tolerance.control
 	switch {
 	case c.state == stateNew:
-		r = c.loop.server.tolerance.stranger
+		r = c.loop.server.tolerance.beforeAuth
 	case c.state == stateOpen && c.who.Value().Kind == auth.ServerKey:
 		return true
 	}
@@ -125,9 +125,9 @@ func (c *conn) rest(refused *refusal.Error) {
 // resting reports whether the connection is not to be read yet.
 func (c *conn) resting() bool { return c.restUntil > c.loop.now }
 
-// weary counts a frame that was refused, and closes the connection when it is one
+// countRefusal counts a frame that was refused, and closes the connection when it is one
 // too many.
-func (c *conn) weary(r *refusal.Error) {
+func (c *conn) countRefusal(r *refusal.Error) {
 	s := c.loop.server
 	if c.state != stateOpen || r.Code == refusal.Unavailable || c.who.Value().Kind == auth.ServerKey {
 		return
@@ -137,7 +137,7 @@ func (c *conn) weary(r *refusal.Error) {
 		return
 	}
 	together := c.who.Value().KeyID + " " + clientaddr.NetworkOf(c.peer.address)
-	if wait := s.weariness.Take(together, s.tolerance.together); wait > 0 {
+	if wait := s.refusedFrames.Take(together, s.tolerance.together); wait > 0 {
 		c.expel(tooMany("of frames that are refused from this address with this key", s.tolerance.together, wait))
 	}
 }
@@ -172,25 +172,25 @@ func (c *conn) allowFrames() {
 		c.transport.ReadAtMost(poll.MaxRead)
 		return
 	}
-	c.frames.Kept = maxStrangerBytes
-	c.transport.ReadAtMost(maxStrangerBytes)
+	c.frames.Kept = maxUnprivilegedBytes
+	c.transport.ReadAtMost(maxUnprivilegedBytes)
 }
 
 // tolerance is how much of no use a node takes from a client.
 type tolerance struct {
-	stranger ratelimit.Rate // frames that ask for nothing before auth
-	control  ratelimit.Rate // and after
-	refused  ratelimit.Rate
-	together ratelimit.Rate // of all connections of a key and address
-	flood    ratelimit.Rate // connections of a key and address that were closed for it
+	beforeAuth ratelimit.Rate // frames that ask for nothing before auth
+	control    ratelimit.Rate // and after
+	refused    ratelimit.Rate
+	together   ratelimit.Rate // of all connections of a key and address
+	flood      ratelimit.Rate // connections of a key and address that were closed for it
 }
 
 func newTolerance(l *Limits) tolerance {
 	p := tolerance{
-		stranger: ratelimit.PerSecond(1, strangerFrames),
-		control:  steady(l.ConnectionControl),
-		refused:  steady(l.ConnectionRefusal),
-		flood:    ratelimit.PerSecond(float64(l.FailedAuthRate), l.FailedAuthBurst),
+		beforeAuth: ratelimit.PerSecond(1, framesBeforeAuth),
+		control:    steady(l.ConnectionControl),
+		refused:    steady(l.ConnectionRefusal),
+		flood:      ratelimit.PerSecond(float64(l.FailedAuthRate), l.FailedAuthBurst),
 	}
 	// A client that comes back subscribes to all its channels at once, and may
 	// leave all of them.

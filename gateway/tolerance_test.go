@@ -138,7 +138,7 @@ func TestControlFramesAreSlowedDown(t *testing.T) {
 }
 
 // Before auth a few signs of life are taken and nothing else.
-func TestStrangersMaySayLittle(t *testing.T) {
+func TestFewFramesBeforeAuth(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
 		h := newHarness(t, poller)
 		for name, frame := range map[string][]byte{
@@ -167,12 +167,12 @@ func TestStrangersMaySayLittle(t *testing.T) {
 		}
 		// Enough for a client whose first words are not auth.
 		c := h.dial("Origin: " + testOrigin + "\r\n")
-		c.send(strings.Repeat(string(textFrame(`{"type":"heartbeat"}`)), strangerFrames))
+		c.send(strings.Repeat(string(textFrame(`{"type":"heartbeat"}`)), framesBeforeAuth))
 		c.text(`{"type":"auth","apiKey":%q}`, h.public)
 		c.want("auth_success")
 
 		large := h.dial("")
-		large.send(string(clientFrame(ws.OpText, true, make([]byte, maxStrangerBytes+1))[:20]))
+		large.send(string(clientFrame(ws.OpText, true, make([]byte, maxUnprivilegedBytes+1))[:20]))
 		large.wantError(refusal.MessageTooLarge)
 		large.wantClose(1009)
 	})
@@ -191,7 +191,7 @@ func TestFramesOfSubscribersAreNotKept(t *testing.T) {
 			h.server.ask(func(l *loop) func() {
 				mine := 0
 				for _, c := range l.conns {
-					if c.state == stateOpen && c.frames.Midway() && c.frames.Kept == maxStrangerBytes {
+					if c.state == stateOpen && c.frames.Midway() && c.frames.Kept == maxUnprivilegedBytes {
 						mine++
 					}
 				}

@@ -16,7 +16,7 @@ type unauthenticated struct {
 	perAddress int
 
 	mu        sync.Mutex
-	byAddress map[netip.Addr]int // by clientaddr.Network
+	byAddress map[netip.Addr]int // deadline clientaddr.Network
 }
 
 func newUnauthenticated(perAddress, connections int) *unauthenticated {
@@ -37,7 +37,7 @@ func (u *unauthenticated) enter(from netip.Addr, trusted bool) bool {
 	return true
 }
 
-// leave counts a socket out: it is closed, or its client is known.
+// leavePending counts a socket out: it is closed, or its client is known.
 func (u *unauthenticated) leave(from netip.Addr) {
 	from = clientaddr.Network(from)
 	u.mu.Lock()
@@ -51,19 +51,19 @@ func refuseUnauthenticated() *refusal.Error {
 	return refusal.New(refusal.RateLimited, "too many clients from this address have not authenticated")
 }
 
-// admitStranger counts a new WebSocket client in that has not authenticated, unless
+// countUnauthenticated counts a new WebSocket client in that has not authenticated, unless
 // there are too many of its address.
-func (s *Server) admitStranger(address string) bool {
+func (s *Server) countUnauthenticated(address string) bool {
 	addr, err := netip.ParseAddr(address)
 	return err != nil || s.unauthenticated.enter(addr, s.proxies.Trust(address))
 }
 
 // known counts the client out of those that have not shown who they are.
 func (c *conn) known() {
-	if !c.stranger {
+	if !c.unauthenticated {
 		return
 	}
-	c.stranger = false
+	c.unauthenticated = false
 	if addr, err := netip.ParseAddr(c.peer.address); err == nil {
 		c.loop.server.unauthenticated.leave(addr)
 	}
@@ -72,19 +72,19 @@ func (c *conn) known() {
 // proven says that whoever makes a request has shown who they are: the socket may
 // be kept for as long as the next request takes.
 func proven(r *http.Request) {
-	if g, ok := r.Context().Value(guestKey{}).(*guest); ok {
+	if g, ok := r.Context().Value(httpConnKey{}).(*httpConn); ok {
 		g.prove()
 	}
 }
 
-// newcomer counts an accepted socket in, unless its address has too many.
-func (s *Server) newcomer(from netip.Addr) *refusal.Error {
+// countSocket counts an accepted socket in, unless its address has too many.
+func (s *Server) countSocket(from netip.Addr) *refusal.Error {
 	trusted := s.proxies.Trust(from.String())
-	if !s.newcomers.enter(from, trusted) {
-		return refuseNewcomer()
+	if !s.handshakes.enter(from, trusted) {
+		return refuseHandshakes()
 	}
 	if !s.unauthenticated.enter(from, trusted) {
-		s.newcomers.leave(from)
+		s.handshakes.leave(from)
 		return refuseUnauthenticated()
 	}
 	return nil

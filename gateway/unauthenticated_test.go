@@ -77,7 +77,7 @@ func TestUnauthenticatedSocketsOfOneAddress(t *testing.T) {
 
 // A connection that HTTP keeps alive for nobody in particular ends soon; that of a
 // backend does not, nor that of a trusted proxy.
-func TestIdleStrangersAreClosed(t *testing.T) {
+func TestIdleUnauthenticatedAreClosed(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
 		for _, trusted := range []bool{false, true} {
 			h := newHarness(t, poller, func(c *Config) {

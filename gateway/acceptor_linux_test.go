@@ -17,14 +17,14 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// strangersGone waits until no socket is left that is not a connection.
-func (h *harness) strangersGone() {
+// noPendingConns waits until no socket is left that is not a connection.
+func (h *harness) noPendingConns() {
 	h.t.Helper()
 	eventually(h.t, func() string {
-		if n := h.server.strangers.Load(); n != 0 {
+		if n := h.server.pendingConns.Load(); n != 0 {
 			return fmt.Sprintf("%d strangers", n)
 		}
-		n := h.server.newcomers
+		n := h.server.handshakes
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		if n.total != 0 || len(n.byAddress) != 0 {
@@ -91,7 +91,7 @@ func TestHalfOpenHandshakesOfOneAddress(t *testing.T) {
 			if n := count["HTTP/1.1 429 Too Many Requests"]; n == 0 || n > all-kept || len(count) > 2 {
 				t.Errorf("answers: %v", count)
 			}
-			h.strangersGone()
+			h.noPendingConns()
 		})
 	}
 }
@@ -110,7 +110,7 @@ func TestHerdWaits(t *testing.T) {
 			t.Errorf("client %d: %v, %v", i, res, err)
 		}
 	}
-	h.strangersGone()
+	h.noPendingConns()
 }
 
 // Without a free descriptor accepting pauses and goes on when there is one.
@@ -189,7 +189,7 @@ func TestUpgradeOfAKeptAliveConnection(t *testing.T) {
 		c.want("auth_success")
 		c.want("connected")
 		_ = c.socket.Close()
-		h.strangersGone()
+		h.noPendingConns()
 	})
 }
 

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// freshness knows whether the process was stopped for a while and has since
+// pauses knows whether the process was stopped for a while and has since
 // proved that it knows of every key that ended meanwhile. Until then nothing
 // that a client sent is looked at and nothing is delivered. The event loops turn
 // ten times a second, and so does a goroutine that does nothing else: loops that
 // are all busy are no stopped process.
-type freshness struct {
+type pauseDetector struct {
 	began    time.Time
 	lastTurn atomic.Int64 // of any loop or of observe, in ns since began
 	wokeAt   atomic.Int64 // when the process went on, in ns since began; 0 once it has proved itself
@@ -21,7 +21,7 @@ type freshness struct {
 const pauseAfter = time.Second
 
 // observe turns until ctx ends, however busy the loops are.
-func (f *freshness) observe(ctx context.Context) {
+func (f *pauseDetector) observe(ctx context.Context) {
 	ticker := time.NewTicker(pauseAfter / 10)
 	defer ticker.Stop()
 	for {
@@ -36,7 +36,7 @@ func (f *freshness) observe(ctx context.Context) {
 
 // turn notes that the process runs. That it was stopped is noted first, so that
 // whoever sees the one sees the other.
-func (f *freshness) turn() {
+func (f *pauseDetector) turn() {
 	now := int64(time.Since(f.began))
 	if last := f.lastTurn.Load(); last != 0 && now-last > int64(pauseAfter) {
 		f.wokeAt.Store(now)
@@ -46,7 +46,7 @@ func (f *freshness) turn() {
 
 // paused reports whether the process was stopped and has not yet heard from its
 // cluster. staleness is the age of the last proof.
-func (f *freshness) paused(staleness func() time.Duration) bool {
+func (f *pauseDetector) paused(staleness func() time.Duration) bool {
 	now := int64(time.Since(f.began))
 	if last := f.lastTurn.Load(); last != 0 && now-last > int64(pauseAfter) {
 		return true // about to be noticed

@@ -101,7 +101,7 @@ func (s *Server) Disconnect(id string) (found bool) {
 			return false, false
 		}
 		c.close(closeDisconnected, "disconnected")
-		c.hasten()
+		c.closeNow()
 		return true, true
 	})) > 0
 }
@@ -125,13 +125,13 @@ func (s *Server) Subscribers(project string) map[string]int {
 	count := make(map[string]int)
 	for i, l := range s.loops {
 		// It reads the map on the loop, which may add and delete channels between two turns.
-		next, stop := iter.Pull2(func(yield func(fsm.ChannelKey, *topic) bool) { maps.All(l.topics)(yield) })
+		next, stop := iter.Pull2(func(yield func(fsm.ChannelKey, *localChannel) bool) { maps.All(l.channels)(yield) })
 		for more := true; more; {
 			answered := s.askOne(i, func() func() {
 				part, some := make(map[string]int), true
 				for n := 0; some && n < channelsPerTurn; n++ {
 					var key fsm.ChannelKey
-					var t *topic
+					var t *localChannel
 					if key, t, some = next(); some && key.Project == project {
 						part[key.Name] = len(t.subs)
 					}
@@ -201,9 +201,9 @@ func (c *conn) status() admin.ConnectionStatus {
 		State:    "live",
 	}
 	for _, sub := range c.subs {
-		status.Channels = append(status.Channels, sub.topic.key.Name)
-		if !sub.joining && sub.next <= sub.topic.head {
-			status.Behind += sub.topic.head + 1 - sub.next
+		status.Channels = append(status.Channels, sub.channel.key.Name)
+		if !sub.joining && sub.next <= sub.channel.head {
+			status.Behind += sub.channel.head + 1 - sub.next
 		}
 	}
 	if status.Behind > 0 {

@@ -11,28 +11,6 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// places remembers the answers about origins while many connections are judged anew:
-// to match an origin with a hundred rules takes 0.1 ms, and most come from few.
-type places map[place]*refusal.Error
-
-type place struct {
-	project      *fsm.Project
-	origin, host unique.Handle[string]
-}
-
-func (p places) checkOrigin(who auth.Principal, from peer, project *fsm.Project) *refusal.Error {
-	if who.Kind != auth.PublicKey {
-		return auth.CheckOrigin(who, from.origin.Value(), from.host.Value(), project)
-	}
-	at := place{project, from.origin, from.host}
-	refused, known := p[at]
-	if !known {
-		refused = auth.CheckOrigin(who, from.origin.Value(), from.host.Value(), project)
-		p[at] = refused
-	}
-	return refused
-}
-
 // authenticate admits the client, refuses it, or asks the cluster first whether
 // it knows a key that this node does not. On an open connection a fresh token
 // takes the place of the one that the client came with.
@@ -142,7 +120,7 @@ func (c *conn) refuseAs(r *refusal.Error) {
 	if c.state == stateOpen {
 		c.loop.server.refused(r, "ws", c.peer)
 		c.sendRefusal(r, "", "")
-		c.weary(r)
+		c.countRefusal(r)
 		return
 	}
 	c.refuse(r, "", "")
@@ -165,7 +143,7 @@ func (c *conn) enterAs(who auth.Principal, f authFrame) {
 	if c.state == stateOpen {
 		c.become(who)
 		c.out.urgent = appendAuthSuccess(c.out.urgent)
-		c.rejudge(project, make(places))
+		c.recheckAccess(project, make(originCache))
 		return
 	}
 	refused = s.flooded(who, c.peer.address)
@@ -204,20 +182,20 @@ func (c *conn) become(who auth.Principal) {
 	c.loop.touch(c)
 }
 
-// rejudge closes a client whose origin its project no longer allows, and takes
+// recheckAccess closes a client whose origin its project no longer allows, and takes
 // the channels from it that it may no longer follow. One whose subscribe is
 // still under way is judged when it is done.
-func (c *conn) rejudge(project *fsm.Project, known places) {
+func (c *conn) recheckAccess(project *fsm.Project, known originCache) {
 	who := c.who.Value()
 	if refused := known.checkOrigin(who, c.peer, project); refused != nil {
 		c.refuse(refused.Of(who.Attempt(auth.Connect, "")), "", "")
-		c.hasten()
+		c.closeNow()
 		return
 	}
 	c.allowFrames()
 	for i := len(c.subs) - 1; i >= 0; i-- {
 		sub := c.subs[i]
-		name := sub.topic.key.Name
+		name := sub.channel.key.Name
 		if sub.joining {
 			continue
 		}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -10,36 +11,15 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-const lookupsPerJob = 64
-
-// pump gives the workers the next thing that this connection needs of the log.
-// There is one job at a time, so that a connection with many channels waits its
-// turn among the others.
-func (c *conn) pump() {
-	if c.state != stateOpen || c.working {
+func (c *conn) subscribe(req request) {
+	if refused := c.may(auth.Subscribe, req.channel); refused != nil {
+		c.refuseFrame(refused, req.channel, "")
 		return
 	}
-	for len(c.ops) > 0 && c.ops[0].leave {
-		c.leave(c.ops[0].channel)
-		c.out.urgent = appendUnsubscribed(c.out.urgent, c.ops[0].channel)
-		c.ops = slices.Delete(c.ops, 0, 1)
-		c.loop.touch(c)
-	}
-	if len(c.ops) > 0 {
-		c.lookUp()
-		return
-	}
-	if c.ops = nil; c.out.blocked || len(c.behind) == 0 {
-		return
-	}
-	sub := c.behind[0]
-	c.behind = slices.Delete(c.behind, 0, 1)
-	sub.queued = false
-	if len(c.behind) == 0 {
-		c.behind = nil
-	}
-	c.read(sub)
+	c.ops = append(c.ops, op{channel: req.channel, start: req.start})
 }
+
+const lookupsPerJob = 64
 
 // lookup asks for the bounds of a channel that a client subscribes to.
 type lookup struct {
@@ -66,8 +46,8 @@ func (c *conn) lookUp() {
 			c.refuse(refused, o.channel, "")
 			continue
 		}
-		asked = append(asked, &lookup{op: o, sub: sub, key: sub.topic.key})
-		channels = append(channels, sub.topic.key)
+		asked = append(asked, &lookup{op: o, sub: sub, key: sub.channel.key})
+		channels = append(channels, sub.channel.key)
 	}
 	c.ops = slices.Delete(c.ops, 0, n)
 	if len(asked) == 0 {
@@ -138,7 +118,7 @@ func (c *conn) ahead(l *lookup, epoch string) bool {
 	start := l.op.start
 	return start.from == startAfter && !l.op.caughtUp &&
 		(start.epoch == "" || start.epoch == epoch) &&
-		start.offset > max(l.info.Head, l.sub.topic.head)
+		start.offset > max(l.info.Head, l.sub.channel.head)
 }
 
 // putBack has lookups made again, before all else.
@@ -203,40 +183,128 @@ func (c *conn) abandon(channel string, r *refusal.Error) {
 	c.refuse(r, channel, "")
 }
 
-// read has a subscription given what it wants next: what others have read
-// lately, or are reading, or a page read for it.
-func (c *conn) read(sub *subscription) {
-	c.working = true
-	w, t := sub.wants(), sub.topic
-	if p := t.shelved(w); p != nil {
-		// In the next turn, so that the others have theirs in between.
-		c.loop.mail.post(func() { c.paged(w, p) })
-		return
-	}
-	p := t.reading(w)
-	if p == nil {
-		p = t.read(w)
-	}
-	p.waiting = append(p.waiting, w)
+// op is a subscribe or unsubscribe that waits for its turn.
+type op struct {
+	channel  string
+	leave    bool
+	start    startPoint
+	caughtUp bool // the leader was asked already
 }
 
-// paged delivers a page, unless it was unsubscribed meanwhile.
-func (c *conn) paged(w want, p *page) {
-	c.working = false
-	if c.state != stateOpen {
+// maxOps is how many ops of a connection may wait before its next request is read.
+const maxOps = 256
+
+func (c *conn) find(channel string) (at int, found bool) {
+	return slices.BinarySearchFunc(c.subs, channel, func(sub *subscription, name string) int {
+		return cmp.Compare(sub.channel.key.Name, name)
+	})
+}
+
+// enter returns the connection's subscription of a channel, made when there is
+// none, unless the connection, its project or the node has too many.
+func (c *conn) enter(channel string) (*subscription, *refusal.Error) {
+	at, found := c.find(channel)
+	if found {
+		return c.subs[at], nil
+	}
+	s := c.loop.server
+	if len(c.subs) >= s.cfg.MaxChannels {
+		return nil, refusal.New(refusal.TooManyChannels, "too many channels on one connection")
+	}
+	project, found := s.cfg.Broker.Project(c.who.Value().Project)
+	if !found {
+		return nil, refusal.New(refusal.Unavailable, "the project was deleted")
+	}
+	if refused := s.quotas.subscribe(project, s.cfg.MaxSubscriptions); refused != nil {
+		return nil, refused
+	}
+	sub := &subscription{conn: c, joining: true}
+	c.loop.channel(fsm.ChannelKey{Project: c.who.Value().Project, Name: channel}).join(sub)
+	c.subs = slices.Insert(c.subs, at, sub)
+	return sub, nil
+}
+
+func (c *conn) leave(channel string) {
+	at, found := c.find(channel)
+	if !found {
 		return
 	}
+	sub := c.subs[at]
+	sub.gone = true
+	sub.channel.leave(sub)
+	c.loop.server.quotas.unsubscribe(sub.channel.key.Project, 1)
+	c.subs = slices.Delete(c.subs, at, at+1)
+	if sub.queued {
+		c.behind = slices.DeleteFunc(c.behind, func(s *subscription) bool { return s == sub })
+	}
+}
+
+// begin places the cursor where the client wants it, now that the bounds of the
+// channel are known. Asked again of a channel that it has, the client gets what
+// this connection has not been sent yet.
+func (sub *subscription) begin(l *lookup, epoch string, initial fsm.Initial) {
+	c, t := sub.conn, sub.channel
+	t.head = max(t.head, l.info.Head)
+	head, earliest := t.head, max(l.info.Earliest, 1)
+	start := l.op.start
+	foreign := start.epoch != "" && start.epoch != epoch
+	if foreign && start.from == startAfter && start.offset == 0 && !start.strict {
+		start.from = startByRule // it has seen nothing, of whatever numbering
+	}
+	start = start.byRule(initial)
+
+	wanted := uint64(1)
+	resumes := start.from == startAfter && !foreign && start.offset <= head
+	switch start.from {
+	case startAfter:
+		if wanted = head + 1; resumes {
+			wanted = start.offset + 1
+		}
+	case startLive:
+		wanted = head + 1
+	case startLast:
+		wanted = head + 1 - min(start.offset, head)
+	case startTime:
+		wanted = min(l.offsetAt, head+1)
+	}
+	next := max(wanted, min(earliest, head+1))
+	recovered := next == 1
+	if start.from == startAfter {
+		recovered = resumes && next == wanted
+	}
+	if start.strict && !recovered && (start.from == startAfter || start.from == startAll) {
+		c.abandon(t.key.Name, &refusal.Error{
+			Code: refusal.Unrecoverable, Reason: "not all messages after the offset are there",
+			Bounds: &refusal.Bounds{Head: head, Earliest: earliest, Epoch: epoch},
+		})
+		return
+	}
+	c.out.urgent = appendSubscribed(c.out.urgent, t.key.Name, head, earliest, epoch, recovered)
 	c.loop.touch(c)
+
 	switch {
-	case w.sub.gone:
-	case p.resets != c.loop.resets:
-		w.sub.enqueue() // read before the state was replaced: that says nothing of it now
-	case p.err != nil:
-		// The cursor cannot move on, and to skip would be a silent hole: the
-		// client resumes elsewhere.
-		c.refuse(c.loop.server.refusalOf(p.err, "read channel"), p.topic.key.Name, "")
-		c.close(closeTryLater, "the log cannot be read")
+	case sub.joining:
+		sub.joining = false
+		if !resumes {
+			wanted = next // what was gone before is no gap to those who never had an offset
+		}
+		sub.next, sub.low, sub.replayTo = wanted, wanted, head
+	case wanted < sub.low:
+		if !resumes {
+			wanted = next
+		}
+		if wanted < sub.low {
+			sub.backfill = append(sub.backfill, span{wanted, sub.low})
+			sub.low = wanted
+			sub.enqueue()
+		}
+		return
 	default:
-		w.sub.take(w, p)
+		return
+	}
+	if sub.next > head {
+		sub.live = true
+	} else {
+		sub.enqueue()
 	}
 }

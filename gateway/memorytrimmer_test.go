@@ -7,8 +7,8 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/poll"
 )
 
-func TestCrowdThatLeft(t *testing.T) {
-	var c crowd
+func TestMemoryIsTrimmedOnceManyHaveLeft(t *testing.T) {
+	var c memoryTrimmer
 	for i, step := range []struct {
 		now  int
 		left bool
@@ -18,7 +18,7 @@ func TestCrowdThatLeft(t *testing.T) {
 		{4000, false}, {1000, false}, {1000, true}, // they are leaving, and then have left
 		{1000, false}, {0, false}, {0, true}, {0, false},
 	} {
-		if got := c.left(step.now); got != step.left {
+		if got := c.due(step.now); got != step.left {
 			t.Errorf("step %d, %d clients: %v", i, step.now, got)
 		}
 	}
@@ -26,7 +26,7 @@ func TestCrowdThatLeft(t *testing.T) {
 
 // What a crowd made the loops grow to is given back, and those who stayed notice
 // nothing.
-func TestTrimAfterACrowd(t *testing.T) {
+func TestTrimAfterManyHaveLeft(t *testing.T) {
 	for _, name := range poll.Names() {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t, name)

@@ -6,8 +6,8 @@ import (
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
-// topic is one channel with the subscribers that a loop has for it.
-type topic struct {
+// local is one channel with the subscribers that a loop has for it.
+type localChannel struct {
 	loop   *loop
 	key    fsm.ChannelKey
 	subs   []*subscription
@@ -18,19 +18,19 @@ type topic struct {
 	pages    []*page // on the loop's shelf, the oldest first
 }
 
-func (t *topic) join(sub *subscription) {
-	sub.topic, sub.index = t, len(t.subs)
+func (t *localChannel) join(sub *subscription) {
+	sub.channel, sub.index = t, len(t.subs)
 	t.subs = append(t.subs, sub)
 }
 
-func (t *topic) leave(sub *subscription) {
+func (t *localChannel) leave(sub *subscription) {
 	last := len(t.subs) - 1
 	t.subs[sub.index] = t.subs[last]
 	t.subs[sub.index].index = sub.index
 	t.subs[last] = nil
 	t.subs = t.subs[:last]
 	if last == 0 {
-		delete(t.loop.topics, t.key)
+		delete(t.loop.channels, t.key)
 		if s := t.loop.server; s.interest.remove(t.key, t.loop.index) {
 			s.cfg.Broker.DropInterest(t.key)
 		}
@@ -39,7 +39,7 @@ func (t *topic) leave(sub *subscription) {
 
 // deliver gives a commit to the subscribers that it continues. The others read
 // it from the log when their turn comes.
-func (t *topic) deliver(c *commit) {
+func (t *localChannel) deliver(c *commit) {
 	if c.transient {
 		t.deliverTransient(c)
 		return
@@ -66,7 +66,7 @@ func (t *topic) deliver(c *commit) {
 }
 
 // deliverTransient gives messages without offset to whoever can take them now.
-func (t *topic) deliverTransient(c *commit) {
+func (t *localChannel) deliverTransient(c *commit) {
 	frames := encodeMessages(t.key.Name, c.messages, false)
 	for _, sub := range t.subs {
 		if !sub.joining && !sub.conn.out.blocked {
@@ -76,7 +76,7 @@ func (t *topic) deliverTransient(c *commit) {
 }
 
 // raise says that the channel reaches head, for want of the messages themselves.
-func (t *topic) raise(head uint64) {
+func (t *localChannel) raise(head uint64) {
 	t.head = max(t.head, head)
 	for _, sub := range t.subs {
 		if sub.live && sub.next <= head {
@@ -87,7 +87,7 @@ func (t *topic) raise(head uint64) {
 
 // recheck has every subscriber ask the log how far the channel reaches. What is
 // being read was asked for before, so nobody joins in.
-func (t *topic) recheck() {
+func (t *localChannel) recheck() {
 	t.underway = nil
 	for _, sub := range t.subs {
 		if sub.live {

@@ -17,7 +17,7 @@ func turning(t *testing.T, after func(l *loop)) (s *Server, l *loop, begin func(
 	s = &Server{ctx: ctx}
 	s.cfg.Broker = newFakeBroker()
 	s.interest.channels = make(map[fsm.ChannelKey]interested)
-	l = &loop{server: s, began: time.Now(), mail: newMailbox(1 << 20), topics: make(map[fsm.ChannelKey]*topic)}
+	l = &loop{server: s, began: time.Now(), mail: newMailbox(1 << 20), channels: make(map[fsm.ChannelKey]*localChannel)}
 	s.loops = []*loop{l}
 	done, begun := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -81,13 +81,13 @@ func TestSubscribersAreCountedInParts(t *testing.T) {
 	s, l, begin := turning(t, func(l *loop) {
 		turn := int(turns.Add(1))
 		for n := range 1000 { // some go, others come
-			delete(l.topics, key(3*(1000*turn+n)))
-			l.topics[key(all+1000*turn+n)] = &topic{loop: l, subs: make([]*subscription, 1)}
+			delete(l.channels, key(3*(1000*turn+n)))
+			l.channels[key(all+1000*turn+n)] = &localChannel{loop: l, subs: make([]*subscription, 1)}
 		}
 	})
 	for n := range all {
-		l.topics[key(n)] = &topic{loop: l, subs: make([]*subscription, n%3)}
-		l.topics[fsm.ChannelKey{Project: "q", Name: fmt.Sprint(n)}] = &topic{loop: l, subs: make([]*subscription, 1)}
+		l.channels[key(n)] = &localChannel{loop: l, subs: make([]*subscription, n%3)}
+		l.channels[fsm.ChannelKey{Project: "q", Name: fmt.Sprint(n)}] = &localChannel{loop: l, subs: make([]*subscription, 1)}
 	}
 	begin()
 	count := s.Subscribers("p")

@@ -12,9 +12,9 @@ import (
 // and waits until that has been noticed.
 func (h *harness) stop() {
 	h.t.Helper()
-	h.server.freshness.lastTurn.Add(-int64(2 * pauseAfter))
+	h.server.pauses.lastTurn.Add(-int64(2 * pauseAfter))
 	eventually(h.t, func() string {
-		if h.server.freshness.wokeAt.Load() == 0 {
+		if h.server.pauses.wokeAt.Load() == 0 {
 			return "the pause goes unnoticed"
 		}
 		return ""

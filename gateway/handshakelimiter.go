@@ -8,25 +8,25 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-var tooManyNewcomers = []byte("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+var tooManyHandshakes = []byte("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 
-// newcomers counts the clients whose first request has not come in full, so
+// handshakes counts the clients whose first request has not come in full, so
 // that neither all of them nor those of one address take every descriptor.
-type newcomers struct {
+type handshakeLimiter struct {
 	limit      int // of all
 	perAddress int
 
 	mu        sync.Mutex
 	total     int
-	byAddress map[netip.Addr]int // by clientaddr.Network
+	byAddress map[netip.Addr]int // deadline clientaddr.Network
 }
 
-func newNewcomers(limit, perAddress int) *newcomers {
-	return &newcomers{limit: limit, perAddress: perAddress, byAddress: make(map[netip.Addr]int)}
+func newHandshakeLimiter(limit, perAddress int) *handshakeLimiter {
+	return &handshakeLimiter{limit: limit, perAddress: perAddress, byAddress: make(map[netip.Addr]int)}
 }
 
 // full reports whether no more may come for now.
-func (n *newcomers) full() bool {
+func (n *handshakeLimiter) full() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.total >= n.limit
@@ -34,7 +34,7 @@ func (n *newcomers) full() bool {
 
 // enter counts a newcomer in, unless there are too many of its address. For a
 // trusted proxy, who speaks for many, the address sets no bound.
-func (n *newcomers) enter(from netip.Addr, trusted bool) bool {
+func (n *handshakeLimiter) enter(from netip.Addr, trusted bool) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	from = clientaddr.Network(from)
@@ -46,7 +46,7 @@ func (n *newcomers) enter(from netip.Addr, trusted bool) bool {
 	return true
 }
 
-func (n *newcomers) leave(from netip.Addr) {
+func (n *handshakeLimiter) leave(from netip.Addr) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	from = clientaddr.Network(from)
@@ -56,7 +56,7 @@ func (n *newcomers) leave(from netip.Addr) {
 	}
 }
 
-// refuseNewcomer is why a client is turned away before it could say anything.
-func refuseNewcomer() *refusal.Error {
+// refuseHandshakes is why a client is turned away before it could say anything.
+func refuseHandshakes() *refusal.Error {
 	return refusal.New(refusal.RateLimited, "too many unfinished handshakes from this address")
 }

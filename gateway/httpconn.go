@@ -1,0 +1,167 @@
+package gateway
+
+import (
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
+	"github.com/aptlyd/aptlyd/gateway/poll"
+	"github.com/aptlyd/aptlyd/gateway/websocket"
+)
+
+// httpConn is a client that net/http serves. What was read of its first request
+// before it came there is read first.
+type httpConn struct {
+	net.Conn
+	early          []byte
+	firstRequest   sync.Once
+	onFirstRequest func() // called once, when its first request is read, or it is closed
+	closed         sync.Once
+	onClose        func()        // called once, when it is closed or a connection
+	onProved       func()        // called once, when its client is known, or it is closed or a connection
+	idle           time.Duration // how long it may bring nothing before its client is known
+	trusted        bool          // it is a proxy's, whose idle connections are its own affair
+	remote         net.Addr      // of whom a proxy speaks for, nil for who is connected
+
+	server     *Server // set where proxied is
+	proxied    bool    // it begins with a header of the PROXY protocol
+	headerRead sync.Once
+	headerErr  error // of that header
+
+	mu       sync.Mutex
+	proved   bool
+	deadline time.Time // the read deadline that net/http has set
+}
+
+// setClient notes that a proxy has said for whom it speaks.
+func (g *httpConn) setClient(s *Server, client netip.Addr) {
+	g.remote = net.TCPAddrFromAddrPort(netip.AddrPortFrom(client, 0))
+	g.trusted = s.proxies.Trust(client.String())
+}
+
+// RemoteAddr implements net.Conn. net/http asks for it before all else.
+func (g *httpConn) RemoteAddr() net.Addr {
+	if g.proxied {
+		g.headerRead.Do(g.readProxyHeader)
+	}
+	if g.remote != nil {
+		return g.remote
+	}
+	return g.Conn.RemoteAddr()
+}
+
+// readProxyHeader reads the header that a proxy sends in front of everything else.
+func (g *httpConn) readProxyHeader() {
+	if g.headerErr = g.Conn.SetReadDeadline(time.Now().Add(g.server.cfg.HandshakeTimeout)); g.headerErr != nil {
+		return
+	}
+	var said []byte
+	buffer := make([]byte, 512)
+	for {
+		n, err := g.Conn.Read(buffer)
+		said = append(said, buffer[:n]...)
+		client, end, wrong := clientaddr.ParseHeader(said)
+		if wrong != nil {
+			refused := websocket.Malformed(wrong.Error())
+			g.server.metrics.handshakeRefused(refused.Status)
+			g.server.refused(handshakeRefusal(refused), "handshake", newPeer(clientaddr.Of(g.Conn).String(), "", ""))
+			err = wrong
+		} else if end > 0 {
+			if client.IsValid() {
+				g.setClient(g.server, client)
+			}
+			g.early = said[end:]
+			err = g.Conn.SetReadDeadline(time.Time{})
+		}
+		if err != nil || end > 0 {
+			g.headerErr = err
+			return
+		}
+	}
+}
+
+func (s *Server) newHTTPConn(socket net.Conn, early []byte, from netip.Addr) *httpConn {
+	return &httpConn{
+		Conn: socket, early: early,
+		onProved: func() { s.unauthenticated.leave(from) },
+		idle:     s.cfg.UnauthenticatedIdle,
+		trusted:  s.proxies.Trust(from.String()),
+	}
+}
+
+// prove says that the client is known. The wait for what it sends is as long as net/http
+// means it to be from now on.
+func (g *httpConn) prove() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.proved {
+		return
+	}
+	g.proved = true
+	g.onProved()
+	if !g.trusted {
+		_ = g.Conn.SetReadDeadline(g.deadline) // an error means that it has gone, which a read says
+	}
+}
+
+// SetReadDeadline lets net/http wait for as long as it means to, if the client is
+// known.
+func (g *httpConn) SetReadDeadline(t time.Time) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.deadline = t
+	if !g.proved && !g.trusted {
+		if soon := time.Now().Add(g.idle); t.IsZero() || t.After(soon) {
+			t = soon
+		}
+	}
+	return g.Conn.SetReadDeadline(t)
+}
+
+// handedOn says that the socket is closed or a connection now.
+func (g *httpConn) handedOn() {
+	g.closed.Do(g.onClose)
+	g.prove()
+}
+
+func (g *httpConn) Read(p []byte) (int, error) {
+	if g.proxied {
+		if g.headerRead.Do(g.readProxyHeader); g.headerErr != nil {
+			return 0, g.headerErr
+		}
+	}
+	if len(g.early) == 0 {
+		return g.Conn.Read(p)
+	}
+	n := cut(&g.early, copy(p, g.early))
+	return n, nil
+}
+
+// CloseWrite lets net/http end a connection so that its last answer is read.
+func (g *httpConn) CloseWrite() error {
+	if tcp, ok := poll.TCP(g.Conn); ok {
+		return tcp.CloseWrite()
+	}
+	return nil
+}
+
+func (g *httpConn) Close() error {
+	g.firstRequest.Do(g.onFirstRequest)
+	g.handedOn()
+	return g.Conn.Close()
+}
+
+// httpConnOf returns the guest that a client's socket is or is laid upon.
+func httpConnOf(socket net.Conn) (g *httpConn, ok bool) {
+	if encrypted, is := socket.(*tls.Conn); is {
+		socket = encrypted.NetConn()
+	}
+	g, ok = socket.(*httpConn)
+	return g, ok
+}
+
+// NetConn returns the connection that the guest is laid upon.
+func (g *httpConn) NetConn() net.Conn { return g.Conn }

@@ -1,0 +1,121 @@
+package gateway
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
+)
+
+// publish is a client's publish that has no answer yet.
+type publish struct {
+	conn    *conn
+	channel string
+	id      string
+	size    int // of its payload
+	done    bool
+	receipt fsm.Receipt
+	err     error
+}
+
+func (c *conn) publish(req request) {
+	s := c.loop.server
+	refused := c.may(auth.Publish, req.channel)
+	switch {
+	case refused != nil:
+	case len(req.message) > s.cfg.MaxMessageBytes:
+		refused = refusal.New(refusal.MessageTooLarge, "message is too large")
+	case c.draining:
+		refused = refuseDraining()
+	}
+	if refused != nil {
+		c.refusePublish(refused, req)
+		return
+	}
+	p := &publish{conn: c, channel: req.channel, id: req.id, size: len(req.message)}
+	c.pending = append(c.pending, p)
+	c.pendingBytes += p.size
+	s.metrics.published.Inc()
+	c.loop.submit(p, fsm.Publish{
+		Channel: fsm.ChannelKey{Project: c.who.Value().Project, Name: req.channel},
+		ID:      req.id,
+		Data:    bytes.Clone(req.message),
+		From:    c.who.Value().Sender(),
+	})
+}
+
+// refusePublish refuses a publish in its turn: without an id only the order says
+// which one an answer is about.
+func (c *conn) refusePublish(r *refusal.Error, req request) {
+	if r.Code.CloseCode() != 0 {
+		c.refuse(r, req.channel, req.id)
+		return
+	}
+	p := &publish{conn: c, channel: req.channel, id: req.id}
+	c.pending = append(c.pending, p)
+	c.answer(p, fsm.Receipt{}, r)
+	c.countRefusal(r)
+}
+
+// answer records what became of p and sends what is due. Answers go out in the
+// order of the requests, which is nearly always how they come; one that comes
+// early overtakes those of other channels only.
+func (c *conn) answer(p *publish, r fsm.Receipt, err error) {
+	p.done, p.receipt, p.err = true, r, err
+	for len(c.pending) > 0 && c.pending[0].done {
+		c.settlePublish(0)
+	}
+	if at := slices.Index(c.pending, p); at > 0 &&
+		!slices.ContainsFunc(c.pending[:at], func(q *publish) bool { return q.channel == p.channel }) {
+		c.settlePublish(at)
+	}
+	if c.draining && len(c.pending) == 0 {
+		c.close(closeRestart, "node is draining")
+	}
+	c.loop.touch(c)
+}
+
+// settlePublish answers the publish at a place in pending and takes it out.
+func (c *conn) settlePublish(at int) {
+	p := c.pending[at]
+	c.pendingBytes -= p.size
+	if at == 0 {
+		c.pending[0] = nil // not to be kept by the array
+		c.pending = c.pending[1:]
+	} else {
+		c.pending = slices.Delete(c.pending, at, at+1)
+	}
+	c.sendAnswer(p)
+}
+
+func (c *conn) sendAnswer(p *publish) {
+	if p.err != nil {
+		r := c.loop.server.refusalOf(p.err, "publish")
+		r = r.Of(c.who.Value().Attempt(auth.Publish, p.channel))
+		c.loop.server.refused(r, "ws", c.peer)
+		c.sendRefusal(r, p.channel, p.id)
+		return
+	}
+	c.out.urgent = appendPublished(c.out.urgent, p.channel, p.id, p.receipt)
+}
+
+// submit has a message published with all others of this turn, so that its
+// channel's subscribers on other loops get them in one write too.
+func (l *loop) submit(p *publish, message fsm.Publish) {
+	l.submitted = append(l.submitted, message)
+	l.asked = append(l.asked, p)
+}
+
+func (l *loop) publish() {
+	if len(l.submitted) == 0 {
+		return
+	}
+	asked := l.asked
+	l.server.cfg.Broker.Publish(l.submitted, func(i int, r fsm.Receipt, err error) {
+		l.mail.post(func() { asked[i].conn.answer(asked[i], r, err) })
+	})
+	clear(l.submitted)
+	l.submitted, l.asked = l.submitted[:0], nil
+}

@@ -1,0 +1,167 @@
+package gateway
+
+import (
+	"slices"
+
+	"github.com/aptlyd/aptlyd/internal/strictjson"
+)
+
+// nextJob gives the workers the next thing that this connection needs of the log.
+// There is one job at a time, so that a connection with many channels waits its
+// turn among the others.
+func (c *conn) nextJob() {
+	if c.state != stateOpen || c.working {
+		return
+	}
+	for len(c.ops) > 0 && c.ops[0].leave {
+		c.leave(c.ops[0].channel)
+		c.out.urgent = appendUnsubscribed(c.out.urgent, c.ops[0].channel)
+		c.ops = slices.Delete(c.ops, 0, 1)
+		c.loop.touch(c)
+	}
+	if len(c.ops) > 0 {
+		c.lookUp()
+		return
+	}
+	if c.ops = nil; c.out.blocked || len(c.behind) == 0 {
+		return
+	}
+	sub := c.behind[0]
+	c.behind = slices.Delete(c.behind, 0, 1)
+	sub.queued = false
+	if len(c.behind) == 0 {
+		c.behind = nil
+	}
+	c.read(sub)
+}
+
+// read has a subscription given what it wants next: what others have read
+// lately, or are reading, or a page read for it.
+func (c *conn) read(sub *subscription) {
+	c.working = true
+	w, t := sub.wants(), sub.channel
+	if p := t.cached(w); p != nil {
+		// In the next turn, so that the others have theirs in between.
+		c.loop.mail.post(func() { c.paged(w, p) })
+		return
+	}
+	p := t.reading(w)
+	if p == nil {
+		p = t.read(w)
+	}
+	p.waiting = append(p.waiting, w)
+}
+
+// paged delivers a page, unless it was unsubscribed meanwhile.
+func (c *conn) paged(w want, p *page) {
+	c.working = false
+	if c.state != stateOpen {
+		return
+	}
+	c.loop.touch(c)
+	switch {
+	case w.sub.gone:
+	case p.resets != c.loop.resets:
+		w.sub.enqueue() // read before the state was replaced: that says nothing of it now
+	case p.err != nil:
+		// The cursor cannot move on, and to skip would be a silent hole: the
+		// client resumes elsewhere.
+		c.refuse(c.loop.server.refusalOf(p.err, "read channel"), p.channel.key.Name, "")
+		c.close(closeTryLater, "the log cannot be read")
+	default:
+		w.sub.take(w, p)
+	}
+}
+
+func (sub *subscription) wants() want {
+	switch {
+	case len(sub.backfill) > 0:
+		first := sub.backfill[0]
+		return want{sub: sub, from: first.next, last: first.end - 1, replayed: true, backfill: true}
+	case sub.next <= sub.replayTo:
+		return want{sub: sub, from: sub.next, last: sub.replayTo, replayed: true}
+	}
+	return want{sub: sub, from: sub.next, last: strictjson.MaxWhole}
+}
+
+// read begins to read a page.
+func (t *localChannel) read(w want) *page {
+	p := &page{channel: t, from: w.from, last: w.last, replayed: w.replayed, head: t.head, resets: t.loop.resets}
+	t.underway = append(t.underway, p)
+	t.loop.work(job{run: p.read, then: func() { t.finish(p) }})
+	return p
+}
+
+// reading returns the page under way that w would ask for too.
+func (t *localChannel) reading(w want) *page {
+	for _, p := range t.underway {
+		if p.from == w.from && p.replayed == w.replayed {
+			return p
+		}
+	}
+	return nil
+}
+
+// finish gives a page to those who wait for it.
+func (t *localChannel) finish(p *page) {
+	t.underway = slices.DeleteFunc(t.underway, func(q *page) bool { return q == p })
+	if len(t.subs) > 1 && len(p.frames.ends) > 0 && p.resets == t.loop.resets {
+		t.loop.pageCache.put(p, t.loop.now)
+	}
+	waiting := p.waiting
+	p.waiting = nil
+	for _, w := range waiting {
+		w.sub.conn.paged(w, p)
+	}
+}
+
+// take delivers what sub wants of a page and moves on.
+func (sub *subscription) take(w want, p *page) {
+	if w.backfill {
+		sub.takeBackfill(w, p)
+		return
+	}
+	t := sub.channel
+	t.head = max(t.head, p.bounds.Head)
+	if p.bounds.Earliest > sub.next {
+		sub.gap(sub.next, p.bounds.Earliest, false)
+		sub.next = p.bounds.Earliest
+	}
+	if d, some := p.delivery(w); some {
+		sub.conn.queue(d)
+		sub.next = d.after
+	}
+	if sub.next > t.head {
+		sub.live = true
+	} else {
+		sub.enqueue()
+	}
+}
+
+func (sub *subscription) takeBackfill(w want, p *page) {
+	current := &sub.backfill[0]
+	if p.bounds.Earliest > current.next {
+		to := min(p.bounds.Earliest, current.end)
+		sub.gap(current.next, to, true)
+		current.next = to
+	}
+	if d, some := p.delivery(w); some {
+		sub.conn.queue(d)
+		current.next = d.after
+	}
+	if current.next >= current.end {
+		sub.backfill = slices.Delete(sub.backfill, 0, 1)
+	}
+	if len(sub.backfill) > 0 || !sub.live {
+		sub.enqueue()
+	}
+}
+
+// want is the messages that a subscription reads next.
+type want struct {
+	sub      *subscription
+	from     uint64
+	last     uint64 // none after it
+	replayed bool   // to be marked as committed before the client subscribed
+	backfill bool   // they belong to the subscription's backfill, not to its cursor
+}

@@ -223,7 +223,7 @@ func (r *fanoutRun) settled() bool {
 	return answered && r.report.Delivered >= r.published*uint64(r.Subscribers)
 }
 
-// publishAll fills every window, but for what Pending holds back. Channels take turns
+// publishAll fills every window, as far as Pending allows. Channels take turns
 // over its calls.
 func (r *fanoutRun) publishAll(end time.Time) {
 	for range r.streams {

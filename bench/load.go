@@ -315,7 +315,7 @@ func (r *loadRun) publish(ctx context.Context, publisher int) error {
 	}
 }
 
-// due returns when a publisher's message is to be sent: the publishers take
+// due returns the time for a publisher's next message: the publishers take
 // turns. Flat out it is always now.
 func (r *loadRun) due(start time.Time, publisher int, sequence uint64) time.Time {
 	if r.Rate == 0 {

@@ -47,7 +47,7 @@ const (
 	Acknowledged
 	// Gap: messages from Offset to To will not come.
 	Gap
-	// Ping: Data is to be sent back.
+	// Ping: the member sends Data back.
 	Ping
 	// Refused: the broker refuses something, in the words of Data.
 	Refused

@@ -135,7 +135,7 @@ func (r Replay) Run(ctx context.Context, target Target) (report ReplayReport, er
 	return report, err
 }
 
-// publish fills new channels: a first message that everybody is to know, and
+// publish fills new channels: a first message that every client knows, and
 // those that they miss. It returns the channels and the positions of the first.
 func (r Replay) publish(ctx context.Context, s *swarm) (names []string, positions []Position, err error) {
 	run := rand.Uint32()

@@ -10,7 +10,7 @@ import (
 const module = "github.com/aptlyd/aptlyd"
 
 // arrows is the architecture: what each package may import of ours, directly,
-// and which engine it alone holds. To change the architecture is to change this
+// and which engine it alone holds. A change of the architecture changes this
 // table; docs/design.md has the picture.
 var arrows = map[string]struct {
 	imports []string

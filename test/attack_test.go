@@ -145,7 +145,7 @@ func hear(socket net.Conn, tell func(string)) {
 	}
 }
 
-// ask makes a request again and again, or waits without reading the answer but for
+// ask makes a request again and again, or waits without reading the answer except for
 // its first line.
 func (v *victim) ask(ctx context.Context, tell func(string), read bool, request string) {
 	v.again(ctx, tell, func(socket net.Conn) {

@@ -18,7 +18,7 @@ func everywhere(c site) (nodes []int) {
 	return nodes
 }
 
-// leak makes a server key that is to be revoked.
+// leak makes a server key for a test to revoke.
 func leak(t *testing.T, c site) client.Key {
 	t.Helper()
 	key, err := admin(c, 0).CreateKey(within(t, deadline), defaultProject(t, c).ID, "server", "leaked")

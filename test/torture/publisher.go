@@ -165,7 +165,7 @@ func (c *publishing) answered(f frame, outcome Outcome) {
 	c.settle(e)
 }
 
-// repeat keeps what is to be sent again. It is called with mu held.
+// repeat queues a message to send again. mu is held.
 func (c *publishing) repeat(e Event) {
 	if e.Outcome != OK && e.ID != "" {
 		c.again = append(c.again, Event{Kind: Publish, Channel: e.Channel, Tag: e.Tag, ID: e.ID})

@@ -64,7 +64,7 @@ func (l *listening) run(until time.Time) (done bool) {
 	heard := time.Now()
 	joined := 0
 	for {
-		// Short waits, so that it sees when it is to end. Nothing is torn by one: the
+		// Short waits, so that it notices its end. Nothing is torn by one: the
 		// connection is given up only when it is silent for long.
 		f, err := l.socket.peek(200 * time.Millisecond)
 		end := l.finish.Load()

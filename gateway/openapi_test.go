@@ -201,23 +201,13 @@ func TestOpenAPINamesEveryOperation(t *testing.T) {
 
 func TestOpenAPINamesWhatBodiesHold(t *testing.T) {
 	d := readOpenAPI(t)
-	for route, shape := range map[string]*strictjson.Shape{
-		"POST /admin/v1/tokens":                 &admin.NewAdminTokenShape,
-		"POST /admin/v1/projects":               &admin.NewProjectShape,
-		"PATCH /admin/v1/projects/{id}":         &admin.ProjectShape,
-		"POST /admin/v1/projects/{id}/keys":     &admin.NewKeyShape,
-		"POST /admin/v1/keys/{id}/rotate":       &admin.RotateShape,
-		"POST /admin/v1/origins/check":          &admin.OriginCheckShape,
-		"POST /admin/v1/projects/{id}/messages": &admin.OperatorPostShape,
-		"PATCH /admin/v1/settings":              &admin.SettingsShape,
-		"POST /console/session":                 &admin.SignInShape,
-		"POST /realtime":                        &postShape,
-		"POST /realtime/batch":                  &batchShape,
-	} {
+	shapes := admin.BodyShapes()
+	shapes["POST /realtime"], shapes["POST /realtime/batch"] = &postShape, &batchShape
+	for route, shape := range shapes {
 		method, path, _ := strings.Cut(route, " ")
 		wantNames(t, d, route, d.at(d.operation(method, path), "requestBody", "content", "application/json", "schema"), shape)
 	}
-	for name, shape := range map[string]*strictjson.Shape{"Rule": &admin.RuleShape, "Access": &admin.AccessShape, "Quotas": &admin.QuotasShape} {
+	for name, shape := range admin.ObjectShapes() {
 		wantNames(t, d, name, d.at(d.root, "components", "schemas", name), shape)
 	}
 }

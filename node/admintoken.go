@@ -21,12 +21,12 @@ func (n *Node) AdminToken(text string) (fsm.AdminToken, bool) {
 // AdminTokenByID implements gateway.Broker.
 func (n *Node) AdminTokenByID(id string) (fsm.AdminToken, bool) { return n.state.AdminToken(id) }
 
-// AdminTokens implements gateway.Operator.
+// AdminTokens implements admin.Operator.
 func (n *Node) AdminTokens(cursor string, limit int) []fsm.AdminToken {
 	return n.state.AdminTokens(cursor, limit)
 }
 
-// CreateAdminToken implements gateway.Operator.
+// CreateAdminToken implements admin.Operator.
 func (n *Node) CreateAdminToken(ctx context.Context, by fsm.Actor,
 	spec admin.TokenSpec,
 ) (fsm.AdminToken, string, error) {
@@ -47,7 +47,7 @@ func (n *Node) CreateAdminToken(ctx context.Context, by fsm.Actor,
 	return token, text, nil
 }
 
-// RevokeAdminToken implements gateway.Operator.
+// RevokeAdminToken implements admin.Operator.
 func (n *Node) RevokeAdminToken(ctx context.Context, by fsm.Actor, id string) error {
 	return n.change(ctx, by, fsm.RevokeAdminToken{By: by, ID: id}.Encode())
 }

@@ -12,7 +12,7 @@ import (
 // freshTimeout bounds the wait until a node is up to date.
 const freshTimeout = 10 * time.Second
 
-// Backup implements gateway.Operator. Only one backup runs at a time, because pages that
+// Backup implements admin.Operator. Only one backup runs at a time, because pages that
 // are overwritten meanwhile make the state file grow.
 func (n *Node) Backup(ctx context.Context) (io.ReadCloser, int64, error) {
 	if !n.backingUp.CompareAndSwap(false, true) {

@@ -15,7 +15,7 @@ type subscribersQuestion struct {
 	Project string `json:"project"`
 }
 
-// Channels implements gateway.Operator.
+// Channels implements admin.Operator.
 func (n *Node) Channels(ctx context.Context, q admin.ChannelQuery) ([]admin.ChannelStatus, error) {
 	q.Cursor = max(q.Cursor, before(q.Prefix))
 	subscribers := n.gateway.Subscribers(q.Project)

@@ -8,7 +8,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/admin"
 )
 
-// Connections implements gateway.Operator.
+// Connections implements admin.Operator.
 func (n *Node) Connections(ctx context.Context, q admin.ConnectionQuery) ([]admin.ConnectionStatus, error) {
 	all := n.gateway.Connections(q)
 	others, err := askPeers[connectionList](ctx, n, question{Connections: &q})

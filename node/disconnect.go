@@ -13,7 +13,7 @@ type disconnectQuestion struct {
 	ID string `json:"id"`
 }
 
-// Disconnect implements gateway.Operator.
+// Disconnect implements admin.Operator.
 func (n *Node) Disconnect(ctx context.Context, id string) error {
 	if n.gateway.Disconnect(id) {
 		return nil

@@ -26,7 +26,7 @@ const (
 	heardPause  = 50 * time.Millisecond
 )
 
-// Diagnose implements gateway.Operator.
+// Diagnose implements admin.Operator.
 func (n *Node) Diagnose(ctx context.Context) ([]admin.Finding, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()

@@ -106,7 +106,7 @@ type historyQuestion struct {
 	Last  int64 `json:"last"`
 }
 
-// History implements gateway.Operator.
+// History implements admin.Operator.
 func (n *Node) History(ctx context.Context, minutes int) (admin.History, error) {
 	last := stepAt(time.Now()) - 1
 	first := last + 1 - int64(min(minutes, 60))*int64(time.Minute/historyStep)

@@ -8,7 +8,7 @@ type keyConnectionsQuestion struct {
 	Project string `json:"project"`
 }
 
-// KeyConnections implements gateway.Operator.
+// KeyConnections implements admin.Operator.
 func (n *Node) KeyConnections(ctx context.Context, project string) (map[string]int, error) {
 	sum := n.gateway.KeyConnections(project)
 	others, err := askPeers[counts](ctx, n, question{KeyConnections: &keyConnectionsQuestion{project}})

@@ -11,10 +11,10 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// Keys implements gateway.Operator.
+// Keys implements admin.Operator.
 func (n *Node) Keys(project string) []fsm.Key { return n.state.Keys(project) }
 
-// CreateKey implements gateway.Operator.
+// CreateKey implements admin.Operator.
 func (n *Node) CreateKey(ctx context.Context, by fsm.Actor, project string,
 	spec admin.KeySpec,
 ) (admin.IssuedKey, error) {
@@ -33,7 +33,7 @@ func (n *Node) CreateKey(ctx context.Context, by fsm.Actor, project string,
 	return n.issued(key)
 }
 
-// RotateKey implements gateway.Operator.
+// RotateKey implements admin.Operator.
 func (n *Node) RotateKey(ctx context.Context, by fsm.Actor, id string,
 	overlap time.Duration,
 ) (admin.IssuedKey, fsm.Key, error) {
@@ -68,7 +68,7 @@ func (n *Node) RotateKey(ctx context.Context, by fsm.Actor, id string,
 	return key, old, nil
 }
 
-// RevokeKey implements gateway.Operator.
+// RevokeKey implements admin.Operator.
 func (n *Node) RevokeKey(ctx context.Context, by fsm.Actor, id string) error {
 	return n.change(ctx, by, fsm.RevokeKey{By: by, ID: id}.Encode())
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// Status implements gateway.Operator.
+// Status implements admin.Operator.
 func (n *Node) Status(context.Context) (admin.Status, error) {
 	_, id := n.cluster.ID()
 	status := admin.Status{
@@ -39,7 +39,7 @@ func (n *Node) Status(context.Context) (admin.Status, error) {
 	return status, nil
 }
 
-// RemoveMember implements gateway.Operator. A node cannot confirm its own removal, because
+// RemoveMember implements admin.Operator. A node cannot confirm its own removal, because
 // it hears of no entry after it.
 func (n *Node) RemoveMember(ctx context.Context, name string) error {
 	if id, _ := n.cluster.ID(); name == id || name == n.cfg.NodeName {

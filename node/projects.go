@@ -9,7 +9,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// CreateProject implements gateway.Operator.
+// CreateProject implements admin.Operator.
 func (n *Node) CreateProject(ctx context.Context, by fsm.Actor,
 	spec admin.ProjectSpec,
 ) (*fsm.Project, []admin.IssuedKey, error) {
@@ -46,12 +46,12 @@ func (n *Node) CreateProject(ctx context.Context, by fsm.Actor,
 	return project, keys, nil
 }
 
-// Projects implements gateway.Operator.
+// Projects implements admin.Operator.
 func (n *Node) Projects(cursor string, limit int) []*fsm.Project {
 	return n.state.Projects(cursor, limit)
 }
 
-// UpdateProject implements gateway.Operator.
+// UpdateProject implements admin.Operator.
 func (n *Node) UpdateProject(ctx context.Context, change fsm.UpdateProject) (*fsm.Project, error) {
 	if err := n.change(ctx, change.By, change.Encode()); err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (n *Node) UpdateProject(ctx context.Context, change fsm.UpdateProject) (*fs
 	return n.project(change.ID)
 }
 
-// DeleteProject implements gateway.Operator.
+// DeleteProject implements admin.Operator.
 func (n *Node) DeleteProject(ctx context.Context, by fsm.Actor, id string) error {
 	return n.change(ctx, by, fsm.DeleteProject{By: by, ID: id}.Encode())
 }

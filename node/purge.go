@@ -8,7 +8,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/admin"
 )
 
-// PurgeChannel implements gateway.Operator. The counts come from reads before and after the
+// PurgeChannel implements admin.Operator. The counts come from reads before and after the
 // command. Messages that are published or expire meanwhile may count as purged.
 func (n *Node) PurgeChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) (admin.Purged, error) {
 	had, err := n.changeChannel(ctx, by, channel, fsm.PurgeChannel{By: by, Channel: channel}.Encode())
@@ -22,7 +22,7 @@ func (n *Node) PurgeChannel(ctx context.Context, by fsm.Actor, channel fsm.Chann
 	return admin.Purged{Messages: has.Earliest - had.Earliest, Offset: has.Earliest - 1}, nil
 }
 
-// ForgetChannel implements gateway.Operator.
+// ForgetChannel implements admin.Operator.
 func (n *Node) ForgetChannel(ctx context.Context, by fsm.Actor, channel fsm.ChannelKey) (admin.Purged, error) {
 	command := fsm.ForgetChannels{By: by, Project: channel.Project, Names: []string{channel.Name}}
 	had, err := n.changeChannel(ctx, by, channel, command.Encode())
@@ -32,7 +32,7 @@ func (n *Node) ForgetChannel(ctx context.Context, by fsm.Actor, channel fsm.Chan
 	return admin.Purged{Messages: had.Head + 1 - had.Earliest, Offset: had.Head}, nil
 }
 
-// ForgetChannels implements gateway.Operator.
+// ForgetChannels implements admin.Operator.
 func (n *Node) ForgetChannels(ctx context.Context, by fsm.Actor, project,
 	prefix string,
 ) (forgotten int, more bool, err error) {

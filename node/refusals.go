@@ -7,7 +7,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// Refusals implements gateway.Operator. It asks every node and returns the newest first.
+// Refusals implements admin.Operator. It asks every node and returns the newest first.
 func (n *Node) Refusals(ctx context.Context, q refusal.Query) ([]refusal.Record, error) {
 	all, err := n.gateway.Refusals(q)
 	if err != nil {

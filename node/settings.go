@@ -6,10 +6,10 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
-// Settings implements gateway.Operator.
+// Settings implements admin.Operator.
 func (n *Node) Settings() fsm.Settings { return n.state.Settings() }
 
-// UpdateSettings implements gateway.Operator.
+// UpdateSettings implements admin.Operator.
 func (n *Node) UpdateSettings(ctx context.Context, change fsm.UpdateSettings) (fsm.Settings, error) {
 	if err := n.change(ctx, change.By, change.Encode()); err != nil {
 		return fsm.Settings{}, err

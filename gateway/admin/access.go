@@ -45,9 +45,11 @@ func showAccess(a fsm.Access) accessJSON {
 }
 
 var (
-	AccessShape = strictjson.Shape{Strict: true, Names: []string{"subscribe", "publish"}}
+	accessShape = strictjson.Shape{Strict: true, Names: []string{"subscribe", "publish"}}
 	grantShape  = strictjson.Shape{Strict: true, Names: []string{"pattern", "rate", "burst"}}
-	QuotasShape = strictjson.Shape{Strict: true, Names: []string{"connections", "channels", "publishRate", "subscriptions"}}
+	quotasShape = strictjson.Shape{Strict: true, Names: []string{
+		"connections", "channels", "publishRate", "subscriptions",
+	}}
 )
 
 // parseAccess reads the rights of public keys. Rights that are left out are as in a new
@@ -55,7 +57,7 @@ var (
 func parseAccess(raw []byte) (fsm.Access, error) {
 	var access fsm.Access
 	var values [2][]byte
-	if err := AccessShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
+	if err := accessShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
 		return access, fmt.Errorf("access: %w", err)
 	}
 	if values[0] != nil {
@@ -113,7 +115,7 @@ func parseGrant(raw []byte) (fsm.PublishGrant, error) {
 func parseQuotas(raw []byte) (fsm.Quotas, error) {
 	var quotas fsm.Quotas
 	var values [4][]byte
-	if err := QuotasShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
+	if err := quotasShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
 		return quotas, fmt.Errorf("quotas: %w", err)
 	}
 	for i, quota := range []*int{&quotas.Connections, &quotas.Channels, nil, &quotas.Subscriptions} {
@@ -122,7 +124,7 @@ func parseQuotas(raw []byte) (fsm.Quotas, error) {
 		}
 		n, ok := strictjson.WholeNumber(values[i])
 		if !ok || n > maxQuota {
-			return quotas, fmt.Errorf("quotas: %s is not a whole number from 0 to %d", QuotasShape.Names[i], maxQuota)
+			return quotas, fmt.Errorf("quotas: %s is not a whole number from 0 to %d", quotasShape.Names[i], maxQuota)
 		}
 		*quota = int(n)
 	}

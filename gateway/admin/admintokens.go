@@ -50,11 +50,11 @@ func (h *Handler) listAdminTokens(r *http.Request) (int, any, error) {
 	}{tokens, next}, nil
 }
 
-var NewAdminTokenShape = strictjson.Shape{Strict: true, Names: []string{"name", "role"}}
+var newAdminTokenShape = strictjson.Shape{Strict: true, Names: []string{"name", "role"}}
 
 func (h *Handler) createAdminToken(r *http.Request) (int, any, error) {
 	var values [2][]byte
-	if err := h.body(r, &NewAdminTokenShape, values[:]); err != nil {
+	if err := h.body(r, &newAdminTokenShape, values[:]); err != nil {
 		return 0, nil, err
 	}
 	name, err := parseName(values[0])

@@ -123,7 +123,7 @@ func (h *Handler) forgetChannels(r *http.Request) (int, any, error) {
 	}{prefix, forgotten, more}, nil
 }
 
-var OperatorPostShape = strictjson.Shape{Strict: true, Names: []string{"message", "id"}}
+var operatorPostShape = strictjson.Shape{Strict: true, Names: []string{"message", "id"}}
 
 // publishAsOperator publishes to a channel as a server key of its project would.
 func (h *Handler) publishAsOperator(r *http.Request) (int, any, error) {
@@ -132,7 +132,7 @@ func (h *Handler) publishAsOperator(r *http.Request) (int, any, error) {
 		return 0, nil, err
 	}
 	var values [2][]byte
-	if err := h.body(r, &OperatorPostShape, values[:]); err != nil {
+	if err := h.body(r, &operatorPostShape, values[:]); err != nil {
 		return 0, nil, err
 	}
 	by := actorOf(r)

@@ -21,18 +21,19 @@ import (
 const (
 	sessionLifetime = 12 * time.Hour
 	maxSignInBytes  = 8 << 10 // of the body that signs in
-	// Each sign-in is a record in the audit, which is bounded. A token may sign in
-	// SignInBurst times at once and signInRate more each second, so that a viewer cannot
-	// push all other records out.
-	SignInBurst   = 20
-	signInRate    = 0.02
+	// SignInBurst is how often a token may sign in at once; signInRate is how often more each
+	// second. Each sign-in is a record in the bounded audit: a viewer must not be able to push
+	// all other records out.
+	SignInBurst = 20
+	signInRate  = 0.02
+	// SessionCookie is the name of the cookie with the session over plain HTTP.
 	SessionCookie = "aptlyd_session"
 	// ConsoleHeader comes with every call of the console. A page of another origin
 	// cannot send it without a preflight, which the admin API does not answer.
 	ConsoleHeader = "X-Aptlyd-Console"
 )
 
-var SignInShape = strictjson.Shape{Strict: true, Names: []string{"token"}}
+var signInShape = strictjson.Shape{Strict: true, Names: []string{"token"}}
 
 // ServeSession serves /console/session: POST signs in, DELETE signs out.
 func (h *Handler) ServeSession(w http.ResponseWriter, r *http.Request) {
@@ -60,7 +61,7 @@ func (h *Handler) ServeSession(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) signIn(w http.ResponseWriter, r *http.Request) *refusal.Error {
 	var values [1][]byte
 	r.Body = http.MaxBytesReader(w, r.Body, maxSignInBytes)
-	if err := h.body(r, &SignInShape, values[:]); err != nil {
+	if err := h.body(r, &signInShape, values[:]); err != nil {
 		return h.cfg.RefusalOf(err, "sign in")
 	}
 	text, ok := strictjson.Unquote(values[0])

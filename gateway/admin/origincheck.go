@@ -26,13 +26,13 @@ type originRuleCheck struct {
 	Error string `json:"error,omitempty"`
 }
 
-var OriginCheckShape = strictjson.Shape{Strict: true, Names: []string{"rules", "allowNativeClients", "origin"}}
+var originCheckShape = strictjson.Shape{Strict: true, Names: []string{"rules", "allowNativeClients", "origin"}}
 
 // checkOrigin serves POST /origins/check. The rules need not be stored, and nothing is
 // changed.
 func (h *Handler) checkOrigin(r *http.Request) (int, any, error) {
 	var values [3][]byte
-	if err := h.body(r, &OriginCheckShape, values[:]); err != nil {
+	if err := h.body(r, &originCheckShape, values[:]); err != nil {
 		return 0, nil, err
 	}
 	rules, err := parseStrings(values[0], auth.MaxOrigins)

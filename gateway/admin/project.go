@@ -55,14 +55,18 @@ func showProject(p *fsm.Project, keys []keyJSON) projectJSON {
 	if origins == nil {
 		origins = []string{}
 	}
-	return projectJSON{p.ID, p.Name, origins, p.AllowNativeClients, showRules(p.Rules),
-		showAccess(p.Access), quotasJSON(p.Quotas), max(p.FirstOffset, 1), p.CreatedAt, keys}
+	return projectJSON{
+		p.ID, p.Name, origins, p.AllowNativeClients, showRules(p.Rules),
+		showAccess(p.Access), quotasJSON(p.Quotas), max(p.FirstOffset, 1), p.CreatedAt, keys,
+	}
 }
 
 // showIssued shows a key at the only moment that its text is known.
 func showIssued(k IssuedKey) keyJSON {
-	return keyJSON{ID: k.ID, Kind: k.Kind, Name: k.Name, Key: k.Secret, SigningSecret: k.SigningSecret,
-		Imported: k.Imported, CreatedAt: k.CreatedAt}
+	return keyJSON{
+		ID: k.ID, Kind: k.Kind, Name: k.Name, Key: k.Secret, SigningSecret: k.SigningSecret,
+		Imported: k.Imported, CreatedAt: k.CreatedAt,
+	}
 }
 
 func showKeys(keys []fsm.Key) []keyJSON {
@@ -119,12 +123,12 @@ func (h *Handler) getProject(r *http.Request) (int, any, error) {
 }
 
 var (
-	NewProjectShape = strictjson.Shape{Strict: true, Names: []string{"name", "allowedOrigins", "allowNativeClients"}}
-	ProjectShape    = strictjson.Shape{Strict: true, Names: []string{
+	newProjectShape = strictjson.Shape{Strict: true, Names: []string{"name", "allowedOrigins", "allowNativeClients"}}
+	projectShape    = strictjson.Shape{Strict: true, Names: []string{
 		"name", "allowedOrigins", "allowNativeClients", "rules", "access", "quotas", "firstOffset",
 	}}
-	NewKeyShape = strictjson.Shape{Strict: true, Names: []string{"kind", "name", "key"}}
-	RotateShape = strictjson.Shape{Strict: true, Names: []string{"overlap"}}
+	newKeyShape = strictjson.Shape{Strict: true, Names: []string{"kind", "name", "key"}}
+	rotateShape = strictjson.Shape{Strict: true, Names: []string{"overlap"}}
 )
 
 // readProject reads the fields of a project from a body.
@@ -201,7 +205,7 @@ func parseName(raw []byte) (string, error) {
 }
 
 func (h *Handler) createProject(r *http.Request) (int, any, error) {
-	fields, err := h.readProject(r, &NewProjectShape)
+	fields, err := h.readProject(r, &newProjectShape)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -227,7 +231,7 @@ func (h *Handler) createProject(r *http.Request) (int, any, error) {
 }
 
 func (h *Handler) updateProject(r *http.Request) (int, any, error) {
-	change, err := h.readProject(r, &ProjectShape)
+	change, err := h.readProject(r, &projectShape)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -248,7 +252,7 @@ func (h *Handler) deleteProject(r *http.Request) (int, any, error) {
 
 func (h *Handler) createKey(r *http.Request) (int, any, error) {
 	var values [3][]byte
-	if err := h.body(r, &NewKeyShape, values[:]); err != nil {
+	if err := h.body(r, &newKeyShape, values[:]); err != nil {
 		return 0, nil, err
 	}
 	text, _ := strictjson.Unquote(values[0])
@@ -279,7 +283,7 @@ func (h *Handler) createKey(r *http.Request) (int, any, error) {
 
 func (h *Handler) rotateKey(r *http.Request) (int, any, error) {
 	var values [1][]byte
-	if err := h.body(r, &RotateShape, values[:]); err != nil {
+	if err := h.body(r, &rotateShape, values[:]); err != nil {
 		return 0, nil, err
 	}
 	overlap := defaultOverlap

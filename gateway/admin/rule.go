@@ -58,7 +58,7 @@ func showDuration(d time.Duration) string {
 }
 
 var (
-	RuleShape = strictjson.Shape{Strict: true, Names: []string{
+	ruleShape = strictjson.Shape{Strict: true, Names: []string{
 		"pattern", "keepMessages", "keepFor", "keepBytes", "initial", "durability",
 	}}
 	lastShape = strictjson.Shape{Strict: true, Names: []string{"last"}}
@@ -87,7 +87,7 @@ func parseRules(raw []byte) ([]fsm.Rule, error) {
 
 func parseRule(raw []byte) (fsm.Rule, error) {
 	var values [6][]byte
-	if err := RuleShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
+	if err := ruleShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
 		return fsm.Rule{}, err
 	}
 	rule := fsm.DefaultRule

@@ -9,7 +9,7 @@ import (
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
-var SettingsShape = strictjson.Shape{Strict: true, Names: []string{"maxBytes"}}
+var settingsShape = strictjson.Shape{Strict: true, Names: []string{"maxBytes"}}
 
 type settingsJSON struct {
 	MaxBytes int64 `json:"maxBytes"`
@@ -21,7 +21,7 @@ func (h *Handler) getSettings(r *http.Request) (int, any, error) {
 
 func (h *Handler) updateSettings(r *http.Request) (int, any, error) {
 	var values [1][]byte
-	if err := h.body(r, &SettingsShape, values[:]); err != nil {
+	if err := h.body(r, &settingsShape, values[:]); err != nil {
 		return 0, nil, err
 	}
 	change := fsm.UpdateSettings{By: actorOf(r)}

@@ -68,7 +68,8 @@ func Authorise(who Principal, do Action, project *fsm.Project, channel string) *
 			return nil
 		}
 		reason = "a public key may not publish here"
-		detail = fmt.Sprintf("%s: none of the project's %d grants matches channel %s", reason, len(project.Access.Publish), channel)
+		detail = fmt.Sprintf("%s: none of the project's %d grants matches channel %s",
+			reason, len(project.Access.Publish), channel)
 	default:
 		if project.Access.MaySubscribe(channel) {
 			return nil

@@ -51,14 +51,20 @@ func (f *FailureLimiter) Count(address, text string, failed *Failure) *refusal.E
 	switch {
 	case failed.Honest, failed.Refusal.Code == refusal.AuthRequired:
 		return nil
-	case CheckKeyText(text) == nil && f.ended.Has(hashOfPrefix(Unknown(text).KeyPrefix)), failed.KeyID != "" && f.ended.Has(hashOfKeyID(failed.KeyID)):
+	case CheckKeyText(text) == nil && f.ended.Has(hashOfPrefix(Unknown(text).KeyPrefix)),
+		failed.KeyID != "" && f.ended.Has(hashOfKeyID(failed.KeyID)):
 		return nil
 	}
-	wait := max(f.limiter.Take("address "+clientaddr.NetworkOf(address), f.rate), f.limiter.Take("key "+string(hash[:]), f.rate))
+	wait := max(
+		f.limiter.Take("address "+clientaddr.NetworkOf(address), f.rate),
+		f.limiter.Take("key "+string(hash[:]), f.rate),
+	)
 	if wait == 0 {
 		return nil
 	}
-	return &refusal.Error{Code: refusal.RateLimited, Reason: "too many failed authentications", RetryAfter: max(wait, time.Millisecond)}
+	return &refusal.Error{
+		Code: refusal.RateLimited, Reason: "too many failed authentications", RetryAfter: max(wait, time.Millisecond),
+	}
 }
 
 // KeyEnded notes that a key was good once, and so were the tokens that it signed.

@@ -48,7 +48,8 @@ func Identify(text string, keys Keys) (Principal, *Failure) {
 		return who, nil
 	case !looksLikeKey(text):
 		return Unknown(text), &Failure{Refusal: &refusal.Error{
-			Code: refusal.InvalidKey, Reason: invalidKey, Detail: "a text that is not well formed: mistyped, or no key at all"}}
+			Code: refusal.InvalidKey, Reason: invalidKey, Detail: "a text that is not well formed: mistyped, or no key at all",
+		}}
 	}
 	if key, found := keys.Key(text); found {
 		return ofKey(key), nil
@@ -56,10 +57,14 @@ func Identify(text string, keys Keys) (Principal, *Failure) {
 	if CheckKeyText(text) != nil {
 		// Where keys were imported, the cluster may know one that this node does not know yet.
 		return Unknown(text), &Failure{Unknown: keys.HasImportedKeys(), Refusal: &refusal.Error{
-			Code: refusal.InvalidKey, Reason: invalidKey, Detail: "a text with a wrong checksum: mistyped, or a key of elsewhere that was not imported"}}
+			Code: refusal.InvalidKey, Reason: invalidKey,
+			Detail: "a text with a wrong checksum: mistyped, or a key of elsewhere that was not imported",
+		}}
 	}
 	return Unknown(text), &Failure{Unknown: true, Refusal: &refusal.Error{
-		Code: refusal.InvalidKey, Reason: invalidKey, Detail: "a well-formed key that the cluster does not know: never made, or ended"}}
+		Code: refusal.InvalidKey, Reason: invalidKey,
+		Detail: "a well-formed key that the cluster does not know: never made, or ended",
+	}}
 }
 
 // tokenFailure returns the failure for an error of ReadToken.

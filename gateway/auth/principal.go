@@ -75,5 +75,7 @@ func Unknown(text string) Principal {
 
 // Attempt describes for operators what the principal tried to do.
 func (p Principal) Attempt(do Action, channel string) refusal.Attempt {
-	return refusal.Attempt{KeyID: p.KeyID, KeyPrefix: p.KeyPrefix, Project: p.Project, Channel: channel, Action: do.String()}
+	return refusal.Attempt{
+		KeyID: p.KeyID, KeyPrefix: p.KeyPrefix, Project: p.Project, Channel: channel, Action: do.String(),
+	}
 }

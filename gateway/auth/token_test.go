@@ -119,9 +119,15 @@ func TestTokens(t *testing.T) {
 		channel string
 		want    bool
 	}{
-		{Subscribe, "chat:1", true}, {Publish, "chat:1", true}, {ReadHistory, "chat:1", false},
-		{Subscribe, "news", true}, {Publish, "news", false}, {Subscribe, "news2", false}, {Subscribe, "chat", false},
-		{ReadHistory, "log", true}, {Subscribe, "log", false},
+		{Subscribe, "chat:1", true},
+		{Publish, "chat:1", true},
+		{ReadHistory, "chat:1", false},
+		{Subscribe, "news", true},
+		{Publish, "news", false},
+		{Subscribe, "news2", false},
+		{Subscribe, "chat", false},
+		{ReadHistory, "log", true},
+		{Subscribe, "log", false},
 	} {
 		if got := who.Token.May(c.do, c.channel); got != c.want {
 			t.Errorf("%s on %s is %v", c.do, c.channel, got)

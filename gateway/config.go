@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/aptlyd/aptlyd/gateway/poll"
+	"github.com/aptlyd/aptlyd/internal/machine"
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
@@ -26,17 +27,17 @@ const (
 )
 
 // connectionLimit is how many clients the process may hold.
-func connectionLimit() int { return descriptorLimit() - spareDescriptors() }
+func connectionLimit() int { return machine.DescriptorLimit() - spareDescriptors() }
 
 // subscriptionLimit is how many subscriptions fit in a quarter of the memory. One whose
 // channel has a long name, which nobody else has, takes 700 bytes, and the runtime as much
 // again until it collects.
-func subscriptionLimit() int { return int(max(memoryLimit()/4/(2<<10), 10_000)) }
+func subscriptionLimit() int { return int(max(machine.MemoryLimit()/4/(2<<10), 10_000)) }
 
 // spareDescriptors are kept for peers, the log and files; a half of them may
 // serve clients that are turned away or speak plain HTTP. Where there are few
 // descriptors it is half of them.
-func spareDescriptors() int { return min(512, descriptorLimit()/2) }
+func spareDescriptors() int { return min(512, machine.DescriptorLimit()/2) }
 
 // Config says how a Server serves. Listener, Broker, Fatal and Logger are required.
 type Config struct {

@@ -21,6 +21,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/internal/machine"
 )
 
 // Server is a gateway: it serves clients on one listener.
@@ -49,8 +50,8 @@ type Server struct {
 	floods          *ratelimit.Limiter // connections closed for what they sent, by key and address
 	refusals        refusal.Log
 	pauses          pauseDetector
-	handshakes      *handshakeLimiter
-	unauthenticated *unauthenticated
+	handshakes      *addressCounter // clients whose first request has not come in full
+	unauthenticated *addressCounter // clients that have not authenticated
 	handoff         *handoffListener
 	instance        [4]byte // tells this process's connection ids from all others
 
@@ -79,7 +80,7 @@ func New(cfg Config) (*Server, error) {
 	cfg.setDefaults()
 	if most := connectionLimit(); cfg.MaxConnections > most {
 		cfg.Logger.Warn("max-connections is more than the descriptor limit allows and was lowered; raise the limit (ulimit -n, LimitNOFILE=)",
-			"asked", cfg.MaxConnections, "now", most, "descriptors", descriptorLimit())
+			"asked", cfg.MaxConnections, "now", most, "descriptors", machine.DescriptorLimit())
 		cfg.MaxConnections = most
 	}
 	m, err := newMetrics(cfg.Registry, cfg.Version)
@@ -97,7 +98,7 @@ func New(cfg Config) (*Server, error) {
 		proxies:         clientaddr.Proxies{Trusted: cfg.TrustedProxies, PROXY: cfg.ProxyProtocol},
 		interest:        interest{channels: make(map[fsm.ChannelKey]interested)},
 		catchUps:        &catchUps{broker: cfg.Broker, timeout: cfg.RequestTimeout},
-		handshakes:      newHandshakeLimiter(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
+		handshakes:      newAddressCounter(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
 		unauthenticated: newUnauthenticated(cfg.MaxAddressUnauthenticated, cfg.MaxConnections),
 		handoff:         newHandoffListener(cfg.Listener.Addr()),
 		pauses:          pauseDetector{began: time.Now()},

@@ -1,50 +1,25 @@
 package gateway
 
 import (
+	"math"
 	"net/http"
 	"net/netip"
-	"sync"
 
-	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// unauthenticated counts the sockets of each address whose clients have not shown
-// yet who they are, from the moment they are accepted: strangers keep few of them,
-// and not for long.
-type unauthenticated struct {
-	perAddress int
+var tooManyHandshakes = []byte("HTTP/1.1 429 Too Many Requests\r\n" +
+	"Retry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 
-	mu        sync.Mutex
-	byAddress map[netip.Addr]int // deadline clientaddr.Network
+// newUnauthenticated returns the counter of sockets whose clients have not authenticated,
+// from the moment they are accepted. One address must not take all places of a small node.
+func newUnauthenticated(perAddress, connections int) *addressCounter {
+	return newAddressCounter(math.MaxInt, min(perAddress, max(connections/4, 16)))
 }
 
-func newUnauthenticated(perAddress, connections int) *unauthenticated {
-	// An address must not take all places of a small node.
-	return &unauthenticated{perAddress: min(perAddress, max(connections/4, 16)), byAddress: make(map[netip.Addr]int)}
-}
-
-// enter counts a socket in, unless its address has too many. For a trusted proxy,
-// who speaks for many, the address sets no bound.
-func (u *unauthenticated) enter(from netip.Addr, trusted bool) bool {
-	from = clientaddr.Network(from)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if !trusted && u.byAddress[from] >= u.perAddress {
-		return false
-	}
-	u.byAddress[from]++
-	return true
-}
-
-// leavePending counts a socket out: it is closed, or its client is known.
-func (u *unauthenticated) leave(from netip.Addr) {
-	from = clientaddr.Network(from)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.byAddress[from]--; u.byAddress[from] <= 0 {
-		delete(u.byAddress, from)
-	}
+// refuseHandshakes is the refusal of a client before it could say anything.
+func refuseHandshakes() *refusal.Error {
+	return refusal.New(refusal.RateLimited, "too many unfinished handshakes from this address")
 }
 
 func refuseUnauthenticated() *refusal.Error {

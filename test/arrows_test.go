@@ -47,10 +47,12 @@ var arrows = map[string]struct {
 			"internal/strictjson",
 		},
 	},
+	"internal/machine": {},
 	"gateway": {
 		imports: []string{
 			"fsm", "gateway/httpio", "gateway/refusal", "gateway/ratelimit", "gateway/origin", "gateway/clientaddr",
 			"gateway/admin", "gateway/auth", "internal/strictjson", "gateway/websocket", "gateway/poll",
+			"internal/machine",
 		},
 		engines: []string{"github.com/gobwas/ws"},
 	},

@@ -1,4 +1,5 @@
-package gateway
+// Package machine tells what the machine and its limits let the process use.
+package machine
 
 import (
 	"math"
@@ -12,9 +13,9 @@ import (
 // defaultMemory stands for the memory of a machine that cannot be asked for it.
 const defaultMemory = 4 << 30
 
-// memoryLimit is how many bytes the process may use: what the machine has, its control
-// groups allow and GOMEMLIMIT asks for, whichever is least.
-func memoryLimit() int64 {
+// MemoryLimit returns how many bytes the process may use. It is the least of what the
+// machine has, its control groups allow and GOMEMLIMIT asks for.
+func MemoryLimit() int64 {
 	limit := int64(defaultMemory)
 	if installed := installedMemory(); installed > 0 {
 		limit = installed

@@ -1,4 +1,4 @@
-package gateway
+package machine
 
 import (
 	"math"
@@ -34,7 +34,7 @@ func TestMemoryOfControlGroups(t *testing.T) {
 			t.Errorf("%q: %d, want %d", groups, got, want)
 		}
 	}
-	if limit := memoryLimit(); limit < 1<<20 {
+	if limit := MemoryLimit(); limit < 1<<20 {
 		t.Errorf("the process may use %d bytes", limit)
 	}
 }

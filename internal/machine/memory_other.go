@@ -1,6 +1,6 @@
 //go:build !linux
 
-package gateway
+package machine
 
 // installedMemory returns the bytes of memory of the machine, 0 when that is not known.
 func installedMemory() int64 { return 0 }

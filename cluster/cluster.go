@@ -184,7 +184,16 @@ func (c *Cluster) open(machine Machine) error {
 	})
 	c.readIndexes.run = c.readIndex
 	c.fresh = newFreshness(c.applier, c.askReadIndex)
-	server := &rpcServer{submit: c.proposer.submitForeign, call: c.handle, receive: cfg.Receive, panicked: c.panics.note}
+	submit := func(raw []byte, reply func([]byte, error)) {
+		c.proposer.submitForeign(raw, func(o outcome, err error) {
+			if err != nil {
+				reply(nil, err)
+				return
+			}
+			reply(encodeOutcome(o), nil)
+		})
+	}
+	server := &rpcServer{submit: submit, call: c.handle, receive: cfg.Receive, panicked: c.panics.note}
 	port.onRPC = server.serve
 	port.serve()
 

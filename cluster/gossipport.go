@@ -193,3 +193,19 @@ func (g *gossipPort) Shutdown() error {
 	g.running.Wait()
 	return err
 }
+
+// gossipKeys returns the keys of gossip, the first one to encrypt with.
+func gossipKeys(secrets []string) (*memberlist.Keyring, error) {
+	keys := make([][]byte, len(secrets))
+	for i, secret := range secrets {
+		var err error
+		if keys[i], err = deriveKey(secret, "gossip key"); err != nil {
+			return nil, err
+		}
+	}
+	ring, err := memberlist.NewKeyring(keys, keys[0])
+	if err != nil {
+		return nil, fmt.Errorf("make gossip keys: %w", err)
+	}
+	return ring, nil
+}

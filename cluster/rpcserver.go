@@ -42,7 +42,7 @@ const (
 // rpcServer answers the requests of peers.
 type rpcServer struct {
 	// submit takes a batch without blocking and answers exactly once.
-	submit func(raw []byte, reply func(outcome, error))
+	submit func(raw []byte, reply func(answer []byte, err error))
 	// call answers every other request; it may block until ctx ends.
 	call func(ctx context.Context, from string, m method, request []byte) ([]byte, error)
 	// receive takes a message without blocking; those of one connection come in
@@ -95,18 +95,14 @@ func (s *rpcServer) serve(conn *peerConn) {
 				return // no forwarder of ours has that many on their way
 			}
 			var once sync.Once
-			reply := func(o outcome, err error) {
+			reply := func(answer []byte, err error) {
 				once.Do(func() {
 					<-submits
-					if err != nil {
-						s.answer(w, f.number, nil, err)
-						return
-					}
-					s.answer(w, f.number, encodeOutcome(o), nil)
+					s.answer(w, f.number, answer, err)
 				})
 			}
 			if err := s.guard(m, func() error { s.submit(f.payload, reply); return nil }); err != nil {
-				reply(outcome{}, err)
+				reply(nil, err)
 			}
 			continue
 		}

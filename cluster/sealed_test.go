@@ -73,8 +73,10 @@ func makeReliedOn(t *testing.T) (dir string, want reliedOn) {
 	t.Helper()
 	dir = t.TempDir()
 	node := uuid.NewString()
-	want.identity = identityFile{NodeID: node, ClusterID: uuid.NewString(), Starts: 7, Member: true, LogChecked: true,
-		Peers: map[string]peerRecord{node: {Name: "n1", Peer: "127.0.0.1:7400", Gossip: "127.0.0.1:7401", Feature: 2}}}
+	want.identity = identityFile{
+		NodeID: node, ClusterID: uuid.NewString(), Starts: 7, Member: true, LogChecked: true,
+		Peers: map[string]peerRecord{node: {Name: "n1", Peer: "127.0.0.1:7400", Gossip: "127.0.0.1:7401", Feature: 2}},
+	}
 	id := &identity{path: filepath.Join(dir, IdentityFile)}
 	if err := id.write(want.identity); err != nil {
 		t.Fatal(err)

@@ -12,8 +12,6 @@ import (
 	"fmt"
 	"math/big"
 	"time"
-
-	"github.com/hashicorp/memberlist"
 )
 
 // deriveKey makes a 32-byte key for one purpose out of the cluster's secret
@@ -84,20 +82,4 @@ func peerTLS(secrets []string) (*tls.Config, error) {
 			return errors.New("peer does not know the cluster secret")
 		},
 	}, nil
-}
-
-// gossipKeys returns the keys of gossip, the first one to encrypt with.
-func gossipKeys(secrets []string) (*memberlist.Keyring, error) {
-	keys := make([][]byte, len(secrets))
-	for i, secret := range secrets {
-		var err error
-		if keys[i], err = deriveKey(secret, "gossip key"); err != nil {
-			return nil, err
-		}
-	}
-	ring, err := memberlist.NewKeyring(keys, keys[0])
-	if err != nil {
-		return nil, fmt.Errorf("make gossip keys: %w", err)
-	}
-	return ring, nil
 }

@@ -18,8 +18,10 @@ import (
 )
 
 func testOptions(dir string, segmentBytes int, fatal func(error)) Options {
-	return Options{Dir: dir, SegmentBytes: segmentBytes, CacheBytes: 2 << 10, WriteStall: time.Minute,
-		Fatal: fatal, Logger: slog.New(slog.DiscardHandler)}
+	return Options{
+		Dir: dir, SegmentBytes: segmentBytes, CacheBytes: 2 << 10, WriteStall: time.Minute,
+		Fatal: fatal, Logger: slog.New(slog.DiscardHandler),
+	}
 }
 
 // openTestLog opens a log store with small segments and a small cache.

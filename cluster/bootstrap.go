@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 // A node without a cluster either joins one, by asking any member, or forms one.
@@ -183,7 +185,7 @@ func (c *Cluster) tryJoin(ctx context.Context) (joined bool, obstacle, err error
 func (c *Cluster) askToJoin(ctx context.Context, member string) (joinAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	return request[joinAnswer](ctx, c.pool, member, methodJoin, joinRequest{ID: c.id, Name: c.cfg.NodeName, Feature: c.cfg.FeatureLevel})
+	return request[joinAnswer](ctx, c.pool, member, peer.MethodJoin, joinRequest{ID: c.id, Name: c.cfg.NodeName, Feature: c.cfg.FeatureLevel})
 }
 
 // adopt makes this node one of a cluster.
@@ -194,7 +196,7 @@ func (c *Cluster) adopt(cluster string) error {
 	if err := c.identity.update(func(f *identityFile) { f.ClusterID = cluster }); err != nil {
 		return err
 	}
-	c.pool.reset() // those connections began as an outsider's
+	c.pool.Reset() // those connections began as an outsider's
 	c.gossip.tell(c.nodeMeta())
 	return nil
 }
@@ -225,13 +227,13 @@ func (c *Cluster) tryBootstrap(ctx context.Context) (obstacle, err error) {
 	if err := c.agree(p); err != nil {
 		return fmt.Errorf("propose a cluster: %w", err), nil
 	}
-	if err := c.ask(ctx, methodPropose, p); err != nil {
+	if err := c.ask(ctx, peer.MethodPropose, p); err != nil {
 		return fmt.Errorf("not every node agrees to form a cluster: %w", err), nil
 	}
 	if err := c.note(p, true); err != nil {
 		return nil, err
 	}
-	if err := c.ask(ctx, methodBootstrap, p); err != nil {
+	if err := c.ask(ctx, peer.MethodBootstrap, p); err != nil {
 		c.log.Warn("a node missed the forming of the cluster and will join it", "err", err)
 	}
 	return nil, c.bootstrapFrom(p)
@@ -253,7 +255,7 @@ func (p proposal) checkNames() error {
 }
 
 // ask sends a proposal to every other server of it.
-func (c *Cluster) ask(ctx context.Context, m method, p proposal) error {
+func (c *Cluster) ask(ctx context.Context, m peer.Method, p proposal) error {
 	ctx, cancel := context.WithTimeout(ctx, bootstrapTimeout)
 	defer cancel()
 	errs := make(chan error, len(p.Servers))
@@ -357,7 +359,7 @@ func (c *Cluster) bootstrapFrom(p proposal) error {
 	if err := c.bootstrap(); err != nil {
 		return err
 	}
-	c.pool.reset()
+	c.pool.Reset()
 	c.gossip.tell(c.nodeMeta())
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/aptlyd/aptlyd/cluster/peer"
 	"github.com/aptlyd/aptlyd/cluster/raftlog"
 )
 
@@ -200,7 +201,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	tc := newTestCluster(t, 1, nil)
 	member := tc.nodes[0]
 	self, cluster := member.ID()
-	greet := func(secret string, h hello) (helloAck, error) {
+	greet := func(secret string, h peer.Hello) (peer.HelloAck, error) {
 		conn, err := net.Dial("tcp", member.PeerAddr())
 		if err != nil {
 			t.Fatal(err)
@@ -209,26 +210,26 @@ func TestStrangersAreRefused(t *testing.T) {
 		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
-		proof, err := newPreauth([]string{secret})
+		proof, err := peer.NewPreauth([]string{secret})
 		if err != nil {
 			t.Fatal(err)
 		}
-		proof.tls.VerifyConnection = nil // a stranger trusts anybody
-		secured, err := proof.dial(t.Context(), conn)
+		proof.Tls.VerifyConnection = nil // a stranger trusts anybody
+		secured, err := proof.Dial(t.Context(), conn)
 		if err != nil {
-			return helloAck{}, err
+			return peer.HelloAck{}, err
 		}
-		if _, err := secured.Write(h.encode()); err != nil {
-			return helloAck{}, err
+		if _, err := secured.Write(h.Encode()); err != nil {
+			return peer.HelloAck{}, err
 		}
-		b, err := readExactly(secured, helloAckBytes)
+		b, err := peer.ReadExactly(secured, peer.HelloAckBytes)
 		if err != nil {
-			return helloAck{}, err
+			return peer.HelloAck{}, err
 		}
-		return decodeHelloAck(b)
+		return peer.DecodeHelloAck(b)
 	}
-	good := hello{purpose: purposeRaft, cluster: uuid.MustParse(cluster), from: uuid.New(), to: uuid.MustParse(self)}
-	with := func(change func(*hello)) hello {
+	good := peer.Hello{Purpose: peer.PurposeRaft, Cluster: uuid.MustParse(cluster), From: uuid.New(), To: uuid.MustParse(self)}
+	with := func(change func(*peer.Hello)) peer.Hello {
 		h := good
 		change(&h)
 		return h
@@ -236,14 +237,14 @@ func TestStrangersAreRefused(t *testing.T) {
 	const secret = "a secret of the tests"
 	for _, test := range []struct {
 		name string
-		h    hello
+		h    peer.Hello
 		code error
 	}{
 		{"a member", good, nil},
-		{"another cluster", with(func(h *hello) { h.cluster = uuid.New() }), ErrWrongCluster},
-		{"no cluster, for Raft", with(func(h *hello) { h.cluster = uuid.Nil }), ErrNotMember},
-		{"no cluster, to join", with(func(h *hello) { h.cluster, h.purpose = uuid.Nil, purposeRPC }), nil},
-		{"another node was meant", with(func(h *hello) { h.to = uuid.New() }), errWrongNode},
+		{"another cluster", with(func(h *peer.Hello) { h.Cluster = uuid.New() }), ErrWrongCluster},
+		{"no cluster, for Raft", with(func(h *peer.Hello) { h.Cluster = uuid.Nil }), ErrNotMember},
+		{"no cluster, to join", with(func(h *peer.Hello) { h.Cluster, h.Purpose = uuid.Nil, peer.PurposeRPC }), nil},
+		{"another node was meant", with(func(h *peer.Hello) { h.To = uuid.New() }), peer.ErrWrongNode},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ack, err := greet(secret, test.h)
@@ -251,10 +252,10 @@ func TestStrangersAreRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			if test.code == nil {
-				if ack.code != 0 {
-					t.Errorf("refused with %d", ack.code)
+				if ack.Code != 0 {
+					t.Errorf("refused with %d", ack.Code)
 				}
-			} else if got := decodeError(ack.code, ""); !errors.Is(got, test.code) {
+			} else if got := peer.DecodeError(ack.Code, ""); !errors.Is(got, test.code) {
 				t.Errorf("answered %v, want %v", got, test.code)
 			}
 		})
@@ -270,14 +271,14 @@ func TestStrangersAreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		if _, err := conn.Write(good.encode()); err != nil {
+		if _, err := conn.Write(good.Encode()); err != nil {
 			t.Fatal(err)
 		}
 		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
 		answer, _ := io.ReadAll(conn)
-		if bytes.Contains(answer, uuid.MustParse(self).NodeID()) || len(answer) == helloAckBytes {
+		if bytes.Contains(answer, uuid.MustParse(self).NodeID()) || len(answer) == peer.HelloAckBytes {
 			t.Errorf("a plain hello was answered: %x", answer)
 		}
 	})
@@ -287,7 +288,7 @@ func TestAnOutsiderMayOnlyJoin(t *testing.T) {
 	t.Parallel()
 	tc := newTestCluster(t, 1, nil)
 	member := tc.nodes[0]
-	proof, err := newPreauth([]string{"a secret of the tests"})
+	proof, err := peer.NewPreauth([]string{"a secret of the tests"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,16 +296,16 @@ func TestAnOutsiderMayOnlyJoin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	outsider := newPeerPort(listener, proof, uuid.New(), testLogger())
-	outsider.cluster = func() uuid.UUID { return uuid.Nil }
-	outsider.resolve = func(string) (string, error) { return member.PeerAddr(), nil }
-	pool := newRPCPool(outsider)
-	defer pool.close()
-	defer outsider.close()
-	if _, err := pool.call(within(t), member.id, laneControl, methodReadIndex, []byte("{}")); !errors.Is(err, ErrUnavailable) {
+	outsider := peer.NewPort(listener, proof, uuid.New(), testLogger())
+	outsider.Cluster = func() uuid.UUID { return uuid.Nil }
+	outsider.Resolve = func(string) (string, error) { return member.PeerAddr(), nil }
+	pool := peer.NewPool(outsider)
+	defer pool.Close()
+	defer outsider.Close()
+	if _, err := pool.Call(within(t), member.id, peer.LaneControl, peer.MethodReadIndex, []byte("{}")); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("read-index for an outsider: %v", err)
 	}
-	if _, err := pool.call(within(t), member.id, laneControl, methodSubmit, nil); !errors.Is(err, ErrUnavailable) {
+	if _, err := pool.Call(within(t), member.id, peer.LaneControl, peer.MethodSubmit, nil); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("submit by an outsider: %v", err)
 	}
 }

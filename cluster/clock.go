@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 const (
@@ -107,7 +109,7 @@ func (c *Cluster) setClock(ctx context.Context) {
 	asked := make(chan struct{}, len(others))
 	for _, node := range others {
 		asking.Go(func() {
-			if what, err := request[report](ctx, c.pool, node, methodReport, struct{}{}); err == nil {
+			if what, err := request[report](ctx, c.pool, node, peer.MethodReport, struct{}{}); err == nil {
 				c.health.note(node, what, time.Now())
 			}
 			asked <- struct{}{}

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/hashicorp/raft"
 
+	"github.com/aptlyd/aptlyd/cluster/peer"
 	"github.com/aptlyd/aptlyd/cluster/raftlog"
 	"github.com/aptlyd/aptlyd/cluster/watchdog"
 	"github.com/aptlyd/aptlyd/internal/teardown"
@@ -35,7 +36,7 @@ type Cluster struct {
 	identity    *identity
 	directory   *directory
 	gossip      *gossip
-	pool        *rpcPool
+	pool        *peer.Pool
 	logs        *raftlog.Store
 	raft        *raft.Raft
 	applier     *applier
@@ -140,25 +141,25 @@ func (c *Cluster) open(machine Machine) error {
 	if err != nil {
 		return err
 	}
-	c.opened.Push("peer port", port.close)
-	if err := c.refuseDuplicate(port.preauth); err != nil {
+	c.opened.Push("peer port", port.Close)
+	if err := c.refuseDuplicate(port.Preauth); err != nil {
 		return err
 	}
 	snapshots.waits = watchdog.New(installStall, func(snapshot string, limit time.Duration) {
 		c.log.Warn("a snapshot does not go on arriving", "snapshot", snapshot, "for", limit)
-		port.cutRaft()
+		port.CutRaft()
 	})
 	c.opened.Push("watch over snapshots", func() error {
 		snapshots.waits.Close()
 		return nil
 	})
-	if c.gossip, err = startGossip(c.ctx, cfg, c.id, c.nodeMeta(), port.preauth, port.cluster); err != nil {
+	if c.gossip, err = startGossip(c.ctx, cfg, c.id, c.nodeMeta(), port.Preauth, port.Cluster); err != nil {
 		return err
 	}
 	c.opened.Push("gossip", func() error { return c.gossip.close(c.leave) })
 	c.directory = &directory{self: c.id, identity: c.identity, gossip: c.gossip}
-	port.resolve = c.directory.resolve
-	c.pool = newRPCPool(port)
+	port.Resolve = c.directory.resolve
+	c.pool = peer.NewPool(port)
 
 	transport := newTransport(port, cfg)
 	notify := make(chan bool, 16)
@@ -170,8 +171,8 @@ func (c *Cluster) open(machine Machine) error {
 		c.applier.stop()
 		stopped := c.raft.Shutdown()
 		// Raft waits for the calls it has begun, so they are cut first.
-		err := errors.Join(transport.Close(), port.close())
-		c.pool.close()
+		err := errors.Join(transport.Close(), port.Close())
+		c.pool.Close()
 		nudges.close()
 		return errors.Join(err, stopped.Error())
 	})
@@ -193,9 +194,9 @@ func (c *Cluster) open(machine Machine) error {
 			reply(encodeOutcome(o), nil)
 		})
 	}
-	server := &rpcServer{submit: submit, call: c.handle, receive: cfg.Receive, panicked: c.panics.note}
-	port.onRPC = server.serve
-	port.serve()
+	server := &peer.Server{Submit: submit, Call: c.handle, Receive: cfg.Receive, Panicked: c.panics.note}
+	port.OnRPC = server.Serve
+	port.Serve()
 
 	keeper := &snapshotter{cfg: cfg, raft: c.raft, logs: logs, snapshots: snapshots}
 	c.opened.Push("loops", func() error {
@@ -221,7 +222,7 @@ func (c *Cluster) open(machine Machine) error {
 }
 
 // openPort prepares the peer port; it serves once serve is called.
-func (c *Cluster) openPort() (*peerPort, error) {
+func (c *Cluster) openPort() (*peer.Port, error) {
 	self, err := uuid.Parse(c.id)
 	if err != nil {
 		return nil, fmt.Errorf("parse node id: %w", err)
@@ -231,12 +232,12 @@ func (c *Cluster) openPort() (*peerPort, error) {
 		return nil, fmt.Errorf("peer listener is not TCP but %T", c.cfg.PeerListener)
 	}
 	c.peerAddress = net.JoinHostPort(c.cfg.Advertise, strconv.Itoa(address.Port))
-	proof, err := newPreauth(c.cfg.Secrets)
+	proof, err := peer.NewPreauth(c.cfg.Secrets)
 	if err != nil {
 		return nil, err
 	}
-	port := newPeerPort(c.cfg.PeerListener, proof, self, c.log)
-	port.cluster = func() uuid.UUID {
+	port := peer.NewPort(c.cfg.PeerListener, proof, self, c.log)
+	port.Cluster = func() uuid.UUID {
 		cluster, err := uuid.Parse(c.identity.read().ClusterID)
 		if err != nil {
 			return uuid.Nil // none yet: openIdentity has checked it
@@ -249,18 +250,18 @@ func (c *Cluster) openPort() (*peerPort, error) {
 // refuseDuplicate returns ErrDuplicateNode if this node still answers at the address where it was
 // last: then this is a copy of it, whose votes and acknowledgements would count as
 // the other's. It comes before anybody can hear of this one.
-func (c *Cluster) refuseDuplicate(proof *preauth) error {
+func (c *Cluster) refuseDuplicate(proof *peer.Preauth) error {
 	last, ok := c.identity.read().Peers[c.id]
 	if !ok || last.Peer == c.peerAddress {
 		return nil
 	}
-	outsider := newPeerPort(nil, proof, uuid.New(), c.log)
-	defer outsider.stop()
-	outsider.cluster = func() uuid.UUID { return uuid.Nil }
-	outsider.resolve = func(string) (string, error) { return last.Peer, nil }
+	outsider := peer.NewPort(nil, proof, uuid.New(), c.log)
+	defer outsider.Stop()
+	outsider.Cluster = func() uuid.UUID { return uuid.Nil }
+	outsider.Resolve = func(string) (string, error) { return last.Peer, nil }
 	ctx, cancel := context.WithTimeout(c.ctx, duplicateTimeout)
 	defer cancel()
-	conn, err := outsider.dial(ctx, c.id, purposeRPC)
+	conn, err := outsider.Dial(ctx, c.id, peer.PurposeRPC)
 	if err != nil {
 		return nil // nobody is there, or somebody else
 	}
@@ -335,7 +336,7 @@ func (c *Cluster) leaderLink(ctx context.Context) (leaderLink, error) {
 	case c.id:
 		return localLink{c.proposer, c.id}, nil
 	}
-	client, err := c.pool.client(ctx, string(leader), laneSubmit)
+	client, err := c.pool.Client(ctx, string(leader), peer.LaneSubmit)
 	if err != nil {
 		return nil, err
 	}
@@ -454,7 +455,7 @@ func (c *Cluster) WaitEverywhere(ctx context.Context, index uint64) error {
 // waitAt waits for one member, over any number of connections.
 func (c *Cluster) waitAt(ctx context.Context, node string, index uint64) error {
 	for {
-		_, err := request[struct{}](ctx, c.pool, node, methodApplied, appliedRequest{Index: index})
+		_, err := request[struct{}](ctx, c.pool, node, peer.MethodApplied, appliedRequest{Index: index})
 		if err == nil {
 			return nil
 		}
@@ -479,14 +480,14 @@ func (c *Cluster) Query(ctx context.Context, node string, request []byte) ([]byt
 	if node == c.id {
 		return c.cfg.Handle(ctx, c.id, request)
 	}
-	return c.pool.call(ctx, node, laneControl, methodQuery, request)
+	return c.pool.Call(ctx, node, peer.LaneControl, peer.MethodQuery, request)
 }
 
 // Send hands a message to another node's Config.Receive and returns once that
 // has taken it. Messages travel apart from all other traffic. One that fails may
 // have been taken.
 func (c *Cluster) Send(ctx context.Context, node string, message []byte) error {
-	_, err := c.pool.call(ctx, node, laneMessage, methodMessage, message)
+	_, err := c.pool.Call(ctx, node, peer.LaneMessage, peer.MethodMessage, message)
 	return err
 }
 

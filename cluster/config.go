@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
+	"github.com/aptlyd/aptlyd/cluster/peer"
 	"github.com/aptlyd/aptlyd/cluster/raftlog"
 )
 
@@ -190,8 +191,8 @@ func (c Config) Validate() error {
 		return errors.New("cluster: ElectionTimeout is below 5ms")
 	case c.LeaderLease > c.ElectionTimeout:
 		return errors.New("cluster: LeaderLease is longer than ElectionTimeout")
-	case c.MaxCommandBytes+c.BatchBytes > maxFrameBytes-frameOverhead:
-		return fmt.Errorf("cluster: MaxCommandBytes and BatchBytes together exceed %d", maxFrameBytes-frameOverhead)
+	case c.MaxCommandBytes+c.BatchBytes > peer.MaxFrameBytes-peer.FrameOverhead:
+		return fmt.Errorf("cluster: MaxCommandBytes and BatchBytes together exceed %d", peer.MaxFrameBytes-peer.FrameOverhead)
 	case c.MaxCommandBytes < 0 || c.QueueBytes < 0 || c.BatchBytes < 0:
 		return errors.New("cluster: MaxCommandBytes, QueueBytes and BatchBytes must be positive")
 	case c.ForwardWindow < 0 || c.EntryWindow < 0:

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 func TestConfigNamesTheFieldThatIsWrong(t *testing.T) {
@@ -49,7 +51,7 @@ func TestConfigNamesTheFieldThatIsWrong(t *testing.T) {
 		{"Handle", func(c *Config) { c.Handle = nil }},
 		{"Logger", func(c *Config) { c.Logger = nil }},
 		{"LeaderLease", func(c *Config) { c.LeaderLease = 2 * c.withDefaults().ElectionTimeout }},
-		{"MaxCommandBytes", func(c *Config) { c.MaxCommandBytes = maxFrameBytes }},
+		{"MaxCommandBytes", func(c *Config) { c.MaxCommandBytes = peer.MaxFrameBytes }},
 		{"GossipAddr", func(c *Config) { c.GossipAddr = "nowhere" }},
 		{"without Secrets GossipAddr", func(c *Config) { c.GossipAddr = "0.0.0.0:0" }},
 		{"without Secrets Advertise", func(c *Config) { c.Advertise = "192.0.2.1" }},

@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/aptlyd/aptlyd/cluster/peer"
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
@@ -81,9 +82,9 @@ func TestTruncatedBytesAreErrors(t *testing.T) {
 		{"entry", encodeEntry(1764000000000, [][]byte{encodeBatch(b), encodeBatch(b)}), func(raw []byte) error { _, err := decodeEntry(raw); return err }},
 		{"batch", encodeBatch(b), func(raw []byte) error { return checkBatch(raw, anyCommand) }},
 		{"outcome", encodeOutcome(outcome{index: 300, next: 2, results: [][]byte{[]byte("a"), nil}}), func(raw []byte) error { _, err := decodeOutcome(raw); return err }},
-		{"hello", hello{purpose: purposeRaft}.encode(), func(raw []byte) error { _, err := decodeHello(raw); return err }},
-		{"answer to hello", helloAck{}.encode(), func(raw []byte) error { _, err := decodeHelloAck(raw); return err }},
-		{"frame", []byte{0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 1, 4, 'x'}, func(raw []byte) error { _, err := readFrame(bytes.NewReader(raw)); return err }},
+		{"hello", peer.Hello{Purpose: peer.PurposeRaft}.Encode(), func(raw []byte) error { _, err := peer.DecodeHello(raw); return err }},
+		{"answer to hello", peer.HelloAck{}.Encode(), func(raw []byte) error { _, err := peer.DecodeHelloAck(raw); return err }},
+		{"frame", []byte{0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 1, 4, 'x'}, func(raw []byte) error { _, err := peer.ReadFrame(bytes.NewReader(raw)); return err }},
 	} {
 		if err := test.decode(test.whole); err != nil {
 			t.Errorf("%s: %v", test.name, err)
@@ -156,25 +157,25 @@ func FuzzReadFrame(f *testing.F) {
 		r := bytes.NewReader(raw)
 		for {
 			before := r.Len()
-			fr, err := readFrame(r)
+			fr, err := peer.ReadFrame(r)
 			if err != nil {
 				return
 			}
-			if used := before - r.Len(); used != frameHeadBytes+len(fr.payload) {
-				t.Fatalf("a frame with %d bytes of payload took %d bytes", len(fr.payload), used)
+			if used := before - r.Len(); used != peer.FrameHeadBytes+len(fr.Payload) {
+				t.Fatalf("a frame with %d bytes of payload took %d bytes", len(fr.Payload), used)
 			}
 		}
 	})
 }
 
 func FuzzDecodeHello(f *testing.F) {
-	f.Add(hello{purpose: purposeRaft}.encode())
-	f.Add(helloAck{code: 7}.encode())
+	f.Add(peer.Hello{Purpose: peer.PurposeRaft}.Encode())
+	f.Add(peer.HelloAck{Code: 7}.Encode())
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if h, err := decodeHello(raw); err == nil && !bytes.Equal(h.encode(), raw) {
+		if h, err := peer.DecodeHello(raw); err == nil && !bytes.Equal(h.Encode(), raw) {
 			t.Fatalf("%x is taken as %+v", raw, h)
 		}
-		if a, err := decodeHelloAck(raw); err == nil && !bytes.Equal(a.encode(), raw) {
+		if a, err := peer.DecodeHelloAck(raw); err == nil && !bytes.Equal(a.Encode(), raw) {
 			t.Fatalf("%x is taken as %+v", raw, a)
 		}
 	})

@@ -2,116 +2,52 @@ package cluster
 
 import (
 	"errors"
-	"fmt"
+
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
-// Errors that a caller decides on. Those a peer answers with cross the wire as a
-// code and come back as the same value.
+// Errors that a caller decides on.
 var (
 	// ErrUnavailable: the command was not applied and will not be.
-	ErrUnavailable = errors.New("no leader could be reached in time")
+	ErrUnavailable = peer.ErrUnavailable
 	// ErrOutcomeUnknown: the command was sent; it may have been applied or may
 	// still be.
-	ErrOutcomeUnknown = errors.New("the command was sent but its outcome is unknown")
+	ErrOutcomeUnknown = peer.ErrOutcomeUnknown
 	// ErrOverloaded: too many bytes wait already; the command was not taken.
-	ErrOverloaded = errors.New("too many commands are waiting")
+	ErrOverloaded = peer.ErrOverloaded
 	// ErrTooLarge: the command exceeds Config.MaxCommandBytes.
-	ErrTooLarge = errors.New("command is too large")
+	ErrTooLarge = peer.ErrTooLarge
 	// ErrNotLeader: the node that was asked does not lead, or not yet.
-	ErrNotLeader = errors.New("node is not the leader")
+	ErrNotLeader = peer.ErrNotLeader
 	// ErrNameTaken: a live member already has the name of the node that joins.
-	ErrNameTaken = errors.New("a live member of the cluster has the same node name")
+	ErrNameTaken = peer.ErrNameTaken
 	// ErrWrongCluster: the two nodes belong to different clusters.
-	ErrWrongCluster = errors.New("peer belongs to another cluster")
+	ErrWrongCluster = peer.ErrWrongCluster
+	// ErrNotMember: the node that asks is not in the cluster's configuration.
+	ErrNotMember = peer.ErrNotMember
+	// ErrUnknownMember: no member has that name.
+	ErrUnknownMember = peer.ErrUnknownMember
+	// ErrAmbiguousMember: several members have that name.
+	ErrAmbiguousMember = peer.ErrAmbiguousMember
+	// ErrQuorumAtRisk: without the member the rest could not go on.
+	ErrQuorumAtRisk = peer.ErrQuorumAtRisk
+	// ErrTooOld: the node that joins does not know commands that the members use.
+	ErrTooOld = peer.ErrTooOld
+	// ErrInvalidCommand: no machine could apply the command. It did not enter the log.
+	ErrInvalidCommand = peer.ErrInvalidCommand
+	// ErrFeatureLevel: a member of the cluster may not know the command yet. It did not
+	// enter the log.
+	ErrFeatureLevel = peer.ErrFeatureLevel
+	// ErrMalformed: a peer sent what no node of this cluster would.
+	ErrMalformed = peer.ErrMalformed
+	// ErrConflict: a proposal does not fit what the peer sees; try again.
+	ErrConflict = peer.ErrConflict
+	// ErrClosed: the cluster was closed.
+	ErrClosed = peer.ErrClosed
 	// ErrDuplicateNode: a process with this node's identity runs elsewhere.
 	ErrDuplicateNode = errors.New("this node already runs elsewhere; a data folder is not to be copied")
-	// ErrNotMember: the node that asks is not in the cluster's configuration.
-	ErrNotMember = errors.New("node is not a member of the cluster")
-	// ErrUnknownMember: no member has that name.
-	ErrUnknownMember = errors.New("no member has that name")
-	// ErrAmbiguousMember: several members have that name.
-	ErrAmbiguousMember = errors.New("several members have that name, use the id")
-	// ErrQuorumAtRisk: without the member the rest could not go on.
-	ErrQuorumAtRisk = errors.New("the cluster would lose its quorum")
 	// ErrRemoved: this node is not a member of its cluster any more.
 	ErrRemoved = errors.New("this node was removed from its cluster; empty its data folder to let it join as a new member")
 	// ErrGossipPort: Config.GossipAddr cannot be bound.
 	ErrGossipPort = errors.New("the port cannot be bound")
-	// ErrTooOld: the node that joins does not know commands that the members use.
-	ErrTooOld = errors.New("the version of this node is too old for its cluster")
-	// ErrInvalidCommand: no machine could apply the command. It did not enter the log.
-	ErrInvalidCommand = errors.New("the command is not a possible one")
-	// ErrFeatureLevel: a member of the cluster may not know the command yet. It did not
-	// enter the log.
-	ErrFeatureLevel = errors.New("the command belongs to a higher feature level than the cluster's")
-	// ErrMalformed: a peer sent what no node of this cluster would.
-	ErrMalformed = errors.New("malformed message of a peer")
-	// ErrConflict: a proposal does not fit what the peer sees; try again.
-	ErrConflict = errors.New("peer does not agree with the proposal")
-	// ErrClosed: the cluster was closed.
-	ErrClosed = errors.New("cluster is closed")
-
-	// errUncertain answers a batch that a leader took and then lost sight of:
-	// it is to be sent again under the same number.
-	errUncertain = errors.New("leadership was lost while the batch was on its way")
-	// errWrongNode: the address belongs to another node by now.
-	errWrongNode = errors.New("another node answers at this address")
 )
-
-// wireErrors are the sentinels by their code on the wire. Codes are never reused. Of
-// an error that wraps several the lowest code is sent.
-var wireErrors = [...]error{
-	1:  ErrUnavailable,
-	2:  ErrOutcomeUnknown,
-	3:  ErrOverloaded,
-	4:  ErrTooLarge,
-	5:  ErrNotLeader,
-	6:  ErrNameTaken,
-	7:  ErrWrongCluster,
-	8:  ErrNotMember,
-	9:  ErrUnknownMember,
-	10: ErrConflict,
-	11: ErrClosed,
-	12: errUncertain,
-	13: errWrongNode,
-	14: ErrAmbiguousMember,
-	15: ErrQuorumAtRisk,
-	16: ErrTooOld,
-	17: ErrInvalidCommand,
-	18: ErrFeatureLevel,
-	19: ErrMalformed,
-}
-
-// codeOther marks an error that has a text and no code.
-const codeOther byte = 255
-
-// encodeError returns the code of err's sentinel and err's text.
-func encodeError(err error) (code byte, text string) {
-	for code, sentinel := range wireErrors {
-		if sentinel != nil && errors.Is(err, sentinel) {
-			return byte(code), err.Error()
-		}
-	}
-	return codeOther, err.Error()
-}
-
-// peerError is an error that a peer answered with, in the peer's words.
-type peerError struct {
-	sentinel error
-	text     string
-}
-
-func (e *peerError) Error() string { return e.text }
-func (e *peerError) Unwrap() error { return e.sentinel }
-
-// decodeError is the reverse of encodeError.
-func decodeError(code byte, text string) error {
-	if int(code) >= len(wireErrors) || wireErrors[code] == nil {
-		return fmt.Errorf("peer answered: %s", text)
-	}
-	sentinel := wireErrors[code]
-	if text == "" || text == sentinel.Error() {
-		return sentinel
-	}
-	return &peerError{sentinel, text}
-}

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 // flakyLeader is a leader that loses batches, answers or itself, at random, with
@@ -70,7 +72,7 @@ func (k *flakyLink) send(raw []byte, done func(outcome, error)) error {
 		k.broken = true
 		go done(outcome{}, errors.New("connection ended"))
 	case 3: // applied, the leader does not know
-		go done(outcome{}, errUncertain)
+		go done(outcome{}, peer.ErrUncertain)
 	default:
 		go done(outcome{index: l.index, next: next, results: results}, nil)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/aptlyd/aptlyd/cluster/logbridge"
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 // nodeMeta is what a node tells of itself by gossip. It is a hint and nothing
@@ -80,7 +81,7 @@ const (
 )
 
 // startGossip binds the gossip port. It joins nobody yet.
-func startGossip(ctx context.Context, cfg Config, id string, self nodeMeta, proof *preauth, cluster func() uuid.UUID) (*gossip, error) {
+func startGossip(ctx context.Context, cfg Config, id string, self nodeMeta, proof *peer.Preauth, cluster func() uuid.UUID) (*gossip, error) {
 	g := &gossip{
 		logger:     cfg.Logger,
 		lookUp:     cfg.LookUp,

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/aptlyd/aptlyd/cluster/logbridge"
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 // gossipPort is memberlist's transport. memberlist would read up to 20 MiB from
@@ -23,12 +24,12 @@ import (
 // other. Datagrams are only as good as their key.
 type gossipPort struct {
 	*memberlist.NetTransport
-	preauth *preauth
+	preauth *peer.Preauth
 	cluster func() uuid.UUID
 	logger  *slog.Logger
 	refused logbridge.Throttle
 
-	pending pendingConns
+	pending peer.PendingConns
 	streams chan net.Conn
 	stop    context.CancelFunc
 	stopped context.Context
@@ -43,7 +44,7 @@ type gossipPort struct {
 const gossipPortTries = 10
 
 // openGossipPort binds host and port, 0 for any.
-func openGossipPort(cfg Config, host string, port int, p *preauth, cluster func() uuid.UUID) (*gossipPort, error) {
+func openGossipPort(cfg Config, host string, port int, p *peer.Preauth, cluster func() uuid.UUID) (*gossipPort, error) {
 	tries := 1
 	if port == 0 {
 		tries = gossipPortTries
@@ -74,7 +75,7 @@ func (g *gossipPort) serve() {
 	for {
 		select {
 		case conn := <-g.NetTransport.StreamCh():
-			g.pending.enter(conn)
+			g.pending.Enter(conn)
 			g.running.Go(func() { g.accept(conn) })
 		case <-g.stopped.Done():
 			return
@@ -84,10 +85,10 @@ func (g *gossipPort) serve() {
 
 func (g *gossipPort) accept(raw net.Conn) {
 	conn, err := g.acceptHandshake(raw)
-	g.pending.leave(raw)
+	g.pending.Leave(raw)
 	if err != nil {
 		raw.Close()
-		logRefused(g.logger, &g.refused, "gossip port", raw, err)
+		peer.LogRefused(g.logger, &g.refused, "gossip port", raw, err)
 		return
 	}
 	select {
@@ -99,10 +100,10 @@ func (g *gossipPort) accept(raw net.Conn) {
 
 // acceptHandshake is the acceptor's half.
 func (g *gossipPort) acceptHandshake(raw net.Conn) (net.Conn, error) {
-	if err := raw.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+	if err := raw.SetDeadline(time.Now().Add(peer.HandshakeTimeout)); err != nil {
 		return nil, fmt.Errorf("set deadline: %w", err)
 	}
-	conn, err := g.preauth.accept(g.stopped, raw)
+	conn, err := g.preauth.Accept(g.stopped, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +120,7 @@ func (g *gossipPort) compare(conn io.ReadWriter) error {
 	if _, err := conn.Write(own[:]); err != nil {
 		return fmt.Errorf("say which cluster: %w", err)
 	}
-	b, err := readExactly(conn, len(own))
+	b, err := peer.ReadExactly(conn, len(own))
 	if err != nil {
 		return fmt.Errorf("hear which cluster: %w", err)
 	}
@@ -162,7 +163,7 @@ func (g *gossipPort) dialHandshake(ctx context.Context, raw net.Conn) (net.Conn,
 	if err := raw.SetDeadline(deadline); err != nil {
 		return nil, fmt.Errorf("set deadline: %w", err)
 	}
-	conn, err := g.preauth.dial(ctx, raw)
+	conn, err := g.preauth.Dial(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +190,7 @@ func (g *gossipPort) DialAddressTimeout(address memberlist.Address, timeout time
 func (g *gossipPort) Shutdown() error {
 	err := g.NetTransport.Shutdown()
 	g.stop()
-	g.pending.close()
+	g.pending.Close()
 	g.running.Wait()
 	return err
 }
@@ -199,7 +200,7 @@ func gossipKeys(secrets []string) (*memberlist.Keyring, error) {
 	keys := make([][]byte, len(secrets))
 	for i, secret := range secrets {
 		var err error
-		if keys[i], err = deriveKey(secret, "gossip key"); err != nil {
+		if keys[i], err = peer.DeriveKey(secret, "gossip key"); err != nil {
 			return nil, err
 		}
 	}

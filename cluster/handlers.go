@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 // appliedRequest asks a node to answer once it has applied an entry.
@@ -12,29 +14,29 @@ type appliedRequest struct {
 }
 
 // handle works on one request of a peer.
-func (c *Cluster) handle(ctx context.Context, from string, m method, raw []byte) ([]byte, error) {
+func (c *Cluster) handle(ctx context.Context, from string, m peer.Method, raw []byte) ([]byte, error) {
 	switch m {
-	case methodReadIndex:
+	case peer.MethodReadIndex:
 		return handleJSON(raw, func(r report) (view, error) { return c.handleReadIndex(ctx, from, r) })
-	case methodApplied:
+	case peer.MethodApplied:
 		return handleJSON(raw, func(r appliedRequest) (struct{}, error) {
 			return struct{}{}, c.applier.wait(ctx, r.Index)
 		})
-	case methodQuery:
+	case peer.MethodQuery:
 		return c.cfg.Handle(ctx, from, raw)
-	case methodPropose:
+	case peer.MethodPropose:
 		return handleJSON(raw, func(p proposal) (struct{}, error) { return struct{}{}, c.handlePropose(from, p) })
-	case methodBootstrap:
+	case peer.MethodBootstrap:
 		return handleJSON(raw, func(p proposal) (struct{}, error) { return struct{}{}, c.handleBootstrap(from, p) })
-	case methodJoin:
+	case peer.MethodJoin:
 		return handleJSON(raw, func(r joinRequest) (joinAnswer, error) { return c.handleJoin(ctx, from, r) })
-	case methodRemove:
+	case peer.MethodRemove:
 		return handleJSON(raw, func(r removeRequest) (struct{}, error) { return c.handleRemove(ctx, r) })
-	case methodMember:
+	case peer.MethodMember:
 		return handleJSON(raw, func(r memberRequest) (struct{}, error) { return c.handleMember(ctx, r) })
-	case methodMembership:
+	case peer.MethodMembership:
 		return handleJSON(raw, c.handleMembership)
-	case methodReport:
+	case peer.MethodReport:
 		return json.Marshal(c.report())
 	default:
 		return nil, fmt.Errorf("method %d is not known here", m)
@@ -55,13 +57,13 @@ func handleJSON[Q, A any](raw []byte, work func(Q) (A, error)) ([]byte, error) {
 }
 
 // request asks a peer and decodes its answer.
-func request[A any](ctx context.Context, pool *rpcPool, node string, m method, q any) (A, error) {
+func request[A any](ctx context.Context, pool *peer.Pool, node string, m peer.Method, q any) (A, error) {
 	var none A
 	raw, err := json.Marshal(q)
 	if err != nil {
 		return none, fmt.Errorf("encode request: %w", err)
 	}
-	answer, err := pool.call(ctx, node, laneControl, m, raw)
+	answer, err := pool.Call(ctx, node, peer.LaneControl, m, raw)
 	if err != nil {
 		return none, err
 	}

@@ -230,7 +230,7 @@ func (n *testNode) stop(t testing.TB) {
 func (n *testNode) kill(t testing.TB) {
 	t.Helper()
 	n.leave = false
-	n.pool.port.cut()
+	n.pool.Port.Cut()
 	n.stop(t)
 }
 

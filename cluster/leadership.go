@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 const (
@@ -171,7 +173,7 @@ func (c *Cluster) askReadIndex(ctx context.Context) (view, error) {
 	case c.id:
 		return c.handleReadIndex(ctx, c.id, c.report())
 	}
-	return request[view](ctx, c.pool, string(leader), methodReadIndex, c.report())
+	return request[view](ctx, c.pool, string(leader), peer.MethodReadIndex, c.report())
 }
 
 // await waits for one of Raft's futures. One that is left in Raft's queue at

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 // joinRequest asks for membership.
@@ -77,7 +79,7 @@ func (c *Cluster) handleJoin(ctx context.Context, from string, r joinRequest) (j
 	if cluster == "" {
 		return joinAnswer{}, ErrNotMember
 	}
-	if passed, answer, err := forwardToLeader[joinAnswer](ctx, c, methodJoin, r); passed {
+	if passed, answer, err := forwardToLeader[joinAnswer](ctx, c, peer.MethodJoin, r); passed {
 		return answer, err
 	}
 	c.changing.Lock()
@@ -107,7 +109,7 @@ func (c *Cluster) handleJoin(ctx context.Context, from string, r joinRequest) (j
 }
 
 // forwardToLeader sends a request to the leader unless this node is it.
-func forwardToLeader[A any](ctx context.Context, c *Cluster, m method, what any) (passed bool, answer A, err error) {
+func forwardToLeader[A any](ctx context.Context, c *Cluster, m peer.Method, what any) (passed bool, answer A, err error) {
 	_, leader := c.raft.LeaderWithID()
 	switch string(leader) {
 	case "":
@@ -134,7 +136,7 @@ func (c *Cluster) change(ctx context.Context, future raft.Future) error {
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return fmt.Errorf("%w: %w", ErrNotLeader, err)
 	case errors.Is(err, raft.ErrLeadershipLost):
-		return fmt.Errorf("%w: %w", errUncertain, err)
+		return fmt.Errorf("%w: %w", peer.ErrUncertain, err)
 	default:
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 // panics counts the requests of peers on which a panic ended the work, and logs the
@@ -14,17 +16,17 @@ type panics struct {
 
 	mu    sync.Mutex
 	total uint64
-	said  map[method]bool
+	said  map[peer.Method]bool
 }
 
 // note takes the cause of a panic. It is called while the stack still shows it.
-func (p *panics) note(m method, cause any) {
+func (p *panics) note(m peer.Method, cause any) {
 	p.mu.Lock()
 	p.total++
 	first := !p.said[m]
 	if first {
 		if p.said == nil {
-			p.said = make(map[method]bool)
+			p.said = make(map[peer.Method]bool)
 		}
 		p.said[m] = true
 	}

@@ -12,30 +12,32 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 // misbehavingPeer is a connection to the node's peer port of one that knows the
 // cluster's secret.
-func misbehavingPeer(t testing.TB, n *testNode, id uuid.UUID) *rpcClient {
+func misbehavingPeer(t testing.TB, n *testNode, id uuid.UUID) *peer.Client {
 	t.Helper()
-	proof, err := newPreauth(n.cfg.Secrets)
+	proof, err := peer.NewPreauth(n.cfg.Secrets)
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := newPeerPort(nil, proof, id, testLogger())
+	port := peer.NewPort(nil, proof, id, testLogger())
 	_, cluster := n.ID()
-	port.cluster = func() uuid.UUID { return uuid.MustParse(cluster) }
-	port.resolve = func(string) (string, error) { return n.PeerAddr(), nil }
+	port.Cluster = func() uuid.UUID { return uuid.MustParse(cluster) }
+	port.Resolve = func(string) (string, error) { return n.PeerAddr(), nil }
 	node, _ := n.ID()
-	conn, err := port.dial(within(t), node, purposeRPC)
+	conn, err := port.Dial(within(t), node, peer.PurposeRPC)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := newRPCClient(conn)
+	client := peer.NewClient(conn)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		client.run()
+		client.Run()
 	}()
 	t.Cleanup(func() {
 		conn.Close()
@@ -81,7 +83,7 @@ func TestCommandsAboveTheFeatureLevelWait(t *testing.T) {
 		t.Errorf("a command above the feature level: %v", r.Err)
 	}
 	raw := encodeBatch(batch{session: Session{9}, seq: 1, commands: [][]byte{[]byte("level 9")}})
-	_, err := misbehavingPeer(t, tc.nodes[0], uuid.New()).call(within(t), methodSubmit, raw)
+	_, err := misbehavingPeer(t, tc.nodes[0], uuid.New()).Call(within(t), peer.MethodSubmit, raw)
 	if !errors.Is(err, ErrFeatureLevel) {
 		t.Errorf("from a peer: %v", err)
 	}
@@ -99,10 +101,10 @@ func TestRequestsThatPanicAreAnswered(t *testing.T) {
 		c.Receive = func(string, []byte) error { panic("heard too much") }
 	})
 	node := tc.nodes[0]
-	peer := misbehavingPeer(t, node, uuid.New())
+	client := misbehavingPeer(t, node, uuid.New())
 	for range 3 {
-		for _, m := range []method{methodQuery, methodMessage} {
-			if _, err := peer.call(within(t), m, []byte("x")); !errors.Is(err, ErrMalformed) {
+		for _, m := range []peer.Method{peer.MethodQuery, peer.MethodMessage} {
+			if _, err := client.Call(within(t), m, []byte("x")); !errors.Is(err, ErrMalformed) {
 				t.Errorf("method %d: %v", m, err)
 			}
 		}
@@ -185,42 +187,42 @@ func FuzzPeerRequest(f *testing.F) {
 	self, _ := node.ID()
 	stranger := uuid.MustParse("00000000-0000-4000-8000-000000000001")
 	for _, seed := range []struct {
-		m    method
+		m    peer.Method
 		text string
 	}{
-		{methodSubmit, string(testBatch(1))},
-		{methodSubmit, string(encodeBatch(batch{seq: 1, commands: [][]byte{[]byte("unreadable"), nil}}))},
-		{methodReadIndex, `{"applied":1,"clock":-1}`},
-		{methodApplied, `{"index":0}`},
-		{methodQuery, `{}`},
-		{methodPropose, `{"cluster":"x","servers":[{"id":"` + stranger.String() + `","name":"a","peer":"h:1"}]}`},
-		{methodBootstrap, `{"cluster":"x","servers":null}`},
-		{methodJoin, `{"id":"` + self + `x","name":"","feature":0}`},
-		{methodRemove, `{"name":"node1"}`},
-		{methodMember, `{"id":"` + self + `"}`},
-		{methodMessage, "x"},
-		{methodReport, ``},
-		{methodMembership, `{"id":"` + self + `"}`},
+		{peer.MethodSubmit, string(testBatch(1))},
+		{peer.MethodSubmit, string(encodeBatch(batch{seq: 1, commands: [][]byte{[]byte("unreadable"), nil}}))},
+		{peer.MethodReadIndex, `{"applied":1,"clock":-1}`},
+		{peer.MethodApplied, `{"index":0}`},
+		{peer.MethodQuery, `{}`},
+		{peer.MethodPropose, `{"cluster":"x","servers":[{"id":"` + stranger.String() + `","name":"a","peer":"h:1"}]}`},
+		{peer.MethodBootstrap, `{"cluster":"x","servers":null}`},
+		{peer.MethodJoin, `{"id":"` + self + `x","name":"","feature":0}`},
+		{peer.MethodRemove, `{"name":"node1"}`},
+		{peer.MethodMember, `{"id":"` + self + `"}`},
+		{peer.MethodMessage, "x"},
+		{peer.MethodReport, ``},
+		{peer.MethodMembership, `{"id":"` + self + `"}`},
 		{200, `{`},
 	} {
 		f.Add(byte(seed.m), []byte(seed.text))
 	}
-	peer := misbehavingPeer(f, node, stranger)
+	client := misbehavingPeer(f, node, stranger)
 	before := node.identity.read()
 	members := node.memberIDs()
 	f.Fuzz(func(t *testing.T, m byte, payload []byte) {
-		if len(payload) > maxFrameBytes/2 {
+		if len(payload) > peer.MaxFrameBytes/2 {
 			return
 		}
 		had := len(node.machine.commands())
 		ctx, cancel := context.WithTimeout(within(t), 100*time.Millisecond)
 		defer cancel()
-		raw, err := peer.call(ctx, method(m), payload)
+		raw, err := client.Call(ctx, peer.Method(m), payload)
 		_, broken := decodeBatch(payload)
-		if has := len(node.machine.commands()); has != had && (method(m) != methodSubmit || err != nil && ctx.Err() == nil || broken != nil) {
+		if has := len(node.machine.commands()); has != had && (peer.Method(m) != peer.MethodSubmit || err != nil && ctx.Err() == nil || broken != nil) {
 			t.Errorf("method %d with %q: %d commands became %d (%v)", m, payload, had, has, err)
 		}
-		if method(m) == methodSubmit && err == nil {
+		if peer.Method(m) == peer.MethodSubmit && err == nil {
 			if _, err := decodeOutcome(raw); err != nil {
 				t.Errorf("outcome: %v", err)
 			}

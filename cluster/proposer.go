@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 // raftProposer is what the stage needs of Raft.
@@ -249,7 +251,7 @@ func (s *proposer) land(batches []queued, future raft.ApplyFuture, err error, mo
 		case err != nil:
 			b.reply(outcome{}, proposalError(err))
 		case answer == nil || i >= len(answer.outcomes):
-			b.reply(outcome{}, errUncertain)
+			b.reply(outcome{}, peer.ErrUncertain)
 		default:
 			b.reply(answer.outcomes[i], nil)
 		}
@@ -263,7 +265,7 @@ func proposalError(err error) error {
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return ErrNotLeader
 	default:
-		return errUncertain
+		return peer.ErrUncertain
 	}
 }
 
@@ -293,12 +295,12 @@ func (l localLink) send(raw []byte, done func(outcome, error)) error {
 }
 
 // remoteLink is the link of a forwarder to a leader elsewhere.
-type remoteLink struct{ client *rpcClient }
+type remoteLink struct{ client *peer.Client }
 
-func (l remoteLink) to() string { return l.client.conn.peer }
+func (l remoteLink) to() string { return l.client.Conn.Peer }
 
 func (l remoteLink) send(raw []byte, done func(outcome, error)) error {
-	_, err := l.client.send(methodSubmit, raw, func(b []byte, err error) {
+	_, err := l.client.Send(peer.MethodSubmit, raw, func(b []byte, err error) {
 		if err != nil {
 			done(outcome{}, err)
 			return

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 // proposed is an entry that a stage has given to Raft; the test settles it.
@@ -111,8 +113,8 @@ func TestStageAnswersWhateverBecomesOfTheEntry(t *testing.T) {
 		{nil, nil},
 		{raft.ErrNotLeader, ErrNotLeader},
 		{raft.ErrLeadershipTransferInProgress, ErrNotLeader},
-		{raft.ErrLeadershipLost, errUncertain},
-		{raft.ErrRaftShutdown, errUncertain},
+		{raft.ErrLeadershipLost, peer.ErrUncertain},
+		{raft.ErrRaftShutdown, peer.ErrUncertain},
 	} {
 		for _, steppedDown := range []bool{false, true} {
 			t.Run(fmt.Sprint(test.fate, steppedDown), func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/aptlyd/aptlyd/cluster/logbridge"
+	"github.com/aptlyd/aptlyd/cluster/peer"
 	"github.com/aptlyd/aptlyd/cluster/raftlog"
 )
 
@@ -25,7 +26,7 @@ const (
 )
 
 // newTransport runs Raft's messages over the peer port.
-func newTransport(port *peerPort, cfg Config) *replication {
+func newTransport(port *peer.Port, cfg Config) *replication {
 	return newReplication(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  &raftStream{port},
 		MaxPool: transportPool,

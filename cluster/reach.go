@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 // Reach says which ports of a node answer this one; nil means that one does.
@@ -17,7 +19,7 @@ type Reach struct {
 // Reach tries the ports of another member, over connections of its own.
 func (c *Cluster) Reach(ctx context.Context, member string) Reach {
 	var r Reach
-	conn, err := c.pool.port.dial(ctx, member, purposeRPC)
+	conn, err := c.pool.Port.Dial(ctx, member, peer.PurposeRPC)
 	if err == nil {
 		err = conn.Close()
 	}

@@ -1,6 +1,8 @@
 package cluster
 
-import "errors"
+import (
+	"errors"
+)
 
 // definite reports whether an answer says that the batch had no effect and will
 // have none.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 // removeRequest asks that a member be removed.
@@ -63,7 +65,7 @@ func removeThrough(ctx context.Context, name string, known bool, ask func() erro
 
 func (c *Cluster) handleRemove(ctx context.Context, r removeRequest) (struct{}, error) {
 	none := struct{}{}
-	if passed, _, err := forwardToLeader[struct{}](ctx, c, methodRemove, r); passed {
+	if passed, _, err := forwardToLeader[struct{}](ctx, c, peer.MethodRemove, r); passed {
 		return none, err
 	}
 	c.changing.Lock()
@@ -129,7 +131,7 @@ func (c *Cluster) answering(ctx context.Context, config raft.Configuration) map[
 			continue
 		}
 		running.Go(func() {
-			_, err := request[struct{}](ctx, c.pool, string(s.ID), methodApplied, appliedRequest{})
+			_, err := request[struct{}](ctx, c.pool, string(s.ID), peer.MethodApplied, appliedRequest{})
 			mu.Lock()
 			defer mu.Unlock()
 			alive[s.ID] = err == nil
@@ -220,7 +222,7 @@ func (c *Cluster) askMemberships(ctx context.Context) map[string]membership {
 	answers := make(map[string]membership)
 	for id := range nodes {
 		running.Go(func() {
-			answer, err := request[membership](ctx, c.pool, id, methodMembership, memberRequest{ID: c.id})
+			answer, err := request[membership](ctx, c.pool, id, peer.MethodMembership, memberRequest{ID: c.id})
 			if err == nil {
 				mu.Lock()
 				defer mu.Unlock()
@@ -258,7 +260,7 @@ type memberRequest struct {
 // one.
 func (c *Cluster) handleMember(ctx context.Context, r memberRequest) (struct{}, error) {
 	none := struct{}{}
-	if passed, _, err := forwardToLeader[struct{}](ctx, c, methodMember, r); passed {
+	if passed, _, err := forwardToLeader[struct{}](ctx, c, peer.MethodMember, r); passed {
 		return none, err
 	}
 	if _, err := c.readIndexes.do(ctx); err != nil {
@@ -283,7 +285,7 @@ func (c *Cluster) confirmRemoved(ctx context.Context) bool {
 		if n.id == c.id || !c.isMember(n.id) {
 			continue
 		}
-		_, err := request[struct{}](ctx, c.pool, n.id, methodMember, memberRequest{ID: c.id})
+		_, err := request[struct{}](ctx, c.pool, n.id, peer.MethodMember, memberRequest{ID: c.id})
 		if err == nil || errors.Is(err, ErrNotMember) {
 			return err != nil
 		}

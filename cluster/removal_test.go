@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 // others returns the running nodes but one.
@@ -107,10 +109,10 @@ func TestRemovalByALostLeader(t *testing.T) {
 		{"no leader at first", true, []error{ErrUnavailable, ErrNotLeader, nil}, nil},
 		{"nobody of that name", false, []error{ErrNotLeader, ErrUnknownMember}, ErrUnknownMember},
 		{"gone before it began", true, []error{ErrNotLeader, ErrUnknownMember}, ErrUnknownMember},
-		{"begun and gone", true, []error{errUncertain, ErrUnknownMember}, nil},
+		{"begun and gone", true, []error{peer.ErrUncertain, ErrUnknownMember}, nil},
 		{"the connection ended, and gone", true, []error{io.EOF, ErrUnavailable, ErrUnknownMember}, nil},
 		{"never a leader", true, []error{ErrUnavailable}, ErrUnavailable},
-		{"begun, then never a leader", true, []error{errUncertain, ErrUnavailable}, ErrOutcomeUnknown},
+		{"begun, then never a leader", true, []error{peer.ErrUncertain, ErrUnavailable}, ErrOutcomeUnknown},
 		{"refused", true, []error{ErrQuorumAtRisk}, ErrQuorumAtRisk},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -175,7 +177,7 @@ func TestNewcomerDisownsNobody(t *testing.T) {
 		if _, leader := survivor.raft.LeaderWithID(); leader != "" {
 			return errors.New("the dead leader is still followed")
 		}
-		_, err := request[struct{}](within(t), survivor.pool, newcomer.id, methodMember, memberRequest{ID: survivor.id})
+		_, err := request[struct{}](within(t), survivor.pool, newcomer.id, peer.MethodMember, memberRequest{ID: survivor.id})
 		if !errors.Is(err, ErrUnavailable) {
 			return fmt.Errorf("the newcomer, which cannot know who is a member, says %w", err)
 		}

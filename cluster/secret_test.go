@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 func TestSecretsThatShareOneMeet(t *testing.T) {
@@ -60,11 +62,11 @@ func greetTLS(t *testing.T, dials, serves []string) error {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	server, err := newPreauth(serves)
+	server, err := peer.NewPreauth(serves)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := newPreauth(dials)
+	client, err := peer.NewPreauth(dials)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,11 +76,11 @@ func greetTLS(t *testing.T, dials, serves []string) error {
 			return
 		}
 		defer conn.Close()
-		secured, err := server.accept(t.Context(), conn)
+		secured, err := server.Accept(t.Context(), conn)
 		if err != nil {
 			return
 		}
-		if word, err := readExactly(secured, 1); err == nil {
+		if word, err := peer.ReadExactly(secured, 1); err == nil {
 			secured.Write(word)
 		}
 	}()
@@ -90,13 +92,13 @@ func greetTLS(t *testing.T, dials, serves []string) error {
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	secured, err := client.dial(t.Context(), conn)
+	secured, err := client.Dial(t.Context(), conn)
 	if err != nil {
 		return err
 	}
 	if _, err := secured.Write([]byte{1}); err != nil {
 		return err
 	}
-	_, err = readExactly(secured, 1)
+	_, err = peer.ReadExactly(secured, 1)
 	return err
 }

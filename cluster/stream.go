@@ -6,20 +6,22 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 // raftStream is the peer port as Raft's transport sees it. A Raft address is a
 // node id: where that node is reached is looked up at every dial, and who
 // answers is checked.
-type raftStream struct{ port *peerPort }
+type raftStream struct{ port *peer.Port }
 
 var _ raft.StreamLayer = (*raftStream)(nil)
 
 func (s *raftStream) Accept() (net.Conn, error) {
 	select {
-	case conn := <-s.port.raft:
+	case conn := <-s.port.Raft:
 		return conn, nil
-	case <-s.port.stopped.Done():
+	case <-s.port.Stopped.Done():
 		return nil, net.ErrClosed
 	}
 }
@@ -27,7 +29,7 @@ func (s *raftStream) Accept() (net.Conn, error) {
 func (s *raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	conn, err := s.port.dial(ctx, string(address), purposeRaft)
+	conn, err := s.port.Dial(ctx, string(address), peer.PurposeRaft)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +39,7 @@ func (s *raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (ne
 // Close leaves the port open: it belongs to the Cluster.
 func (s *raftStream) Close() error { return nil }
 
-func (s *raftStream) Addr() net.Addr { return nodeAddr(s.port.self.String()) }
+func (s *raftStream) Addr() net.Addr { return nodeAddr(s.port.Self.String()) }
 
 // nodeAddr is a node id where an address is wanted.
 type nodeAddr string

@@ -1,4 +1,4 @@
-package cluster
+package peer
 
 import (
 	"bufio"
@@ -9,27 +9,27 @@ import (
 )
 
 // A method is what a request between nodes asks for. Numbers are never reused.
-type method byte
+type Method byte
 
 const (
-	methodSubmit    method = 1 // a batch → outcome
-	methodReadIndex method = 2 // report → view
-	methodApplied   method = 3 // index → nothing, once applied
-	methodQuery     method = 4 // the node's own
-	methodPropose   method = 5 // bootstrapping a cluster: agree?
-	methodBootstrap method = 6 // bootstrapping a cluster: do
-	methodJoin      method = 7
-	methodRemove    method = 8
-	methodMember    method = 9  // is this node a member?
-	methodMessage   method = 10 // the node's own, in order → nothing
-	methodReport    method = 11 // nothing → report
-	// methodMembership asks for what the node's own configuration says of another.
-	methodMembership method = 12
+	MethodSubmit    Method = 1 // a batch → outcome
+	MethodReadIndex Method = 2 // report → view
+	MethodApplied   Method = 3 // index → nothing, once applied
+	MethodQuery     Method = 4 // the node's own
+	MethodPropose   Method = 5 // bootstrapping a cluster: agree?
+	MethodBootstrap Method = 6 // bootstrapping a cluster: do
+	MethodJoin      Method = 7
+	MethodRemove    Method = 8
+	MethodMember    Method = 9  // is this node a member?
+	MethodMessage   Method = 10 // the node's own, in order → nothing
+	MethodReport    Method = 11 // nothing → report
+	// MethodMembership asks for what the node's own configuration says of another.
+	MethodMembership Method = 12
 )
 
 // openToOutsiders are the methods that a node without a cluster may call.
-func (m method) openToOutsiders() bool {
-	return m == methodPropose || m == methodBootstrap || m == methodJoin
+func (m Method) openToOutsiders() bool {
+	return m == MethodPropose || m == MethodBootstrap || m == MethodJoin
 }
 
 const (
@@ -39,24 +39,24 @@ const (
 	maxSubmits = 64
 )
 
-// rpcServer answers the requests of peers.
-type rpcServer struct {
+// Server answers the requests of peers.
+type Server struct {
 	// submit takes a batch without blocking and answers exactly once.
-	submit func(raw []byte, reply func(answer []byte, err error))
+	Submit func(raw []byte, reply func(answer []byte, err error))
 	// call answers every other request; it may block until ctx ends.
-	call func(ctx context.Context, from string, m method, request []byte) ([]byte, error)
+	Call func(ctx context.Context, from string, m Method, request []byte) ([]byte, error)
 	// receive takes a message without blocking; those of one connection come in
 	// the order in which they were sent.
-	receive func(from string, message []byte) error
+	Receive func(from string, message []byte) error
 	// panicked is told of a request that could not be worked on.
-	panicked func(m method, cause any)
+	Panicked func(m Method, cause any)
 }
 
 // guard runs what works on a request. A panic is the request's failure, not the node's.
-func (s *rpcServer) guard(m method, work func() error) (err error) {
+func (s *Server) guard(m Method, work func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			s.panicked(m, cause)
+			s.Panicked(m, cause)
 			err = fmt.Errorf("%w: method %d could not be worked on", ErrMalformed, m)
 		}
 	}()
@@ -65,7 +65,7 @@ func (s *rpcServer) guard(m method, work func() error) (err error) {
 
 // serve answers requests until the connection ends, then waits for those it
 // began.
-func (s *rpcServer) serve(conn *peerConn) {
+func (s *Server) Serve(conn *Conn) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -78,17 +78,17 @@ func (s *rpcServer) serve(conn *peerConn) {
 	submits := make(chan struct{}, maxSubmits)
 	r := bufio.NewReaderSize(conn, 64<<10)
 	for {
-		f, err := readFrame(r)
+		f, err := ReadFrame(r)
 		if err != nil {
 			return
 		}
-		m := method(f.kind)
+		m := Method(f.kind)
 		if conn.outsider && !m.openToOutsiders() {
 			// Not ErrNotMember: a newcomer cannot know who is one.
 			s.answer(w, f.number, nil, fmt.Errorf("%w: the connection began before both nodes were in a cluster", ErrUnavailable))
 			continue
 		}
-		if m == methodSubmit {
+		if m == MethodSubmit {
 			select {
 			case submits <- struct{}{}:
 			default:
@@ -101,13 +101,13 @@ func (s *rpcServer) serve(conn *peerConn) {
 					s.answer(w, f.number, answer, err)
 				})
 			}
-			if err := s.guard(m, func() error { s.submit(f.payload, reply); return nil }); err != nil {
+			if err := s.guard(m, func() error { s.Submit(f.Payload, reply); return nil }); err != nil {
 				reply(nil, err)
 			}
 			continue
 		}
-		if m == methodMessage {
-			s.answer(w, f.number, nil, s.guard(m, func() error { return s.receive(conn.peer, f.payload) }))
+		if m == MethodMessage {
+			s.answer(w, f.number, nil, s.guard(m, func() error { return s.Receive(conn.Peer, f.Payload) }))
 			continue
 		}
 		calls <- struct{}{}
@@ -115,7 +115,7 @@ func (s *rpcServer) serve(conn *peerConn) {
 			defer func() { <-calls }()
 			var response []byte
 			err := s.guard(m, func() (err error) {
-				response, err = s.call(ctx, conn.peer, m, f.payload)
+				response, err = s.Call(ctx, conn.Peer, m, f.Payload)
 				return err
 			})
 			s.answer(w, f.number, response, err)
@@ -125,14 +125,14 @@ func (s *rpcServer) serve(conn *peerConn) {
 
 // handle sends a response. A connection that failed needs no answer: its other
 // end knows.
-func (s *rpcServer) answer(w *frameWriter, number uint64, response []byte, err error) {
-	f := frame{number: number, payload: response}
+func (s *Server) answer(w *frameWriter, number uint64, response []byte, err error) {
+	f := frame{number: number, Payload: response}
 	if err != nil {
 		code, text := encodeError(err)
-		f.kind, f.payload = code, []byte(text)
+		f.kind, f.Payload = code, []byte(text)
 	}
 	if err := w.give(f); errors.Is(err, ErrTooLarge) {
 		code, text := encodeError(fmt.Errorf("%w: an answer of %d bytes", ErrTooLarge, len(response)))
-		_ = w.give(frame{number: number, kind: code, payload: []byte(text)})
+		_ = w.give(frame{number: number, kind: code, Payload: []byte(text)})
 	}
 }

@@ -1,4 +1,4 @@
-package cluster
+package peer
 
 import (
 	"bufio"
@@ -22,9 +22,9 @@ import (
 // The length counts what follows it. In a request kind is the method; in an
 // answer it is 0, or the code of the error whose text is the payload.
 const (
-	frameHeadBytes = 4 + 8 + 1
-	frameOverhead  = 256 // more than any envelope around a payload
-	maxFrameBytes  = 16 << 20
+	FrameHeadBytes = 4 + 8 + 1
+	FrameOverhead  = 256 // more than any envelope around a payload
+	MaxFrameBytes  = 16 << 20
 	// eagerBytes is room for a full batch.
 	eagerBytes = 512 << 10
 	// maxUnsentBytes is how much may wait for a peer that does not read.
@@ -36,27 +36,27 @@ const (
 type frame struct {
 	number  uint64
 	kind    byte
-	payload []byte
+	Payload []byte
 }
 
-// readFrame reads the next frame.
-func readFrame(r io.Reader) (frame, error) {
-	var head [frameHeadBytes]byte
+// ReadFrame reads the next frame.
+func ReadFrame(r io.Reader) (frame, error) {
+	var head [FrameHeadBytes]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return frame{}, err
 	}
 	length := binary.BigEndian.Uint32(head[:])
-	if length < frameHeadBytes-4 || length > maxFrameBytes {
+	if length < FrameHeadBytes-4 || length > MaxFrameBytes {
 		return frame{}, fmt.Errorf("frame of %d bytes is out of bounds", length)
 	}
 	f := frame{number: binary.BigEndian.Uint64(head[4:]), kind: head[12]}
 	// A length costs memory only as far as the bytes arrive.
-	size := int(length - (frameHeadBytes - 4))
+	size := int(length - (FrameHeadBytes - 4))
 	payload := bytes.NewBuffer(make([]byte, 0, min(size, eagerBytes)+bytes.MinRead))
 	if _, err := io.CopyN(payload, r, int64(size)); err != nil {
 		return frame{}, fmt.Errorf("read frame: %w", err)
 	}
-	f.payload = payload.Bytes()
+	f.Payload = payload.Bytes()
 	return f, nil
 }
 
@@ -80,7 +80,7 @@ func newFrameWriter(conn net.Conn) *frameWriter {
 
 // give queues a frame, whose payload then belongs to the writer.
 func (w *frameWriter) give(f frame) error {
-	if len(f.payload) > maxFrameBytes-frameHeadBytes {
+	if len(f.Payload) > MaxFrameBytes-FrameHeadBytes {
 		return ErrTooLarge
 	}
 	w.mu.Lock()
@@ -92,7 +92,7 @@ func (w *frameWriter) give(f frame) error {
 		return w.err
 	}
 	w.waiting = append(w.waiting, f)
-	w.unsent += len(f.payload)
+	w.unsent += len(f.Payload)
 	select {
 	case w.ready <- struct{}{}:
 	default:
@@ -135,15 +135,15 @@ func (w *frameWriter) flush(out *bufio.Writer, frames []frame) error {
 	if err := w.conn.SetWriteDeadline(time.Now().Add(flushTimeout)); err != nil {
 		return err
 	}
-	var head [frameHeadBytes]byte
+	var head [FrameHeadBytes]byte
 	for _, f := range frames {
-		binary.BigEndian.PutUint32(head[:], uint32(frameHeadBytes-4+len(f.payload)))
+		binary.BigEndian.PutUint32(head[:], uint32(FrameHeadBytes-4+len(f.Payload)))
 		binary.BigEndian.PutUint64(head[4:], f.number)
 		head[12] = f.kind
 		if _, err := out.Write(head[:]); err != nil {
 			return err
 		}
-		if _, err := out.Write(f.payload); err != nil {
+		if _, err := out.Write(f.Payload); err != nil {
 			return err
 		}
 	}

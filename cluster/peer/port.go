@@ -1,4 +1,4 @@
-package cluster
+package peer
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	handshakeTimeout = 5 * time.Second
+	HandshakeTimeout = 5 * time.Second
 	// userTimeout is how long sent bytes may stay unacknowledged before the
 	// kernel gives a peer connection up. TCP doubles the time between two attempts
 	// to send them, so the longer it goes on the later it notices that the peer can be
@@ -25,51 +25,51 @@ const (
 	connectTimeout = 1500 * time.Millisecond
 )
 
-// peerConn is a connection whose both ends have proved who they are.
-type peerConn struct {
+// Conn is a connection whose both ends have proved who they are.
+type Conn struct {
 	net.Conn
-	peer string // node id of the other end
+	Peer string // node id of the other end
 	// outsider: one of the two had no cluster id when the connection began.
 	outsider bool
 }
 
-// peerPort is the one listener between nodes, and the way to dial others'.
-type peerPort struct {
+// Port is the one listener between nodes, and the way to dial others'.
+type Port struct {
 	listener net.Listener
-	preauth  *preauth
-	self     uuid.UUID
-	cluster  func() uuid.UUID
-	resolve  func(node string) (address string, err error)
-	onRPC    func(*peerConn)
+	Preauth  *Preauth
+	Self     uuid.UUID
+	Cluster  func() uuid.UUID
+	Resolve  func(node string) (address string, err error)
+	OnRPC    func(*Conn)
 	logger   *slog.Logger
 
-	raft    chan *peerConn // accepted, for Raft's transport
-	pending pendingConns
+	Raft    chan *Conn // accepted, for Raft's transport
+	pending PendingConns
 	refused logbridge.Throttle
-	stop    context.CancelFunc
-	stopped context.Context
+	Stop    context.CancelFunc
+	Stopped context.Context
 	running sync.WaitGroup
 
 	mu    sync.Mutex
 	conns map[net.Conn]purpose // 0 unless accepted for it; nil once closed
 }
 
-func newPeerPort(listener net.Listener, proof *preauth, self uuid.UUID, logger *slog.Logger) *peerPort {
+func NewPort(listener net.Listener, proof *Preauth, self uuid.UUID, logger *slog.Logger) *Port {
 	stopped, stop := context.WithCancel(context.Background())
-	return &peerPort{
+	return &Port{
 		listener: listener,
-		preauth:  proof,
-		self:     self,
+		Preauth:  proof,
+		Self:     self,
 		logger:   logger,
-		raft:     make(chan *peerConn),
-		stop:     stop,
-		stopped:  stopped,
+		Raft:     make(chan *Conn),
+		Stop:     stop,
+		Stopped:  stopped,
 		conns:    make(map[net.Conn]purpose),
 	}
 }
 
 // serve accepts until close.
-func (p *peerPort) serve() {
+func (p *Port) Serve() {
 	p.running.Go(func() {
 		var pause time.Duration
 		for {
@@ -83,7 +83,7 @@ func (p *peerPort) serve() {
 				select {
 				case <-time.After(pause):
 					continue
-				case <-p.stopped.Done():
+				case <-p.Stopped.Done():
 					return
 				}
 			}
@@ -91,47 +91,47 @@ func (p *peerPort) serve() {
 			if !p.track(conn) {
 				continue
 			}
-			p.pending.enter(conn)
+			p.pending.Enter(conn)
 			p.running.Go(func() { p.accept(conn) })
 		}
 	})
 }
 
 // accept shakes hands and hands the connection to its purpose.
-func (p *peerPort) accept(raw net.Conn) {
+func (p *Port) accept(raw net.Conn) {
 	conn, h, err := p.acceptHandshake(raw)
-	p.pending.leave(raw)
+	p.pending.Leave(raw)
 	if err != nil {
 		_ = p.drop(raw)
-		logRefused(p.logger, &p.refused, "peer port", raw, err)
+		LogRefused(p.logger, &p.refused, "peer port", raw, err)
 		return
 	}
-	peer := &peerConn{
+	peer := &Conn{
 		Conn:     &trackedConn{Conn: conn, port: p, raw: raw},
-		peer:     h.from.String(),
-		outsider: h.cluster == uuid.Nil || p.cluster() == uuid.Nil,
+		Peer:     h.From.String(),
+		outsider: h.Cluster == uuid.Nil || p.Cluster() == uuid.Nil,
 	}
-	switch h.purpose {
-	case purposeRaft:
+	switch h.Purpose {
+	case PurposeRaft:
 		p.mu.Lock()
 		if _, open := p.conns[raw]; open {
-			p.conns[raw] = purposeRaft
+			p.conns[raw] = PurposeRaft
 		}
 		p.mu.Unlock()
 		select {
-		case p.raft <- peer:
-		case <-p.stopped.Done():
+		case p.Raft <- peer:
+		case <-p.Stopped.Done():
 			_ = p.drop(raw)
 		}
-	case purposeRPC:
-		p.onRPC(peer)
+	case PurposeRPC:
+		p.OnRPC(peer)
 		_ = p.drop(raw)
 	}
 }
 
-// logRefused notes a connection that did not come through a port's pending connections. Only
+// LogRefused notes a connection that did not come through a port's pending connections. Only
 // who lacks the secret is of interest to an operator.
-func logRefused(logger *slog.Logger, lines *logbridge.Throttle, port string, raw net.Conn, reason error) {
+func LogRefused(logger *slog.Logger, lines *logbridge.Throttle, port string, raw net.Conn, reason error) {
 	remote := raw.RemoteAddr().String()
 	if !errors.Is(reason, errNoSecret) {
 		logger.Debug(port+" refused a connection", "remote", remote, "err", reason)
@@ -144,54 +144,54 @@ func logRefused(logger *slog.Logger, lines *logbridge.Throttle, port string, raw
 }
 
 // acceptHandshake is the acceptor's half of the handshake.
-func (p *peerPort) acceptHandshake(raw net.Conn) (net.Conn, hello, error) {
-	var h hello
-	if err := raw.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+func (p *Port) acceptHandshake(raw net.Conn) (net.Conn, Hello, error) {
+	var h Hello
+	if err := raw.SetDeadline(time.Now().Add(HandshakeTimeout)); err != nil {
 		return nil, h, fmt.Errorf("set deadline: %w", err)
 	}
 	if err := tunePeerSocket(raw); err != nil {
 		return nil, h, err
 	}
-	conn, err := p.preauth.accept(p.stopped, raw)
+	conn, err := p.Preauth.Accept(p.Stopped, raw)
 	if err != nil {
 		return nil, h, err
 	}
-	b, err := readExactly(conn, helloBytes)
+	b, err := ReadExactly(conn, helloBytes)
 	if err != nil {
 		return nil, h, fmt.Errorf("read hello: %w", err)
 	}
-	if h, err = decodeHello(b); err != nil {
+	if h, err = DecodeHello(b); err != nil {
 		return nil, h, err
 	}
-	cluster := p.cluster()
-	ack := helloAck{cluster: cluster, self: p.self}
-	refusal := h.judge(p.self, cluster)
+	cluster := p.Cluster()
+	ack := HelloAck{cluster: cluster, self: p.Self}
+	refusal := h.judge(p.Self, cluster)
 	if refusal != nil {
-		ack.code, _ = encodeError(refusal)
+		ack.Code, _ = encodeError(refusal)
 	}
-	if _, err := conn.Write(ack.encode()); err != nil {
+	if _, err := conn.Write(ack.Encode()); err != nil {
 		return nil, h, fmt.Errorf("answer hello: %w", err)
 	}
 	if refusal != nil {
-		return nil, h, fmt.Errorf("hello from %s: %w", h.from, refusal)
+		return nil, h, fmt.Errorf("hello from %s: %w", h.From, refusal)
 	}
 	return conn, h, raw.SetDeadline(time.Time{})
 }
 
 // dial connects to a node by its id. Its address is a hint; the node behind it
 // has to prove that it is the one.
-func (p *peerPort) dial(ctx context.Context, node string, why purpose) (*peerConn, error) {
+func (p *Port) Dial(ctx context.Context, node string, why purpose) (*Conn, error) {
 	to, err := uuid.Parse(node)
 	if err != nil {
 		return nil, fmt.Errorf("dial %q: %w", node, err)
 	}
-	address, err := p.resolve(node)
+	address, err := p.Resolve(node)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", node, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, HandshakeTimeout)
 	defer cancel()
-	defer context.AfterFunc(p.stopped, cancel)()
+	defer context.AfterFunc(p.Stopped, cancel)()
 	dialer := net.Dialer{Timeout: connectTimeout}
 	raw, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -205,11 +205,11 @@ func (p *peerPort) dial(ctx context.Context, node string, why purpose) (*peerCon
 		_ = p.drop(raw)
 		return nil, fmt.Errorf("dial %s at %s: %w", node, address, err)
 	}
-	return &peerConn{Conn: &trackedConn{Conn: conn, port: p, raw: raw}, peer: node, outsider: outsider}, nil
+	return &Conn{Conn: &trackedConn{Conn: conn, port: p, raw: raw}, Peer: node, outsider: outsider}, nil
 }
 
 // dialHandshake is the dialler's half of the handshake.
-func (p *peerPort) dialHandshake(ctx context.Context, raw net.Conn, to uuid.UUID, why purpose) (net.Conn, bool, error) {
+func (p *Port) dialHandshake(ctx context.Context, raw net.Conn, to uuid.UUID, why purpose) (net.Conn, bool, error) {
 	deadline, _ := ctx.Deadline()
 	if err := raw.SetDeadline(deadline); err != nil {
 		return nil, false, fmt.Errorf("set deadline: %w", err)
@@ -217,29 +217,29 @@ func (p *peerPort) dialHandshake(ctx context.Context, raw net.Conn, to uuid.UUID
 	if err := tunePeerSocket(raw); err != nil {
 		return nil, false, err
 	}
-	conn, err := p.preauth.dial(ctx, raw)
+	conn, err := p.Preauth.Dial(ctx, raw)
 	if err != nil {
 		return nil, false, err
 	}
-	cluster := p.cluster()
-	h := hello{purpose: why, cluster: cluster, from: p.self, to: to}
-	if _, err := conn.Write(h.encode()); err != nil {
+	cluster := p.Cluster()
+	h := Hello{Purpose: why, Cluster: cluster, From: p.Self, To: to}
+	if _, err := conn.Write(h.Encode()); err != nil {
 		return nil, false, fmt.Errorf("say hello: %w", err)
 	}
-	b, err := readExactly(conn, helloAckBytes)
+	b, err := ReadExactly(conn, HelloAckBytes)
 	if err != nil {
 		return nil, false, fmt.Errorf("read answer to hello: %w", err)
 	}
-	ack, err := decodeHelloAck(b)
+	ack, err := DecodeHelloAck(b)
 	if err != nil {
 		return nil, false, err
 	}
-	if ack.code != 0 {
-		return nil, false, decodeError(ack.code, "")
+	if ack.Code != 0 {
+		return nil, false, DecodeError(ack.Code, "")
 	}
 	// The mirror image of the acceptor's judgement: what it says of itself must
 	// be what was meant.
-	if err := (hello{purpose: why, cluster: ack.cluster, from: p.self, to: ack.self}).judge(to, cluster); err != nil {
+	if err := (Hello{Purpose: why, Cluster: ack.cluster, From: p.Self, To: ack.self}).judge(to, cluster); err != nil {
 		return nil, false, err
 	}
 	return conn, cluster == uuid.Nil || ack.cluster == uuid.Nil, raw.SetDeadline(time.Time{})
@@ -247,19 +247,19 @@ func (p *peerPort) dialHandshake(ctx context.Context, raw net.Conn, to uuid.UUID
 
 // cutRaft cuts the connections on which peers send Raft's messages. They are made
 // anew when the next one is sent.
-func (p *peerPort) cutRaft() {
+func (p *Port) CutRaft() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for conn, what := range p.conns {
-		if what == purposeRaft {
+		if what == PurposeRaft {
 			conn.Close() // whoever reads from it learns enough
 		}
 	}
 }
 
 // cut stops accepting and cuts every connection.
-func (p *peerPort) cut() error {
-	p.stop()
+func (p *Port) Cut() error {
+	p.Stop()
 	err := p.listener.Close()
 	p.mu.Lock()
 	conns := p.conns
@@ -272,8 +272,8 @@ func (p *peerPort) cut() error {
 }
 
 // close cuts everything and waits.
-func (p *peerPort) close() error {
-	err := p.cut()
+func (p *Port) Close() error {
+	err := p.Cut()
 	p.running.Wait()
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("close peer port: %w", err)
@@ -283,7 +283,7 @@ func (p *peerPort) close() error {
 
 // track remembers a connection so that close can cut it. It closes conn and
 // returns false when the port is closed already.
-func (p *peerPort) track(conn net.Conn) bool {
+func (p *Port) track(conn net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.conns == nil {
@@ -294,7 +294,7 @@ func (p *peerPort) track(conn net.Conn) bool {
 	return true
 }
 
-func (p *peerPort) drop(conn net.Conn) error {
+func (p *Port) drop(conn net.Conn) error {
 	p.mu.Lock()
 	delete(p.conns, conn)
 	p.mu.Unlock()
@@ -304,7 +304,7 @@ func (p *peerPort) drop(conn net.Conn) error {
 // trackedConn forgets itself when it is closed.
 type trackedConn struct {
 	net.Conn
-	port *peerPort
+	port *Port
 	raw  net.Conn
 }
 

@@ -1,4 +1,4 @@
-package cluster
+package peer
 
 import (
 	"net"
@@ -7,13 +7,13 @@ import (
 )
 
 func TestTheOldestPendingConnMakesRoom(t *testing.T) {
-	var l pendingConns
+	var l PendingConns
 	var outside []net.Conn
 	var inside []net.Conn
 	enter := func() {
 		in, out := net.Pipe()
 		inside, outside = append(inside, in), append(outside, out)
-		l.enter(in)
+		l.Enter(in)
 	}
 	closed := func(i int) bool {
 		return inside[i].SetDeadline(time.Time{}) != nil
@@ -21,7 +21,7 @@ func TestTheOldestPendingConnMakesRoom(t *testing.T) {
 	for range maxPendingConns {
 		enter()
 	}
-	l.leave(inside[0])
+	l.Leave(inside[0])
 	enter()
 	if closed(0) || closed(1) {
 		t.Fatal("somebody was shown out although there was room")
@@ -30,7 +30,7 @@ func TestTheOldestPendingConnMakesRoom(t *testing.T) {
 	if closed(0) || !closed(1) || closed(2) {
 		t.Error("not the oldest one was shown out")
 	}
-	l.close()
+	l.Close()
 	enter()
 	for i := 2; i < len(inside); i++ {
 		if !closed(i) {

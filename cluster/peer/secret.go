@@ -1,4 +1,4 @@
-package cluster
+package peer
 
 import (
 	"crypto/ed25519"
@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-// deriveKey makes a 32-byte key for one purpose out of the cluster's secret
+// DeriveKey makes a 32-byte key for one purpose out of the cluster's secret
 // (HKDF with SHA-256, RFC 5869).
-func deriveKey(secret, purpose string) ([]byte, error) {
+func DeriveKey(secret, purpose string) ([]byte, error) {
 	key, err := hkdf.Key(sha256.New, []byte(secret), []byte("aptlyd"), purpose, 32)
 	if err != nil {
 		return nil, fmt.Errorf("derive key for %s: %w", purpose, err)
@@ -26,7 +26,7 @@ func deriveKey(secret, purpose string) ([]byte, error) {
 
 // peerKey is the key of the peer port that belongs to a secret.
 func peerKey(secret string) (ed25519.PrivateKey, error) {
-	seed, err := deriveKey(secret, "peer port ed25519 key")
+	seed, err := DeriveKey(secret, "peer port ed25519 key")
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package cluster
+package peer
 
 import (
 	"errors"
@@ -26,47 +26,47 @@ import (
 const (
 	helloMagic    = "aptlyd1"
 	helloBytes    = 1 + len(helloMagic) + 3*16
-	helloAckBytes = 1 + 2*16
+	HelloAckBytes = 1 + 2*16
 )
 
 // A purpose is the first byte of a peer connection.
 type purpose byte
 
 const (
-	purposeRaft purpose = 'R'
-	purposeRPC  purpose = 'C'
+	PurposeRaft purpose = 'R'
+	PurposeRPC  purpose = 'C'
 )
 
-// hello is what a dialler says.
-type hello struct {
-	purpose  purpose
-	cluster  uuid.UUID
-	from, to uuid.UUID
+// Hello is what a dialler says.
+type Hello struct {
+	Purpose  purpose
+	Cluster  uuid.UUID
+	From, To uuid.UUID
 }
 
-// helloAck is the answer.
-type helloAck struct {
-	code    byte
+// HelloAck is the answer.
+type HelloAck struct {
+	Code    byte
 	cluster uuid.UUID
 	self    uuid.UUID
 }
 
-func (h hello) encode() []byte {
+func (h Hello) Encode() []byte {
 	b := make([]byte, 0, helloBytes)
-	b = append(b, byte(h.purpose))
+	b = append(b, byte(h.Purpose))
 	b = append(b, helloMagic...)
-	b = append(b, h.cluster[:]...)
-	b = append(b, h.from[:]...)
-	return append(b, h.to[:]...)
+	b = append(b, h.Cluster[:]...)
+	b = append(b, h.From[:]...)
+	return append(b, h.To[:]...)
 }
 
-func decodeHello(b []byte) (hello, error) {
-	var h hello
+func DecodeHello(b []byte) (Hello, error) {
+	var h Hello
 	if len(b) != helloBytes {
 		return h, errors.New("hello has the wrong length")
 	}
-	h.purpose = purpose(b[0])
-	if h.purpose != purposeRaft && h.purpose != purposeRPC {
+	h.Purpose = purpose(b[0])
+	if h.Purpose != PurposeRaft && h.Purpose != PurposeRPC {
 		return h, fmt.Errorf("hello has unknown purpose %#x", b[0])
 	}
 	b = b[1:]
@@ -77,45 +77,45 @@ func decodeHello(b []byte) (hello, error) {
 		return h, fmt.Errorf("hello is of version %q of the peer protocol, this program speaks %q", magic[len(magic)-1:], helloMagic[len(magic)-1:])
 	}
 	b = b[len(helloMagic):]
-	copy(h.cluster[:], b)
-	copy(h.from[:], b[16:])
-	copy(h.to[:], b[32:])
+	copy(h.Cluster[:], b)
+	copy(h.From[:], b[16:])
+	copy(h.To[:], b[32:])
 	return h, nil
 }
 
-func (a helloAck) encode() []byte {
-	b := make([]byte, 0, helloAckBytes)
-	b = append(b, a.code)
+func (a HelloAck) Encode() []byte {
+	b := make([]byte, 0, HelloAckBytes)
+	b = append(b, a.Code)
 	b = append(b, a.cluster[:]...)
 	return append(b, a.self[:]...)
 }
 
-func decodeHelloAck(b []byte) (helloAck, error) {
-	var a helloAck
-	if len(b) != helloAckBytes {
+func DecodeHelloAck(b []byte) (HelloAck, error) {
+	var a HelloAck
+	if len(b) != HelloAckBytes {
 		return a, errors.New("answer to hello has the wrong length")
 	}
-	a.code = b[0]
+	a.Code = b[0]
 	copy(a.cluster[:], b[1:])
 	copy(a.self[:], b[17:])
 	return a, nil
 }
 
 // judge says whether a node with this identity may take a connection.
-func (h hello) judge(self, cluster uuid.UUID) error {
+func (h Hello) judge(self, cluster uuid.UUID) error {
 	switch {
-	case h.to != self || h.from == self || h.from == uuid.Nil:
-		return errWrongNode
-	case h.cluster != cluster && h.cluster != uuid.Nil && cluster != uuid.Nil:
+	case h.To != self || h.From == self || h.From == uuid.Nil:
+		return ErrWrongNode
+	case h.Cluster != cluster && h.Cluster != uuid.Nil && cluster != uuid.Nil:
 		return ErrWrongCluster
-	case h.purpose == purposeRaft && (h.cluster == uuid.Nil || cluster == uuid.Nil):
+	case h.Purpose == PurposeRaft && (h.Cluster == uuid.Nil || cluster == uuid.Nil):
 		return ErrNotMember
 	}
 	return nil
 }
 
-// readExactly reads n bytes from r.
-func readExactly(r io.Reader, n int) ([]byte, error) {
+// ReadExactly reads n bytes from r.
+func ReadExactly(r io.Reader, n int) ([]byte, error) {
 	b := make([]byte, n)
 	_, err := io.ReadFull(r, b)
 	return b, err

@@ -1,4 +1,4 @@
-package cluster
+package peer
 
 import (
 	"net"
@@ -9,17 +9,17 @@ import (
 // maxPendingConns is how many connections a port keeps that have proved nothing yet.
 const maxPendingConns = 64
 
-// pendingConns is where accepted connections are until their other end has proved what
+// PendingConns is where accepted connections are until their other end has proved what
 // it has to. The oldest one makes room for the next, so that strangers who come
 // in numbers and say nothing do not keep out a node, which is through in a moment.
-type pendingConns struct {
+type PendingConns struct {
 	mu      sync.Mutex
 	waiting []net.Conn // oldest first
 	closed  bool
 }
 
 // enter takes a connection in, which is closed if the pending connections is.
-func (l *pendingConns) enter(conn net.Conn) {
+func (l *PendingConns) Enter(conn net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -34,7 +34,7 @@ func (l *pendingConns) enter(conn net.Conn) {
 }
 
 // leave lets a connection go, which may have been closed by now.
-func (l *pendingConns) leave(conn net.Conn) {
+func (l *PendingConns) Leave(conn net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if i := slices.Index(l.waiting, conn); i >= 0 {
@@ -43,7 +43,7 @@ func (l *pendingConns) leave(conn net.Conn) {
 }
 
 // close closes whoever is there, and whoever comes.
-func (l *pendingConns) close() {
+func (l *PendingConns) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true

@@ -1,4 +1,4 @@
-package cluster
+package peer
 
 import (
 	"context"
@@ -9,22 +9,22 @@ import (
 
 // A lane keeps traffic that must not wait apart from bulk: each lane to a peer
 // has a connection of its own.
-type lane byte
+type Lane byte
 
 const (
-	laneControl lane = iota
-	laneSubmit
-	laneMessage
+	LaneControl Lane = iota
+	LaneSubmit
+	LaneMessage
 )
 
 type route struct {
 	node string
-	lane lane
+	lane Lane
 }
 
-// rpcPool keeps one connection per peer and lane, dialled when first needed.
-type rpcPool struct {
-	port    *peerPort
+// Pool keeps one connection per peer and lane, dialled when first needed.
+type Pool struct {
+	Port    *Port
 	running sync.WaitGroup
 
 	mu     sync.Mutex
@@ -34,17 +34,17 @@ type rpcPool struct {
 // dialled is a connection that is there or on its way.
 type dialled struct {
 	ready  chan struct{} // closed when client or err is set
-	client *rpcClient
+	client *Client
 	err    error
 }
 
-func newRPCPool(port *peerPort) *rpcPool {
-	return &rpcPool{port: port, routes: make(map[route]*dialled)}
+func NewPool(port *Port) *Pool {
+	return &Pool{Port: port, routes: make(map[route]*dialled)}
 }
 
 // client returns a live connection. All who ask for the same one wait for the
 // same dial.
-func (p *rpcPool) client(ctx context.Context, node string, l lane) (*rpcClient, error) {
+func (p *Pool) Client(ctx context.Context, node string, l Lane) (*Client, error) {
 	to := route{node, l}
 	p.mu.Lock()
 	if p.routes == nil {
@@ -67,10 +67,10 @@ func (p *rpcPool) client(ctx context.Context, node string, l lane) (*rpcClient, 
 }
 
 // keep dials, serves the connection until it ends, and forgets it.
-func (p *rpcPool) keep(to route, d *dialled) {
-	conn, err := p.port.dial(context.Background(), to.node, purposeRPC)
+func (p *Pool) keep(to route, d *dialled) {
+	conn, err := p.Port.Dial(context.Background(), to.node, PurposeRPC)
 	if err == nil {
-		d.client = newRPCClient(conn)
+		d.client = NewClient(conn)
 	}
 	d.err = err
 	if err != nil {
@@ -80,11 +80,11 @@ func (p *rpcPool) keep(to route, d *dialled) {
 	if err != nil {
 		return
 	}
-	d.client.run()
+	d.client.Run()
 	p.forget(to, d)
 }
 
-func (p *rpcPool) forget(to route, d *dialled) {
+func (p *Pool) forget(to route, d *dialled) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.routes[to] == d {
@@ -93,7 +93,7 @@ func (p *rpcPool) forget(to route, d *dialled) {
 }
 
 // reset ends every connection. Those dialled later are made anew.
-func (p *rpcPool) reset() {
+func (p *Pool) Reset() {
 	p.mu.Lock()
 	routes := p.routes
 	if routes != nil {
@@ -105,7 +105,7 @@ func (p *rpcPool) reset() {
 
 // close ends every connection and waits. The port must be closed first, which
 // also ends dials.
-func (p *rpcPool) close() {
+func (p *Pool) Close() {
 	p.mu.Lock()
 	routes := p.routes
 	p.routes = nil
@@ -124,10 +124,10 @@ func endAll(routes map[route]*dialled, reason error) {
 }
 
 // call makes one request.
-func (p *rpcPool) call(ctx context.Context, node string, l lane, m method, request []byte) ([]byte, error) {
-	client, err := p.client(ctx, node, l)
+func (p *Pool) Call(ctx context.Context, node string, l Lane, m Method, request []byte) ([]byte, error) {
+	client, err := p.Client(ctx, node, l)
 	if err != nil {
 		return nil, err
 	}
-	return client.call(ctx, m, request)
+	return client.Call(ctx, m, request)
 }

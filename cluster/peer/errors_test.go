@@ -1,4 +1,4 @@
-package cluster
+package peer
 
 import (
 	"errors"
@@ -13,14 +13,14 @@ func TestErrorsCrossTheWireAsTheSameSentinel(t *testing.T) {
 		if gotCode != code {
 			t.Errorf("%v has code %d, want %d", sentinel, gotCode, code)
 		}
-		if back := decodeError(gotCode, text); !errors.Is(back, sentinel) {
+		if back := DecodeError(gotCode, text); !errors.Is(back, sentinel) {
 			t.Errorf("%v came back as %v", sentinel, back)
 		}
 	}
 	if code, _ := encodeError(fmt.Errorf("%w: %w", ErrNotMember, ErrUnavailable)); !errors.Is(wireErrors[code], ErrUnavailable) {
 		t.Errorf("an error with two codes became %d", code)
 	}
-	if code, text := encodeError(errors.New("odd")); code != codeOther || decodeError(code, text) == nil {
+	if code, text := encodeError(errors.New("odd")); code != codeOther || DecodeError(code, text) == nil {
 		t.Errorf("an error without a code became %d %q", code, text)
 	}
 }

@@ -1,4 +1,4 @@
-package cluster
+package peer
 
 import (
 	"context"
@@ -31,17 +31,17 @@ const (
 // errNoSecret: the other end does not know the cluster secret.
 var errNoSecret = errors.New("the other end does not know the cluster secret")
 
-// preauth is how both ends of a connection between nodes show that they know the
+// Preauth is how both ends of a connection between nodes show that they know the
 // cluster secret. A nil one asks for nothing, on loopback.
-type preauth struct {
-	tls *tls.Config
+type Preauth struct {
+	Tls *tls.Config
 	// keys are the keys that open; the first one is this node's own.
 	keys [][]byte
 }
 
-// newPreauth returns the proof that belongs to some secrets. The first is shown,
+// NewPreauth returns the proof that belongs to some secrets. The first is shown,
 // any is accepted. Without a secret it is nil.
-func newPreauth(secrets []string) (*preauth, error) {
+func NewPreauth(secrets []string) (*Preauth, error) {
 	if len(secrets) == 0 {
 		return nil, nil
 	}
@@ -49,9 +49,9 @@ func newPreauth(secrets []string) (*preauth, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &preauth{tls: config, keys: make([][]byte, len(secrets))}
+	p := &Preauth{Tls: config, keys: make([][]byte, len(secrets))}
 	for i, secret := range secrets {
-		if p.keys[i], err = deriveKey(secret, "knock"); err != nil {
+		if p.keys[i], err = DeriveKey(secret, "knock"); err != nil {
 			return nil, err
 		}
 	}
@@ -59,7 +59,7 @@ func newPreauth(secrets []string) (*preauth, error) {
 }
 
 // dial is the dialler's half. The caller has set a deadline.
-func (p *preauth) dial(ctx context.Context, raw net.Conn) (net.Conn, error) {
+func (p *Preauth) Dial(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	if p == nil {
 		return raw, nil
 	}
@@ -68,7 +68,7 @@ func (p *preauth) dial(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	if _, err := raw.Write(preauthMessage(p.keys[0], nonce[:])); err != nil {
 		return nil, fmt.Errorf("knock: %w", err)
 	}
-	secured := tls.Client(raw, p.tls)
+	secured := tls.Client(raw, p.Tls)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
 			return nil, fmt.Errorf("shake hands: the other end hung up, as on a stranger; has it the same cluster secret? %w", err)
@@ -79,25 +79,25 @@ func (p *preauth) dial(ctx context.Context, raw net.Conn) (net.Conn, error) {
 }
 
 // accept is the acceptor's half. It sends nothing before it has heard a knock.
-func (p *preauth) accept(ctx context.Context, raw net.Conn) (net.Conn, error) {
+func (p *Preauth) Accept(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	if p == nil {
 		return raw, nil
 	}
-	heard, err := readExactly(raw, preauthBytes)
+	heard, err := ReadExactly(raw, preauthBytes)
 	if err != nil {
 		return nil, fmt.Errorf("wait for a knock: %w", err)
 	}
 	if !p.verify(heard) {
 		return nil, errNoSecret
 	}
-	secured := tls.Server(raw, p.tls)
+	secured := tls.Server(raw, p.Tls)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("shake hands: %w", err)
 	}
 	return secured, nil
 }
 
-func (p *preauth) verify(heard []byte) bool {
+func (p *Preauth) verify(heard []byte) bool {
 	for _, key := range p.keys {
 		if hmac.Equal(heard, preauthMessage(key, heard[:nonceBytes])) {
 			return true

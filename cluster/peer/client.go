@@ -1,4 +1,4 @@
-package cluster
+package peer
 
 import (
 	"bufio"
@@ -7,10 +7,10 @@ import (
 	"sync"
 )
 
-// rpcClient is one open connection to a peer. Requests are sent in the order
+// Client is one open connection to a peer. Requests are sent in the order
 // they are made; answers may come in any.
-type rpcClient struct {
-	conn *peerConn
+type Client struct {
+	Conn *Conn
 	w    *frameWriter
 
 	mu      sync.Mutex
@@ -19,19 +19,19 @@ type rpcClient struct {
 	err     error // why the connection ended
 }
 
-func newRPCClient(conn *peerConn) *rpcClient {
-	return &rpcClient{conn: conn, w: newFrameWriter(conn), waiting: make(map[uint64]func([]byte, error))}
+func NewClient(conn *Conn) *Client {
+	return &Client{Conn: conn, w: newFrameWriter(conn), waiting: make(map[uint64]func([]byte, error))}
 }
 
 // run reads answers until the connection ends.
-func (c *rpcClient) run() {
+func (c *Client) Run() {
 	var writer sync.WaitGroup
 	writer.Go(c.w.run)
-	r := bufio.NewReaderSize(c.conn, 64<<10)
+	r := bufio.NewReaderSize(c.Conn, 64<<10)
 	for {
-		f, err := readFrame(r)
+		f, err := ReadFrame(r)
 		if err != nil {
-			c.end(fmt.Errorf("connection to %s ended: %w", c.conn.peer, err))
+			c.end(fmt.Errorf("connection to %s ended: %w", c.Conn.Peer, err))
 			break
 		}
 		c.mu.Lock()
@@ -42,16 +42,16 @@ func (c *rpcClient) run() {
 			continue // its caller gave up
 		}
 		if f.kind != 0 {
-			done(nil, decodeError(f.kind, string(f.payload)))
+			done(nil, DecodeError(f.kind, string(f.Payload)))
 		} else {
-			done(f.payload, nil)
+			done(f.Payload, nil)
 		}
 	}
 	writer.Wait()
 }
 
 // Finish fails everything that waits.
-func (c *rpcClient) end(err error) {
+func (c *Client) end(err error) {
 	c.w.close(err)
 	c.mu.Lock()
 	waiting := c.waiting
@@ -65,14 +65,14 @@ func (c *rpcClient) end(err error) {
 
 // send makes a request. done is called exactly once from another goroutine,
 // unless send returns an error: then nothing was sent.
-func (c *rpcClient) send(m method, payload []byte, done func([]byte, error)) (number uint64, err error) {
+func (c *Client) Send(m Method, payload []byte, done func([]byte, error)) (number uint64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.waiting == nil {
 		return 0, c.err
 	}
 	c.number++
-	if err := c.w.give(frame{number: c.number, kind: byte(m), payload: payload}); err != nil {
+	if err := c.w.give(frame{number: c.number, kind: byte(m), Payload: payload}); err != nil {
 		return 0, err
 	}
 	c.waiting[c.number] = done
@@ -80,13 +80,13 @@ func (c *rpcClient) send(m method, payload []byte, done func([]byte, error)) (nu
 }
 
 // call makes a request and waits for its answer.
-func (c *rpcClient) call(ctx context.Context, m method, payload []byte) ([]byte, error) {
+func (c *Client) Call(ctx context.Context, m Method, payload []byte) ([]byte, error) {
 	type answer struct {
 		payload []byte
 		err     error
 	}
 	answered := make(chan answer, 1)
-	number, err := c.send(m, payload, func(b []byte, err error) { answered <- answer{b, err} })
+	number, err := c.Send(m, payload, func(b []byte, err error) { answered <- answer{b, err} })
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +97,6 @@ func (c *rpcClient) call(ctx context.Context, m method, payload []byte) ([]byte,
 		c.mu.Lock()
 		delete(c.waiting, number)
 		c.mu.Unlock()
-		return nil, fmt.Errorf("wait for %s: %w", c.conn.peer, ctx.Err())
+		return nil, fmt.Errorf("wait for %s: %w", c.Conn.Peer, ctx.Err())
 	}
 }

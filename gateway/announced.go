@@ -14,6 +14,8 @@ import (
 type authFrame struct {
 	apiKey    string // text of a key or token
 	announced unique.Handle[announced]
+	replaces  string // id of a connection of the same client; empty for none
+	took      bool   // that one is not counted any more
 }
 
 // announced is what a client's software says of itself. Published clients say
@@ -42,6 +44,7 @@ const (
 	maxFeatures = 32 // in one list
 	maxSDK      = 64 // bytes
 	maxPingID   = 64 // bytes
+	maxReplaces = 64 // bytes
 )
 
 // parseAuth reads an auth frame.
@@ -69,6 +72,12 @@ func parseAuth(values *[requestFields][]byte) (authFrame, *refusal.Error) {
 		})
 		if err != nil {
 			return f, bad
+		}
+	}
+	if raw := values[fieldReplaces]; !strictjson.IsNull(raw) {
+		var ok bool
+		if f.replaces, ok = strictjson.Unquote(raw); !ok || len(f.replaces) > maxReplaces {
+			return f, refusal.New(refusal.InvalidMessage, "replaces is not a string of at most 64 bytes")
 		}
 	}
 	f.announced = unique.Make(says)

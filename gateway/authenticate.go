@@ -147,6 +147,10 @@ func (c *conn) enterAs(who auth.Principal, f authFrame) {
 		return
 	}
 	refused = s.flooded(who, c.peer.address)
+	if refused == nil && f.replaces != "" && bounded(project) {
+		c.replace(who, f)
+		return
+	}
 	if refused == nil {
 		refused = s.shared(who, auth.Connect, project, c.peer.address)
 	}
@@ -154,7 +158,7 @@ func (c *conn) enterAs(who auth.Principal, f authFrame) {
 		c.refuse(refused.Of(who.Attempt(auth.Connect, "")), "", "")
 		return
 	}
-	c.state, c.controls, c.announced = stateOpen, 0, f.announced
+	c.state, c.controls, c.announced, c.took = stateOpen, 0, f.announced, f.took
 	c.known()
 	c.become(who)
 	c.nextHeartbeat = c.loop.now + s.cfg.Heartbeat

@@ -21,6 +21,9 @@ type Broker interface {
 	// Endpoints are the URLs (wss://…) at which clients reach the other nodes that
 	// serve, as far as these were told theirs. The result must not be changed.
 	Endpoints() []string
+	// Replace has the other nodes not count the connection whose place another one of the
+	// same principal takes. It returns by how much less is counted, 0 when there is none.
+	Replace(ctx context.Context, r Replacement) (counts int)
 
 	// AdminToken returns the live admin token, or console session, with this text.
 	AdminToken(text string) (fsm.AdminToken, bool)

@@ -111,8 +111,10 @@ type conn struct {
 	lastRead      time.Duration
 	pinged        bool
 	heartbeatDue  bool
-	working       bool // a job of this connection is with the workers
-	placed        bool // has its place in the drain
+	working       bool  // a job of this connection is with the workers
+	placed        bool  // has its place in the drain
+	took          bool  // took the place of another connection
+	excused       int32 // of it and its channels is not counted, since another connection takes its place
 	pingedAt      time.Duration
 	frameSince    time.Duration // when the message that is half read began
 	nextHeartbeat time.Duration
@@ -316,6 +318,7 @@ func (c *conn) closeNow() {
 
 // onProved drops all subscriptions and what was to be delivered or answered.
 func (c *conn) forget() {
+	c.countAgain()
 	for _, sub := range c.subs {
 		sub.gone = true
 		sub.channel.leave(sub)

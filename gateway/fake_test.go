@@ -42,6 +42,7 @@ type fakeBroker struct {
 	nextID    int
 	used      []string // ids of keys
 	endpoints []string
+	replaced  int // on other nodes
 
 	catchUp func(ctx context.Context) error // nil: at once
 
@@ -193,6 +194,12 @@ func (b *fakeBroker) Endpoints() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.endpoints
+}
+
+func (b *fakeBroker) Replace(context.Context, Replacement) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.replaced
 }
 
 func (b *fakeBroker) Epoch() string {

@@ -48,6 +48,7 @@ type Server struct {
 	readings        *readings
 	bodies          *inFlight          // bytes of bodies
 	floods          *ratelimit.Limiter // connections closed for what they sent, by key and address
+	replacing       chan struct{}      // held by who asks other nodes for a replacement
 	refusals        refusal.Log
 	pauses          pauseDetector
 	handshakes      *addressCounter // clients whose first request has not come in full
@@ -106,6 +107,7 @@ func New(cfg Config) (*Server, error) {
 		opened:          make(chan struct{}),
 		throttles:       newThrottles(&cfg.Limits),
 		quotas:          newQuotas(),
+		replacing:       make(chan struct{}, maxReplacements),
 		tolerance:       newTolerance(&cfg.Limits),
 		floods:          ratelimit.NewLimiter(),
 		readings:        newReadings(&cfg.Limits),

@@ -43,6 +43,8 @@ func (n *Node) answerPeer(ctx context.Context, from string, request []byte) ([]b
 		return json.Marshal(list)
 	case q.Disconnect != nil:
 		return json.Marshal(n.gateway.Disconnect(q.Disconnect.ID))
+	case q.Replace != nil:
+		return json.Marshal(n.gateway.Replace(*q.Replace))
 	case q.Usage != nil:
 		return json.Marshal(n.gateway.Usage())
 	case q.Check:

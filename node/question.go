@@ -23,6 +23,7 @@ type question struct {
 	Usage          *usageQuestion          `json:"usage,omitempty"`
 	Disconnect     *disconnectQuestion     `json:"disconnect,omitempty"`
 	Refusals       *refusal.Query          `json:"refusals,omitempty"`
+	Replace        *gateway.Replacement    `json:"replace,omitempty"`
 	Check          bool                    `json:"examine,omitempty"`
 }
 
@@ -53,7 +54,7 @@ func (q question) check() error {
 	asked := 0
 	for _, is := range []bool{
 		q.Connections != nil, q.Subscribers != nil, q.KeyConnections != nil, q.History != nil, q.Interest != nil,
-		q.Usage != nil, q.Disconnect != nil, q.Refusals != nil, q.Check,
+		q.Usage != nil, q.Disconnect != nil, q.Refusals != nil, q.Replace != nil, q.Check,
 	} {
 		if is {
 			asked++
@@ -76,6 +77,8 @@ func (q question) check() error {
 		return q.Interest.Check()
 	case q.Disconnect != nil:
 		return checkTexts(q.Disconnect.ID)
+	case q.Replace != nil:
+		return checkTexts(q.Replace.Connection, q.Replace.Project, q.Replace.Principal)
 	case q.Refusals != nil:
 		r := q.Refusals
 		return errors.Join(checkLimit(r.Limit), checkTexts(r.Project, r.KeyID, string(r.Code), r.Cursor))
@@ -185,6 +188,16 @@ func (u usages) Check() error {
 type disconnected bool
 
 func (disconnected) Check() error { return nil }
+
+// replaced answers question.Replace.
+type replaced int
+
+func (r replaced) Check() error {
+	if r < 0 || r > math.MaxInt32 {
+		return fmt.Errorf("count %d", int(r))
+	}
+	return nil
+}
 
 // findingList answers question.Check.
 type findingList []admin.Finding

@@ -10,6 +10,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/cluster"
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway"
 	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/node/relay"
@@ -94,7 +95,7 @@ func FuzzPeerQuestion(f *testing.F) {
 	for _, q := range []question{
 		{Connections: &admin.ConnectionQuery{Limit: 10}}, {Subscribers: &subscribersQuestion{"p"}},
 		{KeyConnections: &keyConnectionsQuestion{"p"}}, {History: &historyQuestion{5, 9}}, {Usage: &usageQuestion{}},
-		{Disconnect: &disconnectQuestion{"x"}}, {Refusals: &refusal.Query{Limit: 10}},
+		{Disconnect: &disconnectQuestion{"x"}}, {Replace: &gateway.Replacement{Connection: "x"}}, {Refusals: &refusal.Query{Limit: 10}},
 		{Interest: &relay.Change{Epoch: 1, Number: 1, Add: []fsm.ChannelKey{{Project: "p", Name: "c"}}}},
 	} {
 		raw, err := json.Marshal(q)

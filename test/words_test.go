@@ -23,9 +23,8 @@ var privateWords = map[string]string{
 	"hasten":    "close now",
 	"heir":      "replacement",
 	"knock":     "proof before TLS",
-	"lobby":     "pending connections",
 	"mingle":    "keep gossip going",
-	"newcomer":  "pending connection",
+	"newcomer":  "pending connection, or a node that joins",
 	"parcel":    "batch",
 	"rejudge":   "recheck access",
 	"roster":    "peer health",
@@ -41,7 +40,7 @@ var privateWords = map[string]string{
 }
 
 // stillToRename are the folders in which private words are left.
-var stillToRename = []string{"cluster", "fsm", "gateway", "node", "cmd/aptlyd", "test"}
+var stillToRename = []string{"cluster", "gateway", "node", "test"}
 
 var wordInName = regexp.MustCompile(`[A-Z]?[a-z]+|[A-Z]+`)
 

@@ -45,9 +45,7 @@ func (c *conn) authenticate(f authFrame) {
 		c.refuseAs(failed.Refusal.Of(who.Attempt(auth.Connect, "")))
 	default:
 		c.checking = true
-		s.catchUps.join(s.ctx, func(err error) {
-			c.loop.mail.post(func() { c.recheckKey(f, err) })
-		})
+		c.loop.catchUp(func(err error) { c.recheckKey(f, err) })
 	}
 }
 

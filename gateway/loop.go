@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"container/list"
+	"context"
 	"maps"
 	"net"
 	"slices"
@@ -184,6 +185,18 @@ func (l *loop) settle() {
 		c.dirty = false
 		c.settle()
 	}
+}
+
+// catchUp runs then once the node has applied everything that the cluster had committed
+// when catchUp was called. The Broker has those that wait share a round to the leader.
+func (l *loop) catchUp(then func(error)) {
+	s := l.server
+	s.running.Go(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, s.cfg.RequestTimeout)
+		defer cancel()
+		err := s.cfg.Broker.CatchUp(ctx)
+		l.mail.post(func() { then(err) })
+	})
 }
 
 // touch has c settled at the end of this turn.

@@ -101,7 +101,9 @@ func (s *Server) identifyNow(ctx context.Context, text, address string) (auth.Pr
 	if !failed.Unknown {
 		return who, failed.Refusal
 	}
-	if err := s.catchUps.wait(ctx, s.ctx); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
+	if err := s.cfg.Broker.CatchUp(ctx); err != nil {
 		return who, s.refusalOf(err, "catch up for a key")
 	}
 	if who, failed = auth.Identify(text, s.cfg.Broker); failed != nil {

@@ -38,7 +38,6 @@ type Server struct {
 	interest        interest
 	workers         *workers
 	proxies         clientaddr.Proxies
-	catchUps        *catchUps
 	failures        *auth.FailureLimiter
 	admin           *admin.Handler
 	throttles       *throttles
@@ -98,7 +97,6 @@ func New(cfg Config) (*Server, error) {
 		metrics:         m,
 		proxies:         clientaddr.Proxies{Trusted: cfg.TrustedProxies, PROXY: cfg.ProxyProtocol},
 		interest:        interest{channels: make(map[fsm.ChannelKey]interested)},
-		catchUps:        &catchUps{broker: cfg.Broker, timeout: cfg.RequestTimeout},
 		handshakes:      newAddressCounter(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
 		unauthenticated: newUnauthenticated(cfg.MaxAddressUnauthenticated, cfg.MaxConnections),
 		handoff:         newHandoffListener(cfg.Listener.Addr()),
@@ -255,7 +253,6 @@ func (s *Server) Close() error {
 		// back, so that later ones are turned away.
 		s.requests.Lock()
 		s.workers.close()
-		s.catchUps.close()
 	})
 	return s.closed
 }

@@ -138,20 +138,18 @@ func (c *conn) catchUp(rest []*lookup) {
 	c.putBack(rest)
 	c.ops[0].caughtUp = true
 	c.working = true
-	s := c.loop.server
-	s.catchUps.join(s.ctx, func(err error) {
-		c.loop.mail.post(func() {
-			c.working = false
-			if c.state != stateOpen {
-				return
-			}
-			if err != nil {
-				first := c.ops[0]
-				c.ops = slices.Delete(c.ops, 0, 1)
-				c.abandon(first.channel, refusal.New(refusal.Unavailable, "the cluster cannot be asked how far the channel reaches"))
-			}
-			c.loop.touch(c)
-		})
+	c.loop.catchUp(func(err error) {
+		c.working = false
+		if c.state != stateOpen {
+			return
+		}
+		if err != nil {
+			first := c.ops[0]
+			c.ops = slices.Delete(c.ops, 0, 1)
+			c.abandon(first.channel, refusal.New(refusal.Unavailable,
+				"the cluster cannot be asked how far the channel reaches"))
+		}
+		c.loop.touch(c)
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -53,6 +54,7 @@ type Cluster struct {
 	PublicKey  string
 	ServerKey  string
 
+	secret    string // of the cluster, unless SpawnOptions bring another
 	options   SpawnOptions
 	temporary bool
 	nodes     []*process
@@ -98,10 +100,30 @@ func Spawn(ctx context.Context, options SpawnOptions) (*Cluster, error) {
 		}
 		c.temporary = true
 	}
+	if c.secret, err = sharedSecret(c.options.Dir); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
 	if err := c.startAll(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
+}
+
+// sharedSecret returns the cluster secret of the nodes in a folder, whose clusters may be
+// started again.
+func sharedSecret(dir string) (string, error) {
+	path := filepath.Join(dir, "cluster-secret")
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		text = []byte(rand.Text() + rand.Text())
+		if err = os.MkdirAll(dir, 0o700); err == nil {
+			err = os.WriteFile(path, text, 0o600)
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("cluster secret: %w", err)
+	}
+	return string(text), nil
 }
 
 func (c *Cluster) startAll(ctx context.Context) error {
@@ -240,6 +262,7 @@ func (c *Cluster) Start(i int) error {
 	cmd := exec.Command(c.options.Binary, append(args, c.options.Args...)...)
 	// Every user can see arguments, so secrets go into the environment.
 	cmd.Env = append(os.Environ(),
+		"APTLYD_CLUSTER_SECRET="+c.secret,
 		"APTLYD_ADMIN_TOKEN="+c.AdminToken,
 		"APTLYD_BOOTSTRAP_PUBLIC_KEY="+c.PublicKey,
 		"APTLYD_BOOTSTRAP_SERVER_KEY="+c.ServerKey,

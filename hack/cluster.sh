@@ -5,6 +5,16 @@ set -eu
 cd "$(dirname "$0")/.."
 umask 077
 mkdir -p .cluster
+# The nodes share a secret, so that nobody else on this machine can act as one. Folders
+# of before that go on without.
+secret=.cluster/cluster-secret
+if [ ! -f "$secret" ] && [ ! -d .cluster/node1 ]; then
+	head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' >"$secret"
+fi
+if [ -f "$secret" ]; then
+	APTLYD_CLUSTER_SECRET=$(cat "$secret")
+	export APTLYD_CLUSTER_SECRET
+fi
 join=127.0.0.1:7411,127.0.0.1:7421,127.0.0.1:7431
 pids=
 # A Ctrl-C reaches the nodes by itself, and a second signal would cut their

@@ -57,7 +57,7 @@ func listFolder(dir string) ([]string, error) {
 	var names []string
 	for _, e := range entries {
 		switch name := e.Name(); {
-		case name == stagingDir, name == lockFile, name == "lost+found", strings.HasPrefix(name, replacedPrefix):
+		case name == stagingDir, name == lockFile, name == secretFile, name == "lost+found", strings.HasPrefix(name, replacedPrefix):
 		case name == cluster.IdentityFile:
 			names = append([]string{name}, names...)
 		default:

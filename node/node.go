@@ -102,13 +102,26 @@ func Start(cfg Config) (_ *Node, err error) {
 	if err := forgetNewCluster(cfg.DataDir); err != nil {
 		return nil, err
 	}
+	secrets, seals := cfg.ClusterSecrets, cfg.ClusterSecrets
+	if len(secrets) == 0 {
+		secret, err := cfg.localSecret()
+		switch {
+		case err != nil:
+			return nil, err
+		case secret == "":
+			cfg.Logger.Warn("without a cluster secret every process of this machine can act as a node: give all nodes the same --cluster-secret")
+		default:
+			// What a backup holds is not sealed under it: it would be lost with the folder.
+			secrets, seals = []string{secret}, []string{noSecret, secret}
+		}
+	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	n := &Node{
 		cfg:    cfg,
 		log:    cfg.Logger.With("node", cfg.NodeName),
 		cancel: cancel,
 
-		keyring:   newKeyring(cfg.ClusterSecrets),
+		keyring:   newKeyring(seals),
 		keyUses:   newKeyUses(),
 		latency:   newPublishTimer(),
 		startedAt: time.Now(),
@@ -208,7 +221,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		Advertise:       cfg.Advertise,
 		Join:            cfg.Join,
 		BootstrapExpect: cfg.BootstrapExpect,
-		Secrets:         cfg.ClusterSecrets,
+		Secrets:         secrets,
 		Version:         Version,
 		FeatureLevel:    fsm.Level,
 		Nothing:         fsm.NoOp(),

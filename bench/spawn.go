@@ -53,8 +53,9 @@ type Cluster struct {
 	AdminToken string
 	PublicKey  string
 	ServerKey  string
+	// ClusterSecret is what the nodes share, unless SpawnOptions bring another.
+	ClusterSecret string
 
-	secret    string // of the cluster, unless SpawnOptions bring another
 	options   SpawnOptions
 	temporary bool
 	nodes     []*process
@@ -100,7 +101,7 @@ func Spawn(ctx context.Context, options SpawnOptions) (*Cluster, error) {
 		}
 		c.temporary = true
 	}
-	if c.secret, err = sharedSecret(c.options.Dir); err != nil {
+	if c.ClusterSecret, err = sharedSecret(c.options.Dir); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	if err := c.startAll(ctx); err != nil {
@@ -262,7 +263,7 @@ func (c *Cluster) Start(i int) error {
 	cmd := exec.Command(c.options.Binary, append(args, c.options.Args...)...)
 	// Every user can see arguments, so secrets go into the environment.
 	cmd.Env = append(os.Environ(),
-		"APTLYD_CLUSTER_SECRET="+c.secret,
+		"APTLYD_CLUSTER_SECRET="+c.ClusterSecret,
 		"APTLYD_ADMIN_TOKEN="+c.AdminToken,
 		"APTLYD_BOOTSTRAP_PUBLIC_KEY="+c.PublicKey,
 		"APTLYD_BOOTSTRAP_SERVER_KEY="+c.ServerKey,

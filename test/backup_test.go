@@ -24,8 +24,9 @@ const stride = 1_000_000_000
 // node's data folder is in dir already.
 func successor(t *testing.T, of spawned, dir string, n int) spawned {
 	t.Helper()
-	c := spawn(t, bench.SpawnOptions{Nodes: n, Binary: binary, Dir: dir,
-		Env: []string{"APTLYD_ADMIN_TOKEN=" + of.AdminToken}})
+	// What is sealed in the state opens with the secret of the first cluster only.
+	env := []string{"APTLYD_ADMIN_TOKEN=" + of.AdminToken, "APTLYD_CLUSTER_SECRET=" + of.ClusterSecret}
+	c := spawn(t, bench.SpawnOptions{Nodes: n, Binary: binary, Dir: dir, Env: env})
 	c.AdminToken, c.PublicKey, c.ServerKey = of.AdminToken, of.PublicKey, of.ServerKey
 	return c
 }

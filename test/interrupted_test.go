@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/aptlyd/aptlyd/bench"
 	"github.com/aptlyd/aptlyd/test/lab"
 )
 
@@ -174,10 +173,7 @@ func checkStarts(t *testing.T, of spawned, dir string, holds int) {
 	if err := os.Rename(dir, filepath.Join(root, of.Name(0))); err != nil {
 		t.Fatal(err)
 	}
-	c := spawn(t, bench.SpawnOptions{
-		Nodes: 1, Binary: binary, Dir: root, Env: []string{"APTLYD_ADMIN_TOKEN=" + of.AdminToken},
-	})
-	c.AdminToken, c.PublicKey, c.ServerKey = of.AdminToken, of.PublicKey, of.ServerKey
+	c := successor(t, of, root, 1)
 	if page, err := history(within(t, deadline), c, 0, "c"); err != nil || len(page) != holds {
 		t.Fatalf("it serves %d messages (%v), want %d", len(page), err, holds)
 	}

@@ -96,6 +96,7 @@ func TestSecondProcessOfANode(t *testing.T) {
 		cmd := exec.CommandContext(within(t, deadline), binary, "serve", "--node-name", name, "--data-dir", dir,
 			"--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0",
 			"--advertise", "127.0.0.1", "--bootstrap-expect", "3", "--join", status.Members[0].GossipAddr)
+		cmd.Env = append(os.Environ(), "APTLYD_CLUSTER_SECRET="+c.ClusterSecret)
 		out, err := cmd.CombinedOutput()
 		if err == nil {
 			t.Fatalf("a second process of %s ends as if all were well", name)
@@ -110,6 +111,7 @@ func TestSecondProcessOfANode(t *testing.T) {
 		filepath.Join(t.TempDir(), "twin"),
 		"--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0",
 		"--advertise", "127.0.0.1", "--bootstrap-expect", "3", "--join", status.Members[0].GossipAddr)
+	second.Env = append(os.Environ(), "APTLYD_CLUSTER_SECRET="+c.ClusterSecret)
 	said, err := second.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -395,7 +395,7 @@ func (c *Cluster) expectedNodes() int {
 }
 
 // maintainGossip keeps this node in gossip with others until ctx ends: someone who is
-// alone, because all were restarted at once, knocks again. What it hears of the
+// alone, because all were restarted at once, tries again. What it hears of the
 // members it remembers.
 func (c *Cluster) maintainGossip(ctx context.Context) {
 	for first := true; ; {

@@ -214,7 +214,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		proof.Tls.VerifyConnection = nil // a stranger trusts anybody
+		proof.TLS.VerifyConnection = nil // a stranger trusts anybody
 		secured, err := proof.Dial(t.Context(), conn)
 		if err != nil {
 			return peer.HelloAck{}, err

@@ -18,7 +18,7 @@ import (
 )
 
 // gossipPort is memberlist's transport. memberlist would read up to 20 MiB from
-// any number of strangers before it decrypts, and answer them; so on the TCP side
+// any number of unauthenticated connections before it decrypts, and answer them; so on the TCP side
 // both ends prove themselves first, as on the peer port, and then say which
 // cluster they belong to, 16 bytes each: two clusters do not gossip with each
 // other. Datagrams are only as good as their key.

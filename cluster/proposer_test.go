@@ -20,9 +20,9 @@ type proposed struct {
 	settled  chan struct{}
 }
 
-func (p *proposed) Error() error          { <-p.settled; return p.err }
-func (p *proposed) Response() interface{} { return p.response }
-func (p *proposed) Index() uint64         { return 7 }
+func (p *proposed) Error() error  { <-p.settled; return p.err }
+func (p *proposed) Response() any { return p.response }
+func (p *proposed) Index() uint64 { return 7 }
 
 // settle resolves the future; without an error each batch gets one result.
 func (p *proposed) settle(err error) {

@@ -274,7 +274,7 @@ func (c *Cluster) handleMember(ctx context.Context, r memberRequest) (struct{}, 
 
 // confirmRemoved reports whether another member knows a leader, which says that this
 // node is none. Who is not in this node's own configuration is not asked: a
-// newcomer that waits to join knows nobody, and says so.
+// node that waits to join knows nobody, and says so.
 func (c *Cluster) confirmRemoved(ctx context.Context) bool {
 	if _, leader := c.raft.LeaderWithID(); leader != "" || !c.identity.read().Member {
 		return false

@@ -19,7 +19,7 @@ type Throttle struct {
 	muted int
 }
 
-// pass reports whether a line may be written, and if so how many were not since
+// Pass reports whether a line may be written, and if so how many were not since
 // the last window began.
 func (t *Throttle) Pass(kind string, now time.Time) (muted int, ok bool) {
 	t.mu.Lock()

@@ -19,11 +19,12 @@ type Client struct {
 	err     error // why the connection ended
 }
 
+// NewClient returns the client of an open connection; Run serves it.
 func NewClient(conn *Conn) *Client {
 	return &Client{Conn: conn, w: newFrameWriter(conn), waiting: make(map[uint64]func([]byte, error))}
 }
 
-// run reads answers until the connection ends.
+// Run reads answers until the connection ends.
 func (c *Client) Run() {
 	var writer sync.WaitGroup
 	writer.Go(c.w.run)
@@ -63,7 +64,7 @@ func (c *Client) end(err error) {
 	}
 }
 
-// send makes a request. done is called exactly once from another goroutine,
+// Send makes a request. done is called exactly once from another goroutine,
 // unless send returns an error: then nothing was sent.
 func (c *Client) Send(m Method, payload []byte, done func([]byte, error)) (number uint64, err error) {
 	c.mu.Lock()
@@ -79,7 +80,7 @@ func (c *Client) Send(m Method, payload []byte, done func([]byte, error)) (numbe
 	return c.number, nil
 }
 
-// call makes a request and waits for its answer.
+// Call makes a request and waits for its answer.
 func (c *Client) Call(ctx context.Context, m Method, payload []byte) ([]byte, error) {
 	type answer struct {
 		payload []byte

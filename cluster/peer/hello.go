@@ -32,6 +32,7 @@ const (
 // A purpose is the first byte of a peer connection.
 type purpose byte
 
+// The purposes: Raft's transport, and calls.
 const (
 	PurposeRaft purpose = 'R'
 	PurposeRPC  purpose = 'C'
@@ -51,6 +52,7 @@ type HelloAck struct {
 	self    uuid.UUID
 }
 
+// Encode returns the bytes of a hello.
 func (h Hello) Encode() []byte {
 	b := make([]byte, 0, helloBytes)
 	b = append(b, byte(h.Purpose))
@@ -60,6 +62,7 @@ func (h Hello) Encode() []byte {
 	return append(b, h.To[:]...)
 }
 
+// DecodeHello reads a hello.
 func DecodeHello(b []byte) (Hello, error) {
 	var h Hello
 	if len(b) != helloBytes {
@@ -83,6 +86,7 @@ func DecodeHello(b []byte) (Hello, error) {
 	return h, nil
 }
 
+// Encode returns the bytes of an answer.
 func (a HelloAck) Encode() []byte {
 	b := make([]byte, 0, HelloAckBytes)
 	b = append(b, a.Code)
@@ -90,6 +94,7 @@ func (a HelloAck) Encode() []byte {
 	return append(b, a.self[:]...)
 }
 
+// DecodeHelloAck reads an answer to a hello.
 func DecodeHelloAck(b []byte) (HelloAck, error) {
 	var a HelloAck
 	if len(b) != HelloAckBytes {

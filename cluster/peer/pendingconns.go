@@ -10,7 +10,7 @@ import (
 const maxPendingConns = 64
 
 // PendingConns is where accepted connections are until their other end has proved what
-// it has to. The oldest one makes room for the next, so that strangers who come
+// it has to. The oldest one makes room for the next, so that unauthenticated ones that come
 // in numbers and say nothing do not keep out a node, which is through in a moment.
 type PendingConns struct {
 	mu      sync.Mutex
@@ -18,7 +18,7 @@ type PendingConns struct {
 	closed  bool
 }
 
-// enter takes a connection in, which is closed if the pending connections is.
+// Enter takes a connection in, which is closed if the pending connections is.
 func (l *PendingConns) Enter(conn net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -33,7 +33,7 @@ func (l *PendingConns) Enter(conn net.Conn) {
 	l.waiting = append(l.waiting, conn)
 }
 
-// leave lets a connection go, which may have been closed by now.
+// Leave lets a connection go, which may have been closed by now.
 func (l *PendingConns) Leave(conn net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -42,7 +42,7 @@ func (l *PendingConns) Leave(conn net.Conn) {
 	}
 }
 
-// close closes whoever is there, and whoever comes.
+// Close closes whoever is there, and whoever comes.
 func (l *PendingConns) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

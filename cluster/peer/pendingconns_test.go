@@ -34,7 +34,7 @@ func TestTheOldestPendingConnMakesRoom(t *testing.T) {
 	enter()
 	for i := 2; i < len(inside); i++ {
 		if !closed(i) {
-			t.Errorf("number %d is open after the lobby was closed", i)
+			t.Errorf("number %d is open after all were closed", i)
 		}
 	}
 	if closed(0) {

@@ -7,10 +7,11 @@ import (
 	"sync"
 )
 
-// A lane keeps traffic that must not wait apart from bulk: each lane to a peer
-// has a connection of its own.
+// Lane keeps traffic that must not wait apart from bulk. Each lane to a peer has a
+// connection of its own.
 type Lane byte
 
+// The lanes: questions and changes, batches of commands, and messages.
 const (
 	LaneControl Lane = iota
 	LaneSubmit
@@ -38,11 +39,12 @@ type dialled struct {
 	err    error
 }
 
+// NewPool returns a pool that dials through port.
 func NewPool(port *Port) *Pool {
 	return &Pool{Port: port, routes: make(map[route]*dialled)}
 }
 
-// client returns a live connection. All who ask for the same one wait for the
+// Client returns a live connection. All who ask for the same one wait for the
 // same dial.
 func (p *Pool) Client(ctx context.Context, node string, l Lane) (*Client, error) {
 	to := route{node, l}
@@ -92,7 +94,7 @@ func (p *Pool) forget(to route, d *dialled) {
 	}
 }
 
-// reset ends every connection. Those dialled later are made anew.
+// Reset ends every connection. Those dialled later are made anew.
 func (p *Pool) Reset() {
 	p.mu.Lock()
 	routes := p.routes
@@ -103,7 +105,7 @@ func (p *Pool) Reset() {
 	endAll(routes, errors.New("connection is made anew"))
 }
 
-// close ends every connection and waits. The port must be closed first, which
+// Close ends every connection and waits. The port must be closed first, which
 // also ends dials.
 func (p *Pool) Close() {
 	p.mu.Lock()
@@ -123,7 +125,7 @@ func endAll(routes map[route]*dialled, reason error) {
 	}
 }
 
-// call makes one request.
+// Call makes one request.
 func (p *Pool) Call(ctx context.Context, node string, l Lane, m Method, request []byte) ([]byte, error) {
 	client, err := p.Client(ctx, node, l)
 	if err != nil {

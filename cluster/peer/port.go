@@ -15,6 +15,7 @@ import (
 )
 
 const (
+	// HandshakeTimeout bounds a handshake, its proof included.
 	HandshakeTimeout = 5 * time.Second
 	// userTimeout is how long sent bytes may stay unacknowledged before the
 	// kernel gives a peer connection up. TCP doubles the time between two attempts
@@ -54,6 +55,7 @@ type Port struct {
 	conns map[net.Conn]purpose // 0 unless accepted for it; nil once closed
 }
 
+// NewPort returns a port that serves once Serve is called.
 func NewPort(listener net.Listener, proof *Preauth, self uuid.UUID, logger *slog.Logger) *Port {
 	stopped, stop := context.WithCancel(context.Background())
 	return &Port{
@@ -68,7 +70,7 @@ func NewPort(listener net.Listener, proof *Preauth, self uuid.UUID, logger *slog
 	}
 }
 
-// serve accepts until close.
+// Serve accepts until close.
 func (p *Port) Serve() {
 	p.running.Go(func() {
 		var pause time.Duration
@@ -178,7 +180,7 @@ func (p *Port) acceptHandshake(raw net.Conn) (net.Conn, Hello, error) {
 	return conn, h, raw.SetDeadline(time.Time{})
 }
 
-// dial connects to a node by its id. Its address is a hint; the node behind it
+// Dial connects to a node by its id. Its address is a hint; the node behind it
 // has to prove that it is the one.
 func (p *Port) Dial(ctx context.Context, node string, why purpose) (*Conn, error) {
 	to, err := uuid.Parse(node)
@@ -245,7 +247,7 @@ func (p *Port) dialHandshake(ctx context.Context, raw net.Conn, to uuid.UUID, wh
 	return conn, cluster == uuid.Nil || ack.cluster == uuid.Nil, raw.SetDeadline(time.Time{})
 }
 
-// cutRaft cuts the connections on which peers send Raft's messages. They are made
+// CutRaft cuts the connections on which peers send Raft's messages. They are made
 // anew when the next one is sent.
 func (p *Port) CutRaft() {
 	p.mu.Lock()
@@ -257,7 +259,7 @@ func (p *Port) CutRaft() {
 	}
 }
 
-// cut stops accepting and cuts every connection.
+// Cut stops accepting and cuts every connection.
 func (p *Port) Cut() error {
 	p.Stop()
 	err := p.listener.Close()
@@ -271,7 +273,7 @@ func (p *Port) Cut() error {
 	return err
 }
 
-// close cuts everything and waits.
+// Close cuts everything and waits.
 func (p *Port) Close() error {
 	err := p.Cut()
 	p.running.Wait()

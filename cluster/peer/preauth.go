@@ -22,7 +22,7 @@ import (
 //	| nonce          | HMAC-SHA256 of the nonce |
 //	+----------------+--------------------------+
 //
-// Whoever repeats a knock that it saw comes as far as TLS and no further.
+// A replayed message reaches the TLS handshake and no further.
 const (
 	nonceBytes   = 16
 	preauthBytes = nonceBytes + sha256.Size
@@ -34,7 +34,7 @@ var errNoSecret = errors.New("the other end does not know the cluster secret")
 // Preauth is how both ends of a connection between nodes show that they know the
 // cluster secret. A nil one asks for nothing, on loopback.
 type Preauth struct {
-	Tls *tls.Config
+	TLS *tls.Config
 	// keys are the keys that open; the first one is this node's own.
 	keys [][]byte
 }
@@ -49,7 +49,7 @@ func NewPreauth(secrets []string) (*Preauth, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Preauth{Tls: config, keys: make([][]byte, len(secrets))}
+	p := &Preauth{TLS: config, keys: make([][]byte, len(secrets))}
 	for i, secret := range secrets {
 		if p.keys[i], err = DeriveKey(secret, "knock"); err != nil {
 			return nil, err
@@ -58,7 +58,7 @@ func NewPreauth(secrets []string) (*Preauth, error) {
 	return p, nil
 }
 
-// dial is the dialler's half. The caller has set a deadline.
+// Dial is the dialler's half. The caller has set a deadline.
 func (p *Preauth) Dial(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	if p == nil {
 		return raw, nil
@@ -68,7 +68,7 @@ func (p *Preauth) Dial(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	if _, err := raw.Write(preauthMessage(p.keys[0], nonce[:])); err != nil {
 		return nil, fmt.Errorf("knock: %w", err)
 	}
-	secured := tls.Client(raw, p.Tls)
+	secured := tls.Client(raw, p.TLS)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
 			return nil, fmt.Errorf("shake hands: the other end hung up, as on a stranger; has it the same cluster secret? %w", err)
@@ -78,7 +78,7 @@ func (p *Preauth) Dial(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	return secured, nil
 }
 
-// accept is the acceptor's half. It sends nothing before it has heard a knock.
+// Accept is the acceptor's half. It sends nothing before it has read that message.
 func (p *Preauth) Accept(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	if p == nil {
 		return raw, nil
@@ -90,7 +90,7 @@ func (p *Preauth) Accept(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	if !p.verify(heard) {
 		return nil, errNoSecret
 	}
-	secured := tls.Server(raw, p.Tls)
+	secured := tls.Server(raw, p.TLS)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("shake hands: %w", err)
 	}

@@ -8,9 +8,10 @@ import (
 	"sync"
 )
 
-// A method is what a request between nodes asks for. Numbers are never reused.
+// Method says what a request between nodes asks for. Numbers are never reused.
 type Method byte
 
+// The methods, each with its request and its answer.
 const (
 	MethodSubmit    Method = 1 // a batch → outcome
 	MethodReadIndex Method = 2 // report → view
@@ -63,7 +64,7 @@ func (s *Server) guard(m Method, work func() error) (err error) {
 	return work()
 }
 
-// serve answers requests until the connection ends, then waits for those it
+// Serve answers requests until the connection ends, then waits for those it
 // began.
 func (s *Server) Serve(conn *Conn) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -84,7 +85,7 @@ func (s *Server) Serve(conn *Conn) {
 		}
 		m := Method(f.kind)
 		if conn.outsider && !m.openToOutsiders() {
-			// Not ErrNotMember: a newcomer cannot know who is one.
+			// Not ErrNotMember: a node that joins cannot know who is one.
 			s.answer(w, f.number, nil, fmt.Errorf("%w: the connection began before both nodes were in a cluster", ErrUnavailable))
 			continue
 		}

@@ -33,7 +33,7 @@ func (p *SyncPace) add(at time.Time, took time.Duration) {
 	p.next++
 }
 
-// median returns the median of the last paceWindow, 0 when there were too few
+// Median returns the median of the last paceWindow, 0 when there were too few
 // writes in it.
 func (p *SyncPace) Median(now time.Time) time.Duration {
 	p.mu.Lock()

@@ -254,7 +254,7 @@ func (s *Store) failed(err error) error {
 	return err
 }
 
-// close closes the log and its meta store, which raft-wal leaves open.
+// Close closes the log and its meta store, which raft-wal leaves open.
 func (s *Store) Close() error {
 	s.dog.Close()
 	if last, err := s.wal.LastIndex(); err == nil && last > 0 && s.broken.Load() == nil {

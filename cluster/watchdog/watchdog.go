@@ -51,7 +51,7 @@ func NewWithTicks(limit time.Duration, ticks int, stalled func(what string, limi
 	return w
 }
 
-// watch begins a vigil; the function it returns ends it.
+// Watch begins a vigil; the function it returns ends it.
 func (w *Watchdog) Watch(what string) (done func()) {
 	one := &watch{what: what}
 	w.mu.Lock()
@@ -94,7 +94,7 @@ func (w *Watchdog) tick() (stalled []string) {
 	return stalled
 }
 
-// overdue names what has lasted longest, and for how long, if that is more than so
+// Overdue names what has lasted longest, and for how long, if that is more than so
 // many ticks.
 func (w *Watchdog) Overdue(ticks int) (what string, lasted time.Duration) {
 	w.mu.Lock()
@@ -108,6 +108,7 @@ func (w *Watchdog) Overdue(ticks int) (what string, lasted time.Duration) {
 	return what, lasted
 }
 
+// Close ends the watch over everything.
 func (w *Watchdog) Close() {
 	close(w.stopped)
 	w.running.Wait()

@@ -29,6 +29,7 @@ const (
 // format this one does not read.
 var ErrOtherVersion = errors.New("it was written by another version of aptlyd")
 
+// ErrDamaged says that a file is not what was written.
 var ErrDamaged = errors.New("it is damaged")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -5,6 +5,7 @@ package teardown
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Stack holds the steps that close what was opened. Its zero value is empty.
@@ -21,9 +22,9 @@ func (s *Stack) Push(name string, close func() error) { *s = append(*s, step{nam
 // Run runs all steps, the last one first, joins their errors and empties the stack.
 func (s *Stack) Run() error {
 	var all error
-	for i := len(*s) - 1; i >= 0; i-- {
-		if err := (*s)[i].close(); err != nil {
-			all = errors.Join(all, fmt.Errorf("close %s: %w", (*s)[i].name, err))
+	for _, step := range slices.Backward(*s) {
+		if err := step.close(); err != nil {
+			all = errors.Join(all, fmt.Errorf("close %s: %w", step.name, err))
 		}
 	}
 	*s = nil

@@ -8,13 +8,14 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/poll"
 )
 
-// acceptBatch is how many clients are accepted before other sockets have their turn.
+// acceptBatch bounds how many clients are accepted before other sockets have their turn.
 const acceptBatch = 64
 
-// acceptor accepts clients where the poller can. The first loop watches the listener, and
-// each client is given to the next loop as a bare descriptor: only one that does not want
-// a WebSocket becomes a net.Conn. When there are too many, or no descriptor is left, it
-// pauses, and clients wait in the kernel's backlog. All of it belongs to the first loop.
+// acceptor accepts clients where the poller can. The first loop watches the listener,
+// and each client is given to the next loop as a bare descriptor. Only a client that
+// does not want a WebSocket becomes a net.Conn. The acceptor pauses when there are too
+// many clients or no descriptor is left. Then clients wait in the kernel's backlog. All
+// of it belongs to the first loop.
 type acceptor struct {
 	loop     *loop
 	listener poll.Listener

@@ -10,7 +10,7 @@ import (
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
-// authFrame is what a client says when it authenticates.
+// authFrame holds an auth frame.
 type authFrame struct {
 	apiKey    string // text of a key or token
 	announced unique.Handle[announced]
@@ -18,8 +18,8 @@ type authFrame struct {
 	took      bool   // that one is not counted any more
 }
 
-// announced is what a client's software says of itself. Published clients say
-// nothing. Equal ones are shared, since most clients run the same.
+// announced holds what the software of a client says of itself. Published clients say
+// nothing. Equal ones are shared, since most clients run the same software.
 type announced struct {
 	features feature
 	sdk      string // "name/version", empty when it did not say

@@ -11,9 +11,9 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// authenticate admits the client, refuses it, or asks the cluster first whether
-// it knows a key that this node does not. On an open connection a fresh token
-// takes the place of the one that the client came with.
+// authenticate admits the client or refuses it. The cluster is asked first when this
+// node does not know the key. On an open connection a fresh token takes the place of the
+// one that the client came with.
 func (c *conn) authenticate(f authFrame) {
 	s, text := c.loop.server, f.apiKey
 	if c.hasty {
@@ -26,7 +26,7 @@ func (c *conn) authenticate(f authFrame) {
 	}
 	refused := s.available()
 	if refused == nil && c.state == stateNew {
-		refused = s.shed()
+		refused = s.overloaded()
 	}
 	if refused != nil && text != "" {
 		c.refuse(refused.Of(auth.Unknown(text).Attempt(auth.Connect, "")), "", "")
@@ -49,14 +49,13 @@ func (c *conn) authenticate(f authFrame) {
 	}
 }
 
-// firstAnswerDelay is how long the answer to the first auth frame of a hasty client
-// waits. The published Go client begins to wait for it only after it has sent the
-// frame, and an answer that comes before that is lost: it then hangs for 30 s.
+// firstAnswerDelay delays the answer to the first auth frame of a hasty client. The
+// published Go client begins to wait for the answer only after it has sent the frame. An
+// earlier answer is lost, and the client hangs for 30 s.
 const firstAnswerDelay = 20 * time.Millisecond
 
-// isHasty reports whether a client may be the published Go client: a program that names
-// itself as Go's HTTP client does, or not at all, and sends the broker's address as its
-// origin.
+// isHasty reports whether a client may be the published Go client. That one names itself
+// as Go's HTTP client does, or not at all, and sends the broker's address as its origin.
 func isHasty(agent, header, host string) bool {
 	return (agent == "" || strings.HasPrefix(agent, "Go-http-client/")) && header != "" && origin.IsOwn(header, host)
 }
@@ -75,8 +74,8 @@ func (c *conn) delay(f authFrame) {
 	})
 }
 
-// mayRefresh refuses another auth on an open connection that did not come with a
-// token, or that has sent so many that reading them would be work; they count as
+// mayRefresh refuses another auth on an open connection that did not come with a token.
+// It also refuses too many of them, since reading tokens is work. They count as
 // subscribes do.
 func (c *conn) mayRefresh() *refusal.Error {
 	if c.state != stateOpen {
@@ -92,7 +91,7 @@ func (c *conn) mayRefresh() *refusal.Error {
 	return nil
 }
 
-// recheckKey decides once the node is known to have heard of every key.
+// recheckKey decides about a key once the node has heard of every key.
 func (c *conn) recheckKey(f authFrame, err error) {
 	c.checking = false
 	if c.state > stateOpen {
@@ -112,8 +111,8 @@ func (c *conn) recheckKey(f authFrame, err error) {
 	c.enterAs(who, f)
 }
 
-// refuseAs refuses what somebody has shown. A connection that is open already
-// keeps the rights that it has.
+// refuseAs refuses a key or token. A connection that is open already keeps the rights
+// that it has.
 func (c *conn) refuseAs(r *refusal.Error) {
 	if c.state == stateOpen {
 		c.loop.server.refused(r, "ws", c.peer)
@@ -124,7 +123,7 @@ func (c *conn) refuseAs(r *refusal.Error) {
 	c.refuse(r, "", "")
 }
 
-// enterAs serves the client as somebody from now on.
+// enterAs serves the client as a principal from now on.
 func (c *conn) enterAs(who auth.Principal, f authFrame) {
 	s := c.loop.server
 	project, refused := auth.Admit(who, c.peer.origin.Value(), c.peer.host.Value(), s.cfg.Broker)
@@ -170,7 +169,7 @@ func (c *conn) enterAs(who auth.Principal, f authFrame) {
 	c.loop.wheel.schedule(c, c.nextCheck())
 }
 
-// become gives the connection somebody's rights, for as long as they last.
+// become gives the connection the rights of a principal, for as long as they last.
 func (c *conn) become(who auth.Principal) {
 	c.who, c.endsAt = unique.Make(who), 0
 	c.allowFrames()
@@ -184,9 +183,9 @@ func (c *conn) become(who auth.Principal) {
 	c.loop.touch(c)
 }
 
-// recheckAccess closes a client whose origin its project no longer allows, and takes
-// the channels from it that it may no longer follow. One whose subscribe is
-// still under way is judged when it is done.
+// recheckAccess judges an open connection by the project as it is now. It closes a
+// client whose origin is no longer allowed, and ends the subscriptions that are not. A
+// subscribe that is still under way is judged when it is done.
 func (c *conn) recheckAccess(project *fsm.Project, known originCache) {
 	who := c.who.Value()
 	if refused := known.checkOrigin(who, c.peer, project); refused != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/auth"
 )
 
-// Broker is what a gateway needs of the node it belongs to. Methods that take a
+// Broker is the node as its gateway sees it. Methods that take a
 // context may block and are never called on an event loop; the others answer
 // from memory. Errors that a client may see are *Refusal.
 type Broker interface {
@@ -28,17 +28,17 @@ type Broker interface {
 	// AdminToken returns the live admin token, or console session, with this text.
 	AdminToken(text string) (fsm.AdminToken, bool)
 	// Alive returns why somebody may not act any more: their key, token or session has
-	// ended. What they publish or change is judged again when it is committed.
+	// ended. Their publishes and changes are judged again when they are committed.
 	Alive(from fsm.Sender) error
 	// KeyUsed notes that a key, or a token that it signed, is in use. It is cheap.
 	KeyUsed(id string)
 	// Staleness is the age of the last proof that this node was up to date.
 	Staleness() time.Duration
-	// Stalled says what keeps this node from getting on, such as a disk that hangs,
-	// "" when nothing does.
+	// Stalled names the reason why this node makes no progress, such as a disk that hangs.
+	// It is empty when the node does.
 	Stalled() string
 	// CatchUp returns once this node has applied everything that the cluster had
-	// committed when it was called. All who wait share one round to the leader.
+	// committed when it was called. Callers share rounds to the leader.
 	CatchUp(ctx context.Context) error
 
 	// ReadYourWrites returns once this node has applied every publish that it has
@@ -52,7 +52,7 @@ type Broker interface {
 	Publish(batch []fsm.Publish, done func(i int, r fsm.Receipt, err error))
 
 	// AddInterest asks the other nodes for the messages of memory channels. It calls then,
-	// on another goroutine, once every reachable node sends what is published to these
+	// on another goroutine, once every reachable node sends the publishes to these
 	// channels. It reports false, and does not call then, if there is nothing to wait for.
 	// Server.HasSubscribers must report the channels before the call.
 	AddInterest(channels []fsm.ChannelKey, then func()) bool
@@ -63,7 +63,7 @@ type Broker interface {
 	// has head 0. It may read from disk.
 	Channel(ctx context.Context, key fsm.ChannelKey) (fsm.ChannelInfo, error)
 	// Read returns retained messages with an offset above after, oldest first, at
-	// most maxMessages and, but for the first, maxBytes of payload. It may read
+	// most maxMessages and maxBytes of payload, the first excepted. It may read
 	// from disk.
 	Read(ctx context.Context, key fsm.ChannelKey, after uint64, maxMessages, maxBytes int) (fsm.Page, error)
 	// OffsetAt returns the offset of the first retained message stamped at or

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Certificate is a server's certificate and key in two PEM files, which are read
-// again when they have changed, so that a renewal needs no restart.
+// Certificate is a server's certificate and key in two PEM files. They are read again
+// when they have changed, so that a renewal needs no restart.
 type Certificate struct {
 	certFile, keyFile string
 	logger            *slog.Logger
@@ -27,11 +27,11 @@ type fileStamp struct {
 	size     int64
 }
 
-// certificateCheck is how often at most the files are looked at.
+// certificateCheck bounds how often the files are looked at.
 const certificateCheck = time.Second
 
-// LoadCertificate reads a certificate, with the chain that goes with it, and its
-// key. The error wraps an *fs.PathError where a file cannot be read.
+// LoadCertificate reads a certificate with its chain, and its key. The error wraps an
+// *fs.PathError where a file cannot be read.
 func LoadCertificate(certFile, keyFile string, logger *slog.Logger) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile, logger: logger, lookedAt: time.Now()}
 	var err error
@@ -72,7 +72,7 @@ func (c *Certificate) read() (*tls.Certificate, error) {
 	return &pair, nil
 }
 
-// get returns the certificate as the files have it, or the last good one.
+// get returns the certificate that the files hold, or the last good one.
 func (c *Certificate) get(now time.Time) *tls.Certificate {
 	c.mu.Lock()
 	defer c.mu.Unlock()

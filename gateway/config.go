@@ -18,25 +18,25 @@ import (
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
-// RefuseAfter is the staleness from which a node authenticates nobody any more,
-// CloseAfter the one from which it closes its clients. A revoked key is dead
-// after ten seconds, whatever fails, because of them.
+// From a staleness of RefuseAfter on a node authenticates nobody, and from CloseAfter on it
+// closes its clients. Because of them a revoked key is dead after ten seconds, whatever
+// fails.
 const (
 	RefuseAfter = 6 * time.Second
 	CloseAfter  = 9 * time.Second
 )
 
-// connectionLimit is how many clients the process may hold.
+// connectionLimit returns how many clients the process may hold.
 func connectionLimit() int { return machine.DescriptorLimit() - spareDescriptors() }
 
-// subscriptionLimit is how many subscriptions fit in a quarter of the memory. One whose
-// channel has a long name, which nobody else has, takes 700 bytes, and the runtime as much
-// again until it collects.
+// subscriptionLimit returns how many subscriptions fit in a quarter of the memory. A
+// subscription to a channel with a long name of its own takes 700 bytes, and the runtime
+// as much again until it collects.
 func subscriptionLimit() int { return int(max(machine.MemoryLimit()/4/(2<<10), 10_000)) }
 
-// spareDescriptors are kept for peers, the log and files; a half of them may
-// serve clients that are turned away or speak plain HTTP. Where there are few
-// descriptors it is half of them.
+// spareDescriptors returns how many descriptors are kept for peers, the log and files.
+// Half of them may serve clients that are turned away or speak plain HTTP. Where
+// descriptors are few it is half of all.
 func spareDescriptors() int { return min(512, machine.DescriptorLimit()/2) }
 
 // Config says how a Server serves. Listener, Broker, Fatal and Logger are required.
@@ -46,7 +46,7 @@ type Config struct {
 	// API and console. Health is on both. Nil serves all on Listener.
 	AdminListener net.Listener
 	Broker        Broker
-	// Fatal is told why nobody can be served any more, before Close. It may not return.
+	// Fatal is called, before Close, when nobody can be served any more. It may not return.
 	Fatal   func(error)
 	Logger  *slog.Logger
 	Version string // shown in /metrics
@@ -69,8 +69,8 @@ type Config struct {
 	Limits
 }
 
-// Limits are what a client may do and how long it may take. A zero value stands
-// for the default, but for Rates.
+// Limits bound what a client may do and how long it may take. A zero value stands for
+// the default, except in Rates.
 type Limits struct {
 	MaxMessageBytes   int // payload of a message; default 64 KiB, at most 1 MiB
 	MaxBatchBytes     int // body of a REST batch; default 4 MiB
@@ -80,13 +80,13 @@ type Limits struct {
 	// fits in a quarter of the memory that the process may use, at 2 KiB each.
 	MaxSubscriptions int
 	MaxDepth         int // nesting of a payload; default 64, at most 512
-	MaxConnections   int // default: the limit of open files less what the node itself needs
+	MaxConnections   int // default: the limit of open files less those of the node itself
 	MaxHandshakes    int // clients whose first request is not complete; more wait to be accepted. Default 8,192
 	// MaxAddressHandshakes is how many of those may be of one address; more are
 	// turned away. A trusted proxy is not bound by it. Default 1,024.
 	MaxAddressHandshakes int
 	// MaxAddressUnauthenticated is how many sockets of one address may be open whose
-	// clients have not shown who they are, but for trusted proxies; it is never more than
+	// clients have not authenticated. Trusted proxies are not bound. It is never more than
 	// a quarter of MaxConnections. Default 1,024.
 	MaxAddressUnauthenticated int
 	// A connection with so many unanswered publishes, or so much payload in them,
@@ -150,10 +150,10 @@ type Limits struct {
 	DrainSpread         time.Duration // over which Drain has clients leave; default 10 s
 	DrainLinger         time.Duration // in which clients are still taken after /readyz has turned; default 2 s
 	UpgradeHold         time.Duration // for which a client waits for a node that starts; default 5 s
-	RequestTimeout      time.Duration // for what is asked of the Broker; default 10 s
+	RequestTimeout      time.Duration // of a request to the Broker; default 10 s
 }
 
-// DefaultLimits returns the limits that a node has unless it is told otherwise.
+// DefaultLimits returns the limits of a node that sets none.
 func DefaultLimits() Limits {
 	return Limits{
 		MaxMessageBytes:      64 << 10,

@@ -15,20 +15,20 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
-// peer is what the upgrade request said of a client.
+// peer holds what the first request told of a client.
 type peer struct {
 	address string                // of the client, also behind a trusted proxy
 	origin  unique.Handle[string] // the Origin header, empty when there was none
 	host    unique.Handle[string] // the Host header
 }
 
-// newPeer keeps nothing of the request that its arguments are parts of. Most
-// clients have their origin and host in common with many.
+// newPeer returns a peer that keeps nothing of the request. Most clients share their
+// origin and host with many.
 func newPeer(address, origin, host string) peer {
 	return peer{address: strings.Clone(address), origin: unique.Make(origin), host: unique.Make(host)}
 }
 
-// connState is how far a connection has come.
+// connState tells how far a connection has come.
 type connState uint8
 
 const (
@@ -42,7 +42,7 @@ const (
 // closeCode is a WebSocket close code.
 type closeCode = ws.StatusCode
 
-// Close codes, in the words of this protocol.
+// Close codes of this protocol.
 const (
 	closeFinal        = ws.StatusNormalClosure   // do not come back
 	closeGoingAway    = ws.StatusGoingAway       // silent for too long
@@ -53,13 +53,14 @@ const (
 	closeDisconnected = closeCode(4009)          // deadline an operator
 )
 
-// closeCodes are all that this server closes with of its own accord.
+// closeCodes are all codes that this server closes with of its own accord.
 var closeCodes = []closeCode{
 	closeFinal, closeGoingAway, closePolicy, closeRestart, closeTryLater, closeSlowConsumer, closeDisconnected,
 	ws.StatusProtocolError, ws.StatusUnsupportedData, ws.StatusInvalidFramePayloadData, ws.StatusMessageTooBig,
 }
 
-// conn is one client connection. All of it belongs to its loop.
+// conn is one client connection. All of it belongs to its loop. Its publishing is in
+// publish.go, its subscribing in subscribe.go, and reading the log for it in replay.go.
 type conn struct {
 	loop            *loop
 	transport       poll.Transport
@@ -69,7 +70,7 @@ type conn struct {
 	since           int64 // Unix ms
 	state           connState
 	dirty           bool
-	checking        bool // the cluster is being asked about what the client has shown, or the answer waits
+	checking        bool // the cluster is asked about a key or token, or the answer waits
 	hasty           bool // loses an answer that comes at once, see firstAnswerDelay
 	draining        bool // to be closed when no publish is unanswered
 	unauthenticated bool // is counted among those that have not authenticated
@@ -82,7 +83,7 @@ type conn struct {
 	buckets    *connBuckets // nil until one is counted
 	announced  unique.Handle[announced]
 
-	// What comes in.
+	// Input.
 	frames       websocket.Reader
 	controls     ratelimit.Bucket // frames that ask for nothing
 	refusals     ratelimit.Bucket // frames that were refused
@@ -95,14 +96,14 @@ type conn struct {
 	pending      []*publish // not yet answered, in the order they came
 	pendingBytes int        // their payloads
 
-	// What is subscribed.
+	// Subscriptions.
 	subs   []*subscription // deadline channel name
 	behind []*subscription // element for their turn to read the log
 	ops    []op            // subscribe and unsubscribe, in the order they came
 
-	// What goes out.
+	// Output.
 	out       outbox
-	closeWith closeCode // what a refused connection is closed with
+	closeWith closeCode // code that a refused connection is closed with
 
 	// Times since the loop began.
 	wheelTick     int64 // of its entry in the wheel; 0 for none
@@ -139,7 +140,7 @@ func newConn(l *loop, p peer, id uint64) *conn {
 	}
 }
 
-// Received takes what the client has sent. p may be changed and is not kept.
+// Received takes bytes of the client. It may change p and does not keep it.
 func (c *conn) Received(p []byte) {
 	c.lastRead, c.pinged = c.loop.now, false
 	c.loop.touch(c)
@@ -152,8 +153,8 @@ func (c *conn) Received(p []byte) {
 	}
 }
 
-// feed looks at bytes frame by frame. What it returns is left for later: until
-// an answer has come, or the others have been heard.
+// feed handles bytes frame by frame. It returns those that are left for later: until an
+// answer has come, or other connections had their turn.
 func (c *conn) feed(p []byte) (left []byte) {
 	for len(p) > 0 && c.state != stateEnded {
 		if c.heard() {
@@ -180,7 +181,8 @@ func (c *conn) feed(p []byte) (left []byte) {
 	return nil
 }
 
-// mustPause reports whether enough is under way for this client, or was heard of it.
+// mustPause reports whether the client must not be read now. Enough of its requests are
+// under way, or it had its turn.
 func (c *conn) mustPause() bool {
 	return c.checking || c.waits || c.resting() ||
 		len(c.pending) >= c.loop.server.cfg.MaxPublishes ||
@@ -189,7 +191,7 @@ func (c *conn) mustPause() bool {
 		len(c.out.urgent) >= maxUrgent
 }
 
-// resume goes on with what was held back.
+// resume goes on with the bytes that were held back.
 func (c *conn) resume() {
 	if !c.paused || c.mustPause() || c.state == stateEnded {
 		return
@@ -231,7 +233,7 @@ func (c *conn) handle(event websocket.Event, payload []byte) {
 	}
 }
 
-// closed handles the client's close frame: the answer to ours, or the first.
+// closed handles the client's close frame, which answers ours or is the first.
 func (c *conn) closed(payload []byte) {
 	if c.state == stateClosing {
 		c.end(!c.out.empty())
@@ -246,9 +248,9 @@ func (c *conn) closed(payload []byte) {
 	c.end(!c.out.empty())
 }
 
-// headerErr closes a connection whose bytes make no sense. There is no telling
-// where its next frame begins, so its close frame is not waited for: it hangs up when
-// it sees that nothing follows.
+// broken closes a connection whose bytes make no sense. Nothing tells where its next
+// frame begins, so its close frame is not waited for. The client hangs up when it sees
+// that nothing follows.
 func (c *conn) broken(err *websocket.Error) {
 	if c.state >= stateClosing {
 		c.frames = websocket.Reader{Limit: c.frames.Limit}
@@ -261,18 +263,17 @@ func (c *conn) broken(err *websocket.Error) {
 	c.half = true
 }
 
-// Writable says that the socket has room again.
+// Writable notes that the socket has room again.
 func (c *conn) Writable() {
 	c.out.blocked = false
 	c.progressAt = c.loop.now
 	c.loop.touch(c)
 }
 
-// Gone says that the client has hung up or the socket is broken.
+// Gone ends a connection whose client has hung up or whose socket is broken.
 func (c *conn) Gone() { c.end(c.state != stateClosing || !c.out.empty()) }
 
-// settle does what is left to do at the end of a turn: write, go on reading,
-// read the log.
+// settle ends a turn: it writes, goes on reading and has the log read.
 func (c *conn) settle() {
 	if c.state == stateEnded {
 		return
@@ -308,15 +309,14 @@ func (c *conn) close(code closeCode, reason string) {
 	c.loop.server.metrics.closed(code)
 }
 
-// closeNow resets a connection that is closed because it must not be shown
-// anything more, if its socket is full: the client would read what is in it
-// before it could be told.
+// closeNow resets a closed connection if its socket is full. The client would otherwise
+// read the bytes in the socket first, and must not be shown anything more.
 func (c *conn) closeNow() {
 	c.expelled = true
 	c.loop.touch(c)
 }
 
-// onProved drops all subscriptions and what was to be delivered or answered.
+// forget drops all subscriptions, deliveries and publishes without an answer.
 func (c *conn) forget() {
 	c.countAgain()
 	for _, sub := range c.subs {
@@ -329,8 +329,7 @@ func (c *conn) forget() {
 	c.out.runs = nil
 }
 
-// end lets go of the socket: at once and with what it still holds when reset,
-// else after what was written is on its way.
+// end lets go of the socket. A reset drops the bytes that it still holds.
 func (c *conn) end(reset bool) {
 	if c.state == stateEnded {
 		return
@@ -351,7 +350,7 @@ func (c *conn) end(reset bool) {
 	c.loop.detach(c)
 }
 
-// check does what is due by time and has the wheel come back for the next.
+// check does everything that is due by time and has the wheel come back for the next.
 func (c *conn) check() {
 	now, cfg := c.loop.now, &c.loop.server.cfg
 	if c.restUntil != 0 && !c.resting() {
@@ -401,7 +400,7 @@ func (c *conn) checkLiveness(now time.Duration) {
 	case c.out.blocked && c.stalled(now):
 		c.close(closeSlowConsumer, "slow_consumer")
 	case c.paused:
-		// Silence is ours, not the client's.
+		// The client is silent because it is not read.
 	case c.pinged && now-c.pingedAt >= cfg.SilenceTimeout-cfg.PingAfter:
 		// Counted from the ping: were it from the last sign of life, a loop that
 		// was stopped for a while would close everybody unheard.
@@ -415,8 +414,8 @@ func (c *conn) checkLiveness(now time.Duration) {
 	}
 }
 
-// stalled reports whether the client has taken nothing for too long. One that
-// crawls takes bytes long before the socket has room again.
+// stalled reports whether the client has taken nothing for too long. A slow client takes
+// bytes long before the socket has room again.
 func (c *conn) stalled(now time.Duration) bool {
 	if n, ok := c.transport.Acknowledged(); ok && n > c.out.acknowledged {
 		c.out.acknowledged, c.progressAt = n, now
@@ -424,7 +423,8 @@ func (c *conn) stalled(now time.Duration) bool {
 	return now-c.progressAt >= c.loop.server.cfg.StallTimeout
 }
 
-// nextCheck is when something is due next, but for what is scheduled by itself.
+// nextCheck returns when something is due next. Things with an entry of their own in the
+// wheel are left out.
 func (c *conn) nextCheck() time.Duration {
 	cfg := &c.loop.server.cfg
 	at := c.lastRead + cfg.PingAfter

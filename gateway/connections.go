@@ -11,15 +11,14 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/admin"
 )
 
-// connectionsPerTurn is how many connections a loop looks at for a list before it
+// connectionsPerTurn bounds the connections that a loop looks at for a list before it
 // serves its clients again, and channelsPerTurn about how many names it copies.
 const (
 	connectionsPerTurn = 512
 	channelsPerTurn    = 4096
 )
 
-// Connections lists connections of this node by id, and describes only those that are
-// listed.
+// Connections lists connections of this node by id.
 func (s *Server) Connections(q admin.ConnectionQuery) []admin.ConnectionStatus {
 	found := collect(s, func(c *conn) (*conn, bool) {
 		who := c.who.Value()
@@ -32,9 +31,9 @@ func (s *Server) Connections(q admin.ConnectionQuery) []admin.ConnectionStatus {
 	return s.describe(listed[:min(q.Limit, len(listed))])
 }
 
-// collect returns, by id, what pick takes of the open connections. The loops look at
-// their connections a part a turn. A loop goes from its last connection to its first: when
-// one leaves the last one takes its place, which was looked at before.
+// collect returns, by id, the open connections that pick takes. Each loop looks at a
+// part of them in a turn, from its last connection to its first: when one leaves, the
+// last one takes its place, which was looked at before.
 func collect[T any](s *Server, pick func(*conn) (T, bool)) map[uint64]T {
 	found := make(map[uint64]T)
 	for i, l := range s.loops {
@@ -57,7 +56,7 @@ func collect[T any](s *Server, pick func(*conn) (T, bool)) map[uint64]T {
 	return found
 }
 
-// describe returns how connections are, in their order, without those that have
+// describe returns the states of connections in their order, without those that have
 // ended meanwhile.
 func (s *Server) describe(listed []*conn) []admin.ConnectionStatus {
 	of := make([]*admin.ConnectionStatus, len(listed))
@@ -107,7 +106,7 @@ func (s *Server) Disconnect(id string) (found bool) {
 }
 
 // KeyConnections counts the connections on this node of each key of a project that has
-// any; those with a token count for the key that signed it.
+// any. Those with a token count for the key that signed it.
 func (s *Server) KeyConnections(project string) map[string]int {
 	count := make(map[string]int)
 	for _, key := range collect(s, func(c *conn) (string, bool) {
@@ -152,7 +151,8 @@ func (s *Server) Subscribers(project string) map[string]int {
 	return count
 }
 
-// askOne is ask for one loop. It reports whether the loop has answered.
+// askOne runs question on one loop and its result on the caller's goroutine. It reports
+// whether the loop has answered.
 func (s *Server) askOne(i int, question func() func()) bool {
 	answer := make(chan func(), 1)
 	if !s.loops[i].mail.post(func() { answer <- question() }) {
@@ -167,7 +167,7 @@ func (s *Server) askOne(i int, question func() func()) bool {
 	}
 }
 
-// ask runs question on every loop and what it returns on the caller's goroutine.
+// ask runs question on every loop and its results on the caller's goroutine.
 func (s *Server) ask(question func(l *loop) func()) {
 	answers := make(chan func(), len(s.loops))
 	asked := 0
@@ -186,7 +186,7 @@ func (s *Server) ask(question func(l *loop) func()) {
 	}
 }
 
-// status is the connection as the admin API shows it.
+// status returns the connection as the admin API shows it.
 func (c *conn) status() admin.ConnectionStatus {
 	s := c.loop.server
 	status := admin.ConnectionStatus{

@@ -8,15 +8,15 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
-// ownHeaders are the request headers of REST that a page must be let send.
+// ownHeaders are the request headers of REST that a page must be allowed to send.
 var ownHeaders = []string{"content-type", "x-api-key", "idempotency-key"}
 
 // maxAskedHeaders bounds how many headers one preflight may ask for.
 const maxAskedHeaders = 64
 
-// withCORS lets pages of other origins read the answers, and answers their
-// preflights, which carry no key to judge an origin by. A request whose origin
-// its project does not allow gets no leave to read the answer.
+// withCORS lets pages of other origins read the answers, and answers their preflights,
+// which carry no key to judge an origin by. When the project does not allow the origin
+// of a request, the page may not read the answer.
 func (s *Server) withCORS(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		head := w.Header()
@@ -38,8 +38,8 @@ func (s *Server) withCORS(next http.HandlerFunc) http.HandlerFunc {
 }
 
 // allowedHeaders returns the headers that a page may send. Nearly all that it asks for
-// are among them: tracing adds headers of its own (traceparent, baggage, sentry-trace,
-// b3), which mean nothing here and must not keep the page out.
+// are among them. Tracing adds headers (traceparent, baggage, sentry-trace, b3) that
+// mean nothing here and must not keep the page out.
 func allowedHeaders(asked []string) []string {
 	allowed := slices.Clone(ownHeaders)
 	for name := range strings.SplitSeq(strings.ToLower(strings.Join(asked, ",")), ",") {
@@ -51,7 +51,7 @@ func allowedHeaders(asked []string) []string {
 	return allowed
 }
 
-// ofProxy reports whether a header is for proxies to set, who are believed, or for the
+// ofProxy reports whether a header belongs to proxies, which are believed, or to the
 // console.
 func ofProxy(name string) bool {
 	return name == "forwarded" || name == "x-real-ip" || strings.HasPrefix(name, "x-forwarded-") || strings.HasPrefix(name, "x-aptlyd-")

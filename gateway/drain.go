@@ -77,12 +77,13 @@ func (s *Server) Drain(ctx context.Context) error {
 	}
 }
 
-// drain gives those a place that have none, and closes those whose time has come.
-// One that was refused for good is about to be closed, and must not be asked back.
+// drain gives each connection a time to leave, and closes those whose time has come. It
+// skips connections that were refused for good: they are about to be closed, and must
+// not be asked back.
 func (l *loop) drain(plan drainPlan) {
 	var unplaced []*conn
 	for _, c := range l.conns {
-		// Who has not authenticated yet may still announce something.
+		// A client that has not authenticated may still announce something.
 		waits := c.state == stateNew && plan.lingering
 		if !c.placed && c.state < stateRefused && c.id <= plan.newest && !waits {
 			unplaced = append(unplaced, c)

@@ -10,8 +10,8 @@ import (
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
-// Server frames are built by hand: their shapes are few, and a message frame is
-// built once for all who get it.
+// Server frames are built by hand. Their shapes are few, and a message frame is built once
+// for all its subscribers.
 
 // appendMessage appends a message frame. channel is the quoted name.
 func appendMessage(dst, channel []byte, m fsm.Message, replay bool) []byte {
@@ -135,7 +135,7 @@ func appendRefusal(dst []byte, r *refusal.Error, channel, id string) []byte {
 	return websocket.EndFrame(append(dst, '}'), mark)
 }
 
-// connectedInfo is what a client is told once it is authenticated.
+// connectedInfo is told to a client once it is authenticated.
 type connectedInfo struct {
 	connection      string
 	node            string

@@ -15,28 +15,28 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
-// handshake is a client whose first request is being read. It ends in a
-// connection on the same descriptor, with net/http, or with an answer that the
-// request makes no sense. All of it belongs to its loop.
+// handshake reads the first request of a client. It ends in a connection on the same
+// descriptor, in a connection of net/http, or in an answer that the request makes no
+// sense. All of it belongs to its loop.
 type handshake struct {
 	loop        *loop
 	socket      poll.Socket
 	from        netip.Addr
-	client      netip.Addr    // who it speaks for: from, unless a proxy has said otherwise
+	client      netip.Addr    // from, unless a proxy speaks for another one
 	proxied     bool          // that is still to be said
 	proxyHeader []byte        // of it so far
 	deadline    time.Duration // when patience ends, since the loop began
-	element     *list.Element // in loop.greetings, by their age
+	element     *list.Element // in loop.handshakes, by age
 	head        websocket.HeadReader
-	refused     bool // has its answer; what it still sends is dropped
+	refused     bool // has its answer; later bytes are dropped
 	dropped     int  // bytes
 }
 
-// maxDropped is how much a refused client may send before it is reset. To close
-// while something is unread would take the answer from it.
+// maxDropped bounds how much a refused client may send before it is reset. A close while
+// bytes are unread would take the answer away from the client.
 const maxDropped = 256 << 10
 
-// beginHandshake begins with an accepted descriptor, whose request has mostly come with it.
+// beginHandshake reads from an accepted descriptor. The request has mostly come with it.
 func (l *loop) beginHandshake(a poll.Accepted) {
 	s := l.server
 	g := &handshake{
@@ -58,7 +58,7 @@ func (l *loop) beginHandshake(a poll.Accepted) {
 	socket.Read()
 }
 
-// expireHandshakes ends those that took too long.
+// expireHandshakes ends the handshakes that took too long.
 func (l *loop) expireHandshakes() {
 	for e := l.handshakes.Front(); e != nil; e = l.handshakes.Front() {
 		g := e.Value.(*handshake)
@@ -72,6 +72,7 @@ func (l *loop) expireHandshakes() {
 	}
 }
 
+// Received implements poll.Owner.
 func (g *handshake) Received(p []byte) {
 	if g.refused {
 		if g.dropped += len(p); g.dropped > maxDropped {
@@ -96,7 +97,7 @@ func (g *handshake) Received(p []byte) {
 	}
 }
 
-// readProxyHeader takes the header that a proxy sends, and returns what came behind it.
+// readProxyHeader takes the header of a proxy, and returns the bytes behind it.
 func (g *handshake) readProxyHeader(p []byte) (rest []byte, done bool) {
 	g.proxyHeader = append(g.proxyHeader, p...)
 	client, n, err := clientaddr.ParseHeader(g.proxyHeader)
@@ -114,21 +115,23 @@ func (g *handshake) readProxyHeader(p []byte) (rest []byte, done bool) {
 	return rest, len(rest) > 0
 }
 
+// Writable implements poll.Owner.
 func (g *handshake) Writable() {}
 
+// Gone implements poll.Owner.
 func (g *handshake) Gone() {
 	g.end()
 	g.leavePending()
 	g.socket.Close()
 }
 
-// end takes the greeting off those that are not finished.
+// end takes the handshake off those that are not finished.
 func (g *handshake) end() {
 	g.loop.handshakes.Remove(g.element)
 	g.loop.server.handshakes.leave(g.from)
 }
 
-// leavePending says that the socket is closed or of the connections now.
+// leavePending counts the socket out of the pending ones: it is closed, or a connection.
 func (g *handshake) leavePending() {
 	g.loop.server.pendingConns.Add(-1)
 	g.loop.server.unauthenticated.leave(g.from)
@@ -154,7 +157,7 @@ func plainAnswer(err *websocket.HandshakeError) []byte {
 		err.Status, http.StatusText(err.Status), len(body)+1, body)
 }
 
-// decide gives a client whose request is there to whom it is for.
+// decide hands a complete request on: to a connection of this loop, or to net/http.
 func (g *handshake) decide(sent []byte, end int) {
 	s := g.loop.server
 	g.end()
@@ -169,8 +172,8 @@ func (g *handshake) decide(sent []byte, end int) {
 	}
 }
 
-// upgradeRequest makes a connection of the client. Who may stay is decided when it
-// authenticates.
+// upgrade makes a connection of the client. It decides nothing about its rights, which
+// are judged when the client authenticates.
 func (g *handshake) upgrade(u websocket.Upgrade, early []byte) {
 	l := g.loop
 	g.leavePending()
@@ -199,6 +202,7 @@ func (g *handshake) upgrade(u websocket.Upgrade, early []byte) {
 	l.adopt(c, g.socket, early)
 }
 
+// handOver gives the client to net/http, with the bytes that it has sent.
 func (g *handshake) handOver(sent []byte) error {
 	socket, err := g.socket.Release()
 	if err != nil {

@@ -27,7 +27,7 @@ func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
 	}
 }
 
-// routes is what is answered over HTTP while the node serves clients.
+// routes returns the handlers of HTTP while the node serves clients.
 func (s *Server) routes() *router {
 	rt := &router{
 		exact: map[string]http.Handler{
@@ -52,8 +52,8 @@ func (s *Server) routes() *router {
 	return rt
 }
 
-// handler answers everything that comes over a listener: health itself, the rest
-// with open, once the node serves clients.
+// handler answers everything that comes over a listener: health itself, the rest with
+// open once the node serves clients.
 func (s *Server) handler(open *router) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handshakeDone(r)
@@ -78,7 +78,7 @@ func (s *Server) handler(open *router) http.Handler {
 	})
 }
 
-// headBytes is about how many bytes the head of a request has.
+// headBytes returns about how many bytes the head of a request has.
 func headBytes(r *http.Request) int {
 	n := len(r.Method) + len(r.RequestURI) + len(r.Host) + len(" ") + len(" HTTP/1.1\r\n") + len("Host: \r\n") + len("\r\n")
 	for name, values := range r.Header {
@@ -89,7 +89,7 @@ func headBytes(r *http.Request) int {
 	return n
 }
 
-// ready says whether a load balancer should send clients here.
+// ready tells a load balancer whether to send clients here.
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	refused := refusal.New(refusal.Unavailable, "node is starting")
 	switch {
@@ -111,7 +111,7 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, "ready\n")
 }
 
-// root is the WebSocket endpoint, and for people the way to the console.
+// root serves the WebSocket endpoint, and leads people to the console.
 func (s *Server) root(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case websocket.WantsUpgrade(r):
@@ -125,14 +125,14 @@ func (s *Server) root(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// toConsole shows a browser the way to the console. The way is relative, so that it
-// leads there also below a path of a proxy.
+// toConsole leads a browser to the console. The location is relative, so that it also
+// works below a path of a proxy.
 func toConsole(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Location", "console/")
 	w.WriteHeader(http.StatusFound)
 }
 
-// realtime is the WebSocket endpoint and the one to publish over HTTP.
+// realtime serves the WebSocket endpoint, and publishes over HTTP.
 func (s *Server) realtime(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case websocket.WantsUpgrade(r):
@@ -144,7 +144,7 @@ func (s *Server) realtime(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// only lets one method pass, with GET also HEAD.
+// only lets one method pass. GET includes HEAD.
 func (s *Server) only(method string, next http.HandlerFunc) http.HandlerFunc {
 	allow := method + ", OPTIONS"
 	if method == http.MethodGet {

@@ -12,8 +12,8 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
-// httpConn is a client that net/http serves. What was read of its first request
-// before it came there is read first.
+// httpConn is a connection that net/http serves. It first reads the bytes of the first
+// request that a loop has read before.
 type httpConn struct {
 	net.Conn
 	early          []byte
@@ -24,7 +24,7 @@ type httpConn struct {
 	onProved       func()        // called once, when its client is known, or it is closed or a connection
 	idle           time.Duration // how long it may bring nothing before its client is known
 	trusted        bool          // it is a proxy's, whose idle connections are its own affair
-	remote         net.Addr      // of whom a proxy speaks for, nil for who is connected
+	remote         net.Addr      // of the client that a proxy speaks for, nil without one
 
 	server     *Server // set where proxied is
 	proxied    bool    // it begins with a header of the PROXY protocol
@@ -36,13 +36,13 @@ type httpConn struct {
 	deadline time.Time // the read deadline that net/http has set
 }
 
-// setClient notes that a proxy has said for whom it speaks.
+// setClient notes the client that a proxy speaks for.
 func (g *httpConn) setClient(s *Server, client netip.Addr) {
 	g.remote = net.TCPAddrFromAddrPort(netip.AddrPortFrom(client, 0))
 	g.trusted = s.proxies.Trust(client.String())
 }
 
-// RemoteAddr implements net.Conn. net/http asks for it before all else.
+// RemoteAddr implements net.Conn. net/http calls it before all else.
 func (g *httpConn) RemoteAddr() net.Addr {
 	if g.proxied {
 		g.headerRead.Do(g.readProxyHeader)
@@ -92,8 +92,8 @@ func (s *Server) newHTTPConn(socket net.Conn, early []byte, from netip.Addr) *ht
 	}
 }
 
-// prove says that the client is known. The wait for what it sends is as long as net/http
-// means it to be from now on.
+// prove notes that the client has authenticated. From now on net/http decides how long
+// to wait for the next request.
 func (g *httpConn) prove() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -107,8 +107,8 @@ func (g *httpConn) prove() {
 	}
 }
 
-// SetReadDeadline lets net/http wait for as long as it means to, if the client is
-// known.
+// SetReadDeadline implements net.Conn. It shortens the wait until the client has
+// authenticated.
 func (g *httpConn) SetReadDeadline(t time.Time) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -121,12 +121,13 @@ func (g *httpConn) SetReadDeadline(t time.Time) error {
 	return g.Conn.SetReadDeadline(t)
 }
 
-// handedOn says that the socket is closed or a connection now.
+// handedOn notes that the socket is closed or a WebSocket connection.
 func (g *httpConn) handedOn() {
 	g.closed.Do(g.onClose)
 	g.prove()
 }
 
+// Read implements net.Conn.
 func (g *httpConn) Read(p []byte) (int, error) {
 	if g.proxied {
 		if g.headerRead.Do(g.readProxyHeader); g.headerErr != nil {
@@ -148,13 +149,14 @@ func (g *httpConn) CloseWrite() error {
 	return nil
 }
 
+// Close implements net.Conn.
 func (g *httpConn) Close() error {
 	g.firstRequest.Do(g.onFirstRequest)
 	g.handedOn()
 	return g.Conn.Close()
 }
 
-// httpConnOf returns the guest that a client's socket is or is laid upon.
+// httpConnOf returns the httpConn that a client's socket is or is laid upon.
 func httpConnOf(socket net.Conn) (g *httpConn, ok bool) {
 	if encrypted, is := socket.(*tls.Conn); is {
 		socket = encrypted.NetConn()
@@ -163,5 +165,5 @@ func httpConnOf(socket net.Conn) (g *httpConn, ok bool) {
 	return g, ok
 }
 
-// NetConn returns the connection that the guest is laid upon.
+// NetConn returns the connection below.
 func (g *httpConn) NetConn() net.Conn { return g.Conn }

@@ -7,8 +7,8 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 )
 
-// inFlight bounds how many of something are under way at once: on the node, and of
-// each key and address.
+// inFlight bounds how many of something are under way at once on the node, of each key
+// and of each address.
 type inFlight struct {
 	node, key, address int // the most of each
 
@@ -21,8 +21,9 @@ func newInFlight(node, key, address int) *inFlight {
 	return &inFlight{node: node, key: key, address: address, of: make(map[string]int)}
 }
 
-// enter counts n in and returns what counts them out, or of what there is too
-// much. The address of a backend sets no bound. Who is alone is never too many.
+// enter counts n in and returns a function that counts them out. When there are too
+// many, full says of what. The address of a backend sets no bound. A single one is never
+// too many.
 func (g *inFlight) enter(who auth.Principal, address string, n int) (leave func(), full string) {
 	key, network := "key "+who.KeyID, "address "+clientaddr.NetworkOf(address)
 	bound := who.Kind != auth.ServerKey && who.Kind != auth.Admin

@@ -8,7 +8,7 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
-// maxLoops is how many loops fit in an interest's mask.
+// maxLoops bounds the loops by the bits of an interest's mask.
 const maxLoops = 64
 
 // interest knows which loops have subscribers of a channel, so that a commit
@@ -52,7 +52,7 @@ func (in *interest) remove(key fsm.ChannelKey, loop int) (last bool) {
 	return false
 }
 
-// trim gives back what many channels made the map grow to.
+// trim gives back the room that many channels took.
 func (in *interest) trim() {
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -13,11 +13,11 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// acceptPause is how long accepting clients pauses when there are too many.
+// acceptPause is the pause of accepting clients when there are too many.
 const acceptPause = 100 * time.Millisecond
 
-// limitListener is the listener of clients that net/http accepts: those that encrypt, and
-// all where no poller has a door. It bounds newcomers as a door does.
+// limitListener accepts the clients of net/http: those that encrypt, and all where the
+// poller accepts none. It has the bounds of an acceptor.
 type limitListener struct {
 	net.Listener
 	server *Server
@@ -52,7 +52,7 @@ func (h *limitListener) Accept() (net.Conn, error) {
 	}
 }
 
-// hand counts a client in, unless its address has too many newcomers.
+// admit counts a client in, unless its address has too many unfinished handshakes.
 func (h *limitListener) admit(socket net.Conn) (*httpConn, *refusal.Error) {
 	s := h.server
 	from := clientaddr.Of(socket)
@@ -78,10 +78,10 @@ func addressOf(socket net.Conn) netip.Addr {
 	return netip.Addr{}
 }
 
-// httpConnKey is under which a request's context has its guest.
+// httpConnKey is the key of the httpConn in the context of a request.
 type httpConnKey struct{}
 
-// withHTTPConn gives the requests of a connection its guest.
+// withHTTPConn gives the requests of a connection its httpConn.
 func withHTTPConn(ctx context.Context, socket net.Conn) context.Context {
 	if g, ok := httpConnOf(socket); ok {
 		return context.WithValue(ctx, httpConnKey{}, g)
@@ -89,14 +89,14 @@ func withHTTPConn(ctx context.Context, socket net.Conn) context.Context {
 	return ctx
 }
 
-// firstRequest says that a request's client is no newcomer any more.
+// handshakeDone notes that the first request of a client has come.
 func handshakeDone(r *http.Request) {
 	if g, ok := r.Context().Value(httpConnKey{}).(*httpConn); ok {
 		g.firstRequest.Do(g.onFirstRequest)
 	}
 }
 
-// handoff is the net.Listener through which net/http gets its guests.
+// handoffListener gives net/http the connections that an acceptor has accepted.
 type handoffListener struct {
 	addr  net.Addr
 	queue chan net.Conn
@@ -106,16 +106,16 @@ type handoffListener struct {
 	closed bool
 }
 
-// handoffQueue is how many guests may wait for net/http, which does nothing with
-// one but start a goroutine.
+// handoffQueue bounds how many connections may wait for net/http, which only starts a
+// goroutine for each.
 const handoffQueue = 1024
 
 func newHandoffListener(addr net.Addr) *handoffListener {
 	return &handoffListener{addr: addr, queue: make(chan net.Conn, handoffQueue), done: make(chan struct{})}
 }
 
-// hand hands a guest over. It reports false, and leaves the guest to the
-// caller, when too many wait or the lobby is closed.
+// hand gives net/http a connection. It reports false, and leaves the connection to the
+// caller, when too many wait or the listener is closed.
 func (l *handoffListener) hand(g *httpConn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -140,7 +140,7 @@ func (l *handoffListener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close implements net.Listener. Guests that wait are closed.
+// Close implements net.Listener. It closes the connections that wait.
 func (l *handoffListener) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
-// local is one channel with the subscribers that a loop has for it.
+// localChannel is one channel with the subscribers that a loop has for it.
 type localChannel struct {
 	loop   *loop
 	key    fsm.ChannelKey
@@ -17,7 +17,7 @@ type localChannel struct {
 	latest *commit // of this turn, not yet delivered
 
 	underway []*page // being read
-	pages    []*page // on the loop's shelf, the oldest first
+	pages    []*page // in the loop's cache, the oldest first
 }
 
 func (t *localChannel) join(sub *subscription) {
@@ -39,7 +39,7 @@ func (t *localChannel) leave(sub *subscription) {
 	}
 }
 
-// deliver gives a commit to the subscribers that it continues. The others read
+// deliver gives a commit to the subscribers whose cursor it continues. The others read
 // it from the log when their turn comes.
 func (t *localChannel) deliver(c *commit) {
 	if c.transient {
@@ -67,7 +67,8 @@ func (t *localChannel) deliver(c *commit) {
 	t.head = max(t.head, last)
 }
 
-// deliverTransient gives messages without offset to whoever can take them now.
+// deliverTransient gives messages without offset to the subscribers that can take them
+// now.
 func (t *localChannel) deliverTransient(c *commit) {
 	frames := encodeMessages(t.key.Name, c.messages, false)
 	for _, sub := range t.subs {
@@ -77,7 +78,7 @@ func (t *localChannel) deliverTransient(c *commit) {
 	}
 }
 
-// raise says that the channel reaches head, for want of the messages themselves.
+// raise notes that the channel reaches head when the messages themselves were dropped.
 func (t *localChannel) raise(head uint64) {
 	t.head = max(t.head, head)
 	for _, sub := range t.subs {
@@ -87,8 +88,8 @@ func (t *localChannel) raise(head uint64) {
 	}
 }
 
-// recheck has every subscriber ask the log how far the channel reaches. What is
-// being read was asked for before, so nobody joins in.
+// recheck has every subscriber ask the log how far the channel reaches. Reads under way
+// were asked for before, so nobody joins them.
 func (t *localChannel) recheck() {
 	t.underway = nil
 	for _, sub := range t.subs {
@@ -98,7 +99,7 @@ func (t *localChannel) recheck() {
 	}
 }
 
-// frameRun is encoded frames back to back. It is shared and never changed.
+// frameRun holds encoded frames back to back. It is shared and never changed.
 type frameRun struct {
 	bytes []byte
 	ends  []int // where each frame ends
@@ -119,7 +120,7 @@ func encodeMessages(name string, messages []fsm.Message, replayed bool) frameRun
 	return run
 }
 
-// commit is what a loop has to deliver to the subscribers of one channel.
+// commit is a run of messages that a loop delivers to the subscribers of one channel.
 type commit struct {
 	channel   fsm.ChannelKey
 	messages  []fsm.Message
@@ -130,13 +131,13 @@ type commit struct {
 	owned bool // messages is not shared with others
 }
 
-// What a commit and each of its messages take besides names and payloads, about.
+// About what a commit and each of its messages take besides names and payloads.
 const (
 	commitOverhead  = 80
 	messageOverhead = 40
 )
 
-// bytes is about how much memory the commit takes.
+// bytes returns about how much memory the commit takes.
 func (c *commit) bytes() int {
 	size := commitOverhead + len(c.messages)*messageOverhead
 	for i := range c.messages {
@@ -145,8 +146,8 @@ func (c *commit) bytes() int {
 	return size
 }
 
-// absorb joins next, of the same channel, to c. It reports false when the two
-// are not of one kind or leave out an offset.
+// absorb joins next, of the same channel, to c. It reports false when the two are not of
+// one kind or leave out an offset.
 func (c *commit) absorb(next *commit) bool {
 	if c.transient != next.transient ||
 		!c.transient && next.messages[0].Offset != c.messages[len(c.messages)-1].Offset+1 {

@@ -16,8 +16,8 @@ import (
 // sockets again.
 const commitBytesPerTurn = 256 << 10
 
-// loop is one event loop. Everything in it and in its connections belongs to
-// its own goroutine but for mail, through which all others talk to it.
+// loop is one event loop. Everything in it and in its connections belongs to its own
+// goroutine, except mail, through which all others talk to it.
 type loop struct {
 	server *Server
 	index  int
@@ -34,21 +34,21 @@ type loop struct {
 	epoch     string  // that connections were told
 	resets    int     // times that the state was replaced
 	dirty     []*conn // to be settled at the end of this turn
-	scratch   []byte  // what a connection writes at once is joined here
+	scratch   []byte  // where one write of a connection is joined
 	tasks     []func()
 	commits   []commit
 	jobs      []job
-	waiting   []*conn // with more to say than they may in one turn
+	waiting   []*conn // with more bytes than one turn handles
 	pageCache pageCache
 	stopped   bool
 
 	acceptor   *acceptor // of the first loop, where the poller accepts
-	handshakes list.List // of *greeting, the oldest first
+	handshakes list.List // of *handshake, the oldest first
 
 	departures []departure // of a node that drains, the first first
 
-	submitted []fsm.Publish // what clients have published since publish was last called
-	asked     []*publish    // whose those are
+	submitted []fsm.Publish // since publish was last called
+	asked     []*publish    // the publishes of submitted, in its order
 }
 
 func newLoop(s *Server, index int) (*loop, error) {
@@ -78,7 +78,7 @@ func (l *loop) run() {
 		}
 		l.turn()
 	}
-	// What was posted last may bring sockets, which are closed with the others.
+	// The last tasks may bring sockets, which are closed with the others.
 	for _, task := range l.mail.close() {
 		task()
 	}
@@ -94,9 +94,9 @@ func (l *loop) run() {
 // stop ends the loop and resets its connections.
 func (l *loop) stop() { l.mail.post(func() { l.stopped = true }) }
 
-// turn does all that there is to do once: tasks first, because a key that has
-// ended must not see what was committed after its end. A node that was stopped
-// meanwhile first learns what it has missed.
+// turn does everything that there is to do once. Tasks come first, because a key that
+// has ended must not see later commits. A node that was stopped first learns of the time
+// in between.
 func (l *loop) turn() {
 	l.now = time.Since(l.began)
 	l.turns++
@@ -121,7 +121,7 @@ func (l *loop) turn() {
 	more := l.deliverCommits()
 	l.wheel.advance(l.now, (*conn).check)
 	l.settle()
-	l.publish() // what was held back until an answer had been written
+	l.publish() // publishes that waited for an answer to be written
 	l.dispatch()
 	l.pageCache.expire(l.now)
 	if more || len(l.waiting) > 0 {
@@ -129,8 +129,8 @@ func (l *loop) turn() {
 	}
 }
 
-// deliverCommits delivers what has been committed. What belongs to one channel
-// is joined first, to be encoded and written to each subscriber at once.
+// deliverCommits delivers commits. Those of one channel are joined first, and encoded
+// and written to each subscriber at once.
 func (l *loop) deliverCommits() (more bool) {
 	commits, raised, more := l.mail.takeCommits(l.commits, commitBytesPerTurn)
 	for i := range commits {
@@ -160,8 +160,8 @@ func (l *loop) deliverCommits() (more bool) {
 	return more
 }
 
-// failClosed closes the connections of a node that cannot know whether a key
-// still lives. It reports whether it is such a node.
+// failClosed closes the connections of a node that cannot know whether a key still
+// lives. It reports whether this is such a node.
 func (l *loop) failClosed() bool {
 	if len(l.conns) == 0 || l.server.staleness() <= CloseAfter {
 		return false
@@ -170,8 +170,8 @@ func (l *loop) failClosed() bool {
 	return true
 }
 
-// settle flushes every connection that something happened to, unless the process
-// was stopped in the course of this turn.
+// settle flushes every connection that something happened to, unless the process was
+// stopped in the course of this turn.
 func (l *loop) settle() {
 	l.server.pauses.turn()
 	if !l.failClosed() && l.server.paused() {
@@ -207,8 +207,8 @@ func (l *loop) touch(c *conn) {
 	}
 }
 
-// attach takes a client over whose handshake is done. early is what it sent
-// behind the handshake.
+// attach serves a client on a socket of net/http after its handshake. early holds the
+// bytes behind the handshake.
 func (l *loop) attach(socket net.Conn, peer peer, id uint64, hasty bool, early []byte) {
 	c := newConn(l, peer, id)
 	c.hasty = hasty
@@ -242,7 +242,7 @@ func (l *loop) detach(c *conn) {
 	l.server.connectionEnded()
 }
 
-// trim gives back what many connections made the loop grow to.
+// trim gives back the room that many connections took.
 func (l *loop) trim() {
 	l.conns = slices.Clone(l.conns)
 	l.dirty = slices.Clone(l.dirty)
@@ -254,7 +254,7 @@ func (l *loop) trim() {
 	l.poller.Trim()
 }
 
-// closeAll closes everybody but those who were refused for good: they are shown
+// closeAll closes everybody except clients that were refused for good: they are shown
 // nothing, and must not be asked back.
 func (l *loop) closeAll(code closeCode, reason string) {
 	for _, c := range l.conns {
@@ -265,7 +265,7 @@ func (l *loop) closeAll(code closeCode, reason string) {
 	}
 }
 
-// local returns the loop's entry of a channel, made when there is none.
+// channel returns the loop's entry of a channel, and makes one when there is none.
 func (l *loop) channel(key fsm.ChannelKey) *localChannel {
 	t := l.channels[key]
 	if t == nil {

@@ -6,9 +6,9 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
-// mailbox is how other goroutines talk to an event loop. Tasks are bounded by
-// those who post them (a job, a request or a publish of a connection each bring
-// one back); commits are bounded here.
+// mailbox takes messages of other goroutines to an event loop. Tasks are bounded by
+// their senders: a job, a request or a publish of a connection each bring one back.
+// Commits are bounded here.
 type mailbox struct {
 	wake  chan struct{} // holds one token while there may be mail
 	limit int           // bytes of commits that may wait
@@ -46,8 +46,8 @@ func (m *mailbox) post(task func()) bool {
 	return true
 }
 
-// postCommits hands over commits in their order and returns how many of them
-// went without their payloads because the loop is too far behind.
+// postCommits hands over commits in their order. It returns how many went without their
+// payloads because the loop is too far behind.
 func (m *mailbox) postCommits(batch []commit) (dropped int) {
 	m.mu.Lock()
 	if m.closed {
@@ -71,7 +71,7 @@ func (m *mailbox) postCommits(batch []commit) (dropped int) {
 	return dropped
 }
 
-// takeTasks returns all tasks; buf is used for the next ones.
+// takeTasks returns all tasks. It uses buf for the next ones.
 func (m *mailbox) takeTasks(buf []func()) []func() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -104,7 +104,7 @@ func (m *mailbox) takeCommits(buf []commit, maxBytes int) (commits []commit, rai
 	return commits, raised, rest > 0
 }
 
-// close refuses what is posted from now on and returns the tasks that are left.
+// close refuses later posts and returns the tasks that are left.
 func (m *mailbox) close() (left []func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

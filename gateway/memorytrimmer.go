@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// memoryTrimmer notices when many clients have left. The runtime collects what they
-// leave only when as much again is needed, and keeps it for minutes after that;
-// then it is worth a collection to give the memory back at once.
+// memoryTrimmer notices when many clients have left. The runtime collects their memory
+// only when as much again is needed, and keeps it for minutes after that. A collection
+// gives it back at once.
 type memoryTrimmer struct{ most, before int }
 
-// manyClients is from how many on it matters.
+// manyClients is the number of clients from which on it matters.
 const manyClients = 1000
 
-// due reports whether at least a half of many clients has left and no more are
-// leaving, given how many there are now. It is asked once a second.
+// due reports whether at least half of many clients have left and no more are leaving,
+// given how many there are now. It is called once a second.
 func (c *memoryTrimmer) due(now int) bool {
 	calm := now >= c.before
 	c.before, c.most = now, max(c.most, now)
@@ -26,7 +26,7 @@ func (c *memoryTrimmer) due(now int) bool {
 	return true
 }
 
-// trimMemory returns memory to the system when a crowd has left.
+// trimMemory returns memory to the system when many clients have left.
 func (s *Server) trimMemory() {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -36,7 +36,7 @@ func (s *Server) trimMemory() {
 		case <-ticker.C:
 			if c.due(s.ConnectionCount()) {
 				s.trim()
-				runtime.GC() // what pools hold goes with the second collection
+				runtime.GC() // pools are emptied by the second collection
 				debug.FreeOSMemory()
 			}
 		case <-s.ctx.Done():
@@ -45,7 +45,7 @@ func (s *Server) trimMemory() {
 	}
 }
 
-// trim has all that grew with a crowd take only what is needed now.
+// trim shrinks everything that grew with the number of clients.
 func (s *Server) trim() {
 	s.ask(func(l *loop) func() {
 		l.trim()

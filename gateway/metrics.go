@@ -11,8 +11,8 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// metrics are what a gateway counts. Channel names and keys are never labels:
-// there is no bound on how many there are.
+// metrics are the counters of a gateway. Channel names and keys are never labels, as
+// nothing bounds how many there are.
 type metrics struct {
 	connections       prometheus.Gauge
 	delivered         prometheus.Counter
@@ -73,8 +73,8 @@ func (m *metrics) refused(code refusal.Code, via string) {
 	m.refusals.WithLabelValues(string(code), via).Inc()
 }
 
-// closed counts a close. A client may make its code up; thousands of them would
-// each be a series.
+// closed counts a close. A client may make its code up, and thousands of them would each
+// be a series.
 func (m *metrics) closed(code closeCode) {
 	label := "other"
 	if slices.Contains(closeCodes, code) {
@@ -87,7 +87,7 @@ func (m *metrics) handshakeRefused(status int) {
 	m.handshakesRefused.WithLabelValues(strconv.Itoa(status)).Inc()
 }
 
-// Totals are what a gateway has counted since it was made.
+// Totals are the counts of a gateway since it was made.
 type Totals struct {
 	Publishes  uint64 // passed on, over WebSocket and HTTP
 	Deliveries uint64 // message and gap frames written to clients

@@ -20,9 +20,9 @@ func (s *Server) Appended(batch []fsm.Appended) {
 	s.hand(commits)
 }
 
-// Transient delivers messages that are never logged, and have no offset, to the
-// subscribers that this node has and that can take them now. It does not block,
-// and keeps the messages.
+// Transient delivers messages that are never logged and have no offset. They go to the
+// subscribers of this node that can take them now. It does not block, and keeps the
+// messages.
 func (s *Server) Transient(batch []fsm.Appended) {
 	commits := make([]commit, len(batch))
 	for i, a := range batch {
@@ -95,8 +95,8 @@ func (s *Server) ProjectChanged(id string) {
 	})
 }
 
-// Reset judges every connection anew and lets every subscription look at the
-// log. With another epoch nobody's offsets mean anything: all come again.
+// Reset judges every connection anew and lets every subscription look at the log. With
+// another epoch all offsets have lost their meaning, and all clients come again.
 func (s *Server) Reset() {
 	if !s.open.Load() {
 		return // nobody to judge, and no Broker to ask yet
@@ -135,8 +135,7 @@ func (s *Server) onLoops(task func(l *loop)) {
 	}
 }
 
-// stillLives reports whether the key, or the console's session, that somebody came
-// with has not ended.
+// stillLives reports whether the key or console session of a principal has not ended.
 func (s *Server) stillLives(who auth.Principal) bool {
 	if session := who.Session(); session != "" {
 		_, found := s.cfg.Broker.AdminTokenByID(session)
@@ -146,6 +145,7 @@ func (s *Server) stillLives(who auth.Principal) bool {
 	return found
 }
 
+// revoke refuses a client whose key or session has ended.
 func (c *conn) revoke() {
 	who, reason := c.who.Value(), "the API key was revoked"
 	if who.Session() != "" {

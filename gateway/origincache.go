@@ -8,8 +8,9 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// originCache remembers the answers about origins while many connections are judged anew:
-// to match an origin with a hundred rules takes 0.1 ms, and most come from few.
+// originCache remembers the answers about origins while many connections are judged
+// anew. A match with a hundred rules takes 0.1 ms, and most connections come from few
+// origins.
 type originCache map[originCacheKey]*refusal.Error
 
 type originCacheKey struct {

@@ -1,15 +1,15 @@
 package gateway
 
-// What waits to be written to a connection is held in three parts, and written
-// in this order:
+// outbox holds everything that waits to be written to a connection, in three parts that
+// are written in this order:
 //
 //	partial   the rest of a delivery's frame that was half written
 //	urgent    everything that is not in the log: answers, errors, pings, the close
 //	runs      deliveries of this turn, whose frames others share
 //
-// Deliveries never wait in memory: what the socket does not take at once goes
-// back to being a cursor. So a connection holds at most one frame, the answers
-// to the requests it was let make, and one page of the log.
+// Deliveries never wait in memory: those that the socket does not take at once become a
+// cursor again. So a connection holds at most one frame, the answers to its admitted
+// requests, and one page of the log.
 type outbox struct {
 	partial []byte
 	urgent  []byte
@@ -19,17 +19,16 @@ type outbox struct {
 	acknowledged uint64 // deadline the other end while blocked, as last seen
 }
 
-// stallChecks is how often a blocked socket is asked during the time after which
-// one that takes nothing is closed.
+// stallChecks is the number of checks of a blocked socket within StallTimeout.
 const stallChecks = 8
 
-// maxUrgent is how many bytes of answers may wait before a connection's next
-// request is read.
+// maxUrgent bounds the bytes of answers that may wait before a connection's next request
+// is read.
 const maxUrgent = 64 << 10
 
-// delivery is the frames of one subscription from frames[skip] on. The frame at
-// skip is that of offset first, the following ones are of those that follow. A
-// gap is one frame for several offsets.
+// delivery holds frames of one subscription from frames[skip] on. The frame at skip has
+// the offset first, and those behind it have the offsets that follow. A gap is one frame
+// for several offsets.
 type delivery struct {
 	sub      *subscription
 	frames   frameRun
@@ -78,7 +77,7 @@ func (c *conn) flush() {
 	}
 }
 
-// joined returns all that is to be written. It is valid until the next call on
+// joined returns everything that waits to be written. It is valid until the next call on
 // this loop.
 func (c *conn) joined() []byte {
 	o := &c.out
@@ -107,8 +106,8 @@ func (c *conn) joined() []byte {
 	return buf
 }
 
-// account takes n written bytes off what waited. The deliveries that were not
-// written go back to their subscriptions.
+// account takes n written bytes off the outbox. The deliveries that were not written go
+// back to their subscriptions.
 func (c *conn) account(n int) {
 	o := &c.out
 	c.loop.server.metrics.sent.Add(float64(n))
@@ -140,8 +139,8 @@ func (c *conn) account(n int) {
 	c.loop.server.metrics.delivered.Add(float64(delivered))
 }
 
-// finishLater keeps the rest of the frame in which the n written bytes of d end: it
-// must be finished before anything else. It returns the first frame not begun.
+// finishLater keeps the rest of the frame in which the n written bytes of d end. That
+// must be written before anything else. It returns the first frame not begun.
 func (c *conn) finishLater(d *delivery, n int) (at int) {
 	written := len(d.frames.bytes) - len(d.bytes()) + n
 	for at = d.skip; d.frames.ends[at] <= written; {

@@ -7,14 +7,14 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// lag is how late an event loop is, which turns ten times a second at least. What
-// it is too late for is shed: new clients first, health last.
+// lag measures how late an event loop is, which turns ten times a second at least. A
+// late loop refuses new clients first and health checks last.
 type lag struct {
 	began atomic.Int64 // when the turn under way began, in ns since the loop did
 	last  atomic.Int64 // ns from the beginning of the turn before to that of this one
 }
 
-// unhealthyAfter is how late a loop is when a load balancer had better know.
+// unhealthyAfter is the lag from which on load balancers are told.
 const unhealthyAfter = 10 * time.Second
 
 // turn notes that a turn begins.
@@ -22,12 +22,12 @@ func (g *lag) turn(now time.Duration) {
 	g.last.Store(int64(now) - g.began.Swap(int64(now)))
 }
 
-// of returns how late the loop is that began at a time.
+// of returns how late a loop is that began at a time.
 func (g *lag) of(began time.Time) time.Duration {
 	return max(time.Since(began)-time.Duration(g.began.Load()), time.Duration(g.last.Load()))
 }
 
-// lag returns how late the latest of the loops is.
+// lag returns how late the latest loop is.
 func (s *Server) lag() time.Duration {
 	var most time.Duration
 	for _, l := range s.loops {
@@ -36,8 +36,8 @@ func (s *Server) lag() time.Duration {
 	return most
 }
 
-// shed returns a refusal of new work when the work at hand is too much already.
-func (s *Server) shed() *refusal.Error {
+// overloaded returns a refusal of new work when a loop is too late already.
+func (s *Server) overloaded() *refusal.Error {
 	if late := s.lag(); late > s.cfg.OverloadAfter {
 		return &refusal.Error{
 			Code: refusal.RateLimited, Reason: "the node is overloaded", RetryAfter: time.Second,

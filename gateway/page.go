@@ -8,14 +8,14 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
-// Pages are kept for others for a moment, and no more of them than so many bytes.
+// Bounds of a pageCache.
 const (
 	pageCacheTime  = time.Second
 	pageCacheBytes = 4 << 20
 )
 
-// pageCache is the pages that a loop has read lately, the oldest first. Clients that
-// lost their connection together miss the same messages, and those that are slow
+// pageCache holds the pages that a loop has read lately, the oldest first. Clients that
+// lost their connection together miss the same messages, and clients that are slow
 // together come to share pages.
 type pageCache struct {
 	pages []*page
@@ -32,7 +32,7 @@ func (s *pageCache) put(p *page, now time.Duration) {
 	}
 }
 
-// drop lets go of the oldest page, which is the oldest of its topic too.
+// drop lets go of the oldest page, which is also the oldest of its channel.
 func (s *pageCache) drop() {
 	p := s.pages[0]
 	s.pages[0] = nil
@@ -61,7 +61,7 @@ func (s *pageCache) clear() {
 	}
 }
 
-// cached returns a page on the shelf that w can be served from.
+// cached returns a cached page that can serve w.
 func (t *localChannel) cached(w want) *page {
 	for i := len(t.pages) - 1; i >= 0; i-- {
 		if t.pages[i].holds(w) {
@@ -76,7 +76,7 @@ const (
 	pageBytes    = 64 << 10
 )
 
-// page is messages of a channel, read from the log and encoded once for all
+// page holds messages of a channel, read from the log and encoded once for all
 // subscribers of a loop that want them. It does not change once it is read.
 type page struct {
 	channel  *localChannel
@@ -92,7 +92,7 @@ type page struct {
 	frames frameRun
 	err    error
 
-	expires time.Duration // on the shelf, since the loop began
+	expires time.Duration // from the cache, since the loop began
 }
 
 // read reads and encodes the page. It is called on a worker.
@@ -117,12 +117,12 @@ func (p *page) read() {
 	}
 }
 
-// holds reports whether the page begins with what w wants first, or before it.
+// holds reports whether the page has the first message that w wants.
 func (p *page) holds(w want) bool {
 	return p.replayed == w.replayed && p.first <= w.from && w.from < p.first+uint64(len(p.frames.ends))
 }
 
-// delivery returns what w wants of the page. some is false when that is nothing.
+// delivery returns the part of the page that w wants. some is false when it has none.
 func (p *page) delivery(w want) (d delivery, some bool) {
 	first := max(p.first, w.from)
 	after := min(p.first+uint64(len(p.frames.ends)), w.last+1)

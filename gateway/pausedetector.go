@@ -6,18 +6,17 @@ import (
 	"time"
 )
 
-// pauses knows whether the process was stopped for a while and has since
-// proved that it knows of every key that ended meanwhile. Until then nothing
-// that a client sent is looked at and nothing is delivered. The event loops turn
-// ten times a second, and so does a goroutine that does nothing else: loops that
-// are all busy are no stopped process.
+// pauseDetector knows whether the process was stopped for a while. Until the node has
+// proved that it knows of every key that ended meanwhile, nothing of a client is looked
+// at and nothing is delivered. The event loops turn ten times a second, and so does a
+// goroutine that does nothing else: loops that are all busy are no stopped process.
 type pauseDetector struct {
 	began    time.Time
 	lastTurn atomic.Int64 // of any loop or of observe, in ns since began
 	wokeAt   atomic.Int64 // when the process went on, in ns since began; 0 once it has proved itself
 }
 
-// pauseAfter is how long nothing turns before the process counts as stopped.
+// pauseAfter is the time without a turn after which the process counts as stopped.
 const pauseAfter = time.Second
 
 // observe turns until ctx ends, however busy the loops are.
@@ -34,8 +33,8 @@ func (f *pauseDetector) observe(ctx context.Context) {
 	}
 }
 
-// turn notes that the process runs. That it was stopped is noted first, so that
-// whoever sees the one sees the other.
+// turn notes that the process runs. It notes a stop before that, so that a reader who
+// sees the one sees the other.
 func (f *pauseDetector) turn() {
 	now := int64(time.Since(f.began))
 	if last := f.lastTurn.Load(); last != 0 && now-last > int64(pauseAfter) {

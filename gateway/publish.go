@@ -20,6 +20,7 @@ type publish struct {
 	err     error
 }
 
+// publish passes a client's message on, or refuses it.
 func (c *conn) publish(req request) {
 	s := c.loop.server
 	refused := c.may(auth.Publish, req.channel)
@@ -46,8 +47,8 @@ func (c *conn) publish(req request) {
 	})
 }
 
-// refusePublish refuses a publish in its turn: without an id only the order says
-// which one an answer is about.
+// refusePublish refuses a publish in its turn: without an id only the order tells which
+// publish an answer is about.
 func (c *conn) refusePublish(r *refusal.Error, req request) {
 	if r.Code.CloseCode() != 0 {
 		c.refuse(r, req.channel, req.id)
@@ -59,9 +60,9 @@ func (c *conn) refusePublish(r *refusal.Error, req request) {
 	c.countRefusal(r)
 }
 
-// answer records what became of p and sends what is due. Answers go out in the
-// order of the requests, which is nearly always how they come; one that comes
-// early overtakes those of other channels only.
+// answer notes the outcome of p and sends the answers that are due. They go out in the
+// order of the requests, which is nearly always how they come. One that comes early
+// overtakes only those of other channels.
 func (c *conn) answer(p *publish, r fsm.Receipt, err error) {
 	p.done, p.receipt, p.err = true, r, err
 	for len(c.pending) > 0 && c.pending[0].done {
@@ -101,13 +102,14 @@ func (c *conn) sendAnswer(p *publish) {
 	c.out.urgent = appendPublished(c.out.urgent, p.channel, p.id, p.receipt)
 }
 
-// submit has a message published with all others of this turn, so that its
-// channel's subscribers on other loops get them in one write too.
+// submit has a message published with all others of this turn. So subscribers on other
+// loops get them in one write too.
 func (l *loop) submit(p *publish, message fsm.Publish) {
 	l.submitted = append(l.submitted, message)
 	l.asked = append(l.asked, p)
 }
 
+// publish passes on the messages of this turn.
 func (l *loop) publish() {
 	if len(l.submitted) == 0 {
 		return

@@ -10,18 +10,17 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// Usage is what one node's clients use of a project's quotas.
+// Usage is the part of a project's quotas that the clients of one node use.
 type Usage struct {
 	Connections   int     `json:"connections"`
 	PublishRate   float64 `json:"publishRate"` // messages per second, in the last second or so
 	Subscriptions int     `json:"subscriptions"`
 }
 
-// quotas hold what the clients of this node use of each project, and what those
-// of the others did when last heard of. The sum over the cluster is soft: nodes
-// tell each other each second, so it can be exceeded by what comes within one.
-// The share of a publish rate that a node may use is what the others leave, and
-// at least its equal part.
+// quotas hold the usage of each project on this node, and on the others as last heard.
+// The sum over the cluster is soft: nodes tell each other each second, so it can be
+// exceeded within one. The share of a publish rate that a node may use is the part that
+// the others leave, and at least its equal part.
 type quotas struct {
 	began time.Time
 
@@ -41,7 +40,7 @@ type projectUsage struct {
 	elsewhere     Usage
 }
 
-// quotaRetry is what a client is told to wait for a place among the connections.
+// quotaRetry is the retry time of a client that found no place among the connections.
 const quotaRetry = time.Second
 
 func newQuotas() *quotas {
@@ -153,7 +152,7 @@ func (q *quotas) measure(now time.Time) {
 	}
 }
 
-// divide takes in what other nodes use, one element for each.
+// divide takes the usage of other nodes, one element for each.
 func (q *quotas) divide(others []map[string]Usage, project func(id string) (*fsm.Project, bool)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -172,21 +171,21 @@ func (q *quotas) divide(others []map[string]Usage, project func(id string) (*fsm
 		most := p.Quotas.PublishRate
 		share := max(most/float64(len(others)+1), most-u.elsewhere.PublishRate)
 		if u.share > 0 {
-			// Half of the way: nodes that take what is left at once would sway.
+			// Half of the way: nodes that take the rest at once would sway.
 			share = (share + u.share) / 2
 		}
 		u.share = share
 	}
 }
 
-// MeasureUsage is to be called once a second. It reports whether there is
-// anything that the quotas of a project want other nodes to be asked about.
+// MeasureUsage ends a second of counting. It reports whether a quota needs the usage of
+// other nodes.
 func (s *Server) MeasureUsage() bool {
 	s.quotas.measure(time.Now())
 	return len(s.Usage()) > 0
 }
 
-// Usage returns what this node's clients use of the projects that have quotas.
+// Usage returns the usage of the projects that have quotas on this node.
 func (s *Server) Usage() map[string]Usage {
 	s.quotas.mu.Lock()
 	defer s.quotas.mu.Unlock()

@@ -26,17 +26,17 @@ import (
 // key, so that the memory and the processors that it takes are.
 
 const (
-	// historyPiece is how much of an answer is read at once, but for a message that
+	// historyPiece is how much of an answer is read at once, except for a message that
 	// is larger.
 	historyPiece = 64 << 10
 	// publicHistoryBytes is how much one answer to a public key or token has.
 	publicHistoryBytes = 256 << 10
 )
 
-// readings bounds what is read over HTTP.
+// readings bound the answers with history over HTTP.
 type readings struct {
 	inFlight  *inFlight
-	turn      chan struct{}      // held by who reads or encodes a piece: not to crowd the event loops
+	turn      chan struct{}      // held while a piece is read or encoded, so that event loops get their share of the CPU
 	addresses *ratelimit.Limiter // KiB, by address
 	address   ratelimit.Rate
 	node      ratelimit.Rate // of all that is not a backend's
@@ -65,8 +65,8 @@ type reading struct {
 	leave   func()
 }
 
-// beginReading reads the first piece of a page as query asks for it. Whoever gets
-// a reading has to send it.
+// beginReading reads the first piece of a page as query asks for it. The caller has to
+// send the reading.
 func (s *Server) beginReading(
 	ctx context.Context, who auth.Principal, address string, key fsm.ChannelKey, query url.Values,
 ) (*reading, error) {
@@ -108,8 +108,7 @@ func (s *Server) beginReading(
 	return r, nil
 }
 
-// bound reports whether the reader is held to the rates: it is no backend and no
-// operator.
+// bound reports whether the rates bind the reader: backends and operators are not bound.
 func (r *reading) bound() bool { return r.who.Kind != auth.ServerKey && r.who.Kind != auth.Admin }
 
 // next reads the next piece.
@@ -140,8 +139,8 @@ func (r *reading) size() (n int) {
 	return n
 }
 
-// Send answers a request with the page. A client that does not take it is cut
-// off, in the middle of the answer.
+// Send answers a request with the page. A client that does not take it is cut off in the
+// middle of the answer.
 func (r *reading) Send(w http.ResponseWriter, request *http.Request) {
 	defer r.leave()
 	w.Header().Set("Content-Type", "application/json")

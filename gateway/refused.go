@@ -11,7 +11,8 @@ import (
 // Refusals returns the refusals of this node that match, newest first.
 func (s *Server) Refusals(q refusal.Query) ([]refusal.Record, error) { return s.refusals.Find(q) }
 
-// refused counts a refusal and keeps what an operator needs to understand it.
+// refused counts a refusal and keeps it with everything that an operator needs to
+// understand it.
 func (s *Server) refused(r *refusal.Error, via string, from peer) {
 	s.metrics.refused(r.Code, via)
 	s.refusals.Add(refusal.Record{

@@ -6,9 +6,8 @@ import (
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
-// nextJob gives the workers the next thing that this connection needs of the log.
-// There is one job at a time, so that a connection with many channels waits its
-// turn among the others.
+// nextJob gives the workers the next job of this connection. There is one at a time, so
+// that a connection with many channels takes turns with the others.
 func (c *conn) nextJob() {
 	if c.state != stateOpen || c.working {
 		return
@@ -35,8 +34,8 @@ func (c *conn) nextJob() {
 	c.read(sub)
 }
 
-// read has a subscription given what it wants next: what others have read
-// lately, or are reading, or a page read for it.
+// read gets a subscription its next page: one in the cache, one under way for others, or
+// one read for it.
 func (c *conn) read(sub *subscription) {
 	c.working = true
 	w, t := sub.wants(), sub.channel
@@ -52,7 +51,7 @@ func (c *conn) read(sub *subscription) {
 	p.waiting = append(p.waiting, w)
 }
 
-// paged delivers a page, unless it was unsubscribed meanwhile.
+// paged delivers a page, unless its channel was unsubscribed meanwhile.
 func (c *conn) paged(w want, p *page) {
 	c.working = false
 	if c.state != stateOpen {
@@ -102,7 +101,7 @@ func (t *localChannel) reading(w want) *page {
 	return nil
 }
 
-// finish gives a page to those who wait for it.
+// finish delivers a page to the subscriptions that wait for it.
 func (t *localChannel) finish(p *page) {
 	t.underway = slices.DeleteFunc(t.underway, func(q *page) bool { return q == p })
 	if len(t.subs) > 1 && len(p.frames.ends) > 0 && p.resets == t.loop.resets {
@@ -115,7 +114,7 @@ func (t *localChannel) finish(p *page) {
 	}
 }
 
-// take delivers what sub wants of a page and moves on.
+// take delivers the part of a page that sub wants and moves its cursor.
 func (sub *subscription) take(w want, p *page) {
 	if w.backfill {
 		sub.takeBackfill(w, p)
@@ -157,7 +156,7 @@ func (sub *subscription) takeBackfill(w want, p *page) {
 	}
 }
 
-// want is the messages that a subscription reads next.
+// want names the messages that a subscription reads next.
 type want struct {
 	sub      *subscription
 	from     uint64

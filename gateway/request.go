@@ -14,12 +14,12 @@ type request struct {
 	kind    string // the frame's type, as text
 	auth    authFrame
 	channel string
-	id      string // idempotency key of a publish; of a ping what its pong repeats
+	id      string // idempotency key of a publish, or the id that a pong repeats
 	message []byte // raw payload of a publish; points into the frame
 	start   startPoint
 }
 
-// startPoint is where a subscriber wants to begin.
+// startPoint says where a subscriber wants to begin.
 type startPoint struct {
 	from   startKind
 	offset uint64 // startAfter: the last offset seen; startLast: how many
@@ -39,10 +39,10 @@ const (
 	startTime
 )
 
-// requestKinds is every type of frame that a client may send.
+// requestKinds are the types of frames that a client may send.
 var requestKinds = []string{"auth", "heartbeat", "subscribe", "unsubscribe", "publish", "ping"}
 
-// The names of client frames, in the order of the constants below.
+// requestShape has the names of client frames in the order of the constants below.
 var requestShape = strictjson.Shape{Names: []string{
 	"type", "apiKey", "timestamp", "channel", "fromOffset", "from", "epoch", "message", "id", "payload",
 	"strict", "features", "sdk", "replaces",
@@ -66,9 +66,9 @@ const (
 	requestFields
 )
 
-// parseRequest reads a client frame. The type is always set when the frame is
-// an object that has one, so that a refusal can be judged by it; channel and id
-// are set before anything after them is found wrong.
+// parseRequest reads a client frame. The type is set whenever the frame is an object
+// that has one, so that a refusal can be judged by it. The channel and the id are set
+// before anything after them is found wrong.
 func parseRequest(frame []byte, depth int) (request, *refusal.Error) {
 	var req request
 	var values [requestFields][]byte
@@ -122,7 +122,7 @@ func parseRequest(frame []byte, depth int) (request, *refusal.Error) {
 	return req, refused
 }
 
-// maxMessageID is how long the id of a message may be, in bytes.
+// maxMessageID bounds the id of a message, in bytes.
 const maxMessageID = 128
 
 func parseID(raw []byte) (string, *refusal.Error) {
@@ -138,7 +138,7 @@ func parseID(raw []byte) (string, *refusal.Error) {
 
 var fromShape = strictjson.Shape{Names: []string{"last", "time"}, Strict: true}
 
-// parseStart reads where a subscription begins; from wins over fromOffset.
+// parseStart reads where a subscription begins. from wins over fromOffset.
 func parseStart(fromOffset, from, epoch, strict []byte) (startPoint, *refusal.Error) {
 	var start startPoint
 	if !strictjson.IsNull(strict) {
@@ -158,7 +158,7 @@ func parseStart(fromOffset, from, epoch, strict []byte) (startPoint, *refusal.Er
 			return start, refusal.New(refusal.InvalidMessage, "fromOffset is not a whole number from 0 to 2^53-1")
 		}
 		// With an epoch 0 is a position: before the first message of that numbering.
-		// Without one it is what published clients send when they have none.
+		// Without one, published clients send it when they have no offset.
 		if offset > 0 || start.epoch != "" || start.strict {
 			start.from, start.offset = startAfter, offset
 		}
@@ -196,7 +196,7 @@ func parseStart(fromOffset, from, epoch, strict []byte) (startPoint, *refusal.Er
 	return start, nil
 }
 
-// byRule replaces a start that the client left open by what the rule says.
+// byRule replaces an open start by that of the channel's rule.
 func (p startPoint) byRule(initial fsm.Initial) startPoint {
 	if p.from != startByRule {
 		return p

@@ -40,8 +40,7 @@ func (c *conn) request(frame []byte) {
 	}
 }
 
-// refuseFrame refuses what the client has sent, and closes one that sends such
-// things time and again.
+// refuseFrame refuses a frame, and closes a client that sends too many such frames.
 func (c *conn) refuseFrame(r *refusal.Error, channel, id string) {
 	c.refuse(r, channel, id)
 	c.countRefusal(r)
@@ -60,7 +59,7 @@ func (c *conn) may(do auth.Action, channel string) *refusal.Error {
 	return c.throttle(who, do, project, channel)
 }
 
-// refuse tells the client why not, and closes where the code says so.
+// refuse tells the client why not, and closes the connection where the code says so.
 func (c *conn) refuse(r *refusal.Error, channel, id string) {
 	c.loop.server.refused(r, "ws", c.peer)
 	authenticating := c.state < stateOpen
@@ -89,8 +88,8 @@ func (c *conn) sendRefusal(r *refusal.Error, channel, id string) {
 	c.loop.touch(c)
 }
 
-// refusalOf turns an error into what a client may see of it. One that is ours
-// to look into is logged under a number that the client is told.
+// refusalOf turns an error into the part that a client may see. An internal error is
+// logged under a number that the client is told.
 func (s *Server) refusalOf(err error, doing string) *refusal.Error {
 	var r *refusal.Error
 	switch {

@@ -18,17 +18,17 @@ import (
 const (
 	maxBatch      = 1000    // messages of one batch
 	maxListBytes  = 1 << 20 // payload of one answer
-	bodyAllowance = 8 << 10 // what a body may hold besides its message
+	bodyAllowance = 8 << 10 // of a body besides its message
 )
 
-// caller is who makes a REST request, and for which project.
+// caller is the sender of a REST request.
 type caller struct {
 	auth.Principal
 	project *fsm.Project
 	from    peer
 }
 
-// authenticate returns who makes a REST request.
+// authenticate returns the caller of a REST request.
 func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *refusal.Error) {
 	var by caller
 	if len(r.Header.Values("X-Api-Key")) > 1 || len(r.Header.Values("Origin")) > 1 {
@@ -56,7 +56,7 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *
 	if by.Kind != auth.ServerKey {
 		refused = s.flooded(by.Principal, from.address)
 		if refused == nil {
-			refused = s.shed()
+			refused = s.overloaded()
 		}
 		if refused != nil {
 			return by, refused.Of(by.Principal.Attempt(auth.Connect, ""))
@@ -67,9 +67,8 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *
 	return by, nil
 }
 
-// bodyOf reads the body of a request of somebody whom its head has named, and judges
-// them anew: it may have taken so long that they have ended, or may not come from where
-// they do any more.
+// bodyOf reads the body of a request and judges its caller anew: the body may have taken
+// so long that the key has ended, or its origin is no longer allowed.
 func (s *Server) bodyOf(by *caller, w http.ResponseWriter, r *http.Request, limit int) ([]byte, *refusal.Error) {
 	body, refused := httpio.ReadBody(w, r, limit)
 	if refused == nil {
@@ -89,7 +88,8 @@ func (s *Server) bodyOf(by *caller, w http.ResponseWriter, r *http.Request, limi
 	return body, nil
 }
 
-// identifyNow is identify for those who can wait for the cluster to be asked.
+// identifyNow identifies a caller, and asks the cluster when this node does not know the
+// key.
 func (s *Server) identifyNow(ctx context.Context, text, address string) (auth.Principal, *refusal.Error) {
 	who, failed := auth.Identify(text, s.cfg.Broker)
 	if failed == nil {
@@ -198,7 +198,7 @@ func (p *restPublish) send(s *Server) {
 	s.cfg.Broker.Publish([]fsm.Publish{p.publish}, func(_ int, r fsm.Receipt, err error) { p.outcome <- outcome{r, err} })
 }
 
-// result waits for what became of the message.
+// result waits for the outcome of the message.
 func (p *restPublish) result(ctx context.Context, s *Server) publishResult {
 	res := publishResult{Channel: p.publish.Channel.Name, ID: p.publish.ID}
 	if p.refusal == nil {
@@ -222,9 +222,9 @@ func (p *restPublish) result(ctx context.Context, s *Server) publishResult {
 	return res
 }
 
-// beginBody decides whether the body of a publish is read at all, before a byte of
-// it is: not of somebody who may publish nowhere, nor with too much under way. leave
-// is to be called when it is done with.
+// beginBody decides whether the body of a publish is read at all, before its first byte.
+// It refuses callers that may publish nowhere or have too much under way. The caller
+// calls leave at the end.
 func (s *Server) beginBody(by caller, w http.ResponseWriter, r *http.Request, most int) (leave func(), refused *refusal.Error) {
 	defer func() {
 		if refused != nil {
@@ -280,9 +280,9 @@ func (s *Server) publishOne(w http.ResponseWriter, r *http.Request) {
 	httpio.WriteJSON(w, http.StatusOK, res)
 }
 
-// idempotencyKey reads the Idempotency-Key header, empty when there is none. A string
-// in quotes (RFC 9651 section 3.3.3), as the IETF's draft of the header has it, is the
-// text within; all else is taken as it is.
+// idempotencyKey reads the Idempotency-Key header, empty when there is none. A string in
+// quotes (RFC 9651 section 3.3.3), as in the IETF's draft of the header, means the text
+// within. Everything else is taken as it is.
 func idempotencyKey(values []string) (string, *refusal.Error) {
 	if len(values) == 0 || len(values) == 1 && values[0] == "" {
 		return "", nil

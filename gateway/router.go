@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// router finds what answers a request by its path as it was sent. It neither decodes
-// nor cleans a path and redirects nobody: a name in a path, and a path that somebody
+// router finds the handler of a request by its path as it was sent. It neither decodes
+// nor cleans a path and redirects nobody. So a name in a path, and a path that somebody
 // else cleaned, never become another resource.
 type router struct {
 	exact  map[string]http.Handler // deadline the whole path
@@ -14,8 +14,8 @@ type router struct {
 	others http.Handler
 }
 
-// lenientPaths are met with slashes too many: clients join what people write for an
-// endpoint with a path, and no proxy guards them by their spelling.
+// lenientPaths also match with extra slashes. Clients join an endpoint with a path, and
+// no proxy guards these by their spelling.
 var lenientPaths = []string{"/", "/realtime", "/realtime/batch", "/realtime/history"}
 
 func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -46,8 +46,8 @@ type Server struct {
 	refusedFrames   *ratelimit.Limiter // frames that were refused, by key and address
 	readings        *readings
 	bodies          *inFlight          // bytes of bodies
-	floods          *ratelimit.Limiter // connections closed for what they sent, by key and address
-	replacing       chan struct{}      // held by who asks other nodes for a replacement
+	floods          *ratelimit.Limiter // connections closed because of their frames, by key and address
+	replacing       chan struct{}      // held while other nodes are asked for a replacement
 	refusals        refusal.Log
 	pauses          pauseDetector
 	handshakes      *addressCounter // clients whose first request has not come in full
@@ -58,11 +58,11 @@ type Server struct {
 	open         atomic.Bool
 	opened       chan struct{} // closed by Open
 	held         atomic.Int64  // upgrades that wait for it
-	unready      atomic.Bool   // no balancer is to send clients here
+	unready      atomic.Bool   // load balancers are told to send no clients
 	lastReady    atomic.Uint64 // the newest connection when that began
 	draining     atomic.Bool   // no client is taken
 	connections  atomic.Int64
-	pendingConns atomic.Int64 // sockets from the door that are no connection, or not yet
+	pendingConns atomic.Int64 // accepted sockets that are no WebSocket connection, or not yet
 	lastConn     atomic.Uint64
 	running      sync.WaitGroup
 	requests     sync.RWMutex // read-held by each HTTP request
@@ -141,8 +141,7 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// makeLoops makes the event loops and returns the listener of what is net/http's
-// to serve.
+// makeLoops makes the event loops and returns the listener that net/http serves.
 func (s *Server) makeLoops() (net.Listener, error) {
 	for i := range s.cfg.Loops {
 		l, err := newLoop(s, i)
@@ -162,7 +161,7 @@ func (s *Server) makeLoops() (net.Listener, error) {
 	return clients, nil
 }
 
-// wheelStep is as coarse as the shortest time to keep allows.
+// wheelStep returns the coarsest step that the shortest timeout allows.
 func wheelStep(cfg *Config) time.Duration {
 	step := 100 * time.Millisecond
 	for _, d := range []time.Duration{
@@ -173,7 +172,7 @@ func wheelStep(cfg *Config) time.Duration {
 	return step
 }
 
-// Open begins to serve clients; the node has caught up.
+// Open begins to serve clients. The node has caught up.
 func (s *Server) Open() {
 	s.failures.Learn(s.cfg.Broker.Audit(0, auth.MaxEndedKeys))
 	epoch := s.cfg.Broker.Epoch()
@@ -182,11 +181,11 @@ func (s *Server) Open() {
 	close(s.opened)
 }
 
-// maxHeld bounds the upgrades that wait for a node to open: each costs a goroutine.
+// maxHeld bounds the upgrades that wait for a node to open. Each costs a goroutine.
 const maxHeld = 1024
 
-// awaitOpen waits for the node to open, for as long as an upgrade is held. A client
-// whose upgrade is refused may not come back.
+// awaitOpen waits for the node to open, for as long as an upgrade is held. A client that
+// is refused then may not come back.
 func (s *Server) awaitOpen(ctx context.Context) bool {
 	defer s.held.Add(-1)
 	if s.held.Add(1) > maxHeld {
@@ -204,8 +203,8 @@ func (s *Server) awaitOpen(ctx context.Context) bool {
 	return false
 }
 
-// Unready turns /readyz to 503, and a moment later, when balancers have seen it,
-// refuses new clients; those that are connected stay.
+// Unready turns /readyz to 503. A moment later, when balancers have seen it, the server
+// refuses new clients. Connected ones stay.
 func (s *Server) Unready() {
 	if s.unready.Swap(true) {
 		return
@@ -214,17 +213,17 @@ func (s *Server) Unready() {
 	time.AfterFunc(s.cfg.DrainLinger, func() { s.draining.Store(true) })
 }
 
-// Serving reports whether the server takes clients and is to be sent more.
+// Serving reports whether the server takes clients and wants more.
 func (s *Server) Serving() bool { return s.open.Load() && !s.unready.Load() }
 
-// Addr is where clients reach the server.
+// Addr returns the address that clients connect to.
 func (s *Server) Addr() net.Addr { return s.cfg.Listener.Addr() }
 
-// ConnectionCount is how many WebSocket connections this node has.
+// ConnectionCount returns how many WebSocket connections this node has.
 func (s *Server) ConnectionCount() int { return int(s.connections.Load()) }
 
-// Abort closes the listener and resets every connection, without waiting for
-// what is under way with the Broker: the node must not go on.
+// Abort closes the listener and resets every connection. It does not wait for requests
+// to the Broker, as the node must not go on.
 func (s *Server) Abort() {
 	s.closing.Do(func() {
 		s.draining.Store(true)
@@ -267,7 +266,7 @@ func (s *Server) admitConnection() bool {
 	return true
 }
 
-// acceptBlocked says of what there is too much for another client to be accepted.
+// acceptBlocked returns why no other client may be accepted now, empty when one may.
 func (s *Server) acceptBlocked() (reason string) {
 	switch {
 	case s.handshakes.full():
@@ -283,8 +282,8 @@ func (s *Server) connectionEnded() {
 	s.metrics.connections.Dec()
 }
 
-// connectionName is an id that no two connections of a cluster share. Names of
-// one process sort by age.
+// connectionName returns an id that no two connections of a cluster share. Names of one
+// process sort by age.
 func (s *Server) connectionName(id uint64) string {
 	var b [12]byte
 	copy(b[:4], s.instance[:])
@@ -294,8 +293,8 @@ func (s *Server) connectionName(id uint64) string {
 
 func (s *Server) staleness() time.Duration { return s.cfg.Broker.Staleness() }
 
-// paused reports whether the process was stopped and has not yet proved that it
-// is up to date again. Before Open there is nobody to ask for a proof.
+// paused reports whether the process was stopped and has not yet proved that it is up to
+// date. Before Open there is nobody to ask for a proof.
 func (s *Server) paused() bool { return s.open.Load() && s.pauses.paused(s.staleness) }
 
 // available returns a refusal when this node may not let anybody in now.

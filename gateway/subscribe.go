@@ -31,9 +31,9 @@ type lookup struct {
 	err      error
 }
 
-// lookUp has the bounds of the channels looked up that the client has asked for
-// first. The loop is told of its interest before, and the Broker too, so nothing
-// is missed between the look-up and the moment its result is used.
+// lookUp looks up the bounds of the channels that the client has asked for first. It
+// registers the interest of the loop and of the Broker before, so nothing is missed
+// until the result is used.
 func (c *conn) lookUp() {
 	var asked []*lookup
 	var channels []fsm.ChannelKey
@@ -83,8 +83,8 @@ func (l *lookup) run(s *Server) {
 		l.err = fmt.Errorf("wait for what was acknowledged: %w", l.err)
 		return
 	}
-	// The bounds come last: what retention takes before is not promised, what it
-	// takes after is a gap.
+	// The bounds come last. Messages that retention takes before are not promised, and
+	// those that it takes later are a gap.
 	if l.op.start.from == startTime {
 		if l.offsetAt, l.err = s.cfg.Broker.OffsetAt(ctx, l.key, l.op.start.time); l.err != nil {
 			l.err = fmt.Errorf("look up time: %w", l.err)
@@ -96,9 +96,9 @@ func (l *lookup) run(s *Server) {
 	}
 }
 
-// subscribed uses what was looked up. A client that knows of a later offset
-// than this node may simply come from a node that is ahead: then the leader is
-// asked first, and what follows waits.
+// subscribed uses the results of lookups. A client that knows of a later offset than
+// this node may come from a node that is ahead. Then the leader is asked first, and the
+// rest waits.
 func (c *conn) subscribed(asked []*lookup) {
 	if c.state != stateOpen {
 		return
@@ -121,7 +121,7 @@ func (c *conn) ahead(l *lookup, epoch string) bool {
 		start.offset > max(l.info.Head, l.sub.channel.head)
 }
 
-// putBack has lookups made again, before all else.
+// putBack has lookups made again, before everything else.
 func (c *conn) putBack(asked []*lookup) {
 	if c.state != stateOpen {
 		return
@@ -173,7 +173,7 @@ func (c *conn) finish(l *lookup, epoch string) {
 	c.abandon(l.op.channel, refused)
 }
 
-// abandon refuses a subscribe; a subscription that was there before stays.
+// abandon refuses a subscribe. A subscription that was there before stays.
 func (c *conn) abandon(channel string, r *refusal.Error) {
 	if at, found := c.find(channel); found && c.subs[at].joining {
 		c.leave(channel)
@@ -189,7 +189,7 @@ type op struct {
 	caughtUp bool // the leader was asked already
 }
 
-// maxOps is how many ops of a connection may wait before its next request is read.
+// maxOps bounds the ops of a connection that may wait before its next request is read.
 const maxOps = 256
 
 func (c *conn) find(channel string) (at int, found bool) {
@@ -237,9 +237,9 @@ func (c *conn) leave(channel string) {
 	}
 }
 
-// begin places the cursor where the client wants it, now that the bounds of the
-// channel are known. Asked again of a channel that it has, the client gets what
-// this connection has not been sent yet.
+// begin places the cursor where the client wants it, once the bounds of the channel are
+// known. A client that asks again for a channel gets the messages that this connection
+// has not been sent yet.
 func (sub *subscription) begin(l *lookup, epoch string, initial fsm.Initial) {
 	c, t := sub.conn, sub.channel
 	t.head = max(t.head, l.info.Head)
@@ -284,7 +284,7 @@ func (sub *subscription) begin(l *lookup, epoch string, initial fsm.Initial) {
 	case sub.joining:
 		sub.joining = false
 		if !resumes {
-			wanted = next // what was gone before is no gap to those who never had an offset
+			wanted = next // lost messages are no gap to a client that never had an offset
 		}
 		sub.next, sub.low, sub.replayTo = wanted, wanted, head
 	case wanted < sub.low:

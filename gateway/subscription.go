@@ -4,15 +4,14 @@ import (
 	"slices"
 )
 
-// subscription is a cursor of one connection in one channel. It is live while
-// next is what its topic will bring next; otherwise it stands in the
-// connection's queue of those that read the log, and rejoins at the head. A
-// subscriber that asks for the past and one whose socket is full are the same
-// thing.
+// subscription is a cursor of one connection in one channel. It is live while next is
+// the next message of its channel. Otherwise it stands in the connection's queue of
+// those that read the log, and becomes live again at the head. A subscriber that asks
+// for the past and one whose socket is full are the same thing.
 type subscription struct {
 	conn    *conn
 	channel *localChannel
-	index   int // in topic.subs
+	index   int // in channel.subs
 
 	joining bool // how far the channel reaches is not known yet
 	live    bool
@@ -20,9 +19,9 @@ type subscription struct {
 	gone    bool // unsubscribed, or its connection has ended
 
 	next     uint64 // the offset wanted next
-	replayTo uint64 // what was committed before the client subscribed
+	replayTo uint64 // the head when the client subscribed
 	low      uint64 // the lowest offset that is sent or will be
-	backfill []span // what a later subscribe wants of the time before low
+	backfill []span // offsets before low that a later subscribe wants
 }
 
 // span is a range of offsets still to be sent.
@@ -30,12 +29,13 @@ type span struct {
 	next, end uint64 // end is not part of it
 }
 
-// fallBehind makes the subscription read the log for what is next.
+// fallBehind makes the subscription read the log for its next messages.
 func (sub *subscription) fallBehind() {
 	sub.live = false
 	sub.enqueue()
 }
 
+// enqueue puts the subscription into the queue of those that read the log.
 func (sub *subscription) enqueue() {
 	if !sub.queued && !sub.gone {
 		sub.queued = true
@@ -44,7 +44,7 @@ func (sub *subscription) enqueue() {
 	}
 }
 
-// rewind takes back what a delivery moved the cursor over, from frame at on.
+// rewind moves the cursor back to frame at of a delivery that was not written.
 func (sub *subscription) rewind(d *delivery, at int) {
 	if d.first == 0 || at >= len(d.frames.ends) || sub.gone {
 		return
@@ -64,9 +64,9 @@ func (sub *subscription) rewind(d *delivery, at int) {
 	sub.enqueue()
 }
 
-// gap tells the client that the offsets from from up to but not including to
-// will not come. It expects them: cursors begin at what it has asked for or, without
-// an offset, at what "subscribed" said was retained.
+// gap tells the client that the offsets from from up to but not including to will not
+// come. The client expects them: a cursor begins at the offset that it has asked for or,
+// without one, at the earliest that "subscribed" named.
 func (sub *subscription) gap(from, to uint64, backfill bool) {
 	if from >= to {
 		return

@@ -11,12 +11,11 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// Rates bound how often clients may do something, per second and on one node; 0
-// sets no bound. Five seconds' worth may come at once. A server key is bound by
-// those of keys only: it belongs to a backend, whose publishes wait their turn in
-// bounded queues. A request over HTTP counts like a frame, and those that one
-// address makes with one key count as one connection; reading history counts as
-// subscribing.
+// Rates bound how often clients may do something, per second and on one node. 0 sets no
+// bound. Five seconds' worth may come at once. Only the rates of keys bind a server key:
+// it belongs to a backend, whose publishes wait in bounded queues. A request over HTTP
+// counts like a frame. Requests that one address makes with one key count as one
+// connection. Reading history counts as subscribing.
 type Rates struct {
 	ConnectionPublish   int // messages of a connection; default 200
 	ConnectionSubscribe int // subscribes of a connection; default 500
@@ -39,8 +38,8 @@ func (r *Rates) all() []limit[int] {
 // burstSeconds is how many seconds' worth of a rate may come at once.
 const burstSeconds = 5
 
-// throttles are a node's token buckets, by what is done; what a connection has
-// done is with the connection.
+// throttles are a node's token buckets by action. The buckets of a connection are with
+// the connection.
 type throttles [auth.Publish + 1]throttle
 
 // throttle bounds one action.
@@ -70,7 +69,7 @@ func newThrottles(l *Limits) *throttles {
 
 func steady(n int) ratelimit.Rate { return ratelimit.PerSecond(float64(n), n*burstSeconds) }
 
-// throttled is the action that another one counts as.
+// throttled returns the action that another one counts as.
 func throttled(do auth.Action) auth.Action {
 	if do == auth.ReadHistory {
 		return auth.Subscribe
@@ -78,8 +77,8 @@ func throttled(do auth.Action) auth.Action {
 	return do
 }
 
-// shared spends what all connections of a key, an address and a project have in
-// common.
+// shared spends from the buckets that connections share: of a key, an address and a
+// project.
 func (s *Server) shared(who auth.Principal, do auth.Action, project *fsm.Project, address string) *refusal.Error {
 	t := &s.throttles[do]
 	if wait := t.keys.Take(who.KeyID, t.key); wait > 0 {
@@ -99,7 +98,7 @@ func (s *Server) shared(who auth.Principal, do auth.Action, project *fsm.Project
 	return nil
 }
 
-// tooMany is the refusal of what exceeds a rate.
+// tooMany returns the refusal of an action that exceeds a rate.
 func tooMany(of string, r ratelimit.Rate, wait time.Duration) *refusal.Error {
 	reason := "too much at once " + of
 	return &refusal.Error{
@@ -108,14 +107,14 @@ func tooMany(of string, r ratelimit.Rate, wait time.Duration) *refusal.Error {
 	}
 }
 
-// connBuckets are what a connection has done that few do.
+// connBuckets are the buckets of a connection that few connections need.
 type connBuckets struct {
 	pings    ratelimit.Bucket
 	messages ratelimit.Bucket            // messages, unless it is a backend's
 	grants   map[string]ratelimit.Bucket // those of each grant, by pattern
 }
 
-// throttle refuses what the client does too often.
+// throttle refuses an action that the client does too often.
 func (c *conn) throttle(who auth.Principal, do auth.Action, project *fsm.Project, channel string) *refusal.Error {
 	s := c.loop.server
 	refused := c.spend(who, do, project, channel, s.throttles[do].connection)
@@ -153,7 +152,7 @@ func (c *conn) spend(who auth.Principal, do auth.Action, project *fsm.Project, c
 	return nil
 }
 
-// grantOf is the grant under which somebody publishes, if it sets a bound.
+// grantOf returns the grant that allows a publish, if it sets a bound.
 func grantOf(who auth.Principal, project *fsm.Project, channel string) (pattern string, r ratelimit.Rate) {
 	if who.Kind != auth.PublicKey {
 		return "", ratelimit.Rate{}
@@ -173,7 +172,7 @@ func (m *connBuckets) take(grant string, r ratelimit.Rate, now time.Duration) (w
 	return wait
 }
 
-// throttleRequest refuses what is done too often over HTTP.
+// throttleRequest refuses an action that is done too often over HTTP.
 func (s *Server) throttleRequest(who auth.Principal, do auth.Action, project *fsm.Project, channel, address string) *refusal.Error {
 	refused := s.spendRequest(who, do, project, channel, address)
 	if refused == nil {

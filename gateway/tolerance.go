@@ -10,8 +10,8 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// What a client sends costs it nothing, and a loop serves many. So each
-// connection is heard in turn, and pays for frames that are of no use to anybody:
+// Frames cost a client nothing, and a loop serves many clients. So each connection has its
+// turn, and pays for frames that are of no use to anybody:
 //
 //	per turn   framesPerTurn frames, and more while the turn is young; then the
 //	           other connections are heard, and this one goes on in the next turn
@@ -20,21 +20,21 @@ import (
 //	refused    frames that are refused: beyond their rate it is closed, with 1008.
 //	           So are fragments of a message beyond the rate of control frames
 //
-// Backends, which have a server key, are bound by the first only: their frames
-// are refused when the cluster is in trouble, and that is no fault of theirs.
+// Only the first binds backends, which have a server key: their frames are refused when
+// the cluster is in trouble, which is no fault of theirs.
 const (
 	framesPerTurn = 32
 	youngTurn     = time.Millisecond
-	// restTime is how long a connection that says too much is not read.
+	// restTime is how long a connection that sends too much is not read.
 	restTime = time.Second
-	// framesBeforeAuth is how many heartbeats and the like may come before auth.
+	// framesBeforeAuth bounds the heartbeats and the like before auth.
 	framesBeforeAuth = 16
-	// maxUnprivilegedBytes is what is read at once from those who may not publish, and
-	// kept of a frame.
+	// maxUnprivilegedBytes bounds one read from a client that may not publish, and the
+	// part of a frame that is kept.
 	maxUnprivilegedBytes = 8 << 10
 )
 
-// headerRead counts a frame and reports whether the others are to be heard first.
+// heard counts a frame and reports whether other connections come first now.
 func (c *conn) heard() bool {
 	l := c.loop
 	if c.heardIn != l.turns {
@@ -55,7 +55,7 @@ func (c *conn) wait() {
 	}
 }
 
-// hearWaiting lets those go on who had more to say in the turn before.
+// hearWaiting reads on from the connections that had more to say in the turn before.
 func (l *loop) hearWaiting() {
 	waiting := l.waiting
 	l.waiting = nil
@@ -79,8 +79,8 @@ func (c *conn) control() {
 	}
 }
 
-// fragment counts a part of a message. A client that is read more slowly could go
-// on with the same one for ever.
+// fragment counts a part of a message. A client that is only slowed down could send the
+// same message for ever.
 func (c *conn) fragment() {
 	if c.mayControl() {
 		return
@@ -95,8 +95,8 @@ func (c *conn) fragment() {
 
 const controlFrames = "of frames that ask for nothing on this connection"
 
-// mayControl spends a frame that asks for nothing. One that was told to go and
-// goes on sending is not read any more.
+// mayControl spends a frame that asks for nothing. A client that was told to go and
+// still sends is not read any more.
 func (c *conn) mayControl() bool {
 	r := c.loop.server.tolerance.control
 	switch {
@@ -114,7 +114,7 @@ func (c *conn) mayControl() bool {
 	return false
 }
 
-// rest tells the client that it says too much, and does not read it for a while.
+// rest tells the client that it sends too much, and does not read it for a while.
 func (c *conn) rest(refused *refusal.Error) {
 	c.loop.server.refused(refused, "ws", c.peer)
 	c.sendRefusal(refused, "", "")
@@ -122,11 +122,10 @@ func (c *conn) rest(refused *refusal.Error) {
 	c.loop.wheel.schedule(c, c.restUntil)
 }
 
-// resting reports whether the connection is not to be read yet.
+// resting reports whether the connection must not be read yet.
 func (c *conn) resting() bool { return c.restUntil > c.loop.now }
 
-// countRefusal counts a frame that was refused, and closes the connection when it is one
-// too many.
+// countRefusal counts a refused frame, and closes the connection after too many.
 func (c *conn) countRefusal(r *refusal.Error) {
 	s := c.loop.server
 	if c.state != stateOpen || r.Code == refusal.Unavailable || c.who.Value().Kind == auth.ServerKey {
@@ -142,7 +141,7 @@ func (c *conn) countRefusal(r *refusal.Error) {
 	}
 }
 
-// expel closes a connection for what it sends.
+// expel closes a connection because of its frames.
 func (c *conn) expel(refused *refusal.Error) {
 	s, who := c.loop.server, c.who.Value()
 	s.refused(refused.Of(who.Attempt(auth.NoAction, "")), "ws", c.peer)
@@ -151,8 +150,8 @@ func (c *conn) expel(refused *refusal.Error) {
 	c.close(closePolicy, string(refused.Code))
 }
 
-// flooded returns a refusal for somebody whose connections were closed time and
-// again because of what they sent.
+// flooded returns a refusal for a principal whose connections were closed time and again
+// because of their frames.
 func (s *Server) flooded(who auth.Principal, address string) *refusal.Error {
 	if who.Kind == auth.ServerKey {
 		return nil
@@ -163,7 +162,7 @@ func (s *Server) flooded(who auth.Principal, address string) *refusal.Error {
 	return nil
 }
 
-// allowFrames has as much kept of a frame as the client has a use for.
+// allowFrames bounds how much of a frame is kept by how much the client has a use for.
 func (c *conn) allowFrames() {
 	s, who := c.loop.server, c.who.Value()
 	project, _ := s.cfg.Broker.Project(who.Project)
@@ -176,7 +175,7 @@ func (c *conn) allowFrames() {
 	c.transport.ReadAtMost(maxUnprivilegedBytes)
 }
 
-// tolerance is how much of no use a node takes from a client.
+// tolerance holds the rates of useless frames that a node takes from a client.
 type tolerance struct {
 	beforeAuth ratelimit.Rate // frames that ask for nothing before auth
 	control    ratelimit.Rate // and after

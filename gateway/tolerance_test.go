@@ -264,13 +264,13 @@ func TestBusyLoopsAreNoStoppedProcess(t *testing.T) {
 		if h.server.available() != nil {
 			t.Error("a busy node is not ready")
 		}
-		if refused := h.server.shed(); refused == nil || refused.Code != refusal.RateLimited {
+		if refused := h.server.overloaded(); refused == nil || refused.Code != refusal.RateLimited {
 			t.Errorf("new work is not shed: %v", refused)
 		}
 		release()
 		h.broker.set(func() { h.broker.staleness = 0 })
 		eventually(t, func() string {
-			if h.server.shed() != nil {
+			if h.server.overloaded() != nil {
 				return "still overloaded"
 			}
 			return ""

@@ -22,18 +22,20 @@ func refuseHandshakes() *refusal.Error {
 	return refusal.New(refusal.RateLimited, "too many unfinished handshakes from this address")
 }
 
+// refuseUnauthenticated is the refusal of an address with too many sockets that have not
+// authenticated.
 func refuseUnauthenticated() *refusal.Error {
 	return refusal.New(refusal.RateLimited, "too many clients from this address have not authenticated")
 }
 
-// countUnauthenticated counts a new WebSocket client in that has not authenticated, unless
-// there are too many of its address.
+// countUnauthenticated counts in a new WebSocket client that has not authenticated,
+// unless its address has too many.
 func (s *Server) countUnauthenticated(address string) bool {
 	addr, err := netip.ParseAddr(address)
 	return err != nil || s.unauthenticated.enter(addr, s.proxies.Trust(address))
 }
 
-// known counts the client out of those that have not shown who they are.
+// known counts the client out of those that have not authenticated.
 func (c *conn) known() {
 	if !c.unauthenticated {
 		return
@@ -44,8 +46,8 @@ func (c *conn) known() {
 	}
 }
 
-// proven says that whoever makes a request has shown who they are: the socket may
-// be kept for as long as the next request takes.
+// proven notes that the client of a request has authenticated. The socket may now be
+// kept until the next request.
 func proven(r *http.Request) {
 	if g, ok := r.Context().Value(httpConnKey{}).(*httpConn); ok {
 		g.prove()

@@ -13,7 +13,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
-// handshakeRefusal returns why a handshake is refused as a refusal.
+// handshakeRefusal returns the refusal of a handshake.
 func handshakeRefusal(err *websocket.HandshakeError) *refusal.Error {
 	return &refusal.Error{Code: refusal.InvalidMessage, Reason: err.Reason, Status: err.Status}
 }
@@ -29,9 +29,9 @@ func (s *Server) refuseHandshake(w http.ResponseWriter, r *http.Request, refused
 	s.refuseVia("handshake", w, r, handshakeRefusal(refused))
 }
 
-// upgradeRequest makes a WebSocket of an HTTP connection and gives it to a loop. Who
-// may stay is decided when the client authenticates: a browser does not tell a
-// page why a handshake failed.
+// upgrade makes a WebSocket of an HTTP connection and gives it to a loop. It decides
+// nothing about the client's rights, which are judged when it authenticates: a browser
+// does not tell a page why a handshake failed.
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	key, refused := websocket.CheckHandshake(r)
 	if refused != nil {
@@ -68,14 +68,14 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// nextConnection returns the id of a new connection and the loop that is to have it.
+// nextConnection returns the id of a new connection and its loop.
 func (s *Server) nextConnection() (id uint64, l *loop) {
 	id = s.lastConn.Add(1)
 	return id, s.loops[id%uint64(len(s.loops))]
 }
 
-// hijack takes the socket from net/http, with the bytes that were sent right
-// behind the request, and answers.
+// hijack takes the socket from net/http, with the bytes that came right behind the
+// request, and answers.
 func (s *Server) hijack(w http.ResponseWriter, response []byte) (net.Conn, []byte, error) {
 	socket, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {

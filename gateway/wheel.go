@@ -5,10 +5,9 @@ import (
 	"time"
 )
 
-// wheel tells its loop which connections are due to be looked at. It is coarse:
-// a connection is told at most one step after its time, and one that is due
-// later than a turn of the wheel is told once a turn. A connection has one
-// entry at most.
+// wheel tells its loop which connections are due. It is coarse: a connection is told at
+// most one step after its time, and one that is due later than a turn of the wheel is
+// told once a turn. A connection has one entry at most.
 type wheel struct {
 	step  time.Duration
 	slots [wheelSlots][]*conn // nil where an entry was taken back
@@ -30,8 +29,8 @@ func (w *wheel) schedule(c *conn, at time.Duration) {
 	*slot = append(*slot, c)
 }
 
-// cancel takes the entry of c back, if it has one: an entry would keep what has
-// ended in memory.
+// cancel takes the entry of c back, if it has one. An entry would keep an ended
+// connection in memory.
 func (w *wheel) cancel(c *conn) {
 	if c.wheelTick != 0 {
 		w.slots[c.wheelTick%wheelSlots][c.wheelAt] = nil
@@ -55,7 +54,7 @@ func (w *wheel) advance(now time.Duration, due func(c *conn)) {
 	for target := int64(now / w.step); w.tick < target; {
 		w.tick++
 		slot := &w.slots[w.tick%wheelSlots]
-		// By index: what due ends may have an entry further on.
+		// By index: due may end connections with an entry further on.
 		for i := range *slot {
 			if c := (*slot)[i]; c != nil {
 				c.wheelTick = 0

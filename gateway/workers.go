@@ -5,11 +5,11 @@ import (
 	"sync"
 )
 
-// job is something that an event loop must not do, because it may wait, and what
-// the loop does when it is done.
+// job is work that an event loop must not do because it may wait, and the task that
+// follows on the loop.
 type job struct{ run, then func() }
 
-// jobsTogether is how many jobs of a turn a worker takes at a time: to hand one
+// jobsTogether is how many jobs of a turn a worker takes at a time, since handing one
 // over costs as much as most of them.
 const jobsTogether = 16
 
@@ -33,8 +33,8 @@ func (l *loop) dispatch() {
 	l.jobs = nil
 }
 
-// workers is a fixed number of goroutines that do the jobs of all loops. A
-// connection has at most one job under way, which bounds the queue.
+// workers are a fixed number of goroutines that do the jobs of all loops. A connection
+// has at most one job under way, which bounds the queue.
 type workers struct {
 	mu     sync.Mutex
 	ready  sync.Cond
@@ -81,7 +81,7 @@ func (w *workers) run() {
 	}
 }
 
-// close drops what is queued and waits for the jobs under way.
+// close drops the queued jobs and waits for those under way.
 func (w *workers) close() {
 	w.mu.Lock()
 	w.closed = true

@@ -52,9 +52,9 @@ func (p *Proxies) Client(address string, forwarded []string) string {
 	return address
 }
 
-// Host returns the host that the client has asked for: the Host header, or what a trusted
-// proxy says in X-Forwarded-Host that it was before. The first one in that list is what
-// the client sent to the first of several proxies.
+// Host returns the host that the client has asked for: the Host header, or the one before
+// a trusted proxy, which says it in X-Forwarded-Host. The first one in that list is the
+// one that the client sent to the first of several proxies.
 func (p *Proxies) Host(address, host string, forwarded []string) string {
 	first := First(forwarded)
 	if first == "" || !IsHost(first) || !p.Trust(address) {

@@ -134,7 +134,7 @@ func (p *epollPoller) Poll() {
 		}
 	}
 	if p.n = p.wait(); p.n > 0 {
-		p.wake() // the next turn, after what these have caused is written
+		p.wake() // the next turn, once the effects of these events are written
 		return
 	}
 	p.handed.Store(false)

@@ -21,7 +21,7 @@ type portablePoller struct {
 	arrived []arrival // since poll was last called
 }
 
-// arrival is what one connection has read.
+// arrival holds the bytes that one connection has read.
 type arrival struct {
 	conn  *portableConn
 	bytes []byte
@@ -66,7 +66,7 @@ type portableConn struct {
 	socket net.Conn
 	kick   chan struct{} // something for the writer to look at
 	read   chan struct{} // the loop has taken the last bytes
-	end    chan struct{} // closed when nothing is to be delivered any more
+	end    chan struct{} // closed when nothing must be delivered any more
 	ended  bool          // loop only
 	paused bool          // loop only
 	owed   bool          // loop only: a read token is due at Resume

@@ -59,7 +59,7 @@ func (l *Limiter) bucket(name string, now time.Duration) Bucket {
 	return b
 }
 
-// Wait returns what Take would, and spends nothing.
+// Wait returns how long it is until there is a token of name, and spends nothing.
 func (l *Limiter) Wait(name string, r Rate) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// Event is what the bytes of a client amount to (RFC 6455).
+// Event is the meaning of a client's bytes (RFC 6455).
 type Event uint8
 
 const (
@@ -20,7 +20,7 @@ const (
 	Dropped               // a whole text message of more than is kept
 )
 
-// Error says why a connection cannot go on and with which close code.
+// Error says why a connection cannot go on, and with which close code.
 type Error struct {
 	Code   ws.StatusCode
 	Reason string
@@ -41,7 +41,7 @@ func (e *Error) Error() string { return e.Reason }
 //	+-+-+-+-+-------+-+-------------+-------------------------------+
 type Reader struct {
 	Limit   int    // payload bytes of one message
-	Kept    uint32 // of those, what is kept; of a longer message nothing is. 0 for all
+	Kept    uint32 // bound of those that are kept; a longer message is dropped. 0 for no bound
 	headLen uint8
 	inside  bool // the header is read, its payload is not
 	partial bool // a message has begun whose last frame has not
@@ -53,11 +53,11 @@ type Reader struct {
 	control []byte // payload of this control frame so far
 }
 
-// midway reports whether a frame or message has begun and not ended.
+// Midway reports whether a frame or message has begun and not ended.
 func (f *Reader) Midway() bool { return f.headLen > 0 || f.inside || f.partial }
 
-// next consumes n bytes of p, at most up to the end of one frame. The payload
-// may point into p, which is changed, and is valid until the next call.
+// Next consumes n bytes of p, at most up to the end of one frame. The payload may point
+// into p, which is changed, and is valid until the next call.
 func (f *Reader) Next(p []byte) (event Event, payload []byte, n int, err error) {
 	if !f.inside {
 		n, err = f.readHeader(p)
@@ -240,17 +240,18 @@ func (f *Reader) parseHeader() error {
 	return nil
 }
 
-// frameHeadroom is what BeginFrame reserves: a server's header is at most that long.
+// frameHeadroom is the room that BeginFrame reserves. A server's header is at most that
+// long.
 const frameHeadroom = 10
 
-// BeginFrame makes room for a header behind dst; the payload is to be appended.
+// BeginFrame makes room for a header behind dst. The caller then appends the payload.
 func BeginFrame(dst []byte) (buf []byte, mark int) {
 	mark = len(dst)
 	var room [frameHeadroom]byte
 	return append(dst, room[:]...), mark
 }
 
-// EndFrame puts the header of a text frame in front of what was appended since
+// EndFrame puts the header of a text frame in front of everything appended since
 // BeginFrame.
 func EndFrame(buf []byte, mark int) []byte {
 	payload := buf[mark+frameHeadroom:]

@@ -10,11 +10,10 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 )
 
-// acceptGUID is what RFC 6455 section 1.3 has a server append to the key.
+// acceptGUID follows the key in the hash of RFC 6455 section 1.3.
 const acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-// HandshakeError is an upgrade request that is refused over HTTP, because it is
-// not one that a browser could have sent.
+// HandshakeError says why a request is refused over HTTP: no browser could have sent it.
 type HandshakeError struct {
 	Status int
 	Reason string
@@ -25,19 +24,19 @@ func WantsUpgrade(r *http.Request) bool {
 	return hasToken(r.Header.Values("Upgrade"), "websocket") && hasToken(r.Header.Values("Connection"), "upgrade")
 }
 
-// LostUpgrade reports whether a request was one for a WebSocket before something on
-// the way removed its Upgrade header, as a proxy does that was not told to keep it.
+// LostUpgrade reports whether a proxy has removed the Upgrade header of a request for a
+// WebSocket.
 func LostUpgrade(r *http.Request) bool { return r.Header.Get("Sec-Websocket-Key") != "" }
 
-// HeadTooLarge is why a request is refused whose head is too large.
+// HeadTooLarge returns the error of a head with more than limit bytes.
 func HeadTooLarge(limit int) *HandshakeError {
 	return &HandshakeError{http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf(
 		"header is larger than %d bytes (--max-handshake-bytes); cookies of everything on this host are part of it", limit)}
 }
 
-// CheckHandshake returns the client's key, or why the request is refused (RFC
-// 6455 section 4.2.1). A repeated header is refused because two readers of the
-// request could each believe a different one.
+// CheckHandshake returns the client's key, or why the request is refused (RFC 6455
+// section 4.2.1). A repeated header is refused because two readers of the request could
+// each believe a different one.
 func CheckHandshake(r *http.Request) (key string, refused *HandshakeError) {
 	for _, name := range []string{"Origin", "Host", "Sec-Websocket-Key", "Sec-Websocket-Version"} {
 		if len(r.Header[name]) > 1 {
@@ -69,6 +68,7 @@ func hasToken(lists []string, token string) bool {
 	return false
 }
 
+// AppendResponse appends the answer that accepts a handshake.
 func AppendResponse(dst []byte, key string) []byte {
 	sum := sha1.Sum([]byte(key + acceptGUID))
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
@@ -76,24 +76,24 @@ func AppendResponse(dst []byte, key string) []byte {
 	return append(dst, "\r\n\r\n"...)
 }
 
+// Malformed returns the error of a request that is not HTTP.
 func Malformed(reason string) *HandshakeError {
 	return &HandshakeError{http.StatusBadRequest, reason}
 }
 
-// Upgrade is what a request for a WebSocket says.
+// Upgrade holds a request for a WebSocket.
 type Upgrade struct {
-	Agent        string
-	Key          string
-	Host         string
-	Origin       string
-	ForwardedFor []string // X-Forwarded-For, line by line
-	// forwardedHost is X-Forwarded-Host, line by line.
-	ForwardedHost []string
+	Agent         string
+	Key           string
+	Host          string
+	Origin        string
+	ForwardedFor  []string // X-Forwarded-For, line by line
+	ForwardedHost []string // X-Forwarded-Host, line by line
 }
 
-// ParseUpgrade reads a head that HeadReader has let pass. It reports false for
-// all but a request for a WebSocket that nothing is to be said against: the
-// others are net/http's to answer.
+// ParseUpgrade reads a head that HeadReader has let pass. It reports false unless the
+// head is a request for a WebSocket with nothing wrong. All others are for net/http to
+// answer.
 func ParseUpgrade(head string) (u Upgrade, clean bool) {
 	first, rest, _ := strings.Cut(head, "\r\n")
 	if first != "GET / HTTP/1.1" && first != "GET /realtime HTTP/1.1" {
@@ -140,5 +140,6 @@ func isNonce(key string) bool {
 	return err == nil && len(nonce) == 16
 }
 
+// ErrLostUpgrade refuses a request for which LostUpgrade holds.
 var ErrLostUpgrade = &HandshakeError{http.StatusUpgradeRequired, "a WebSocket handshake without its Upgrade header: " +
 	"a proxy on the way has removed it (with nginx: proxy_http_version 1.1, proxy_set_header Upgrade and Connection)"}

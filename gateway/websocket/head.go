@@ -7,14 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// HeadReader gathers the head of a client's first request: the request line and
-// the header lines, up to and with the empty line (RFC 9112 sections 2 and 5).
-// It judges lines one by one in their order, so that the outcome is the same
-// however the bytes are cut. It is stricter than net/http, which must never
-// read a request otherwise than this does.
+// HeadReader gathers the head of a client's first request: the request line and the
+// header lines, with the empty line (RFC 9112 sections 2 and 5). It judges lines one by
+// one in their order, so that the outcome is the same however the bytes are cut. It is
+// stricter than net/http, which must never read a request otherwise.
 type HeadReader struct {
 	Limit int    // bytes of a head
-	kept  []byte // what has come so far
+	kept  []byte // come so far
 	line  int    // where in kept the line begins that is not complete
 	lines int    // complete so far
 }
@@ -22,9 +21,9 @@ type HeadReader struct {
 // maxHeaderLines bounds how many header lines a first request may have.
 const maxHeaderLines = 64
 
-// next takes what has come since the last call. Once the head is complete it
-// returns all that was sent and where the head ends in it; before that, an end
-// of 0. What was sent may point into p.
+// Next takes the bytes that have come since the last call. Once the head is complete it
+// returns everything sent, and where the head ends in it. Before that the end is 0. The
+// result may point into p.
 func (h *HeadReader) Next(p []byte) (sent []byte, end int, err *HandshakeError) {
 	all := p
 	if len(h.kept) > 0 {
@@ -65,7 +64,7 @@ func (h *HeadReader) Next(p []byte) (sent []byte, end int, err *HandshakeError) 
 }
 
 func checkRequestLine(line []byte) *HandshakeError {
-	// Browsers escape what is not ASCII, other clients need not: it is taken as it is.
+	// Browsers escape text outside of ASCII. Other clients need not.
 	for _, b := range line {
 		if b < ' ' || b == 0x7f {
 			return Malformed("control character in the request line")

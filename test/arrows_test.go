@@ -16,6 +16,8 @@ var arrows = map[string]struct {
 	imports []string
 	engines []string
 }{
+	"":                    {}, // texts that go with every copy
+	"hack/notice":         {},
 	"internal/durable":    {},
 	"internal/strictjson": {},
 	"internal/teardown":   {},

@@ -100,6 +100,7 @@ func newRoot() *cobra.Command {
 		newHealthcheck(),
 		newDoctor(),
 		newVersion(),
+		newLicenses(),
 	)
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {

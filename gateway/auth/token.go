@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -165,6 +166,9 @@ func ReadToken(text string, keys Keys) (Principal, error) {
 	if len(text) > maxTokenBytes {
 		return who, fmt.Errorf("token of more than %d bytes", maxTokenBytes)
 	}
+	if err := checkHeader(text); err != nil {
+		return who, err
+	}
 	_, err := parser.ParseWithClaims(text, &read, func(t *jwt.Token) (any, error) {
 		var secret []byte
 		var err error
@@ -182,6 +186,26 @@ func ReadToken(text string, keys Keys) (Principal, error) {
 		Origins: read.origins,
 	}
 	return who, nil
+}
+
+var headerShape = strictjson.Shape{Names: []string{"alg", "kid", "crit", "typ"}}
+
+// checkHeader refuses a token whose header has a name twice or in another case, of which
+// two readers may each believe a different one (RFC 7515 section 4).
+func checkHeader(text string) error {
+	part, _, _ := strings.Cut(text, ".")
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(part)
+	if err == nil && !utf8.Valid(raw) {
+		err = strictjson.ErrSyntax
+	}
+	var values [4][]byte
+	if err == nil {
+		err = headerShape.Scan(raw, strictjson.MaxNesting, values[:])
+	}
+	if err != nil {
+		return fmt.Errorf("header: %w: %w", jwt.ErrTokenMalformed, err)
+	}
+	return nil
 }
 
 // signerOf returns the principal that a token names as its signer, and the signer's secret.

@@ -57,17 +57,27 @@ func (q *Query) matches(r *Record) bool {
 }
 
 const (
-	// MaxRecords is how many refusals a log keeps.
+	// MaxRecords is how many refusals a log keeps, of all kinds together.
 	MaxRecords = 1000
 	maxText    = 256 // bytes of one field
 )
 
-// Log keeps the last MaxRecords refusals of a node. Its memory is bounded by their
-// number and by the length of each field. The zero value is an empty log.
+// Log keeps MaxRecords refusals of a node, the newest of each kind: the kind with the most
+// records loses its oldest. A flood of one kind does not wash the others out. Memory is
+// bounded by the number of records and the length of each field. The zero value is an
+// empty log.
 type Log struct {
-	mu   sync.Mutex
-	seq  uint64
-	ring []Record // grows up to MaxRecords, then the oldest is overwritten
+	mu    sync.Mutex
+	seq   uint64
+	count int
+	kinds map[kind][]Record // oldest first, none empty
+}
+
+// kind is what a sender of refused requests cannot choose at will: a project is known only
+// with a credential of it.
+type kind struct {
+	code         Code
+	via, project string
 }
 
 // Add keeps a record and numbers it.
@@ -81,11 +91,30 @@ func (l *Log) Add(r Record) {
 	defer l.mu.Unlock()
 	r.Seq = l.seq
 	l.seq++
-	if len(l.ring) < MaxRecords {
-		l.ring = append(l.ring, r)
-	} else {
-		l.ring[r.Seq%MaxRecords] = r
+	if l.kinds == nil {
+		l.kinds = make(map[kind][]Record)
 	}
+	of := kind{r.Code, r.Via, r.Project}
+	l.kinds[of] = append(l.kinds[of], r)
+	if l.count++; l.count > MaxRecords {
+		l.dropOne()
+	}
+}
+
+// dropOne drops the oldest record of the kind that has the most.
+func (l *Log) dropOne() {
+	var most kind
+	for k, records := range l.kinds {
+		if n := len(l.kinds[most]); len(records) > n || len(records) == n && records[0].Seq < l.kinds[most][0].Seq {
+			most = k
+		}
+	}
+	records := l.kinds[most]
+	records[0] = Record{} // its texts go now, not when the slice is copied
+	if l.kinds[most] = records[1:]; len(records) == 1 {
+		delete(l.kinds, most)
+	}
+	l.count--
 }
 
 // Find returns the records that match, newest first.
@@ -99,11 +128,15 @@ func (l *Log) Find(q Query) ([]Record, error) {
 		after = &cursor
 	}
 	l.mu.Lock()
-	found := slices.Clone(l.ring)
+	var found []Record
+	for _, records := range l.kinds {
+		for _, r := range records {
+			if q.matches(&r) && (after == nil || Compare(*after, r) < 0) {
+				found = append(found, r)
+			}
+		}
+	}
 	l.mu.Unlock()
-	found = slices.DeleteFunc(found, func(r Record) bool {
-		return !q.matches(&r) || after != nil && Compare(*after, r) >= 0
-	})
 	slices.SortFunc(found, Compare)
 	return found[:min(max(q.Limit, 0), len(found))], nil
 }

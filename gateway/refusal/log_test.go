@@ -1,6 +1,7 @@
 package refusal
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"unsafe"
@@ -31,6 +32,37 @@ func TestLogIsBounded(t *testing.T) {
 				t.Fatalf("%d bytes are kept: %q", len(text), text)
 			}
 		}
+	}
+}
+
+// A flood of one kind leaves the others, however many kinds it is of.
+func TestFloodDoesNotWashOthersOut(t *testing.T) {
+	var log Log
+	log.Add(Record{Code: OriginNotAllowed, Via: "ws", Attempt: Attempt{Project: "shop"}})
+	const flood = 10 * MaxRecords
+	for i := range flood {
+		log.Add(Record{Code: []Code{InvalidKey, AuthRequired}[i%2], Via: "rest", Address: "192.0.2.1"})
+	}
+	own, err := log.Find(Query{Project: "shop", Limit: 10})
+	if err != nil || len(own) != 1 || own[0].Seq != 0 {
+		t.Errorf("%+v, %v", own, err)
+	}
+	all, _ := log.Find(Query{Limit: 10 * MaxRecords})
+	if len(all) != MaxRecords || all[0].Seq != flood || all[MaxRecords-2].Seq != flood-MaxRecords+2 {
+		t.Errorf("%d are kept, the newest is %d", len(all), all[0].Seq)
+	}
+	for i := range 3 * MaxRecords { // more kinds than there is room for
+		log.Add(Record{Code: InvalidKey, Attempt: Attempt{Project: strconv.Itoa(i)}})
+	}
+	if all, _ = log.Find(Query{Limit: 10 * MaxRecords}); len(all) != MaxRecords || len(log.kinds) > MaxRecords {
+		t.Errorf("%d of %d kinds are kept", len(all), len(log.kinds))
+	}
+}
+
+func BenchmarkAdd(b *testing.B) {
+	var log Log
+	for i := 0; b.Loop(); i++ {
+		log.Add(Record{Code: InvalidKey, Via: "rest", Attempt: Attempt{Project: strconv.Itoa(i % 20)}})
 	}
 }
 

@@ -83,7 +83,7 @@ func TestQuotaOfChannels(t *testing.T) {
 		t.Error(err)
 	}
 	if err := try(m, "eighth"); !errors.Is(err, ErrRateLimited) ||
-		err.Error() != `quota of 7 channels of project "p1" is used up: too many` {
+		err.Error() != `quota of 7 channels is used up: too many` {
 		t.Errorf("channel beyond the quota: %v", err)
 	}
 	if info := m.info(ChannelKey{projectID, "eighth"}); info.Head != 0 {

@@ -218,7 +218,7 @@ func (a *application) publish(dst, command []byte, p publication) ([]byte, error
 	}
 	project, ok := a.registry.project(asString(p.project))
 	if !ok {
-		return appendRefusal(dst, refuse(codeNotFound, "project %q", p.project)), nil
+		return appendRefusal(dst, refuse(codeNotFound, "the project was deleted")), nil
 	}
 	if !namable(p.channel, maxChannelName) {
 		return appendRefusal(dst, refuse(codeInvalid, "channel name of %d bytes", len(p.channel))), nil
@@ -316,7 +316,7 @@ func (a *application) create(p *project, name []byte) (*channel, *refusal, error
 			return nil, nil, err
 		}
 		if count >= quota {
-			return nil, refuse(codeRateLimited, "quota of %d channels of project %q is used up", quota, p.ID), nil
+			return nil, refuse(codeRateLimited, "quota of %d channels is used up", quota), nil
 		}
 	}
 	ch := &channel{key: ChannelKey{p.ID, string(name)}, head: p.newHead()}

@@ -33,7 +33,7 @@ func (s *State) viewChannel(key ChannelKey, from uint64) (*channelView, error) {
 	}
 	p, ok := s.registry.project(key.Project)
 	if !ok {
-		return nil, fmt.Errorf("project %q: %w", key.Project, ErrNotFound)
+		return nil, fmt.Errorf("the project was deleted: %w", ErrNotFound)
 	}
 	if !namable(key.Name, maxChannelName) {
 		return nil, fmt.Errorf("channel name of %d bytes: %w", len(key.Name), ErrInvalid)

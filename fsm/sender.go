@@ -177,13 +177,13 @@ func (p *publication) mayPublish(key *Key, project *project) *refusal {
 		return nil
 	}
 	if key.Project != project.ID {
-		return refuse(codeForbidden, "key %q of project %q", key.ID, key.Project)
+		return refuse(codeForbidden, "the key belongs to another project")
 	}
 	if key.Kind != PublicKey || p.from.kind != KeySender {
 		return nil
 	}
 	if _, granted := project.Access.PublishGrant(asString(p.channel)); !granted {
-		return refuse(codeForbidden, "no grant of project %q for public keys", project.ID)
+		return refuse(codeForbidden, "a public key may not publish here")
 	}
 	return nil
 }

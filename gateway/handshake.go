@@ -153,7 +153,8 @@ func (g *handshake) refuse(err *websocket.HandshakeError) {
 
 func plainAnswer(err *websocket.HandshakeError) []byte {
 	body, _ := json.Marshal(refusalJSON{Error: err.Reason, Code: refusal.InvalidMessage}) // of strings, which cannot fail
-	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s\n",
+	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\n"+
+		"X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s\n",
 		err.Status, http.StatusText(err.Status), len(body)+1, body)
 }
 

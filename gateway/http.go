@@ -57,6 +57,9 @@ func (s *Server) routes() *router {
 func (s *Server) handler(open *router) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handshakeDone(r)
+		head := w.Header()
+		head.Set("X-Content-Type-Options", "nosniff")
+		head.Set("Cache-Control", "no-store") // the console sets its own
 		if !s.requests.TryRLock() {
 			s.refuseHTTP(w, r, &refusal.Error{Code: refusal.Unavailable, Reason: "node is stopping", RetryAfter: time.Second})
 			return

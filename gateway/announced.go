@@ -96,7 +96,8 @@ func (c *conn) ping(id string) {
 		c.buckets = &connBuckets{}
 	}
 	if wait := c.buckets.pings.Take(pingRate, c.loop.now); wait > 0 {
-		c.refuseFrame(tooMany("of pings on this connection", pingRate, wait).Of(c.who.Value().Attempt(auth.NoAction, "")), "", id)
+		refused := tooMany("of pings on this connection", pingRate, wait)
+		c.refuseFrame(refused.Of(c.who.Value().Attempt(auth.NoAction, "")), "", id)
 		return
 	}
 	c.out.urgent = appendPong(c.out.urgent, id)

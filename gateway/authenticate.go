@@ -99,7 +99,8 @@ func (c *conn) recheckKey(f authFrame, err error) {
 	}
 	c.loop.touch(c)
 	if err != nil {
-		c.refuseAs(refusal.New(refusal.Unavailable, "the cluster cannot be asked about the key").Of(auth.Unknown(f.apiKey).Attempt(auth.Connect, "")))
+		refused := refusal.New(refusal.Unavailable, "the cluster cannot be asked about the key")
+		c.refuseAs(refused.Of(auth.Unknown(f.apiKey).Attempt(auth.Connect, "")))
 		return
 	}
 	who, failed := auth.Identify(f.apiKey, c.loop.server.cfg.Broker)

@@ -221,7 +221,8 @@ type limit[T any] struct {
 func (l *Limits) counts() []limit[int] {
 	return []limit[int]{
 		{"max-message-bytes", &l.MaxMessageBytes}, {"max-batch-bytes", &l.MaxBatchBytes},
-		{"max-handshake-bytes", &l.MaxHandshakeBytes}, {"max-channels", &l.MaxChannels}, {"max-subscriptions", &l.MaxSubscriptions},
+		{"max-handshake-bytes", &l.MaxHandshakeBytes}, {"max-channels", &l.MaxChannels},
+		{"max-subscriptions", &l.MaxSubscriptions},
 		{"max-json-depth", &l.MaxDepth}, {"max-connections", &l.MaxConnections},
 		{"max-handshakes", &l.MaxHandshakes}, {"max-address-handshakes", &l.MaxAddressHandshakes},
 		{"max-publishes", &l.MaxPublishes}, {"max-publish-bytes", &l.MaxPublishBytes},

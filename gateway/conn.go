@@ -370,7 +370,8 @@ func (c *conn) check() {
 		}
 	case stateOpen:
 		if c.endsAt != 0 && now >= c.endsAt {
-			c.refuse(refusal.New(refusal.TokenExpired, "the token has expired").Of(c.who.Value().Attempt(auth.Connect, "")), "", "")
+			refused := refusal.New(refusal.TokenExpired, "the token has expired")
+			c.refuse(refused.Of(c.who.Value().Attempt(auth.Connect, "")), "", "")
 			break
 		}
 		if now >= c.nextHeartbeat {

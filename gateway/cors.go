@@ -31,7 +31,8 @@ func (s *Server) withCORS(next http.HandlerFunc) http.HandlerFunc {
 		}
 		head.Add("Vary", "Access-Control-Request-Headers")
 		head.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
-		head.Set("Access-Control-Allow-Headers", strings.Join(allowedHeaders(r.Header.Values("Access-Control-Request-Headers")), ", "))
+		asked := r.Header.Values("Access-Control-Request-Headers")
+		head.Set("Access-Control-Allow-Headers", strings.Join(allowedHeaders(asked), ", "))
 		head.Set("Access-Control-Max-Age", "600")
 		w.WriteHeader(http.StatusNoContent)
 	}
@@ -44,7 +45,8 @@ func allowedHeaders(asked []string) []string {
 	allowed := slices.Clone(ownHeaders)
 	for name := range strings.SplitSeq(strings.ToLower(strings.Join(asked, ",")), ",") {
 		name = strings.TrimSpace(name)
-		if len(allowed) < maxAskedHeaders && websocket.IsToken([]byte(name)) && !ofProxy(name) && !slices.Contains(allowed, name) {
+		if len(allowed) < maxAskedHeaders && websocket.IsToken([]byte(name)) &&
+			!ofProxy(name) && !slices.Contains(allowed, name) {
 			allowed = append(allowed, name)
 		}
 	}
@@ -54,5 +56,6 @@ func allowedHeaders(asked []string) []string {
 // ofProxy reports whether a header belongs to proxies, which are believed, or to the
 // console.
 func ofProxy(name string) bool {
-	return name == "forwarded" || name == "x-real-ip" || strings.HasPrefix(name, "x-forwarded-") || strings.HasPrefix(name, "x-aptlyd-")
+	return name == "forwarded" || name == "x-real-ip" ||
+		strings.HasPrefix(name, "x-forwarded-") || strings.HasPrefix(name, "x-aptlyd-")
 }

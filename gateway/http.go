@@ -83,7 +83,7 @@ func (s *Server) handler(open *router) http.Handler {
 
 // headBytes returns about how many bytes the head of a request has.
 func headBytes(r *http.Request) int {
-	n := len(r.Method) + len(r.RequestURI) + len(r.Host) + len(" ") + len(" HTTP/1.1\r\n") + len("Host: \r\n") + len("\r\n")
+	n := len(r.Method) + len(r.RequestURI) + len(r.Host) + len("  HTTP/1.1\r\nHost: \r\n\r\n")
 	for name, values := range r.Header {
 		for _, value := range values {
 			n += len(name) + len(": \r\n") + len(value)

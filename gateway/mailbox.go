@@ -82,7 +82,9 @@ func (m *mailbox) takeTasks(buf []func()) []func() {
 
 // takeCommits moves commits of about maxBytes of payload to buf, and all raised
 // heads once no commit is left. It reports whether some are left.
-func (m *mailbox) takeCommits(buf []commit, maxBytes int) (commits []commit, raised map[fsm.ChannelKey]uint64, more bool) {
+func (m *mailbox) takeCommits(
+	buf []commit, maxBytes int,
+) (commits []commit, raised map[fsm.ChannelKey]uint64, more bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n, size := 0, 0

@@ -90,12 +90,16 @@ func (s *Server) beginReading(
 		network := clientaddr.NetworkOf(address)
 		wait := max(s.readings.addresses.Wait(network, s.readings.address), s.readings.spent.Wait("", s.readings.node))
 		if wait > 0 {
-			return nil, &refusal.Error{Code: refusal.RateLimited, Reason: "too much history is read at once", RetryAfter: max(wait, time.Millisecond)}
+			return nil, &refusal.Error{
+				Code: refusal.RateLimited, Reason: "too much history is read at once", RetryAfter: max(wait, time.Millisecond),
+			}
 		}
 	}
 	leave, full := s.readings.inFlight.enter(who, address, 1)
 	if full != "" {
-		return nil, &refusal.Error{Code: refusal.RateLimited, Reason: "too many answers are under way " + full, RetryAfter: time.Second}
+		return nil, &refusal.Error{
+			Code: refusal.RateLimited, Reason: "too many answers are under way " + full, RetryAfter: time.Second,
+		}
 	}
 	r.leave = leave
 	if err = s.cfg.Broker.ReadYourWrites(ctx); err == nil {

@@ -46,11 +46,13 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *
 	if by.Principal, refused = s.identifyNow(r.Context(), text, from.address); refused != nil {
 		return by, refused.Of(by.Principal.Attempt(auth.Connect, ""))
 	}
-	if by.project, refused = auth.Admit(by.Principal, from.origin.Value(), from.host.Value(), s.cfg.Broker); refused != nil {
+	header, host := from.origin.Value(), from.host.Value()
+	if by.project, refused = auth.Admit(by.Principal, header, host, s.cfg.Broker); refused != nil {
 		w.Header().Del("Access-Control-Allow-Origin")
 		return by, refused.Of(by.Principal.Attempt(auth.Connect, ""))
 	}
-	if by.Kind == auth.ServerKey && !origin.Judge(by.project.AllowedOrigins, by.project.AllowNativeClients, from.origin.Value(), from.host.Value()).Allowed {
+	if by.Kind == auth.ServerKey &&
+		!origin.Judge(by.project.AllowedOrigins, by.project.AllowNativeClients, header, host).Allowed {
 		w.Header().Del("Access-Control-Allow-Origin")
 	}
 	if by.Kind != auth.ServerKey {
@@ -225,7 +227,9 @@ func (p *restPublish) result(ctx context.Context, s *Server) publishResult {
 // beginBody decides whether the body of a publish is read at all, before its first byte.
 // It refuses callers that may publish nowhere or have too much under way. The caller
 // calls leave at the end.
-func (s *Server) beginBody(by caller, w http.ResponseWriter, r *http.Request, most int) (leave func(), refused *refusal.Error) {
+func (s *Server) beginBody(
+	by caller, w http.ResponseWriter, r *http.Request, most int,
+) (leave func(), refused *refusal.Error) {
 	defer func() {
 		if refused != nil {
 			w.Header().Set("Connection", "close") // or net/http would wait for the body
@@ -241,7 +245,9 @@ func (s *Server) beginBody(by caller, w http.ResponseWriter, r *http.Request, mo
 	}
 	leave, full := s.bodies.enter(by.Principal, by.from.address, most)
 	if full != "" {
-		refused := &refusal.Error{Code: refusal.RateLimited, Reason: "too many bytes of bodies are under way " + full, RetryAfter: time.Second}
+		refused := &refusal.Error{
+			Code: refusal.RateLimited, Reason: "too many bytes of bodies are under way " + full, RetryAfter: time.Second,
+		}
 		return nil, refused.Of(by.Principal.Attempt(auth.Publish, ""))
 	}
 	return leave, nil
@@ -383,7 +389,8 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) {
 		s.refuseHTTP(w, r, refused)
 		return
 	}
-	page, err := s.beginReading(r.Context(), by.Principal, by.from.address, fsm.ChannelKey{Project: by.project.ID, Name: channel}, query)
+	key := fsm.ChannelKey{Project: by.project.ID, Name: channel}
+	page, err := s.beginReading(r.Context(), by.Principal, by.from.address, key, query)
 	if err != nil {
 		s.refuseHTTP(w, r, s.refusalOf(err, "read history").Of(by.Principal.Attempt(auth.ReadHistory, channel)))
 		return

@@ -79,7 +79,8 @@ func New(cfg Config) (*Server, error) {
 	}
 	cfg.setDefaults()
 	if most := connectionLimit(); cfg.MaxConnections > most {
-		cfg.Logger.Warn("max-connections is more than the descriptor limit allows and was lowered; raise the limit (ulimit -n, LimitNOFILE=)",
+		cfg.Logger.Warn("max-connections is more than the descriptor limit allows and was lowered; "+
+			"raise the limit (ulimit -n, LimitNOFILE=)",
 			"asked", cfg.MaxConnections, "now", most, "descriptors", machine.DescriptorLimit())
 		cfg.MaxConnections = most
 	}

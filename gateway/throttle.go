@@ -31,7 +31,8 @@ func (r *Rates) all() []limit[int] {
 	return []limit[int]{
 		{"connection-publish-rate", &r.ConnectionPublish}, {"connection-subscribe-rate", &r.ConnectionSubscribe},
 		{"key-connect-rate", &r.KeyConnect}, {"key-publish-rate", &r.KeyPublish}, {"key-subscribe-rate", &r.KeySubscribe},
-		{"address-connect-rate", &r.AddressConnect}, {"address-publish-rate", &r.AddressPublish}, {"address-subscribe-rate", &r.AddressSubscribe},
+		{"address-connect-rate", &r.AddressConnect}, {"address-publish-rate", &r.AddressPublish},
+		{"address-subscribe-rate", &r.AddressSubscribe},
 	}
 }
 
@@ -54,7 +55,9 @@ type throttle struct {
 func newThrottles(l *Limits) *throttles {
 	perConnection := [...]int{auth.Connect: 0, auth.Subscribe: l.ConnectionSubscribe, auth.Publish: l.ConnectionPublish}
 	perKey := [...]int{auth.Connect: l.KeyConnect, auth.Subscribe: l.KeySubscribe, auth.Publish: l.KeyPublish}
-	perAddress := [...]int{auth.Connect: l.AddressConnect, auth.Subscribe: l.AddressSubscribe, auth.Publish: l.AddressPublish}
+	perAddress := [...]int{
+		auth.Connect: l.AddressConnect, auth.Subscribe: l.AddressSubscribe, auth.Publish: l.AddressPublish,
+	}
 	t := &throttles{}
 	for do := auth.Connect; do <= auth.Publish; do++ {
 		t[do] = throttle{
@@ -103,7 +106,8 @@ func tooMany(of string, r ratelimit.Rate, wait time.Duration) *refusal.Error {
 	reason := "too much at once " + of
 	return &refusal.Error{
 		Code: refusal.RateLimited, Reason: reason, RetryAfter: max(wait, time.Millisecond),
-		Detail: fmt.Sprintf("%s: %.3g a second are allowed, %d at once", reason, float64(time.Second)/float64(r.Gap), r.Burst/r.Gap),
+		Detail: fmt.Sprintf("%s: %.3g a second are allowed, %d at once",
+			reason, float64(time.Second)/float64(r.Gap), r.Burst/r.Gap),
 	}
 }
 
@@ -128,7 +132,9 @@ func (c *conn) throttle(who auth.Principal, do auth.Action, project *fsm.Project
 }
 
 // spend takes from the connection's own buckets.
-func (c *conn) spend(who auth.Principal, do auth.Action, project *fsm.Project, channel string, r ratelimit.Rate) *refusal.Error {
+func (c *conn) spend(
+	who auth.Principal, do auth.Action, project *fsm.Project, channel string, r ratelimit.Rate,
+) *refusal.Error {
 	switch {
 	case who.Kind == auth.ServerKey:
 		return nil
@@ -173,7 +179,9 @@ func (m *connBuckets) take(grant string, r ratelimit.Rate, now time.Duration) (w
 }
 
 // throttleRequest refuses an action that is done too often over HTTP.
-func (s *Server) throttleRequest(who auth.Principal, do auth.Action, project *fsm.Project, channel, address string) *refusal.Error {
+func (s *Server) throttleRequest(
+	who auth.Principal, do auth.Action, project *fsm.Project, channel, address string,
+) *refusal.Error {
 	refused := s.spendRequest(who, do, project, channel, address)
 	if refused == nil {
 		refused = s.shared(who, throttled(do), project, address)
@@ -185,7 +193,9 @@ func (s *Server) throttleRequest(who auth.Principal, do auth.Action, project *fs
 }
 
 // spendRequest takes from the buckets that stand in for those of a connection.
-func (s *Server) spendRequest(who auth.Principal, do auth.Action, project *fsm.Project, channel, address string) *refusal.Error {
+func (s *Server) spendRequest(
+	who auth.Principal, do auth.Action, project *fsm.Project, channel, address string,
+) *refusal.Error {
 	if who.Kind == auth.ServerKey {
 		return nil
 	}

@@ -12,7 +12,8 @@ import "strings"
 func Note(header string) string {
 	if header == "null" || strings.HasPrefix(strings.ToLower(header), "file:") {
 		return "pages from a file and sandboxed frames have no origin of their own: " +
-			"only the rule * lets them in, and then everybody; serve the page under a scheme of its own (app://.), or let its users in with tokens"
+			"only the rule * lets them in, and then everybody; " +
+			"serve the page under a scheme of its own (app://.), or let its users in with tokens"
 	}
 	o, err := parse(header)
 	if err != nil {

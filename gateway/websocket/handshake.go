@@ -50,7 +50,8 @@ func CheckHandshake(r *http.Request) (key string, refused *HandshakeError) {
 	if !isNonce(key) {
 		return "", &HandshakeError{http.StatusBadRequest, "malformed Sec-WebSocket-Key"}
 	}
-	if r.Method != http.MethodGet || !r.ProtoAtLeast(1, 1) || r.URL.IsAbs() || r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+	if r.Method != http.MethodGet || !r.ProtoAtLeast(1, 1) || r.URL.IsAbs() ||
+		r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
 		return "", &HandshakeError{http.StatusBadRequest, "not a WebSocket handshake"}
 	}
 	return key, nil
@@ -71,7 +72,8 @@ func hasToken(lists []string, token string) bool {
 // AppendResponse appends the answer that accepts a handshake.
 func AppendResponse(dst []byte, key string) []byte {
 	sum := sha1.Sum([]byte(key + acceptGUID))
-	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
+	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\n"+
+		"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	dst = base64.StdEncoding.AppendEncode(dst, sum[:])
 	return append(dst, "\r\n\r\n"...)
 }

@@ -52,7 +52,7 @@ func (a *acceptor) accept() {
 			a.pause("descriptors")
 			return
 		default:
-			s.cfg.Logger.Warn("accept client", "error", err)
+			s.cfg.Logger.Warn("accept client", "err", err)
 			a.pause("error")
 			return
 		}

@@ -18,11 +18,15 @@ func TestAccessAndQuotasOverTheAdminAPI(t *testing.T) {
 	const open, unlimited = `{"publish":[],"subscribe":["*"]}`, `{"channels":0,"connections":0,"publishRate":0,"subscriptions":0}`
 	for _, c := range []struct{ body, want string }{
 		{`{}`, open + "," + unlimited},
-		{`{"access":{"subscribe":["public:*"],"publish":[{"pattern":"cursor:*","rate":0.5},{"pattern":"b","rate":10,"burst":20}]}}`,
-			`{"publish":[{"burst":1,"pattern":"cursor:*","rate":0.5},{"burst":20,"pattern":"b","rate":10}],"subscribe":["public:*"]},` + unlimited},
+		{
+			`{"access":{"subscribe":["public:*"],"publish":[{"pattern":"cursor:*","rate":0.5},{"pattern":"b","rate":10,"burst":20}]}}`,
+			`{"publish":[{"burst":1,"pattern":"cursor:*","rate":0.5},{"burst":20,"pattern":"b","rate":10}],"subscribe":["public:*"]},` + unlimited,
+		},
 		{`{"access":{"subscribe":[]}}`, `{"publish":[],"subscribe":[]},` + unlimited},
-		{`{"quotas":{"connections":100,"channels":5,"publishRate":2.5,"subscriptions":7}}`,
-			`{"publish":[],"subscribe":[]},{"channels":5,"connections":100,"publishRate":2.5,"subscriptions":7}`},
+		{
+			`{"quotas":{"connections":100,"channels":5,"publishRate":2.5,"subscriptions":7}}`,
+			`{"publish":[],"subscribe":[]},{"channels":5,"connections":100,"publishRate":2.5,"subscriptions":7}`,
+		},
 		{`{"quotas":{"connections":-0,"publishRate":-0}}`, `{"publish":[],"subscribe":[]},` + unlimited},
 		{`{"access":{},"quotas":{}}`, open + "," + unlimited},
 	} {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unique"
@@ -195,8 +196,7 @@ func (c *conn) recheckAccess(project *fsm.Project, known originCache) {
 		return
 	}
 	c.allowFrames()
-	for i := len(c.subs) - 1; i >= 0; i-- {
-		sub := c.subs[i]
+	for _, sub := range slices.Backward(c.subs) { // leave takes them out
 		name := sub.channel.key.Name
 		if sub.joining {
 			continue

@@ -92,7 +92,7 @@ func (c *Certificate) get(now time.Time) *tls.Certificate {
 		renewed, err = c.read()
 	}
 	if err != nil {
-		c.logger.Error("keep the last certificate: the new one cannot be used", "error", err)
+		c.logger.Error("keep the last certificate: the new one cannot be used", "err", err)
 		return c.current
 	}
 	c.current = renewed

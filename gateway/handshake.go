@@ -49,7 +49,7 @@ func (l *loop) beginHandshake(a poll.Accepted) {
 	g.element = l.handshakes.PushBack(g)
 	socket, err := l.poller.(poll.Acceptor).Adopt(a, g)
 	if err != nil {
-		s.cfg.Logger.Debug("greet client", "address", a.From, "error", err)
+		s.cfg.Logger.Debug("greet client", "address", a.From, "err", err)
 		g.end()
 		g.leavePending()
 		return
@@ -168,7 +168,7 @@ func (g *handshake) decide(sent []byte, end int) {
 		return
 	}
 	if err := g.handOver(sent); err != nil {
-		s.cfg.Logger.Debug("hand client over to net/http", "address", g.from, "error", err)
+		s.cfg.Logger.Debug("hand client over to net/http", "address", g.from, "err", err)
 		g.leavePending()
 	}
 }

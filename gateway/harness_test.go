@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,12 +31,7 @@ const (
 
 // onEachPoller runs a test once for every way of watching sockets.
 func onEachPoller(t *testing.T, test func(t *testing.T, poller string)) {
-	names := make([]string, 0, len(poll.Names()))
 	for _, name := range poll.Names() {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, name)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -69,13 +68,6 @@ func (h *limitListener) admit(socket net.Conn) (*httpConn, *refusal.Error) {
 	g.server, g.proxied = s, s.proxies.Announce(from)
 	g.onFirstRequest, g.onClose = func() { s.handshakes.leave(from) }, func() { s.pendingConns.Add(-1) }
 	return g, nil
-}
-
-func addressOf(socket net.Conn) netip.Addr {
-	if tcp, ok := socket.RemoteAddr().(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().Unmap()
-	}
-	return netip.Addr{}
 }
 
 // httpConnKey is the key of the httpConn in the context of a request.

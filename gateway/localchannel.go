@@ -20,35 +20,35 @@ type localChannel struct {
 	pages    []*page // in the loop's cache, the oldest first
 }
 
-func (t *localChannel) join(sub *subscription) {
-	sub.channel, sub.index = t, len(t.subs)
-	t.subs = append(t.subs, sub)
+func (ch *localChannel) join(sub *subscription) {
+	sub.channel, sub.index = ch, len(ch.subs)
+	ch.subs = append(ch.subs, sub)
 }
 
-func (t *localChannel) leave(sub *subscription) {
-	last := len(t.subs) - 1
-	t.subs[sub.index] = t.subs[last]
-	t.subs[sub.index].index = sub.index
-	t.subs[last] = nil
-	t.subs = t.subs[:last]
+func (ch *localChannel) leave(sub *subscription) {
+	last := len(ch.subs) - 1
+	ch.subs[sub.index] = ch.subs[last]
+	ch.subs[sub.index].index = sub.index
+	ch.subs[last] = nil
+	ch.subs = ch.subs[:last]
 	if last == 0 {
-		delete(t.loop.channels, t.key)
-		if s := t.loop.server; s.interest.remove(t.key, t.loop.index) {
-			s.cfg.Broker.DropInterest(t.key)
+		delete(ch.loop.channels, ch.key)
+		if s := ch.loop.server; s.interest.remove(ch.key, ch.loop.index) {
+			s.cfg.Broker.DropInterest(ch.key)
 		}
 	}
 }
 
 // deliver gives a commit to the subscribers whose cursor it continues. The others read
 // it from the log when their turn comes.
-func (t *localChannel) deliver(c *commit) {
+func (ch *localChannel) deliver(c *commit) {
 	if c.transient {
-		t.deliverTransient(c)
+		ch.deliverTransient(c)
 		return
 	}
 	first, last := c.messages[0].Offset, c.messages[len(c.messages)-1].Offset
 	var frames frameRun
-	for _, sub := range t.subs {
+	for _, sub := range ch.subs {
 		if !sub.live || sub.next > last {
 			continue
 		}
@@ -57,21 +57,21 @@ func (t *localChannel) deliver(c *commit) {
 			continue
 		}
 		if frames.bytes == nil {
-			frames = encodeMessages(t.key.Name, c.messages, false)
+			frames = encodeMessages(ch.key.Name, c.messages, false)
 		}
 		sub.conn.queue(delivery{
 			sub: sub, frames: frames, skip: int(sub.next - first), first: sub.next, after: last + 1,
 		})
 		sub.next = last + 1
 	}
-	t.head = max(t.head, last)
+	ch.head = max(ch.head, last)
 }
 
 // deliverTransient gives messages without offset to the subscribers that can take them
 // now.
-func (t *localChannel) deliverTransient(c *commit) {
-	frames := encodeMessages(t.key.Name, c.messages, false)
-	for _, sub := range t.subs {
+func (ch *localChannel) deliverTransient(c *commit) {
+	frames := encodeMessages(ch.key.Name, c.messages, false)
+	for _, sub := range ch.subs {
 		if !sub.joining && !sub.conn.out.blocked {
 			sub.conn.queue(delivery{sub: sub, frames: frames})
 		}
@@ -79,9 +79,9 @@ func (t *localChannel) deliverTransient(c *commit) {
 }
 
 // raise notes that the channel reaches head when the messages themselves were dropped.
-func (t *localChannel) raise(head uint64) {
-	t.head = max(t.head, head)
-	for _, sub := range t.subs {
+func (ch *localChannel) raise(head uint64) {
+	ch.head = max(ch.head, head)
+	for _, sub := range ch.subs {
 		if sub.live && sub.next <= head {
 			sub.fallBehind()
 		}
@@ -90,9 +90,9 @@ func (t *localChannel) raise(head uint64) {
 
 // recheck has every subscriber ask the log how far the channel reaches. Reads under way
 // were asked for before, so nobody joins them.
-func (t *localChannel) recheck() {
-	t.underway = nil
-	for _, sub := range t.subs {
+func (ch *localChannel) recheck() {
+	ch.underway = nil
+	for _, sub := range ch.subs {
 		if sub.live {
 			sub.fallBehind()
 		}

@@ -216,7 +216,7 @@ func (l *loop) attach(socket net.Conn, peer peer, id uint64, hasty bool, early [
 	if err != nil {
 		c.known()
 		l.server.connectionEnded()
-		l.server.cfg.Logger.Error("attach connection", "address", peer.address, "error", err)
+		l.server.cfg.Logger.Error("attach connection", "address", peer.address, "err", err)
 		return
 	}
 	l.adopt(c, transport, early)

@@ -30,35 +30,47 @@ type metrics struct {
 func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 	m := &metrics{
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "aptlyd_connections", Help: "WebSocket connections open now."}),
+			Name: "aptlyd_connections", Help: "WebSocket connections open now.",
+		}),
 		delivered: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "aptlyd_delivered_frames_total", Help: "Message and gap frames written to clients."}),
+			Name: "aptlyd_delivered_frames_total", Help: "Message and gap frames written to clients.",
+		}),
 		sent: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "aptlyd_sent_bytes_total", Help: "Bytes written to WebSocket clients."}),
+			Name: "aptlyd_sent_bytes_total", Help: "Bytes written to WebSocket clients.",
+		}),
 		published: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "aptlyd_publishes_total", Help: "Publishes passed on, over WebSocket and HTTP."}),
+			Name: "aptlyd_publishes_total", Help: "Publishes passed on, over WebSocket and HTTP.",
+		}),
 		gaps: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "aptlyd_gaps_total", Help: "Holes told to subscribers that retention had overtaken."}),
+			Name: "aptlyd_gaps_total", Help: "Holes told to subscribers that retention had overtaken.",
+		}),
 		commitsDropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "aptlyd_loop_commits_dropped_total",
-			Help: "Commits that an event loop was too far behind to be handed; its subscribers read them from the log."}),
+			Help: "Commits that an event loop was too far behind to be handed; its subscribers read them from the log.",
+		}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "aptlyd_refusals_total",
-			Help: "Refusals by code: over ws, rest or admin, or at the handshake."}, []string{"code", "via"}),
+			Help: "Refusals by code: over ws, rest or admin, or at the handshake.",
+		}, []string{"code", "via"}),
 		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "aptlyd_closes_total", Help: "Connections closed, by WebSocket close code."}, []string{"code"}),
+			Name: "aptlyd_closes_total", Help: "Connections closed, by WebSocket close code.",
+		}, []string{"code"}),
 		acceptPauses: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "aptlyd_accept_pauses_total",
-			Help: "Times that accepting clients paused, by what there was too much or too little of."}, []string{"reason"}),
+			Help: "Times that accepting clients paused, by what there was too much or too little of.",
+		}, []string{"reason"}),
 		handshakesRefused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "aptlyd_handshakes_refused_total",
-			Help: "First requests and upgrades refused because they make no sense, by HTTP status."}, []string{"status"}),
+			Help: "First requests and upgrades refused because they make no sense, by HTTP status.",
+		}, []string{"status"}),
 		handshakesExpired: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "aptlyd_handshakes_expired_total", Help: "Clients closed because their first request did not come in time."}),
+			Name: "aptlyd_handshakes_expired_total", Help: "Clients closed because their first request did not come in time.",
+		}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "aptlyd_build_info", Help: "Always 1; the label says what is running.",
-		ConstLabels: prometheus.Labels{"version": version}})
+		ConstLabels: prometheus.Labels{"version": version},
+	})
 	build.Set(1)
 	if r == nil {
 		return m, nil

@@ -12,18 +12,26 @@ func TestAdminChecksOrigins(t *testing.T) {
 		body, rules, reason string
 		allowed             bool
 	}{
-		{`{"rules":["https://*.Example.com"],"origin":"https://a.example.com"}`,
-			"map[rule:https://*.example.com valid:true]", "origin https://a.example.com is allowed by https://*.example.com", true},
-		{`{"rules":["https://*.example.com"],"origin":"https://example.com"}`,
-			"map[rule:https://*.example.com valid:true]", "origin https://example.com is not the project's allowed origin https://*.example.com", false},
-		{`{"rules":["example.com"],"origin":"https://example.com"}`,
+		{
+			`{"rules":["https://*.Example.com"],"origin":"https://a.example.com"}`,
+			"map[rule:https://*.example.com valid:true]", "origin https://a.example.com is allowed by https://*.example.com", true,
+		},
+		{
+			`{"rules":["https://*.example.com"],"origin":"https://example.com"}`,
+			"map[rule:https://*.example.com valid:true]", "origin https://example.com is not the project's allowed origin https://*.example.com", false,
+		},
+		{
+			`{"rules":["example.com"],"origin":"https://example.com"}`,
 			`map[error:allowed origin "example.com": not of the form scheme://host or scheme://host:port rule:example.com valid:false]`,
-			"origin https://example.com is refused: the project allows no origin", false},
+			"origin https://example.com is refused: the project allows no origin", false,
+		},
 		{`{"rules":["*"],"origin":"null"}`, "map[rule:* valid:true]", "origin null is allowed by *", true},
 		{`{"origin":""}`, "", "a client without an origin is a native client, which the project does not allow", false},
 		{`{"origin":"","allowNativeClients":true}`, "", "a client without an origin is a native client, which the project allows", true},
-		{`{"rules":["https://a.example"],"origin":"a.example"}`, "map[rule:https://a.example valid:true]",
-			"origin a.example is not of the form scheme://host or scheme://host:port", false},
+		{
+			`{"rules":["https://a.example"],"origin":"a.example"}`, "map[rule:https://a.example valid:true]",
+			"origin a.example is not of the form scheme://host or scheme://host:port", false,
+		},
 	} {
 		status, answer := h.admin("POST", "/origins/check", c.body)
 		if got := fmt.Sprint(answer["rules"]); status != 200 || got != "["+c.rules+"]" || answer["allowed"] != c.allowed || answer["reason"] != c.reason {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
@@ -62,10 +63,10 @@ func (s *pageCache) clear() {
 }
 
 // cached returns a cached page that can serve w.
-func (t *localChannel) cached(w want) *page {
-	for i := len(t.pages) - 1; i >= 0; i-- {
-		if t.pages[i].holds(w) {
-			return t.pages[i]
+func (ch *localChannel) cached(w want) *page {
+	for _, p := range slices.Backward(ch.pages) {
+		if p.holds(w) {
+			return p
 		}
 	}
 	return nil

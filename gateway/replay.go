@@ -6,6 +6,26 @@ import (
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
+// want names the messages that a subscription reads next.
+type want struct {
+	sub      *subscription
+	from     uint64
+	last     uint64 // none after it
+	replayed bool   // to be marked as committed before the client subscribed
+	backfill bool   // they belong to the subscription's backfill, not to its cursor
+}
+
+func (sub *subscription) wants() want {
+	switch {
+	case len(sub.backfill) > 0:
+		first := sub.backfill[0]
+		return want{sub: sub, from: first.next, last: first.end - 1, replayed: true, backfill: true}
+	case sub.next <= sub.replayTo:
+		return want{sub: sub, from: sub.next, last: sub.replayTo, replayed: true}
+	}
+	return want{sub: sub, from: sub.next, last: strictjson.MaxWhole}
+}
+
 // nextJob gives the workers the next job of this connection. There is one at a time, so
 // that a connection with many channels takes turns with the others.
 func (c *conn) nextJob() {
@@ -72,28 +92,17 @@ func (c *conn) paged(w want, p *page) {
 	}
 }
 
-func (sub *subscription) wants() want {
-	switch {
-	case len(sub.backfill) > 0:
-		first := sub.backfill[0]
-		return want{sub: sub, from: first.next, last: first.end - 1, replayed: true, backfill: true}
-	case sub.next <= sub.replayTo:
-		return want{sub: sub, from: sub.next, last: sub.replayTo, replayed: true}
-	}
-	return want{sub: sub, from: sub.next, last: strictjson.MaxWhole}
-}
-
 // read begins to read a page.
-func (t *localChannel) read(w want) *page {
-	p := &page{channel: t, from: w.from, last: w.last, replayed: w.replayed, head: t.head, resets: t.loop.resets}
-	t.underway = append(t.underway, p)
-	t.loop.work(job{run: p.read, then: func() { t.finish(p) }})
+func (ch *localChannel) read(w want) *page {
+	p := &page{channel: ch, from: w.from, last: w.last, replayed: w.replayed, head: ch.head, resets: ch.loop.resets}
+	ch.underway = append(ch.underway, p)
+	ch.loop.work(job{run: p.read, then: func() { ch.finish(p) }})
 	return p
 }
 
 // reading returns the page under way that w would ask for too.
-func (t *localChannel) reading(w want) *page {
-	for _, p := range t.underway {
+func (ch *localChannel) reading(w want) *page {
+	for _, p := range ch.underway {
 		if p.from == w.from && p.replayed == w.replayed {
 			return p
 		}
@@ -102,10 +111,10 @@ func (t *localChannel) reading(w want) *page {
 }
 
 // finish delivers a page to the subscriptions that wait for it.
-func (t *localChannel) finish(p *page) {
-	t.underway = slices.DeleteFunc(t.underway, func(q *page) bool { return q == p })
-	if len(t.subs) > 1 && len(p.frames.ends) > 0 && p.resets == t.loop.resets {
-		t.loop.pageCache.put(p, t.loop.now)
+func (ch *localChannel) finish(p *page) {
+	ch.underway = slices.DeleteFunc(ch.underway, func(q *page) bool { return q == p })
+	if len(ch.subs) > 1 && len(p.frames.ends) > 0 && p.resets == ch.loop.resets {
+		ch.loop.pageCache.put(p, ch.loop.now)
 	}
 	waiting := p.waiting
 	p.waiting = nil
@@ -154,13 +163,4 @@ func (sub *subscription) takeBackfill(w want, p *page) {
 	if len(sub.backfill) > 0 || !sub.live {
 		sub.enqueue()
 	}
-}
-
-// want names the messages that a subscription reads next.
-type want struct {
-	sub      *subscription
-	from     uint64
-	last     uint64 // none after it
-	replayed bool   // to be marked as committed before the client subscribed
-	backfill bool   // they belong to the subscription's backfill, not to its cursor
 }

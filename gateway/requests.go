@@ -99,6 +99,6 @@ func (s *Server) refusalOf(err error, doing string) *refusal.Error {
 		return &refusal.Error{Code: refusal.Unavailable, Reason: "no answer in time", RetryAfter: time.Second}
 	}
 	id := rand.Text()[:12]
-	s.cfg.Logger.Error(doing, "request", id, "error", err)
+	s.cfg.Logger.Error(doing, "request", id, "err", err)
 	return refusal.New(refusal.Internal, "internal error, request "+id)
 }

@@ -11,6 +11,17 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
+// op is a subscribe or unsubscribe that waits for its turn.
+type op struct {
+	channel  string
+	leave    bool
+	start    startPoint
+	caughtUp bool // the leader was asked already
+}
+
+// maxOps bounds the ops of a connection that may wait before its next request is read.
+const maxOps = 256
+
 func (c *conn) subscribe(req request) {
 	if refused := c.may(auth.Subscribe, req.channel); refused != nil {
 		c.refuseFrame(refused, req.channel, "")
@@ -180,17 +191,6 @@ func (c *conn) abandon(channel string, r *refusal.Error) {
 	}
 	c.refuse(r, channel, "")
 }
-
-// op is a subscribe or unsubscribe that waits for its turn.
-type op struct {
-	channel  string
-	leave    bool
-	start    startPoint
-	caughtUp bool // the leader was asked already
-}
-
-// maxOps bounds the ops of a connection that may wait before its next request is read.
-const maxOps = 256
 
 func (c *conn) find(channel string) (at int, found bool) {
 	return slices.BinarySearchFunc(c.subs, channel, func(sub *subscription, name string) int {

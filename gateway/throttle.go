@@ -29,9 +29,13 @@ type Rates struct {
 
 func (r *Rates) all() []limit[int] {
 	return []limit[int]{
-		{"connection-publish-rate", &r.ConnectionPublish}, {"connection-subscribe-rate", &r.ConnectionSubscribe},
-		{"key-connect-rate", &r.KeyConnect}, {"key-publish-rate", &r.KeyPublish}, {"key-subscribe-rate", &r.KeySubscribe},
-		{"address-connect-rate", &r.AddressConnect}, {"address-publish-rate", &r.AddressPublish},
+		{"connection-publish-rate", &r.ConnectionPublish},
+		{"connection-subscribe-rate", &r.ConnectionSubscribe},
+		{"key-connect-rate", &r.KeyConnect},
+		{"key-publish-rate", &r.KeyPublish},
+		{"key-subscribe-rate", &r.KeySubscribe},
+		{"address-connect-rate", &r.AddressConnect},
+		{"address-publish-rate", &r.AddressPublish},
 		{"address-subscribe-rate", &r.AddressSubscribe},
 	}
 }

@@ -57,7 +57,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	socket, early, err := s.hijack(w, websocket.AppendResponse(nil, key))
 	if err != nil {
 		gone()
-		s.cfg.Logger.Debug("upgrade connection", "address", r.RemoteAddr, "error", err)
+		s.cfg.Logger.Debug("upgrade connection", "address", r.RemoteAddr, "err", err)
 		return
 	}
 	hasty := isHasty(r.UserAgent(), r.Header.Get("Origin"), p.host.Value())

@@ -227,8 +227,10 @@ func TestOriginReasons(t *testing.T) {
 		{three, false, "https://x/y", "origin https://x/y is not a host name or address"},
 		{three, false, "", "a client without an origin is a native client, which the project does not allow"},
 		{three, true, "", "a client without an origin is a native client, which the project allows"},
-		{three, true, "http://broker.example",
-			"a client with the broker's own address as its origin is a native client, which the project allows"},
+		{
+			three, true, "http://broker.example",
+			"a client with the broker's own address as its origin is a native client, which the project allows",
+		},
 		{three, false, "https://x.c.example", "origin https://x.c.example is allowed by https://*.c.example"},
 	} {
 		if got := Judge(c.rules, c.native, c.origin, "broker.example"); got.Reason != c.want {

@@ -1,3 +1,5 @@
+// Package websocket reads and writes frames (RFC 6455) and reads and checks handshakes. Bytes
+// go in and events come out; it has no socket and knows nothing of the protocol above.
 package websocket
 
 import (
@@ -10,6 +12,7 @@ import (
 // Event is the meaning of a client's bytes (RFC 6455).
 type Event uint8
 
+// Events.
 const (
 	None     Event = iota // more bytes are needed
 	Text                  // a whole text message

@@ -40,8 +40,8 @@ fuzz:
 
 ## torture: break clusters of three and of five nodes by twenty seeds (some half an hour; root for disks and networks)
 torture:
-	$(GO) test ./test/torture -run TestTorture -count 1 -timeout 60m -v -seed 1 -seeds 10 -duration 60s -nodes 3
-	$(GO) test ./test/torture -run TestTorture -count 1 -timeout 60m -v -seed 101 -seeds 10 -duration 60s -nodes 5
+	$(GO) test ./test/torture -run TestTorture -count 1 -timeout 60m -v -seed 1 -seeds 10 -duration 60s -nodes 3 -sdk
+	$(GO) test ./test/torture -run TestTorture -count 1 -timeout 60m -v -seed 101 -seeds 10 -duration 60s -nodes 5 -sdk
 
 ## planted: show that the torturer finds bugs that are planted
 planted:

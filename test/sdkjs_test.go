@@ -95,7 +95,7 @@ func ownRuntime(t *testing.T, patterns ...string) string {
 // resolver finds its entries.
 func TestOwnSDKPackage(t *testing.T) {
 	needOwnSDK(t)
-	for _, script := range []string{"size", "types", "package"} {
+	for _, script := range []string{"size", "types", "package", "reference"} {
 		t.Run(script, func(t *testing.T) {
 			cmd := exec.Command("npm", "run", "--silent", script)
 			cmd.Dir = sdkFolder

@@ -18,6 +18,7 @@ type Options struct {
 	Bug    string      // that is planted in it; empty for none
 	Plan   Plan        // instead of the seed's
 	Faults []FaultKind // that the seed may have; empty means all
+	SDK    string      // folder of the JavaScript SDK, with which one more client runs; empty for none
 	Dir    string      // for the history and the nodes' data and logs
 }
 
@@ -50,6 +51,7 @@ func Run(t testing.TB, o Options) Report {
 	})
 	s := newSite(t, recorder, o.Binary, o.Dir, o.Nodes)
 	w = newWorkload(recorder, s.cluster.ServerKey, s.cluster.AdminToken, s.prepareProject(), s.doors)
+	w.sdk = o.SDK
 	report := Report{Plan: o.Plan, Made: s.made}
 	if report.Plan == nil {
 		report.Plan = NewPlan(o.Seed, o.Length, o.Nodes, func(kind FaultKind) bool {

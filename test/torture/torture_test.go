@@ -18,6 +18,7 @@ var (
 	duration = flag.Duration("duration", 12*time.Second, "how long a seed's faults last")
 	nodes    = flag.Int("nodes", 3, "nodes of the cluster")
 	faults   = flag.String("faults", "", "kinds of faults to torture with, like torn,isolate; empty means all")
+	sdk      = flag.Bool("sdk", false, "have one more client that follows and publishes with the JavaScript SDK (make sdk)")
 	judge    = flag.String("judge", "", "a history to judge again, instead of any torture")
 	keep     = flag.String("keep", os.TempDir(), "folder for the histories and logs of failed runs")
 )
@@ -52,7 +53,7 @@ func TestTorture(t *testing.T) {
 	for s := first; s < first+uint64(count); s++ {
 		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
 			total.begun++
-			report := torture(t, Options{Seed: s, Length: *duration, Nodes: *nodes, Faults: kinds()})
+			report := torture(t, Options{Seed: s, Length: *duration, Nodes: *nodes, Faults: kinds(), SDK: sdkFolder(t)})
 			total.add(report)
 			if len(report.Violations) > 0 {
 				t.Errorf("first of %d violations:\n%s", len(report.Violations), report.Violations[0])
@@ -63,6 +64,23 @@ func TestTorture(t *testing.T) {
 			}
 		})
 	}
+}
+
+// sdkFolder is where the JavaScript SDK is, where it was asked for.
+func sdkFolder(t *testing.T) string {
+	t.Helper()
+	if !*sdk {
+		return ""
+	}
+	lab.NeedTool(t, "node")
+	folder, err := filepath.Abs("../../sdk/js")
+	if err == nil {
+		_, err = os.Stat(filepath.Join(folder, "dist"))
+	}
+	if err != nil {
+		t.Fatalf("the SDK is not built (make sdk): %v", err)
+	}
+	return folder
 }
 
 // kinds are those that were asked for.

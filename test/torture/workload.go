@@ -30,6 +30,7 @@ type workload struct {
 	serverKey          string
 	adminToken         string
 	project            string
+	sdk                string        // folder of the JavaScript SDK; empty for none
 	doors              func() []door // those that clients may try now
 	http               *http.Client
 	stop               chan struct{} // nothing new from here on
@@ -85,6 +86,15 @@ func (w *workload) start(seed uint64) {
 		f := newFollower(w, followers+strconv.Itoa(n), random())
 		w.running.Go(f.publish)
 		w.subscribers.Go(f.run)
+	}
+	if w.sdk != "" {
+		f, err := startSDKFollower(w, w.sdk, followers+"sdk", random())
+		if err != nil {
+			w.recorder.Add(Event{Kind: Died, Node: followers + "sdk", Note: err.Error()})
+		} else {
+			w.running.Go(f.publish)
+			w.subscribers.Go(f.run)
+		}
 	}
 	k := &keyholder{workload: w, random: random()}
 	w.running.Go(k.run)

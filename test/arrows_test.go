@@ -66,6 +66,7 @@ var arrows = map[string]struct {
 	"console":           {},
 	"cmd/aptlyd":        {imports: []string{"node", "client", "internal/durable"}},
 	"bench":             {imports: []string{"client"}},
+	"examples/go":       {imports: []string{"client"}},
 	"bench/aptly-bench": {imports: []string{"bench"}},
 	"test":              {},
 	"test/lab":          {},

@@ -38,11 +38,12 @@ func TestOwnSDK(t *testing.T) {
 		{"deno", "", []string{ownRuntime(t, "@deno/*/deno", ".bin/deno"), "run", "-A", "--no-prompt", "test/run.mjs"}},
 		{"chromium", "", []string{"node", "test/page.mjs"}},
 		{"react", "", []string{"node", "test/react.mjs"}},
+		{"chat example", "", []string{"node", "test/chat.mjs"}},
 		{"official readme", "OFFICIAL=" + officialReadme, []string{"node", "test/official.mjs"}},
 	} {
 		t.Run(runtime.name, func(t *testing.T) {
 			t.Parallel()
-			if slices.Contains([]string{"chromium", "react", "official readme"}, runtime.name) {
+			if slices.Contains([]string{"chromium", "react", "chat example", "official readme"}, runtime.name) {
 				lab.NeedTool(t, "chromium")
 			}
 			cmd := exec.Command(runtime.command[0], runtime.command[1:]...)
@@ -103,6 +104,25 @@ func TestOwnSDKPackage(t *testing.T) {
 				t.Errorf("%v\n%s", err, out)
 			}
 		})
+	}
+}
+
+// TestOwnSDKVersion holds the two places together that say which version the package is.
+func TestOwnSDKVersion(t *testing.T) {
+	source, err := os.ReadFile(sdkFolder + "/src/client.ts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(sdkFolder + "/package.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var manifest struct{ Version string }
+	if err := json.Unmarshal(raw, &manifest); err != nil {
+		t.Fatal(err)
+	}
+	if want := "const version = '" + manifest.Version + "';"; !bytes.Contains(source, []byte(want)) {
+		t.Errorf("src/client.ts does not say %s", want)
 	}
 }
 
@@ -223,7 +243,7 @@ func (ctl *controller) call(r *http.Request) (any, error) {
 		return map[string]any{"acknowledged": n}, err
 	case "/key/create":
 		key, err := admin(ctl.c, 0).CreateKey(ctx, ctl.project(), "server", "sdk")
-		return map[string]any{"key": key.Text, "id": key.ID}, err
+		return map[string]any{"key": key.Text, "id": key.ID, "signingSecret": key.SigningSecret}, err
 	case "/key/revoke":
 		return done, admin(ctl.c, 0).RevokeKey(ctx, q.Get("id"))
 	case "/token":

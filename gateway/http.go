@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -60,6 +61,9 @@ func (s *Server) handler(open *router) http.Handler {
 		head := w.Header()
 		head.Set("X-Content-Type-Options", "nosniff")
 		head.Set("Cache-Control", "no-store") // the console sets its own
+		if namesWebSocket(strings.Join(r.Header.Values("Upgrade"), ",")) {
+			head.Set("Connection", "close") // what follows was not checked as a request
+		}
 		if !s.requests.TryRLock() {
 			s.refuseHTTP(w, r, &refusal.Error{Code: refusal.Unavailable, Reason: "node is stopping", RetryAfter: time.Second})
 			return

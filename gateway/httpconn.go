@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -30,6 +31,11 @@ type httpConn struct {
 	proxied    bool    // it begins with a header of the PROXY protocol
 	headerRead sync.Once
 	headerErr  error // of that header
+
+	checker     *requestChecker // nil where requests come encrypted
+	onMalformed func(*websocket.HandshakeError)
+	malformed   []byte // what net/http reads instead, once a request is malformed
+	ended       bool   // by a malformed request
 
 	mu       sync.Mutex
 	proved   bool
@@ -84,12 +90,21 @@ func (g *httpConn) readProxyHeader() {
 }
 
 func (s *Server) newHTTPConn(socket net.Conn, early []byte, from netip.Addr) *httpConn {
-	return &httpConn{
+	g := &httpConn{
 		Conn: socket, early: early,
 		onProved: func() { s.unauthenticated.leave(from) },
 		idle:     s.cfg.UnauthenticatedIdle,
 		trusted:  s.proxies.Trust(from.String()),
 	}
+	if s.cfg.TLS == nil {
+		// A head that is too large is told so by handler or net/http.
+		g.checker = newRequestChecker(4 * s.cfg.MaxHandshakeBytes)
+		g.onMalformed = func(err *websocket.HandshakeError) {
+			s.metrics.handshakeRefused(err.Status)
+			s.refused(handshakeRefusal(err), "handshake", newPeer(clientaddr.HostOf(g.RemoteAddr().String()), "", ""))
+		}
+	}
+	return g
 }
 
 // prove notes that the client has authenticated. From now on net/http decides how long
@@ -134,11 +149,33 @@ func (g *httpConn) Read(p []byte) (int, error) {
 			return 0, g.headerErr
 		}
 	}
-	if len(g.early) == 0 {
-		return g.Conn.Read(p)
+	if g.ended {
+		if len(g.malformed) == 0 {
+			return 0, io.EOF
+		}
+		return cut(&g.malformed, copy(p, g.malformed)), nil
 	}
-	n := cut(&g.early, copy(p, g.early))
-	return n, nil
+	var n int
+	var err error
+	if len(g.early) > 0 {
+		n = cut(&g.early, copy(p, g.early))
+	} else {
+		n, err = g.Conn.Read(p)
+	}
+	if g.checker == nil || n == 0 {
+		return n, err
+	}
+	good, malformed := g.checker.check(p[:n])
+	if malformed == nil {
+		return n, err
+	}
+	// Whatever net/http reads now, a NUL has it answer 400 in its turn and close.
+	g.ended, g.malformed = true, []byte("\x00\r\n\r\n")
+	g.onMalformed(malformed)
+	if good == 0 {
+		return g.Read(p)
+	}
+	return good, nil
 }
 
 // CloseWrite lets net/http end a connection so that its last answer is read.

@@ -23,7 +23,7 @@ func (s *Server) refuseHandshake(w http.ResponseWriter, r *http.Request, refused
 	s.metrics.handshakeRefused(refused.Status)
 	if refused.Status == http.StatusUpgradeRequired {
 		w.Header().Set("Upgrade", "websocket")
-		w.Header().Set("Connection", "Upgrade")
+		w.Header().Add("Connection", "Upgrade")
 		w.Header().Set("Sec-WebSocket-Version", "13")
 	}
 	s.refuseVia("handshake", w, r, handshakeRefusal(refused))

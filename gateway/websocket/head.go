@@ -53,7 +53,7 @@ func (h *HeadReader) Next(p []byte) (sent []byte, end int, err *HandshakeError) 
 		case h.lines > maxHeaderLines:
 			err = &HandshakeError{http.StatusRequestHeaderFieldsTooLarge, "too many headers"}
 		default:
-			err = checkHeaderLine(line)
+			err = CheckHeaderLine(line)
 		}
 		if err != nil {
 			return nil, 0, err
@@ -80,7 +80,8 @@ func checkRequestLine(line []byte) *HandshakeError {
 	return nil
 }
 
-func checkHeaderLine(line []byte) *HandshakeError {
+// CheckHeaderLine returns what is wrong with a line of a header, without its CRLF.
+func CheckHeaderLine(line []byte) *HandshakeError {
 	if line[0] == ' ' || line[0] == '\t' {
 		return Malformed("folded header")
 	}

@@ -102,8 +102,8 @@ func (a *acceptor) deal() {
 		})
 		if !posted {
 			for _, c := range mine {
-				s.handshakes.leave(c.From)
-				s.unauthenticated.leave(c.From)
+				s.handshakes.Leave(c.From)
+				s.unauthenticated.Leave(c.From)
 				s.pendingConns.Add(-1)
 				a.listener.Refuse(c, nil)
 			}

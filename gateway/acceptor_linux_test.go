@@ -22,13 +22,13 @@ func (h *harness) noPendingConns() {
 	h.t.Helper()
 	eventually(h.t, func() string {
 		if n := h.server.pendingConns.Load(); n != 0 {
-			return fmt.Sprintf("%d strangers", n)
+			return fmt.Sprintf("%d pending sockets", n)
 		}
 		n := h.server.handshakes
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		if n.total != 0 || len(n.byAddress) != 0 {
-			return fmt.Sprintf("%d newcomers of %d addresses", n.total, len(n.byAddress))
+		n.Mu.Lock()
+		defer n.Mu.Unlock()
+		if n.Total != 0 || len(n.ByAddress) != 0 {
+			return fmt.Sprintf("%d handshakes of %d addresses", n.Total, len(n.ByAddress))
 		}
 		return ""
 	})
@@ -96,7 +96,7 @@ func TestHalfOpenHandshakesOfOneAddress(t *testing.T) {
 	}
 }
 
-// With too many newcomers the others wait, and are served once there is room.
+// With too many unfinished handshakes the others wait, and are served once there is room.
 func TestHerdWaits(t *testing.T) {
 	h := newHarness(t, "epoll", func(c *Config) { c.MaxHandshakes = 2 })
 	first, second := h.connect(), h.connect()

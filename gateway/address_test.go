@@ -20,7 +20,7 @@ func TestLimitsPerAddressAreOfTheNetwork(t *testing.T) {
 	project, _ := h.broker.Project(testProject)
 	who := auth.Principal{Kind: auth.PublicKey, KeyID: "key", Project: testProject}
 	for name, use := range map[string]func(address string) (ok bool){
-		"handshakes": func(address string) bool { return s.handshakes.enter(netip.MustParseAddr(address), false) },
+		"handshakes": func(address string) bool { return s.handshakes.Enter(netip.MustParseAddr(address), false) },
 		"failed authentications": func(address string) bool {
 			_, failed := auth.Identify(auth.NewKeyText(fsm.PublicKey), h.broker)
 			return s.failures.Count(address, rand.Text(), failed) == nil
@@ -41,10 +41,10 @@ func TestLimitsPerAddressAreOfTheNetwork(t *testing.T) {
 		}
 	}
 	for range 5 {
-		s.handshakes.leave(netip.MustParseAddr(neighbour))
+		s.handshakes.Leave(netip.MustParseAddr(neighbour))
 	}
-	s.handshakes.leave(netip.MustParseAddr(elsewhere))
-	if len(s.handshakes.byAddress) != 0 {
-		t.Errorf("left behind: %v", s.handshakes.byAddress)
+	s.handshakes.Leave(netip.MustParseAddr(elsewhere))
+	if len(s.handshakes.ByAddress) != 0 {
+		t.Errorf("left behind: %v", s.handshakes.ByAddress)
 	}
 }

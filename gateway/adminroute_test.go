@@ -84,9 +84,9 @@ func TestEveryAdminRouteTakesItsRole(t *testing.T) {
 				t.Errorf("%s as %s is not let in: %v", name, role, code)
 			}
 		}
-		for _, stranger := range []string{h.secret, h.public, "another"} {
-			if status, code := do(stranger); status != http.StatusUnauthorized || code != "invalid_key" {
-				t.Errorf("%s with %.6s: %d %v", name, stranger, status, code)
+		for _, other := range []string{h.secret, h.public, "another"} {
+			if status, code := do(other); status != http.StatusUnauthorized || code != "invalid_key" {
+				t.Errorf("%s with %.6s: %d %v", name, other, status, code)
 			}
 		}
 		if res, answer := h.do(route.Method, path, ""); res.StatusCode != http.StatusUnauthorized || answer["code"] != "auth_required" {

@@ -11,7 +11,7 @@ import (
 )
 
 // Of somebody who may publish nowhere not a byte of a body is waited for, and of
-// strangers little.
+// others little.
 func TestNoBodyBeforeAuthority(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
 		h := newHarness(t, poller)

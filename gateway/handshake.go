@@ -128,13 +128,13 @@ func (g *handshake) Gone() {
 // end takes the handshake off those that are not finished.
 func (g *handshake) end() {
 	g.loop.handshakes.Remove(g.element)
-	g.loop.server.handshakes.leave(g.from)
+	g.loop.server.handshakes.Leave(g.from)
 }
 
 // leavePending counts the socket out of the pending ones: it is closed, or a connection.
 func (g *handshake) leavePending() {
 	g.loop.server.pendingConns.Add(-1)
-	g.loop.server.unauthenticated.leave(g.from)
+	g.loop.server.unauthenticated.Leave(g.from)
 }
 
 // refuse answers a request that makes no sense.
@@ -190,7 +190,7 @@ func (g *handshake) upgrade(u websocket.Upgrade, early []byte) {
 	response := websocket.AppendResponse(l.scratch[:0], u.Key)
 	if n, err := g.socket.Write(response); err != nil || n < len(response) {
 		if addr, err := netip.ParseAddr(address); err == nil {
-			l.server.unauthenticated.leave(addr)
+			l.server.unauthenticated.Leave(addr)
 		}
 		l.server.connectionEnded()
 		g.socket.Reset()

@@ -92,7 +92,7 @@ func (g *httpConn) readProxyHeader() {
 func (s *Server) newHTTPConn(socket net.Conn, early []byte, from netip.Addr) *httpConn {
 	g := &httpConn{
 		Conn: socket, early: early,
-		onProved: func() { s.unauthenticated.leave(from) },
+		onProved: func() { s.unauthenticated.Leave(from) },
 		idle:     s.cfg.UnauthenticatedIdle,
 		trusted:  s.proxies.Trust(from.String()),
 	}

@@ -42,7 +42,7 @@ func TestEveryLimitHasItsAnswerAndMetric(t *testing.T) {
 		set    func(*Config)
 		breach func(h *harness)
 		counts [][]string // metric and labels, each one higher
-		door   bool       // net/http answers by itself where there is no door
+		epoll  bool       // net/http answers by itself with the portable poller
 	}{
 		{"message", func(c *Config) { c.MaxMessageBytes = 100 }, func(h *harness) {
 			c := h.open(h.secret)
@@ -161,7 +161,7 @@ func TestEveryLimitHasItsAnswerAndMetric(t *testing.T) {
 			onEachPoller(t, func(t *testing.T, poller string) {
 				h := newHarness(t, poller, func(c *Config) { c.CloseGrace = 20 * time.Millisecond }, limit.set)
 				limit.breach(h)
-				if limit.door && poller != "epoll" {
+				if limit.epoll && poller != "epoll" {
 					return
 				}
 				for _, count := range limit.counts {

@@ -66,7 +66,7 @@ func (h *limitListener) admit(socket net.Conn) (*httpConn, *refusal.Error) {
 	}
 	g := s.newHTTPConn(socket, nil, from)
 	g.server, g.proxied = s, s.proxies.Announce(from)
-	g.onFirstRequest, g.onClose = func() { s.handshakes.leave(from) }, func() { s.pendingConns.Add(-1) }
+	g.onFirstRequest, g.onClose = func() { s.handshakes.Leave(from) }, func() { s.pendingConns.Add(-1) }
 	return g, nil
 }
 

@@ -24,7 +24,7 @@ func TestMemoryIsTrimmedOnceManyHaveLeft(t *testing.T) {
 	}
 }
 
-// What a crowd made the loops grow to is given back, and those who stayed notice
+// The room that many clients took is given back, and those who stayed notice
 // nothing.
 func TestTrimAfterManyHaveLeft(t *testing.T) {
 	for _, name := range poll.Names() {

@@ -66,10 +66,10 @@ func TestProxyProtocol(t *testing.T) {
 					t.Errorf("refused %+v", got)
 				}
 			}
-			// Without a header a trusted proxy is not served, nor a stranger with one.
+			// Without a header a trusted proxy is not served, nor another client with one.
 			for name, c := range map[string]*client{
-				"none":     dial(h, ""),
-				"stranger": dial(trusted("192.0.2.0/24"), header),
+				"none":  dial(h, ""),
+				"other": dial(trusted("192.0.2.0/24"), header),
 			} {
 				_, _ = c.socket.Write([]byte(upgradeHead + "\r\n")) // which it may have been closed before
 				if res, err := http.ReadResponse(c.in, nil); err == nil && res.StatusCode == 101 {

@@ -1,3 +1,6 @@
+// Package gateway is the clients' side of a node: sockets, frames, subscriptions, fan-out and
+// HTTP. It sees neither Raft nor peers. Everything that it needs of the cluster it asks of
+// its Broker. DESIGN.md beside this file says how it works.
 package gateway
 
 import (
@@ -50,8 +53,8 @@ type Server struct {
 	replacing       chan struct{}      // held while other nodes are asked for a replacement
 	refusals        refusal.Log
 	pauses          pauseDetector
-	handshakes      *addressCounter // clients whose first request has not come in full
-	unauthenticated *addressCounter // clients that have not authenticated
+	handshakes      *clientaddr.Counter // clients whose first request has not come in full
+	unauthenticated *clientaddr.Counter // clients that have not authenticated
 	handoff         *handoffListener
 	instance        [4]byte // tells this process's connection ids from all others
 
@@ -98,7 +101,7 @@ func New(cfg Config) (*Server, error) {
 		metrics:         m,
 		proxies:         clientaddr.Proxies{Trusted: cfg.TrustedProxies, PROXY: cfg.ProxyProtocol},
 		interest:        interest{channels: make(map[fsm.ChannelKey]interested)},
-		handshakes:      newAddressCounter(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
+		handshakes:      clientaddr.NewCounter(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
 		unauthenticated: newUnauthenticated(cfg.MaxAddressUnauthenticated, cfg.MaxConnections),
 		handoff:         newHandoffListener(cfg.Listener.Addr()),
 		pauses:          pauseDetector{began: time.Now()},
@@ -270,7 +273,7 @@ func (s *Server) admitConnection() bool {
 // acceptBlocked returns why no other client may be accepted now, empty when one may.
 func (s *Server) acceptBlocked() (reason string) {
 	switch {
-	case s.handshakes.full():
+	case s.handshakes.Full():
 		return "handshakes"
 	case s.connections.Load()+s.pendingConns.Load() >= int64(s.cfg.MaxConnections+s.spare/2):
 		return "connections"

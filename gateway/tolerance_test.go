@@ -265,7 +265,7 @@ func TestBusyLoopsAreNoStoppedProcess(t *testing.T) {
 			t.Error("a busy node is not ready")
 		}
 		if refused := h.server.overloaded(); refused == nil || refused.Code != refusal.RateLimited {
-			t.Errorf("new work is not shed: %v", refused)
+			t.Errorf("new work is not refused: %v", refused)
 		}
 		release()
 		h.broker.set(func() { h.broker.staleness = 0 })

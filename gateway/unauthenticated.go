@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -13,8 +14,8 @@ var tooManyHandshakes = []byte("HTTP/1.1 429 Too Many Requests\r\n" +
 
 // newUnauthenticated returns the counter of sockets whose clients have not authenticated,
 // from the moment they are accepted. One address must not take all places of a small node.
-func newUnauthenticated(perAddress, connections int) *addressCounter {
-	return newAddressCounter(math.MaxInt, min(perAddress, max(connections/4, 16)))
+func newUnauthenticated(perAddress, connections int) *clientaddr.Counter {
+	return clientaddr.NewCounter(math.MaxInt, min(perAddress, max(connections/4, 16)))
 }
 
 // refuseHandshakes is the refusal of a client before it could say anything.
@@ -32,7 +33,7 @@ func refuseUnauthenticated() *refusal.Error {
 // unless its address has too many.
 func (s *Server) countUnauthenticated(address string) bool {
 	addr, err := netip.ParseAddr(address)
-	return err != nil || s.unauthenticated.enter(addr, s.proxies.Trust(address))
+	return err != nil || s.unauthenticated.Enter(addr, s.proxies.Trust(address))
 }
 
 // known counts the client out of those that have not authenticated.
@@ -42,7 +43,7 @@ func (c *conn) known() {
 	}
 	c.unauthenticated = false
 	if addr, err := netip.ParseAddr(c.peer.address); err == nil {
-		c.loop.server.unauthenticated.leave(addr)
+		c.loop.server.unauthenticated.Leave(addr)
 	}
 }
 
@@ -57,11 +58,11 @@ func proven(r *http.Request) {
 // countSocket counts an accepted socket in, unless its address has too many.
 func (s *Server) countSocket(from netip.Addr) *refusal.Error {
 	trusted := s.proxies.Trust(from.String())
-	if !s.handshakes.enter(from, trusted) {
+	if !s.handshakes.Enter(from, trusted) {
 		return refuseHandshakes()
 	}
-	if !s.unauthenticated.enter(from, trusted) {
-		s.handshakes.leave(from)
+	if !s.unauthenticated.Enter(from, trusted) {
+		s.handshakes.Leave(from)
 		return refuseUnauthenticated()
 	}
 	return nil

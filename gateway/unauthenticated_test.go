@@ -35,8 +35,8 @@ func TestUnauthenticatedSocketsOfOneAddress(t *testing.T) {
 		kept.send(get)
 		kept.wantStatus(200)
 
-		strangers := []*client{h.dial(""), h.dial(""), h.connect(), h.connect()}
-		for _, c := range strangers[2:] {
+		others := []*client{h.dial(""), h.dial(""), h.connect(), h.connect()}
+		for _, c := range others[2:] {
 			c.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
 			c.wantStatus(200)
 		}
@@ -55,9 +55,9 @@ func TestUnauthenticatedSocketsOfOneAddress(t *testing.T) {
 		defer socket.Close()
 
 		// One that authenticates makes room, and so does one that goes.
-		strangers[0].text(`{"type":"auth","apiKey":%q}`, h.secret)
-		strangers[0].want("auth_success")
-		_ = strangers[2].socket.Close()
+		others[0].text(`{"type":"auth","apiKey":%q}`, h.secret)
+		others[0].want("auth_success")
+		_ = others[2].socket.Close()
 		for range 2 {
 			eventually(t, func() string {
 				c := h.connect()
@@ -86,18 +86,18 @@ func TestIdleUnauthenticatedAreClosed(t *testing.T) {
 					c.TrustedProxies = []netip.Prefix{prefix("127.0.0.0/8")}
 				}
 			})
-			backend, stranger := h.connect(), h.connect()
+			backend, other := h.connect(), h.connect()
 			get := "GET /realtime/history?channel=c HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + h.secret + "\r\n\r\n"
 			backend.send(get)
 			backend.wantStatus(200)
-			stranger.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-			stranger.wantStatus(200)
+			other.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+			other.wantStatus(200)
 			if trusted {
-				if err := stranger.socket.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+				if err := other.socket.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			_, err := stranger.in.ReadByte()
+			_, err := other.in.ReadByte()
 			if closed := err == io.EOF; closed == trusted {
 				t.Errorf("trusted %v: %v", trusted, err)
 			}

@@ -51,7 +51,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	gone := func() {
 		s.connectionEnded()
 		if addr, err := netip.ParseAddr(p.address); err == nil {
-			s.unauthenticated.leave(addr)
+			s.unauthenticated.Leave(addr)
 		}
 	}
 	socket, early, err := s.hijack(w, websocket.AppendResponse(nil, key))

@@ -1,5 +1,6 @@
-// Package clientaddr finds the address and host of a client that may be behind proxies: by
-// X-Forwarded headers, and by the PROXY protocol. It knows nothing of the gateway.
+// Package clientaddr finds the address and host of a client that may be behind proxies, by
+// X-Forwarded headers and by the PROXY protocol, and counts sockets by address. It knows
+// nothing of the gateway.
 package clientaddr
 
 import (

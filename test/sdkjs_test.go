@@ -244,6 +244,17 @@ func (ctl *controller) call(r *http.Request) (any, error) {
 	case "/key/create":
 		key, err := admin(ctl.c, 0).CreateKey(ctx, ctl.project(), "server", "sdk")
 		return map[string]any{"key": key.Text, "id": key.ID, "signingSecret": key.SigningSecret}, err
+	case "/project/create":
+		project, err := admin(ctl.c, 0).CreateProject(ctx, client.ProjectSpec{Name: "origins", AllowedOrigins: []string{q.Get("origin")}})
+		if err != nil {
+			return nil, err
+		}
+		for _, key := range project.Keys {
+			if key.Kind == "public" {
+				return map[string]any{"key": key.Text}, nil
+			}
+		}
+		return nil, errors.New("the project has no public key")
 	case "/key/revoke":
 		return done, admin(ctl.c, 0).RevokeKey(ctx, q.Get("id"))
 	case "/token":

@@ -226,6 +226,13 @@ export async function run({ Brook, BrookError, WebSocket, control, only }) {
       await rejected(c.connect(), 'invalid_key').catch(() => rejected(c.connect(), 'key_revoked'));
     },
 
+    async 'is refused where its origin is not allowed'({ client, command }) {
+      const { key } = await command('project/create', { origin: 'https://elsewhere.example.com' });
+      const c = client({ apiKey: key });
+      await rejected(c.connect(), 'origin_not_allowed');
+      equal(c.getConnectionStatus(), 'unauthorized', 'status');
+    },
+
     async 'is told what it may not do'({ client, channel }) {
       const c = client({ apiKey: info.publicKey });
       await c.connect();

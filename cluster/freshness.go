@@ -8,8 +8,6 @@ import (
 	"math"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // report is what a node tells the leader of itself whenever it asks where the
@@ -146,16 +144,6 @@ func (f *freshness) run(ctx context.Context, confirmRemoved, removed func(contex
 			return
 		}
 	}
-}
-
-// bootTime is the time since the machine started, sleep included: a machine that
-// slept must not take itself for fresh.
-func bootTime() time.Duration {
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
-		panic(fmt.Sprintf("read CLOCK_BOOTTIME: %v", err)) // Linux has it since 2.6.39
-	}
-	return time.Duration(now.Nano())
 }
 
 // wallMillis is this machine's clock in Unix ms. Unlike bootTime it can be set.

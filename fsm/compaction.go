@@ -11,7 +11,6 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
-	"golang.org/x/sys/unix"
 
 	"github.com/aptlyd/aptlyd/internal/durable"
 )
@@ -323,11 +322,11 @@ func (s *State) compactionDue(db *bolt.DB) (bool, error) {
 	if size < s.cfg.CompactBytes || free < size/2 {
 		return false, nil
 	}
-	var disk unix.Statfs_t
-	if err := unix.Statfs(s.cfg.Dir, &disk); err != nil {
-		return false, fmt.Errorf("look at free disk space: %w", err)
+	room, err := durable.FreeBytes(s.cfg.Dir)
+	if err != nil {
+		return false, err
 	}
-	return int64(disk.Bavail*uint64(disk.Bsize)) >= 2*(size-free), nil
+	return int64(room) >= 2*(size-free), nil
 }
 
 // churn returns about how many bytes a flush writes lately, given the total written to the

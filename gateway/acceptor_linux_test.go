@@ -17,23 +17,6 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// noPendingConns waits until no socket is left that is not a connection.
-func (h *harness) noPendingConns() {
-	h.t.Helper()
-	eventually(h.t, func() string {
-		if n := h.server.pendingConns.Load(); n != 0 {
-			return fmt.Sprintf("%d pending sockets", n)
-		}
-		n := h.server.handshakes
-		n.Mu.Lock()
-		defer n.Mu.Unlock()
-		if n.Total != 0 || len(n.ByAddress) != 0 {
-			return fmt.Sprintf("%d handshakes of %d addresses", n.Total, len(n.ByAddress))
-		}
-		return ""
-	})
-}
-
 // Of 5,000 clients of one address that never end their first request, as many
 // are kept as may be; the rest is told to come later. Others come in meanwhile,
 // and those who are in notice nothing.

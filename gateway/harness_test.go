@@ -378,3 +378,20 @@ func (h *harness) do(method, path, body string, header ...string) (*http.Respons
 }
 
 func prefix(cidr string) netip.Prefix { return netip.MustParsePrefix(cidr) }
+
+// noPendingConns waits until no socket is left that is not a connection.
+func (h *harness) noPendingConns() {
+	h.t.Helper()
+	eventually(h.t, func() string {
+		if n := h.server.pendingConns.Load(); n != 0 {
+			return fmt.Sprintf("%d pending sockets", n)
+		}
+		n := h.server.handshakes
+		n.Mu.Lock()
+		defer n.Mu.Unlock()
+		if n.Total != 0 || len(n.ByAddress) != 0 {
+			return fmt.Sprintf("%d handshakes of %d addresses", n.Total, len(n.ByAddress))
+		}
+		return ""
+	})
+}

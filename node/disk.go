@@ -42,17 +42,6 @@ type diskWatch struct {
 	unmeasured bool // the last size failed; belongs to run
 }
 
-// freeBytes returns a function that returns the free bytes of a folder's file system.
-func freeBytes(dir string) func() (uint64, error) {
-	return func() (uint64, error) {
-		var stat unix.Statfs_t
-		if err := unix.Statfs(dir, &stat); err != nil {
-			return 0, fmt.Errorf("look at free disk space: %w", err)
-		}
-		return stat.Bavail * uint64(stat.Bsize), nil
-	}
-}
-
 // folderBytes returns a function that returns the bytes that a folder's files take. Files
 // that disappear meanwhile do not count.
 func folderBytes(dir string) func() (uint64, error) {

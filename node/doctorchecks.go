@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/aptlyd/aptlyd/gateway/admin"
+	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
 // Limits of a healthy machine. A slower disk delays every publish, and at 2.5 s the node
@@ -94,7 +95,7 @@ func (e *doctor) folder(dir string) {
 
 func (e *doctor) space(dir string, reserve uint64) {
 	const mib = 1 << 20
-	switch free, err := freeBytes(dir)(); {
+	switch free, err := durable.FreeBytes(dir); {
 	case err != nil:
 		e.bad("disk space", "The space of %s cannot be told: %v.", dir, err)
 	case free < reserve:

@@ -201,7 +201,7 @@ func Start(cfg Config) (_ *Node, err error) {
 
 	n.disk = diskWatch{
 		reserve: cfg.DiskReserve,
-		free:    freeBytes(cfg.DataDir),
+		free:    func() (uint64, error) { return durable.FreeBytes(cfg.DataDir) },
 		size:    folderBytes(cfg.DataDir),
 		yield:   n.yieldLeadership,
 		log:     n.log.With("component", "disk"),

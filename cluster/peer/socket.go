@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // tunePeerSocket makes the kernel notice within seconds that a peer's machine is
@@ -31,10 +29,10 @@ func tunePeerSocket(conn net.Conn) error {
 	}
 	var set error
 	err = raw.Control(func(fd uintptr) {
-		set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
+		set = setUserTimeout(int(fd), userTimeout)
 	})
 	if err := errors.Join(err, set); err != nil {
-		return fmt.Errorf("set TCP_USER_TIMEOUT: %w", err)
+		return fmt.Errorf("bound how long bytes stay unacknowledged: %w", err)
 	}
 	return nil
 }

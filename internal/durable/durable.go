@@ -1,5 +1,5 @@
-// Package durable writes and renames files so that they survive a power cut. It
-// knows nothing of what they hold.
+// Package durable writes and renames files so that they survive a power cut, and tells the
+// space for them. It knows nothing of what they hold.
 package durable
 
 import (

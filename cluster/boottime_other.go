@@ -1,0 +1,9 @@
+//go:build !linux
+
+package cluster
+
+import "golang.org/x/sys/unix"
+
+// bootClock counts the sleep of a machine on macOS. Before version 15, FreeBSD has no clock
+// that does.
+const bootClock = unix.CLOCK_MONOTONIC

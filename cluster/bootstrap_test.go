@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -440,6 +441,68 @@ func TestClustersKeepApart(t *testing.T) {
 	alone := ours.start(follower.cfg.NodeName, 3, follower.cfg.NodeName)
 	if err := alone.Ready(within(t)); !errors.Is(err, ErrWrongCluster) {
 		t.Errorf("Ready returned %v, want ErrWrongCluster", err)
+	}
+}
+
+// Of a stopped node and a copy of its folder, whichever the leader reaches serves.
+func TestOfTwoProcessesOfANodeOneServes(t *testing.T) {
+	t.Parallel()
+	for _, order := range []struct{ name, first, second string }{
+		{"original first", "", "copy"}, {"copy first", "copy", ""},
+	} {
+		for _, again := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, restarted %v", order.name, again), func(t *testing.T) {
+				t.Parallel()
+				tc := newTestCluster(t, 3, nil)
+				original := tc.follower()
+				name := original.cfg.NodeName
+				original.stop(t)
+				if err := os.CopyFS(filepath.Join(tc.root, "copy"), os.DirFS(original.cfg.Dir)); err != nil {
+					t.Fatal(err)
+				}
+				first := tc.start(name, 3, cmp.Or(order.first, name))
+				if again { // so that gossip has another name for the two
+					first.stop(t)
+					first = tc.start(name, 3, cmp.Or(order.first, name))
+				}
+				if err := first.Ready(within(t)); err != nil {
+					t.Fatal(err)
+				}
+				second := tc.start(name, 3, cmp.Or(order.second, name))
+				err := second.Ready(within(t))
+				if !errors.Is(err, ErrDuplicateNode) || !strings.Contains(err.Error(), first.PeerAddr()) {
+					t.Errorf("the second process got %v, want ErrDuplicateNode with %s", err, first.PeerAddr())
+				}
+				second.kill(t)
+				if r := first.Apply(within(t), []byte("x")); r.Err != nil {
+					t.Error(r.Err)
+				}
+			})
+		}
+	}
+}
+
+func TestOfTwoProcessesOfANodeThatStartTogetherOneServes(t *testing.T) {
+	t.Parallel()
+	tc := newTestCluster(t, 3, nil)
+	original := tc.follower()
+	name := original.cfg.NodeName
+	original.stop(t)
+	if err := os.CopyFS(filepath.Join(tc.root, "copy"), os.DirFS(original.cfg.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	both := []*testNode{tc.start(name, 3, name), tc.start(name, 3, "copy")}
+	served := 0
+	for _, node := range both {
+		switch err := node.Ready(within(t)); {
+		case err == nil:
+			served++
+		case !errors.Is(err, ErrDuplicateNode):
+			t.Error(err)
+		}
+	}
+	if served != 1 {
+		t.Errorf("%d processes of a node serve", served)
 	}
 }
 

@@ -22,10 +22,6 @@ import (
 	"github.com/aptlyd/aptlyd/internal/teardown"
 )
 
-// duplicateTimeout is how long a node that was moved waits for itself to answer at its
-// last address.
-const duplicateTimeout = 2 * time.Second
-
 // Cluster is this node's part in the cluster.
 type Cluster struct {
 	cfg         Config
@@ -36,6 +32,7 @@ type Cluster struct {
 	identity    *identity
 	directory   *directory
 	gossip      *gossip
+	port        *peer.Port
 	pool        *peer.Pool
 	logs        *raftlog.Store
 	raft        *raft.Raft
@@ -142,7 +139,8 @@ func (c *Cluster) open(machine Machine) error {
 		return err
 	}
 	c.opened.Push("peer port", port.Close)
-	if err := c.refuseDuplicate(port.Preauth); err != nil {
+	c.port = port
+	if err := c.refuseDuplicate(); err != nil {
 		return err
 	}
 	snapshots.waits = watchdog.New(installStall, func(snapshot string, limit time.Duration) {
@@ -209,6 +207,7 @@ func (c *Cluster) open(machine Machine) error {
 	c.running.Go(func() { c.yieldWhenStalled(c.ctx) })
 	c.running.Go(func() { c.maintainGossip(c.ctx) })
 	c.running.Go(func() { c.fresh.run(c.ctx, c.confirmRemoved, c.removed) })
+	c.running.Go(func() { c.watchDuplicates(c.ctx) })
 	c.running.Go(func() { keeper.run(c.ctx) })
 	c.running.Go(c.enter)
 	c.forwarder = newForwarder(cfg, c.leaderLink, c.proposer.checkForeign)
@@ -245,27 +244,6 @@ func (c *Cluster) openPort() (*peer.Port, error) {
 		return cluster
 	}
 	return port, nil
-}
-
-// refuseDuplicate returns ErrDuplicateNode if this node still answers at the address where it was
-// last: then this is a copy of it, whose votes and acknowledgements would count as
-// the other's. It comes before anybody can hear of this one.
-func (c *Cluster) refuseDuplicate(proof *peer.Preauth) error {
-	last, ok := c.identity.read().Peers[c.id]
-	if !ok || last.Peer == c.peerAddress {
-		return nil
-	}
-	outsider := peer.NewPort(nil, proof, uuid.New(), c.log)
-	defer outsider.Stop()
-	outsider.Cluster = func() uuid.UUID { return uuid.Nil }
-	outsider.Resolve = func(string) (string, error) { return last.Peer, nil }
-	ctx, cancel := context.WithTimeout(c.ctx, duplicateTimeout)
-	defer cancel()
-	conn, err := outsider.Dial(ctx, c.id, peer.PurposeRPC)
-	if err != nil {
-		return nil // nobody is there, or somebody else
-	}
-	return errors.Join(fmt.Errorf("%w, at %s", ErrDuplicateNode, last.Peer), conn.Close())
 }
 
 // nodeMeta is what gossip tells of this node.
@@ -305,11 +283,14 @@ func (c *Cluster) enter() {
 // reason why it is refused.
 func (c *Cluster) awaitEntry() error {
 	if len(c.others()) == 0 {
-		// It would be in at once, and is to hear first if it was told to join others.
+		// It would be in at once, so it looks first for the others that it was told to join.
 		select {
 		case <-c.looked:
 		case <-time.After(lookTimeout):
 		case <-c.entering.Done():
+		}
+		if err := c.findDuplicate(c.entering); err != nil {
+			return err
 		}
 	}
 	for c.entering.Err() == nil {
@@ -321,7 +302,8 @@ func (c *Cluster) awaitEntry() error {
 		case <-c.entering.Done():
 		}
 	}
-	if reason := context.Cause(c.entering); errors.Is(reason, ErrWrongCluster) {
+	reason := context.Cause(c.entering)
+	if errors.Is(reason, ErrWrongCluster) || errors.Is(reason, ErrDuplicateNode) {
 		return reason
 	}
 	return ErrClosed
@@ -375,7 +357,7 @@ func (c *Cluster) followLeader() (stop func()) {
 }
 
 // Ready returns once the node is a member of a cluster and has caught up, or with
-// the reason why it will not be: ErrTooOld, ErrWrongCluster. It waits while another
+// the reason why it will not be: ErrTooOld, ErrWrongCluster, ErrDuplicateNode. It waits while another
 // member has its name.
 func (c *Cluster) Ready(ctx context.Context) error {
 	select {

@@ -45,7 +45,7 @@ var (
 	// ErrClosed: the cluster was closed.
 	ErrClosed = peer.ErrClosed
 	// ErrDuplicateNode: a process with this node's identity runs elsewhere.
-	ErrDuplicateNode = errors.New("this node already runs elsewhere; a data folder is not to be copied")
+	ErrDuplicateNode = errors.New("this node already runs elsewhere; a data folder must not be copied")
 	// ErrRemoved: this node is not a member of its cluster any more.
 	ErrRemoved = errors.New("this node was removed from its cluster; empty its data folder to let it join as a new member")
 	// ErrGossipPort: Config.GossipAddr cannot be bound.

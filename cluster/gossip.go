@@ -54,6 +54,7 @@ type neighbour struct {
 
 // gossip is this node's memberlist.
 type gossip struct {
+	id     string
 	list   *memberlist.Memberlist
 	port   *gossipPort
 	logger *slog.Logger
@@ -68,6 +69,8 @@ type gossip struct {
 	// and a node that was restarted elsewhere is to be found at once.
 	neighbours map[string]neighbour
 	silent     map[string]error // why seeds did not answer when they were last tried
+	// conflict is the peer address that memberlist last heard of under this node's own name.
+	conflict string
 }
 
 const (
@@ -83,6 +86,7 @@ const (
 // startGossip binds the gossip port. It joins nobody yet.
 func startGossip(ctx context.Context, cfg Config, id string, self nodeMeta, proof *peer.Preauth, cluster func() uuid.UUID) (*gossip, error) {
 	g := &gossip{
+		id:         id,
 		logger:     cfg.Logger,
 		lookUp:     cfg.LookUp,
 		changed:    make(chan struct{}, 1),
@@ -120,6 +124,7 @@ func startGossip(ctx context.Context, cfg Config, id string, self nodeMeta, proo
 	lan.Alive = gossipDelegate{g}
 	lan.Delegate = gossipDelegate{g}
 	lan.Events = gossipDelegate{g}
+	lan.Conflict = gossipDelegate{g}
 	lan.Logger = logbridge.Standard(cfg.Logger, "gossip")
 	if len(cfg.Secrets) > 0 {
 		if lan.Keyring, err = gossipKeys(cfg.Secrets); err != nil {
@@ -277,6 +282,23 @@ func (g *gossip) find(id string) (neighbour, bool) {
 	return neighbour{}, false
 }
 
+// ownAddresses returns the peer addresses other than this node's at which gossip knows its
+// id: of an earlier start, or of a duplicate.
+func (g *gossip) ownAddresses() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	found := make(map[string]bool)
+	for _, n := range g.neighbours {
+		if n.id == g.id {
+			found[n.Peer] = true
+		}
+	}
+	found[g.conflict] = true
+	delete(found, g.self.Peer)
+	delete(found, "")
+	return slices.Sorted(maps.Keys(found))
+}
+
 // close leaves, if leave is set, and stops.
 func (g *gossip) close(leave bool) error {
 	if leave {
@@ -330,6 +352,19 @@ func (d gossipDelegate) NotifyLeave(n *memberlist.Node) {
 	delete(d.g.neighbours, n.Name)
 	d.g.mu.Unlock()
 	d.rouse()
+}
+
+// NotifyConflict notes a node at another address whose name in gossip is this node's own.
+func (d gossipDelegate) NotifyConflict(known, other *memberlist.Node) {
+	var theirs nodeMeta
+	if json.Unmarshal(other.Meta, &theirs) != nil || theirs.check(other.Name) != nil {
+		return
+	}
+	d.g.mu.Lock()
+	defer d.g.mu.Unlock()
+	if id, _, _ := strings.Cut(known.Name, "/"); id == d.g.id {
+		d.g.conflict = theirs.Peer
+	}
 }
 
 func (d gossipDelegate) note(n *memberlist.Node) {

@@ -273,22 +273,28 @@ func (c *Cluster) handleMember(ctx context.Context, r memberRequest) (struct{}, 
 }
 
 // confirmRemoved reports whether another member knows a leader, which says that this
-// node is none. Who is not in this node's own configuration is not asked: a
-// node that waits to join knows nobody, and says so.
+// node is not a member.
 func (c *Cluster) confirmRemoved(ctx context.Context) bool {
 	if _, leader := c.raft.LeaderWithID(); leader != "" || !c.identity.read().Member {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, freshnessTimeout)
 	defer cancel()
+	return errors.Is(c.askMembership(ctx), ErrNotMember)
+}
+
+// askMembership returns a leader's word on whether this node is a member, nil or
+// ErrNotMember, by way of another member. A node outside of this node's configuration is
+// not asked: it may wait to join and know no leader.
+func (c *Cluster) askMembership(ctx context.Context) error {
 	for _, n := range c.gossip.all() {
 		if n.id == c.id || !c.isMember(n.id) {
 			continue
 		}
 		_, err := request[struct{}](ctx, c.pool, n.id, peer.MethodMember, memberRequest{ID: c.id})
 		if err == nil || errors.Is(err, ErrNotMember) {
-			return err != nil
+			return err
 		}
 	}
-	return false
+	return ErrUnavailable
 }

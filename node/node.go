@@ -388,7 +388,11 @@ func (n *Node) abort(cause error) {
 		case <-time.After(closeGrace):
 		}
 	}
-	n.cfg.Exit(1)
+	code := 1
+	if errors.Is(cause, ErrDuplicateNode) {
+		code = 2 // the data folder has to be changed
+	}
+	n.cfg.Exit(code)
 }
 
 // NodeName implements gateway.Broker.

@@ -150,6 +150,80 @@ func TestSecondProcessOfANode(t *testing.T) {
 	}
 }
 
+// A node is stopped, its data folder is copied, and both are started: the process that
+// starts second ends and names the other one.
+func TestCopyOfAStoppedNode(t *testing.T) {
+	t.Parallel()
+	for _, order := range []string{"original first", "copy first"} {
+		t.Run(order, func(t *testing.T) {
+			t.Parallel()
+			c := startCluster(t, 3)
+			mustPublish(t, c, 0, "c", 1)
+			status, err := admin(c, 0).Status(within(t, deadline))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Stop(within(t, deadline), 1); err != nil {
+				t.Fatal(err)
+			}
+			folders := []string{c.Dir(1), filepath.Join(t.TempDir(), "copy")}
+			if err := os.CopyFS(folders[1], os.DirFS(folders[0])); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(folders[1], 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if order == "copy first" {
+				slices.Reverse(folders)
+			}
+			start := func(dir string) *exec.Cmd {
+				cmd := exec.CommandContext(within(t, 3*deadline), binary, "serve", "--node-name", c.Name(1), "--data-dir", dir,
+					"--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0",
+					"--advertise", "127.0.0.1", "--bootstrap-expect", "3", "--join", status.Members[0].GossipAddr)
+				cmd.Env = append(os.Environ(), "APTLYD_CLUSTER_SECRET="+c.ClusterSecret)
+				return cmd
+			}
+			first := start(folders[0])
+			said, err := first.StderrPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := first.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				_ = first.Process.Kill()
+				_ = first.Wait() // killed
+			})
+			for lines := bufio.NewScanner(said); ; {
+				if !lines.Scan() {
+					t.Fatal("the first process ends")
+				}
+				if strings.Contains(lines.Text(), "serving clients") {
+					break
+				}
+			}
+			second := start(folders[1])
+			out, _ := second.CombinedOutput()
+			var address string
+			eventually(t, deadline, func() error {
+				members := named(t, c, 0, c.Name(1))
+				if len(members) != 1 {
+					return fmt.Errorf("members: %+v", members)
+				}
+				address = members[0].PeerAddr
+				return nil
+			})
+			last := lastLine(string(out))
+			if code := second.ProcessState.ExitCode(); code != 2 ||
+				!strings.Contains(last, "this node already runs elsewhere") || !strings.Contains(last, address) {
+				t.Errorf("the second process ends with %d: %s; the first one is at %s", code, out, address)
+			}
+			mustPublish(t, c, 0, "c", 2)
+		})
+	}
+}
+
 func TestNodeOfAnotherClusterIsRefused(t *testing.T) {
 	t.Parallel()
 	env := []string{"APTLYD_CLUSTER_SECRET=a secret that two clusters share"}

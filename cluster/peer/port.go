@@ -39,10 +39,13 @@ type Port struct {
 	listener net.Listener
 	Preauth  *Preauth
 	Self     uuid.UUID
-	Cluster  func() uuid.UUID
-	Resolve  func(node string) (address string, err error)
-	OnRPC    func(*Conn)
-	logger   *slog.Logger
+	// Probe is the id under which this process dials its own node id elsewhere. A connection
+	// from it has come back to where it was made.
+	Probe   uuid.UUID
+	Cluster func() uuid.UUID
+	Resolve func(node string) (address string, err error)
+	OnRPC   func(*Conn)
+	logger  *slog.Logger
 
 	Raft    chan *Conn // accepted, for Raft's transport
 	pending PendingConns
@@ -62,6 +65,7 @@ func NewPort(listener net.Listener, proof *Preauth, self uuid.UUID, logger *slog
 		listener: listener,
 		Preauth:  proof,
 		Self:     self,
+		Probe:    uuid.New(),
 		logger:   logger,
 		Raft:     make(chan *Conn),
 		Stop:     stop,
@@ -168,6 +172,9 @@ func (p *Port) acceptHandshake(raw net.Conn) (net.Conn, Hello, error) {
 	cluster := p.Cluster()
 	ack := HelloAck{cluster: cluster, self: p.Self}
 	refusal := h.judge(p.Self, cluster)
+	if h.From == p.Probe {
+		refusal = ErrWrongNode
+	}
 	if refusal != nil {
 		ack.Code, _ = encodeError(refusal)
 	}

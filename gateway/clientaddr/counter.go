@@ -15,18 +15,19 @@ type Counter struct {
 	ByAddress map[netip.Addr]int // by Network
 }
 
+// NewCounter returns a counter with its two bounds.
 func NewCounter(limit, perAddress int) *Counter {
 	return &Counter{limit: limit, perAddress: perAddress, ByAddress: make(map[netip.Addr]int)}
 }
 
-// full reports whether no more may come for now.
+// Full reports whether no more may come for now.
 func (n *Counter) Full() bool {
 	n.Mu.Lock()
 	defer n.Mu.Unlock()
 	return n.Total >= n.limit
 }
 
-// enter counts a socket in, unless its address has too many. The address of a trusted
+// Enter counts a socket in, unless its address has too many. The address of a trusted
 // proxy sets no bound, since the proxy speaks for many.
 func (n *Counter) Enter(from netip.Addr, trusted bool) bool {
 	from = Network(from)
@@ -40,7 +41,7 @@ func (n *Counter) Enter(from netip.Addr, trusted bool) bool {
 	return true
 }
 
-// leave counts a socket out.
+// Leave counts a socket out.
 func (n *Counter) Leave(from netip.Addr) {
 	from = Network(from)
 	n.Mu.Lock()

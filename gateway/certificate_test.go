@@ -26,7 +26,7 @@ import (
 )
 
 // writePair writes a certificate for name, signed by itself, and its key.
-func writePair(t *testing.T, dir, name string) (certFile, keyFile string) {
+func writePair(t testing.TB, dir, name string) (certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

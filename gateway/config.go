@@ -171,7 +171,7 @@ func DefaultLimits() Limits {
 		CommitBacklogBytes:   16 << 20,
 		FailedAuthBurst:      50,
 		FailedAuthRate:       5,
-		Rates:                Rates{ConnectionPublish: 200, ConnectionSubscribe: 500},
+		Rates:                Rates{ConnectionPublish: 200, ConnectionSubscribe: 500, AddressHandshake: 200},
 		ConnectionControl:    200,
 		ConnectionRefusal:    100,
 		OverloadAfter:        time.Second,

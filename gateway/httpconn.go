@@ -37,6 +37,8 @@ type httpConn struct {
 	malformed   []byte // what net/http reads instead, once a request is malformed
 	ended       bool   // by a malformed request
 
+	turn handshakeTurn
+
 	mu       sync.Mutex
 	proved   bool
 	deadline time.Time // the read deadline that net/http has set
@@ -78,6 +80,11 @@ func (g *httpConn) readProxyHeader() {
 		} else if end > 0 {
 			if client.IsValid() {
 				g.setClient(g.server, client)
+				if refused := g.server.throttleHandshake(client); refused != nil {
+					g.server.refused(refused, "handshake", newPeer(client.String(), "", ""))
+					g.headerErr = net.ErrClosed
+					return
+				}
 			}
 			g.early = said[end:]
 			err = g.Conn.SetReadDeadline(time.Time{})
@@ -142,8 +149,27 @@ func (g *httpConn) handedOn() {
 	g.prove()
 }
 
-// Read implements net.Conn.
+// Read implements net.Conn. During a TLS handshake it returns when what it has read may be
+// worked on.
 func (g *httpConn) Read(p []byte) (int, error) {
+	g.turn.end()
+	n, err := g.read(p)
+	if n == 0 {
+		return 0, err
+	}
+	if refused := g.beginTurn(); refused != nil {
+		return 0, refused
+	}
+	return n, err
+}
+
+// Write implements net.Conn.
+func (g *httpConn) Write(p []byte) (int, error) {
+	g.turn.end()
+	return g.Conn.Write(p)
+}
+
+func (g *httpConn) read(p []byte) (int, error) {
 	if g.proxied {
 		if g.headerRead.Do(g.readProxyHeader); g.headerErr != nil {
 			return 0, g.headerErr
@@ -173,7 +199,7 @@ func (g *httpConn) Read(p []byte) (int, error) {
 	g.ended, g.malformed = true, []byte("\x00\r\n\r\n")
 	g.onMalformed(malformed)
 	if good == 0 {
-		return g.Read(p)
+		return g.read(p)
 	}
 	return good, nil
 }
@@ -189,6 +215,7 @@ func (g *httpConn) CloseWrite() error {
 // Close implements net.Conn.
 func (g *httpConn) Close() error {
 	g.firstRequest.Do(g.onFirstRequest)
+	g.turn.finish()
 	g.handedOn()
 	return g.Conn.Close()
 }

@@ -55,6 +55,9 @@ func (h *limitListener) Accept() (net.Conn, error) {
 func (h *limitListener) admit(socket net.Conn) (*httpConn, *refusal.Error) {
 	s := h.server
 	from := clientaddr.Of(socket)
+	if refused := s.throttleHandshake(from); refused != nil {
+		return nil, refused
+	}
 	if refused := s.countSocket(from); refused != nil {
 		return nil, refused
 	}
@@ -66,6 +69,7 @@ func (h *limitListener) admit(socket net.Conn) (*httpConn, *refusal.Error) {
 	}
 	g := s.newHTTPConn(socket, nil, from)
 	g.server, g.proxied = s, s.proxies.Announce(from)
+	g.setTurns()
 	g.onFirstRequest, g.onClose = func() { s.handshakes.Leave(from) }, func() { s.pendingConns.Add(-1) }
 	return g, nil
 }
@@ -85,6 +89,7 @@ func withHTTPConn(ctx context.Context, socket net.Conn) context.Context {
 func handshakeDone(r *http.Request) {
 	if g, ok := r.Context().Value(httpConnKey{}).(*httpConn); ok {
 		g.firstRequest.Do(g.onFirstRequest)
+		g.turn.finish()
 	}
 }
 

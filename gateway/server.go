@@ -55,6 +55,8 @@ type Server struct {
 	pauses          pauseDetector
 	handshakes      *clientaddr.Counter // clients whose first request has not come in full
 	unauthenticated *clientaddr.Counter // clients that have not authenticated
+	handshakeQueue  *handshakeQueue     // TLS handshakes that are computed or wait for it
+	tlsHandshakes   *ratelimit.Limiter  // by address
 	handoff         *handoffListener
 	instance        [4]byte // tells this process's connection ids from all others
 
@@ -103,6 +105,8 @@ func New(cfg Config) (*Server, error) {
 		interest:        interest{channels: make(map[fsm.ChannelKey]interested)},
 		handshakes:      clientaddr.NewCounter(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
 		unauthenticated: newUnauthenticated(cfg.MaxAddressUnauthenticated, cfg.MaxConnections),
+		handshakeQueue:  newHandshakeQueue(),
+		tlsHandshakes:   ratelimit.NewLimiter(),
 		handoff:         newHandoffListener(cfg.Listener.Addr()),
 		pauses:          pauseDetector{began: time.Now()},
 		failures:        auth.NewFailureLimiter(ratelimit.PerSecond(float64(cfg.FailedAuthRate), cfg.FailedAuthBurst)),

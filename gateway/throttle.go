@@ -25,6 +25,7 @@ type Rates struct {
 	AddressConnect      int // connections from one address
 	AddressPublish      int
 	AddressSubscribe    int
+	AddressHandshake    int // TLS handshakes from one address, but for trusted proxies; default 200
 }
 
 func (r *Rates) all() []limit[int] {
@@ -37,6 +38,7 @@ func (r *Rates) all() []limit[int] {
 		{"address-connect-rate", &r.AddressConnect},
 		{"address-publish-rate", &r.AddressPublish},
 		{"address-subscribe-rate", &r.AddressSubscribe},
+		{"address-handshake-rate", &r.AddressHandshake},
 	}
 }
 

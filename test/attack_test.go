@@ -212,14 +212,19 @@ func (v *victim) suffer(t *testing.T, a attack, crowd *friends) {
 	}
 	ready, unready := v.watchReady(ctx, t)
 	time.Sleep(500 * time.Millisecond) // the attack is under way
+	began, node, own := time.Now(), cpuTime(t, strconv.Itoa(v.pid)), cpuTime(t, "self")
 	during := crowd.measure(t, span)
+	node, own = cpuTime(t, strconv.Itoa(v.pid))-node, cpuTime(t, "self")-own
+	span = time.Since(began)
+	nodeBusy, ownBusy := float64(node)/float64(span), float64(own)/float64(span)
 	peak := rss(t, v.pid)
 	cancel()
 	attackers.Wait()
 	mu.Lock()
 	defer mu.Unlock()
-	t.Logf("p50 %v -> %v, p99 %v -> %v (%.1fx), RSS %d -> %d MiB, ready %d of %d, heard %v",
-		before.p50, during.p50, before.p99, during.p99, float64(during.p99)/float64(before.p99),
+	t.Logf("p50 %v -> %v, p99 %v -> %v (%.1fx), processors of the node %.2f, of attackers and friends %.2f, "+
+		"RSS %d -> %d MiB, ready %d of %d, heard %v",
+		before.p50, during.p50, before.p99, during.p99, float64(during.p99)/float64(before.p99), nodeBusy, ownBusy,
 		memory>>20, peak>>20, ready.Load(), ready.Load()+unready.Load(), heard)
 	if unready.Load() > 0 || ready.Load() == 0 {
 		t.Errorf("/readyz was bad %d times of %d", unready.Load(), ready.Load()+unready.Load())
@@ -412,6 +417,25 @@ func rss(t *testing.T, pid int) int64 {
 		t.Fatal(err)
 	}
 	return pages * int64(os.Getpagesize())
+}
+
+// cpuTime is what a process, or "self", has spent of the processors.
+func cpuTime(t *testing.T, pid string) time.Duration {
+	t.Helper()
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, fields, _ := strings.Cut(string(stat), ") ") // a name may have spaces
+	var ticks int64
+	for _, field := range strings.Fields(fields)[11:13] { // utime and stime
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * time.Second / 100
 }
 
 // startVictim starts a single node whose project lets programs in that are no

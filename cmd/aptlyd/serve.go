@@ -166,6 +166,8 @@ func addLimitFlags(f *pflag.FlagSet, cfg *node.Config) {
 		"messages a second from one address, but for server keys")
 	f.IntVar(&l.AddressSubscribe, "address-subscribe-rate", l.AddressSubscribe,
 		"subscribes a second from one address, but for server keys")
+	f.IntVar(&l.AddressHandshake, "address-handshake-rate", l.AddressHandshake,
+		"TLS connections a second from one address, but for trusted proxies; five seconds' worth may come at once")
 	f.DurationVar(&l.AuthTimeout, "auth-timeout", l.AuthTimeout, "from connect to a complete auth frame")
 	f.DurationVar(&l.HandshakeTimeout, "handshake-timeout", l.HandshakeTimeout, "for the HTTP header of a request")
 	f.DurationVar(&l.BodyTimeout, "body-timeout", l.BodyTimeout,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/internal/machine"
 	"github.com/aptlyd/aptlyd/internal/strictjson"
@@ -58,6 +59,9 @@ type Config struct {
 	TLS *tls.Config
 	// TrustedProxies may say in X-Forwarded-For whom they speak for.
 	TrustedProxies []netip.Prefix
+	// AllowedHosts are the names, maybe with a port, under which clients reach the node: it
+	// answers for these, for addresses and for localhost. Empty for every name.
+	AllowedHosts []string
 	// ProxyProtocol has connections of TrustedProxies begin with a header of the PROXY
 	// protocol.
 	ProxyProtocol bool
@@ -327,6 +331,16 @@ func (c *Config) setDefaults() {
 	}
 }
 
+// CheckHosts returns a *SettingError for a name that cannot be one of AllowedHosts.
+func CheckHosts(names []string) error {
+	for _, name := range names {
+		if err := clientaddr.CheckName(name); err != nil {
+			return &SettingError{"allowed-hosts", err.Error()}
+		}
+	}
+	return nil
+}
+
 // Validate returns an error that names the first field that is wrong.
 func (c Config) Validate() error {
 	if err := c.Limits.Validate(); err != nil {
@@ -344,6 +358,9 @@ func (c Config) Validate() error {
 		return fmt.Errorf("gateway: Loops is not between 1 and %d", maxLoops)
 	case c.Workers < 0:
 		return errors.New("gateway: Workers is negative")
+	}
+	if err := CheckHosts(c.AllowedHosts); err != nil {
+		return err
 	}
 	if !poll.Known(c.Poller) {
 		return &SettingError{"poller", fmt.Sprintf("%q is not known here", c.Poller)}

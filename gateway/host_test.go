@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -39,6 +40,69 @@ func TestConsoleBehindAProxyThatChangesTheHost(t *testing.T) {
 			t.Errorf("%s: the refusal says %q", name, reason)
 		}
 	}
+}
+
+// A page that has given its own name the node's address (DNS rebinding) gets no answer
+// and is no native client.
+func TestHostsThatAreNotTheNodes(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller, trustLoopback, func(c *Config) { c.AllowedHosts = []string{"rt.example"} })
+		h.change(func(p *fsm.Project) { p.AllowNativeClients = true })
+		ask := func(path, host, more string) int {
+			t.Helper()
+			client := h.connect()
+			client.send("GET " + path + " HTTP/1.1\r\nHost: " + host + "\r\nX-API-Key: " + h.public + "\r\n" + more + "\r\n")
+			res, err := http.ReadResponse(client.in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.StatusCode == http.StatusMisdirectedRequest {
+				if got := typedRefusal(t, res); got.Code != refusal.Forbidden || !strings.Contains(got.Error, "--allowed-hosts") {
+					t.Errorf("%s of %s: %+v", path, host, got)
+				}
+			}
+			return res.StatusCode
+		}
+		for _, path := range []string{"/", "/admin/v1/projects", "/realtime/history?channel=c", "/metrics", "/realtime", "/console/session"} {
+			if got := ask(path, "evil.example:8080", ""); got != http.StatusMisdirectedRequest {
+				t.Errorf("%s: %d", path, got)
+			}
+			for _, host := range []string{"rt.example", "rt.example:8443", "localhost:8080", "127.0.0.1:1", "[::1]"} {
+				if got := ask(path, host, ""); got == http.StatusMisdirectedRequest {
+					t.Errorf("%s of %s: %d", path, host, got)
+				}
+			}
+		}
+		for _, path := range []string{"/healthz", "/readyz"} { // balancers ask for whatever they like
+			if got := ask(path, "evil.example", ""); got != 200 {
+				t.Errorf("%s: %d", path, got)
+			}
+		}
+		if got := ask("/", "evil.example", "X-Forwarded-Host: rt.example\r\n"); got == http.StatusMisdirectedRequest {
+			t.Errorf("what a trusted proxy says: %d", got)
+		}
+		if got := ask("/", "rt.example", "X-Forwarded-Host: evil.example\r\n"); got != http.StatusMisdirectedRequest {
+			t.Errorf("what a trusted proxy says of a page: %d", got)
+		}
+		upgrade := "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+		if got := ask("/admin/v1/projects", "evil.example", upgrade); got != http.StatusMisdirectedRequest {
+			t.Errorf("with an upgrade: %d", got)
+		}
+		if got := h.lastRefusal(refusal.Query{Code: refusal.Forbidden}); got.Via != "rest" || !strings.Contains(got.Reason, "evil.example") {
+			t.Errorf("%+v", got)
+		}
+		for host, want := range map[string]string{"rt.example": "auth_success", "evil.example": "error"} {
+			client := h.connect()
+			head := strings.Replace(upgradeHead, "broker.example.com", host, 1)
+			client.send(head + "Origin: http://" + host + "\r\n\r\n")
+			client.wantResponse(101)
+			client.text(`{"type":"auth","apiKey":%q}`, h.public)
+			f := client.next()
+			if f.Type != want || want == "error" && f.Code != refusal.OriginNotAllowed {
+				t.Errorf("a WebSocket to %s: %s", host, f)
+			}
+		}
+	})
 }
 
 func TestForwardedProtoOfSeveralProxies(t *testing.T) {

@@ -77,6 +77,8 @@ func (s *Server) handler(open *router) http.Handler {
 			_, _ = io.WriteString(w, "ok\n")
 		case path == "/readyz":
 			s.ready(w, r)
+		case !s.proxies.AnswersFor(r) && !asksForWebSocket(r):
+			s.refuseHTTP(w, r, refuseHost(r))
 		case !s.open.Load() && (!websocket.WantsUpgrade(r) || !s.awaitOpen(r.Context())):
 			s.refuseHTTP(w, r, &refusal.Error{Code: refusal.Unavailable, Reason: "node is starting", RetryAfter: time.Second})
 		default:

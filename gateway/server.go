@@ -101,7 +101,7 @@ func New(cfg Config) (*Server, error) {
 		ctx:             ctx,
 		cancel:          cancel,
 		metrics:         m,
-		proxies:         clientaddr.Proxies{Trusted: cfg.TrustedProxies, PROXY: cfg.ProxyProtocol},
+		proxies:         clientaddr.Proxies{Trusted: cfg.TrustedProxies, PROXY: cfg.ProxyProtocol, Hosts: cfg.AllowedHosts},
 		interest:        interest{channels: make(map[fsm.ChannelKey]interested)},
 		handshakes:      clientaddr.NewCounter(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
 		unauthenticated: newUnauthenticated(cfg.MaxAddressUnauthenticated, cfg.MaxConnections),

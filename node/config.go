@@ -51,7 +51,8 @@ type Config struct {
 
 	Poller         string // "epoll" or "portable"
 	TrustedProxies []netip.Prefix
-	ProxyProtocol  bool // of TrustedProxies, which say with it for whom they speak
+	ProxyProtocol  bool     // of TrustedProxies, which say with it for whom they speak
+	AllowedHosts   []string // names of the node; with none it answers for every name
 	Limits         gateway.Limits
 	DiskReserve    uint64        // bytes; publishes are refused with less free space
 	PublishTimeout time.Duration // after this time an unanswered publish is given up
@@ -116,6 +117,9 @@ func (c *Config) Validate() error {
 	}
 	if err := c.setPublicURL(); err != nil {
 		return &ConfigError{"public-url", err.Error()}
+	}
+	if err := gateway.CheckHosts(c.AllowedHosts); err != nil {
+		return asSetting(err)
 	}
 	if c.DrainTimeout <= 0 {
 		return &ConfigError{"drain-timeout", "must be longer than 0"}

@@ -173,6 +173,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		Console:        http.StripPrefix("/console", console.Handler()),
 		TrustedProxies: cfg.TrustedProxies,
 		ProxyProtocol:  cfg.ProxyProtocol,
+		AllowedHosts:   cfg.hostNames(),
 		Limits:         cfg.Limits,
 		Version:        Version,
 		Registry:       registry,

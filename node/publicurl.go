@@ -43,6 +43,16 @@ func (c *Config) setPublicURL() error {
 	return nil
 }
 
+// hostNames returns the names under which clients reach this node, with that of its public
+// URL; none when it answers for every name.
+func (c *Config) hostNames() []string {
+	u, err := url.Parse(c.PublicURL)
+	if len(c.AllowedHosts) == 0 || err != nil || u.Hostname() == "" || strings.Contains(u.Hostname(), ":") {
+		return c.AllowedHosts
+	}
+	return append(slices.Clone(c.AllowedHosts), u.Hostname())
+}
+
 // Endpoints implements gateway.Broker.
 func (n *Node) Endpoints() []string {
 	self, _ := n.cluster.ID()

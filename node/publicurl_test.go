@@ -43,3 +43,19 @@ func TestStatsFit(t *testing.T) {
 		t.Errorf("stats have %d bytes, %v", len(encoded), err)
 	}
 }
+
+func TestHostNames(t *testing.T) {
+	cfg := DefaultConfig()
+	if cfg.PublicURL = "wss://rt1.example.com:8443/x"; len(cfg.hostNames()) != 0 {
+		t.Error("without --allowed-hosts there are names")
+	}
+	cfg.AllowedHosts = []string{"rt.example.com"}
+	if got := cfg.hostNames(); len(got) != 2 || got[1] != "rt1.example.com" || len(cfg.AllowedHosts) != 1 {
+		t.Errorf("%q", got)
+	}
+	cfg.AllowedHosts = []string{"https://rt.example.com"}
+	var wrong *ConfigError
+	if err := cfg.Validate(); !errors.As(err, &wrong) || wrong.Setting != "allowed-hosts" {
+		t.Errorf("%v", err)
+	}
+}

@@ -98,6 +98,9 @@ over the file.`,
 		"how clients reach this node (wss://rt1.example.com); another node that drains sends its clients here")
 	f.StringSliceVar(&proxies, "trusted-proxies", nil,
 		"CIDRs, separated by commas, whose X-Forwarded-For says the client's address")
+	f.StringSliceVar(&cfg.AllowedHosts, "allowed-hosts", cfg.AllowedHosts,
+		"names, separated by commas, under which this node is reached (rt.example.com, rt.example.com:8443); "+
+			"HTTP requests for others are refused (default: every name)")
 	f.BoolVar(&cfg.ProxyProtocol, "proxy-protocol", cfg.ProxyProtocol,
 		"connections of trusted proxies begin with a header of the PROXY protocol, "+
 			"version 1 or 2, which says the client's address")

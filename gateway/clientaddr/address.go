@@ -15,6 +15,9 @@ import (
 type Proxies struct {
 	Trusted []netip.Prefix
 	PROXY   bool // their connections begin with a header of the PROXY protocol
+	// Hosts are the names, maybe with a port, under which clients reach the node. With
+	// none it answers for every name.
+	Hosts []string
 }
 
 // Trust reports whether an address is that of a trusted proxy.
@@ -56,13 +59,16 @@ func (p *Proxies) Client(address string, forwarded []string) string {
 
 // Host returns the host that the client has asked for: the Host header, or the one before
 // a trusted proxy, which says it in X-Forwarded-Host. The first one in that list is the
-// one that the client sent to the first of several proxies.
+// one that the client sent to the first of several proxies. It is "" where the node does
+// not answer for that host.
 func (p *Proxies) Host(address, host string, forwarded []string) string {
-	first := First(forwarded)
-	if first == "" || !IsHost(first) || !p.Trust(address) {
-		return host
+	if first := First(forwarded); first != "" && IsHost(first) && p.Trust(address) {
+		host = first
 	}
-	return first
+	if !p.answersFor(host) {
+		return ""
+	}
+	return host
 }
 
 // RequestClient returns the address of the client that sent a request.
@@ -73,6 +79,11 @@ func (p *Proxies) RequestClient(r *http.Request) string {
 // RequestHost returns the host that the client of a request has asked for.
 func (p *Proxies) RequestHost(r *http.Request) string {
 	return p.Host(HostOf(r.RemoteAddr), r.Host, r.Header.Values("X-Forwarded-Host"))
+}
+
+// AnswersFor reports whether a request asks for a host that the node answers for.
+func (p *Proxies) AnswersFor(r *http.Request) bool {
+	return len(p.Hosts) == 0 || p.RequestHost(r) != ""
 }
 
 // First returns the first item of comma-separated lists.

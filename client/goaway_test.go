@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"testing"
+	"time"
 )
 
 // goAway tells the client to connect elsewhere now.
@@ -58,6 +59,18 @@ func TestGoAwayMovesBeforeLeaving(t *testing.T) {
 	second.message("c", 3)
 	first.message("c", 4)
 	f.offsets(3, 4)
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		c.mu.Lock()
+		holding := c.holding
+		c.mu.Unlock()
+		if holding {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("publishes are not held back")
+		}
+	}
+	publish("held") // it may not overtake the one before
 	first.send(`{"type":"published","channel":"c","id":%q,"offset":5,"timestamp":1}`, one["id"])
 	if r := receive(t, answered); r.Offset != 5 || r.Attempts != 1 || r.Duplicate {
 		t.Errorf("the publish under way came to %+v", r)
@@ -68,9 +81,15 @@ func TestGoAwayMovesBeforeLeaving(t *testing.T) {
 	if s, ok := c.Session(); !ok || s.ConnectionID != "c2" {
 		t.Errorf("the session is %+v, %v", s, ok)
 	}
+	if held := second.expect("publish"); held["message"] != "held" {
+		t.Errorf("the next connection got %v", held)
+	} else {
+		second.send(`{"type":"published","channel":"c","id":%q,"offset":6,"timestamp":1}`, held["id"])
+	}
+	receive(t, answered)
 	publish("two")
 	two := second.expect("publish")
-	second.send(`{"type":"published","channel":"c","id":%q,"offset":6,"timestamp":1}`, two["id"])
+	second.send(`{"type":"published","channel":"c","id":%q,"offset":7,"timestamp":1}`, two["id"])
 	receive(t, answered)
 	if faults := f.subscription.Faults(); faults != (Faults{}) {
 		t.Errorf("faults of the server: %+v", faults)

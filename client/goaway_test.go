@@ -86,7 +86,9 @@ func TestGoAwayMovesBeforeLeaving(t *testing.T) {
 	} else {
 		second.send(`{"type":"published","channel":"c","id":%q,"offset":6,"timestamp":1}`, held["id"])
 	}
-	receive(t, answered)
+	if r := receive(t, answered); r.Attempts != 1 {
+		t.Errorf("it was sent %d times", r.Attempts)
+	}
 	publish("two")
 	two := second.expect("publish")
 	second.send(`{"type":"published","channel":"c","id":%q,"offset":7,"timestamp":1}`, two["id"])

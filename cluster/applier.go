@@ -47,8 +47,10 @@ type applied struct {
 	outcomes []outcome // one per batch
 }
 
-func newApplier(logs entries, machine Machine, snapshots *snapshotStore, configs *configHistory, fatal func(error)) *applier {
-	a := &applier{logs: logs, machine: machine, snapshots: snapshots, configs: configs, fatal: fatal, waiters: make(map[*waiter]struct{})}
+func newApplier(logs entries, machine Machine, snapshots *snapshotStore, configs *configHistory,
+	fatal func(error)) *applier {
+	a := &applier{logs: logs, machine: machine, snapshots: snapshots, configs: configs, fatal: fatal,
+		waiters: make(map[*waiter]struct{})}
 	a.consumed, a.term = machine.Applied()
 	return a
 }
@@ -88,7 +90,7 @@ func (a *applier) ApplyBatch(logs []*raft.Log) []any {
 	return answers
 }
 
-// stop has what comes from now on ignored. When Raft shuts down it drops
+// stop makes the applier ignore later entries. When Raft shuts down it drops
 // entries and may still hand over later ones, so this comes first: a state with
 // a hole that calls itself complete would be wrong for good.
 func (a *applier) stop() { a.stopped.Store(true) }
@@ -216,7 +218,7 @@ func (s *stateSnapshot) Persist(sink raft.SnapshotSink) error {
 	if !ok {
 		return errors.New("snapshot goes to a foreign store")
 	}
-	k.waited() // nobody sends this one
+	k.waited() // no node sends this one
 	if err := s.machine.Flush(); err != nil {
 		k.store.fatal(fmt.Errorf("flush state: %w", err))
 		return fmt.Errorf("flush state: %w", err)

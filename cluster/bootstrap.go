@@ -89,13 +89,14 @@ func (c *Cluster) bootstrapOrJoin(ctx context.Context) error {
 	}
 }
 
-// sayNameInUse says at once, and once, what only the operator can mend.
+// sayNameInUse logs at once, and once, an obstacle that only the operator can remove.
 func (c *Cluster) sayNameInUse(obstacle error) {
 	taken, same := errors.Is(obstacle, ErrNameTaken), errors.Is(obstacle, errSameName)
 	switch {
 	case c.saidNameInUse:
 	case taken:
-		c.log.Error("the name of this node is in use: it waits until the other node has been silent for a while; if both are to run, give this one another --node-name",
+		c.log.Error("the name of this node is in use: it waits until the other node has been silent for a while; "+
+			"if both are to run, give this one another --node-name",
 			"name", c.cfg.NodeName, "silent_for", c.cfg.NameFreeAfter, "err", obstacle)
 	case same:
 		c.log.Error("nodes with the same name cannot form a cluster: give each a --node-name of its own", "err", obstacle)
@@ -103,7 +104,7 @@ func (c *Cluster) sayNameInUse(obstacle error) {
 	c.saidNameInUse = taken || same
 }
 
-// sayWaiting says why this node belongs to no cluster yet.
+// sayWaiting logs why this node belongs to no cluster yet.
 func (c *Cluster) sayWaiting(obstacle error) {
 	expected := c.cfg.BootstrapExpect
 	found := c.gossip.all()
@@ -111,7 +112,8 @@ func (c *Cluster) sayWaiting(obstacle error) {
 	for i, n := range found {
 		names[i] = fmt.Sprintf("%s at %s", n.Name, n.Peer)
 	}
-	log := c.log.With("join", c.cfg.Join, "found", len(found), "expected", expected, "nodes", names, "unreachable", c.gossip.unreachable())
+	log := c.log.With("join", c.cfg.Join, "found", len(found), "expected", expected, "nodes", names, "unreachable",
+		c.gossip.unreachable())
 	if obstacle != nil {
 		log.Warn("waiting for a cluster", "err", obstacle)
 		return
@@ -119,7 +121,7 @@ func (c *Cluster) sayWaiting(obstacle error) {
 	log.Warn("waiting for a cluster to join or for nodes to form one with; do they run, and with the same cluster secret?")
 }
 
-// alone reports whether this node was told to join nobody but itself.
+// alone reports whether this node was told to join no other node.
 func (c *Cluster) alone(ctx context.Context) bool {
 	_, own, err := net.SplitHostPort(c.gossip.address())
 	if err != nil {
@@ -155,7 +157,7 @@ func (c *Cluster) ownHost(ctx context.Context, host string) bool {
 	})
 }
 
-// self is this node as a proposal names it.
+// self returns this node as a proposal names it.
 func (c *Cluster) self() server {
 	return server{ID: c.id, Name: c.cfg.NodeName, Peer: c.peerAddress}
 }
@@ -185,7 +187,8 @@ func (c *Cluster) tryJoin(ctx context.Context) (joined bool, obstacle, err error
 func (c *Cluster) askToJoin(ctx context.Context, member string) (joinAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	return request[joinAnswer](ctx, c.pool, member, peer.MethodJoin, joinRequest{ID: c.id, Name: c.cfg.NodeName, Feature: c.cfg.FeatureLevel})
+	return request[joinAnswer](ctx, c.pool, member, peer.MethodJoin,
+		joinRequest{ID: c.id, Name: c.cfg.NodeName, Feature: c.cfg.FeatureLevel})
 }
 
 // adopt makes this node one of a cluster.
@@ -214,7 +217,7 @@ func (c *Cluster) tryBootstrap(ctx context.Context) (obstacle, err error) {
 		}
 	}
 	if obstacle := p.checkNames(); obstacle != nil {
-		return obstacle, nil // every node sees it, whoever is to propose
+		return obstacle, nil // every node sees it, not only the proposer
 	}
 	if len(p.Servers) < c.cfg.BootstrapExpect {
 		return nil, nil
@@ -290,7 +293,7 @@ func (c *Cluster) agree(p proposal) error {
 	return nil
 }
 
-// judge says whether a proposal fits what this node knows.
+// judge returns ErrConflict unless a proposal fits what this node knows.
 func (c *Cluster) judge(p proposal) error {
 	if err := p.checkNames(); err != nil {
 		return fmt.Errorf("%w: %w", ErrConflict, err)
@@ -313,7 +316,7 @@ func (c *Cluster) judge(p proposal) error {
 	return nil
 }
 
-// handlePropose is the first step at a node that does not propose.
+// handlePropose takes the first step at a node that does not propose.
 func (c *Cluster) handlePropose(from string, p proposal) error {
 	if len(p.Servers) == 0 || p.Servers[0].ID != from {
 		return fmt.Errorf("%w: only the lowest node proposes", ErrConflict)
@@ -321,7 +324,7 @@ func (c *Cluster) handlePropose(from string, p proposal) error {
 	return c.agree(p)
 }
 
-// handleBootstrap is the second step at a node that does not propose.
+// handleBootstrap takes the second step at a node that does not propose.
 func (c *Cluster) handleBootstrap(from string, p proposal) error {
 	c.promise.mu.Lock()
 	held, until := c.promise.proposal, c.promise.until
@@ -385,7 +388,7 @@ func (c *Cluster) bootstrap() error {
 	return c.identity.update(func(f *identityFile) { f.Forming, f.Member = nil, true })
 }
 
-// expectedNodes is how many nodes, this one included, gossip should know of.
+// expectedNodes returns how many nodes, this one included, gossip should know of.
 func (c *Cluster) expectedNodes() int {
 	expected := 2
 	if c.identity.read().ClusterID == "" {
@@ -394,9 +397,9 @@ func (c *Cluster) expectedNodes() int {
 	return max(expected, len(c.others())+1)
 }
 
-// maintainGossip keeps this node in gossip with others until ctx ends: someone who is
-// alone, because all were restarted at once, tries again. What it hears of the
-// members it remembers.
+// maintainGossip keeps this node in gossip with others until ctx ends. A node that is
+// alone, because all were restarted at once, tries again. It remembers the members'
+// addresses.
 func (c *Cluster) maintainGossip(ctx context.Context) {
 	for first := true; ; {
 		var news <-chan struct{} // while it is none, bootstrapOrJoin takes them
@@ -422,12 +425,12 @@ func (c *Cluster) maintainGossip(ctx context.Context) {
 	}
 }
 
-// joinSeeds says hello at the configured addresses and the remembered ones. A node that
-// finds another cluster than its own where it was told to join, and nobody of its
-// own, is refused, unless it is ready already.
+// joinSeeds contacts the configured addresses and the remembered ones. A node that finds
+// only another cluster where it was told to join, and no node of its own, is refused,
+// unless it is ready already.
 func (c *Cluster) joinSeeds(ctx context.Context) {
 	foreign := c.gossip.join(ctx, c.directory.seeds(c.cfg.Join))
-	// That others live now where its own members were is nobody's mistake.
+	// Other nodes may well live now where its own members were.
 	foreign = slices.DeleteFunc(foreign, func(seed string) bool { return !slices.Contains(c.cfg.Join, seed) })
 	if len(foreign) == 0 {
 		return

@@ -95,7 +95,8 @@ func TestANodeWaitsForItsName(t *testing.T) {
 	}
 	first := tc.follower()
 	second := tc.start(first.cfg.NodeName, 3, "second")
-	logged.await(t, "level=ERROR msg=\"the name of this node is in use", "--node-name", "same node name: "+first.cfg.NodeName)
+	logged.await(t, "level=ERROR msg=\"the name of this node is in use", "--node-name",
+		"same node name: "+first.cfg.NodeName)
 	select {
 	case <-second.ready:
 		t.Fatalf("it did not wait: %v", second.readyErr)
@@ -197,7 +198,7 @@ func TestAdvertisedNameThatNeverComes(t *testing.T) {
 	})
 }
 
-func TestStrangersAreRefused(t *testing.T) {
+func TestUnauthenticatedClientsAreRefused(t *testing.T) {
 	t.Parallel()
 	tc := newTestCluster(t, 1, nil)
 	member := tc.nodes[0]
@@ -215,7 +216,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		proof.TLS.VerifyConnection = nil // a stranger trusts anybody
+		proof.TLS.VerifyConnection = nil // this client trusts every server
 		secured, err := proof.Dial(t.Context(), conn)
 		if err != nil {
 			return peer.HelloAck{}, err
@@ -229,7 +230,8 @@ func TestStrangersAreRefused(t *testing.T) {
 		}
 		return peer.DecodeHelloAck(b)
 	}
-	good := peer.Hello{Purpose: peer.PurposeRaft, Cluster: uuid.MustParse(cluster), From: uuid.New(), To: uuid.MustParse(self)}
+	good := peer.Hello{Purpose: peer.PurposeRaft, Cluster: uuid.MustParse(cluster), From: uuid.New(),
+		To: uuid.MustParse(self)}
 	with := func(change func(*peer.Hello)) peer.Hello {
 		h := good
 		change(&h)
@@ -263,7 +265,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	}
 	t.Run("another secret", func(t *testing.T) {
 		if ack, err := greet("another secret", good); err == nil {
-			t.Errorf("a stranger got an answer: %+v", ack)
+			t.Errorf("an unauthenticated client got an answer: %+v", ack)
 		}
 	})
 	t.Run("plain bytes", func(t *testing.T) {
@@ -303,10 +305,12 @@ func TestAnOutsiderMayOnlyJoin(t *testing.T) {
 	pool := peer.NewPool(outsider)
 	defer pool.Close()
 	defer outsider.Close()
-	if _, err := pool.Call(within(t), member.id, peer.LaneControl, peer.MethodReadIndex, []byte("{}")); !errors.Is(err, ErrUnavailable) {
+	if _, err := pool.Call(within(t), member.id, peer.LaneControl, peer.MethodReadIndex, []byte("{}")); !errors.Is(err,
+		ErrUnavailable) {
 		t.Errorf("read-index for an outsider: %v", err)
 	}
-	if _, err := pool.Call(within(t), member.id, peer.LaneControl, peer.MethodSubmit, nil); !errors.Is(err, ErrUnavailable) {
+	if _, err := pool.Call(within(t), member.id, peer.LaneControl, peer.MethodSubmit, nil); !errors.Is(err,
+		ErrUnavailable) {
 		t.Errorf("submit by an outsider: %v", err)
 	}
 }

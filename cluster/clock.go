@@ -35,7 +35,7 @@ type clockSetting struct {
 	at   time.Duration // boot time
 }
 
-// millis is what time it is for the cluster, in Unix ms.
+// millis returns the cluster's time in Unix ms.
 func (c *clusterClock) millis() int64 { return c.at(bootTime()) }
 
 // at returns 0 before the clock is set.
@@ -61,7 +61,8 @@ func (c *clusterClock) seedFromStamp(boot time.Duration, own, stamp int64, voter
 // look follows the voters' clocks, if enough of them agree. It returns how far this
 // node's own one is ahead of the cluster's time afterwards, and whether a majority
 // says that it is wrong.
-func (c *clusterClock) look(boot time.Duration, own int64, voters int, others []int64) (ahead time.Duration, wrong bool) {
+func (c *clusterClock) look(boot time.Duration, own int64, voters int, others []int64) (ahead time.Duration,
+	wrong bool) {
 	settled := c.at(boot)
 	switch offset, agreed := majorityClock(voters, others); {
 	case !agreed:
@@ -73,7 +74,7 @@ func (c *clusterClock) look(boot time.Duration, own int64, voters int, others []
 	return time.Duration(own-settled) * time.Millisecond, wrong
 }
 
-// majorityClock says what has to be added to a voter's own clock to have the one
+// majorityClock returns the offset from a voter's own clock to the one
 // that more than half of all voters agree on: 0 if its own is among those. others
 // are how many ms the clocks of other voters that can be asked are ahead of it.
 func majorityClock(voters int, others []int64) (offset int64, agreed bool) {
@@ -93,7 +94,7 @@ func majorityClock(voters int, others []int64) (offset int64, agreed bool) {
 	return offset, agreed
 }
 
-// setClock decides what time it is when this node has begun to lead. After a
+// setClock sets the clock when this node has begun to lead. After a
 // time without a leader the last stamp is old. So that nothing is stamped with it the
 // others' clocks are asked: a majority is there, or else nobody would lead.
 func (c *Cluster) setClock(ctx context.Context) {
@@ -129,7 +130,8 @@ func (c *Cluster) trustClock(ctx context.Context) error {
 	ahead, wrong := c.lookAtClocks()
 	alone := ahead.Abs() > maxClockSkew && !wrong
 	if alone && !c.clockAlone {
-		c.log.Warn("the cluster's time does not follow this node's clock: no majority agrees with it", "ahead", ahead.Round(time.Millisecond))
+		c.log.Warn("the cluster's time does not follow this node's clock: no majority agrees with it", "ahead",
+			ahead.Round(time.Millisecond))
 	}
 	c.clockAlone = alone
 	if !wrong {
@@ -151,7 +153,7 @@ func (c *Cluster) lookAtClocks() (ahead time.Duration, wrong bool) {
 	return c.clock.look(boot, own, len(voters)+1, otherClocks(c.health.view(now), voters, own))
 }
 
-// otherClocks says how many ms the clocks of nodes are ahead of own.
+// otherClocks returns how many ms the clocks of nodes are ahead of own.
 func otherClocks(heard map[string]leaderHeard, nodes []string, own int64) (ahead []int64) {
 	for _, node := range nodes {
 		h, ok := heard[node]

@@ -67,7 +67,7 @@ type Cluster struct {
 	running sync.WaitGroup
 	opened  teardown.Stack
 	closing sync.Once
-	leave   bool // complete gossip at close
+	leave   bool // say good-bye in gossip at close
 }
 
 // Open starts the node and returns before it is in a cluster. The caller's
@@ -246,7 +246,7 @@ func (c *Cluster) openPort() (*peer.Port, error) {
 	return port, nil
 }
 
-// nodeMeta is what gossip tells of this node.
+// nodeMeta returns this node's metadata for gossip.
 func (c *Cluster) nodeMeta() nodeMeta {
 	who := c.identity.read()
 	return nodeMeta{
@@ -309,7 +309,7 @@ func (c *Cluster) awaitEntry() error {
 	return ErrClosed
 }
 
-// leaderLink connects the forwarder to whoever leads now.
+// leaderLink connects the forwarder to the present leader.
 func (c *Cluster) leaderLink(ctx context.Context) (leaderLink, error) {
 	_, leader := c.raft.LeaderWithID()
 	switch string(leader) {
@@ -374,7 +374,7 @@ func (c *Cluster) ID() (node, cluster string) {
 	return who.NodeID, who.ClusterID
 }
 
-// Bootstrapped reports whether this node is the one that proposed the cluster.
+// Bootstrapped reports whether this node proposed the cluster.
 func (c *Cluster) Bootstrapped() bool { return c.identity.read().Bootstrapped }
 
 // PeerAddr returns host and port at which others reach the peer port.

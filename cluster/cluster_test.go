@@ -50,7 +50,8 @@ func assertOrder(t *testing.T, commands []string, submitter string, count int) {
 		want[i] = fmt.Sprintf("%s %d", submitter, i)
 	}
 	if !slices.Equal(own, want) {
-		t.Errorf("commands of %s are lost, doubled or out of order: %d of %d, %v", submitter, len(own), count, firstDifference(own, want))
+		t.Errorf("commands of %s are lost, doubled or out of order: %d of %d, %v", submitter, len(own), count,
+			firstDifference(own, want))
 	}
 }
 

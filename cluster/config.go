@@ -174,7 +174,8 @@ func (c Config) Validate() error {
 	case c.PeerListener == nil:
 		return errors.New("cluster: PeerListener is nil")
 	case c.Advertise == "" || len(c.Advertise) > maxHostBytes:
-		return fmt.Errorf("cluster: Advertise must name a host (at most %d bytes) when the peer port listens on every address", maxHostBytes)
+		return fmt.Errorf("cluster: Advertise must name a host (at most %d bytes) "+
+			"when the peer port listens on every address", maxHostBytes)
 	case c.BootstrapExpect < 1 || c.BootstrapExpect > maxVoters:
 		return fmt.Errorf("cluster: BootstrapExpect must be between 1 and %d", maxVoters)
 	case len(c.Nothing) == 0:
@@ -199,7 +200,8 @@ func (c Config) Validate() error {
 		return errors.New("cluster: ForwardWindow and EntryWindow must be positive")
 	}
 	if n, err := longest(c); err != nil || n > memberlist.MetaMaxSize {
-		return fmt.Errorf("cluster: NodeName, Advertise and Version together take %d bytes of gossip, at most %d fit", n, memberlist.MetaMaxSize)
+		return fmt.Errorf("cluster: NodeName, Advertise and Version together take %d bytes of gossip, at most %d fit", n,
+			memberlist.MetaMaxSize)
 	}
 	gossip, err := net.ResolveTCPAddr("tcp", c.GossipAddr)
 	if err != nil {
@@ -209,7 +211,8 @@ func (c Config) Validate() error {
 		return nil
 	}
 	if peer, ok := c.PeerListener.Addr().(*net.TCPAddr); !ok || !peer.IP.IsLoopback() {
-		return fmt.Errorf("cluster: without Secrets the peer port must listen on a loopback address, not %s", c.PeerListener.Addr())
+		return fmt.Errorf("cluster: without Secrets the peer port must listen on a loopback address, not %s",
+			c.PeerListener.Addr())
 	}
 	if !gossip.IP.IsLoopback() {
 		return fmt.Errorf("cluster: without Secrets GossipAddr must be a loopback address, not %s", c.GossipAddr)

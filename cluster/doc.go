@@ -1,21 +1,21 @@
-// Package cluster gets bytes agreed: who is in, who leads, replicate, forward to
-// the leader. It never sees what a command means, and it knows nothing of
-// channels, keys or clients.
+// Package cluster gets bytes agreed: membership, leadership, replication, and forwarding to
+// the leader. It never sees what a command means, and it knows nothing of channels, keys
+// or clients.
 //
 // A command travels like this:
 //
 //	Submit ──► forwarder   numbers batches; while some are on their way the next gathers
 //	             │  peer port (or directly, on the leader)
 //	             ▼
-//	           stage       the leader's: joins batches of all nodes into one Raft entry
+//	           proposer    the leader's: joins batches of all nodes into one Raft entry
 //	             │  raft.Apply
 //	             ▼
 //	           applier     on every node: hands committed entries to the Machine, in order
 //	             │
 //	             ▼
-//	           nudge       the leader tells followers at once that the entry is committed
+//	           commitNotifier  the leader tells followers at once that the entry is committed
 //
 // Trust comes from two places only: Raft's own configuration, and the proof that
-// both ends of a peer connection give before any other byte (see hello.go).
-// Gossip gives hints: who seems to be alive, and at which address.
+// both ends of a peer connection give before any other byte (see peer/hello.go).
+// Gossip gives hints: which nodes seem to be alive, and at which addresses.
 package cluster

@@ -38,7 +38,7 @@ var (
 	// ErrFeatureLevel: a member of the cluster may not know the command yet. It did not
 	// enter the log.
 	ErrFeatureLevel = peer.ErrFeatureLevel
-	// ErrMalformed: a peer sent what no node of this cluster would.
+	// ErrMalformed: a peer sent a message that no node of this cluster sends.
 	ErrMalformed = peer.ErrMalformed
 	// ErrConflict: a proposal does not fit what the peer sees; try again.
 	ErrConflict = peer.ErrConflict

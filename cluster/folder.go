@@ -27,7 +27,7 @@ type Folder struct {
 // IdentityFile is the file that makes a data folder a node's.
 const IdentityFile = "node.json"
 
-// ErrNoIdentity says that a data folder is nobody's.
+// ErrNoIdentity says that a data folder belongs to no node.
 var ErrNoIdentity = errors.New("the folder holds no node")
 
 // OpenFolder takes a data folder, which must exist. The error is ErrInUse where a
@@ -43,7 +43,7 @@ func OpenFolder(dir string) (*Folder, error) {
 // Close gives the folder back.
 func (f *Folder) Close() error { return f.lock.Close() }
 
-// Owner is whose a data folder is.
+// Owner names the node of a data folder.
 type Owner struct {
 	NodeID    string
 	ClusterID string   // "" before it was in one
@@ -51,8 +51,7 @@ type Owner struct {
 	Members   []string // names of the members it last knew, itself included
 }
 
-// Owner reads whose the folder is. The error is ErrNoIdentity where it is
-// nobody's.
+// Owner reads the node of the folder. The error is ErrNoIdentity where there is none.
 func (f *Folder) Owner() (Owner, error) {
 	if _, err := os.Stat(filepath.Join(f.dir, IdentityFile)); errors.Is(err, fs.ErrNotExist) {
 		return Owner{}, fmt.Errorf("%s: %w", f.dir, ErrNoIdentity)
@@ -72,8 +71,8 @@ func (f *Folder) Owner() (Owner, error) {
 
 // Replay brings a machine, opened on a copy of the folder's state, to the end of
 // the folder's log. Entries that were not known to be committed are applied too:
-// they may have been. Nothing in the folder changes but what a start would
-// change too.
+// they may have been. The folder changes only as at a
+// start.
 func (f *Folder) Replay(machine Machine, logger *slog.Logger) (err error) {
 	var fatal atomic.Pointer[error]
 	cfg := Config{Logger: logger, Fatal: func(err error) { fatal.CompareAndSwap(nil, &err) }}.withDefaults()

@@ -31,7 +31,7 @@ type submission struct {
 // submissionOverhead is what a submission takes besides its command, about, in bytes.
 const submissionOverhead = 128
 
-// completion is a result that is to be told once the lock is released.
+// completion is a result that is delivered once the lock is released.
 type completion struct {
 	done   func(int, Result)
 	place  int
@@ -52,7 +52,7 @@ type inflightBatch struct {
 	// open is how many of its sends may still take effect. Only a leader that
 	// says it did nothing takes one back.
 	open int
-	// coalesced in which it was sent last; 0 when it is to be sent.
+	// round in which it was sent last; 0 when it must be sent.
 	round uint64
 }
 
@@ -61,14 +61,14 @@ type leaderLink interface {
 	// send takes a batch without blocking and calls done exactly once, from
 	// another goroutine, unless it returns an error: then nothing was sent.
 	send(raw []byte, done func(outcome, error)) error
-	// to is the id of the node at the other end.
+	// to returns the id of the node at the other end.
 	to() string
 }
 
 // forwarder brings this node's commands to the leader, whichever node that is,
-// in order and each exactly once. It numbers batches; what a lost connection or
-// a lost leader leaves open is sent again under the same numbers, and the state
-// knows which it has seen.
+// in order and each exactly once. It numbers batches. Batches left open by a lost
+// connection or leader are sent again under the same numbers, and the state knows which
+// it has seen.
 type forwarder struct {
 	cfg Config
 	// connect returns a link to the present leader. It may block for a dial.
@@ -88,7 +88,7 @@ type forwarder struct {
 	session  Session
 	seq      uint64           // last number given
 	inflight []*inflightBatch // on their way, ascending
-	// coalesced counts the times that everything was to be sent again. An error of an
+	// round counts how often everything had to be sent again. An error of an
 	// earlier round says nothing about the present one.
 	round   uint64
 	link    leaderLink
@@ -102,9 +102,11 @@ type forwarder struct {
 // reconnectPause is how long to wait before a leader is looked for again.
 const reconnectPause = 20 * time.Millisecond
 
-func newForwarder(cfg Config, connect func(context.Context) (leaderLink, error), check func(command []byte) error) *forwarder {
+func newForwarder(cfg Config, connect func(context.Context) (leaderLink, error),
+	check func(command []byte) error) *forwarder {
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &forwarder{cfg: cfg, connect: connect, check: check, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, round: 1}
+	f := &forwarder{cfg: cfg, connect: connect, check: check, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel,
+		round: 1}
 	f.renewSession()
 	f.running.Go(f.run)
 	f.running.Go(f.expireLoop)
@@ -159,7 +161,7 @@ func (f *forwarder) rouse() {
 	}
 }
 
-// run sends whatever there is whenever something changes.
+// run sends all that waits whenever something changes.
 func (f *forwarder) run() {
 	for {
 		select {
@@ -173,7 +175,7 @@ func (f *forwarder) run() {
 	}
 }
 
-// advance sends batches that are to be sent, then new ones while the window has
+// advance sends batches that must be sent again, then new ones while the window has
 // room. f.mu is held.
 func (f *forwarder) advance() {
 	if len(f.inflight) == 0 && len(f.queue) == 0 {
@@ -238,7 +240,7 @@ func (f *forwarder) encode(p *inflightBatch) {
 	p.raw = encodeBatch(batch{session: f.session, seq: p.seq, acked: f.lowest() - 1, commands: commands})
 }
 
-// lowest is the first number without a result. f.mu is held.
+// lowest returns the first number without a result. f.mu is held.
 func (f *forwarder) lowest() uint64 {
 	if len(f.inflight) > 0 {
 		return f.inflight[0].seq
@@ -405,7 +407,7 @@ func (f *forwarder) relink() {
 	}
 }
 
-// tick is how often deadlines are looked at.
+// tick returns how often deadlines are checked.
 func (f *forwarder) tick() time.Duration { return max(f.cfg.SubmitTimeout/50, time.Millisecond) }
 
 func (f *forwarder) expireLoop() {
@@ -421,10 +423,10 @@ func (f *forwarder) expireLoop() {
 	}
 }
 
-// expire settles the commands whose time is over, and withdraws them: what a client
-// was told about must not happen an hour later, when it may have sent it elsewhere or
-// have lost its key. The batch stays on its way, since the numbers behind it depend
-// on it, but brings nothing.
+// expire settles the commands whose time is over, and withdraws them. A command whose
+// client has its answer must not happen an hour later: the client may have sent it
+// elsewhere or have lost its key. The batch stays on its way without it, since later
+// numbers depend on it.
 func (f *forwarder) expire(now time.Time) {
 	f.mu.Lock()
 	if f.link == nil {
@@ -459,8 +461,8 @@ func (f *forwarder) expire(now time.Time) {
 	complete(finished)
 }
 
-// unpack takes back the newest numbers as far as they surely had no effect; their
-// commands wait again as if they had never left. f.mu is held.
+// unpack takes back the newest numbers that surely had no effect. Their commands wait
+// again as if they had never left. f.mu is held.
 func (f *forwarder) unpack() {
 	for n := len(f.inflight); n > 0 && f.inflight[n-1].open == 0; n-- {
 		p := f.inflight[n-1]

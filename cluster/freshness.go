@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// report is what a node tells the leader of itself whenever it asks where the
-// log stands.
+// report describes a node to the leader. It comes with each question about where the log
+// stands.
 type report struct {
 	Applied uint64 `json:"applied"`
 	Extra   []byte `json:"extra,omitempty"`
@@ -27,7 +27,7 @@ type view struct {
 	Nodes map[string]leaderHeard `json:"nodes"`
 }
 
-// leaderHeard is what the leader last heard of a node.
+// leaderHeard is the last report of a node that the leader knows.
 type leaderHeard struct {
 	report
 	Age int64 `json:"age"` // ms
@@ -63,7 +63,7 @@ func newFreshness(a *applier, ask func(context.Context) (view, error)) *freshnes
 	return f
 }
 
-// coalesced asks the leader once and waits for the log up to its answer.
+// round asks the leader once and waits for the log up to its answer.
 func (f *freshness) round() (struct{}, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), freshnessTimeout)
 	defer cancel()
@@ -97,7 +97,7 @@ func (f *freshness) catchUp(ctx context.Context) error {
 	}
 }
 
-// staleness is the age of the last proof.
+// staleness returns the age of the last proof.
 func (f *freshness) staleness() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -118,16 +118,16 @@ func (f *freshness) lastView() (view, time.Time) {
 // no member before it asks the others.
 const removedAfter = 3
 
-// run renews the proof until ctx ends. It calls removed, until that
-// returns true, when the node seems to have been removed from its cluster. A node that knows no leader asks
-// confirmRemoved, since a leader does not call on those who were removed.
+// run renews the proof until ctx ends. It calls removed, until that returns true, when the
+// node seems to have been removed from its cluster. A node that knows no leader asks
+// confirmRemoved, since a leader does not contact removed nodes.
 func (f *freshness) run(ctx context.Context, confirmRemoved, removed func(context.Context) bool) {
 	strikes := 0
 	ticker := time.NewTicker(freshnessInterval)
 	defer ticker.Stop()
 	for {
-		// A round that fails leaves the last proof to grow old, which is what
-		// everyone looks at.
+		// A round that fails leaves the last proof to grow old, which is the age
+		// that all readers check.
 		_, err := f.coalescer.do(ctx)
 		if errors.Is(err, ErrNotMember) || err != nil && confirmRemoved(ctx) {
 			strikes++

@@ -23,8 +23,8 @@ import (
 	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
-// nodeMeta is what a node tells of itself by gossip. It is a hint and nothing
-// more: whoever matters proves itself on the peer port.
+// nodeMeta describes a node in gossip. It is only a hint: members prove themselves on the
+// peer port.
 type nodeMeta struct {
 	Name    string `json:"n"`
 	Peer    string `json:"p"` // host:port of the peer port
@@ -36,7 +36,7 @@ type nodeMeta struct {
 	Start uint64 `json:"s"`
 }
 
-// longest is the most bytes that the metadata of a node so configured can have.
+// longest returns the most bytes that the metadata of a node with this configuration takes.
 func longest(c Config) (int, error) {
 	told, err := json.Marshal(nodeMeta{
 		Name: c.NodeName, Peer: net.JoinHostPort(c.Advertise, "65535"), Cluster: uuid.Nil.String(),
@@ -59,14 +59,14 @@ type gossip struct {
 	port   *gossipPort
 	logger *slog.Logger
 	lookUp func(ctx context.Context, host string) ([]net.IP, error)
-	// changed is told, without blocking, that the neighbours are others now.
+	// changed is told, without blocking, that the neighbours have changed.
 	changed chan struct{}
 
 	mu   sync.Mutex
 	self nodeMeta
 	// neighbours is keyed by memberlist's name of a node, which is its id and the
 	// count of its start: memberlist holds on to the address of a name for long,
-	// and a node that was restarted elsewhere is to be found at once.
+	// and a node that was restarted elsewhere must be found at once.
 	neighbours map[string]neighbour
 	silent     map[string]error // why seeds did not answer when they were last tried
 	// conflict is the peer address that memberlist last heard of under this node's own name.
@@ -84,7 +84,8 @@ const (
 )
 
 // startGossip binds the gossip port. It joins nobody yet.
-func startGossip(ctx context.Context, cfg Config, id string, self nodeMeta, proof *peer.Preauth, cluster func() uuid.UUID) (*gossip, error) {
+func startGossip(ctx context.Context, cfg Config, id string, self nodeMeta, proof *peer.Preauth,
+	cluster func() uuid.UUID) (*gossip, error) {
 	g := &gossip{
 		id:         id,
 		logger:     cfg.Logger,
@@ -156,7 +157,8 @@ func resolveAdvertised(ctx context.Context, cfg Config) (net.IP, error) {
 		}
 		if time.Since(said) >= waitInterval {
 			said = time.Now()
-			cfg.Logger.Warn("the name at which the others are to reach this node is not in DNS yet", "advertise", cfg.Advertise, "err", err)
+			cfg.Logger.Warn("the name at which the others are to reach this node is not in DNS yet", "advertise",
+				cfg.Advertise, "err", err)
 		}
 		select {
 		case <-time.After(resolvePause):
@@ -172,19 +174,18 @@ func gossipName(id string, start uint64) string { return fmt.Sprintf("%s/%d", id
 // address returns host and port of this node's gossip.
 func (g *gossip) address() string { return g.list.LocalNode().Address() }
 
-// complete changes what this node says of itself.
+// tell changes this node's metadata and announces it.
 func (g *gossip) tell(self nodeMeta) {
 	g.mu.Lock()
 	g.self = self
 	g.mu.Unlock()
-	// Its one error is that nobody has heard it in time. Whoever exchanges with this
-	// node later does.
+	// Its one error is that no node has heard it in time. Nodes that exchange with this one
+	// later hear it.
 	_ = g.list.UpdateNode(tellTimeout)
 }
 
-// join says hello to these hosts and ports, to all at once: one that is silently
-// gone must hold up neither the others nor the end of this node. It returns those
-// at which another cluster answers.
+// join contacts all seeds at once: one that is silently gone must hold up neither the
+// others nor the end of this node. It returns those at which another cluster answers.
 func (g *gossip) join(ctx context.Context, seeds []string) (foreign []string) {
 	var running sync.WaitGroup
 	var mu sync.Mutex
@@ -231,7 +232,7 @@ func (g *gossip) unreachable() []string {
 	return seeds
 }
 
-// joinSeed says hello at every address of a host.
+// joinSeed contacts every address of a host.
 func (g *gossip) joinSeed(ctx context.Context, seed string) error {
 	host, port, err := net.SplitHostPort(seed)
 	if err != nil {
@@ -325,8 +326,8 @@ func (d gossipDelegate) NodeMeta(limit int) []byte {
 	return meta
 }
 
-// NotifyAlive keeps nodes of another cluster out, of which somebody who has none
-// yet may tell.
+// NotifyAlive keeps out nodes of another cluster, which a node without a cluster may
+// pass on.
 func (d gossipDelegate) NotifyAlive(n *memberlist.Node) error {
 	var theirs nodeMeta
 	if json.Unmarshal(n.Meta, &theirs) != nil || theirs.check(n.Name) != nil {

@@ -57,8 +57,8 @@ func TestASilentSeedHoldsUpNoStop(t *testing.T) {
 	}
 }
 
-// FuzzRumour: whoever knows the secret, or on loopback anybody, may say anything.
-func FuzzRumour(f *testing.F) {
+// FuzzNodeMeta feeds gossip any metadata, as a node that knows the secret could.
+func FuzzNodeMeta(f *testing.F) {
 	f.Add("7b0c1a0e-4a3e-4b1a-9a51-0d6f0f0d8a11/1", []byte(`{"n":"node1","p":"127.0.0.1:7400","s":1}`))
 	f.Add("x", []byte(`{`))
 	f.Fuzz(func(t *testing.T, name string, meta []byte) {

@@ -39,8 +39,8 @@ type gossipPort struct {
 	foreign map[string]bool // dialled addresses at which another cluster answers
 }
 
-// gossipPortTries is how often a port is looked for that is free for both
-// protocols, if any will do.
+// gossipPortTries bounds the search for a port that is free for both protocols, where any
+// will do.
 const gossipPortTries = 10
 
 // openGossipPort binds host and port, 0 for any.
@@ -64,7 +64,8 @@ func openGossipPort(cfg Config, host string, port int, p *peer.Preauth, cluster 
 	if err != nil {
 		return nil, err
 	}
-	g := &gossipPort{NetTransport: inner, preauth: p, cluster: cluster, logger: cfg.Logger, streams: make(chan net.Conn), foreign: make(map[string]bool)}
+	g := &gossipPort{NetTransport: inner, preauth: p, cluster: cluster, logger: cfg.Logger, streams: make(chan net.Conn),
+		foreign: make(map[string]bool)}
 	g.stopped, g.stop = context.WithCancel(context.Background())
 	g.running.Go(g.serve)
 	return g, nil
@@ -98,7 +99,7 @@ func (g *gossipPort) accept(raw net.Conn) {
 	}
 }
 
-// acceptHandshake is the acceptor's half.
+// acceptHandshake performs the acceptor's half of the handshake.
 func (g *gossipPort) acceptHandshake(raw net.Conn) (net.Conn, error) {
 	if err := raw.SetDeadline(time.Now().Add(peer.HandshakeTimeout)); err != nil {
 		return nil, fmt.Errorf("set deadline: %w", err)
@@ -130,7 +131,7 @@ func (g *gossipPort) compare(conn io.ReadWriter) error {
 	return nil
 }
 
-// StreamCh has the connections whose handshake is done.
+// StreamCh returns the connections whose handshake is done.
 func (g *gossipPort) StreamCh() <-chan net.Conn { return g.streams }
 
 // DialTimeout connects to a node's gossip port.
@@ -157,7 +158,7 @@ func (g *gossipPort) DialTimeout(address string, timeout time.Duration) (net.Con
 	return conn, nil
 }
 
-// dialHandshake is the dialler's half.
+// dialHandshake performs the dialler's half of the handshake.
 func (g *gossipPort) dialHandshake(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	deadline, _ := ctx.Deadline()
 	if err := raw.SetDeadline(deadline); err != nil {

@@ -22,7 +22,7 @@ type server struct {
 	Peer string `json:"peer"`
 }
 
-// peerRecord is what a node last knew of another one.
+// peerRecord holds the last known facts about another node.
 type peerRecord struct {
 	Name   string `json:"name"`
 	Peer   string `json:"peer"`
@@ -49,9 +49,9 @@ type identityFile struct {
 	Peers      map[string]peerRecord `json:"peers,omitempty"`
 }
 
-// identity is who this node is, for ever. It is made together with the data
-// folder: a node whose folder is wiped comes back as another one, because one
-// that forgot its votes must not vote again under the same name.
+// identity holds the node's lasting identity. It is made together with the data folder. A
+// node whose folder is wiped comes back under another id, because a node that forgot its
+// votes must not vote again under the same one.
 type identity struct {
 	path string
 	// fatal, if set, is told that the identity cannot be written. A full disk, or a

@@ -42,7 +42,7 @@ func (c *Cluster) watchLeadership(ctx context.Context, notify <-chan bool) {
 	}
 }
 
-// lead is being the leader: it returns when ctx ends.
+// lead does the work of a leader until ctx ends.
 func (c *Cluster) lead(ctx context.Context) {
 	last, viewed := c.fresh.lastView()
 	c.health.begin(c.memberIDs(), last, viewed, time.Now())
@@ -91,7 +91,7 @@ func whileLeading(ctx context.Context, ask func() raft.Future) error {
 	}
 }
 
-// leaderLoop does what a leader does now and then.
+// leaderLoop does the periodic work of a leader.
 func (c *Cluster) leaderLoop(ctx context.Context) {
 	ticker := time.NewTicker(leaderInterval)
 	defer ticker.Stop()
@@ -119,7 +119,7 @@ func (c *Cluster) leaderLoop(ctx context.Context) {
 
 // readIndex returns an index at or above everything committed so far, provided
 // that this node still leads. It is the commit index, since followers may have
-// applied more than the leader has. All who ask at a time share one proof.
+// applied more than the leader has. Concurrent callers share one proof.
 func (c *Cluster) readIndex() (uint64, error) {
 	if !c.leaderReady.Load() {
 		return 0, ErrNotLeader
@@ -133,7 +133,7 @@ func (c *Cluster) readIndex() (uint64, error) {
 	return index, nil
 }
 
-// report is what this node tells of itself.
+// report returns this node's report to the leader.
 func (c *Cluster) report() report {
 	index, _ := c.applier.progress()
 	extra := c.cfg.Extra()
@@ -151,8 +151,8 @@ func (c *Cluster) report() report {
 
 // handleReadIndex tells a member where the log stands.
 func (c *Cluster) handleReadIndex(ctx context.Context, from string, what report) (view, error) {
-	// Only a leader that is one knows who belongs: a node that hears often enough
-	// that it does not will stop.
+	// Only a proven leader knows the members: a node that hears often enough that it is
+	// none will stop.
 	index, err := c.readIndexes.do(ctx)
 	if err != nil {
 		return view{}, err

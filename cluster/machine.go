@@ -6,8 +6,8 @@ import "io"
 // process is a new session, so a sequence number is never used twice.
 type Session [16]byte
 
-// Machine is the replicated state that a Cluster drives. Entry, Batch, Settle
-// and Restore are called by one goroutine, in log order; the other methods may
+// Machine is the replicated state that a Cluster drives. BeginEntry,
+// ApplyBatch, Notify and Restore are called by one goroutine, in log order; the other methods may
 // be called by any goroutine at any time. A Machine that cannot go on (its disk
 // fails, it does not know a command) must stop the process: there is no error
 // to return from a committed entry.

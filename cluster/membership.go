@@ -34,8 +34,8 @@ const (
 	caughtUpWithin = 1000
 )
 
-// configuration returns a copy of the newest configuration, committed or not:
-// what Raft hands out is what Raft works with.
+// configuration returns a copy of the newest configuration, committed or not. Raft itself
+// works with the one that it hands out.
 func (c *Cluster) configuration() (raft.Configuration, uint64, error) {
 	future := c.raft.GetConfiguration()
 	if err := future.Error(); err != nil {
@@ -109,7 +109,8 @@ func (c *Cluster) handleJoin(ctx context.Context, from string, r joinRequest) (j
 }
 
 // forwardToLeader sends a request to the leader unless this node is it.
-func forwardToLeader[A any](ctx context.Context, c *Cluster, m peer.Method, what any) (passed bool, answer A, err error) {
+func forwardToLeader[A any](ctx context.Context, c *Cluster, m peer.Method, what any) (passed bool, answer A,
+	err error) {
 	_, leader := c.raft.LeaderWithID()
 	switch string(leader) {
 	case "":
@@ -157,11 +158,13 @@ func (c *Cluster) tendMembers(ctx context.Context) error {
 	step := c.nextStep(config, time.Now())
 	switch {
 	case step.remove != "":
-		c.log.Info("removing a member whose name another node has taken over", "member", c.directory.name(step.remove), "id", step.remove)
+		c.log.Info("removing a member whose name another node has taken over", "member", c.directory.name(step.remove),
+			"id", step.remove)
 		err = c.change(ctx, c.raft.RemoveServer(raft.ServerID(step.remove), index, changeTimeout))
 	case step.promote != "":
 		c.log.Info("a node has caught up and votes from now on", "member", c.directory.name(step.promote), "id", step.promote)
-		err = c.change(ctx, c.raft.AddVoter(raft.ServerID(step.promote), raft.ServerAddress(step.promote), index, changeTimeout))
+		err = c.change(ctx, c.raft.AddVoter(raft.ServerID(step.promote), raft.ServerAddress(step.promote), index,
+			changeTimeout))
 	}
 	if err != nil {
 		return fmt.Errorf("change the configuration: %w", err)
@@ -181,7 +184,8 @@ func (c *Cluster) nextStep(config raft.Configuration, now time.Time) step {
 		if s.Suffrage == raft.Voter {
 			voters++
 		}
-		if report, ok := c.health.reachable(string(s.ID), now); ok && report.Applied+caughtUpWithin >= consumed && !c.silent(string(s.ID)) {
+		if report, ok := c.health.reachable(string(s.ID), now); ok && report.Applied+caughtUpWithin >= consumed &&
+			!c.silent(string(s.ID)) {
 			replacements[c.directory.name(string(s.ID))] = s
 		}
 	}
@@ -198,7 +202,8 @@ func (c *Cluster) nextStep(config raft.Configuration, now time.Time) step {
 	if voters >= maxVoters {
 		return step{}
 	}
-	for _, replacement := range slices.SortedFunc(maps.Values(replacements), func(a, b raft.Server) int { return cmp.Compare(a.ID, b.ID) }) {
+	for _, replacement := range slices.SortedFunc(maps.Values(replacements),
+		func(a, b raft.Server) int { return cmp.Compare(a.ID, b.ID) }) {
 		if replacement.Suffrage != raft.Voter {
 			return step{promote: string(replacement.ID)}
 		}

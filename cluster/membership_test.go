@@ -31,7 +31,8 @@ func membershipCluster(t *testing.T, names map[string]string) *Cluster {
 }
 
 func TestNextStep(t *testing.T) {
-	names := map[string]string{"self": "one", "b": "two", "c": "three", "c2": "three", "d": "four", "e": "five", "f": "six"}
+	names := map[string]string{"self": "one", "b": "two", "c": "three", "c2": "three", "d": "four", "e": "five",
+		"f": "six"}
 	voter := func(id string) raft.Server { return raft.Server{ID: raft.ServerID(id), Suffrage: raft.Voter} }
 	learner := func(id string) raft.Server { return raft.Server{ID: raft.ServerID(id), Suffrage: raft.Nonvoter} }
 	type news struct {
@@ -145,7 +146,8 @@ func TestASilenceOutlivesTheLeader(t *testing.T) {
 	if got := second.sinceHeard("c", elected.Add(grace)); got != grace-time.Second {
 		t.Errorf("c is silent for %s although it reports", got)
 	}
-	if nodes := second.view(elected); nodes["b"].Silent || nodes["b"].Applied != 7 || !nodes["d"].Silent || len(nodes) != 4 {
+	if nodes := second.view(elected); nodes["b"].Silent || nodes["b"].Applied != 7 || !nodes["d"].Silent ||
+		len(nodes) != 4 {
 		t.Errorf("the next leader is told %+v", nodes)
 	}
 }

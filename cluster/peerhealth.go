@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// health is what this node heard of the others while it leads.
+// peerHealth holds the reports of the other nodes while this node leads.
 type peerHealth struct {
-	// grace is how long a new leader takes nobody for silent: whoever lives has
+	// grace is how long a new leader takes no node for silent: all live nodes have
 	// reported by then.
 	grace time.Duration
 
@@ -68,7 +68,7 @@ func (r *peerHealth) welcome(node string, now time.Time) {
 	}
 }
 
-// sinceHeard is how long a node has not been heard of, by this leader or the ones
+// sinceHeard returns how long a node has not been heard of, by this leader or the ones
 // before it.
 func (r *peerHealth) sinceHeard(node string, now time.Time) time.Duration {
 	r.mu.Lock()

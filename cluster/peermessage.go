@@ -13,9 +13,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// peerMessage is a request or an answer of a peer that not all JSON is.
+// peerMessage is a request or an answer of a peer with limits beyond its JSON.
 type peerMessage interface {
-	// check reports what no node of this cluster would say.
+	// check returns an error for a message that no node of this cluster sends.
 	check() error
 }
 
@@ -55,7 +55,7 @@ func checkAddress(address string) error {
 	return nil
 }
 
-// excerpt is as much of a peer's text as a line of the log takes.
+// excerpt returns as much of a peer's text as fits a line of the log.
 func excerpt(text string) string {
 	const most = 100
 	if len(text) > most {
@@ -146,7 +146,7 @@ func (m membership) check() error {
 	return nil
 }
 
-// check is of what gossip says, whose name for the node is known as well.
+// check returns an error unless the metadata is valid and fits the node's name in gossip.
 func (r nodeMeta) check(name string) error {
 	id, start, _ := strings.Cut(name, "/")
 	if err := errors.Join(checkID(id), checkName(r.Name), checkAddress(r.Peer)); err != nil {

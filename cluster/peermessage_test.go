@@ -185,7 +185,7 @@ func FuzzPeerRequest(f *testing.F) {
 	tc := newTestCluster(f, 1, nil)
 	node := tc.nodes[0]
 	self, _ := node.ID()
-	stranger := uuid.MustParse("00000000-0000-4000-8000-000000000001")
+	outsider := uuid.MustParse("00000000-0000-4000-8000-000000000001")
 	for _, seed := range []struct {
 		m    peer.Method
 		text string
@@ -195,7 +195,7 @@ func FuzzPeerRequest(f *testing.F) {
 		{peer.MethodReadIndex, `{"applied":1,"clock":-1}`},
 		{peer.MethodApplied, `{"index":0}`},
 		{peer.MethodQuery, `{}`},
-		{peer.MethodPropose, `{"cluster":"x","servers":[{"id":"` + stranger.String() + `","name":"a","peer":"h:1"}]}`},
+		{peer.MethodPropose, `{"cluster":"x","servers":[{"id":"` + outsider.String() + `","name":"a","peer":"h:1"}]}`},
 		{peer.MethodBootstrap, `{"cluster":"x","servers":null}`},
 		{peer.MethodJoin, `{"id":"` + self + `x","name":"","feature":0}`},
 		{peer.MethodRemove, `{"name":"node1"}`},
@@ -207,7 +207,7 @@ func FuzzPeerRequest(f *testing.F) {
 	} {
 		f.Add(byte(seed.m), []byte(seed.text))
 	}
-	client := misbehavingPeer(f, node, stranger)
+	client := misbehavingPeer(f, node, outsider)
 	before := node.identity.read()
 	members := node.memberIDs()
 	f.Fuzz(func(t *testing.T, m byte, payload []byte) {
@@ -219,7 +219,8 @@ func FuzzPeerRequest(f *testing.F) {
 		defer cancel()
 		raw, err := client.Call(ctx, peer.Method(m), payload)
 		_, broken := decodeBatch(payload)
-		if has := len(node.machine.commands()); has != had && (peer.Method(m) != peer.MethodSubmit || err != nil && ctx.Err() == nil || broken != nil) {
+		if has := len(node.machine.commands()); has != had &&
+			(peer.Method(m) != peer.MethodSubmit || err != nil && ctx.Err() == nil || broken != nil) {
 			t.Errorf("method %d with %q: %d commands became %d (%v)", m, payload, had, has, err)
 		}
 		if peer.Method(m) == peer.MethodSubmit && err == nil {

@@ -13,13 +13,13 @@ import (
 	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
-// raftProposer is what the stage needs of Raft.
+// raftProposer is the part of Raft that a proposer uses.
 type raftProposer interface {
 	Apply(command []byte, timeout time.Duration) raft.ApplyFuture
 }
 
-// proposer is the leader's side of submitting: it joins what the forwarders of all
-// nodes send into entries. While some entries are on their way the next gathers.
+// proposer is the leader's side of submitting: it joins batches from the forwarders of
+// all nodes into entries. While some entries are on their way the next gathers.
 type proposer struct {
 	cfg     Config
 	raft    raftProposer
@@ -92,7 +92,7 @@ func (s *proposer) checkFrom(command []byte, foreign bool) error {
 	return nil
 }
 
-// learnLevel looks what the feature level is by now, and reports whether it is at
+// learnLevel reads the present feature level, and reports whether it is at
 // least this one. It never falls.
 func (s *proposer) learnLevel(level uint32) bool {
 	known := max(s.machine.Level(), s.featureLevel())
@@ -217,8 +217,8 @@ func (s *proposer) untilTick(now, lastProposed time.Time, stamp int64) time.Dura
 	return max(wait, time.Millisecond)
 }
 
-// propose puts one entry into Raft's queue. Whoever waits for its future answers
-// its batches, also when this node no longer leads by then.
+// propose puts one entry into Raft's queue. A goroutine waits for its
+// future and answers its batches, also when this node no longer leads by then.
 func (s *proposer) propose(batches []queued, stamp int64, landed chan<- struct{}) {
 	raws := make([][]byte, len(batches))
 	for i, b := range batches {
@@ -232,7 +232,7 @@ func (s *proposer) propose(batches []queued, stamp int64, landed chan<- struct{}
 		s.land(batches, future, err, more)
 		select {
 		case landed <- struct{}{}:
-		default: // it is to look again already
+		default: // lead looks again already
 		}
 	}()
 }
@@ -258,8 +258,8 @@ func (s *proposer) land(batches []queued, future raft.ApplyFuture, err error, mo
 	}
 }
 
-// proposalError says what an error of Raft means to a forwarder. Unless Raft is
-// sure that it did nothing, nothing is sure.
+// proposalError translates an error of Raft for a forwarder. Unless Raft is sure that it
+// did nothing, the outcome is uncertain.
 func proposalError(err error) error {
 	switch {
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
@@ -281,7 +281,7 @@ func (s *proposer) refuse() {
 	}
 }
 
-// localLink is the link of the forwarder on the leader itself.
+// localLink links the forwarder on the leader itself to the proposer.
 type localLink struct {
 	proposer *proposer
 	self     string
@@ -294,7 +294,7 @@ func (l localLink) send(raw []byte, done func(outcome, error)) error {
 	return nil
 }
 
-// remoteLink is the link of a forwarder to a leader elsewhere.
+// remoteLink links a forwarder to a leader elsewhere.
 type remoteLink struct{ client *peer.Client }
 
 func (l remoteLink) to() string { return l.client.Conn.Peer }

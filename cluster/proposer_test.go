@@ -54,7 +54,8 @@ func (r scriptedRaft) Apply(command []byte, _ time.Duration) raft.ApplyFuture {
 func leadTestStage(t *testing.T, machine Machine) (s *proposer, entries scriptedRaft, stop func()) {
 	t.Helper()
 	entries = make(scriptedRaft, 100)
-	s = newProposer(Config{EntryWindow: 1}.withDefaults(), entries, machine, func() int64 { return time.Now().UnixMilli() }, func() uint32 { return 1 }, func(uint64, uint64, bool) {})
+	s = newProposer(Config{EntryWindow: 1}.withDefaults(), entries, machine,
+		func() int64 { return time.Now().UnixMilli() }, func() uint32 { return 1 }, func(uint64, uint64, bool) {})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {

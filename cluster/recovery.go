@@ -65,13 +65,17 @@ func recoverStart(log recoveryLog, snapshots *snapshotStore, machine Machine, me
 	case member && !taken && last == 0:
 		return fmt.Errorf("start: this node was a member but its log is gone: %w", raftlog.ErrReseed)
 	case taken && !snapshot.Installed && last < covered:
-		return fmt.Errorf("start: the log ends at entry %d but a snapshot was taken at %d: %w", last, covered, raftlog.ErrReseed)
+		return fmt.Errorf("start: the log ends at entry %d but a snapshot was taken at %d: %w", last, covered,
+			raftlog.ErrReseed)
 	case taken && applied < snapshot.State:
-		return fmt.Errorf("start: the state ends at entry %d but it was durable up to %d: %w", applied, snapshot.State, raftlog.ErrReseed)
+		return fmt.Errorf("start: the state ends at entry %d but it was durable up to %d: %w", applied, snapshot.State,
+			raftlog.ErrReseed)
 	case applied > max(last, covered):
-		return fmt.Errorf("start: the state has applied entry %d but the log ends at %d: %w", applied, max(last, covered), raftlog.ErrReseed)
+		return fmt.Errorf("start: the state has applied entry %d but the log ends at %d: %w", applied, max(last, covered),
+			raftlog.ErrReseed)
 	case last > 0 && first > covered+1:
-		return fmt.Errorf("start: the log begins at entry %d but the snapshot ends at %d: %w", first, covered, raftlog.ErrReseed)
+		return fmt.Errorf("start: the log begins at entry %d but the snapshot ends at %d: %w", first, covered,
+			raftlog.ErrReseed)
 	}
 	return nil
 }

@@ -118,8 +118,8 @@ func (c *Cluster) memberCalled(config raft.Configuration, name string) (raft.Ser
 // probeTimeout is how long a member has to show that it is there.
 const probeTimeout = time.Second
 
-// answering returns the members that answer right now. What was heard of them
-// lately is not enough to stake the quorum on.
+// answering returns the members that answer right now. Their last
+// reports are not enough to stake the quorum on.
 func (c *Cluster) answering(ctx context.Context, config raft.Configuration) map[raft.ServerID]bool {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -141,8 +141,8 @@ func (c *Cluster) answering(ctx context.Context, config raft.Configuration) map[
 	return alive
 }
 
-// checkRemoval says why a member must stay: of the voters that remain, a majority has
-// to be alive.
+// checkRemoval returns why a member must stay: a majority of the voters that remain must
+// be alive.
 func checkRemoval(config raft.Configuration, member raft.Server, alive map[raft.ServerID]bool) error {
 	if member.Suffrage != raft.Voter {
 		return nil
@@ -167,14 +167,15 @@ func checkRemoval(config raft.Configuration, member raft.Server, alive map[raft.
 }
 
 // removed stops a node that was a member and is none any more. A leader alone is not
-// believed: what it takes for the configuration may be damaged.
+// believed: its configuration may be damaged.
 func (c *Cluster) removed(ctx context.Context) bool {
 	if !c.identity.read().Member {
 		return false
 	}
 	answers := c.askMemberships(ctx)
 	if !standsBehind(answers) {
-		c.log.Warn("this node is told that it is no member, but no majority of voters stands behind that", "asked", len(answers))
+		c.log.Warn("this node is told that it is no member, but no majority of voters stands behind that", "asked",
+			len(answers))
 		return false
 	}
 	c.cfg.Fatal(ErrRemoved)

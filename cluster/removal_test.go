@@ -149,8 +149,10 @@ func TestMayGo(t *testing.T) {
 		{"a live one of two", []raft.Server{voter("self"), voter("b")}, []string{"b"}, voter("self"), false},
 		{"one of three with one dead", []raft.Server{voter("self"), voter("b"), voter("c")}, []string{"b"}, voter("b"), true},
 		{"the dead one of three", []raft.Server{voter("self"), voter("b"), voter("c")}, []string{"b"}, voter("c"), false},
-		{"one of five with two dead", []raft.Server{voter("self"), voter("b"), voter("c"), voter("d"), voter("e")}, []string{"b", "c"}, voter("b"), true},
-		{"learners do not count", []raft.Server{voter("self"), voter("b"), voter("c"), learner("d")}, []string{"b", "d"}, voter("b"), true},
+		{"one of five with two dead", []raft.Server{voter("self"), voter("b"), voter("c"), voter("d"), voter("e")},
+			[]string{"b", "c"}, voter("b"), true},
+		{"learners do not count", []raft.Server{voter("self"), voter("b"), voter("c"), learner("d")}, []string{"b", "d"},
+			voter("b"), true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			alive := map[raft.ServerID]bool{"self": true}
@@ -165,25 +167,25 @@ func TestMayGo(t *testing.T) {
 	}
 }
 
-func TestNewcomerDisownsNobody(t *testing.T) {
+func TestJoiningNodeRemovesNoMember(t *testing.T) {
 	t.Parallel()
 	tc := newTestCluster(t, 3, nil)
 	survivor := tc.follower()
 	for _, other := range tc.others(survivor) {
 		other.kill(t)
 	}
-	newcomer := tc.start("newcomer", 3, "newcomer")
+	joining := tc.start("joining", 3, "joining")
 	eventually(t, func() error {
 		if _, leader := survivor.raft.LeaderWithID(); leader != "" {
 			return errors.New("the dead leader is still followed")
 		}
-		_, err := request[struct{}](within(t), survivor.pool, newcomer.id, peer.MethodMember, memberRequest{ID: survivor.id})
+		_, err := request[struct{}](within(t), survivor.pool, joining.id, peer.MethodMember, memberRequest{ID: survivor.id})
 		if !errors.Is(err, ErrUnavailable) {
-			return fmt.Errorf("the newcomer, which cannot know who is a member, says %w", err)
+			return fmt.Errorf("the joining node, which cannot know who is a member, says %w", err)
 		}
 		return nil
 	})
 	if survivor.confirmRemoved(within(t)) {
-		t.Error("a node takes a newcomer's word for not being a member")
+		t.Error("a node takes the word of a joining one for not being a member")
 	}
 }

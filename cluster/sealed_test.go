@@ -32,7 +32,8 @@ type reliedOn struct {
 func readReliedOn(t *testing.T, dir string) (r reliedOn, err error) {
 	t.Helper()
 	var fatal atomic.Pointer[error]
-	cfg := Config{Logger: testLogger(), LogSegmentBytes: 4 << 10, Fatal: func(err error) { fatal.CompareAndSwap(nil, &err) }}.withDefaults()
+	cfg := Config{Logger: testLogger(), LogSegmentBytes: 4 << 10,
+		Fatal: func(err error) { fatal.CompareAndSwap(nil, &err) }}.withDefaults()
 	defer func() {
 		if cause := fatal.Load(); cause != nil {
 			err = errors.Join(err, *cause)
@@ -81,7 +82,8 @@ func makeReliedOn(t *testing.T) (dir string, want reliedOn) {
 	if err := id.write(want.identity); err != nil {
 		t.Fatal(err)
 	}
-	logs, err := raftlog.Open(Config{Logger: testLogger(), LogSegmentBytes: 4 << 10, Fatal: noFatal(t)}.withDefaults().logOptions(filepath.Join(dir, "raft"), false))
+	logs, err := raftlog.Open(Config{Logger: testLogger(), LogSegmentBytes: 4 << 10,
+		Fatal: noFatal(t)}.withDefaults().logOptions(filepath.Join(dir, "raft"), false))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +197,8 @@ func TestFilesOfOtherVersions(t *testing.T) {
 	if err := os.WriteFile(path, newer, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openIdentity(dir); !errors.Is(err, durable.ErrOtherVersion) || !strings.Contains(err.Error(), "format is 9") {
+	if _, err := openIdentity(dir); !errors.Is(err, durable.ErrOtherVersion) ||
+		!strings.Contains(err.Error(), "format is 9") {
 		t.Errorf("a newer format: %v", err)
 	}
 }
@@ -216,7 +219,7 @@ func TestOnlyAMajorityRemoves(t *testing.T) {
 		{"removed, and one is away", map[string]membership{"a": out("a", "b", "d"), "d": out("a", "b", "d")}, true},
 		{"a leader with a ghost", map[string]membership{"a": out("a", "b", "ghost"), "b": in("a", "b", "c")}, false},
 		{"the rest is away", map[string]membership{"a": out("a", "b", "d")}, false},
-		{"newcomers know nothing", map[string]membership{"a": out("a", "b", "d"), "b": {}, "d": {}}, false},
+		{"joining nodes know nothing", map[string]membership{"a": out("a", "b", "d"), "b": {}, "d": {}}, false},
 	} {
 		if got := standsBehind(test.answers); got != test.want {
 			t.Errorf("%s: %v", test.name, got)

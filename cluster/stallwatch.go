@@ -28,9 +28,10 @@ type StallWatch struct{ dog *watchdog.Watchdog }
 // NewStallWatch returns a StallWatch that calls fatal, which must not return, when a
 // stall does not end. Close ends it.
 func NewStallWatch(limit time.Duration, fatal func(error)) *StallWatch {
-	return &StallWatch{watchdog.NewWithTicks(stallPatience*limit, stallPatience*watchdog.Ticks, func(what string, limit time.Duration) {
-		fatal(fmt.Errorf("%s did not finish within %s: the disk hangs", what, limit))
-	})}
+	return &StallWatch{watchdog.NewWithTicks(stallPatience*limit, stallPatience*watchdog.Ticks,
+		func(what string, limit time.Duration) {
+			fatal(fmt.Errorf("%s did not finish within %s: the disk hangs", what, limit))
+		})}
 }
 
 // Watch begins to watch a step; done ends it.
@@ -41,7 +42,7 @@ func (w *StallWatch) Watch(what string) (done func()) {
 	return w.dog.Watch(what)
 }
 
-// Stalled says what exceeds the limit, "" when nothing does.
+// Stalled names the step that exceeds the limit, "" when none does.
 func (w *StallWatch) Stalled() string {
 	if w == nil {
 		return ""

@@ -11,8 +11,7 @@ import (
 )
 
 // raftStream is the peer port as Raft's transport sees it. A Raft address is a
-// node id: where that node is reached is looked up at every dial, and who
-// answers is checked.
+// node id. Every dial looks up the address of that node and checks which node answers.
 type raftStream struct{ port *peer.Port }
 
 var _ raft.StreamLayer = (*raftStream)(nil)

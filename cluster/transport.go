@@ -14,8 +14,8 @@ import (
 // for which it leaves a peer alone, up to ten seconds, and nothing shortens it
 // when the peer is back. Here a call that failed ends only when the peer answers
 // a heartbeat, several of which Raft sends each second all the while, so that an
-// absence counts as one failure however long it is. Raft hears that it is to stop
-// replicating between calls only, so one also ends when that is the case.
+// absence counts as one failure however long it is. Raft hears that it must stop
+// replicating only between calls, so a call also ends in that case.
 type replication struct {
 	*raft.NetworkTransport
 	// interval is how often a call that failed looks whether it is still wanted.
@@ -25,7 +25,7 @@ type replication struct {
 	node     atomic.Pointer[raft.Raft]
 
 	mu sync.Mutex
-	// answers has, by peer, what is closed with the next heartbeat that it answers.
+	// answers has a channel for each peer, closed with the next heartbeat that it answers.
 	answers map[raft.ServerID]chan struct{}
 }
 
@@ -38,11 +38,12 @@ func newReplication(inner *raft.NetworkTransport, cfg Config) *replication {
 	}
 }
 
-// serve says whose transport this is.
+// serve sets the Raft node of this transport.
 func (t *replication) serve(node *raft.Raft) { t.node.Store(node) }
 
 // AppendEntries replicates to a peer, or is a heartbeat.
-func (t *replication) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+func (t *replication) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest,
+	resp *raft.AppendEntriesResponse) error {
 	if args.PrevLogEntry == 0 && args.LeaderCommitIndex == 0 && len(args.Entries) == 0 {
 		err := t.NetworkTransport.AppendEntries(id, target, args, resp)
 		if err == nil {
@@ -60,7 +61,8 @@ func (t *replication) AppendEntries(id raft.ServerID, target raft.ServerAddress,
 
 // InstallSnapshot sends a peer the state. One that cannot be sent is closed at
 // once, since it holds on to what it reads.
-func (t *replication) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
+func (t *replication) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest,
+	resp *raft.InstallSnapshotResponse, data io.Reader) error {
 	answered := t.answered(id)
 	err := t.NetworkTransport.InstallSnapshot(id, target, args, resp, data)
 	if err == nil {

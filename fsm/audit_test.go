@@ -41,7 +41,8 @@ func TestAuditSaysWhatChanged(t *testing.T) {
 		`2 alice project.update p1 {"name":"one","access":{"subscribe":["*"],"publish":[]}}>` +
 			`{"name":"two","access":{"subscribe":["a*"],"publish":[{"pattern":"b","rate":0.5,"burst":1}]}}`,
 		fmt.Sprintf(`3 alice key.rotate k1 {"id":"k1","project":"p1","kind":"server","name":"k1","prefix":"se_k1"}>`+
-			`{"id":"k2","project":"p1","kind":"server","name":"k2","prefix":"se_k2","replaces":"k1","replacedEndsAt":%d}`, start+3+1000),
+			`{"id":"k2","project":"p1","kind":"server","name":"k2","prefix":"se_k2","replaces":"k1","replacedEndsAt":%d}`,
+			start+3+1000),
 		`4 alice key.revoke k2 {"id":"k2","project":"p1","kind":"server","name":"k2","prefix":"se_k2","replaces":"k1"}>`,
 		`5 alice member.remove node-3 >`,
 		`6 n1 cluster.init c >`,

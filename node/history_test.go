@@ -26,7 +26,8 @@ func TestHistoryRecordsDifferences(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"step":7,"connections":3,"publishes":20,"deliveries":0,"bytesOut":0,"refusals":2,"latency":{"1":4,"2":1}}`
+	const want = `{"step":7,"connections":3,"publishes":20,"deliveries":0,"bytesOut":0,` +
+		`"refusals":2,"latency":{"1":4,"2":1}}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -34,7 +34,7 @@ func TestNodeAloneMakesItsSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := conn.Read(make([]byte, 1)); err == nil {
-		t.Errorf("a stranger is sent %d bytes", got)
+		t.Errorf("an unauthenticated client is sent %d bytes", got)
 	}
 	creds, _ := n.Credentials()
 	key, _ := n.state.KeyByText(creds.ServerKey)

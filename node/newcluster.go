@@ -57,7 +57,8 @@ func listFolder(dir string) ([]string, error) {
 	var names []string
 	for _, e := range entries {
 		switch name := e.Name(); {
-		case name == stagingDir, name == lockFile, name == secretFile, name == "lost+found", strings.HasPrefix(name, replacedPrefix):
+		case name == stagingDir, name == lockFile, name == secretFile, name == "lost+found", strings.HasPrefix(name,
+			replacedPrefix):
 		case name == cluster.IdentityFile:
 			names = append([]string{name}, names...)
 		default:
@@ -153,9 +154,9 @@ func makeNewCluster(dir, source string,
 	if err := os.Mkdir(staging, 0o700); err != nil {
 		return f, fmt.Errorf("make folder: %w", err)
 	}
-	founding := fsm.NewCluster{ClusterID: uuid.NewString(), Epoch: uuid.NewString()}
-	if f.Summary, err = makeState(filepath.Join(staging, stateDir), founding); err == nil {
-		err = cluster.BootstrapFolder(staging, founding.ClusterID)
+	identity := fsm.NewCluster{ClusterID: uuid.NewString(), Epoch: uuid.NewString()}
+	if f.Summary, err = makeState(filepath.Join(staging, stateDir), identity); err == nil {
+		err = cluster.BootstrapFolder(staging, identity.ClusterID)
 	}
 	if err == nil {
 		f.Replaced, err = commit(dir, newClusterNote{source, f})

@@ -47,7 +47,7 @@ func expectContent(t *testing.T, dir, want string, names ...string) {
 
 // A crash between any two moves is finished by the next call, and no node starts
 // in between.
-func TestInterruptedFoundingIsFinished(t *testing.T) {
+func TestInterruptedNewClusterIsFinished(t *testing.T) {
 	moves := []struct{ from, to string }{ // all of them, in order
 		{cluster.IdentityFile, "old/" + cluster.IdentityFile},
 		{"raft", "old/raft"},
@@ -106,7 +106,7 @@ func TestInterruptedFoundingIsFinished(t *testing.T) {
 	}
 }
 
-func TestFoundingThatFailsLeavesNothing(t *testing.T) {
+func TestNewClusterThatFailsLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	writeAll(t, dir, "old", cluster.IdentityFile, "raft/1.wal")
 	writeAll(t, dir, "half", "founding/state/state.db") // of an earlier run

@@ -53,8 +53,8 @@ func Restore(file, dir string) (f NewCluster, err error) {
 			return &ConfigError{"data-dir",
 				fmt.Sprintf("%s is not empty: it holds %s; a backup is restored to an empty folder", dir, names[0])}
 		}
-		f, err = makeNewCluster(dir, source, func(state string, founding fsm.NewCluster) (Summary, error) {
-			return fsm.RebaseBackup(file, state, founding)
+		f, err = makeNewCluster(dir, source, func(state string, identity fsm.NewCluster) (Summary, error) {
+			return fsm.RebaseBackup(file, state, identity)
 		})
 		return err
 	})
@@ -94,7 +94,7 @@ func Recover(dir string, withoutLog bool, log *slog.Logger) (f NewCluster, err e
 		if _, err := folder.Owner(); err != nil {
 			return err
 		}
-		f, err = makeNewCluster(dir, recoverySource, func(state string, founding fsm.NewCluster) (Summary, error) {
+		f, err = makeNewCluster(dir, recoverySource, func(state string, identity fsm.NewCluster) (Summary, error) {
 			from := filepath.Join(dir, stateDir)
 			if !withoutLog {
 				// Replay on a copy: these entries may never have been committed, and this
@@ -105,7 +105,7 @@ func Recover(dir string, withoutLog bool, log *slog.Logger) (f NewCluster, err e
 				}
 				from = replayed
 			}
-			summary, err := fsm.Rebase(from, state, founding)
+			summary, err := fsm.Rebase(from, state, identity)
 			if err == nil && !withoutLog {
 				err = os.RemoveAll(from)
 			}

@@ -40,7 +40,10 @@ var privateWords = map[string]string{
 }
 
 // stillToRename are the folders in which private words are left.
-var stillToRename = []string{"cluster", "gateway", "node", "test"}
+var stillToRename = []string{"gateway", "test"}
+
+// onDiskOrWire are private words that cannot change: a folder's name, and the label of a key.
+var onDiskOrWire = regexp.MustCompile(`"founding[/"]|DIR/founding|\(secret, "knock"\)`)
 
 var wordInName = regexp.MustCompile(`[A-Z]?[a-z]+|[A-Z]+`)
 
@@ -67,6 +70,7 @@ func TestNamesAreTermsOfTheField(t *testing.T) {
 			continue // deleted, and not committed yet
 		}
 		for number, line := range strings.Split(string(text), "\n") {
+			line = onDiskOrWire.ReplaceAllString(line, "")
 			for _, word := range wordInName.FindAllString(line, -1) {
 				word = strings.ToLower(word)
 				instead, private := privateWords[word]

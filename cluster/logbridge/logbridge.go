@@ -12,9 +12,9 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// Hclog gives a library of the hclog school a logger that writes to ours. What
-// such libraries tell below a warning is only of use to who debugs them, and so are
-// the same few warnings a second again while a peer is away.
+// Hclog gives a library of the hclog school a logger that writes to ours. Their
+// lines below a warning help only to debug them, and so do the same few warnings that
+// they repeat every second while a peer is away.
 func Hclog(logger *slog.Logger, library string) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{
 		Name:        library,
@@ -36,7 +36,7 @@ type lineWriter struct {
 	lines  *Throttle // of warnings; what it holds back is told at debug level
 }
 
-// expectedWarnings are of what happens all the time and does no harm.
+// expectedWarnings happen all the time and do no harm.
 var expectedWarnings = [...][]byte{
 	[]byte("failed to get previous log"),       // a nudge overtook the entry it is about
 	[]byte("no known peers"),                   // a node without a cluster
@@ -80,7 +80,7 @@ func (w *lineWriter) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// kindOfLine is what a line says before it comes to the case: up to the second
+// kindOfLine returns the part of a line that does not depend on the case: up to the second
 // colon.
 func kindOfLine(text []byte) string {
 	parts := bytes.SplitN(text, []byte(": "), 3)

@@ -10,11 +10,11 @@ const (
 	throttleKinds  = 16
 )
 
-// Throttle bounds what others can have this node write into its log: of each kind
-// of line one in a while, and of so many kinds.
+// Throttle bounds the log lines that others can cause: one of each kind in a while, and a
+// number of kinds.
 type Throttle struct {
 	mu    sync.Mutex
-	until time.Time // Finish of the window
+	until time.Time // end of the window
 	kinds map[string]bool
 	muted int
 }

@@ -51,7 +51,7 @@ func (c *Client) Run() {
 	writer.Wait()
 }
 
-// Finish fails everything that waits.
+// end fails all requests that wait.
 func (c *Client) end(err error) {
 	c.w.close(err)
 	c.mu.Lock()

@@ -38,7 +38,7 @@ var (
 	// ErrFeatureLevel: a member of the cluster may not know the command yet. It did not
 	// enter the log.
 	ErrFeatureLevel = errors.New("the command belongs to a higher feature level than the cluster's")
-	// ErrMalformed: a peer sent what no node of this cluster would.
+	// ErrMalformed: a peer sent a message that no node of this cluster sends.
 	ErrMalformed = errors.New("malformed message of a peer")
 	// ErrConflict: a proposal does not fit what the peer sees; try again.
 	ErrConflict = errors.New("peer does not agree with the proposal")
@@ -46,7 +46,7 @@ var (
 	ErrClosed = errors.New("cluster is closed")
 
 	// ErrUncertain answers a batch that a leader took and then lost sight of:
-	// it is to be sent again under the same number.
+	// it must be sent again under the same number.
 	ErrUncertain = errors.New("leadership was lost while the batch was on its way")
 	// ErrWrongNode: the address belongs to another node by now.
 	ErrWrongNode = errors.New("another node answers at this address")

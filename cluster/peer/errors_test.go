@@ -17,7 +17,8 @@ func TestErrorsCrossTheWireAsTheSameSentinel(t *testing.T) {
 			t.Errorf("%v came back as %v", sentinel, back)
 		}
 	}
-	if code, _ := encodeError(fmt.Errorf("%w: %w", ErrNotMember, ErrUnavailable)); !errors.Is(wireErrors[code], ErrUnavailable) {
+	if code, _ := encodeError(fmt.Errorf("%w: %w", ErrNotMember, ErrUnavailable)); !errors.Is(wireErrors[code],
+		ErrUnavailable) {
 		t.Errorf("an error with two codes became %d", code)
 	}
 	if code, text := encodeError(errors.New("odd")); code != codeOther || DecodeError(code, text) == nil {

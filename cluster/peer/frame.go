@@ -19,7 +19,7 @@ import (
 //	| length, u32| number of request    | kind | payload |
 //	+------------+----------------------+------+- - - - -+
 //
-// The length counts what follows it. In a request kind is the method; in an
+// The length counts the bytes after it. In a request kind is the method; in an
 // answer it is 0, or the code of the error whose text is the payload.
 const (
 	FrameHeadBytes = 4 + 8 + 1
@@ -62,14 +62,14 @@ func ReadFrame(r io.Reader) (frame, error) {
 
 var errUnread = errors.New("peer does not read what it is sent")
 
-// frameWriter sends frames in the order they were given. Whoever gives one never
-// waits: all that is ready goes out in one flush, and meanwhile more gathers.
+// frameWriter sends frames in the order they were given. give never waits: all frames
+// that are ready go out in one flush, and meanwhile more gathers.
 type frameWriter struct {
 	conn net.Conn
 
 	mu      sync.Mutex
 	waiting []frame
-	unsent  int // Bytes
+	unsent  int // bytes
 	err     error
 	ready   chan struct{}
 }

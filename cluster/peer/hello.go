@@ -8,8 +8,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// Both ends of a peer connection say who they are and whom they mean before any
-// other byte. This is what keeps a wiped or a foreign node out of a cluster:
+// Both ends of a peer connection name themselves and the node they mean before any
+// other byte. This keeps a wiped node, or one of another cluster, out of the cluster:
 // Raft's own messages name neither the cluster nor the node they are for.
 //
 //	dialler                                 0      1          8            24     40     56
@@ -38,14 +38,14 @@ const (
 	PurposeRPC  purpose = 'C'
 )
 
-// Hello is what a dialler says.
+// Hello is the first message of a dialler.
 type Hello struct {
 	Purpose  purpose
 	Cluster  uuid.UUID
 	From, To uuid.UUID
 }
 
-// HelloAck is the answer.
+// HelloAck is the acceptor's answer to a Hello.
 type HelloAck struct {
 	Code    byte
 	cluster uuid.UUID
@@ -77,7 +77,8 @@ func DecodeHello(b []byte) (Hello, error) {
 	case magic[:len(magic)-1] != helloMagic[:len(magic)-1]:
 		return h, errors.New("hello is not from an aptlyd")
 	case magic != helloMagic:
-		return h, fmt.Errorf("hello is of version %q of the peer protocol, this program speaks %q", magic[len(magic)-1:], helloMagic[len(magic)-1:])
+		return h, fmt.Errorf("hello is of version %q of the peer protocol, this program speaks %q", magic[len(magic)-1:],
+			helloMagic[len(magic)-1:])
 	}
 	b = b[len(helloMagic):]
 	copy(h.Cluster[:], b)
@@ -106,7 +107,7 @@ func DecodeHelloAck(b []byte) (HelloAck, error) {
 	return a, nil
 }
 
-// judge says whether a node with this identity may take a connection.
+// judge returns nil if a node with this identity may take the connection, else the reason.
 func (h Hello) judge(self, cluster uuid.UUID) error {
 	switch {
 	case h.To != self || h.From == self || h.From == uuid.Nil:

@@ -9,16 +9,16 @@ import (
 // maxPendingConns is how many connections a port keeps that have proved nothing yet.
 const maxPendingConns = 64
 
-// PendingConns is where accepted connections are until their other end has proved what
-// it has to. The oldest one makes room for the next, so that unauthenticated ones that come
-// in numbers and say nothing do not keep out a node, which is through in a moment.
+// PendingConns holds accepted connections until their other end has proved itself. The
+// oldest one makes room for the next. A node needs only a moment, so many silent
+// connections do not keep it out.
 type PendingConns struct {
 	mu      sync.Mutex
 	waiting []net.Conn // oldest first
 	closed  bool
 }
 
-// Enter takes a connection in, which is closed if the pending connections is.
+// Enter adds a connection, or closes it after Close.
 func (l *PendingConns) Enter(conn net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -33,7 +33,7 @@ func (l *PendingConns) Enter(conn net.Conn) {
 	l.waiting = append(l.waiting, conn)
 }
 
-// Leave lets a connection go, which may have been closed by now.
+// Leave removes a connection. It may have been closed by now.
 func (l *PendingConns) Leave(conn net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -42,7 +42,7 @@ func (l *PendingConns) Leave(conn net.Conn) {
 	}
 }
 
-// Close closes whoever is there, and whoever comes.
+// Close closes all connections, and those that enter later.
 func (l *PendingConns) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

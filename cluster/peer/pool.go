@@ -44,7 +44,7 @@ func NewPool(port *Port) *Pool {
 	return &Pool{Port: port, routes: make(map[route]*dialled)}
 }
 
-// Client returns a live connection. All who ask for the same one wait for the
+// Client returns a live connection. Callers that ask for the same one wait for the
 // same dial.
 func (p *Pool) Client(ctx context.Context, node string, l Lane) (*Client, error) {
 	to := route{node, l}

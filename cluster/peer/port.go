@@ -34,7 +34,7 @@ type Conn struct {
 	outsider bool
 }
 
-// Port is the one listener between nodes, and the way to dial others'.
+// Port is the one listener between nodes, and dials the ports of other nodes.
 type Port struct {
 	listener net.Listener
 	Preauth  *Preauth
@@ -74,7 +74,7 @@ func NewPort(listener net.Listener, proof *Preauth, self uuid.UUID, logger *slog
 	}
 }
 
-// Serve accepts until close.
+// Serve accepts connections until Close.
 func (p *Port) Serve() {
 	p.running.Go(func() {
 		var pause time.Duration
@@ -103,7 +103,7 @@ func (p *Port) Serve() {
 	})
 }
 
-// accept shakes hands and hands the connection to its purpose.
+// accept performs the handshake and passes the connection on to its purpose.
 func (p *Port) accept(raw net.Conn) {
 	conn, h, err := p.acceptHandshake(raw)
 	p.pending.Leave(raw)
@@ -135,8 +135,8 @@ func (p *Port) accept(raw net.Conn) {
 	}
 }
 
-// LogRefused notes a connection that did not come through a port's pending connections. Only
-// who lacks the secret is of interest to an operator.
+// LogRefused logs a connection that was refused by a port. Operators are told only of
+// connections without the cluster secret.
 func LogRefused(logger *slog.Logger, lines *logbridge.Throttle, port string, raw net.Conn, reason error) {
 	remote := raw.RemoteAddr().String()
 	if !errors.Is(reason, errNoSecret) {
@@ -145,11 +145,11 @@ func LogRefused(logger *slog.Logger, lines *logbridge.Throttle, port string, raw
 	}
 	host, _, _ := net.SplitHostPort(remote)
 	if muted, ok := lines.Pass(host, time.Now()); ok {
-		logger.Warn(port+" refused a stranger", "remote", remote, "err", reason, "muted", muted)
+		logger.Warn(port+" refused a connection without the cluster secret", "remote", remote, "err", reason, "muted", muted)
 	}
 }
 
-// acceptHandshake is the acceptor's half of the handshake.
+// acceptHandshake performs the acceptor's half of the handshake.
 func (p *Port) acceptHandshake(raw net.Conn) (net.Conn, Hello, error) {
 	var h Hello
 	if err := raw.SetDeadline(time.Now().Add(HandshakeTimeout)); err != nil {
@@ -217,7 +217,7 @@ func (p *Port) Dial(ctx context.Context, node string, why purpose) (*Conn, error
 	return &Conn{Conn: &trackedConn{Conn: conn, port: p, raw: raw}, Peer: node, outsider: outsider}, nil
 }
 
-// dialHandshake is the dialler's half of the handshake.
+// dialHandshake performs the dialler's half of the handshake.
 func (p *Port) dialHandshake(ctx context.Context, raw net.Conn, to uuid.UUID, why purpose) (net.Conn, bool, error) {
 	deadline, _ := ctx.Deadline()
 	if err := raw.SetDeadline(deadline); err != nil {
@@ -246,8 +246,7 @@ func (p *Port) dialHandshake(ctx context.Context, raw net.Conn, to uuid.UUID, wh
 	if ack.Code != 0 {
 		return nil, false, DecodeError(ack.Code, "")
 	}
-	// The mirror image of the acceptor's judgement: what it says of itself must
-	// be what was meant.
+	// The acceptor's check in reverse: the node that answers must be the one that was meant.
 	if err := (Hello{Purpose: why, Cluster: ack.cluster, From: p.Self, To: ack.self}).judge(to, cluster); err != nil {
 		return nil, false, err
 	}
@@ -261,7 +260,7 @@ func (p *Port) CutRaft() {
 	defer p.mu.Unlock()
 	for conn, what := range p.conns {
 		if what == PurposeRaft {
-			conn.Close() // whoever reads from it learns enough
+			conn.Close() // its reader gets an error
 		}
 	}
 }
@@ -275,7 +274,7 @@ func (p *Port) Cut() error {
 	p.conns = nil
 	p.mu.Unlock()
 	for conn := range conns {
-		conn.Close() // whatever it says, the connection is over
+		conn.Close() // the connection is over, error or not
 	}
 	return err
 }
@@ -290,7 +289,7 @@ func (p *Port) Close() error {
 	return nil
 }
 
-// track remembers a connection so that close can cut it. It closes conn and
+// track remembers a connection so that Cut can close it. It closes conn and
 // returns false when the port is closed already.
 func (p *Port) track(conn net.Conn) bool {
 	p.mu.Lock()

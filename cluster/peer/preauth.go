@@ -31,8 +31,8 @@ const (
 // errNoSecret: the other end does not know the cluster secret.
 var errNoSecret = errors.New("the other end does not know the cluster secret")
 
-// Preauth is how both ends of a connection between nodes show that they know the
-// cluster secret. A nil one asks for nothing, on loopback.
+// Preauth proves to the other end of a connection between nodes that this node knows the
+// cluster secret, and checks the other end's proof. A nil Preauth does neither, on loopback.
 type Preauth struct {
 	TLS *tls.Config
 	// keys are the keys that open; the first one is this node's own.
@@ -58,7 +58,7 @@ func NewPreauth(secrets []string) (*Preauth, error) {
 	return p, nil
 }
 
-// Dial is the dialler's half. The caller has set a deadline.
+// Dial proves this node to the acceptor and secures the connection. The caller sets a deadline.
 func (p *Preauth) Dial(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	if p == nil {
 		return raw, nil
@@ -66,26 +66,26 @@ func (p *Preauth) Dial(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	var nonce [nonceBytes]byte
 	rand.Read(nonce[:]) // never fails
 	if _, err := raw.Write(preauthMessage(p.keys[0], nonce[:])); err != nil {
-		return nil, fmt.Errorf("knock: %w", err)
+		return nil, fmt.Errorf("send the proof of the secret: %w", err)
 	}
 	secured := tls.Client(raw, p.TLS)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
-			return nil, fmt.Errorf("shake hands: the other end hung up, as on a stranger; has it the same cluster secret? %w", err)
+			return nil, fmt.Errorf("shake hands: the other end hung up; has it the same cluster secret? %w", err)
 		}
 		return nil, fmt.Errorf("shake hands: %w", err)
 	}
 	return secured, nil
 }
 
-// Accept is the acceptor's half. It sends nothing before it has read that message.
+// Accept checks the dialler's proof and secures the connection. It sends nothing before.
 func (p *Preauth) Accept(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	if p == nil {
 		return raw, nil
 	}
 	heard, err := ReadExactly(raw, preauthBytes)
 	if err != nil {
-		return nil, fmt.Errorf("wait for a knock: %w", err)
+		return nil, fmt.Errorf("wait for the proof of the secret: %w", err)
 	}
 	if !p.verify(heard) {
 		return nil, errNoSecret

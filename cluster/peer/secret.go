@@ -34,8 +34,8 @@ func peerKey(secret string) (ed25519.PrivateKey, error) {
 }
 
 // peerTLS returns the TLS configuration of the peer port, both ends' alike. The
-// certificate's key is derived from the first secret, so whoever can complete the
-// handshake knows it; names and dates in it mean nothing. The key of any of the
+// certificate's key is derived from the first secret, so a node that completes the
+// handshake knows it. Names and dates in it mean nothing. The key of any of the
 // secrets is accepted.
 func peerTLS(secrets []string) (*tls.Config, error) {
 	var own ed25519.PrivateKey

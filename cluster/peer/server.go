@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// Method says what a request between nodes asks for. Numbers are never reused.
+// Method is the kind of a request between nodes. Numbers are never reused.
 type Method byte
 
 // The methods, each with its request and its answer.
@@ -24,7 +24,7 @@ const (
 	MethodMember    Method = 9  // is this node a member?
 	MethodMessage   Method = 10 // the node's own, in order → nothing
 	MethodReport    Method = 11 // nothing → report
-	// MethodMembership asks for what the node's own configuration says of another.
+	// MethodMembership asks whether the node's own configuration has another node.
 	MethodMembership Method = 12
 )
 
@@ -42,18 +42,18 @@ const (
 
 // Server answers the requests of peers.
 type Server struct {
-	// submit takes a batch without blocking and answers exactly once.
+	// Submit takes a batch without blocking and answers exactly once.
 	Submit func(raw []byte, reply func(answer []byte, err error))
-	// call answers every other request; it may block until ctx ends.
+	// Call answers every other request; it may block until ctx ends.
 	Call func(ctx context.Context, from string, m Method, request []byte) ([]byte, error)
-	// receive takes a message without blocking; those of one connection come in
+	// Receive takes a message without blocking; those of one connection come in
 	// the order in which they were sent.
 	Receive func(from string, message []byte) error
-	// panicked is told of a request that could not be worked on.
+	// Panicked is told of a request that could not be worked on.
 	Panicked func(m Method, cause any)
 }
 
-// guard runs what works on a request. A panic is the request's failure, not the node's.
+// guard runs the work on a request. A panic is the request's failure, not the node's.
 func (s *Server) guard(m Method, work func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -86,7 +86,8 @@ func (s *Server) Serve(conn *Conn) {
 		m := Method(f.kind)
 		if conn.outsider && !m.openToOutsiders() {
 			// Not ErrNotMember: a node that joins cannot know who is one.
-			s.answer(w, f.number, nil, fmt.Errorf("%w: the connection began before both nodes were in a cluster", ErrUnavailable))
+			s.answer(w, f.number, nil, fmt.Errorf("%w: the connection began before both nodes were in a cluster",
+				ErrUnavailable))
 			continue
 		}
 		if m == MethodSubmit {
@@ -124,7 +125,7 @@ func (s *Server) Serve(conn *Conn) {
 	}
 }
 
-// handle sends a response. A connection that failed needs no answer: its other
+// answer sends a response. A connection that failed needs no answer: its other
 // end knows.
 func (s *Server) answer(w *frameWriter, number uint64, response []byte, err error) {
 	f := frame{number: number, Payload: response}

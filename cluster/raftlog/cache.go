@@ -9,14 +9,14 @@ import (
 // tailCache holds the newest entries of the log, so that replicating and
 // applying them reads no disk. It is bounded by bytes.
 type tailCache struct {
-	limit int // Bytes
+	limit int // bytes
 
 	mu    sync.RWMutex
 	logs  []*raft.Log // consecutive
 	bytes int
 }
 
-// logOverhead is what a cached entry costs besides its data, about.
+// logOverhead is roughly the memory of a cached entry besides its data.
 const logOverhead = 128
 
 // add appends entries that follow the last one; any others start the cache anew.

@@ -53,7 +53,7 @@ var (
 	sumsKey   = []byte("~segments") // checksums of the segments before and after a change
 )
 
-// segmentsSum is the checksum of what segments there are.
+// segmentsSum returns the checksum of the list of segments.
 func segmentsSum(state types.PersistentState) ([]byte, error) {
 	text, err := json.Marshal(state)
 	if err != nil {
@@ -62,7 +62,7 @@ func segmentsSum(state types.PersistentState) ([]byte, error) {
 	return binary.BigEndian.AppendUint32(nil, crc32.Checksum(text, castagnoli)), nil
 }
 
-// CommitState stores what segments there are. A crash leaves the old ones or the new
+// CommitState stores the list of segments. A crash leaves the old ones or the new
 // ones, so the checksums of both are stored before.
 func (m *metaStore) CommitState(state types.PersistentState) error {
 	next, err := segmentsSum(state)
@@ -82,7 +82,7 @@ func (m *metaStore) CommitState(state types.PersistentState) error {
 }
 
 // SetStable stores a value with its checksum. Raft keeps its term and its vote here:
-// who forgets a vote may elect two leaders.
+// a node that forgets a vote may elect two leaders.
 func (m *metaStore) SetStable(key, value []byte) error {
 	if err := m.setStable(key, value); err != nil {
 		return err
@@ -219,8 +219,10 @@ func (m *metaStore) checkSegments(dir string, state types.PersistentState) (err 
 		return fmt.Errorf("this node had a log but its log is gone: %w", ErrReseed)
 	}
 	known := slices.Collect(slices.Chunk(sums, crc32.Size))
-	if (m.checked || sums != nil) && !slices.ContainsFunc(known, func(sum []byte) bool { return bytes.Equal(sum, m.sum) }) {
-		return fmt.Errorf("read what log segments there are from %s: %w (checksum mismatch)", metadb.FileName, durable.ErrDamaged)
+	if (m.checked || sums != nil) && !slices.ContainsFunc(known,
+		func(sum []byte) bool { return bytes.Equal(sum, m.sum) }) {
+		return fmt.Errorf("read what log segments there are from %s: %w (checksum mismatch)", metadb.FileName,
+			durable.ErrDamaged)
 	}
 	made, err := m.number(madeKey)
 	if err != nil {
@@ -263,7 +265,8 @@ func (m *metaStore) renew(dir string, state types.PersistentState) error {
 		return err
 	}
 	newest := state.Segments[len(state.Segments)-1]
-	if file, err := os.Stat(filepath.Join(dir, segment.FileName(newest))); err == nil && file.Size() >= int64(newest.SizeLimit) {
+	if file, err := os.Stat(filepath.Join(dir, segment.FileName(newest))); err == nil &&
+		file.Size() >= int64(newest.SizeLimit) {
 		made = max(made, newest.ID+1) // settleTail has synced it
 	}
 	if err := m.setNumber(madeKey, made); err != nil {

@@ -26,10 +26,10 @@ import (
 // ErrReseed ends every refusal with the way out.
 var ErrReseed = errors.New("empty the data folder to let the node come back as a new member")
 
-// Store is Raft's log and stable store over raft-wal. To it, it adds a
-// checksum per entry, verified at every read; a memory for the newest entries;
-// a watchdog; and that no storage error is survived: a write that failed may
-// be there after all, so only a restart tells.
+// Store is Raft's log and stable store over raft-wal. It adds a
+// checksum per entry, verified at every read; a cache of the newest entries; and a
+// watchdog. It survives no storage error: a write that failed may be on the disk after
+// all, which only a restart can tell.
 type Store struct {
 	dir   string
 	wal   *wal.WAL
@@ -39,7 +39,7 @@ type Store struct {
 	Pace  SyncPace
 	fatal func(error)
 
-	Written atomic.Int64 // Bytes stored since the last snapshot
+	Written atomic.Int64 // bytes stored since the last snapshot
 	broken  atomic.Pointer[error]
 }
 
@@ -49,7 +49,7 @@ var (
 	_ raft.MonotonicLogStore = (*Store)(nil)
 )
 
-// Options says where a log is and how it is kept.
+// Options configure a Store.
 type Options struct {
 	Dir          string
 	SegmentBytes int
@@ -154,9 +154,11 @@ func (s *Store) GetLog(index uint64, log *raft.Log) error {
 		return s.failed(fmt.Errorf("read log entry %d%s: %w", index, s.place(index), err))
 	}
 	if len(log.Extensions) == 0 {
-		return s.failed(fmt.Errorf("read log entry %d%s: %w: it has no checksum", index, s.place(index), durable.ErrOtherVersion))
+		return s.failed(fmt.Errorf("read log entry %d%s: %w: it has no checksum", index, s.place(index),
+			durable.ErrOtherVersion))
 	}
-	intact := len(log.Extensions) == crc32.Size && binary.BigEndian.Uint32(log.Extensions) == checksum(log) && log.Index == index
+	intact := len(log.Extensions) == crc32.Size && binary.BigEndian.Uint32(log.Extensions) == checksum(log) &&
+		log.Index == index
 	if !intact {
 		return s.failed(fmt.Errorf("read log entry %d%s: it is damaged (checksum mismatch)", index, s.place(index)))
 	}
@@ -164,7 +166,7 @@ func (s *Store) GetLog(index uint64, log *raft.Log) error {
 	return nil
 }
 
-// place says where the entry at index lies, for whoever looks after the disk.
+// place returns where the entry at index lies, for the operator.
 func (s *Store) place(index uint64) string {
 	file, err := segmentOf(s.dir, index)
 	if err != nil {
@@ -246,7 +248,7 @@ func (s *Store) guard(what string, run func() error) error {
 	}
 }
 
-// failed reports the first error: what fails after it fails because of it.
+// failed reports the first error: later ones follow from it.
 func (s *Store) failed(err error) error {
 	if s.broken.CompareAndSwap(nil, &err) {
 		s.fatal(err)

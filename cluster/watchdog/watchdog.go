@@ -1,4 +1,4 @@
-// Package watchdog reports what takes too long. It knows nothing of what it watches.
+// Package watchdog reports operations that take too long. It does not know what they do.
 package watchdog
 
 import (
@@ -6,10 +6,9 @@ import (
 	"time"
 )
 
-// Watchdog calls for help when something takes too long: a write to the log or
-// the state, since a leader whose disk hangs would otherwise lead for ever, its
-// heartbeats needing no disk; or the next bytes of a snapshot, for which all of
-// Raft waits.
+// Watchdog reports operations that take too long. One is a write to the log or the state:
+// a leader whose disk hangs would lead for ever, since heartbeats need no disk. Another is
+// the next bytes of a snapshot, for which all of Raft waits.
 //
 // Time is counted in ticks of the watchdog's own timer, so that a process that
 // was stopped for a while does not take itself for one with a slow disk.
@@ -24,21 +23,21 @@ type Watchdog struct {
 	watches map[*watch]struct{}
 }
 
-// watch is something that is to end soon.
+// watch is an operation that should end soon.
 type watch struct {
 	what  string
 	ticks int
 }
 
-// Ticks is how finely a stall is measured.
+// Ticks is the number of ticks to the limit.
 const Ticks = 10
 
-// New has stalled called, once, of whatever takes longer than limit.
+// New returns a Watchdog that calls stalled once for each operation longer than limit.
 func New(limit time.Duration, stalled func(what string, limit time.Duration)) *Watchdog {
 	return NewWithTicks(limit, Ticks, stalled)
 }
 
-// NewWithTicks is New with so many ticks to the limit.
+// NewWithTicks is New with a given number of ticks to the limit.
 func NewWithTicks(limit time.Duration, ticks int, stalled func(what string, limit time.Duration)) *Watchdog {
 	w := &Watchdog{
 		limit:   ticks,
@@ -51,7 +50,7 @@ func NewWithTicks(limit time.Duration, ticks int, stalled func(what string, limi
 	return w
 }
 
-// Watch begins a vigil; the function it returns ends it.
+// Watch begins to watch an operation; the function it returns ends the watch.
 func (w *Watchdog) Watch(what string) (done func()) {
 	one := &watch{what: what}
 	w.mu.Lock()
@@ -79,8 +78,8 @@ func (w *Watchdog) run() {
 	}
 }
 
-// tick counts one tick against every vigil and ends and names those that have
-// had too many.
+// tick counts one tick against every watch. It ends those that have had too many, and
+// returns their names.
 func (w *Watchdog) tick() (stalled []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -94,8 +93,8 @@ func (w *Watchdog) tick() (stalled []string) {
 	return stalled
 }
 
-// Overdue names what has lasted longest, and for how long, if that is more than so
-// many ticks.
+// Overdue names the operation that has lasted longest, and for how long, if that exceeds a
+// number of ticks.
 func (w *Watchdog) Overdue(ticks int) (what string, lasted time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -71,7 +71,8 @@ func UnsealJSON(file []byte, v any) (format int, err error) {
 	}
 	format, err = strconv.Atoi(string(file[head[2]:head[3]]))
 	if err != nil || format != SealedFormat {
-		return 0, fmt.Errorf("%w: its format is %s, this one reads up to %d", ErrOtherVersion, file[head[2]:head[3]], SealedFormat)
+		return 0, fmt.Errorf("%w: its format is %s, this one reads up to %d", ErrOtherVersion, file[head[2]:head[3]],
+			SealedFormat)
 	}
 	if err := decodeStrictly(append([]byte("{\n"), file[head[1]:]...), v); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrDamaged, err)

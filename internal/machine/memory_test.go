@@ -10,7 +10,8 @@ import (
 func TestMemoryOfControlGroups(t *testing.T) {
 	root := t.TempDir()
 	for name, text := range map[string]string{
-		"memory.max": "max\n", "a/memory.max": "3000\n", "a/b/memory.max": "max\n", "c/memory.max": "4000\n", "c/d/memory.max": "1000\n",
+		"memory.max": "max\n", "a/memory.max": "3000\n", "a/b/memory.max": "max\n",
+		"c/memory.max": "4000\n", "c/d/memory.max": "1000\n",
 		"memory/memory.limit_in_bytes": "9000\n", "memory/a/memory.limit_in_bytes": "5000\n",
 	} {
 		if err := os.MkdirAll(filepath.Join(root, filepath.Dir(name)), 0o700); err != nil {

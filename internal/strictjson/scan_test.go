@@ -65,13 +65,15 @@ func TestScanObject(t *testing.T) {
 	if err := shape.Scan([]byte(many+`}`), 4, make([][]byte, 2)); err != nil {
 		t.Error(err)
 	}
-	if err := shape.Scan([]byte(many+`,"yyyyyyyyyyyyyyyyyyyyyy":2}`), 4, make([][]byte, 2)); !errors.Is(err, errDuplicate) {
+	if err := shape.Scan([]byte(many+`,"yyyyyyyyyyyyyyyyyyyyyy":2}`), 4, make([][]byte, 2)); !errors.Is(err,
+		errDuplicate) {
 		t.Errorf("a repeated name among many: %v", err)
 	}
 }
 
 func TestWholeNumber(t *testing.T) {
-	for text, want := range map[string]uint64{"0": 0, "7": 7, "1e3": 1000, "5.0": 5, "9007199254740991": MaxWhole, "-0": 0} {
+	for text, want := range map[string]uint64{"0": 0, "7": 7, "1e3": 1000, "5.0": 5, "9007199254740991": MaxWhole,
+		"-0": 0} {
 		if n, ok := WholeNumber([]byte(text)); !ok || n != want {
 			t.Errorf("%s: got %d, %v", text, n, ok)
 		}

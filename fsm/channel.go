@@ -277,12 +277,12 @@ type channel struct {
 // channels of a flush get one message each, and all is freed with that flush or the next.
 type messageArena []Message
 
-func (s *messageArena) take() []Message {
-	if len(*s) == 0 {
-		*s = make([]Message, 64)
+func (a *messageArena) take() []Message {
+	if len(*a) == 0 {
+		*a = make([]Message, 64)
 	}
-	one := (*s)[:0:1]
-	*s = (*s)[1:]
+	one := (*a)[:0:1]
+	*a = (*a)[1:]
 	return one
 }
 

@@ -28,7 +28,7 @@ func LevelOf(command []byte) uint32 {
 		level = known
 	}
 	if command[1]&sentBit != 0 {
-		level = max(level, sentLevel)
+		level = max(level, SenderLevel)
 	}
 	return level
 }

@@ -32,8 +32,8 @@ const (
 	AdminSender            // an admin token or a console session
 )
 
-// sentLevel is the feature level at which commands begin to carry their sender.
-const sentLevel = 2
+// SenderLevel is the feature level at which commands begin to carry their sender.
+const SenderLevel = 2
 
 // sentBit in the version says that a sender stands before the body.
 const sentBit = 0x80
@@ -104,7 +104,7 @@ type senderCheck struct {
 
 // matches reports whether a command has the same sender; b is the command behind its
 // version. No encoding of a sender is a prefix of another.
-func (v *senderCheck) matches(b []byte) bool { return len(v.raw) > 0 && bytes.HasPrefix(b, v.raw) }
+func (c *senderCheck) matches(b []byte) bool { return len(c.raw) > 0 && bytes.HasPrefix(b, c.raw) }
 
 // checkPublishSender is checkSender for a publish.
 func (a *application) checkPublishSender(command []byte, p *publication) (key *Key, r *refusal) {
@@ -128,8 +128,8 @@ func (a *application) checkSender(from *sender) (key *Key, r *refusal) {
 	if from.kind == NoSender {
 		return nil, nil
 	}
-	if a.level < sentLevel {
-		a.raiseLevel(sentLevel)
+	if a.level < SenderLevel {
+		a.raiseLevel(SenderLevel)
 	}
 	if from.since != 0 && a.stamp-from.since >= idWindow {
 		return nil, refuse(codeStale, "sent %d ms ago", a.stamp-from.since)

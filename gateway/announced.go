@@ -15,7 +15,7 @@ type authFrame struct {
 	apiKey    string // text of a key or token
 	announced unique.Handle[announced]
 	replaces  string // id of a connection of the same client; empty for none
-	took      bool   // that one is not counted any more
+	replaced  bool   // that one is not counted any more
 }
 
 // announced holds what the software of a client says of itself. Published clients say

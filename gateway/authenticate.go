@@ -17,7 +17,7 @@ import (
 // one that the client came with.
 func (c *conn) authenticate(f authFrame) {
 	s, text := c.loop.server, f.apiKey
-	if c.hasty {
+	if c.losesEarly {
 		c.delay(f)
 		return
 	}
@@ -50,20 +50,20 @@ func (c *conn) authenticate(f authFrame) {
 	}
 }
 
-// firstAnswerDelay delays the answer to the first auth frame of a hasty client. The
-// published Go client begins to wait for the answer only after it has sent the frame. An
+// firstAnswerDelay delays the answer to the first auth frame of a client that would lose
+// an early one. The published Go client begins to wait for the answer only after it has sent the frame. An
 // earlier answer is lost, and the client hangs for 30 s.
 const firstAnswerDelay = 20 * time.Millisecond
 
-// isHasty reports whether a client may be the published Go client. That one names itself
-// as Go's HTTP client does, or not at all, and sends the broker's address as its origin.
-func isHasty(agent, header, host string) bool {
+// losesEarlyAnswer reports whether a client may be the published Go client. That one names
+// itself as Go's HTTP client does, or not at all, and sends the broker's address as its origin.
+func losesEarlyAnswer(agent, header, host string) bool {
 	return (agent == "" || strings.HasPrefix(agent, "Go-http-client/")) && header != "" && origin.IsOwn(header, host)
 }
 
 // delay authenticates the client a little later. Until then it is not read.
 func (c *conn) delay(f authFrame) {
-	c.checking, c.hasty = true, false
+	c.checking, c.losesEarly = true, false
 	time.AfterFunc(firstAnswerDelay, func() {
 		c.loop.mail.post(func() {
 			c.checking = false
@@ -157,7 +157,7 @@ func (c *conn) enterAs(who auth.Principal, f authFrame) {
 		c.refuse(refused.Of(who.Attempt(auth.Connect, "")), "", "")
 		return
 	}
-	c.state, c.controls, c.announced, c.took = stateOpen, 0, f.announced, f.took
+	c.state, c.controls, c.announced, c.replacement = stateOpen, 0, f.announced, f.replaced
 	c.known()
 	c.become(who)
 	c.nextHeartbeat = c.loop.now + s.cfg.Heartbeat
@@ -192,7 +192,7 @@ func (c *conn) recheckAccess(project *fsm.Project, known originCache) {
 	who := c.who.Value()
 	if refused := known.checkOrigin(who, c.peer, project); refused != nil {
 		c.refuse(refused.Of(who.Attempt(auth.Connect, "")), "", "")
-		c.closeNow()
+		c.withhold()
 		return
 	}
 	c.allowFrames()

@@ -9,9 +9,9 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/auth"
 )
 
-// Broker is the node as its gateway sees it. Methods that take a
-// context may block and are never called on an event loop; the others answer
-// from memory. Errors that a client may see are *Refusal.
+// Broker is the node as its gateway sees it. Methods that take a context may block and
+// are never called on an event loop; the others answer from memory. Errors that a client
+// may see are *refusal.Error.
 type Broker interface {
 	NodeName() string
 	// Epoch names the numbering that offsets belong to.

@@ -15,7 +15,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
-// peer holds what the first request told of a client.
+// peer holds the facts about a client that its first request gave.
 type peer struct {
 	address string                // of the client, also behind a trusted proxy
 	origin  unique.Handle[string] // the Origin header, empty when there was none
@@ -50,7 +50,7 @@ const (
 	closeRestart      = closeCode(1012)          // draining: reconnect
 	closeTryLater     = closeCode(1013)          // try again, here or elsewhere
 	closeSlowConsumer = closeCode(4008)          // reconnect and resume
-	closeDisconnected = closeCode(4009)          // deadline an operator
+	closeDisconnected = closeCode(4009)          // by an operator
 )
 
 // closeCodes are all codes that this server closes with of its own accord.
@@ -71,11 +71,11 @@ type conn struct {
 	state           connState
 	dirty           bool
 	checking        bool // the cluster is asked about a key or token, or the answer waits
-	hasty           bool // loses an answer that comes at once, see firstAnswerDelay
+	losesEarly      bool // loses an answer that comes at once, see firstAnswerDelay
 	draining        bool // to be closed when no publish is unanswered
 	unauthenticated bool // is counted among those that have not authenticated
-	expelled        bool // to be reset unless its socket takes the close frame at once
-	half            bool // to be half-closed behind the close frame, whose answer cannot be read
+	resetIfFull     bool // to be reset unless its socket takes the close frame at once
+	halfClose       bool // to be half-closed behind the close frame, whose answer cannot be read
 
 	who        unique.Handle[auth.Principal] // nobody until open
 	endsAt     time.Duration                 // when those rights end, since the loop began; 0 for never
@@ -97,8 +97,8 @@ type conn struct {
 	pendingBytes int        // their payloads
 
 	// Subscriptions.
-	subs   []*subscription // deadline channel name
-	behind []*subscription // element for their turn to read the log
+	subs   []*subscription // by channel name
+	behind []*subscription // waiting for their turn to read the log
 	ops    []op            // subscribe and unsubscribe, in the order they came
 
 	// Output.
@@ -113,9 +113,9 @@ type conn struct {
 	pinged        bool
 	heartbeatDue  bool
 	working       bool  // a job of this connection is with the workers
-	placed        bool  // has its place in the drain
-	took          bool  // took the place of another connection
-	excused       int32 // of it and its channels is not counted, since another connection takes its place
+	departs       bool  // has a time to leave, in loop.departures
+	replacement   bool  // took the place of another connection, which is not counted any more
+	uncounted     int32 // left out of quotas, the connection and its channels, since another one takes its place
 	pingedAt      time.Duration
 	frameSince    time.Duration // when the message that is half read began
 	nextHeartbeat time.Duration
@@ -260,7 +260,7 @@ func (c *conn) broken(err *websocket.Error) {
 		c.refuse(refusal.New(refusal.MessageTooLarge, err.Reason), "", "")
 	}
 	c.close(err.Code, err.Reason)
-	c.half = true
+	c.halfClose = true
 }
 
 // Writable notes that the socket has room again.
@@ -283,11 +283,11 @@ func (c *conn) settle() {
 		c.out.urgent = append(c.out.urgent, heartbeatFrame...)
 	}
 	c.flush()
-	if c.half && c.out.empty() && c.state == stateClosing {
-		c.half = false
+	if c.halfClose && c.out.empty() && c.state == stateClosing {
+		c.halfClose = false
 		c.transport.CloseWrite()
 	}
-	if c.expelled && c.out.blocked {
+	if c.resetIfFull && c.out.blocked {
 		c.end(true)
 		return
 	}
@@ -309,10 +309,10 @@ func (c *conn) close(code closeCode, reason string) {
 	c.loop.server.metrics.closed(code)
 }
 
-// closeNow resets a closed connection if its socket is full. The client would otherwise
+// withhold has a closed connection reset if its socket is full. The client would otherwise
 // read the bytes in the socket first, and must not be shown anything more.
-func (c *conn) closeNow() {
-	c.expelled = true
+func (c *conn) withhold() {
+	c.resetIfFull = true
 	c.loop.touch(c)
 }
 

@@ -100,7 +100,7 @@ func (s *Server) Disconnect(id string) (found bool) {
 			return false, false
 		}
 		c.close(closeDisconnected, "disconnected")
-		c.closeNow()
+		c.withhold()
 		return true, true
 	})) > 0
 }

@@ -85,12 +85,12 @@ func (l *loop) drain(plan drainPlan) {
 	for _, c := range l.conns {
 		// A client that has not authenticated may still announce something.
 		waits := c.state == stateNew && plan.lingering
-		if !c.placed && c.state < stateRefused && c.id <= plan.newest && !waits {
+		if !c.departs && c.state < stateRefused && c.id <= plan.newest && !waits {
 			unplaced = append(unplaced, c)
 		}
 	}
 	for i, c := range unplaced {
-		c.placed = true
+		c.departs = true
 		start := plan.left * time.Duration(i) / time.Duration(len(unplaced))
 		end := start
 		if c.state == stateOpen && c.knows(featureGoAway) {

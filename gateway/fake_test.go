@@ -30,9 +30,9 @@ type fakeBroker struct {
 	mu        sync.Mutex
 	observer  fsm.Observer
 	epoch     string
-	keys      map[string]fsm.Key // deadline text
+	keys      map[string]fsm.Key // by text
 	projects  map[string]*fsm.Project
-	admins    map[string]fsm.AdminToken // deadline text
+	admins    map[string]fsm.AdminToken // by text
 	audit     []fsm.AuditRecord
 	channels  map[fsm.ChannelKey]*fakeChannel
 	staleness time.Duration

@@ -67,7 +67,7 @@ func TestWhoIsHasty(t *testing.T) {
 		{"", "", "localhost:8080", false},
 		{"", "https://app.example.com", "rt.example.com", false},
 	} {
-		if got := isHasty(c.agent, c.origin, c.host); got != c.want {
+		if got := losesEarlyAnswer(c.agent, c.origin, c.host); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}

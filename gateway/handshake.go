@@ -198,7 +198,7 @@ func (g *handshake) upgrade(u websocket.Upgrade, early []byte) {
 	}
 	host := l.server.proxies.Host(from, u.Host, u.ForwardedHost)
 	c := newConn(l, newPeer(address, u.Origin, host), l.server.lastConn.Add(1))
-	c.hasty = isHasty(u.Agent, u.Origin, host)
+	c.losesEarly = losesEarlyAnswer(u.Agent, u.Origin, host)
 	g.socket.HandTo(c)
 	l.adopt(c, g.socket, early)
 }

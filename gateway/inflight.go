@@ -14,7 +14,7 @@ type inFlight struct {
 
 	mu  sync.Mutex
 	all int
-	of  map[string]int // deadline key, and by address
+	of  map[string]int // by key, and by address
 }
 
 func newInFlight(node, key, address int) *inFlight {

@@ -45,9 +45,9 @@ type loop struct {
 	acceptor   *acceptor // of the first loop, where the poller accepts
 	handshakes list.List // of *handshake, the oldest first
 
-	departures []departure // of a node that drains, the first first
+	departures []departure // of a node that drains, the earliest first
 
-	submitted []fsm.Publish // since publish was last called
+	submitted []fsm.Publish // since sendPublishes was last called
 	asked     []*publish    // the publishes of submitted, in its order
 }
 
@@ -117,11 +117,11 @@ func (l *loop) turn() {
 	}
 	l.poller.Poll()
 	l.hearWaiting()
-	l.publish()
+	l.sendPublishes()
 	more := l.deliverCommits()
 	l.wheel.advance(l.now, (*conn).check)
 	l.settle()
-	l.publish() // publishes that waited for an answer to be written
+	l.sendPublishes() // publishes that waited for an answer to be written
 	l.dispatch()
 	l.pageCache.expire(l.now)
 	if more || len(l.waiting) > 0 {
@@ -209,9 +209,9 @@ func (l *loop) touch(c *conn) {
 
 // attach serves a client on a socket of net/http after its handshake. early holds the
 // bytes behind the handshake.
-func (l *loop) attach(socket net.Conn, peer peer, id uint64, hasty bool, early []byte) {
+func (l *loop) attach(socket net.Conn, peer peer, id uint64, losesEarly bool, early []byte) {
 	c := newConn(l, peer, id)
-	c.hasty = hasty
+	c.losesEarly = losesEarly
 	transport, err := l.poller.Attach(c, socket)
 	if err != nil {
 		c.known()
@@ -260,7 +260,7 @@ func (l *loop) closeAll(code closeCode, reason string) {
 	for _, c := range l.conns {
 		if c.state != stateRefused {
 			c.close(code, reason)
-			c.closeNow()
+			c.withhold()
 		}
 	}
 }

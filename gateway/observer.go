@@ -152,5 +152,5 @@ func (c *conn) revoke() {
 		reason = "the console session has ended"
 	}
 	c.refuse(refusal.New(refusal.KeyRevoked, reason).Of(who.Attempt(auth.Connect, "")), "", "")
-	c.closeNow()
+	c.withhold()
 }

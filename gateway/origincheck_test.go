@@ -50,7 +50,7 @@ func TestAdminChecksOrigins(t *testing.T) {
 func TestAdminNotesOfOriginsOfShells(t *testing.T) {
 	h := newHarness(t, "portable")
 	for origin, c := range map[string]struct {
-		allowed bool // deadline a rule of its own
+		allowed bool // by a rule of its own
 		note    string
 	}{
 		"app://.":                 {true, "every app of this kind"},

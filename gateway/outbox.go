@@ -16,7 +16,7 @@ type outbox struct {
 	runs    []delivery
 	blocked bool // the socket is full: writable will follow
 
-	acknowledged uint64 // deadline the other end while blocked, as last seen
+	acknowledged uint64 // by the other end while blocked, as last seen
 }
 
 // stallChecks is the number of checks of a blocked socket within StallTimeout.

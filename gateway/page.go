@@ -23,22 +23,22 @@ type pageCache struct {
 	bytes int
 }
 
-func (s *pageCache) put(p *page, now time.Duration) {
+func (pc *pageCache) put(p *page, now time.Duration) {
 	p.expires = now + pageCacheTime
-	s.pages = append(s.pages, p)
-	s.bytes += len(p.frames.bytes)
+	pc.pages = append(pc.pages, p)
+	pc.bytes += len(p.frames.bytes)
 	p.channel.pages = append(p.channel.pages, p)
-	for s.bytes > pageCacheBytes {
-		s.drop()
+	for pc.bytes > pageCacheBytes {
+		pc.drop()
 	}
 }
 
 // drop lets go of the oldest page, which is also the oldest of its channel.
-func (s *pageCache) drop() {
-	p := s.pages[0]
-	s.pages[0] = nil
-	s.pages = s.pages[1:]
-	s.bytes -= len(p.frames.bytes)
+func (pc *pageCache) drop() {
+	p := pc.pages[0]
+	pc.pages[0] = nil
+	pc.pages = pc.pages[1:]
+	pc.bytes -= len(p.frames.bytes)
 	p.channel.pages[0] = nil
 	p.channel.pages = p.channel.pages[1:]
 	if len(p.channel.pages) == 0 {
@@ -47,18 +47,18 @@ func (s *pageCache) drop() {
 }
 
 // expire lets go of the pages whose time has come.
-func (s *pageCache) expire(now time.Duration) {
-	for len(s.pages) > 0 && s.pages[0].expires <= now {
-		s.drop()
+func (pc *pageCache) expire(now time.Duration) {
+	for len(pc.pages) > 0 && pc.pages[0].expires <= now {
+		pc.drop()
 	}
-	if len(s.pages) == 0 {
-		s.pages = nil
+	if len(pc.pages) == 0 {
+		pc.pages = nil
 	}
 }
 
-func (s *pageCache) clear() {
-	for len(s.pages) > 0 {
-		s.drop()
+func (pc *pageCache) clear() {
+	for len(pc.pages) > 0 {
+		pc.drop()
 	}
 }
 

@@ -102,15 +102,15 @@ func (c *conn) sendAnswer(p *publish) {
 	c.out.urgent = appendPublished(c.out.urgent, p.channel, p.id, p.receipt)
 }
 
-// submit has a message published with all others of this turn. So subscribers on other
-// loops get them in one write too.
+// submit collects a message, to be published with all others of this turn. So subscribers
+// on other loops get them in one write too.
 func (l *loop) submit(p *publish, message fsm.Publish) {
 	l.submitted = append(l.submitted, message)
 	l.asked = append(l.asked, p)
 }
 
-// publish passes on the messages of this turn.
-func (l *loop) publish() {
+// sendPublishes passes the messages of this turn to the node.
+func (l *loop) sendPublishes() {
 	if len(l.submitted) == 0 {
 		return
 	}

@@ -48,12 +48,12 @@ func (c *conn) replace(who auth.Principal, f authFrame) {
 	c.checking = true
 	s.running.Go(func() {
 		defer func() { <-s.replacing }()
-		f.took = s.Replace(r) > 0
-		if !f.took {
+		f.replaced = s.Replace(r) > 0
+		if !f.replaced {
 			ctx, cancel := context.WithTimeout(s.ctx, s.cfg.RequestTimeout)
 			defer cancel()
 			if counts := s.cfg.Broker.Replace(ctx, r); counts > 0 {
-				f.took = true
+				f.replaced = true
 				s.quotas.movedHere(r.Project, counts)
 			}
 		}
@@ -74,8 +74,8 @@ func (s *Server) Replace(r Replacement) (counts int) {
 		if c.id != id || !c.replaceable(r) {
 			return 0, false
 		}
-		c.excuse()
-		return int(c.excused), true
+		c.uncount()
+		return int(c.uncounted), true
 	}) {
 		counts += n
 	}
@@ -87,22 +87,22 @@ func (s *Server) Replace(r Replacement) (counts int) {
 func (c *conn) replaceable(r Replacement) bool {
 	who := c.who.Value()
 	young := time.Now().UnixMilli()-c.since < replacementTime.Milliseconds()
-	return c.state == stateOpen && c.excused == 0 && !(c.took && young) &&
+	return c.state == stateOpen && c.uncounted == 0 && !(c.replacement && young) &&
 		who.Project == r.Project && principalName(who) == r.Principal
 }
 
-// excuse has the connection not counted in quotas for a while.
-func (c *conn) excuse() {
-	c.excused = int32(1 + len(c.subs))
-	c.loop.server.quotas.uncount(c.who.Value().Project, int(c.excused))
+// uncount has the connection not counted in quotas for a while.
+func (c *conn) uncount() {
+	c.uncounted = int32(1 + len(c.subs))
+	c.loop.server.quotas.uncount(c.who.Value().Project, int(c.uncounted))
 	time.AfterFunc(replacementTime, func() { c.loop.mail.post(c.countAgain) })
 }
 
-// countAgain ends what excuse began.
+// countAgain ends what uncount began.
 func (c *conn) countAgain() {
-	if c.excused > 0 {
-		c.loop.server.quotas.uncount(c.who.Value().Project, -int(c.excused))
-		c.excused = 0
+	if c.uncounted > 0 {
+		c.loop.server.quotas.uncount(c.who.Value().Project, -int(c.uncounted))
+		c.uncounted = 0
 	}
 }
 

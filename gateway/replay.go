@@ -58,15 +58,15 @@ func (c *conn) nextJob() {
 // one read for it.
 func (c *conn) read(sub *subscription) {
 	c.working = true
-	w, t := sub.wants(), sub.channel
-	if p := t.cached(w); p != nil {
+	w, ch := sub.wants(), sub.channel
+	if p := ch.cached(w); p != nil {
 		// In the next turn, so that the others have theirs in between.
 		c.loop.mail.post(func() { c.paged(w, p) })
 		return
 	}
-	p := t.reading(w)
+	p := ch.reading(w)
 	if p == nil {
-		p = t.read(w)
+		p = ch.read(w)
 	}
 	p.waiting = append(p.waiting, w)
 }
@@ -81,7 +81,7 @@ func (c *conn) paged(w want, p *page) {
 	switch {
 	case w.sub.gone:
 	case p.resets != c.loop.resets:
-		w.sub.enqueue() // read before the state was replaced: that says nothing of it now
+		w.sub.enqueue() // the page is of a state that was replaced meanwhile
 	case p.err != nil:
 		// The cursor cannot move on, and to skip would be a silent hole: the
 		// client resumes elsewhere.
@@ -129,8 +129,8 @@ func (sub *subscription) take(w want, p *page) {
 		sub.takeBackfill(w, p)
 		return
 	}
-	t := sub.channel
-	t.head = max(t.head, p.bounds.Head)
+	ch := sub.channel
+	ch.head = max(ch.head, p.bounds.Head)
 	if p.bounds.Earliest > sub.next {
 		sub.gap(sub.next, p.bounds.Earliest, false)
 		sub.next = p.bounds.Earliest
@@ -139,7 +139,7 @@ func (sub *subscription) take(w want, p *page) {
 		sub.conn.queue(d)
 		sub.next = d.after
 	}
-	if sub.next > t.head {
+	if sub.next > ch.head {
 		sub.live = true
 	} else {
 		sub.enqueue()

@@ -9,8 +9,8 @@ import (
 // nor cleans a path and redirects nobody. So a name in a path, and a path that somebody
 // else cleaned, never become another resource.
 type router struct {
-	exact  map[string]http.Handler // deadline the whole path
-	below  map[string]http.Handler // deadline the beginning of the path, which ends in "/"
+	exact  map[string]http.Handler // by the whole path
+	below  map[string]http.Handler // by the beginning of the path, which ends in "/"
 	others http.Handler
 }
 

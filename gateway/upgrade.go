@@ -60,9 +60,9 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		s.cfg.Logger.Debug("upgrade connection", "address", r.RemoteAddr, "err", err)
 		return
 	}
-	hasty := isHasty(r.UserAgent(), r.Header.Get("Origin"), p.host.Value())
+	losesEarly := losesEarlyAnswer(r.UserAgent(), r.Header.Get("Origin"), p.host.Value())
 	id, l := s.nextConnection()
-	if !l.mail.post(func() { l.attach(socket, p, id, hasty, early) }) {
+	if !l.mail.post(func() { l.attach(socket, p, id, losesEarly, early) }) {
 		gone()
 		_ = socket.Close()
 	}

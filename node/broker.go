@@ -60,7 +60,7 @@ func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) 
 	var commands [][]byte
 	var transients, logged []int // places in batch
 	var by []fsm.SenderKind      // of those logged
-	since, withSender := n.state.Stamp(), n.level.Load() >= senderLevel
+	since, withSender := n.state.Stamp(), n.level.Load() >= fsm.SenderLevel
 	for i, p := range batch {
 		project, ok := n.state.Project(p.Channel.Project)
 		switch {

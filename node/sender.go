@@ -2,9 +2,6 @@ package node
 
 import "github.com/aptlyd/aptlyd/fsm"
 
-// senderLevel is the feature level at which commands begin to carry their sender.
-const senderLevel = 2
-
 // updateLevel returns and stores the cluster's feature level. A node that has just started
 // may not have heard of all members, so the level that the state proves counts too.
 func (n *Node) updateLevel() uint32 {
@@ -15,7 +12,7 @@ func (n *Node) updateLevel() uint32 {
 
 // withSender returns a command with its sender, if the cluster's feature level allows it.
 func (n *Node) withSender(by fsm.Sender, command []byte) []byte {
-	if n.level.Load() < senderLevel {
+	if n.level.Load() < fsm.SenderLevel {
 		return command
 	}
 	by.Since = n.state.Stamp()

@@ -57,55 +57,55 @@ type Reader struct {
 }
 
 // Midway reports whether a frame or message has begun and not ended.
-func (f *Reader) Midway() bool { return f.headLen > 0 || f.inside || f.partial }
+func (r *Reader) Midway() bool { return r.headLen > 0 || r.inside || r.partial }
 
 // Next consumes n bytes of p, at most up to the end of one frame. The payload may point
 // into p, which is changed, and is valid until the next call.
-func (f *Reader) Next(p []byte) (event Event, payload []byte, n int, err error) {
-	if !f.inside {
-		n, err = f.readHeader(p)
-		if err != nil || !f.inside {
+func (r *Reader) Next(p []byte) (event Event, payload []byte, n int, err error) {
+	if !r.inside {
+		n, err = r.readHeader(p)
+		if err != nil || !r.inside {
 			return None, nil, n, err
 		}
 		p = p[n:]
 	}
-	take := min(len(p), int(f.header.Length)-f.got)
+	take := min(len(p), int(r.header.Length)-r.got)
 	chunk := p[:take]
-	if f.dropped && !f.header.OpCode.IsControl() {
-		f.got += take
-		return f.drop(), nil, n + take, nil
+	if r.dropped && !r.header.OpCode.IsControl() {
+		r.got += take
+		return r.drop(), nil, n + take, nil
 	}
-	ws.Cipher(chunk, f.header.Mask, f.got)
-	f.got += take
+	ws.Cipher(chunk, r.header.Mask, r.got)
+	r.got += take
 	n += take
-	whole := f.got == int(f.header.Length)
+	whole := r.got == int(r.header.Length)
 
-	if f.header.OpCode.IsControl() {
-		if !whole || len(f.control) > 0 {
-			f.control = append(f.control, chunk...)
-			chunk = f.control
+	if r.header.OpCode.IsControl() {
+		if !whole || len(r.control) > 0 {
+			r.control = append(r.control, chunk...)
+			chunk = r.control
 		}
 		if !whole {
 			return None, nil, n, nil
 		}
-		f.inside, f.control = false, nil
-		event, err = controlEvent(f.header.OpCode, chunk)
+		r.inside, r.control = false, nil
+		event, err = controlEvent(r.header.OpCode, chunk)
 		return event, chunk, n, err
 	}
 
-	if !whole || !f.header.Fin || len(f.message) > 0 {
-		f.message = append(f.message, chunk...)
-		chunk = f.message
+	if !whole || !r.header.Fin || len(r.message) > 0 {
+		r.message = append(r.message, chunk...)
+		chunk = r.message
 	}
 	if !whole {
 		return None, nil, n, nil
 	}
-	f.inside = false
-	f.partial = !f.header.Fin
-	if f.partial {
+	r.inside = false
+	r.partial = !r.header.Fin
+	if r.partial {
 		return Fragment, nil, n, nil
 	}
-	f.message = nil
+	r.message = nil
 	if !utf8.Valid(chunk) {
 		return None, nil, n, &Error{ws.StatusInvalidFramePayloadData, "text is not valid UTF-8"}
 	}
@@ -113,12 +113,12 @@ func (f *Reader) Next(p []byte) (event Event, payload []byte, n int, err error) 
 }
 
 // drop goes on with a message that is not kept.
-func (f *Reader) drop() Event {
-	if f.got < int(f.header.Length) {
+func (r *Reader) drop() Event {
+	if r.got < int(r.header.Length) {
 		return None
 	}
-	f.inside, f.partial, f.dropped = false, !f.header.Fin, !f.header.Fin
-	if f.partial {
+	r.inside, r.partial, r.dropped = false, !r.header.Fin, !r.header.Fin
+	if r.partial {
 		return Fragment
 	}
 	return Dropped
@@ -154,91 +154,91 @@ func mayBeSent(code ws.StatusCode) bool {
 
 // readHeader gathers the header of the next frame; inside says whether it is
 // complete.
-func (f *Reader) readHeader(p []byte) (n int, err error) {
+func (r *Reader) readHeader(p []byte) (n int, err error) {
 	for {
-		need := f.headerLen() - int(f.headLen)
+		need := r.headerLen() - int(r.headLen)
 		if need == 0 {
 			break
 		}
 		if n == len(p) {
 			return n, nil
 		}
-		took := copy(f.head[f.headLen:int(f.headLen)+need], p[n:])
-		f.headLen += uint8(took)
+		took := copy(r.head[r.headLen:int(r.headLen)+need], p[n:])
+		r.headLen += uint8(took)
 		n += took
-		if f.headLen == 2 {
+		if r.headLen == 2 {
 			// Opcode and length class are known: refuse before waiting for more.
-			if err := f.checkStart(); err != nil {
+			if err := r.checkStart(); err != nil {
 				return n, err
 			}
 		}
 	}
-	if err := f.parseHeader(); err != nil {
+	if err := r.parseHeader(); err != nil {
 		return n, err
 	}
-	f.headLen, f.inside, f.got = 0, true, 0
+	r.headLen, r.inside, r.got = 0, true, 0
 	return n, nil
 }
 
-func (f *Reader) headerLen() int {
-	if f.headLen < 2 {
+func (r *Reader) headerLen() int {
+	if r.headLen < 2 {
 		return 2
 	}
 	n := 2
-	switch f.head[1] & 0x7f {
+	switch r.head[1] & 0x7f {
 	case 126:
 		n += 2
 	case 127:
 		n += 8
 	}
-	if f.head[1]&0x80 != 0 {
+	if r.head[1]&0x80 != 0 {
 		n += 4
 	}
 	return n
 }
 
 // checkStart checks what the first two bytes of a header say.
-func (f *Reader) checkStart() error {
-	f.header = ws.Header{
-		Fin:    f.head[0]&0x80 != 0,
-		Rsv:    f.head[0] & 0x70 >> 4,
-		OpCode: ws.OpCode(f.head[0] & 0x0f),
-		Masked: f.head[1]&0x80 != 0,
-		Length: int64(f.head[1] & 0x7f),
+func (r *Reader) checkStart() error {
+	r.header = ws.Header{
+		Fin:    r.head[0]&0x80 != 0,
+		Rsv:    r.head[0] & 0x70 >> 4,
+		OpCode: ws.OpCode(r.head[0] & 0x0f),
+		Masked: r.head[1]&0x80 != 0,
+		Length: int64(r.head[1] & 0x7f),
 	}
 	state := ws.StateServerSide
-	if f.partial {
+	if r.partial {
 		state = state.Set(ws.StateFragmented)
 	}
-	if err := ws.CheckHeader(f.header, state); err != nil {
+	if err := ws.CheckHeader(r.header, state); err != nil {
 		return &Error{ws.StatusProtocolError, err.Error()}
 	}
-	if f.header.OpCode == ws.OpBinary {
+	if r.header.OpCode == ws.OpBinary {
 		return &Error{ws.StatusUnsupportedData, "binary frames are not supported"}
 	}
 	return nil
 }
 
-func (f *Reader) parseHeader() error {
-	rest := f.head[2:f.headLen]
-	switch f.header.Length {
+func (r *Reader) parseHeader() error {
+	rest := r.head[2:r.headLen]
+	switch r.header.Length {
 	case 126:
-		f.header.Length = int64(binary.BigEndian.Uint16(rest))
+		r.header.Length = int64(binary.BigEndian.Uint16(rest))
 		rest = rest[2:]
 	case 127:
 		length := binary.BigEndian.Uint64(rest)
 		if length>>63 != 0 {
 			return &Error{ws.StatusProtocolError, ws.ErrHeaderLengthMSB.Error()}
 		}
-		f.header.Length = int64(length)
+		r.header.Length = int64(length)
 		rest = rest[8:]
 	}
-	copy(f.header.Mask[:], rest)
-	if !f.header.OpCode.IsControl() && f.header.Length > int64(f.Limit-len(f.message)) {
+	copy(r.header.Mask[:], rest)
+	if !r.header.OpCode.IsControl() && r.header.Length > int64(r.Limit-len(r.message)) {
 		return &Error{ws.StatusMessageTooBig, "frame is too large"}
 	}
-	if f.Kept > 0 && !f.header.OpCode.IsControl() && f.header.Length > int64(f.Kept)-int64(len(f.message)) {
-		f.dropped, f.message = true, nil
+	if r.Kept > 0 && !r.header.OpCode.IsControl() && r.header.Length > int64(r.Kept)-int64(len(r.message)) {
+		r.dropped, r.message = true, nil
 	}
 	return nil
 }

@@ -46,7 +46,8 @@ func (c *conn) refuseFrame(r *refusal.Error, channel, id string) {
 	c.countRefusal(r)
 }
 
-// may decides what the client may do in a channel now.
+// may returns why the client may not do something in a channel now, if it may not. It also
+// counts the attempt against the rates, so it is called once for each request.
 func (c *conn) may(do auth.Action, channel string) *refusal.Error {
 	who := c.who.Value()
 	project, found := c.loop.server.cfg.Broker.Project(who.Project)
@@ -59,7 +60,8 @@ func (c *conn) may(do auth.Action, channel string) *refusal.Error {
 	return c.throttle(who, do, project, channel)
 }
 
-// refuse tells the client why not, and closes the connection where the code says so.
+// refuse tells the client why its request is refused, and closes the connection where the
+// code says so.
 func (c *conn) refuse(r *refusal.Error, channel, id string) {
 	c.loop.server.refused(r, "ws", c.peer)
 	authenticating := c.state < stateOpen

@@ -40,7 +40,7 @@ var privateWords = map[string]string{
 }
 
 // stillToRename are the folders in which private words are left.
-var stillToRename = []string{"gateway", "test"}
+var stillToRename = []string{"test"}
 
 // onDiskOrWire are private words that cannot change: a folder's name, and the label of a key.
 var onDiskOrWire = regexp.MustCompile(`"founding[/"]|DIR/founding|\(secret, "knock"\)`)

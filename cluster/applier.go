@@ -41,7 +41,7 @@ type waiter struct {
 	done  chan struct{}
 }
 
-// applied is what Raft's future returns for an entry.
+// applied is the response of Raft's future for an entry.
 type applied struct {
 	term     uint64
 	outcomes []outcome // one per batch
@@ -140,7 +140,7 @@ func (a *applier) progress() (index, term uint64) {
 }
 
 // reach returns the last entry up to a committed one that the machine will consume:
-// Raft keeps some entries to itself, so nobody can wait for them here.
+// Raft keeps some entries to itself, so no caller can wait for them here.
 func (a *applier) reach(committed uint64) uint64 {
 	consumed, _ := a.progress()
 	for ; committed > consumed; committed-- {

@@ -17,7 +17,7 @@ import (
 )
 
 // A node without a cluster either joins one, by asking any member, or forms one.
-// Alone it forms one only if it was told to join nobody else. Otherwise the node
+// Alone it forms one only if it was told to join no other node. Otherwise the node
 // with the lowest id proposes once as many nodes as expected have no cluster:
 //
 //	propose   to each of the set; it agrees when it sees things alike, and then

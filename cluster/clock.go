@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// maxClockSkew is how far apart clocks may be that agree. Time is what messages
-	// and keys expire by, and stamps never go back: a leader a day ahead would expire
+	// maxClockSkew is how far apart clocks may be that agree. Messages
+	// and keys expire by time, and stamps never go back: a leader a day ahead would expire
 	// everything for good.
 	maxClockSkew = 5 * time.Second
 	// agreementTimeout is how long a new leader waits for the others' clocks, if the
@@ -23,9 +23,9 @@ const (
 	agreementTimeout = time.Second
 )
 
-// clusterClock is what a leader stamps by. A majority of the voters' clocks sets
+// clusterClock gives a leader the time for its stamps. A majority of the voters' clocks sets
 // it; until they agree again it goes on by the time since the machine started,
-// which nobody can set. One voter alone is a majority, so its clock is asked only
+// which cannot be set. One voter alone is a majority, so its clock is asked only
 // when it begins to lead; if it is set later by more than maxClockSkew, it is
 // followed from the next start on.
 type clusterClock struct{ set atomic.Pointer[clockSetting] }
@@ -96,7 +96,7 @@ func majorityClock(voters int, others []int64) (offset int64, agreed bool) {
 
 // setClock sets the clock when this node has begun to lead. After a
 // time without a leader the last stamp is old. So that nothing is stamped with it the
-// others' clocks are asked: a majority is there, or else nobody would lead.
+// others' clocks are asked: a majority is there, or else no node would lead.
 func (c *Cluster) setClock(ctx context.Context) {
 	others := c.otherVoters()
 	c.clock.seedFromStamp(bootTime(), wallMillis(), c.proposer.machine.Stamp(), len(others)+1)

@@ -59,6 +59,6 @@ func (r *coalescer[T]) loop() {
 	}
 }
 
-// wait returns when no round is under way. It is called when nobody calls do
-// any more.
+// wait returns when no round is under way. It is called after the last
+// call of do.
 func (r *coalescer[T]) wait() { r.running.Wait() }

@@ -21,7 +21,7 @@ type Config struct {
 	// Dir is the data folder. The package owns node.json, lock, raft and
 	// snapshots inside it.
 	Dir string
-	// NodeName is what people call the node; unique among live members.
+	// NodeName is the node's name for people, unique among live members.
 	NodeName string
 	// PeerListener is bound already and becomes the Cluster's own.
 	PeerListener net.Listener
@@ -68,7 +68,7 @@ type Config struct {
 	// ElectionTimeout is how long a follower waits for its leader. Default 500 ms.
 	ElectionTimeout time.Duration
 	// LeaderLease is how long a leader leads without hearing a majority. Default
-	// ElectionTimeout: before that nobody else can lead.
+	// ElectionTimeout: before that no other node can lead.
 	LeaderLease time.Duration
 	// SubmitTimeout bounds a Submit. Default 10 s.
 	SubmitTimeout time.Duration

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// slowSync is what a leader's write takes at least before it is called slow, and
+	// slowSync is the least time of a slow leader's write, and
 	// slowFactor how many times as long as a follower's.
 	slowSync   = 20 * time.Millisecond
 	slowFactor = 4
@@ -23,7 +23,7 @@ const (
 // diskJudge decides when a leader's disk is too slow to lead. It is for one
 // goroutine.
 type diskJudge struct {
-	looks   int       // in a row with somebody faster
+	looks   int       // in a row with a faster node
 	yielded time.Time // when leadership was handed over last
 }
 

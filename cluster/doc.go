@@ -13,7 +13,7 @@
 //	           applier     on every node: hands committed entries to the Machine, in order
 //	             │
 //	             ▼
-//	           commitNotifier  the leader tells followers at once that the entry is committed
+//	           notifier    the leader's: tells followers at once that the entry is committed
 //
 // Trust comes from two places only: Raft's own configuration, and the proof that
 // both ends of a peer connection give before any other byte (see peer/hello.go).

@@ -34,7 +34,7 @@ type batch struct {
 	commands [][]byte
 }
 
-// entry is what one Raft log entry carries.
+// entry is the content of one Raft log entry.
 type entry struct {
 	stamp   int64 // Unix ms
 	batches []batch

@@ -11,7 +11,7 @@ import (
 
 // Result is the fate of one command.
 type Result struct {
-	// Data is what the machine answered.
+	// Data is the machine's answer.
 	Data []byte
 	// Index is that of the log entry with the command.
 	Index uint64
@@ -28,7 +28,7 @@ type submission struct {
 	done     func(int, Result) // nil once called
 }
 
-// submissionOverhead is what a submission takes besides its command, about, in bytes.
+// submissionOverhead is roughly the bytes of a submission besides its command.
 const submissionOverhead = 128
 
 // completion is a result that is delivered once the lock is released.
@@ -235,7 +235,7 @@ func (f *forwarder) encode(p *inflightBatch) {
 		commands, live = append(commands, s.command), true
 	}
 	if !live {
-		commands = commands[:1] // nobody is left to ask for a result
+		commands = commands[:1] // no caller waits for a result
 	}
 	p.raw = encodeBatch(batch{session: f.session, seq: p.seq, acked: f.lowest() - 1, commands: commands})
 }

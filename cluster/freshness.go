@@ -17,7 +17,7 @@ type report struct {
 	Extra   []byte `json:"extra,omitempty"`
 	Clock   int64  `json:"clock"` // Unix ms
 	Stalled bool   `json:"stalled,omitempty"`
-	Sync    int64  `json:"sync,omitempty"` // what a write to its log takes lately, µs; 0 when not known
+	Sync    int64  `json:"sync,omitempty"` // median of its latest writes to the log, µs; 0 when not known
 }
 
 // view is the leader's answer: everything committed when it was asked lies at or

@@ -77,13 +77,13 @@ const (
 	// leaveTimeout and tellTimeout bound the wait until others have been told.
 	leaveTimeout = time.Second
 	tellTimeout  = time.Second
-	// datagramBytes is what a datagram holds, so that it goes through a tunnel whole.
+	// datagramBytes bounds a datagram, so that it goes through a tunnel whole.
 	datagramBytes = 1200
 	// joinSeedTimeout bounds each step of an exchange with another node over TCP.
 	joinSeedTimeout = 2 * time.Second
 )
 
-// startGossip binds the gossip port. It joins nobody yet.
+// startGossip binds the gossip port. It joins no other node yet.
 func startGossip(ctx context.Context, cfg Config, id string, self nodeMeta, proof *peer.Preauth,
 	cluster func() uuid.UUID) (*gossip, error) {
 	g := &gossip{
@@ -303,7 +303,7 @@ func (g *gossip) ownAddresses() []string {
 // close leaves, if leave is set, and stops.
 func (g *gossip) close(leave bool) error {
 	if leave {
-		// A good-bye that nobody hears, because all stop at once, costs nothing.
+		// An unheard good-bye, because all nodes stop at once, costs nothing.
 		_ = g.list.Leave(leaveTimeout)
 	}
 	if err := g.list.Shutdown(); err != nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
-// outcome is what the leader answers to one batch.
+// outcome is the leader's answer to one batch.
 //
 //	+-------------+------------+---------+- - - - - - - - - - - - +
 //	| index, uvar | next, uvar | n, uvar | n results, length first |

@@ -25,7 +25,7 @@ import (
 //
 // A node that is refused comes back by emptying its data folder, as a new one.
 
-// recoveryLog is what the rules need of the log.
+// recoveryLog is the part of the log that the rules use.
 type recoveryLog interface {
 	FirstIndex() (uint64, error)
 	LastIndex() (uint64, error)

@@ -182,7 +182,7 @@ func (c *Cluster) removed(ctx context.Context) bool {
 	return true
 }
 
-// membership is what a node's own newest configuration says of another one.
+// membership is a node's answer, by its own newest configuration, about another one.
 type membership struct {
 	Member bool     `json:"member"`
 	Voters []string `json:"voters"` // none where it knows no configuration

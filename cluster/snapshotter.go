@@ -44,7 +44,7 @@ func (s *snapshotter) run(ctx context.Context) {
 	}
 }
 
-// entries is how far the log has grown since the last snapshot.
+// entries returns how far the log has grown since the last snapshot.
 func (s *snapshotter) entries() uint64 {
 	last := s.raft.LastIndex()
 	record, _ := s.snapshots.newest()
@@ -69,7 +69,7 @@ func (s *snapshotter) take(ctx context.Context, bytes int64, entries uint64) err
 	return nil
 }
 
-// trailing is how many entries make up about so many bytes, by the size of the
+// trailing returns how many entries make up about so many bytes, by the size of the
 // entries since the last snapshot.
 func trailing(want, bytes int64, entries uint64) uint64 {
 	const atLeast, atMost = 64, 1_000_000

@@ -13,7 +13,7 @@ const stampSlew = 2
 // real time instead, until the cluster's time has caught up.
 type stamper struct {
 	wall func() int64         // the cluster's time, Unix ms
-	boot func() time.Duration // time that nobody can set
+	boot func() time.Duration // time that cannot be set
 	// stamps reach at least base at since, and go on from there.
 	base  int64
 	since time.Duration

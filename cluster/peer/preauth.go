@@ -14,7 +14,7 @@ import (
 )
 
 // Before TLS a dialler proves that it knows the cluster secret. TLS alone would
-// show its certificate to whoever asks, and so say what listens here and give a
+// show its certificate to every client, which tells that this is an aptlyd and has a
 // key to try guessed secrets on.
 //
 //	0                16                         48

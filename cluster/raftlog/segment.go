@@ -31,7 +31,7 @@ const (
 	frameCommit        = 3
 )
 
-// segmentName is how raft-wal calls the file of a segment: first index, and id.
+// segmentName is raft-wal's name of a segment's file: first index, and id.
 const segmentName = "%020d-%016x.wal"
 
 // segmentOf names the newest segment file in dir that can hold the entry at index.

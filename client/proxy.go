@@ -14,7 +14,9 @@ import (
 
 // dialThrough returns what opens the TCP connection to a node: directly or through an
 // HTTP proxy (RFC 9110 section 9.3.6), as the options say for the endpoint.
-func (o *Options) dialThrough(endpoint string) (func(ctx context.Context, network, addr string) (net.Conn, error), error) {
+func (o *Options) dialThrough(
+	endpoint string,
+) (func(ctx context.Context, network, addr string) (net.Conn, error), error) {
 	u, err := url.Parse(strings.Replace(endpoint, "ws", "http", 1))
 	if err != nil {
 		return nil, fmt.Errorf("parse endpoint: %w", err)

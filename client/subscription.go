@@ -96,7 +96,8 @@ type cursor struct {
 	ready    chan struct{} // closed with the first confirmation
 }
 
-var errLater = errors.New("the channel is followed already: a further handler gets what comes from now on, and loads no state")
+var errLater = errors.New("the channel is followed already: a further handler gets what comes from now on, " +
+	"and loads no state")
 
 // Subscribe follows a channel and returns once the server has confirmed it,
 // which ctx bounds. From then on the subscription lives until Unsubscribe or

@@ -22,7 +22,8 @@ func newFanout(t *target) *cobra.Command {
 
 // newLatency returns the command that loads many channels with few subscribers.
 func newLatency(t *target) *cobra.Command {
-	return newBroadcast(t, "latency", "Publish at a fixed rate over many channels and measure how long it takes", bench.Fanout{
+	const short = "Publish at a fixed rate over many channels and measure how long it takes"
+	return newBroadcast(t, "latency", short, bench.Fanout{
 		Channels:    100,
 		Subscribers: 10,
 		Publishers:  1,
@@ -38,15 +39,21 @@ func newBroadcast(t *target, use, short string, defaults bench.Fanout) *cobra.Co
 	flags := cmd.Flags()
 	flags.IntVar(&load.Channels, "channels", defaults.Channels, "new channels to publish to")
 	flags.IntVar(&load.Subscribers, "subscribers", defaults.Subscribers, "subscribers of each channel; 0 only publishes")
-	flags.IntVar(&load.Publishers, "publishers", defaults.Publishers, "publishing connections to each node, which share the channels")
-	flags.Float64Var(&load.Rate, "rate", defaults.Rate, "messages per second over all channels; 0 publishes as fast as --window allows")
-	flags.IntVar(&load.Window, "window", defaults.Window, "messages of a channel that not all subscribers have; without any, that are not acknowledged")
-	flags.IntVar(&load.Pending, "pending", defaults.Pending, "messages of all channels that are not acknowledged; 0 is as many as --window allows")
+	flags.IntVar(&load.Publishers, "publishers", defaults.Publishers,
+		"publishing connections to each node, which share the channels")
+	flags.Float64Var(&load.Rate, "rate", defaults.Rate,
+		"messages per second over all channels; 0 publishes as fast as --window allows")
+	flags.IntVar(&load.Window, "window", defaults.Window,
+		"messages of a channel that not all subscribers have; without any, that are not acknowledged")
+	flags.IntVar(&load.Pending, "pending", defaults.Pending,
+		"messages of all channels that are not acknowledged; 0 is as many as --window allows")
 	flags.IntVar(&load.Size, "size", 128, fmt.Sprintf("bytes of payload, at least %d", bench.MinSize))
 	flags.IntVar(&load.Messages, "messages", 0, "messages to publish at most; 0 is as many as --duration allows")
 	flags.DurationVar(&load.Duration, "duration", defaults.Duration, "how long to publish at most")
 	flags.IntVar(&load.InFlight, "in-flight", 200, "clients that connect at a time")
 	flags.DurationVar(&load.Settle, "settle", 15*time.Second, "how long to wait at the end for what is under way")
-	flags.StringVar(&rule, "rule", "", `durability of the channels, "quorum" or "memory", in a project made for the run (default: the key's project as it is)`)
+	flags.StringVar(&rule, "rule", "",
+		`durability of the channels, "quorum" or "memory", in a project made for the run `+
+			"(default: the key's project as it is)")
 	return cmd
 }

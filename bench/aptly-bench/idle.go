@@ -19,7 +19,8 @@ func newIdle(t *target) *cobra.Command {
 	flags.IntVar(&load.Channels, "channels", 100, "new channels, the same in all rounds; each client subscribes to one")
 	flags.IntVar(&load.InFlight, "in-flight", 200, "clients that connect at a time")
 	flags.DurationVar(&load.Rest, "rest", 30*time.Second, "how long they stay; idle CPU is measured for as long")
-	flags.DurationVar(&load.Leave, "leave", 15*time.Second, "how long to wait at most for memory and descriptors of those that have gone")
+	flags.DurationVar(&load.Leave, "leave", 15*time.Second,
+		"how long to wait at most for memory and descriptors of those that have gone")
 	flags.IntVar(&load.Rounds, "rounds", 1, "how often they come and go")
 	return cmd
 }

@@ -24,7 +24,8 @@ func newLoad(t *target) *cobra.Command {
 	flags := cmd.Flags()
 	flags.IntVar(&load.Subscribers, "subscribers", 9, "subscribing connections, spread over nodes and channels")
 	flags.IntVar(&load.Channels, "channels", 3, "new channels to publish to")
-	flags.Float64Var(&load.Rate, "rate", 1000, "messages per second over all nodes; 0 publishes as fast as --window allows")
+	flags.Float64Var(&load.Rate, "rate", 1000,
+		"messages per second over all nodes; 0 publishes as fast as --window allows")
 	flags.IntVar(&load.Size, "size", 128, fmt.Sprintf("bytes of payload, at least %d", bench.MinSize))
 	flags.DurationVar(&load.Duration, "duration", 10*time.Second, "how long to publish")
 	flags.IntVar(&load.Window, "window", 256, "publishes per node that may wait for their acknowledgement")

@@ -23,7 +23,8 @@ func newSlow(t *target) *cobra.Command {
 	flags.IntVar(&load.Receive, "receive", 8192, "receive buffer of slow clients, in bytes")
 	flags.Float64Var(&load.Rate, "rate", 100, "messages per second on the one channel")
 	flags.IntVar(&load.Size, "size", 128, fmt.Sprintf("bytes of payload, at least %d", bench.MinSize))
-	flags.DurationVar(&load.Duration, "duration", 10*time.Second, "how long to publish without the slow clients, and again with them")
+	flags.DurationVar(&load.Duration, "duration", 10*time.Second,
+		"how long to publish without the slow clients, and again with them")
 	flags.DurationVar(&load.Recover, "recover", time.Minute, "how long the slow clients may take to catch up")
 	flags.IntVar(&load.InFlight, "in-flight", 200, "clients that connect at a time")
 	return cmd

@@ -26,7 +26,8 @@ func (t *target) addFlags(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&t.servers, "server", nil, "WebSocket addresses of the nodes, comma-separated")
 	flags.StringVar(&t.key, "key", "", `server key ("sk_…") of the project to use`)
 	flags.StringVar(&t.adminToken, "admin-token", "", "the cluster's admin token, for --rule")
-	flags.IntSliceVar(&t.pids, "pid", nil, "process ids of the nodes, comma-separated: their CPU time and memory are reported")
+	flags.IntSliceVar(&t.pids, "pid", nil,
+		"process ids of the nodes, comma-separated: their CPU time and memory are reported")
 	flags.IntVar(&t.spawn, "spawn", 0, "start a cluster of so many nodes in a temporary folder instead of using --server")
 	flags.StringVar(&t.aptlyd, "aptlyd", "", "aptlyd binary for --spawn (default: beside this program, then in PATH)")
 	flags.BoolVar(&t.json, "json", false, "report as JSON")
@@ -55,7 +56,8 @@ const startTimeout = time.Minute
 // open makes the target ready for load. The caller must call done.
 func (t *target) open(ctx context.Context) (ready bench.Target, done func() error, err error) {
 	if t.spawn == 0 {
-		return bench.Target{Servers: t.servers, Key: t.key, AdminToken: t.adminToken, PIDs: t.pids}, func() error { return nil }, nil
+		given := bench.Target{Servers: t.servers, Key: t.key, AdminToken: t.adminToken, PIDs: t.pids}
+		return given, func() error { return nil }, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()

@@ -26,7 +26,9 @@ func newSecret() string { return rand.Text() }
 // startJetStream starts three nats-servers with a stream of three replicas in
 // files, for all channels of a load, spoken to over TCP. The program is a build of this
 // one, empty for itself.
-func startJetStream(ctx context.Context, program string, always bool) (target bench.Target, stop func() error, err error) {
+func startJetStream(
+	ctx context.Context, program string, always bool,
+) (target bench.Target, stop func() error, err error) {
 	dir, err := os.MkdirTemp("", "peers-jetstream-")
 	if err != nil {
 		return bench.Target{}, nil, fmt.Errorf("make folder: %w", err)

@@ -61,8 +61,8 @@ func isMisuse(err error) bool {
 	var setting *node.ConfigError
 	return errors.As(err, &wrong) || errors.As(err, &setting) ||
 		errors.Is(err, node.ErrAdminToken) || errors.Is(err, node.ErrTooOld) ||
-		errors.Is(err, node.ErrWrongCluster) || errors.Is(err, node.ErrDuplicateNode) || errors.Is(err, node.ErrOtherVersion) ||
-		errors.Is(err, node.ErrKeyring)
+		errors.Is(err, node.ErrWrongCluster) || errors.Is(err, node.ErrDuplicateNode) ||
+		errors.Is(err, node.ErrOtherVersion) || errors.Is(err, node.ErrKeyring)
 }
 
 func newRoot() *cobra.Command {

@@ -15,7 +15,8 @@ func CheckName(name string) error {
 	if err != nil {
 		host, port = name, "0"
 	}
-	if _, wrong := strconv.ParseUint(port, 10, 16); wrong != nil || host == "" || !IsHost(host) || strings.ContainsAny(host, ":[]%~") {
+	if _, wrong := strconv.ParseUint(port, 10, 16); wrong != nil || host == "" || !IsHost(host) ||
+		strings.ContainsAny(host, ":[]%~") {
 		return fmt.Errorf("%q is not a host name, such as rt.example.com or rt.example.com:8443", name)
 	}
 	return nil

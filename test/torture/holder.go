@@ -26,7 +26,8 @@ func (h *holder) run() {
 	var messages []Event
 	for range 1 + h.random.IntN(3) {
 		messages = append(messages, Event{
-			Kind: Publish, Session: "holder", Node: to.name, Key: h.key.ID, Channel: channels[h.random.IntN(len(channels))], Tag: h.tag("holder"),
+			Kind: Publish, Session: "holder", Node: to.name, Key: h.key.ID,
+			Channel: channels[h.random.IntN(len(channels))], Tag: h.tag("holder"),
 		})
 	}
 	var released atomic.Int64

@@ -48,7 +48,8 @@ type sdkEvent struct {
 
 // startSDKFollower starts the process, whose program is in folder.
 func startSDKFollower(w *workload, folder, name string, random *rand.Rand) (*sdkFollower, error) {
-	f := &sdkFollower{workload: w, name: name, random: random, last: make(map[string]uint64), pending: make(map[string]Event)}
+	f := &sdkFollower{workload: w, name: name, random: random}
+	f.last, f.pending = make(map[string]uint64), make(map[string]Event)
 	var endpoints []string
 	for _, d := range f.doors() {
 		endpoints = append(endpoints, "ws://"+d.address)
@@ -131,7 +132,8 @@ func (f *sdkFollower) take(e sdkEvent) {
 	switch e.Kind {
 	case Deliver:
 		f.recorder.Add(Event{
-			Kind: Deliver, Session: f.name, Channel: e.Channel, Tag: tagOf([]byte(e.Data)), Offset: e.Offset, Stamp: e.Stamp, Replay: e.Replay,
+			Kind: Deliver, Session: f.name, Channel: e.Channel, Tag: tagOf([]byte(e.Data)),
+			Offset: e.Offset, Stamp: e.Stamp, Replay: e.Replay,
 		})
 		f.moved(e.Channel, e.Offset)
 	case Gap:
@@ -165,7 +167,8 @@ func (f *sdkFollower) moved(channel string, offset uint64) {
 func (f *sdkFollower) publish() {
 	for !f.stopped() {
 		e := Event{
-			Kind: Publish, Session: f.name, Channel: channels[f.random.IntN(len(channels))], Tag: f.tag(f.name), Began: f.recorder.Now(),
+			Kind: Publish, Session: f.name, Channel: channels[f.random.IntN(len(channels))],
+			Tag: f.tag(f.name), Began: f.recorder.Now(),
 		}
 		e.ID = e.Tag
 		line, err := json.Marshal(map[string]any{"channel": e.Channel, "data": payload(e.Tag), "id": e.ID})

@@ -46,7 +46,8 @@ func (t *tally) String() string {
 	slices.Sort(t.recoveries)
 	live := func(i int) time.Duration { return t.recoveries[i].Round(10 * time.Millisecond) }
 	last := len(t.recoveries) - 1
-	text := fmt.Sprintf("%d seeds, %d violations, %d operations, %d publishes acknowledged; %s; live after min %v, p50 %v, max %v",
+	text := fmt.Sprintf("%d seeds, %d violations, %d operations, %d publishes acknowledged; %s; "+
+		"live after min %v, p50 %v, max %v",
 		t.begun, t.violations, t.operations, t.acknowledged, strings.Join(faults, ", "), live(0), live(last/2), live(last))
 	if cut := t.begun - len(t.recoveries); cut > 0 {
 		text += fmt.Sprintf("; %d seeds did not come to their end", cut)

@@ -61,7 +61,7 @@ func (s *Server) handler(open *router) http.Handler {
 		head := w.Header()
 		head.Set("X-Content-Type-Options", "nosniff")
 		head.Set("Cache-Control", "no-store") // the console sets its own
-		if namesWebSocket(strings.Join(r.Header.Values("Upgrade"), ",")) {
+		if websocket.NamesWebSocket(strings.Join(r.Header.Values("Upgrade"), ",")) {
 			head.Set("Connection", "close") // what follows was not checked as a request
 		}
 		if !s.requests.TryRLock() {
@@ -189,4 +189,21 @@ type refusalJSON struct {
 func (s *Server) refuseMethod(w http.ResponseWriter, r *http.Request, allow string) {
 	w.Header().Set("Allow", allow)
 	s.refuseHTTP(w, r, refusal.MethodNotAllowed())
+}
+
+// refuseHost refuses a request for a host that is none of the node's: maybe a page has
+// given its own name the node's address (DNS rebinding).
+func refuseHost(r *http.Request) *refusal.Error {
+	return &refusal.Error{
+		Code: refusal.Forbidden, Status: http.StatusMisdirectedRequest,
+		Reason: "host " + refusal.Clip(r.Host) + " is not one of this node's (--allowed-hosts)",
+	}
+}
+
+// asksForWebSocket reports whether a request is one for a WebSocket at its endpoint. Such a
+// client may ask for any host: it must show a credential of its own, and its Origin is not
+// taken for the broker's.
+func asksForWebSocket(r *http.Request) bool {
+	path := strings.Trim(r.URL.EscapedPath(), "/")
+	return websocket.WantsUpgrade(r) && (path == "" || path == "realtime")
 }

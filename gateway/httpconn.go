@@ -32,7 +32,7 @@ type httpConn struct {
 	headerRead sync.Once
 	headerErr  error // of that header
 
-	checker     *requestChecker // nil where requests come encrypted
+	checker     *websocket.RequestChecker // nil where requests come encrypted
 	onMalformed func(*websocket.HandshakeError)
 	malformed   []byte // what net/http reads instead, once a request is malformed
 	ended       bool   // by a malformed request
@@ -105,7 +105,7 @@ func (s *Server) newHTTPConn(socket net.Conn, early []byte, from netip.Addr) *ht
 	}
 	if s.cfg.TLS == nil {
 		// A head that is too large is told so by handler or net/http.
-		g.checker = newRequestChecker(4 * s.cfg.MaxHandshakeBytes)
+		g.checker = websocket.NewRequestChecker(4 * s.cfg.MaxHandshakeBytes)
 		g.onMalformed = func(err *websocket.HandshakeError) {
 			s.metrics.handshakeRefused(err.Status)
 			s.refused(handshakeRefusal(err), "handshake", newPeer(clientaddr.HostOf(g.RemoteAddr().String()), "", ""))
@@ -191,7 +191,7 @@ func (g *httpConn) read(p []byte) (int, error) {
 	if g.checker == nil || n == 0 {
 		return n, err
 	}
-	good, malformed := g.checker.check(p[:n])
+	good, malformed := g.checker.Check(p[:n])
 	if malformed == nil {
 		return n, err
 	}

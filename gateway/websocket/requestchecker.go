@@ -1,20 +1,18 @@
-package gateway
+package websocket
 
 import (
 	"bytes"
 	"strconv"
 	"strings"
-
-	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
-// requestChecker follows the requests of one connection byte by byte, before net/http
+// RequestChecker follows the requests of one connection byte by byte, before net/http
 // reads them. It is stricter than net/http: where a proxy in front might see the end of a
 // request elsewhere, it finds the request malformed (RFC 9112 section 11.2). Each request
 // is judged as the first one of a connection is.
-type requestChecker struct {
+type RequestChecker struct {
 	state checkState
-	head  websocket.HeadReader
+	head  HeadReader
 	most  int    // bytes of a head
 	left  int64  // bytes of the body, or of its chunk
 	line  []byte // of a chunked body, so far
@@ -35,13 +33,13 @@ const (
 // maxChunkLine bounds a line of a chunked body that is none of its data.
 const maxChunkLine = 1 << 10
 
-// newRequestChecker returns a checker for heads of at most so many bytes.
-func newRequestChecker(most int) *requestChecker {
-	return &requestChecker{most: most, head: websocket.HeadReader{Limit: most}}
+// NewRequestChecker returns a checker for heads of at most so many bytes.
+func NewRequestChecker(most int) *RequestChecker {
+	return &RequestChecker{most: most, head: HeadReader{Limit: most}}
 }
 
 // check takes what has come, and returns how much of it may be read, and why no more.
-func (c *requestChecker) check(p []byte) (n int, malformed *websocket.HandshakeError) {
+func (c *RequestChecker) Check(p []byte) (n int, malformed *HandshakeError) {
 	for n < len(p) {
 		if c.state == inWebSocket {
 			return len(p), nil
@@ -56,7 +54,7 @@ func (c *requestChecker) check(p []byte) (n int, malformed *websocket.HandshakeE
 }
 
 // step takes at least one byte, and at most the rest of what the state is about.
-func (c *requestChecker) step(p []byte) (took int, err *websocket.HandshakeError) {
+func (c *RequestChecker) step(p []byte) (took int, err *HandshakeError) {
 	switch c.state {
 	case inHead:
 		sent, end, err := c.head.Next(p)
@@ -65,7 +63,7 @@ func (c *requestChecker) step(p []byte) (took int, err *websocket.HandshakeError
 		}
 		took = len(p) - (len(sent) - end)
 		err = c.headEnds(sent[:end])
-		c.head = websocket.HeadReader{Limit: c.most}
+		c.head = HeadReader{Limit: c.most}
 		return took, err
 	case inBody, inChunk:
 		took = int(min(c.left, int64(len(p))))
@@ -79,14 +77,14 @@ func (c *requestChecker) step(p []byte) (took int, err *websocket.HandshakeError
 		end = len(p) - 1
 	}
 	if c.line = append(c.line, p[:end+1]...); len(c.line) > maxChunkLine {
-		return 0, websocket.Malformed("line of a chunked body is too long")
+		return 0, Malformed("line of a chunked body is too long")
 	}
 	if p[end] != '\n' {
 		return end + 1, nil
 	}
 	line, crlf := bytes.CutSuffix(c.line, []byte("\r\n"))
 	if !crlf {
-		return 0, websocket.Malformed("line of a chunked body does not end in CRLF")
+		return 0, Malformed("line of a chunked body does not end in CRLF")
 	}
 	err = c.chunkLineEnds(line)
 	c.line = c.line[:0]
@@ -94,7 +92,7 @@ func (c *requestChecker) step(p []byte) (took int, err *websocket.HandshakeError
 }
 
 // headEnds finds out what follows a head.
-func (c *requestChecker) headEnds(head []byte) *websocket.HandshakeError {
+func (c *RequestChecker) headEnds(head []byte) *HandshakeError {
 	var lengths, codings []string
 	first, rest, _ := strings.Cut(string(head), "\r\n")
 	for line := range strings.SplitSeq(rest, "\r\n") {
@@ -106,28 +104,28 @@ func (c *requestChecker) headEnds(head []byte) *websocket.HandshakeError {
 		case "transfer-encoding":
 			codings = append(codings, value)
 		case "upgrade":
-			if namesWebSocket(value) {
+			if NamesWebSocket(value) {
 				c.state = inWebSocket
 			}
 		}
 	}
 	switch {
 	case len(lengths) > 0 && len(codings) > 0:
-		return websocket.Malformed("both Content-Length and Transfer-Encoding")
+		return Malformed("both Content-Length and Transfer-Encoding")
 	case len(lengths) > 1 || len(codings) > 1:
-		return websocket.Malformed("repeated Content-Length or Transfer-Encoding")
+		return Malformed("repeated Content-Length or Transfer-Encoding")
 	case c.state == inWebSocket:
 		return nil
 	case len(codings) == 1 && !strings.HasSuffix(first, " HTTP/1.1"):
-		return websocket.Malformed("Transfer-Encoding in another version than HTTP/1.1")
+		return Malformed("Transfer-Encoding in another version than HTTP/1.1")
 	case len(codings) == 1:
 		if c.state = inChunkSize; !strings.EqualFold(codings[0], "chunked") {
-			return websocket.Malformed("Transfer-Encoding is not chunked")
+			return Malformed("Transfer-Encoding is not chunked")
 		}
 	case len(lengths) == 1:
 		n, err := strconv.ParseUint(lengths[0], 10, 63)
 		if err != nil {
-			return websocket.Malformed("Content-Length is not a number")
+			return Malformed("Content-Length is not a number")
 		}
 		if c.left = int64(n); n > 0 {
 			c.state = inBody
@@ -137,32 +135,32 @@ func (c *requestChecker) headEnds(head []byte) *websocket.HandshakeError {
 }
 
 // chunkLineEnds finds out what follows a line of a chunked body (RFC 9112 section 7.1).
-func (c *requestChecker) chunkLineEnds(line []byte) *websocket.HandshakeError {
+func (c *RequestChecker) chunkLineEnds(line []byte) *HandshakeError {
 	switch c.state {
 	case inChunkSize:
 		text, extension, _ := strings.Cut(string(line), ";")
 		n, err := strconv.ParseUint(text, 16, 63)
 		if err != nil || strings.ContainsFunc(extension, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
-			return websocket.Malformed("size of a chunk is not a number")
+			return Malformed("size of a chunk is not a number")
 		}
 		if c.left, c.state = int64(n), inChunk; n == 0 {
 			c.state = inTrailer
 		}
 	case inChunkEnd:
 		if c.state = inChunkSize; len(line) > 0 {
-			return websocket.Malformed("chunk is longer than its size")
+			return Malformed("chunk is longer than its size")
 		}
 	case inTrailer:
 		if len(line) > 0 {
-			return websocket.CheckHeaderLine(line)
+			return CheckHeaderLine(line)
 		}
 		c.state = inHead
 	}
 	return nil
 }
 
-// namesWebSocket reports whether a value of Upgrade may be one that is followed. A request
+// NamesWebSocket reports whether a value of Upgrade may be one that is followed. A request
 // with one is the last of its connection, unless it becomes a WebSocket.
-func namesWebSocket(upgrade string) bool {
+func NamesWebSocket(upgrade string) bool {
 	return strings.Contains(strings.ToLower(upgrade), "websocket")
 }

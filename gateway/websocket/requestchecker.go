@@ -38,7 +38,7 @@ func NewRequestChecker(most int) *RequestChecker {
 	return &RequestChecker{most: most, head: HeadReader{Limit: most}}
 }
 
-// check takes what has come, and returns how much of it may be read, and why no more.
+// Check takes what has come, and returns how much of it may be read, and why no more.
 func (c *RequestChecker) Check(p []byte) (n int, malformed *HandshakeError) {
 	for n < len(p) {
 		if c.state == inWebSocket {

@@ -207,7 +207,7 @@ func TestHandshakesThatAreBrokenOff(t *testing.T) {
 			_ = c.socket.Close()
 		}
 		c := h.dialTLS(&tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11}) //nolint:gosec // refused
-		_ = c.socket.(*tls.Conn).HandshakeContext(t.Context())                             
+		_ = c.socket.(*tls.Conn).HandshakeContext(t.Context())
 		_ = c.socket.Close()
 		c = h.dialTLS(unverified())
 		_ = c.socket.(*tls.Conn).HandshakeContext(t.Context())

@@ -4,13 +4,15 @@ BIN      := bin
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X github.com/aptlyd/aptlyd/node.Version=$(VERSION)
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+SBOM     := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+VULN     := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 FUZZTIME ?= 20s
 
 ## help: print this list
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST) | awk -F': ' '{printf "%-10s %s\n", $$1, substr($$0, length($$1)+3)}'
 
-.PHONY: help build run cluster test race fuzz lint bench peers check sdk clean torture planted
+.PHONY: help build run cluster test race fuzz lint bench peers check sdk clean torture planted systems sbom vuln
 
 ## build: compile bin/aptlyd and bin/aptly-bench
 build:
@@ -47,10 +49,25 @@ torture:
 planted:
 	APTLYD_LONG=1 $(GO) test ./test/torture -run 'TestPlanted|TestClock' -count 1 -timeout 30m -v
 
-## lint: go vet and golangci-lint
-lint:
+## lint: go vet for each system, and golangci-lint
+lint: systems
 	$(GO) vet ./...
 	$(GO) run $(GOLANGCI) run ./...
+
+## systems: type-check for macOS and FreeBSD all that does not need namespaces of Linux
+systems:
+	@for system in darwin freebsd; do \
+		echo "GOOS=$$system go vet"; \
+		GOOS=$$system $(GO) vet $$($(GO) list ./... | grep -v '/aptlyd/test') || exit 1; \
+	done
+
+## sbom: write bin/aptlyd.cdx.json, which lists what bin/aptlyd is built of (CycloneDX)
+sbom: build
+	$(GO) run $(SBOM) bin -json -std -version $(VERSION) -output $(BIN)/aptlyd.cdx.json $(BIN)/aptlyd
+
+## vuln: look for known vulnerabilities in what the programs call (needs vuln.go.dev)
+vuln:
+	$(GO) run $(VULN) ./cmd/aptlyd ./bench/aptly-bench
 
 ## bench: load a throw-away cluster of three nodes
 bench: build

@@ -33,8 +33,11 @@ func TestUnknownLicencesAreRefused(t *testing.T) {
 		{"none", nil, "has no licence"},
 		{"a notice only", map[string]string{"NOTICE": "By us."}, "has no licence"},
 		{"unknown", map[string]string{"LICENSE.md": "You may not."}, "is no licence that we know"},
-		{"unknown beside a known one", map[string]string{"LICENSE": mit, "COPYING": "You may not."},
-			"is no licence that we know"},
+		{
+			"unknown beside a known one",
+			map[string]string{"LICENSE": mit, "COPYING": "You may not."},
+			"is no licence that we know",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			module := t.TempDir()

@@ -43,6 +43,12 @@ type entry struct {
 // startLoad publishes rate messages a second over all channels until end.
 func startLoad(t *testing.T, c site, channels, rate int) *load {
 	t.Helper()
+	// A slow machine makes a load longer; what it checks in the end must still be there.
+	rules := []client.Rule{{Pattern: "load:*", KeepMessages: 1_000_000, KeepFor: client.Duration(24 * time.Hour), Initial: &client.Initial{All: true}}}
+	if _, err := admin(c, 0).UpdateProject(within(t, deadline), defaultProject(t, c).ID,
+		client.ProjectChange{Rules: &rules}); err != nil {
+		t.Fatal(err)
+	}
 	l := &load{t: t, cluster: c, stop: make(chan struct{}), acked: make(map[string]acked), sent: make(map[string]bool)}
 	for i := range channels {
 		l.channels = append(l.channels, fmt.Sprintf("load:%d", i))

@@ -99,14 +99,21 @@ func TestWhatWaitedBehindACut(t *testing.T) {
 				return err
 			})
 			rest := client.REST{BaseURL: "http://" + n.Addr(here), APIKey: n.keys().server}
-			page, err := rest.History(within(t, 10*time.Second), "c", 0, 100)
-			if err != nil {
-				t.Fatal(err)
-			}
 			var got []string
-			for _, m := range page.Messages {
-				got = append(got, string(m.Data))
-			}
+			eventually(t, deadline, func() error { // "after" was acknowledged by another node
+				page, err := rest.History(within(t, 10*time.Second), "c", 0, 100)
+				if err != nil {
+					return err
+				}
+				got = nil
+				for _, m := range page.Messages {
+					got = append(got, string(m.Data))
+				}
+				if !slices.Contains(got, `"after"`) {
+					return fmt.Errorf("this node has %q", got)
+				}
+				return nil
+			})
 			if once := slices.Index(got, `"once"`); once >= 0 && !test.forgotten {
 				got = slices.Delete(got, once, once+1) // it may have been on its way
 			}

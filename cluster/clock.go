@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/aptlyd/aptlyd/cluster/peer"
+	"github.com/aptlyd/aptlyd/internal/boottime"
 )
 
 const (
@@ -36,7 +37,7 @@ type clockSetting struct {
 }
 
 // millis returns the cluster's time in Unix ms.
-func (c *clusterClock) millis() int64 { return c.at(bootTime()) }
+func (c *clusterClock) millis() int64 { return c.at(boottime.SinceStart()) }
 
 // at returns 0 before the clock is set.
 func (c *clusterClock) at(boot time.Duration) int64 {
@@ -99,7 +100,7 @@ func majorityClock(voters int, others []int64) (offset int64, agreed bool) {
 // others' clocks are asked: a majority is there, or else no node would lead.
 func (c *Cluster) setClock(ctx context.Context) {
 	others := c.otherVoters()
-	c.clock.seedFromStamp(bootTime(), wallMillis(), c.proposer.machine.Stamp(), len(others)+1)
+	c.clock.seedFromStamp(boottime.SinceStart(), wallMillis(), c.proposer.machine.Stamp(), len(others)+1)
 	if ahead, _ := c.lookAtClocks(); ahead.Abs() <= maxClockSkew {
 		return
 	}
@@ -148,7 +149,7 @@ func (c *Cluster) trustClock(ctx context.Context) error {
 // of lately.
 func (c *Cluster) lookAtClocks() (ahead time.Duration, wrong bool) {
 	now := time.Now()
-	boot, own := bootTime(), wallMillis()
+	boot, own := boottime.SinceStart(), wallMillis()
 	voters := c.otherVoters()
 	return c.clock.look(boot, own, len(voters)+1, otherClocks(c.health.view(now), voters, own))
 }

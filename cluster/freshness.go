@@ -8,6 +8,8 @@ import (
 	"math"
 	"sync"
 	"time"
+
+	"github.com/aptlyd/aptlyd/internal/boottime"
 )
 
 // report describes a node to the leader. It comes with each question about where the log
@@ -67,7 +69,7 @@ func newFreshness(a *applier, ask func(context.Context) (view, error)) *freshnes
 func (f *freshness) round() (struct{}, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), freshnessTimeout)
 	defer cancel()
-	asked := bootTime()
+	asked := boottime.SinceStart()
 	v, err := f.ask(ctx)
 	if err != nil {
 		return struct{}{}, err
@@ -104,7 +106,7 @@ func (f *freshness) staleness() time.Duration {
 	if f.since == 0 {
 		return math.MaxInt64
 	}
-	return bootTime() - f.since
+	return boottime.SinceStart() - f.since
 }
 
 // lastView returns the leader's last answer and when it came.

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/aptlyd/aptlyd/cluster/peer"
+	"github.com/aptlyd/aptlyd/internal/boottime"
 )
 
 // raftProposer is the part of Raft that a proposer uses.
@@ -71,7 +72,7 @@ func newProposer(
 ) *proposer {
 	return &proposer{
 		cfg: cfg, raft: raft, machine: machine, featureLevel: level, committed: committed,
-		now: time.Now, stamps: stamper{wall: wall, boot: bootTime}, wake: make(chan struct{}, 1),
+		now: time.Now, stamps: stamper{wall: wall, boot: boottime.SinceStart}, wake: make(chan struct{}, 1),
 	}
 }
 

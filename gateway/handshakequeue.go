@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sync/atomic"
+
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )

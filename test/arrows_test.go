@@ -18,6 +18,7 @@ var arrows = map[string]struct {
 }{
 	"":                    {}, // texts that go with every copy
 	"hack/notice":         {},
+	"internal/boottime": {},
 	"internal/durable":    {},
 	"internal/strictjson": {},
 	"internal/teardown":   {},
@@ -28,7 +29,7 @@ var arrows = map[string]struct {
 	"cluster/raftlog": {imports: []string{"cluster/watchdog", "cluster/logbridge", "internal/durable"},
 		engines: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal"}},
 	"cluster/peer": {imports: []string{"cluster/logbridge"}},
-	"cluster": {imports: []string{"cluster/watchdog", "cluster/logbridge", "cluster/raftlog", "cluster/peer",
+	"cluster": {imports: []string{"internal/boottime", "cluster/watchdog", "cluster/logbridge", "cluster/raftlog", "cluster/peer",
 		"internal/durable", "internal/teardown", "internal/wire"},
 		engines: []string{"github.com/hashicorp/raft", "github.com/hashicorp/memberlist"}},
 	"gateway/refusal":            {},

@@ -1,4 +1,4 @@
-package cluster
+package boottime
 
 import "golang.org/x/sys/unix"
 

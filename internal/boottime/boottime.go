@@ -1,4 +1,5 @@
-package cluster
+// Package boottime tells the time since the machine started, sleep included.
+package boottime
 
 import (
 	"fmt"
@@ -7,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bootTime is the time since the machine started, sleep included: a machine that
+// SinceStart is the time since the machine started, sleep included: a machine that
 // slept must not take itself for fresh.
-func bootTime() time.Duration {
+func SinceStart() time.Duration {
 	var now unix.Timespec
 	if err := unix.ClockGettime(bootClock, &now); err != nil {
 		panic(fmt.Sprintf("read the clock of the time since the start: %v", err))

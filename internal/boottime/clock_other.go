@@ -1,6 +1,6 @@
 //go:build !linux
 
-package cluster
+package boottime
 
 import "golang.org/x/sys/unix"
 

@@ -56,8 +56,10 @@ func TestAptlyParse(t *testing.T) {
 	} {
 		got := ""
 		used, err := (aptly{}).Parse([]byte(text), func(e Event) {
-			kind := map[EventKind]string{Ready: "ready", Delivered: "delivered", Acknowledged: "acknowledged", Gap: "gap",
-				Refused: "refused"}[e.Kind]
+			kind := map[EventKind]string{
+				Ready: "ready", Delivered: "delivered", Acknowledged: "acknowledged", Gap: "gap",
+				Refused: "refused",
+			}[e.Kind]
 			got += fmt.Sprint(kind, " ", e.Offset, " ", e.To, " ", e.Earliest, " ", e.Epoch)
 		})
 		if err != nil {

@@ -78,8 +78,10 @@ func (s Storm) Run(ctx context.Context, target Target) (report StormReport, err 
 	if err := swarm.connect(ctx, swarm.members, s.InFlight); err != nil {
 		return StormReport{}, err
 	}
-	report = StormReport{Clients: s.Clients, InFlight: s.InFlight, Seconds: time.Since(start).Seconds(),
-		Ready: ready.latency()}
+	report = StormReport{
+		Clients: s.Clients, InFlight: s.InFlight, Seconds: time.Since(start).Seconds(),
+		Ready: ready.latency(),
+	}
 	report.PerSecond = float64(s.Clients) / report.Seconds
 	if report.Cost, err = meter.stop(); err != nil {
 		return StormReport{}, err

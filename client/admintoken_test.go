@@ -10,20 +10,28 @@ import (
 func TestAdminOfOperators(t *testing.T) {
 	url := startNode(t, "User-Agent", "aptlyd-cli/test",
 		exchange{"GET /admin/v1/whoami", "", 200, `{"id":"adm_1","name":"first","role":"owner"}`},
-		exchange{"POST /admin/v1/tokens", `{"name":"ci","role":"viewer"}`, 201,
-			`{"id":"adm_2","name":"ci","role":"viewer","token":"adm_text","createdAt":1}`},
+		exchange{
+			"POST /admin/v1/tokens", `{"name":"ci","role":"viewer"}`, 201,
+			`{"id":"adm_2","name":"ci","role":"viewer","token":"adm_text","createdAt":1}`,
+		},
 		exchange{"GET /admin/v1/tokens", "", 200, `{"tokens":[{"id":"adm_1"},{"id":"adm_2","lastUsedAt":7}]}`},
 		exchange{"DELETE /admin/v1/tokens/adm_2", "", 204, ``},
-		exchange{"GET /admin/v1/audit", "", 200,
-			`{"audit":[{"seq":2,"action":"key.rotate","by":{"name":"first","via":"cli"},"after":{"id":"k"}}],"next":"2"}`},
+		exchange{
+			"GET /admin/v1/audit", "", 200,
+			`{"audit":[{"seq":2,"action":"key.rotate","by":{"name":"first","via":"cli"},"after":{"id":"k"}}],"next":"2"}`,
+		},
 		exchange{"GET /admin/v1/audit?cursor=2", "", 200, `{"audit":[{"seq":1,"action":"cluster.init"}]}`},
-		exchange{"GET /admin/v1/refusals?code=forbidden&project=p1", "", 200,
-			`{"refusals":[{"at":5,"code":"forbidden","detail":"why"}]}`},
+		exchange{
+			"GET /admin/v1/refusals?code=forbidden&project=p1", "", 200,
+			`{"refusals":[{"at":5,"code":"forbidden","detail":"why"}]}`,
+		},
 		exchange{"GET /admin/v1/connections?key=k1", "", 200, `{"connections":[{"id":"c1"}]}`},
 		exchange{"DELETE /admin/v1/connections/c1", "", 204, ``},
 		exchange{"DELETE /admin/v1/projects/p1/messages?channel=a%2Fb", "", 200, `{"channel":"a/b","purged":3,"offset":7}`},
-		exchange{"PATCH /admin/v1/projects/p1",
-			`{"access":{"subscribe":[],"publish":[{"pattern":"a","rate":1}]},"quotas":{"connections":1,"channels":2,"publishRate":3,"subscriptions":4}}`, 200, `{"id":"p1"}`},
+		exchange{
+			"PATCH /admin/v1/projects/p1",
+			`{"access":{"subscribe":[],"publish":[{"pattern":"a","rate":1}]},"quotas":{"connections":1,"channels":2,"publishRate":3,"subscriptions":4}}`, 200, `{"id":"p1"}`,
+		},
 	)
 	a := &Admin{BaseURL: url, Token: "secret", UserAgent: "aptlyd-cli/test"}
 	ctx := t.Context()

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -50,9 +51,7 @@ func do(ctx context.Context, httpClient *http.Client, baseURL string, c call, re
 	if err != nil {
 		return fmt.Errorf("make request: %w", err)
 	}
-	for name, values := range c.header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, c.header)
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}

@@ -60,10 +60,14 @@ func startNode(t *testing.T, header, value string, plan ...exchange) string {
 
 func TestRESTPublish(t *testing.T) {
 	url := startNode(t, "x-api-key", "sk_1",
-		exchange{"POST /realtime", `{"channel":"c","message":{"a":"<"},"id":"7"}`, 200,
-			`{"success":true,"error":null,"channel":"c","offset":42,"timestamp":1764000000000,"id":"7","duplicate":true}`},
-		exchange{"POST /realtime", `{"channel":"c","message":null}`, 429,
-			`{"success":false,"error":"slow down","code":"rate_limited"}`},
+		exchange{
+			"POST /realtime", `{"channel":"c","message":{"a":"<"},"id":"7"}`, 200,
+			`{"success":true,"error":null,"channel":"c","offset":42,"timestamp":1764000000000,"id":"7","duplicate":true}`,
+		},
+		exchange{
+			"POST /realtime", `{"channel":"c","message":null}`, 429,
+			`{"success":false,"error":"slow down","code":"rate_limited"}`,
+		},
 		exchange{"POST /realtime", "", 504, `{"success":false,"error":"perhaps","code":"outcome_unknown"}`},
 		exchange{"POST /realtime", "", 502, `<html>`},
 		exchange{"POST /realtime", "", 200, `{"success"`},
@@ -93,12 +97,16 @@ func TestRESTPublish(t *testing.T) {
 
 func TestRESTBatchAndHistory(t *testing.T) {
 	url := startNode(t, "x-api-key", "sk_1",
-		exchange{"POST /realtime/batch", `{"messages":[{"channel":"c","message":1,"id":"x"},{"channel":"d","message":"2"}]}`,
+		exchange{
+			"POST /realtime/batch", `{"messages":[{"channel":"c","message":1,"id":"x"},{"channel":"d","message":"2"}]}`,
 			200,
-			`{"results":[{"success":true,"error":null,"channel":"c","offset":5,"timestamp":9,"id":"x"},{"success":false,"error":"no","code":"invalid_channel","channel":"d"}]}`},
+			`{"results":[{"success":true,"error":null,"channel":"c","offset":5,"timestamp":9,"id":"x"},{"success":false,"error":"no","code":"invalid_channel","channel":"d"}]}`,
+		},
 		exchange{"POST /realtime/batch", "", 200, `{"results":[]}`},
-		exchange{"GET /realtime/history?after=41&channel=a%2Fb&limit=2", "", 200,
-			`{"channel":"a/b","epoch":"e1","earliest":3,"offset":43,"messages":[{"offset":42,"timestamp":8,"data":{"x":1}},{"offset":43,"timestamp":9,"data":null}]}`},
+		exchange{
+			"GET /realtime/history?after=41&channel=a%2Fb&limit=2", "", 200,
+			`{"channel":"a/b","epoch":"e1","earliest":3,"offset":43,"messages":[{"offset":42,"timestamp":8,"data":{"x":1}},{"offset":43,"timestamp":9,"data":null}]}`,
+		},
 	)
 	r := &REST{BaseURL: url, APIKey: "sk_1"}
 	batch := []Publication{{Channel: "c", Data: 1, ID: "x"}, {Channel: "d", Data: "2"}}
@@ -126,31 +134,51 @@ func TestRESTBatchAndHistory(t *testing.T) {
 
 func TestAdmin(t *testing.T) {
 	url := startNode(t, "Authorization", "Bearer secret",
-		exchange{"POST /admin/v1/projects", `{"name":"shop","allowedOrigins":[],"allowNativeClients":true}`, 201,
-			`{"id":"p1","name":"shop","allowedOrigins":[],"allowNativeClients":true,"createdAt":1,"keys":[{"id":"k1","kind":"public","name":"","key":"pk_1","createdAt":1}]}`},
+		exchange{
+			"POST /admin/v1/projects", `{"name":"shop","allowedOrigins":[],"allowNativeClients":true}`, 201,
+			`{"id":"p1","name":"shop","allowedOrigins":[],"allowNativeClients":true,"createdAt":1,"keys":[{"id":"k1","kind":"public","name":"","key":"pk_1","createdAt":1}]}`,
+		},
 		exchange{"GET /admin/v1/projects", "", 200, `{"projects":[{"id":"p1"},{"id":"p2"}],"next":"p2"}`},
 		exchange{"GET /admin/v1/projects?cursor=p2", "", 200, `{"projects":[{"id":"p3"}]}`},
-		exchange{"PATCH /admin/v1/projects/p1", `{"rules":[{"pattern":"x:*","keepFor":"1h0m0s","initial":{"last":5}}]}`, 200,
-			`{"id":"p1","rules":[{"pattern":"x:*","keepMessages":1000,"keepFor":"1h","initial":"live","durability":"quorum"}]}`},
+		exchange{
+			"PATCH /admin/v1/projects/p1", `{"rules":[{"pattern":"x:*","keepFor":"1h0m0s","initial":{"last":5}}]}`, 200,
+			`{"id":"p1","rules":[{"pattern":"x:*","keepMessages":1000,"keepFor":"1h","initial":"live","durability":"quorum"}]}`,
+		},
 		exchange{"GET /admin/v1/settings", "", 200, `{"maxBytes":0}`},
 		exchange{"PATCH /admin/v1/settings", `{"maxBytes":1073741824}`, 200, `{"maxBytes":1073741824}`},
-		exchange{"POST /admin/v1/projects/p1/keys", `{"kind":"server","name":"ci"}`, 201,
-			`{"id":"k2","kind":"server","name":"ci","key":"sk_2","createdAt":2}`},
-		exchange{"POST /admin/v1/keys/k2/rotate", `{"overlap":"24h0m0s"}`, 201,
-			`{"id":"k3","kind":"server","key":"sk_3","replaces":{"id":"k2","expiresAt":77}}`},
+		exchange{
+			"POST /admin/v1/projects/p1/keys", `{"kind":"server","name":"ci"}`, 201,
+			`{"id":"k2","kind":"server","name":"ci","key":"sk_2","createdAt":2}`,
+		},
+		exchange{
+			"POST /admin/v1/keys/k2/rotate", `{"overlap":"24h0m0s"}`, 201,
+			`{"id":"k3","kind":"server","key":"sk_3","replaces":{"id":"k2","expiresAt":77}}`,
+		},
 		exchange{"DELETE /admin/v1/keys/k3", "", 204, ``},
-		exchange{"GET /admin/v1/projects/p1/messages?after=1&channel=a%2Fb", "", 200,
-			`{"messages":[{"offset":2,"timestamp":3,"data":0}]}`},
-		exchange{"GET /admin/v1/keys/k2/connections", "", 200,
-			`{"connections":[{"id":"c1","node":"n1","since":5,"channels":["a"],"state":"live"}]}`},
-		exchange{"GET /admin/v1/projects/p1/channels?active=true&prefix=a", "", 200,
-			`{"channels":[{"name":"a","offset":3,"earliest":1,"bytes":10,"subscribers":2}]}`},
-		exchange{"POST /admin/v1/origins/check", `{"rules":["*"],"allowNativeClients":true,"origin":"null"}`, 200,
-			`{"rules":[{"rule":"*","valid":true}],"allowed":true,"matched":"*"}`},
-		exchange{"GET /admin/v1/metrics/history?minutes=2", "", 200,
-			`{"stepSeconds":10,"from":7,"series":{"connections":[null,3]}}`},
-		exchange{"GET /admin/v1/status", "", 200,
-			`{"node":"n1","leader":"n2","term":3,"members":[{"name":"n1","voter":true}]}`},
+		exchange{
+			"GET /admin/v1/projects/p1/messages?after=1&channel=a%2Fb", "", 200,
+			`{"messages":[{"offset":2,"timestamp":3,"data":0}]}`,
+		},
+		exchange{
+			"GET /admin/v1/keys/k2/connections", "", 200,
+			`{"connections":[{"id":"c1","node":"n1","since":5,"channels":["a"],"state":"live"}]}`,
+		},
+		exchange{
+			"GET /admin/v1/projects/p1/channels?active=true&prefix=a", "", 200,
+			`{"channels":[{"name":"a","offset":3,"earliest":1,"bytes":10,"subscribers":2}]}`,
+		},
+		exchange{
+			"POST /admin/v1/origins/check", `{"rules":["*"],"allowNativeClients":true,"origin":"null"}`, 200,
+			`{"rules":[{"rule":"*","valid":true}],"allowed":true,"matched":"*"}`,
+		},
+		exchange{
+			"GET /admin/v1/metrics/history?minutes=2", "", 200,
+			`{"stepSeconds":10,"from":7,"series":{"connections":[null,3]}}`,
+		},
+		exchange{
+			"GET /admin/v1/status", "", 200,
+			`{"node":"n1","leader":"n2","term":3,"members":[{"name":"n1","voter":true}]}`,
+		},
 		exchange{"DELETE /admin/v1/projects/nope", "", 404, `{"error":"no such project","code":"not_found"}`},
 		exchange{"GET /admin/v1/projects", "", 500, `{"error":"our fault","code":"internal"}`},
 	)

@@ -47,8 +47,10 @@ func (a *Admin) ForgetChannels(ctx context.Context, project, prefix string) (for
 		answer, err := request[struct {
 			Forgotten int  `json:"forgotten"`
 			More      bool `json:"more"`
-		}](ctx, a, call{method: http.MethodDelete, path: "/projects/{id}/channels", id: project,
-			query: url.Values{"prefix": {prefix}}})
+		}](ctx, a, call{
+			method: http.MethodDelete, path: "/projects/{id}/channels", id: project,
+			query: url.Values{"prefix": {prefix}},
+		})
 		forgotten += answer.Forgotten
 		if err != nil || !answer.More {
 			return forgotten, err

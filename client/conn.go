@@ -264,8 +264,7 @@ func (c *conn) reason(err error) error {
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return fmt.Errorf("read: the server was silent for %v", c.timing.silence)
 	}
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op.Err // without the addresses, of which one is new each time
 	}
 	return fmt.Errorf("read: %w", err)

@@ -37,8 +37,10 @@ func TestFramesOfTheClient(t *testing.T) {
 }
 
 func TestDecodeFrameRefusesWhatIsNone(t *testing.T) {
-	for _, text := range []string{``, `null`, `[]`, `{}`, `{"type":1}`, `{"type":"error","error":{}}`,
-		`{"type":"message","offset":"1"}`, `{"type":"message","offset":-1}`} {
+	for _, text := range []string{
+		``, `null`, `[]`, `{}`, `{"type":1}`, `{"type":"error","error":{}}`,
+		`{"type":"message","offset":"1"}`, `{"type":"message","offset":-1}`,
+	} {
 		if f, err := decodeFrame([]byte(text)); err == nil {
 			t.Errorf("%s was taken for %+v", text, f)
 		}

@@ -86,16 +86,14 @@ func hint(err error) error {
 // unless somebody changes something: nobody there speaks this protocol, or not by this
 // name.
 func hopeless(err error) bool {
-	var status *statusError
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[*statusError](err); ok {
 		switch status.status {
 		case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 			return false
 		}
 		return status.status/100 != 5
 	}
-	var name *net.DNSError
-	if errors.As(err, &name) {
+	if name, ok := errors.AsType[*net.DNSError](err); ok {
 		return name.IsNotFound
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) {

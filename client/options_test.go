@@ -23,8 +23,10 @@ func TestEndpointsAreNormalised(t *testing.T) {
 			t.Errorf("%s: got %q, %v; want %q", given, got, err, want)
 		}
 	}
-	for _, given := range []string{"", "ftp://h", "ws://", "ws://:80", "ws://u:p@h", "ws://h?key=1", "ws://h#x", "ws://h?",
-		"ws://h/a/../b", "ws://h/..", "ws://h/a//b", "ws://h/a%2Fb", "ws://h:port", "://"} {
+	for _, given := range []string{
+		"", "ftp://h", "ws://", "ws://:80", "ws://u:p@h", "ws://h?key=1", "ws://h#x", "ws://h?",
+		"ws://h/a/../b", "ws://h/..", "ws://h/a//b", "ws://h/a%2Fb", "ws://h:port", "://",
+	} {
 		if got, err := socketURL(given); err == nil {
 			t.Errorf("%q was taken for %q", given, got)
 		}

@@ -62,8 +62,10 @@ func TestProxyThatRefusesIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := newClient(Options{Endpoints: []string{"ws://rt.example.com"}, APIKey: "sk_test",
-		Proxy: func(*http.Request) (*url.URL, error) { return at, nil }}, quick)
+	c, err := newClient(Options{
+		Endpoints: []string{"ws://rt.example.com"}, APIKey: "sk_test",
+		Proxy: func(*http.Request) (*url.URL, error) { return at, nil },
+	}, quick)
 	if err != nil {
 		t.Fatal(err)
 	}

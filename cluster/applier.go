@@ -48,9 +48,12 @@ type applied struct {
 }
 
 func newApplier(logs entries, machine Machine, snapshots *snapshotStore, configs *configHistory,
-	fatal func(error)) *applier {
-	a := &applier{logs: logs, machine: machine, snapshots: snapshots, configs: configs, fatal: fatal,
-		waiters: make(map[*waiter]struct{})}
+	fatal func(error),
+) *applier {
+	a := &applier{
+		logs: logs, machine: machine, snapshots: snapshots, configs: configs, fatal: fatal,
+		waiters: make(map[*waiter]struct{}),
+	}
 	a.consumed, a.term = machine.Applied()
 	return a
 }

@@ -27,8 +27,10 @@ func testApplier(t *testing.T, logs entries) (a *applier, fatal *error) {
 }
 
 func configured(index uint64) *raft.Log {
-	return &raft.Log{Index: index, Term: 1, Type: raft.LogConfiguration,
-		Data: raft.EncodeConfiguration(raft.Configuration{})}
+	return &raft.Log{
+		Index: index, Term: 1, Type: raft.LogConfiguration,
+		Data: raft.EncodeConfiguration(raft.Configuration{}),
+	}
 }
 
 func TestApplierTakesNoHoles(t *testing.T) {

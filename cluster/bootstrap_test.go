@@ -230,8 +230,10 @@ func TestUnauthenticatedClientsAreRefused(t *testing.T) {
 		}
 		return peer.DecodeHelloAck(b)
 	}
-	good := peer.Hello{Purpose: peer.PurposeRaft, Cluster: uuid.MustParse(cluster), From: uuid.New(),
-		To: uuid.MustParse(self)}
+	good := peer.Hello{
+		Purpose: peer.PurposeRaft, Cluster: uuid.MustParse(cluster), From: uuid.New(),
+		To: uuid.MustParse(self),
+	}
 	with := func(change func(*peer.Hello)) peer.Hello {
 		h := good
 		change(&h)

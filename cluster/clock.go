@@ -63,7 +63,8 @@ func (c *clusterClock) seedFromStamp(boot time.Duration, own, stamp int64, voter
 // node's own one is ahead of the cluster's time afterwards, and whether a majority
 // says that it is wrong.
 func (c *clusterClock) look(boot time.Duration, own int64, voters int, others []int64) (ahead time.Duration,
-	wrong bool) {
+	wrong bool,
+) {
 	settled := c.at(boot)
 	switch offset, agreed := majorityClock(voters, others); {
 	case !agreed:

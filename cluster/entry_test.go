@@ -79,17 +79,28 @@ func TestTruncatedBytesAreErrors(t *testing.T) {
 		whole  []byte
 		decode func([]byte) error
 	}{
-		{"entry", encodeEntry(1764000000000, [][]byte{encodeBatch(b), encodeBatch(b)}),
-			func(raw []byte) error { _, err := decodeEntry(raw); return err }},
+		{
+			"entry", encodeEntry(1764000000000, [][]byte{encodeBatch(b), encodeBatch(b)}),
+			func(raw []byte) error { _, err := decodeEntry(raw); return err },
+		},
 		{"batch", encodeBatch(b), func(raw []byte) error { return checkBatch(raw, anyCommand) }},
-		{"outcome", encodeOutcome(outcome{index: 300, next: 2, results: [][]byte{[]byte("a"), nil}}),
-			func(raw []byte) error { _, err := decodeOutcome(raw); return err }},
-		{"hello", peer.Hello{Purpose: peer.PurposeRaft}.Encode(),
-			func(raw []byte) error { _, err := peer.DecodeHello(raw); return err }},
-		{"answer to hello", peer.HelloAck{}.Encode(),
-			func(raw []byte) error { _, err := peer.DecodeHelloAck(raw); return err }},
-		{"frame", []byte{0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 1, 4, 'x'},
-			func(raw []byte) error { _, err := peer.ReadFrame(bytes.NewReader(raw)); return err }},
+		{
+			"outcome", encodeOutcome(outcome{index: 300, next: 2, results: [][]byte{[]byte("a"), nil}}),
+			func(raw []byte) error { _, err := decodeOutcome(raw); return err },
+		},
+		{
+			"hello", peer.Hello{Purpose: peer.PurposeRaft}.Encode(),
+			func(raw []byte) error { _, err := peer.DecodeHello(raw); return err },
+		},
+		{
+			"answer to hello", peer.HelloAck{}.Encode(),
+			func(raw []byte) error { _, err := peer.DecodeHelloAck(raw); return err },
+		},
+		{
+			"frame",
+			[]byte{0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 1, 4, 'x'},
+			func(raw []byte) error { _, err := peer.ReadFrame(bytes.NewReader(raw)); return err },
+		},
 	} {
 		if err := test.decode(test.whole); err != nil {
 			t.Errorf("%s: %v", test.name, err)

@@ -130,8 +130,10 @@ func emptyRaft(b *testing.B, batch int) *raft.Raft {
 			b.Fatal(err)
 		}
 		transports = append(transports, transport)
-		servers.Servers = append(servers.Servers, raft.Server{ID: raft.ServerID(fmt.Sprint(i)),
-			Address: transport.LocalAddr()})
+		servers.Servers = append(servers.Servers, raft.Server{
+			ID:      raft.ServerID(fmt.Sprint(i)),
+			Address: transport.LocalAddr(),
+		})
 	}
 	var nodes []*raft.Raft
 	for i, transport := range transports {

@@ -103,10 +103,13 @@ type forwarder struct {
 const reconnectPause = 20 * time.Millisecond
 
 func newForwarder(cfg Config, connect func(context.Context) (leaderLink, error),
-	check func(command []byte) error) *forwarder {
+	check func(command []byte) error,
+) *forwarder {
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &forwarder{cfg: cfg, connect: connect, check: check, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel,
-		round: 1}
+	f := &forwarder{
+		cfg: cfg, connect: connect, check: check, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel,
+		round: 1,
+	}
 	f.renewSession()
 	f.running.Go(f.run)
 	f.running.Go(f.expireLoop)

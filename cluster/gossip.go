@@ -85,7 +85,8 @@ const (
 
 // startGossip binds the gossip port. It joins no other node yet.
 func startGossip(ctx context.Context, cfg Config, id string, self nodeMeta, proof *peer.Preauth,
-	cluster func() uuid.UUID) (*gossip, error) {
+	cluster func() uuid.UUID,
+) (*gossip, error) {
 	g := &gossip{
 		id:         id,
 		logger:     cfg.Logger,

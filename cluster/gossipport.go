@@ -64,8 +64,10 @@ func openGossipPort(cfg Config, host string, port int, p *peer.Preauth, cluster 
 	if err != nil {
 		return nil, err
 	}
-	g := &gossipPort{NetTransport: inner, preauth: p, cluster: cluster, logger: cfg.Logger, streams: make(chan net.Conn),
-		foreign: make(map[string]bool)}
+	g := &gossipPort{
+		NetTransport: inner, preauth: p, cluster: cluster, logger: cfg.Logger, streams: make(chan net.Conn),
+		foreign: make(map[string]bool),
+	}
 	g.stopped, g.stop = context.WithCancel(context.Background())
 	g.running.Go(g.serve)
 	return g, nil

@@ -110,7 +110,8 @@ func (c *Cluster) handleJoin(ctx context.Context, from string, r joinRequest) (j
 
 // forwardToLeader sends a request to the leader unless this node is it.
 func forwardToLeader[A any](ctx context.Context, c *Cluster, m peer.Method, what any) (passed bool, answer A,
-	err error) {
+	err error,
+) {
 	_, leader := c.raft.LeaderWithID()
 	switch string(leader) {
 	case "":

@@ -31,8 +31,10 @@ func membershipCluster(t *testing.T, names map[string]string) *Cluster {
 }
 
 func TestNextStep(t *testing.T) {
-	names := map[string]string{"self": "one", "b": "two", "c": "three", "c2": "three", "d": "four", "e": "five",
-		"f": "six"}
+	names := map[string]string{
+		"self": "one", "b": "two", "c": "three", "c2": "three", "d": "four", "e": "five",
+		"f": "six",
+	}
 	voter := func(id string) raft.Server { return raft.Server{ID: raft.ServerID(id), Suffrage: raft.Voter} }
 	learner := func(id string) raft.Server { return raft.Server{ID: raft.ServerID(id), Suffrage: raft.Nonvoter} }
 	type news struct {

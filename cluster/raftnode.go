@@ -60,7 +60,8 @@ func raftConfig(cfg Config, id string, notify chan<- bool) *raft.Config {
 
 // startRaft starts Raft; recoverStart comes before it.
 func startRaft(cfg Config, id string, logs *raftlog.Store, snapshots *snapshotStore, a *applier,
-	transport *replication, notify chan<- bool) (*raft.Raft, error) {
+	transport *replication, notify chan<- bool,
+) (*raft.Raft, error) {
 	node, err := raft.NewRaft(raftConfig(cfg, id, notify), a, logs, logs, snapshots, transport)
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)

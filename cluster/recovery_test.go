@@ -32,37 +32,61 @@ func TestStartRules(t *testing.T) {
 		{name: "a new node"},
 		{name: "a log and nothing else", log: span{1, 9}, wantLog: span{1, 9}, member: true},
 		{name: "a state behind its log", log: span{1, 9}, applied: 5, wantLog: span{1, 9}, member: true},
-		{name: "a snapshot inside the log", log: span{3, 9}, snapshot: taken(6, 6), applied: 8, wantLog: span{3, 9},
-			member: true},
-		{name: "a snapshot that ends with Raft's own entries", log: span{3, 9}, snapshot: taken(6, 4), applied: 4,
-			wantLog: span{3, 9}, member: true},
-		{name: "a log that begins right behind the snapshot", log: span{7, 9}, snapshot: taken(6, 6), applied: 6,
-			wantLog: span{7, 9}, member: true},
+		{
+			name: "a snapshot inside the log", log: span{3, 9}, snapshot: taken(6, 6), applied: 8, wantLog: span{3, 9},
+			member: true,
+		},
+		{
+			name: "a snapshot that ends with Raft's own entries", log: span{3, 9}, snapshot: taken(6, 4), applied: 4,
+			wantLog: span{3, 9}, member: true,
+		},
+		{
+			name: "a log that begins right behind the snapshot", log: span{7, 9}, snapshot: taken(6, 6), applied: 6,
+			wantLog: span{7, 9}, member: true,
+		},
 
 		{name: "an installed snapshot and no log", snapshot: installed(20, 2, 20), applied: 20, member: true},
-		{name: "an installed snapshot, the old log still there", log: span{1, 9}, snapshot: installed(20, 2, 20),
-			applied: 20, member: true},
-		{name: "an installed snapshot, the log disagrees", log: span{1, 30}, snapshot: installed(20, 2, 20), applied: 20,
-			member: true},
-		{name: "an installed snapshot, the log goes on from it", log: span{1, 30}, snapshot: installed(20, 1, 20),
-			applied: 25, wantLog: span{1, 30}, member: true},
-		{name: "an installed snapshot, the log begins behind it", log: span{21, 30}, snapshot: installed(20, 2, 20),
-			applied: 25, wantLog: span{21, 30}, member: true},
-		{name: "an installed snapshot, a hole behind it", log: span{25, 30}, snapshot: installed(20, 2, 20), applied: 20,
-			member: true},
+		{
+			name: "an installed snapshot, the old log still there", log: span{1, 9}, snapshot: installed(20, 2, 20),
+			applied: 20, member: true,
+		},
+		{
+			name: "an installed snapshot, the log disagrees", log: span{1, 30}, snapshot: installed(20, 2, 20), applied: 20,
+			member: true,
+		},
+		{
+			name: "an installed snapshot, the log goes on from it", log: span{1, 30}, snapshot: installed(20, 1, 20),
+			applied: 25, wantLog: span{1, 30}, member: true,
+		},
+		{
+			name: "an installed snapshot, the log begins behind it", log: span{21, 30}, snapshot: installed(20, 2, 20),
+			applied: 25, wantLog: span{21, 30}, member: true,
+		},
+		{
+			name: "an installed snapshot, a hole behind it", log: span{25, 30}, snapshot: installed(20, 2, 20), applied: 20,
+			member: true,
+		},
 
 		{name: "a member without anything", member: true, want: "its log is gone"},
-		{name: "the log is shorter than the snapshot taken", log: span{1, 5}, snapshot: taken(6, 6), applied: 6,
-			member: true, want: "the log ends at entry 5"},
-		{name: "the log is gone behind a snapshot taken", snapshot: taken(6, 6), applied: 6, member: true,
-			want: "the log ends at entry 0"},
-		{name: "the state is older than the snapshot", log: span{1, 9}, snapshot: taken(6, 6), applied: 5, member: true,
-			want: "the state ends at entry 5"},
+		{
+			name: "the log is shorter than the snapshot taken", log: span{1, 5}, snapshot: taken(6, 6), applied: 6,
+			member: true, want: "the log ends at entry 5",
+		},
+		{
+			name: "the log is gone behind a snapshot taken", snapshot: taken(6, 6), applied: 6, member: true,
+			want: "the log ends at entry 0",
+		},
+		{
+			name: "the state is older than the snapshot", log: span{1, 9}, snapshot: taken(6, 6), applied: 5, member: true,
+			want: "the state ends at entry 5",
+		},
 		{name: "the state is ahead of the log", log: span{1, 9}, applied: 10, member: true, want: "applied entry 10"},
 		{name: "the state is ahead of everything", applied: 3, want: "applied entry 3"},
 		{name: "the log has no beginning", log: span{4, 9}, member: true, want: "the log begins at entry 4"},
-		{name: "a hole between snapshot and log", log: span{9, 12}, snapshot: taken(6, 6), applied: 12, member: true,
-			want: "the log begins at entry 9"},
+		{
+			name: "a hole between snapshot and log", log: span{9, 12}, snapshot: taken(6, 6), applied: 12, member: true,
+			want: "the log begins at entry 9",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			log := raft.NewInmemStore()

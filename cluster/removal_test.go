@@ -149,10 +149,18 @@ func TestMayGo(t *testing.T) {
 		{"a live one of two", []raft.Server{voter("self"), voter("b")}, []string{"b"}, voter("self"), false},
 		{"one of three with one dead", []raft.Server{voter("self"), voter("b"), voter("c")}, []string{"b"}, voter("b"), true},
 		{"the dead one of three", []raft.Server{voter("self"), voter("b"), voter("c")}, []string{"b"}, voter("c"), false},
-		{"one of five with two dead", []raft.Server{voter("self"), voter("b"), voter("c"), voter("d"), voter("e")},
-			[]string{"b", "c"}, voter("b"), true},
-		{"learners do not count", []raft.Server{voter("self"), voter("b"), voter("c"), learner("d")}, []string{"b", "d"},
-			voter("b"), true},
+		{
+			"one of five with two dead",
+			[]raft.Server{voter("self"), voter("b"), voter("c"), voter("d"), voter("e")},
+			[]string{"b", "c"},
+			voter("b"), true,
+		},
+		{
+			"learners do not count",
+			[]raft.Server{voter("self"), voter("b"), voter("c"), learner("d")},
+			[]string{"b", "d"},
+			voter("b"), true,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			alive := map[raft.ServerID]bool{"self": true}

@@ -32,8 +32,10 @@ type reliedOn struct {
 func readReliedOn(t *testing.T, dir string) (r reliedOn, err error) {
 	t.Helper()
 	var fatal atomic.Pointer[error]
-	cfg := Config{Logger: testLogger(), LogSegmentBytes: 4 << 10,
-		Fatal: func(err error) { fatal.CompareAndSwap(nil, &err) }}.withDefaults()
+	cfg := Config{
+		Logger: testLogger(), LogSegmentBytes: 4 << 10,
+		Fatal: func(err error) { fatal.CompareAndSwap(nil, &err) },
+	}.withDefaults()
 	defer func() {
 		if cause := fatal.Load(); cause != nil {
 			err = errors.Join(err, *cause)
@@ -82,8 +84,10 @@ func makeReliedOn(t *testing.T) (dir string, want reliedOn) {
 	if err := id.write(want.identity); err != nil {
 		t.Fatal(err)
 	}
-	logs, err := raftlog.Open(Config{Logger: testLogger(), LogSegmentBytes: 4 << 10,
-		Fatal: noFatal(t)}.withDefaults().logOptions(filepath.Join(dir, "raft"), false))
+	logs, err := raftlog.Open(Config{
+		Logger: testLogger(), LogSegmentBytes: 4 << 10,
+		Fatal: noFatal(t),
+	}.withDefaults().logOptions(filepath.Join(dir, "raft"), false))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,8 @@ func (t *replication) serve(node *raft.Raft) { t.node.Store(node) }
 
 // AppendEntries replicates to a peer, or is a heartbeat.
 func (t *replication) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest,
-	resp *raft.AppendEntriesResponse) error {
+	resp *raft.AppendEntriesResponse,
+) error {
 	if args.PrevLogEntry == 0 && args.LeaderCommitIndex == 0 && len(args.Entries) == 0 {
 		err := t.NetworkTransport.AppendEntries(id, target, args, resp)
 		if err == nil {
@@ -62,7 +63,8 @@ func (t *replication) AppendEntries(id raft.ServerID, target raft.ServerAddress,
 // InstallSnapshot sends a peer the state. One that cannot be sent is closed at
 // once, since it holds on to what it reads.
 func (t *replication) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest,
-	resp *raft.InstallSnapshotResponse, data io.Reader) error {
+	resp *raft.InstallSnapshotResponse, data io.Reader,
+) error {
 	answered := t.answered(id)
 	err := t.NetworkTransport.InstallSnapshot(id, target, args, resp, data)
 	if err == nil {

@@ -103,7 +103,7 @@ func TestPagesCallNothingByAnAbsolutePath(t *testing.T) {
 		if found := absolute.Find(content); found != nil {
 			t.Errorf("%s has the absolute path %s", name, found)
 		}
-		for _, line := range strings.Split(string(content), "\n") {
+		for line := range strings.SplitSeq(string(content), "\n") {
 			if strings.Contains(line, "fetch(") {
 				fetches++
 				if !strings.Contains(line, "redirect: 'manual'") {

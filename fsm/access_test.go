@@ -19,10 +19,16 @@ func TestAccessOfPublicKeys(t *testing.T) {
 		subscribe bool
 		rate      float64
 	}{
-		{all, "x", true, 0}, {none, "x", false, 0},
-		{some, "public:1", true, 0}, {some, "public:", true, 0}, {some, "public", false, 0},
-		{some, "lobby", true, 0}, {some, "lobby2", false, 0},
-		{some, "cursor:a", false, 1}, {some, "cursor:b", false, 3}, {some, "cursor", false, 0},
+		{all, "x", true, 0},
+		{none, "x", false, 0},
+		{some, "public:1", true, 0},
+		{some, "public:", true, 0},
+		{some, "public", false, 0},
+		{some, "lobby", true, 0},
+		{some, "lobby2", false, 0},
+		{some, "cursor:a", false, 1},
+		{some, "cursor:b", false, 3},
+		{some, "cursor", false, 0},
 	} {
 		grant, ok := c.access.PublishGrant(c.channel)
 		if got := c.access.MaySubscribe(c.channel); got != c.subscribe || grant.Rate != c.rate || ok != (c.rate > 0) {
@@ -41,8 +47,11 @@ func TestAccessAndQuotasAreKept(t *testing.T) {
 		{Access: &Access{Publish: []PublishGrant{{"a", math.NaN(), 1}}}},
 		{Access: &Access{Publish: []PublishGrant{{"a", math.Inf(1), 1}}}},
 		{Access: &Access{Publish: []PublishGrant{{"a", 1, -1}}}},
-		{Quotas: &Quotas{Connections: -1}}, {Quotas: &Quotas{Channels: -1}},
-		{Quotas: &Quotas{Subscriptions: -1}}, {Quotas: &Quotas{PublishRate: -1}}, {Quotas: &Quotas{PublishRate: math.NaN()}},
+		{Quotas: &Quotas{Connections: -1}},
+		{Quotas: &Quotas{Channels: -1}},
+		{Quotas: &Quotas{Subscriptions: -1}},
+		{Quotas: &Quotas{PublishRate: -1}},
+		{Quotas: &Quotas{PublishRate: math.NaN()}},
 	} {
 		bad.ID = projectID
 		m.refused(ErrInvalid, bad.Encode())

@@ -124,8 +124,10 @@ func TestAdminTokensAreBounded(t *testing.T) {
 func TestUsesAreKeptCoarsely(t *testing.T) {
 	dir := t.TempDir()
 	m := openMachine(t, dir)
-	m.must(Init{ClusterID: "c", AdminTokenHash: HashKey("first"), Project: Project{ID: projectID},
-		Keys: []Key{newKey("k1", ServerKey)}}.Encode())
+	m.must(Init{
+		ClusterID: "c", AdminTokenHash: HashKey("first"), Project: Project{ID: projectID},
+		Keys: []Key{newKey("k1", ServerKey)},
+	}.Encode())
 	used := func(at int64) {
 		m.must(KeysUsed{[]KeyUse{{"k1", at}, {FirstAdminToken, at}, {"gone", at}}}.Encode())
 	}

@@ -298,8 +298,10 @@ func (a *application) find(p *project, name []byte) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := retentionView{key: ch.key, project: p, stamp: a.stamp, cappedUntil: a.byteCap.floor.stamp, head: ch.head,
-		memory: ch.memory}
+	v := retentionView{
+		key: ch.key, project: p, stamp: a.stamp, cappedUntil: a.byteCap.floor.stamp, head: ch.head,
+		memory: ch.memory,
+	}
 	v.readFrom(tx)
 	if ch.floor, err = v.settledFloor(); err != nil {
 		return nil, err

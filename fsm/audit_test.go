@@ -73,8 +73,10 @@ func TestAuditHoldsNoSecret(t *testing.T) {
 	k := newKey("k1", ServerKey)
 	k.Signing = []byte("sealed")
 	public := newKey("k2", PublicKey)
-	m.must(Init{ClusterID: "c", AdminTokenHash: HashKey("first"), Keyring: []byte("sealed keyring"),
-		Project: Project{ID: projectID}, Keys: []Key{k, public}}.Encode())
+	m.must(Init{
+		ClusterID: "c", AdminTokenHash: HashKey("first"), Keyring: []byte("sealed keyring"),
+		Project: Project{ID: projectID}, Keys: []Key{k, public},
+	}.Encode())
 	m.must(CreateAdminToken{Token: AdminToken{ID: "t", Name: "n", Role: Viewer, Hash: HashKey("adm_text")}}.Encode())
 	m.must(Seal{Keyring: []byte("sealed keyring")}.Encode(), RevokeKey{ID: "k1"}.Encode(),
 		RevokeAdminToken{ID: "t"}.Encode())

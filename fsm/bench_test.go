@@ -18,8 +18,10 @@ func benchmarkPublish(b *testing.B, channels int, ids bool) {
 	const perEntry = 64
 	data := bytes.Repeat([]byte("x"), 128)
 	publish := func(n int) []byte {
-		p := Publish{Channel: ChannelKey{projectID, fmt.Sprintf("user:%d:inbox", n%channels*7919%channels)}, Data: data,
-			From: from}
+		p := Publish{
+			Channel: ChannelKey{projectID, fmt.Sprintf("user:%d:inbox", n%channels*7919%channels)}, Data: data,
+			From: from,
+		}
 		if ids {
 			p.ID = fmt.Sprint(n)
 		}

@@ -20,8 +20,10 @@ func sampleBlock() []entry {
 	h := head{offset: 9, total: 20, size: 2, stamp: start, floor: 1, version: 1}
 	return []entry{
 		{appendChannelKey(nil, ChannelKey{"p1", "a"}), appendTail(h.append(nil), nil)},
-		{appendChannelKey(nil, ChannelKey{"p1", "ab"}),
-			appendTail(h.append(nil), []Message{{8, start - 1, []byte("x")}, {9, start, []byte("yz")}})},
+		{
+			appendChannelKey(nil, ChannelKey{"p1", "ab"}),
+			appendTail(h.append(nil), []Message{{8, start - 1, []byte("x")}, {9, start, []byte("yz")}}),
+		},
 		{appendChannelKey(nil, ChannelKey{"p2", "a"}), appendTail(h.append(nil), []Message{{9, start, nil}})},
 	}
 }

@@ -17,9 +17,15 @@ var (
 	sampleActor  = Actor{"t", "n", "a", "v", ""}
 	sampleKey    = Key{"k", "p", ServerKey, "n", "pk_t", "pk_t", KeyHash{7}, 1, 2, 3, "old", []byte("s"), false}
 	sampleRights = Access{[]string{"a*"}, []PublishGrant{{"b", 1, 2}}}
-	sample       = Project{"p", "n", []string{"https://a.example"}, true,
+	sample       = Project{
+		"p", "n",
+		[]string{"https://a.example"},
+		true,
 		[]Rule{{"a*", 5, 2 * time.Second, 9, Initial{Last: 3}, DurabilityMemory}},
-		sampleRights, Quotas{1, 2, 3, 0}, 4, 0}
+		sampleRights,
+		Quotas{1, 2, 3, 0},
+		4, 0,
+	}
 	sampleToken = AdminToken{"t", "n", Viewer, KeyHash{7}, 1, 2, 3, "p"}
 )
 
@@ -169,8 +175,10 @@ func FuzzCommand(f *testing.F) {
 	f.Add(Publish{Channel: news, ID: "id", Data: []byte("1")}.Encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if p, ok, err := decodePublish(b, new(senderCheck)); ok && err == nil {
-			again := Publish{Channel: ChannelKey{string(p.project), string(p.channel)}, ID: string(p.id), Data: p.data,
-				From: p.from.whole()}.Encode()
+			again := Publish{
+				Channel: ChannelKey{string(p.project), string(p.channel)}, ID: string(p.id), Data: p.data,
+				From: p.from.whole(),
+			}.Encode()
 			if q, _, err := decodePublish(again, new(senderCheck)); err != nil || !reflect.DeepEqual(p, q) &&
 				p.sum == sumMessage(p.data) {
 				t.Errorf("%+v came back as %+v, %v", p, q, err)

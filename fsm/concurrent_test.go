@@ -26,16 +26,14 @@ func TestReadersBesideEverything(t *testing.T) {
 	var done atomic.Bool
 	var wg sync.WaitGroup
 	reader := func(fn func(i int) error) {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			for i := 0; !done.Load(); i++ {
 				if err := fn(i); err != nil {
 					t.Error(err)
 					return
 				}
 			}
-		}()
+		})
 	}
 	for range 2 {
 		reader(func(i int) error {

@@ -49,19 +49,25 @@ func TestInitHappensOnce(t *testing.T) {
 		t.Fatal("initialised before the first command")
 	}
 	k := newKey("k1", PublicKey)
-	m.must(Init{ClusterID: "c1", Epoch: "e1", AdminTokenHash: HashKey("adm_1"), Keyring: []byte("sealed"),
-		Project: Project{ID: projectID, Name: "default"}, Keys: []Key{k}}.Encode())
+	m.must(Init{
+		ClusterID: "c1", Epoch: "e1", AdminTokenHash: HashKey("adm_1"), Keyring: []byte("sealed"),
+		Project: Project{ID: projectID, Name: "default"}, Keys: []Key{k},
+	}.Encode())
 	first := m.stamp
-	m.must(Init{ClusterID: "c2", Epoch: "e2", AdminTokenHash: HashKey("adm_2"),
-		Project: Project{ID: "p2"}}.Encode())
+	m.must(Init{
+		ClusterID: "c2", Epoch: "e2", AdminTokenHash: HashKey("adm_2"),
+		Project: Project{ID: "p2"},
+	}.Encode())
 	check := func(m *machine) {
 		t.Helper()
 		if m.ClusterID() != "c1" || m.Epoch() != "e1" || !m.Initialised() || string(m.Keyring()) != "sealed" {
 			t.Errorf("cluster %q, epoch %q, keyring %q", m.ClusterID(), m.Epoch(), m.Keyring())
 		}
 		token, ok := m.AdminTokenByText("adm_1")
-		if want := (AdminToken{ID: FirstAdminToken, Name: "first", Role: Owner, Hash: HashKey("adm_1"),
-			CreatedAt: first}); !ok || token != want {
+		if want := (AdminToken{
+			ID: FirstAdminToken, Name: "first", Role: Owner, Hash: HashKey("adm_1"),
+			CreatedAt: first,
+		}); !ok || token != want {
 			t.Errorf("first admin token %+v, %t, want %+v", token, ok, want)
 		}
 		if _, ok := m.AdminTokenByText("adm_2"); ok {

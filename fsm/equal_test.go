@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"os"
 	"testing"
 	"time"
@@ -87,8 +88,10 @@ func anyHistory(t *rapid.T) history {
 			limit := rapid.SampledFrom([]int64{0, MinMaxBytes, 2 * MinMaxBytes}).Draw(t, "cap")
 			return UpdateSettings{MaxBytes: &limit}.Encode()
 		case 9:
-			return KeysUsed{[]KeyUse{{pick("used", "k1", "k2", "adm_first"),
-				stamp - rapid.Int64Range(-500, 500).Draw(t, "ago")}}}.Encode()
+			return KeysUsed{[]KeyUse{{
+				pick("used", "k1", "k2", "adm_first"),
+				stamp - rapid.Int64Range(-500, 500).Draw(t, "ago"),
+			}}}.Encode()
 		case 10:
 			return adminToken(pick("token", "t1", "t2", "t3"), Viewer, pick("parent", "", "t1", "adm_first"),
 				start+rapid.Int64Range(0, 9000).Draw(t, "token ends"))
@@ -97,13 +100,16 @@ func anyHistory(t *rapid.T) history {
 		case 12:
 			return PurgeChannel{Channel: ChannelKey{pick("of", "p1", "p2"), pick("purged", "a", "b", "c")}}.Encode()
 		case 13:
-			return UpdateProject{ID: pick("limited", "p1", "p2"),
-				Quotas: &Quotas{Channels: rapid.IntRange(0, 3).Draw(t, "quota")}}.Encode()
+			return UpdateProject{
+				ID:     pick("limited", "p1", "p2"),
+				Quotas: &Quotas{Channels: rapid.IntRange(0, 3).Draw(t, "quota")},
+			}.Encode()
 		case 14:
 			return Seal{Keyring: []byte(pick("keyring", "a", "b"))}.Encode()
 		case 15, 16:
 			return ForgetChannels{Project: pick("forgetful", "p1", "p2"), Names: []string{
-				pick("forgotten", "a", "b", "c"), pick("forgotten too", "a", "b", "c")}}.Encode()
+				pick("forgotten", "a", "b", "c"), pick("forgotten too", "a", "b", "c"),
+			}}.Encode()
 		case 17:
 			first := uint64(rapid.IntRange(1, 300).Draw(t, "first offset"))
 			return UpdateProject{ID: pick("raised", "p1", "p2"), FirstOffset: &first}.Encode()
@@ -124,8 +130,10 @@ func anyHistory(t *rapid.T) history {
 		if rapid.Bool().Draw(t, "with sender") {
 			from = sender()
 		}
-		return Publish{Channel: ChannelKey{pick("project", "p1", "p2"), pick("channel", "a", "b", "c")}, ID: id,
-			Data: bytes.Repeat([]byte("x"), size), From: from}.Encode()
+		return Publish{
+			Channel: ChannelKey{pick("project", "p1", "p2"), pick("channel", "a", "b", "c")}, ID: id,
+			Data: bytes.Repeat([]byte("x"), size), From: from,
+		}.Encode()
 	}
 	maybeSent := func(command []byte) []byte {
 		if op(command[0]) == opPublish || !rapid.Bool().Draw(t, "sent") {
@@ -134,7 +142,8 @@ func anyHistory(t *rapid.T) history {
 		return sender().Send(command)
 	}
 	h := history{{stamp: start, session: 1, settle: true, batches: [][][]byte{{
-		CreateProject{Project: Project{ID: "p1"}}.Encode(), CreateProject{Project: Project{ID: "p2"}}.Encode()}}}}
+		CreateProject{Project: Project{ID: "p1"}}.Encode(), CreateProject{Project: Project{ID: "p2"}}.Encode(),
+	}}}}
 	one := func(label string, of int) bool { return rapid.IntRange(1, of).Draw(t, label) == 1 }
 	for range rapid.IntRange(5, 60).Draw(t, "entries") {
 		wait := int64(3000)
@@ -197,9 +206,7 @@ func newReplayer(t *testing.T, rt *rapid.T) *replayer {
 func (r *replayer) apply(i int, e historyEntry) {
 	seqs := map[byte]uint64{}
 	if i > 0 {
-		for s, n := range r.seqs[i-1] {
-			seqs[s] = n
-		}
+		maps.Copy(seqs, r.seqs[i-1])
 	}
 	r.m.BeginEntry(uint64(i+1), 1, e.stamp)
 	for _, b := range e.batches {

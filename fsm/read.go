@@ -38,8 +38,10 @@ func (s *State) viewChannel(key ChannelKey, from uint64) (*channelView, error) {
 	if !namable(key.Name, maxChannelName) {
 		return nil, fmt.Errorf("channel name of %d bytes: %w", len(key.Name), ErrInvalid)
 	}
-	v := &channelView{retentionView: retentionView{key: key, project: p, stamp: s.stamp,
-		cappedUntil: s.byteCap.floor.stamp}}
+	v := &channelView{retentionView: retentionView{
+		key: key, project: p, stamp: s.stamp,
+		cappedUntil: s.byteCap.floor.stamp,
+	}}
 	if ch, ok := s.channels[key]; ok {
 		v.useMemory(ch)
 		ch.used.Store(true)
@@ -252,8 +254,10 @@ func (s *State) Channels(project, after string, limit int) ([]ChannelInfo, error
 
 // viewIn returns a view of a channel in a transaction that has just begun. s.mu is held.
 func (s *State) viewIn(tx *bolt.Tx, p *project, name string) *channelView {
-	v := &channelView{retentionView: retentionView{key: ChannelKey{p.ID, name}, project: p, stamp: s.stamp,
-		cappedUntil: s.byteCap.floor.stamp}}
+	v := &channelView{retentionView: retentionView{
+		key: ChannelKey{p.ID, name}, project: p, stamp: s.stamp,
+		cappedUntil: s.byteCap.floor.stamp,
+	}}
 	v.readFrom(tx)
 	v.useMemory(s.channels[v.key])
 	return v

@@ -167,7 +167,7 @@ func (r *rebaser) record(b *bolt.Bucket, bucket, key, value []byte) error {
 	if err := d.Finish(); err != nil {
 		return fmt.Errorf("decode %s %q: %w", bucket, key, err)
 	}
-	if err := b.Put(key, seal(bucket, key, body[:len(body):len(body)])); err != nil {
+	if err := b.Put(key, seal(bucket, key, slices.Clip(body))); err != nil {
 		return fmt.Errorf("write %s %q: %w", bucket, key, err)
 	}
 	return nil

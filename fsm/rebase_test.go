@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -29,8 +30,10 @@ func eventful(t *testing.T) *machine {
 	m.createProject(Rule{Pattern: "few", KeepMessages: 3, KeepFor: time.Hour},
 		Rule{Pattern: "*", KeepMessages: 1000, KeepFor: time.Hour})
 	m.must(CreateKey{Key: newKey("k1", ServerKey)}.Encode())
-	m.must(CreateAdminToken{Token: AdminToken{ID: "s", Role: Owner, Hash: HashKey("session"),
-		Parent: FirstAdminToken}}.Encode())
+	m.must(CreateAdminToken{Token: AdminToken{
+		ID: "s", Role: Owner, Hash: HashKey("session"),
+		Parent: FirstAdminToken,
+	}}.Encode())
 	for i := range 600 {
 		m.publish(1, news, fmt.Sprintf(`"n%d"`, i+1))
 		if i%100 == 0 {
@@ -156,7 +159,7 @@ func TestBackupThatIsNotIntactIsRefused(t *testing.T) {
 	for _, size := range sizes {
 		refused(fmt.Sprintf("%d of %d bytes", size, len(whole)), whole[:size])
 	}
-	refused("one byte more", append(whole[:len(whole):len(whole)], 0))
+	refused("one byte more", append(slices.Clip(whole), 0))
 	for at := 0; at < len(whole); at += len(whole)/50 + 1 {
 		flipped := append([]byte(nil), whole...)
 		flipped[at] ^= 1

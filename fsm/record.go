@@ -45,8 +45,10 @@ var (
 	bucketSessions   = []byte("sessions")
 	bucketIDs        = []byte("ids")
 
-	buckets = [][]byte{bucketMeta, bucketProjects, bucketTombstones, bucketKeys, bucketAdmins, bucketAudit,
-		bucketChannels, bucketChunks, bucketSessions, bucketIDs}
+	buckets = [][]byte{
+		bucketMeta, bucketProjects, bucketTombstones, bucketKeys, bucketAdmins, bucketAudit,
+		bucketChannels, bucketChunks, bucketSessions, bucketIDs,
+	}
 
 	metaFormat  = []byte("format")
 	metaApplied = []byte("applied")

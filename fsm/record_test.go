@@ -120,8 +120,13 @@ func TestFlippedBitRefusesToOpen(t *testing.T) {
 }
 
 func TestUndecodableCommandStopsTheNode(t *testing.T) {
-	for _, command := range [][]byte{{}, {byte(opPublish), 1, 200}, {byte(opPublish), 9}, {77, 1},
-		{byte(opRevokeKey), 1}} {
+	for _, command := range [][]byte{
+		{},
+		{byte(opPublish), 1, 200},
+		{byte(opPublish), 9},
+		{77, 1},
+		{byte(opRevokeKey), 1},
+	} {
 		f := &fatalities{}
 		m := openMachine(t, t.TempDir(), lazy, f.configure)
 		m.createProject()
@@ -210,8 +215,10 @@ func FuzzRecord(f *testing.F) {
 	f.Add(appendIDs(nil, []seenID{{idHash{1}, 2, start, 7}}))
 	f.Add(appendKey(nil, &sampleKey))
 	f.Add(position{1, 2, 3}.append(nil))
-	f.Add((&AuditRecord{Seq: 1, At: start, By: Actor{"a", "b", "c", "d", ""}, Action: "e",
-		After: []byte("{}")}).append(nil))
+	f.Add((&AuditRecord{
+		Seq: 1, At: start, By: Actor{"a", "b", "c", "d", ""}, Action: "e",
+		After: []byte("{}"),
+	}).append(nil))
 	f.Add((&byteCap{1 << 20, checkpoint{start, 5}, []checkpoint{{start + 1, 6}}}).append(nil))
 	f.Add(Settings{MinMaxBytes}.append(nil))
 	f.Add(appendEntries(nil, sampleBlock()))

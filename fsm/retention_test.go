@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -223,8 +224,8 @@ type retentionModel struct {
 func (r *retentionModel) settle() {
 	var size int64
 	earliest := uint64(len(r.messages)) + 1
-	for i := len(r.messages) - 1; i >= 0; i-- {
-		m := r.messages[i]
+	for i, m := range slices.Backward(r.messages) {
+
 		size += int64(len(m.Data))
 		if len(r.messages)-i > r.rule.KeepMessages ||
 			m.Timestamp+r.rule.KeepFor.Milliseconds() <= r.stamp ||

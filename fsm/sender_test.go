@@ -52,22 +52,36 @@ func TestEndedSendersHaveNoEffect(t *testing.T) {
 	}{
 		{name: "a key is revoked", kind: KeySender, id: "srv", end: RevokeKey{ID: "srv"}.Encode(), want: ErrEnded},
 		{name: "a public key is revoked", kind: KeySender, id: "pub", end: RevokeKey{ID: "pub"}.Encode(), want: ErrEnded},
-		{name: "a key is rotated at once", kind: KeySender, id: "srv",
-			end: RotateKey{Key: replacing("new", "srv")}.Encode(), want: ErrEnded},
+		{
+			name: "a key is rotated at once", kind: KeySender, id: "srv",
+			end: RotateKey{Key: replacing("new", "srv")}.Encode(), want: ErrEnded,
+		},
 		{name: "an overlap ends", kind: KeySender, id: "old", wait: 5000, want: ErrEnded},
-		{name: "the key that signed a token is revoked", kind: TokenSender, id: "srv",
-			end: RevokeKey{ID: "srv"}.Encode(), want: ErrEnded},
+		{
+			name: "the key that signed a token is revoked", kind: TokenSender, id: "srv",
+			end: RevokeKey{ID: "srv"}.Encode(), want: ErrEnded,
+		},
 		{name: "a token expires", kind: TokenSender, id: "srv", wait: 60_000, want: ErrExpired},
-		{name: "an admin token is revoked", kind: AdminSender, id: "own",
-			end: RevokeAdminToken{ID: "own"}.Encode(), want: ErrEnded},
-		{name: "a session is signed out of", kind: AdminSender, id: "ses",
-			end: RevokeAdminToken{ID: "ses"}.Encode(), want: ErrEnded},
-		{name: "a session's token is revoked", kind: AdminSender, id: "ses",
-			end: RevokeAdminToken{ID: "own"}.Encode(), want: ErrEnded},
-		{name: "the project is deleted", kind: KeySender, id: "srv", end: DeleteProject{ID: projectID}.Encode(),
-			want: ErrEnded},
-		{name: "a grant is taken back", kind: KeySender, id: "pub",
-			end: UpdateProject{ID: projectID, Access: &Access{}}.Encode(), want: ErrForbidden},
+		{
+			name: "an admin token is revoked", kind: AdminSender, id: "own",
+			end: RevokeAdminToken{ID: "own"}.Encode(), want: ErrEnded,
+		},
+		{
+			name: "a session is signed out of", kind: AdminSender, id: "ses",
+			end: RevokeAdminToken{ID: "ses"}.Encode(), want: ErrEnded,
+		},
+		{
+			name: "a session's token is revoked", kind: AdminSender, id: "ses",
+			end: RevokeAdminToken{ID: "own"}.Encode(), want: ErrEnded,
+		},
+		{
+			name: "the project is deleted", kind: KeySender, id: "srv", end: DeleteProject{ID: projectID}.Encode(),
+			want: ErrEnded,
+		},
+		{
+			name: "a grant is taken back", kind: KeySender, id: "pub",
+			end: UpdateProject{ID: projectID, Access: &Access{}}.Encode(), want: ErrForbidden,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m := openMachine(t, t.TempDir(), lazy)

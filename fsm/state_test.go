@@ -57,8 +57,16 @@ func TestReadLimits(t *testing.T) {
 				messages, bytes int
 				want            int
 			}{
-				{0, 10, 100, 3}, {0, 2, 100, 2}, {0, 10, 12, 2}, {0, 10, 11, 1}, {0, 10, 0, 1},
-				{0, 0, 100, 1}, {1, 10, 100, 2}, {3, 10, 100, 0}, {9, 10, 100, 0}, {1<<64 - 1, 10, 100, 0},
+				{0, 10, 100, 3},
+				{0, 2, 100, 2},
+				{0, 10, 12, 2},
+				{0, 10, 11, 1},
+				{0, 10, 0, 1},
+				{0, 0, 100, 1},
+				{1, 10, 100, 2},
+				{3, 10, 100, 0},
+				{9, 10, 100, 0},
+				{1<<64 - 1, 10, 100, 0},
 			} {
 				page, err := m.Read(news, c.after, c.messages, c.bytes)
 				if err != nil {
@@ -100,8 +108,10 @@ func TestUnknownThings(t *testing.T) {
 	if at, err := m.OffsetAt(news, 0); at != 1 || err != nil {
 		t.Errorf("offset in new channel %d, %v", at, err)
 	}
-	for name, want := range map[string]error{"": ErrInvalid, "a\x00b": ErrInvalid,
-		string(bytes.Repeat([]byte("x"), 256)): ErrInvalid} {
+	for name, want := range map[string]error{
+		"": ErrInvalid, "a\x00b": ErrInvalid,
+		string(bytes.Repeat([]byte("x"), 256)): ErrInvalid,
+	} {
 		r := m.entry(1, Publish{Channel: ChannelKey{projectID, name}, Data: []byte("1")}.Encode())
 		if _, err := DecodeReceipt(r[0]); !errors.Is(err, want) {
 			t.Errorf("publish to %q: %v, want %v", name, err, want)

@@ -2,13 +2,12 @@ package gateway
 
 import (
 	"context"
-	"net/http"
-	"net/url"
-
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/url"
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/admin"

@@ -103,8 +103,10 @@ func chooseAdvertise(ctx context.Context, c *Config, host hostNetwork) (string, 
 	}
 	own, err := host.addresses()
 	if err != nil {
-		return "", &ConfigError{"advertise",
-			fmt.Sprintf("this machine's addresses cannot be read (%v), so name the one at which the others reach it", err)}
+		return "", &ConfigError{
+			"advertise",
+			fmt.Sprintf("this machine's addresses cannot be read (%v), so name the one at which the others reach it", err),
+		}
 	}
 	peers, err := resolveJoin(ctx, c, host, own)
 	if err != nil {
@@ -212,9 +214,11 @@ func ownAddress(c *Config, own []interfaceAddress) (string, error) {
 		return addr.String(), nil
 	}
 	if c.BootstrapExpect > 1 && !joinsLoopback(c.Join) {
-		return "", &ConfigError{"advertise",
+		return "", &ConfigError{
+			"advertise",
 			"this host has no private address, and --join names no other host: " +
-				"name the address at which the other nodes reach this one"}
+				"name the address at which the other nodes reach this one",
+		}
 	}
 	for _, a := range own {
 		if a.addr.IsPrivate() {

@@ -23,14 +23,14 @@ type fakeHost struct {
 func (f fakeHost) network() hostNetwork {
 	return hostNetwork{
 		addresses: func() (all []interfaceAddress, err error) {
-			for _, text := range strings.Fields("lo=127.0.0.1 lo=::1 " + f.links) {
+			for text := range strings.FieldsSeq("lo=127.0.0.1 lo=::1 " + f.links) {
 				link, addr, _ := strings.Cut(text, "=")
 				all = append(all, interfaceAddress{link, netip.MustParseAddr(addr)})
 			}
 			return all, nil
 		},
 		lookUp: func(_ context.Context, host string) (found []netip.Addr, err error) {
-			for _, text := range strings.Fields(f.names[host]) {
+			for text := range strings.FieldsSeq(f.names[host]) {
 				found = append(found, netip.MustParseAddr(text))
 			}
 			if len(found) == 0 {
@@ -59,38 +59,74 @@ func TestAdvertisedAddress(t *testing.T) {
 		"alone, public":                {fakeHost{links: "eth0=203.0.113.1"}, "", "", 1, "127.0.0.1"},
 		"alone, public and docker":     {fakeHost{links: docker + "eth0=203.0.113.1"}, "", "", 1, "172.17.0.1"},
 		"alone, docker before private": {fakeHost{links: docker + "eth0=10.0.0.1"}, "", "", 1, "10.0.0.1"},
-		"alone, unique local": {fakeHost{links: "eth0=2001:db8::1 eth0=fe80::1 eth0=fd00::1"}, "", "", 1,
-			"fd00::1"},
+		"alone, unique local": {
+			fakeHost{links: "eth0=2001:db8::1 eth0=fe80::1 eth0=fd00::1"},
+			"", "", 1,
+			"fd00::1",
+		},
 		"alone, both families": {fakeHost{links: "eth0=fd00::1 eth1=10.0.0.1"}, "", "", 1, "10.0.0.1"},
-		"a listen address": {fakeHost{links: "eth0=10.0.0.1"}, "203.0.113.9", "203.0.113.1:7401", 3,
-			"203.0.113.9"},
+		"a listen address": {
+			fakeHost{links: "eth0=10.0.0.1"},
+			"203.0.113.9", "203.0.113.1:7401", 3,
+			"203.0.113.9",
+		},
 		"the first of three, public":  {fakeHost{links: docker + "eth0=203.0.113.1"}, "", "", 3, "name the address"},
 		"the first of three, private": {fakeHost{links: docker + "eth0=10.0.0.1"}, "", "", 3, "10.0.0.1"},
-		"names itself": {fakeHost{links: docker + "eth0=203.0.113.1"}, "",
-			"203.0.113.1:7401,203.0.113.2:7401", 3, "203.0.113.1"},
-		"names another": {fakeHost{links: docker + "eth0=203.0.113.1",
-			routes: map[string]string{"203.0.113.2": "203.0.113.1"}}, "", "203.0.113.2:7401", 3, "203.0.113.1"},
-		"a public route beside private": {fakeHost{links: "eth0=10.0.0.1 eth1=203.0.113.1",
-			routes: map[string]string{"203.0.113.2": "203.0.113.1"}}, "", "203.0.113.2:7401", 3, "203.0.113.1"},
-		"a name that is itself by hosts": {fakeHost{links: "eth0=203.0.113.1",
-			names: map[string]string{"a": "127.0.1.1",
-				"b": "203.0.113.2"},
-			routes: map[string]string{"203.0.113.2": "203.0.113.1"}}, "", "a:7401,b:7401", 3, "203.0.113.1"},
-		"unique local": {fakeHost{links: docker + "eth0=fe80::1 eth0=fd00::1",
-			routes: map[string]string{"fd00::2": "fd00::1"}}, "", "[fd00::2]:7401", 3, "fd00::1"},
-		"only over the docker bridge": {fakeHost{links: docker + "eth0=203.0.113.1",
-			routes: map[string]string{"172.17.0.2": "172.17.0.1"}}, "", "172.17.0.2:7401", 3, "172.17.0.1 on docker0"},
-		"one of them over the bridge": {fakeHost{links: docker + "eth0=203.0.113.1",
-			routes: map[string]string{"172.17.0.2": "172.17.0.1",
-				"203.0.113.2": "203.0.113.1"}}, "", "172.17.0.2:7401,203.0.113.2:7401", 3, "203.0.113.1"},
-		"the others' docker bridge": {fakeHost{links: docker + "eth0=203.0.113.1"}, "", "172.17.0.1:7401", 3,
-			"no route"},
-		"no route": {fakeHost{links: "eth0=10.0.0.1"}, "", "203.0.113.2:7401", 3,
-			"no route to 203.0.113.2"},
-		"a route from loopback": {fakeHost{links: "eth0=203.0.113.1",
-			routes: map[string]string{"203.0.113.2": "127.0.0.1"}}, "", "203.0.113.2:7401", 3, "where no other host reaches"},
-		"all on this machine": {fakeHost{links: "eth0=203.0.113.1"}, "", "127.0.0.1:7401,localhost:7402", 3,
-			"127.0.0.1"},
+		"names itself": {
+			fakeHost{links: docker + "eth0=203.0.113.1"},
+			"",
+			"203.0.113.1:7401,203.0.113.2:7401", 3, "203.0.113.1",
+		},
+		"names another": {fakeHost{
+			links:  docker + "eth0=203.0.113.1",
+			routes: map[string]string{"203.0.113.2": "203.0.113.1"},
+		}, "", "203.0.113.2:7401", 3, "203.0.113.1"},
+		"a public route beside private": {fakeHost{
+			links:  "eth0=10.0.0.1 eth1=203.0.113.1",
+			routes: map[string]string{"203.0.113.2": "203.0.113.1"},
+		}, "", "203.0.113.2:7401", 3, "203.0.113.1"},
+		"a name that is itself by hosts": {fakeHost{
+			links: "eth0=203.0.113.1",
+			names: map[string]string{
+				"a": "127.0.1.1",
+				"b": "203.0.113.2",
+			},
+			routes: map[string]string{"203.0.113.2": "203.0.113.1"},
+		}, "", "a:7401,b:7401", 3, "203.0.113.1"},
+		"unique local": {fakeHost{
+			links:  docker + "eth0=fe80::1 eth0=fd00::1",
+			routes: map[string]string{"fd00::2": "fd00::1"},
+		}, "", "[fd00::2]:7401", 3, "fd00::1"},
+		"only over the docker bridge": {fakeHost{
+			links:  docker + "eth0=203.0.113.1",
+			routes: map[string]string{"172.17.0.2": "172.17.0.1"},
+		}, "", "172.17.0.2:7401", 3, "172.17.0.1 on docker0"},
+		"one of them over the bridge": {fakeHost{
+			links: docker + "eth0=203.0.113.1",
+			routes: map[string]string{
+				"172.17.0.2":  "172.17.0.1",
+				"203.0.113.2": "203.0.113.1",
+			},
+		}, "", "172.17.0.2:7401,203.0.113.2:7401", 3, "203.0.113.1"},
+		"the others' docker bridge": {
+			fakeHost{links: docker + "eth0=203.0.113.1"},
+			"", "172.17.0.1:7401", 3,
+			"no route",
+		},
+		"no route": {
+			fakeHost{links: "eth0=10.0.0.1"},
+			"", "203.0.113.2:7401", 3,
+			"no route to 203.0.113.2",
+		},
+		"a route from loopback": {fakeHost{
+			links:  "eth0=203.0.113.1",
+			routes: map[string]string{"203.0.113.2": "127.0.0.1"},
+		}, "", "203.0.113.2:7401", 3, "where no other host reaches"},
+		"all on this machine": {
+			fakeHost{links: "eth0=203.0.113.1"},
+			"", "127.0.0.1:7401,localhost:7402", 3,
+			"127.0.0.1",
+		},
 		"names that come late, private": {fakeHost{links: "eth0=10.0.0.1"}, "", "late:7401", 3, "10.0.0.1"},
 		"names that never come, public": {fakeHost{links: "eth0=203.0.113.1"}, "", "late:7401", 3, "none of the names"},
 	} {
@@ -135,8 +171,10 @@ func TestAdvertisedAddressWaitsForNames(t *testing.T) {
 			return lookUp(ctx, name)
 		}
 		var logged strings.Builder
-		cfg := Config{PeerListen: ":7400", Join: []string{"late:7401"}, BootstrapExpect: 3,
-			Logger: slog.New(slog.NewTextHandler(&logged, nil))}
+		cfg := Config{
+			PeerListen: ":7400", Join: []string{"late:7401"}, BootstrapExpect: 3,
+			Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+		}
 		got, err := chooseAdvertise(t.Context(), &cfg, network)
 		if err != nil || got != "203.0.113.1" {
 			t.Errorf("got %q, %v", got, err)

@@ -109,8 +109,10 @@ func (c *Config) Validate() error {
 		return &ConfigError{"bootstrap-expect", "must be at least 1"}
 	}
 	if slices.ContainsFunc(c.ClusterSecrets, isGuessable) {
-		return &ConfigError{"cluster-secret",
-			`must have at least 16 characters each, 8 of them different: make one with "openssl rand -hex 32"`}
+		return &ConfigError{
+			"cluster-secret",
+			`must have at least 16 characters each, 8 of them different: make one with "openssl rand -hex 32"`,
+		}
 	}
 	if c.PublishTimeout <= 0 {
 		return &ConfigError{"publish-timeout", "must be longer than 0"}
@@ -189,8 +191,7 @@ func (c *Config) Validate() error {
 
 // asSetting turns an error that names a setting of the gateway into a *ConfigError.
 func asSetting(err error) error {
-	var wrong *gateway.SettingError
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*gateway.SettingError](err); ok {
 		return &ConfigError{wrong.Setting, wrong.Reason}
 	}
 	return err
@@ -250,13 +251,17 @@ func prepareDataDir(dir string, log *slog.Logger) error {
 		return nil
 	}
 	if !ownedBySelf(info) {
-		return &ConfigError{"data-dir",
+		return &ConfigError{
+			"data-dir",
 			fmt.Sprintf("%s is open to other users (mode %o) and not this user's own; have its owner run chmod 700 on it", dir,
-				mode)}
+				mode),
+		}
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
-		return &ConfigError{"data-dir",
-			fmt.Sprintf("%s is open to other users (mode %o) and cannot be closed: %v", dir, mode, err)}
+		return &ConfigError{
+			"data-dir",
+			fmt.Sprintf("%s is open to other users (mode %o) and cannot be closed: %v", dir, mode, err),
+		}
 	}
 	log.Warn("the data folder was open to other users and is closed again", "dir", dir, "mode", fmt.Sprintf("%o", mode))
 	return nil

@@ -68,8 +68,10 @@ func awaitHeard(ctx context.Context, list func() []cluster.Member, answered map[
 // answered.
 func (n *Node) checkMember(ctx context.Context, m cluster.Member) (findings []admin.Finding, answered bool) {
 	silent := func(err error) ([]admin.Finding, bool) {
-		return []admin.Finding{{Node: m.Name, Check: "answers",
-			Text: fmt.Sprintf("%s does not answer %s: %v.", m.Name, n.cfg.NodeName, err)}}, false
+		return []admin.Finding{{
+			Node: m.Name, Check: "answers",
+			Text: fmt.Sprintf("%s does not answer %s: %v.", m.Name, n.cfg.NodeName, err),
+		}}, false
 	}
 	request, err := json.Marshal(question{Check: true})
 	if err != nil {

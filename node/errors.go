@@ -37,8 +37,10 @@ func asRefusal(err error) error {
 		return refusal.New(refusal.OutcomeUnknown, "the write may or may not have happened")
 	case errors.Is(err, cluster.ErrUnavailable),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return &refusal.Error{Code: refusal.Unavailable, Reason: "the cluster cannot answer right now",
-			RetryAfter: retryAfter}
+		return &refusal.Error{
+			Code: refusal.Unavailable, Reason: "the cluster cannot answer right now",
+			RetryAfter: retryAfter,
+		}
 	default:
 		return err
 	}

@@ -34,10 +34,14 @@ func TestHistoryRecordsDifferences(t *testing.T) {
 }
 
 func TestHistoryOfSeveralNodesIsAdded(t *testing.T) {
-	one := []historyRecord{{Step: 100, Connections: 3, Publishes: 50, Latency: map[int]uint64{0: 98}},
-		{Step: 102, Connections: 4}}
-	two := []historyRecord{{Step: 100, Connections: 5, Publishes: 10, Latency: map[int]uint64{10: 2}},
-		{Step: 999, Connections: 1}}
+	one := []historyRecord{
+		{Step: 100, Connections: 3, Publishes: 50, Latency: map[int]uint64{0: 98}},
+		{Step: 102, Connections: 4},
+	}
+	two := []historyRecord{
+		{Step: 100, Connections: 5, Publishes: 10, Latency: map[int]uint64{10: 2}},
+		{Step: 999, Connections: 1},
+	}
 	got := sumHistory(100, 102, [][]historyRecord{one, two})
 	text, err := json.Marshal(got.Series.Connections)
 	if err != nil {

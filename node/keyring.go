@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/aptlyd/aptlyd/gateway/admin"
@@ -54,7 +55,7 @@ func newKeyring(secrets []string) *keyring {
 		secrets = []string{noSecret}
 	} else {
 		// Values sealed before the cluster had a secret stay readable.
-		secrets = append(secrets[:len(secrets):len(secrets)], noSecret)
+		secrets = append(slices.Clip(secrets), noSecret)
 	}
 	return &keyring{secrets: secrets, failed: make(map[string]error)}
 }

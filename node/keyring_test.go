@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,7 +61,7 @@ func TestKeyringIsResealedUnderTheSecretInUse(t *testing.T) {
 			t.Fatal(err)
 		}
 		key := opened(t, sealed, before...)
-		if same, err := newKeyring(append(before[:len(before):len(before)], now)).reseal(sealed); before != nil &&
+		if same, err := newKeyring(append(slices.Clip(before), now)).reseal(sealed); before != nil &&
 			(same != nil || err != nil) {
 			t.Errorf("sealed anew under the same secret: %v", err)
 		}
@@ -81,8 +82,14 @@ func TestKeyringFailureIsNewsOnce(t *testing.T) {
 		err  error
 		news bool
 	}{
-		{"a", nil, false}, {"a", ErrKeyring, true}, {"a", ErrKeyring, false}, {"b", ErrKeyring, true},
-		{"a", errors.New("another"), true}, {"a", nil, true}, {"a", nil, false}, {"a", ErrKeyring, true},
+		{"a", nil, false},
+		{"a", ErrKeyring, true},
+		{"a", ErrKeyring, false},
+		{"b", ErrKeyring, true},
+		{"a", errors.New("another"), true},
+		{"a", nil, true},
+		{"a", nil, false},
+		{"a", ErrKeyring, true},
 	} {
 		if got := k.changed(step.of, step.err); got != step.news {
 			t.Errorf("step %d, %s: %v is news: %t", i, step.of, step.err, got)

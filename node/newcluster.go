@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -252,11 +253,11 @@ func finish(dir string) (replaced string, err error) {
 	if err != nil {
 		return "", err
 	}
-	for i := len(names) - 1; i >= 0; i-- { // the identity last
-		if names[i] == clearedFile {
+	for _, name := range slices.Backward(names) { // the identity last
+		if name == clearedFile {
 			continue
 		}
-		if err := durable.Rename(filepath.Join(staging, names[i]), filepath.Join(dir, names[i])); err != nil {
+		if err := durable.Rename(filepath.Join(staging, name), filepath.Join(dir, name)); err != nil {
 			return "", err
 		}
 	}

@@ -50,8 +50,10 @@ func Restore(file, dir string) (f NewCluster, err error) {
 			return err
 		}
 		if len(names) > 0 {
-			return &ConfigError{"data-dir",
-				fmt.Sprintf("%s is not empty: it holds %s; a backup is restored to an empty folder", dir, names[0])}
+			return &ConfigError{
+				"data-dir",
+				fmt.Sprintf("%s is not empty: it holds %s; a backup is restored to an empty folder", dir, names[0]),
+			}
 		}
 		f, err = makeNewCluster(dir, source, func(state string, identity fsm.NewCluster) (Summary, error) {
 			return fsm.RebaseBackup(file, state, identity)
@@ -187,8 +189,10 @@ func Rebuild(dir string) (replaced string, err error) {
 			return err
 		}
 		if len(names) > 0 && !slices.ContainsFunc(names, isNodes) {
-			return &ConfigError{"data-dir",
-				fmt.Sprintf("%s is not a node's: it holds %s", dir, strings.Join(names[:min(len(names), 3)], ", "))}
+			return &ConfigError{
+				"data-dir",
+				fmt.Sprintf("%s is not a node's: it holds %s", dir, strings.Join(names[:min(len(names), 3)], ", ")),
+			}
 		}
 		if err := removeStaging(dir); err != nil {
 			return err

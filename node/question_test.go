@@ -93,9 +93,13 @@ func FuzzPeerQuestion(f *testing.F) {
 		f.Add([]byte(question))
 	}
 	for _, q := range []question{
-		{Connections: &admin.ConnectionQuery{Limit: 10}}, {Subscribers: &subscribersQuestion{"p"}},
-		{KeyConnections: &keyConnectionsQuestion{"p"}}, {History: &historyQuestion{5, 9}}, {Usage: &usageQuestion{}},
-		{Disconnect: &disconnectQuestion{"x"}}, {Replace: &gateway.Replacement{Connection: "x"}},
+		{Connections: &admin.ConnectionQuery{Limit: 10}},
+		{Subscribers: &subscribersQuestion{"p"}},
+		{KeyConnections: &keyConnectionsQuestion{"p"}},
+		{History: &historyQuestion{5, 9}},
+		{Usage: &usageQuestion{}},
+		{Disconnect: &disconnectQuestion{"x"}},
+		{Replace: &gateway.Replacement{Connection: "x"}},
 		{Refusals: &refusal.Query{Limit: 10}},
 		{Interest: &relay.Change{Epoch: 1, Number: 1, Add: []fsm.ChannelKey{{Project: "p", Name: "c"}}}},
 	} {

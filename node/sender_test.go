@@ -64,11 +64,11 @@ func TestNothingIsChangedForWhoHasEnded(t *testing.T) {
 		},
 	}
 	operator := reflect.TypeFor[admin.Operator]()
-	for i := range operator.NumMethod() {
-		method := operator.Method(i)
-		for j := range method.Type.NumIn() {
-			in := method.Type.In(j)
-			_, changes := reflect.Zero(in).Interface().(fsm.Actor)
+	for method := range operator.Methods() {
+		method := method
+		for in := range method.Type.Ins() {
+			in := in
+			_, changes := reflect.TypeAssert[fsm.Actor](reflect.Zero(in))
 			if in.Kind() == reflect.Struct && in != reflect.TypeFor[fsm.Actor]() {
 				field, found := in.FieldByName("By")
 				changes = found && field.Type == reflect.TypeFor[fsm.Actor]()

@@ -18,7 +18,7 @@ var arrows = map[string]struct {
 }{
 	"":                    {}, // texts that go with every copy
 	"hack/notice":         {},
-	"internal/boottime": {},
+	"internal/boottime":   {},
 	"internal/durable":    {},
 	"internal/strictjson": {},
 	"internal/teardown":   {},
@@ -26,12 +26,18 @@ var arrows = map[string]struct {
 	"fsm":                 {imports: []string{"internal/durable", "internal/wire"}, engines: []string{"go.etcd.io/bbolt"}},
 	"cluster/watchdog":    {},
 	"cluster/logbridge":   {},
-	"cluster/raftlog": {imports: []string{"cluster/watchdog", "cluster/logbridge", "internal/durable"},
-		engines: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal"}},
+	"cluster/raftlog": {
+		imports: []string{"cluster/watchdog", "cluster/logbridge", "internal/durable"},
+		engines: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal"},
+	},
 	"cluster/peer": {imports: []string{"cluster/logbridge"}},
-	"cluster": {imports: []string{"internal/boottime", "cluster/watchdog", "cluster/logbridge", "cluster/raftlog", "cluster/peer",
-		"internal/durable", "internal/teardown", "internal/wire"},
-		engines: []string{"github.com/hashicorp/raft", "github.com/hashicorp/memberlist"}},
+	"cluster": {
+		imports: []string{
+			"internal/boottime", "cluster/watchdog", "cluster/logbridge", "cluster/raftlog", "cluster/peer",
+			"internal/durable", "internal/teardown", "internal/wire",
+		},
+		engines: []string{"github.com/hashicorp/raft", "github.com/hashicorp/memberlist"},
+	},
 	"gateway/refusal":            {},
 	"gateway/httpio":             {imports: []string{"gateway/refusal"}},
 	"gateway/ratelimit":          {},
@@ -60,8 +66,10 @@ var arrows = map[string]struct {
 		},
 		engines: []string{"github.com/gobwas/ws"},
 	},
-	"node": {imports: []string{"gateway", "gateway/admin", "gateway/auth", "gateway/refusal", "fsm", "cluster", "console", "node/relay",
-		"internal/durable", "internal/teardown"}},
+	"node": {imports: []string{
+		"gateway", "gateway/admin", "gateway/auth", "gateway/refusal", "fsm", "cluster", "console", "node/relay",
+		"internal/durable", "internal/teardown",
+	}},
 	"node/relay":        {imports: []string{"fsm", "internal/wire"}},
 	"client":            {imports: []string{"internal/strictjson"}, engines: []string{"github.com/gobwas/ws"}},
 	"console":           {},

@@ -270,8 +270,10 @@ func (v *victim) watchReady(ctx context.Context, t *testing.T) (ready, unready *
 
 func (v *victim) http(from net.IP) *http.Client {
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: from}}
-	return &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: v.tls},
-		Timeout: deadline}
+	return &http.Client{
+		Transport: &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: v.tls},
+		Timeout:   deadline,
+	}
 }
 
 func (v *victim) scheme() string {
@@ -378,8 +380,10 @@ func (f *friends) measure(t *testing.T, span time.Duration) latencies {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	slices.Sort(f.took)
-	return latencies{f.took[len(f.took)/2].Round(10 * time.Microsecond),
-		f.took[len(f.took)*99/100].Round(10 * time.Microsecond)}
+	return latencies{
+		f.took[len(f.took)/2].Round(10 * time.Microsecond),
+		f.took[len(f.took)*99/100].Round(10 * time.Microsecond),
+	}
 }
 
 // fill publishes n messages of a size to a channel.
@@ -454,8 +458,10 @@ func startVictim(t *testing.T, poller string, encrypted bool) *victim {
 	}
 	c := spawn(t, bench.SpawnOptions{Nodes: 1, Binary: binary, Dir: t.TempDir(), Args: args, TLS: v.tls})
 	v.addr, v.keys, v.pid = c.Addr(0), c.keys(), c.PID(0)
-	native, admin := true, &client.Admin{BaseURL: scheme + v.addr, Token: v.keys.admin,
-		HTTP: v.http(net.IPv4(127, 0, 0, 4))}
+	native, admin := true, &client.Admin{
+		BaseURL: scheme + v.addr, Token: v.keys.admin,
+		HTTP: v.http(net.IPv4(127, 0, 0, 4)),
+	}
 	for project, err := range admin.Projects(within(t, deadline)) {
 		if err != nil {
 			t.Fatal(err)
@@ -488,8 +494,10 @@ func selfSigned(t *testing.T, dir string) (certFile, keyFile string) {
 		t.Fatal(err)
 	}
 	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der},
-		keyFile: {Type: "PRIVATE KEY", Bytes: private}} {
+	for file, block := range map[string]*pem.Block{
+		certFile: {Type: "CERTIFICATE", Bytes: der},
+		keyFile:  {Type: "PRIVATE KEY", Bytes: private},
+	} {
 		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -158,8 +158,10 @@ func TestBackupBecomesANewCluster(t *testing.T) {
 		if err := os.WriteFile(bad, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for _, args := range [][]string{{"backup", "--verify", bad},
-			{"restore", bad, "--data-dir", filepath.Join(dir, "none")}} {
+		for _, args := range [][]string{
+			{"backup", "--verify", bad},
+			{"restore", bad, "--data-dir", filepath.Join(dir, "none")},
+		} {
 			if out, code := aptlyd(t, c, 0, args...); code != 1 || !strings.Contains(out, "not an intact backup") {
 				t.Errorf("%s: aptlyd %v: exit code %d: %s", name, args, code, out)
 			}

@@ -118,21 +118,31 @@ func TestKeyModelTellsRightFromWrong(t *testing.T) {
 		"used while it lives":     {porcupine.Ok, func(h *keyHistory) { h.add("k", keyUsed, 20, 30, done) }},
 		"refused while it lives":  {porcupine.Illegal, func(h *keyHistory) { h.add("k", keyUsed, 20, 30, refused) }},
 		"used before it was made": {porcupine.Illegal, func(h *keyHistory) { h.add("x", keyUsed, 20, 30, done) }},
-		"refused after the answer": {porcupine.Ok,
-			func(h *keyHistory) { h.end("k", 20, 30, done); h.add("k", keyUsed, 40, 50, refused) }},
-		"used after the answer": {porcupine.Illegal,
-			func(h *keyHistory) { h.end("k", 20, 30, done); h.add("k", keyUsed, 40, 50, done) }},
+		"refused after the answer": {
+			porcupine.Ok,
+			func(h *keyHistory) { h.end("k", 20, 30, done); h.add("k", keyUsed, 40, 50, refused) },
+		},
+		"used after the answer": {
+			porcupine.Illegal,
+			func(h *keyHistory) { h.end("k", 20, 30, done); h.add("k", keyUsed, 40, 50, done) },
+		},
 		"both ways while it is revoked": {porcupine.Ok, func(h *keyHistory) {
 			h.end("k", 20, 60, done)
 			h.add("k", keyUsed, 25, 30, refused)
 			h.add("k", keyUsed, 40, 50, done)
 		}},
-		"revoked twice": {porcupine.Illegal,
-			func(h *keyHistory) { h.end("k", 20, 30, done); h.end("k", 40, 50, done) }},
-		"revoked twice, one of which": {porcupine.Ok,
-			func(h *keyHistory) { h.end("k", 20, 30, refused); h.end("k", 20, 50, done) }},
-		"not found while it lives": {porcupine.Illegal,
-			func(h *keyHistory) { h.end("k", 20, 30, refused); h.add("k", keyUsed, 40, 50, done) }},
+		"revoked twice": {
+			porcupine.Illegal,
+			func(h *keyHistory) { h.end("k", 20, 30, done); h.end("k", 40, 50, done) },
+		},
+		"revoked twice, one of which": {
+			porcupine.Ok,
+			func(h *keyHistory) { h.end("k", 20, 30, refused); h.end("k", 20, 50, done) },
+		},
+		"not found while it lives": {
+			porcupine.Illegal,
+			func(h *keyHistory) { h.end("k", 20, 30, refused); h.add("k", keyUsed, 40, 50, done) },
+		},
 		"an answer that got lost": {porcupine.Ok, func(h *keyHistory) {
 			h.end("k", 20, 0, unknown)
 			h.add("k", keyUsed, 40, 50, done)

@@ -34,8 +34,10 @@ func TestPurgeIsNothingElse(t *testing.T) {
 	c := startCluster(t, 1)
 	proxy := startSubPath(t, c.Addr(0))
 	project := defaultProject(t, c)
-	names := []string{"..", ".", "a/b", "%2e%2e", "..%2f..", "a?b#c", "a&channel=b",
-		"chat:17:x/../../../../keys/" + project.Keys[0].ID}
+	names := []string{
+		"..", ".", "a/b", "%2e%2e", "..%2f..", "a?b#c", "a&channel=b",
+		"chat:17:x/../../../../keys/" + project.Keys[0].ID,
+	}
 	for i, server := range []string{url(c, 0), proxy, proxy + "/"} {
 		b := behind{c, server}
 		for _, name := range names {
@@ -86,8 +88,12 @@ func TestBelowAPathOfAProxy(t *testing.T) {
 	c := startCluster(t, 1)
 	b := behind{c, startSubPath(t, c.Addr(0))}
 	for _, args := range [][]string{
-		{"cluster", "status"}, {"project", "list"}, {"healthcheck"}, {"doctor"},
-		{"publish", "news", "1", "--key", c.ServerKey}, {"backup", filepath.Join(t.TempDir(), "backup")},
+		{"cluster", "status"},
+		{"project", "list"},
+		{"healthcheck"},
+		{"doctor"},
+		{"publish", "news", "1", "--key", c.ServerKey},
+		{"backup", filepath.Join(t.TempDir(), "backup")},
 	} {
 		if out, code := b.run(t, args...); code != 0 && args[0] != "doctor" || strings.Contains(out, "418") {
 			t.Errorf("%v: exit code %d: %s", args, code, out)

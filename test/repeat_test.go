@@ -14,8 +14,10 @@ func TestRepeatsOfABackendsMessage(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3)
 	project := defaultProject(t, c)
-	access := client.Access{Subscribe: []string{"*"},
-		Publish: []client.PublishGrant{{Pattern: "orders", Rate: 10, Burst: 10}}}
+	access := client.Access{
+		Subscribe: []string{"*"},
+		Publish:   []client.PublishGrant{{Pattern: "orders", Rate: 10, Burst: 10}},
+	}
 	if _, err := admin(c, 0).UpdateProject(within(t, deadline), project.ID,
 		client.ProjectChange{Access: &access}); err != nil {
 		t.Fatal(err)

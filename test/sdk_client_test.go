@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"testing"
@@ -88,9 +89,7 @@ func startSDK(t *testing.T, endpoint, key, origin string) *sdkClient {
 func (c *sdkClient) command(name string, fields map[string]any) {
 	c.t.Helper()
 	line := map[string]any{"cmd": name}
-	for k, v := range fields {
-		line[k] = v
-	}
+	maps.Copy(line, fields)
 	if err := json.NewEncoder(c.in).Encode(line); err != nil {
 		c.t.Fatalf("command %s: %v", name, err)
 	}

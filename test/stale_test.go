@@ -28,8 +28,10 @@ func TestWhatWaitedBehindACut(t *testing.T) {
 		cut       time.Duration
 	}{
 		{name: "for some seconds"},
-		{name: "for longer than ids are remembered", patches: []string{"hasty.patch"},
-			forgotten: true, cut: 20 * time.Second},
+		{
+			name: "for longer than ids are remembered", patches: []string{"hasty.patch"},
+			forgotten: true, cut: 20 * time.Second,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			program := binary

@@ -158,8 +158,10 @@ func TestAccessChangesReachLiveConnections(t *testing.T) {
 		if err := m.socket.SetReadDeadline(time.Now().Add(deadline)); err != nil {
 			t.Fatal(err)
 		}
-		for _, frame := range []string{"", `{"type":"subscribe","channel":"staff"}`,
-			`{"type":"subscribe","channel":"news"}`} {
+		for _, frame := range []string{
+			"", `{"type":"subscribe","channel":"staff"}`,
+			`{"type":"subscribe","channel":"news"}`,
+		} {
 			if frame != "" {
 				if err := wsutil.WriteClientText(m.socket, []byte(frame)); err != nil {
 					t.Fatal(err)

@@ -54,7 +54,7 @@ func TestNamesAreTermsOfTheField(t *testing.T) {
 	if err != nil {
 		t.Skipf("the files are listed by git: %v", err)
 	}
-	for _, file := range strings.Fields(string(list)) {
+	for file := range strings.FieldsSeq(string(list)) {
 		if file == "test/words_test.go" {
 			continue
 		}

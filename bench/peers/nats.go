@@ -37,7 +37,8 @@ func (p *natsProtocol) Transport() bench.Transport {
 }
 
 func (p *natsProtocol) AppendLogin(dst []byte, member int) []byte {
-	dst = fmt.Appendf(dst, `CONNECT {"verbose":false,"pedantic":false,"user":%q,"pass":%q,"lang":"go","version":"1","protocol":1}`+"\r\n",
+	dst = fmt.Appendf(dst, `CONNECT {"verbose":false,"pedantic":false,"user":%q,"pass":%q,`+
+		`"lang":"go","version":"1","protocol":1}`+"\r\n",
 		natsUser, p.password)
 	if p.stream != "" {
 		dst = fmt.Appendf(dst, "SUB _I%08x.%d.* %s\r\n", p.run, member, inboxSID)

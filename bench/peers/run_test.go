@@ -77,7 +77,8 @@ func TestContendersTakeTurns(t *testing.T) {
 			return bench.Target{Key: name}, func() error { order = append(order, "stop"); return nil }, nil
 		}}
 	}
-	r := row{Name: "r", Title: "title", contenders: []contender{contend("a"), contend("b")},
+	r := row{
+		Name: "r", Title: "title", contenders: []contender{contend("a"), contend("b")},
 		load: func(_ context.Context, target bench.Target) ([]metric, []string, error) {
 			next := values[target.Key][0]
 			values[target.Key] = values[target.Key][1:]
@@ -85,7 +86,8 @@ func TestContendersTakeTurns(t *testing.T) {
 				return []metric{{"m", next}}, []string{"lost one"}, nil
 			}
 			return []metric{{"m", next}}, nil, nil
-		}}
+		},
+	}
 	results, err := runRows(t.Context(), []row{r}, 3, io.Discard)
 	if err != nil {
 		t.Fatal(err)

@@ -29,18 +29,28 @@ func TestHealthcheckReadsTheSettingsOfTheNode(t *testing.T) {
 		want int
 	}{
 		"another port": {map[string]string{"APTLYD_LISTEN": at(plain)}, nil, exitDone},
-		"TLS": {map[string]string{"APTLYD_LISTEN": at(encrypted), "APTLYD_TLS_CERT": "cert.pem",
-			"APTLYD_TLS_KEY": "key.pem"}, nil, exitDone},
+		"TLS": {map[string]string{
+			"APTLYD_LISTEN": at(encrypted), "APTLYD_TLS_CERT": "cert.pem",
+			"APTLYD_TLS_KEY": "key.pem",
+		}, nil, exitDone},
 		"TLS that is not set": {map[string]string{"APTLYD_LISTEN": at(encrypted)}, nil, exitFailed},
 		"a file": {map[string]string{"APTLYD_CONFIG": writeFile(t,
 			"listen: "+at(encrypted)+"\ntls-cert: cert.pem\nnode-name: a\n")}, nil, exitDone},
 		"a file by flag": {nil, []string{"--config", writeFile(t, "listen: "+at(plain)+"\n")}, exitDone},
-		"flags": {map[string]string{"APTLYD_LISTEN": "127.0.0.1:1"},
-			[]string{"--listen", at(encrypted), "--tls-cert", "cert.pem"}, exitDone},
-		"a server wins": {map[string]string{"APTLYD_LISTEN": "127.0.0.1:1"},
-			[]string{"--server", "http://" + at(plain)}, exitDone},
-		"a server by variable": {map[string]string{"APTLYD_LISTEN": "127.0.0.1:1", "APTLYD_SERVER": "http://" + at(plain)},
-			nil, exitDone},
+		"flags": {
+			map[string]string{"APTLYD_LISTEN": "127.0.0.1:1"},
+			[]string{"--listen", at(encrypted), "--tls-cert", "cert.pem"},
+			exitDone,
+		},
+		"a server wins": {
+			map[string]string{"APTLYD_LISTEN": "127.0.0.1:1"},
+			[]string{"--server", "http://" + at(plain)},
+			exitDone,
+		},
+		"a server by variable": {
+			map[string]string{"APTLYD_LISTEN": "127.0.0.1:1", "APTLYD_SERVER": "http://" + at(plain)},
+			nil, exitDone,
+		},
 		"nobody":                {map[string]string{"APTLYD_LISTEN": "127.0.0.1:1"}, nil, exitFailed},
 		"no address":            {map[string]string{"APTLYD_LISTEN": "8080"}, nil, exitMisuse},
 		"a file with a mistake": {map[string]string{"APTLYD_CONFIG": writeFile(t, "lisen: x\n")}, nil, exitMisuse},

@@ -28,10 +28,14 @@ func TestExitCodes(t *testing.T) {
 		{"unknown flag", []string{"serve", "--frobnicate"}, exitMisuse},
 		{"bad flag value", []string{"serve", "--bootstrap-expect", "x"}, exitMisuse},
 		{"limit too large", []string{"serve", "--max-message-bytes", "2000000"}, exitMisuse},
-		{"poller of nowhere", []string{"serve", "--poller", "dowsing", "--data-dir", filepath.Join(t.TempDir(), "d"),
-			"--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0"}, exitMisuse},
-		{"gossip port taken", []string{"serve", "--data-dir", filepath.Join(t.TempDir(), "d"), "--listen", "127.0.0.1:0",
-			"--peer-listen", "127.0.0.1:0", "--gossip-listen", taken.Addr().String()}, exitMisuse},
+		{"poller of nowhere", []string{
+			"serve", "--poller", "dowsing", "--data-dir", filepath.Join(t.TempDir(), "d"),
+			"--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0",
+		}, exitMisuse},
+		{"gossip port taken", []string{
+			"serve", "--data-dir", filepath.Join(t.TempDir(), "d"), "--listen", "127.0.0.1:0",
+			"--peer-listen", "127.0.0.1:0", "--gossip-listen", taken.Addr().String(),
+		}, exitMisuse},
 		{"completion of no shell", []string{"completion", "frobnicate"}, exitMisuse},
 		{"server without a scheme", []string{"healthcheck", "--server", "localhost:8080"}, exitMisuse},
 		{"less than none", []string{"audit", "--limit", "-1"}, exitMisuse},
@@ -46,8 +50,11 @@ func TestExitCodes(t *testing.T) {
 		{"peer port open without a secret", []string{"serve", "--peer-listen", "0.0.0.0:0"}, exitMisuse},
 		{"an empty one of the secrets", []string{"serve", "--cluster-secret", "a secret of enough length,"}, exitMisuse},
 		{"a short one of the secrets", []string{"serve", "--cluster-secret", "a secret of enough length,short"}, exitMisuse},
-		{"key with a typo", []string{"serve", "--bootstrap-server-key", "sk_0000000000000000000000000000000000000000"},
-			exitMisuse},
+		{
+			"key with a typo",
+			[]string{"serve", "--bootstrap-server-key", "sk_0000000000000000000000000000000000000000"},
+			exitMisuse,
+		},
 		{"data folder is a file", []string{"serve", "--data-dir", os.Args[0], "--listen", "127.0.0.1:0"}, exitMisuse},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -98,21 +98,33 @@ func TestCommandsSayWhyTheyCannotConnect(t *testing.T) {
 		passing      bool   // it is worth trying for some seconds
 	}{
 		{"closed port", "http://" + closedPort(t), "connection refused", "connection refused", false},
-		{"no such path", missing.URL, "HTTP status 404 Not Found instead of a WebSocket: said the server",
-			"HTTP status 404 Not Found: said the server", false},
+		{
+			"no such path", missing.URL, "HTTP status 404 Not Found instead of a WebSocket: said the server",
+			"HTTP status 404 Not Found: said the server", false,
+		},
 		{"a page", page.URL, "HTTP status 200 OK instead of a WebSocket", "what answers is no node", false},
-		{"a redirect", moved.URL, "redirected to https://elsewhere.example/",
-			"HTTP status 302 Found to https://elsewhere.example/", false},
-		{"a foreign certificate", encrypted.URL, "certificate signed by unknown authority",
-			"certificate signed by unknown authority", false},
-		{"TLS where there is none", strings.Replace(missing.URL, "http:", "https:", 1),
-			"where no TLS is spoken the address begins with http://", "server gave HTTP response to HTTPS client", false},
-		{"no TLS where there is", strings.Replace(encrypted.URL, "https:", "http:", 1),
-			"where TLS is spoken the address begins with https://", "HTTP request to an HTTPS server", false},
+		{
+			"a redirect", moved.URL, "redirected to https://elsewhere.example/",
+			"HTTP status 302 Found to https://elsewhere.example/", false,
+		},
+		{
+			"a foreign certificate", encrypted.URL, "certificate signed by unknown authority",
+			"certificate signed by unknown authority", false,
+		},
+		{
+			"TLS where there is none", strings.Replace(missing.URL, "http:", "https:", 1),
+			"where no TLS is spoken the address begins with http://", "server gave HTTP response to HTTPS client", false,
+		},
+		{
+			"no TLS where there is", strings.Replace(encrypted.URL, "https:", "http:", 1),
+			"where TLS is spoken the address begins with https://", "HTTP request to an HTTPS server", false,
+		},
 		{"another protocol", "http://" + speak(t, "SSH-2.0-OpenSSH_9.6\r\n"), "malformed", "malformed HTTP response", false},
 		{"no such port", "http://127.0.0.1:99999", "invalid port", "invalid port", false},
-		{"not ready", busy.URL, "HTTP status 503 Service Unavailable instead of a WebSocket: said the server",
-			"HTTP status 503 Service Unavailable: said the server", true},
+		{
+			"not ready", busy.URL, "HTTP status 503 Service Unavailable instead of a WebSocket: said the server",
+			"HTTP status 503 Service Unavailable: said the server", true,
+		},
 		{"silence", "http://" + speak(t, ""), "not in time: there was no answer", "", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -53,8 +53,7 @@ func readSettings(flags *pflag.FlagSet, path string) (map[string]string, error) 
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
+		if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 			return nil, fmt.Errorf("--config %s: %w", path, pathErr.Err)
 		}
 		return nil, fmt.Errorf("--config: %w", err)

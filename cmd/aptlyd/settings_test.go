@@ -39,8 +39,8 @@ func TestEveryLimitHasAFlag(t *testing.T) {
 
 // settable returns the numbers and times in a structure.
 func settable(value reflect.Value) (all []reflect.Value) {
-	for i := range value.NumField() {
-		if field := value.Field(i); field.Kind() == reflect.Struct {
+	for _, field := range value.Fields() {
+		if field := field; field.Kind() == reflect.Struct {
 			all = append(all, settable(field)...)
 		} else {
 			all = append(all, field)

@@ -72,8 +72,10 @@ func TestScanObject(t *testing.T) {
 }
 
 func TestWholeNumber(t *testing.T) {
-	for text, want := range map[string]uint64{"0": 0, "7": 7, "1e3": 1000, "5.0": 5, "9007199254740991": MaxWhole,
-		"-0": 0} {
+	for text, want := range map[string]uint64{
+		"0": 0, "7": 7, "1e3": 1000, "5.0": 5, "9007199254740991": MaxWhole,
+		"-0": 0,
+	} {
 		if n, ok := WholeNumber([]byte(text)); !ok || n != want {
 			t.Errorf("%s: got %d, %v", text, n, ok)
 		}

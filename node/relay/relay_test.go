@@ -176,8 +176,10 @@ func TestRelayIsBounded(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	valid := Encode([]fsm.Appended{
-		{Channel: channelNumber(1),
-			Messages: []fsm.Message{{Timestamp: 5, Data: []byte("1")}, {Timestamp: 6, Data: []byte(`{}`)}}},
+		{
+			Channel:  channelNumber(1),
+			Messages: []fsm.Message{{Timestamp: 5, Data: []byte("1")}, {Timestamp: 6, Data: []byte(`{}`)}},
+		},
 		{Channel: channelNumber(2), Messages: []fsm.Message{{Timestamp: 7, Data: []byte(`"b"`)}}},
 	})
 	f.Add(valid)

@@ -17,21 +17,33 @@ func soundHistory() []Event {
 		{At: 1 * second, Began: 1*second - 10, Kind: Created, Key: "key"},
 		{At: 2 * second, Began: 2*second - 10, Kind: Opened, Session: "user", Node: "n1", Key: "key", Outcome: OK},
 		{At: 3 * second, Kind: Subscribe, Session: "sub", Node: "n2", Channel: "t:0"},
-		{At: 4 * second, Began: 4*second - 10, Kind: Publish, Session: "pub", Seq: 1, Node: "n1", Channel: "t:0", Tag: "a",
-			Outcome: OK, Offset: 1, Stamp: 100},
+		{
+			At: 4 * second, Began: 4*second - 10, Kind: Publish, Session: "pub", Seq: 1, Node: "n1", Channel: "t:0", Tag: "a",
+			Outcome: OK, Offset: 1, Stamp: 100,
+		},
 		{At: 5 * second, Kind: Deliver, Session: "sub", Node: "n2", Channel: "t:0", Tag: "a", Offset: 1, Stamp: 100},
-		{At: 6 * second, Began: 6*second - 10, Kind: Publish, Session: "pub", Seq: 2, Node: "n1", Channel: "t:0", Tag: "b",
-			ID: "b", Outcome: Unknown},
-		{At: 7 * second, Began: 7*second - 10, Kind: Publish, Session: "post", Node: "n2", Channel: "t:0", Tag: "b", ID: "b",
-			Outcome: OK, Offset: 2, Stamp: 200, Duplicate: true},
+		{
+			At: 6 * second, Began: 6*second - 10, Kind: Publish, Session: "pub", Seq: 2, Node: "n1", Channel: "t:0", Tag: "b",
+			ID: "b", Outcome: Unknown,
+		},
+		{
+			At: 7 * second, Began: 7*second - 10, Kind: Publish, Session: "post", Node: "n2", Channel: "t:0", Tag: "b", ID: "b",
+			Outcome: OK, Offset: 2, Stamp: 200, Duplicate: true,
+		},
 		{At: 8 * second, Kind: Deliver, Session: "sub", Node: "n2", Channel: "t:0", Tag: "b", Offset: 2, Stamp: 200},
-		{At: 9 * second, Began: 9*second - 10, Kind: Publish, Session: "pub", Seq: 3, Node: "n1", Channel: "t:0", Tag: "c",
-			Outcome: OK, Offset: 3, Stamp: 300},
-		{At: 10 * second, Began: 10*second - 10, Kind: Publish, Session: "pub", Seq: 4, Node: "n1", Channel: "t:0", Tag: "d",
-			Outcome: Failed, Code: "unavailable"},
+		{
+			At: 9 * second, Began: 9*second - 10, Kind: Publish, Session: "pub", Seq: 3, Node: "n1", Channel: "t:0", Tag: "c",
+			Outcome: OK, Offset: 3, Stamp: 300,
+		},
+		{
+			At: 10 * second, Began: 10*second - 10, Kind: Publish, Session: "pub", Seq: 4, Node: "n1", Channel: "t:0", Tag: "d",
+			Outcome: Failed, Code: "unavailable",
+		},
 		{At: 11 * second, Began: 11*second - 10, Kind: Revoked, Key: "key"},
-		{At: 22 * second, Began: 22*second - 10, Kind: Opened, Session: "late", Node: "n2", Key: "key", Outcome: Failed,
-			Code: "invalid_key"},
+		{
+			At: 22 * second, Began: 22*second - 10, Kind: Opened, Session: "late", Node: "n2", Key: "key", Outcome: Failed,
+			Code: "invalid_key",
+		},
 		{At: 23 * second, Kind: Healed, Note: "n1 n2"},
 		{At: 24 * second, Kind: Live, Node: "n1"},
 		{At: 25 * second, Kind: Live, Node: "n2"},
@@ -40,8 +52,10 @@ func soundHistory() []Event {
 	}
 	for _, node := range []string{"n1", "n2"} {
 		for i, tag := range []string{"a", "b", "c"} {
-			history = append(history, Event{At: 30 * second, Kind: Read, Node: node, Channel: "t:0", Tag: tag,
-				Offset: uint64(i + 1), Stamp: int64(100 * (i + 1))})
+			history = append(history, Event{
+				At: 30 * second, Kind: Read, Node: node, Channel: "t:0", Tag: tag,
+				Offset: uint64(i + 1), Stamp: int64(100 * (i + 1)),
+			})
 		}
 		history = append(history, Event{At: 30 * second, Kind: Retained, Node: node, Channel: "t:0", Offset: 1, Head: 3})
 	}
@@ -62,8 +76,10 @@ func where(history []Event, wanted func(Event) bool) *Event {
 // givenUp is a publish with the key before its revocation, of which nobody knows what
 // became.
 func givenUp(tag string) Event {
-	return Event{At: 13 * second, Began: 10 * second, Kind: Publish, Node: "n1", Channel: "t:0", Tag: tag, Key: "key",
-		Outcome: Unknown, Code: "outcome_unknown"}
+	return Event{
+		At: 13 * second, Began: 10 * second, Kind: Publish, Node: "n1", Channel: "t:0", Tag: tag, Key: "key",
+		Outcome: Unknown, Code: "outcome_unknown",
+	}
 }
 
 // A message that is stored twice breaks a promise only if it was repeated as long as its id
@@ -107,8 +123,10 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			return h
 		}},
 		{"one message per offset", "is of 100", func(h []Event) []Event { // replay differs from live in its stamp
-			return append(h, Event{Kind: Deliver, Session: "again", Node: "n1", Channel: "t:0", Tag: "a", Offset: 1, Stamp: 101,
-				Replay: true})
+			return append(h, Event{
+				Kind: Deliver, Session: "again", Node: "n1", Channel: "t:0", Tag: "a", Offset: 1, Stamp: 101,
+				Replay: true,
+			})
 		}},
 		{"what is acknowledged is there", "c was acknowledged", func(h []Event) []Event {
 			return without(h, func(e Event) bool { return e.Kind == Read && e.Tag == "c" && e.Node == "n2" })
@@ -169,8 +187,10 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			return without(h, func(e Event) bool { return e.Kind == Subscribe })
 		}},
 		{"nobody is sent what it has", "delivers t:0@2 to sub, which has all up to 3", func(h []Event) []Event {
-			return append(h, Event{At: 28 * second, Kind: Deliver, Session: "sub", Node: "n2", Channel: "t:0", Tag: "b",
-				Offset: 2, Stamp: 200, Replay: true})
+			return append(h, Event{
+				At: 28 * second, Kind: Deliver, Session: "sub", Node: "n2", Channel: "t:0", Tag: "b",
+				Offset: 2, Stamp: 200, Replay: true,
+			})
 		}},
 		{"nobody is sent what it has", "which has all up to 2", func(h []Event) []Event { // it named the offset itself
 			return append(h, Event{Kind: Subscribe, Session: "again", Node: "n1", Channel: "t:0", Offset: 2, Head: 1},
@@ -213,18 +233,22 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		}},
 		// a body that was held back
 		{"a revoked key is dead", "n1 takes key key (publish) at 11.500 s", func(h []Event) []Event {
-			return append(h, Event{At: 12 * second, Began: 11*second + second/2, Kind: Publish, Node: "n1", Channel: "t:0",
-				Tag: "k", Key: "key", Outcome: OK, Offset: 4})
+			return append(h, Event{
+				At: 12 * second, Began: 11*second + second/2, Kind: Publish, Node: "n1", Channel: "t:0",
+				Tag: "k", Key: "key", Outcome: OK, Offset: 4,
+			})
 		}},
 		{"nothing of a key is stored after its revocation", "k of key key at t:0@4", func(h []Event) []Event {
 			where(h, is(Publish, "c")).Began = 12 * second
 			return append(h, givenUp("k"), Event{Kind: Read, Node: "n1", Channel: "t:0", Tag: "k", Offset: 4, Stamp: 300})
 		}},
-		{"nothing of a key is stored after its revocation", "k of key key at t:1@1, of 301, behind c at t:0@3, of 300",
+		{
+			"nothing of a key is stored after its revocation", "k of key key at t:1@1, of 301, behind c at t:0@3, of 300",
 			func(h []Event) []Event {
 				where(h, is(Publish, "c")).Began = 12 * second
 				return append(h, givenUp("k"), Event{Kind: Read, Node: "n1", Channel: "t:1", Tag: "k", Offset: 1, Stamp: 301})
-			}},
+			},
+		},
 		{"a node ends only when it must", "panic", func(h []Event) []Event {
 			return append(h, Event{Kind: Died, Node: "n1", Note: "panic: no"})
 		}},

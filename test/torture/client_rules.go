@@ -267,7 +267,7 @@ func (l *ledger) healedIsLive() (broken []string) {
 			broken = append(broken, fmt.Sprintf("%s is back %s after all was healed", node, seconds(at-healed.At)))
 		}
 	}
-	for _, node := range strings.Fields(healed.Note) {
+	for node := range strings.FieldsSeq(healed.Note) {
 		if alive[node] == 0 {
 			broken = append(broken, fmt.Sprintf("%s does not serve %v after all was healed", node, patience))
 		}

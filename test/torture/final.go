@@ -27,8 +27,10 @@ func (s *site) heal(w *workload) time.Duration {
 			if alive[i] || s.ended(i) || s.ready(i) != nil || s.nodes[i].damaged && !s.scrub(w, i) {
 				continue
 			}
-			e := Event{Kind: Publish, Node: s.cluster.Name(i), Channel: channels[0], Tag: w.tag("healed"),
-				Began: s.recorder.Now()}
+			e := Event{
+				Kind: Publish, Node: s.cluster.Name(i), Channel: channels[0], Tag: w.tag("healed"),
+				Began: s.recorder.Now(),
+			}
 			bound, cancel := context.WithTimeout(s.t.Context(), 5*time.Second)
 			r, err := w.rest(s.door(i), w.serverKey).Publish(bound, client.Publication{Channel: e.Channel, Data: payload(e.Tag)})
 			cancel()
@@ -106,7 +108,7 @@ func (s *site) read(w *workload, i int, channel string) {
 	for {
 		var h client.History
 		var err error
-		for tries := 0; tries < 20; tries++ {
+		for range 20 {
 			if h, err = w.rest(s.door(i), w.serverKey).History(s.t.Context(), channel, after, 1000); err == nil {
 				break
 			}
@@ -118,8 +120,10 @@ func (s *site) read(w *workload, i int, channel string) {
 		}
 		earliest, head = h.Earliest, h.Offset
 		for _, m := range h.Messages {
-			s.recorder.Add(Event{Kind: Read, Node: name, Channel: channel, Tag: tagOf(m.Data), Offset: m.Offset,
-				Stamp: m.Timestamp})
+			s.recorder.Add(Event{
+				Kind: Read, Node: name, Channel: channel, Tag: tagOf(m.Data), Offset: m.Offset,
+				Stamp: m.Timestamp,
+			})
 			after = m.Offset
 		}
 		if len(h.Messages) == 0 || after >= h.Offset {
@@ -140,8 +144,10 @@ func (s *site) resumeAll(w *workload, heads map[string]uint64, seed uint64) {
 					last[channel] = random.Uint64N(head + 1)
 				}
 			}
-			l := &listening{workload: w, session: fmt.Sprintf("resumed-%s-%d", s.cluster.Name(i), tries),
-				node: s.cluster.Name(i), last: last}
+			l := &listening{
+				workload: w, session: fmt.Sprintf("resumed-%s-%d", s.cluster.Name(i), tries),
+				node: s.cluster.Name(i), last: last,
+			}
 			var err error
 			if l.socket, err = dial(s.cluster.Addr(i), w.serverKey); err != nil {
 				s.note("resume on %s: %v", l.node, err)

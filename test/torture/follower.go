@@ -42,8 +42,10 @@ func (f *follower) run() {
 		s, err := f.client.Subscribe(context.Background(), channel, client.SubscribeOptions{
 			From: client.All(),
 			OnMessage: func(m client.Message) {
-				f.recorder.Add(Event{Kind: Deliver, Session: f.name, Channel: m.Channel, Tag: tagOf(m.Data), Offset: m.Offset,
-					Stamp: m.Timestamp, Replay: m.Replay})
+				f.recorder.Add(Event{
+					Kind: Deliver, Session: f.name, Channel: m.Channel, Tag: tagOf(m.Data), Offset: m.Offset,
+					Stamp: m.Timestamp, Replay: m.Replay,
+				})
 			},
 			OnGap: func(g client.Gap) {
 				f.recorder.Add(Event{Kind: Gap, Session: f.name, Channel: g.Channel, Offset: g.From, Head: g.To})
@@ -85,8 +87,10 @@ func (f *follower) publish() {
 	var pending sync.WaitGroup
 	defer pending.Wait()
 	for !f.stopped() {
-		e := Event{Kind: Publish, Session: f.name, Channel: channels[f.random.IntN(len(channels))], Tag: f.tag(f.name),
-			Began: f.recorder.Now()}
+		e := Event{
+			Kind: Publish, Session: f.name, Channel: channels[f.random.IntN(len(channels))], Tag: f.tag(f.name),
+			Began: f.recorder.Now(),
+		}
 		e.ID = e.Tag
 		bound, cancel := context.WithTimeout(context.Background(), time.Minute)
 		pending.Add(1)

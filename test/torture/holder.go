@@ -46,8 +46,10 @@ func (h *holder) run() {
 		},
 	}
 	began := h.recorder.Now()
-	rest := &client.REST{BaseURL: "http://" + to.address, APIKey: h.key.Text,
-		HTTP: &http.Client{Timeout: patience, Transport: transport}}
+	rest := &client.REST{
+		BaseURL: "http://" + to.address, APIKey: h.key.Text,
+		HTTP: &http.Client{Timeout: patience, Transport: transport},
+	}
 	messages = publishAll(rest, messages)
 	for _, e := range messages {
 		if e.Began = released.Load(); e.Began == 0 {

@@ -156,8 +156,10 @@ func (u *keyuser) take(p *publishing, l *listening, f frame) bool {
 		p.answered(f, OK)
 	case "subscribed":
 		// It asked for what is new, so it begins behind the head of that moment.
-		l.recorder.Add(Event{Kind: Subscribe, Session: l.session, Node: l.node, Channel: f.Channel, Offset: f.Offset,
-			Head: f.Offset})
+		l.recorder.Add(Event{
+			Kind: Subscribe, Session: l.session, Node: l.node, Channel: f.Channel, Offset: f.Offset,
+			Head: f.Offset,
+		})
 	case "error":
 		switch {
 		case f.Channel == "":

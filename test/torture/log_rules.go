@@ -281,8 +281,10 @@ func (l *ledger) nothingAfterRevocation() (broken []string) {
 				if after != nil && (after.Channel == e.Channel && after.Offset < e.Offset || after.Stamp < e.Stamp) {
 					broken = append(broken, fmt.Sprintf("%s has %s of key %s at %s, of %d, "+
 						"behind %s at %s, of %d, which was sent after the key was revoked at %s",
-						node, e.Tag, key, place{e.Channel, e.Offset}, e.Stamp, after.Tag, place{after.Channel,
-							after.Offset}, after.Stamp, seconds(revoked.At)))
+						node, e.Tag, key, place{e.Channel, e.Offset}, e.Stamp, after.Tag, place{
+							after.Channel,
+							after.Offset,
+						}, after.Stamp, seconds(revoked.At)))
 				}
 			}
 		}

@@ -219,8 +219,10 @@ func (s *site) roll() {
 // skew moves the clock of a node.
 func (s *site) skew(step Step) func() {
 	i := step.Node
-	offsets := []time.Duration{-time.Hour, -15 * time.Minute, -7 * time.Second, -2 * time.Second, 2 * time.Second,
-		7 * time.Second, 15 * time.Minute, time.Hour}
+	offsets := []time.Duration{
+		-time.Hour, -15 * time.Minute, -7 * time.Second, -2 * time.Second, 2 * time.Second,
+		7 * time.Second, 15 * time.Minute, time.Hour,
+	}
 	return s.setClock(i, offsets[step.Luck%uint64(len(offsets))])
 }
 

@@ -104,8 +104,10 @@ func (c *publishing) over() bool {
 func (c *publishing) send(e Event) bool {
 	c.seq++
 	e.Session, e.Node, e.Key, e.Seq, e.Began = c.session, c.node, c.key, c.seq, c.recorder.Now()
-	message := map[string]any{"type": "publish", "channel": e.Channel, "message": payload(e.Tag),
-		"timestamp": time.Now().UnixMilli()}
+	message := map[string]any{
+		"type": "publish", "channel": e.Channel, "message": payload(e.Tag),
+		"timestamp": time.Now().UnixMilli(),
+	}
 	if e.ID != "" {
 		message["id"] = e.ID
 	}
@@ -197,8 +199,7 @@ func (c *publishing) lost() {
 
 // refusalCode returns the code that authentication was refused with.
 func refusalCode(err error) string {
-	var r *refused
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*refused](err); ok {
 		return r.code
 	}
 	return err.Error()

@@ -80,8 +80,10 @@ func (s *site) prepareProject() string {
 	s.t.Helper()
 	rules := []client.Rule{
 		{Pattern: "m:*", Durability: "memory"},
-		{Pattern: "*", KeepMessages: 1_000_000, KeepFor: client.Duration(10 * 365 * 24 * time.Hour),
-			Initial: &client.Initial{All: true}},
+		{
+			Pattern: "*", KeepMessages: 1_000_000, KeepFor: client.Duration(10 * 365 * 24 * time.Hour),
+			Initial: &client.Initial{All: true},
+		},
 	}
 	for project, err := range s.admin(0).Projects(s.t.Context()) {
 		if err == nil {

@@ -78,10 +78,34 @@ var weights = []struct {
 	kind   FaultKind
 	weight int
 }{
-	{Kill, 4}, {Pause, 3}, {Roll, 3}, {Clock, 2}, {Wipe, 1}, {Flip, 1}, {Join, 1}, {Slow, 1}, {EIO, 1},
-	{Cut, 4}, {Mute, 3}, {Refuse, 2}, {Fill, 1}, {Freeze, 2}, {PowerCut, 2}, {Blackout, 1}, {Massacre, 1},
-	{Stutter, 2}, {Scarce, 2}, {Clocks, 2}, {StateHang, 2}, {SlowLeader, 2}, {Deaf, 2}, {Dumb, 2}, {Isolate, 2},
-	{Flap, 2}, {Torn, 2}, {TornAll, 2},
+	{Kill, 4},
+	{Pause, 3},
+	{Roll, 3},
+	{Clock, 2},
+	{Wipe, 1},
+	{Flip, 1},
+	{Join, 1},
+	{Slow, 1},
+	{EIO, 1},
+	{Cut, 4},
+	{Mute, 3},
+	{Refuse, 2},
+	{Fill, 1},
+	{Freeze, 2},
+	{PowerCut, 2},
+	{Blackout, 1},
+	{Massacre, 1},
+	{Stutter, 2},
+	{Scarce, 2},
+	{Clocks, 2},
+	{StateHang, 2},
+	{SlowLeader, 2},
+	{Deaf, 2},
+	{Dumb, 2},
+	{Isolate, 2},
+	{Flap, 2},
+	{Torn, 2},
+	{TornAll, 2},
 }
 
 // once are the faults that come at most once in a run: of data that is gone at two
@@ -96,8 +120,10 @@ func NewPlan(seed uint64, length time.Duration, nodes int, able func(FaultKind) 
 	used := make(map[FaultKind]bool)
 	busy := make([]time.Duration, nodes) // until when a node is a victim
 	for at := between(random, 1500, 4000); at < length; {
-		s := Step{Fault: drawFault(random), At: at, For: between(random, 1500, 8000), Node: random.IntN(nodes),
-			Luck: random.Uint64()}
+		s := Step{
+			Fault: drawFault(random), At: at, For: between(random, 1500, 8000), Node: random.IntN(nodes),
+			Luck: random.Uint64(),
+		}
 		s.Other = (s.Node + 1 + random.IntN(nodes-1)) % nodes
 		if random.IntN(3) == 0 || s.Fault == SlowLeader {
 			s.Node = leaderNode

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"sync/atomic"
-
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )

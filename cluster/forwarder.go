@@ -65,10 +65,9 @@ type leaderLink interface {
 	to() string
 }
 
-// forwarder brings this node's commands to the leader, whichever node that is,
-// in order and each exactly once. It numbers batches. Batches left open by a lost
-// connection or leader are sent again under the same numbers, and the state knows which
-// it has seen.
+// forwarder brings this node's commands to the leader, in order and each exactly once. It
+// numbers batches. Batches left open by a lost connection or leader are sent again under
+// the same numbers, and the state knows which it has seen.
 type forwarder struct {
 	cfg Config
 	// connect returns a link to the present leader. It may block for a dial.
@@ -102,13 +101,12 @@ type forwarder struct {
 // reconnectPause is how long to wait before a leader is looked for again.
 const reconnectPause = 20 * time.Millisecond
 
-func newForwarder(cfg Config, connect func(context.Context) (leaderLink, error),
-	check func(command []byte) error,
+func newForwarder(
+	cfg Config, connect func(context.Context) (leaderLink, error), check func(command []byte) error,
 ) *forwarder {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &forwarder{
-		cfg: cfg, connect: connect, check: check, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel,
-		round: 1,
+		cfg: cfg, connect: connect, check: check, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, round: 1,
 	}
 	f.renewSession()
 	f.running.Go(f.run)

@@ -65,9 +65,7 @@ func TestNothingIsChangedForWhoHasEnded(t *testing.T) {
 	}
 	operator := reflect.TypeFor[admin.Operator]()
 	for method := range operator.Methods() {
-		method := method
 		for in := range method.Type.Ins() {
-			in := in
 			_, changes := reflect.TypeAssert[fsm.Actor](reflect.Zero(in))
 			if in.Kind() == reflect.Struct && in != reflect.TypeFor[fsm.Actor]() {
 				field, found := in.FieldByName("By")

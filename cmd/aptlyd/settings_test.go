@@ -40,7 +40,7 @@ func TestEveryLimitHasAFlag(t *testing.T) {
 // settable returns the numbers and times in a structure.
 func settable(value reflect.Value) (all []reflect.Value) {
 	for _, field := range value.Fields() {
-		if field := field; field.Kind() == reflect.Struct {
+		if field.Kind() == reflect.Struct {
 			all = append(all, settable(field)...)
 		} else {
 			all = append(all, field)

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/hashicorp/raft"
 
+	"github.com/aptlyd/aptlyd/cluster/gossip"
 	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
@@ -79,7 +80,7 @@ func (c *Cluster) bootstrapOrJoin(ctx context.Context) error {
 		}
 		c.sayNameInUse(obstacle)
 		select {
-		case <-c.gossip.changed:
+		case <-c.gossip.Changed():
 		case <-time.After(bootstrapInterval):
 		case <-waiting.C:
 			c.sayWaiting(obstacle)
@@ -107,13 +108,13 @@ func (c *Cluster) sayNameInUse(obstacle error) {
 // sayWaiting logs why this node belongs to no cluster yet.
 func (c *Cluster) sayWaiting(obstacle error) {
 	expected := c.cfg.BootstrapExpect
-	found := c.gossip.all()
+	found := c.gossip.All()
 	names := make([]string, len(found))
 	for i, n := range found {
 		names[i] = fmt.Sprintf("%s at %s", n.Name, n.Peer)
 	}
 	log := c.log.With("join", c.cfg.Join, "found", len(found), "expected", expected, "nodes", names, "unreachable",
-		c.gossip.unreachable())
+		c.gossip.Unreachable())
 	if obstacle != nil {
 		log.Warn("waiting for a cluster", "err", obstacle)
 		return
@@ -123,7 +124,7 @@ func (c *Cluster) sayWaiting(obstacle error) {
 
 // alone reports whether this node was told to join no other node.
 func (c *Cluster) alone(ctx context.Context) bool {
-	_, own, err := net.SplitHostPort(c.gossip.address())
+	_, own, err := net.SplitHostPort(c.gossip.Address())
 	if err != nil {
 		return false
 	}
@@ -165,11 +166,11 @@ func (c *Cluster) self() server {
 // tryJoin asks every member that gossip knows. An obstacle may pass, an error is
 // final.
 func (c *Cluster) tryJoin(ctx context.Context) (joined bool, obstacle, err error) {
-	for _, n := range c.gossip.all() {
+	for _, n := range c.gossip.All() {
 		if n.Cluster == "" {
 			continue
 		}
-		answer, err := c.askToJoin(ctx, n.id)
+		answer, err := c.askToJoin(ctx, n.ID)
 		switch {
 		case err == nil:
 			return true, nil, c.adopt(answer.Cluster)
@@ -200,7 +201,7 @@ func (c *Cluster) adopt(cluster string) error {
 		return err
 	}
 	c.pool.Reset() // those connections began as an outsider's
-	c.gossip.tell(c.nodeMeta())
+	c.gossip.Tell(c.nodeMeta())
 	return nil
 }
 
@@ -208,12 +209,12 @@ func (c *Cluster) adopt(cluster string) error {
 // error is final.
 func (c *Cluster) tryBootstrap(ctx context.Context) (obstacle, err error) {
 	p := proposal{Cluster: uuid.NewString(), Servers: []server{c.self()}}
-	for _, n := range c.gossip.all() {
+	for _, n := range c.gossip.All() {
 		if n.Cluster != "" {
 			return nil, nil // there is one to join
 		}
-		if n.id != c.id {
-			p.Servers = append(p.Servers, server{ID: n.id, Name: n.Name, Peer: n.Peer})
+		if n.ID != c.id {
+			p.Servers = append(p.Servers, server{ID: n.ID, Name: n.Name, Peer: n.Peer})
 		}
 	}
 	if obstacle := p.checkNames(); obstacle != nil {
@@ -308,7 +309,7 @@ func (c *Cluster) judge(p proposal) error {
 	case !slices.Contains(p.Servers, c.self()):
 		return fmt.Errorf("%w: this node is not proposed as it is", ErrConflict)
 	}
-	for _, n := range c.gossip.all() {
+	for _, n := range c.gossip.All() {
 		if n.Cluster != "" {
 			return fmt.Errorf("%w: there is a cluster already", ErrConflict)
 		}
@@ -363,7 +364,7 @@ func (c *Cluster) bootstrapFrom(p proposal) error {
 		return err
 	}
 	c.pool.Reset()
-	c.gossip.tell(c.nodeMeta())
+	c.gossip.Tell(c.nodeMeta())
 	return nil
 }
 
@@ -404,12 +405,12 @@ func (c *Cluster) maintainGossip(ctx context.Context) {
 	for first := true; ; {
 		var news <-chan struct{} // while it is none, bootstrapOrJoin takes them
 		if c.isMember(c.id) {
-			news = c.gossip.changed
+			news = c.gossip.Changed()
 			if err := c.rememberMembers(); err != nil && ctx.Err() == nil {
 				c.log.Warn("the members could not be remembered", "err", err)
 			}
 		}
-		if len(c.gossip.all()) < c.expectedNodes() {
+		if len(c.gossip.All()) < c.expectedNodes() {
 			c.joinSeeds(ctx)
 		}
 		if first {
@@ -429,14 +430,14 @@ func (c *Cluster) maintainGossip(ctx context.Context) {
 // only another cluster where it was told to join, and no node of its own, is refused,
 // unless it is ready already.
 func (c *Cluster) joinSeeds(ctx context.Context) {
-	foreign := c.gossip.join(ctx, c.directory.seeds(c.cfg.Join))
+	foreign := c.gossip.Join(ctx, c.directory.seeds(c.cfg.Join))
 	// Other nodes may well live now where its own members were.
 	foreign = slices.DeleteFunc(foreign, func(seed string) bool { return !slices.Contains(c.cfg.Join, seed) })
 	if len(foreign) == 0 {
 		return
 	}
 	own := c.identity.read().ClusterID
-	if slices.ContainsFunc(c.gossip.all(), func(n neighbour) bool { return n.id != c.id && n.Cluster == own }) {
+	if slices.ContainsFunc(c.gossip.All(), func(n gossip.Neighbour) bool { return n.ID != c.id && n.Cluster == own }) {
 		c.log.Debug("nodes of another cluster answer at configured addresses", "addresses", foreign)
 		return
 	}

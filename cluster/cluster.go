@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/hashicorp/raft"
 
+	"github.com/aptlyd/aptlyd/cluster/gossip"
 	"github.com/aptlyd/aptlyd/cluster/peer"
 	"github.com/aptlyd/aptlyd/cluster/raftlog"
 	"github.com/aptlyd/aptlyd/cluster/watchdog"
@@ -31,7 +32,7 @@ type Cluster struct {
 
 	identity    *identity
 	directory   *directory
-	gossip      *gossip
+	gossip      *gossip.Gossip
 	port        *peer.Port
 	pool        *peer.Pool
 	logs        *raftlog.Store
@@ -151,10 +152,14 @@ func (c *Cluster) open(machine Machine) error {
 		snapshots.waits.Close()
 		return nil
 	})
-	if c.gossip, err = startGossip(c.ctx, cfg, c.id, c.nodeMeta(), port.Preauth, port.Cluster); err != nil {
+	c.gossip, err = gossip.Start(c.ctx, gossip.Config{
+		ID: c.id, Self: c.nodeMeta(), Addr: cfg.GossipAddr, Advertise: cfg.Advertise,
+		Secrets: cfg.Secrets, Proof: port.Preauth, Cluster: port.Cluster, LookUp: cfg.LookUp, Logger: cfg.Logger,
+	})
+	if err != nil {
 		return err
 	}
-	c.opened.Push("gossip", func() error { return c.gossip.close(c.leave) })
+	c.opened.Push("gossip", func() error { return c.gossip.Close(c.leave) })
 	c.directory = &directory{self: c.id, identity: c.identity, gossip: c.gossip}
 	port.Resolve = c.directory.resolve
 	c.pool = peer.NewPool(port)
@@ -247,9 +252,9 @@ func (c *Cluster) openPort() (*peer.Port, error) {
 }
 
 // nodeMeta returns this node's metadata for gossip.
-func (c *Cluster) nodeMeta() nodeMeta {
+func (c *Cluster) nodeMeta() gossip.Meta {
 	who := c.identity.read()
-	return nodeMeta{
+	return gossip.Meta{
 		Name:    c.cfg.NodeName,
 		Peer:    c.peerAddress,
 		Cluster: who.ClusterID,
@@ -381,7 +386,7 @@ func (c *Cluster) Bootstrapped() bool { return c.identity.read().Bootstrapped }
 func (c *Cluster) PeerAddr() string { return c.peerAddress }
 
 // GossipAddr returns host and port of this node's gossip.
-func (c *Cluster) GossipAddr() string { return c.gossip.address() }
+func (c *Cluster) GossipAddr() string { return c.gossip.Address() }
 
 // Submit has commands applied in their order, after all those submitted before
 // on this node. It never blocks and does not keep the slice. done is called

@@ -9,8 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/hashicorp/memberlist"
-
+	"github.com/aptlyd/aptlyd/cluster/gossip"
 	"github.com/aptlyd/aptlyd/cluster/peer"
 	"github.com/aptlyd/aptlyd/cluster/raftlog"
 )
@@ -113,11 +112,8 @@ const DefaultWriteStall = 2500 * time.Millisecond
 
 // Limits that have no knob.
 const (
-	maxVoters       = 5
-	maxNameBytes    = 63
-	maxVersionBytes = 63
-	maxHostBytes    = 253
-	maxExtraBytes   = 512
+	maxVoters     = 5
+	maxExtraBytes = 512
 )
 
 // withDefaults fills the tunables that are zero.
@@ -167,15 +163,15 @@ func (c Config) Validate() error {
 	switch {
 	case c.Dir == "":
 		return errors.New("cluster: Dir is empty")
-	case c.NodeName == "" || len(c.NodeName) > maxNameBytes || !utf8.ValidString(c.NodeName):
-		return fmt.Errorf("cluster: NodeName must have 1 to %d bytes of UTF-8", maxNameBytes)
-	case len(c.Version) > maxVersionBytes:
-		return fmt.Errorf("cluster: Version must have at most %d bytes", maxVersionBytes)
+	case c.NodeName == "" || len(c.NodeName) > peer.MaxNameBytes || !utf8.ValidString(c.NodeName):
+		return fmt.Errorf("cluster: NodeName must have 1 to %d bytes of UTF-8", peer.MaxNameBytes)
+	case len(c.Version) > gossip.MaxVersionBytes:
+		return fmt.Errorf("cluster: Version must have at most %d bytes", gossip.MaxVersionBytes)
 	case c.PeerListener == nil:
 		return errors.New("cluster: PeerListener is nil")
-	case c.Advertise == "" || len(c.Advertise) > maxHostBytes:
+	case c.Advertise == "" || len(c.Advertise) > peer.MaxHostBytes:
 		return fmt.Errorf("cluster: Advertise must name a host (at most %d bytes) "+
-			"when the peer port listens on every address", maxHostBytes)
+			"when the peer port listens on every address", peer.MaxHostBytes)
 	case c.BootstrapExpect < 1 || c.BootstrapExpect > maxVoters:
 		return fmt.Errorf("cluster: BootstrapExpect must be between 1 and %d", maxVoters)
 	case len(c.Nothing) == 0:
@@ -199,22 +195,21 @@ func (c Config) Validate() error {
 	case c.ForwardWindow < 0 || c.EntryWindow < 0:
 		return errors.New("cluster: ForwardWindow and EntryWindow must be positive")
 	}
-	if n, err := longest(c); err != nil || n > memberlist.MetaMaxSize {
-		return fmt.Errorf("cluster: NodeName, Advertise and Version together take %d bytes of gossip, at most %d fit", n,
-			memberlist.MetaMaxSize)
+	if err := gossip.CheckSize(c.NodeName, c.Advertise, c.Version); err != nil {
+		return fmt.Errorf("cluster: NodeName, Advertise and Version together take %w", err)
 	}
-	gossip, err := net.ResolveTCPAddr("tcp", c.GossipAddr)
+	gossipAddr, err := net.ResolveTCPAddr("tcp", c.GossipAddr)
 	if err != nil {
 		return fmt.Errorf("cluster: GossipAddr: %w", err)
 	}
 	if len(c.Secrets) > 0 {
 		return nil
 	}
-	if peer, ok := c.PeerListener.Addr().(*net.TCPAddr); !ok || !peer.IP.IsLoopback() {
+	if addr, ok := c.PeerListener.Addr().(*net.TCPAddr); !ok || !addr.IP.IsLoopback() {
 		return fmt.Errorf("cluster: without Secrets the peer port must listen on a loopback address, not %s",
 			c.PeerListener.Addr())
 	}
-	if !gossip.IP.IsLoopback() {
+	if !gossipAddr.IP.IsLoopback() {
 		return fmt.Errorf("cluster: without Secrets GossipAddr must be a loopback address, not %s", c.GossipAddr)
 	}
 	if !loopback(c.Advertise) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aptlyd/aptlyd/cluster/gossip"
 	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
@@ -36,15 +37,15 @@ func TestConfigNamesTheFieldThatIsWrong(t *testing.T) {
 		change func(*Config)
 	}{
 		{"Dir", func(c *Config) { c.Dir = "" }},
-		{"NodeName", func(c *Config) { c.NodeName = strings.Repeat("n", maxNameBytes+1) }},
+		{"NodeName", func(c *Config) { c.NodeName = strings.Repeat("n", peer.MaxNameBytes+1) }},
 		{"NodeName", func(c *Config) { c.NodeName = "n\xff" }},
 		{"bytes of gossip", func(c *Config) {
-			c.NodeName, c.Advertise = strings.Repeat("<", maxNameBytes), strings.Repeat("h", maxHostBytes)
+			c.NodeName, c.Advertise = strings.Repeat("<", peer.MaxNameBytes), strings.Repeat("h", peer.MaxHostBytes)
 			c.Secrets = []string{"s"}
 		}},
-		{"Version", func(c *Config) { c.Version = strings.Repeat("v", maxVersionBytes+1) }},
+		{"Version", func(c *Config) { c.Version = strings.Repeat("v", gossip.MaxVersionBytes+1) }},
 		{"PeerListener", func(c *Config) { c.PeerListener = nil }},
-		{"Advertise", func(c *Config) { c.Advertise = strings.Repeat("h", maxHostBytes+1) }},
+		{"Advertise", func(c *Config) { c.Advertise = strings.Repeat("h", peer.MaxHostBytes+1) }},
 		{"BootstrapExpect", func(c *Config) { c.BootstrapExpect = -1 }},
 		{"Fatal", func(c *Config) { c.Fatal = nil }},
 		{"Receive", func(c *Config) { c.Receive = nil }},

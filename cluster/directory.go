@@ -3,18 +3,26 @@ package cluster
 import (
 	"fmt"
 	"maps"
+
+	"github.com/aptlyd/aptlyd/cluster/gossip"
 )
+
+// neighbours are the nodes that gossip knows.
+type neighbours interface {
+	All() []gossip.Neighbour
+	Find(id string) (gossip.Neighbour, bool)
+}
 
 // directory knows where a node is reached: by gossip, else where it was last.
 type directory struct {
 	self     string
 	identity *identity
-	gossip   *gossip
+	gossip   neighbours
 }
 
 // resolve returns host and port of a node's peer port.
 func (d *directory) resolve(node string) (string, error) {
-	if n, ok := d.gossip.find(node); ok && n.Peer != "" {
+	if n, ok := d.gossip.Find(node); ok && n.Peer != "" {
 		return n.Peer, nil
 	}
 	if record, ok := d.identity.read().Peers[node]; ok {
@@ -25,7 +33,7 @@ func (d *directory) resolve(node string) (string, error) {
 
 // name returns a node's name, or its id where no name is known.
 func (d *directory) name(node string) string {
-	if n, ok := d.gossip.find(node); ok {
+	if n, ok := d.gossip.Find(node); ok {
 		return n.Name
 	}
 	if record, ok := d.identity.read().Peers[node]; ok {
@@ -37,7 +45,7 @@ func (d *directory) name(node string) string {
 // feature returns the feature level that a node announces, or last did; 0 where
 // nothing is known of it.
 func (d *directory) feature(node string) uint32 {
-	if n, ok := d.gossip.find(node); ok {
+	if n, ok := d.gossip.Find(node); ok {
 		return n.Feature
 	}
 	return d.identity.read().Peers[node].Feature
@@ -52,8 +60,8 @@ func (d *directory) remember(members map[string]bool) error {
 		if record, ok := known[id]; ok {
 			next[id] = record
 		}
-		if n, ok := d.gossip.find(id); ok {
-			next[id] = peerRecord{Name: n.Name, Peer: n.Peer, Gossip: n.gossip, Feature: n.Feature}
+		if n, ok := d.gossip.Find(id); ok {
+			next[id] = peerRecord{Name: n.Name, Peer: n.Peer, Gossip: n.Addr, Feature: n.Feature}
 		}
 	}
 	if maps.Equal(known, next) {

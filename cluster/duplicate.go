@@ -36,7 +36,7 @@ func (c *Cluster) refuseDuplicate() error {
 // findDuplicate returns ErrDuplicateNode if this node's id answers at another address of
 // which gossip tells.
 func (c *Cluster) findDuplicate(ctx context.Context) error {
-	for _, address := range c.gossip.ownAddresses() {
+	for _, address := range c.gossip.OwnAddresses() {
 		if err := c.dialDuplicate(ctx, address); err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func (c *Cluster) watchDuplicates(ctx context.Context) {
 // outOfStep returns ErrDuplicateNode if this node has a duplicate and is cut off from a
 // leader that another member knows.
 func (c *Cluster) outOfStep(ctx context.Context) error {
-	if _, leader := c.raft.LeaderWithID(); leader != "" || len(c.gossip.ownAddresses()) == 0 {
+	if _, leader := c.raft.LeaderWithID(); leader != "" || len(c.gossip.OwnAddresses()) == 0 {
 		return nil
 	}
 	asking, cancel := context.WithTimeout(ctx, freshnessTimeout)
@@ -105,7 +105,7 @@ func (c *Cluster) outOfStep(ctx context.Context) error {
 
 // duplicateGrace returns how long this process waits for the leader.
 func (c *Cluster) duplicateGrace() time.Duration {
-	for _, address := range c.gossip.ownAddresses() {
+	for _, address := range c.gossip.OwnAddresses() {
 		if c.peerAddress < address {
 			return duplicateLongGrace
 		}

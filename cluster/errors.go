@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 
+	"github.com/aptlyd/aptlyd/cluster/gossip"
 	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
@@ -49,5 +50,5 @@ var (
 	// ErrRemoved: this node is not a member of its cluster any more.
 	ErrRemoved = errors.New("this node was removed from its cluster; empty its data folder to let it join as a new member")
 	// ErrGossipPort: Config.GossipAddr cannot be bound.
-	ErrGossipPort = errors.New("the port cannot be bound")
+	ErrGossipPort = gossip.ErrPort
 )

@@ -38,9 +38,9 @@ func TestFeatureLevelIsThatOfTheOldestMember(t *testing.T) {
 	// Away is not gone: it will come back and must know what it finds.
 	old.stop(t)
 	for _, node := range tc.running() {
-		if _, gossiping := node.gossip.find(old.id); gossiping {
+		if _, gossiping := node.gossip.Find(old.id); gossiping {
 			eventually(t, func() error {
-				if _, still := node.gossip.find(old.id); still {
+				if _, still := node.gossip.Find(old.id); still {
 					return errors.New("it is still in gossip")
 				}
 				return nil

@@ -48,9 +48,9 @@ func (c *Cluster) Members() []Member {
 		if record, ok := c.identity.read().Peers[m.ID]; ok {
 			m.PeerAddr, m.GossipAddr = record.Peer, record.Gossip
 		}
-		n, gossiping := c.gossip.find(m.ID)
+		n, gossiping := c.gossip.Find(m.ID)
 		if gossiping {
-			m.PeerAddr, m.GossipAddr, m.Version, m.Feature = n.Peer, n.gossip, n.Version, n.Feature
+			m.PeerAddr, m.GossipAddr, m.Version, m.Feature = n.Peer, n.Addr, n.Version, n.Feature
 		}
 		h, heard := nodes[m.ID]
 		m.Applied, m.Extra = h.Applied, h.Extra

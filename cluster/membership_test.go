@@ -5,15 +5,13 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/gossip"
 )
 
 // membershipCluster is just enough of a Cluster to decide about members.
 func membershipCluster(t *testing.T, names map[string]string) *Cluster {
 	t.Helper()
-	g := &gossip{neighbours: make(map[string]neighbour)}
-	for id, name := range names {
-		g.neighbours[id] = neighbour{id: id, nodeMeta: nodeMeta{Name: name}}
-	}
 	dir := t.TempDir()
 	who, err := openIdentity(dir)
 	if err != nil {
@@ -22,12 +20,27 @@ func membershipCluster(t *testing.T, names map[string]string) *Cluster {
 	c := &Cluster{
 		id:        "self",
 		cfg:       Config{}.withDefaults(),
-		gossip:    g,
 		identity:  who,
-		directory: &directory{identity: who, gossip: g},
+		directory: &directory{identity: who, gossip: named(names)},
 		applier:   &applier{consumed: 5000, waiters: make(map[*waiter]struct{})},
 	}
 	return c
+}
+
+// named are neighbours by id, with their names.
+type named map[string]string
+
+func (n named) All() (all []gossip.Neighbour) {
+	for id := range n {
+		one, _ := n.Find(id)
+		all = append(all, one)
+	}
+	return all
+}
+
+func (n named) Find(id string) (gossip.Neighbour, bool) {
+	name, found := n[id]
+	return gossip.Neighbour{ID: id, Meta: gossip.Meta{Name: name}}, found
 }
 
 func TestNextStep(t *testing.T) {

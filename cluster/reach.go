@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 
 	"github.com/aptlyd/aptlyd/cluster/peer"
@@ -24,14 +23,14 @@ func (c *Cluster) Reach(ctx context.Context, member string) Reach {
 		err = conn.Close()
 	}
 	r.Peer = err
-	n, ok := c.gossip.find(member)
+	n, ok := c.gossip.Find(member)
 	if !ok {
 		r.GossipTCP = errors.New("gossip has not heard of it")
 		r.GossipUDP = r.GossipTCP
 		return r
 	}
-	r.GossipTCP = dialOnce(ctx, n.gossip)
-	r.GossipUDP = c.gossip.ping(n)
+	r.GossipTCP = dialOnce(ctx, n.Addr)
+	r.GossipUDP = c.gossip.Ping(n)
 	return r
 }
 
@@ -42,16 +41,4 @@ func dialOnce(ctx context.Context, address string) error {
 		return err
 	}
 	return conn.Close()
-}
-
-// ping sends a datagram and waits for the answer.
-func (g *gossip) ping(n neighbour) error {
-	address, err := net.ResolveUDPAddr("udp", n.gossip)
-	if err != nil {
-		return fmt.Errorf("ping: %w", err)
-	}
-	if _, err := g.list.Ping(gossipName(n.id, n.Start), address); err != nil {
-		return fmt.Errorf("ping: %w", err)
-	}
-	return nil
 }

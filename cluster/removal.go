@@ -214,8 +214,8 @@ func (c *Cluster) askMemberships(ctx context.Context) map[string]membership {
 	for id := range c.identity.read().Peers {
 		nodes[id] = true
 	}
-	for _, n := range c.gossip.all() {
-		nodes[n.id] = true
+	for _, n := range c.gossip.All() {
+		nodes[n.ID] = true
 	}
 	delete(nodes, c.id)
 	var mu sync.Mutex
@@ -288,11 +288,11 @@ func (c *Cluster) confirmRemoved(ctx context.Context) bool {
 // ErrNotMember, by way of another member. A node outside of this node's configuration is
 // not asked: it may wait to join and know no leader.
 func (c *Cluster) askMembership(ctx context.Context) error {
-	for _, n := range c.gossip.all() {
-		if n.id == c.id || !c.isMember(n.id) {
+	for _, n := range c.gossip.All() {
+		if n.ID == c.id || !c.isMember(n.ID) {
 			continue
 		}
-		_, err := request[struct{}](ctx, c.pool, n.id, peer.MethodMember, memberRequest{ID: c.id})
+		_, err := request[struct{}](ctx, c.pool, n.ID, peer.MethodMember, memberRequest{ID: c.id})
 		if err == nil || errors.Is(err, ErrNotMember) {
 			return err
 		}

@@ -1,4 +1,4 @@
-package cluster
+package gossip
 
 import (
 	"context"
@@ -17,12 +17,12 @@ import (
 	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
-// gossipPort is memberlist's transport. memberlist would read up to 20 MiB from
+// transport is memberlist's transport. memberlist would read up to 20 MiB from
 // any number of unauthenticated connections before it decrypts, and answer them; so on the TCP side
 // both ends prove themselves first, as on the peer port, and then say which
 // cluster they belong to, 16 bytes each: two clusters do not gossip with each
 // other. Datagrams are only as good as their key.
-type gossipPort struct {
+type transport struct {
 	*memberlist.NetTransport
 	preauth *peer.Preauth
 	cluster func() uuid.UUID
@@ -39,15 +39,15 @@ type gossipPort struct {
 	foreign map[string]bool // dialled addresses at which another cluster answers
 }
 
-// gossipPortTries bounds the search for a port that is free for both protocols, where any
+// portTries bounds the search for a port that is free for both protocols, where any
 // will do.
-const gossipPortTries = 10
+const portTries = 10
 
-// openGossipPort binds host and port, 0 for any.
-func openGossipPort(cfg Config, host string, port int, p *peer.Preauth, cluster func() uuid.UUID) (*gossipPort, error) {
+// openTransport binds host and port, 0 for any.
+func openTransport(cfg Config, host string, port int) (*transport, error) {
 	tries := 1
 	if port == 0 {
-		tries = gossipPortTries
+		tries = portTries
 	}
 	var inner *memberlist.NetTransport
 	var err error
@@ -64,8 +64,8 @@ func openGossipPort(cfg Config, host string, port int, p *peer.Preauth, cluster 
 	if err != nil {
 		return nil, err
 	}
-	g := &gossipPort{
-		NetTransport: inner, preauth: p, cluster: cluster, logger: cfg.Logger, streams: make(chan net.Conn),
+	g := &transport{
+		NetTransport: inner, preauth: cfg.Proof, cluster: cfg.Cluster, logger: cfg.Logger, streams: make(chan net.Conn),
 		foreign: make(map[string]bool),
 	}
 	g.stopped, g.stop = context.WithCancel(context.Background())
@@ -74,7 +74,7 @@ func openGossipPort(cfg Config, host string, port int, p *peer.Preauth, cluster 
 }
 
 // serve takes connections until Shutdown.
-func (g *gossipPort) serve() {
+func (g *transport) serve() {
 	for {
 		select {
 		case conn := <-g.NetTransport.StreamCh():
@@ -86,7 +86,7 @@ func (g *gossipPort) serve() {
 	}
 }
 
-func (g *gossipPort) accept(raw net.Conn) {
+func (g *transport) accept(raw net.Conn) {
 	conn, err := g.acceptHandshake(raw)
 	g.pending.Leave(raw)
 	if err != nil {
@@ -102,7 +102,7 @@ func (g *gossipPort) accept(raw net.Conn) {
 }
 
 // acceptHandshake performs the acceptor's half of the handshake.
-func (g *gossipPort) acceptHandshake(raw net.Conn) (net.Conn, error) {
+func (g *transport) acceptHandshake(raw net.Conn) (net.Conn, error) {
 	if err := raw.SetDeadline(time.Now().Add(peer.HandshakeTimeout)); err != nil {
 		return nil, fmt.Errorf("set deadline: %w", err)
 	}
@@ -117,8 +117,8 @@ func (g *gossipPort) acceptHandshake(raw net.Conn) (net.Conn, error) {
 }
 
 // compare tells the other end this node's cluster, hears its, and returns
-// ErrWrongCluster if they are two.
-func (g *gossipPort) compare(conn io.ReadWriter) error {
+// peer.ErrWrongCluster if they are two.
+func (g *transport) compare(conn io.ReadWriter) error {
 	own := g.cluster()
 	if _, err := conn.Write(own[:]); err != nil {
 		return fmt.Errorf("say which cluster: %w", err)
@@ -128,16 +128,16 @@ func (g *gossipPort) compare(conn io.ReadWriter) error {
 		return fmt.Errorf("hear which cluster: %w", err)
 	}
 	if theirs := uuid.UUID(b); theirs != own && theirs != uuid.Nil && own != uuid.Nil {
-		return ErrWrongCluster
+		return peer.ErrWrongCluster
 	}
 	return nil
 }
 
 // StreamCh returns the connections whose handshake is done.
-func (g *gossipPort) StreamCh() <-chan net.Conn { return g.streams }
+func (g *transport) StreamCh() <-chan net.Conn { return g.streams }
 
 // DialTimeout connects to a node's gossip port.
-func (g *gossipPort) DialTimeout(address string, timeout time.Duration) (net.Conn, error) {
+func (g *transport) DialTimeout(address string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(g.stopped, timeout)
 	defer cancel()
 	var dialer net.Dialer
@@ -147,7 +147,7 @@ func (g *gossipPort) DialTimeout(address string, timeout time.Duration) (net.Con
 	}
 	conn, err := g.dialHandshake(ctx, raw)
 	g.mu.Lock()
-	if errors.Is(err, ErrWrongCluster) {
+	if errors.Is(err, peer.ErrWrongCluster) {
 		g.foreign[address] = true
 	} else {
 		delete(g.foreign, address)
@@ -161,7 +161,7 @@ func (g *gossipPort) DialTimeout(address string, timeout time.Duration) (net.Con
 }
 
 // dialHandshake performs the dialler's half of the handshake.
-func (g *gossipPort) dialHandshake(ctx context.Context, raw net.Conn) (net.Conn, error) {
+func (g *transport) dialHandshake(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	deadline, _ := ctx.Deadline()
 	if err := raw.SetDeadline(deadline); err != nil {
 		return nil, fmt.Errorf("set deadline: %w", err)
@@ -178,19 +178,19 @@ func (g *gossipPort) dialHandshake(ctx context.Context, raw net.Conn) (net.Conn,
 
 // isForeign reports whether another cluster answered at an address when it was
 // last dialled.
-func (g *gossipPort) isForeign(address string) bool {
+func (g *transport) isForeign(address string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.foreign[address]
 }
 
 // DialAddressTimeout is DialTimeout; names are not needed.
-func (g *gossipPort) DialAddressTimeout(address memberlist.Address, timeout time.Duration) (net.Conn, error) {
+func (g *transport) DialAddressTimeout(address memberlist.Address, timeout time.Duration) (net.Conn, error) {
 	return g.DialTimeout(address.Addr, timeout)
 }
 
 // Shutdown closes the port.
-func (g *gossipPort) Shutdown() error {
+func (g *transport) Shutdown() error {
 	err := g.NetTransport.Shutdown()
 	g.stop()
 	g.pending.Close()
@@ -198,8 +198,8 @@ func (g *gossipPort) Shutdown() error {
 	return err
 }
 
-// gossipKeys returns the keys of gossip, the first one to encrypt with.
-func gossipKeys(secrets []string) (*memberlist.Keyring, error) {
+// keyring returns the keys of gossip, the first one to encrypt with.
+func keyring(secrets []string) (*memberlist.Keyring, error) {
 	keys := make([][]byte, len(secrets))
 	for i, secret := range secrets {
 		var err error

@@ -1,13 +1,9 @@
-package cluster
+package peer
 
 import (
 	"net"
 	"testing"
 	"time"
-
-	"github.com/hashicorp/memberlist"
-
-	"github.com/aptlyd/aptlyd/cluster/peer"
 )
 
 func TestSecretsThatShareOneMeet(t *testing.T) {
@@ -27,30 +23,10 @@ func TestSecretsThatShareOneMeet(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if err := greetTLS(t, test.dials, test.serves); (err == nil) != test.meet {
-				t.Errorf("on the peer port: %v", err)
-			}
-			from, err := gossipKeys(test.dials)
-			if err != nil {
-				t.Fatal(err)
-			}
-			to, err := gossipKeys(test.serves)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if both := knows(to, from.GetPrimaryKey()) && knows(from, to.GetPrimaryKey()); both != test.meet {
-				t.Error("in gossip it is otherwise")
+				t.Errorf("the handshake: %v", err)
 			}
 		})
 	}
-}
-
-func knows(ring *memberlist.Keyring, key []byte) bool {
-	for _, k := range ring.GetKeys() {
-		if string(k) == string(key) {
-			return true
-		}
-	}
-	return false
 }
 
 // greetTLS shakes hands and says a word each way: in TLS 1.3 a client hears only
@@ -62,11 +38,11 @@ func greetTLS(t *testing.T, dials, serves []string) error {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	server, err := peer.NewPreauth(serves)
+	server, err := NewPreauth(serves)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := peer.NewPreauth(dials)
+	client, err := NewPreauth(dials)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,16 +56,16 @@ func greetTLS(t *testing.T, dials, serves []string) error {
 		if err != nil {
 			return
 		}
-		if word, err := peer.ReadExactly(secured, 1); err == nil {
+		if word, err := ReadExactly(secured, 1); err == nil {
 			secured.Write(word)
 		}
 	}()
-	conn, err := net.DialTimeout("tcp", listener.Addr().String(), patience)
+	conn, err := net.DialTimeout("tcp", listener.Addr().String(), 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	secured, err := client.Dial(t.Context(), conn)
@@ -99,6 +75,6 @@ func greetTLS(t *testing.T, dials, serves []string) error {
 	if _, err := secured.Write([]byte{1}); err != nil {
 		return err
 	}
-	_, err = peer.ReadExactly(secured, 1)
+	_, err = ReadExactly(secured, 1)
 	return err
 }

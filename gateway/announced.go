@@ -4,8 +4,6 @@ import (
 	"strings"
 	"unique"
 
-	"github.com/aptlyd/aptlyd/gateway/auth"
-	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
@@ -82,24 +80,4 @@ func parseAuth(values *[requestFields][]byte) (authFrame, *refusal.Error) {
 	}
 	f.announced = unique.Make(says)
 	return f, nil
-}
-
-// knows reports whether the client announced a feature.
-func (c *conn) knows(f feature) bool { return c.announced.Value().features&f != 0 }
-
-// pingRate bounds the pings of a connection that are answered.
-var pingRate = ratelimit.PerSecond(5, 5)
-
-// ping answers a probe of the client, which browsers cannot send otherwise.
-func (c *conn) ping(id string) {
-	if c.buckets == nil {
-		c.buckets = &connBuckets{}
-	}
-	if wait := c.buckets.pings.Take(pingRate, c.loop.now); wait > 0 {
-		refused := tooMany("of pings on this connection", pingRate, wait)
-		c.refuseFrame(refused.Of(c.who.Value().Attempt(auth.NoAction, "")), "", id)
-		return
-	}
-	c.out.urgent = appendPong(c.out.urgent, id)
-	c.loop.touch(c)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/internal/testtoken"
+	"github.com/aptlyd/aptlyd/gateway/quota"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -222,7 +223,7 @@ func TestRights(t *testing.T) {
 		known[route.Method+" /admin/v1"+route.Path] = true
 	}
 	routes := h.server.routes()
-	for _, pattern := range slices.Concat(slices.Collect(maps.Keys(routes.exact)), slices.Collect(maps.Keys(routes.below))) {
+	for _, pattern := range slices.Concat(slices.Collect(maps.Keys(routes.Exact)), slices.Collect(maps.Keys(routes.Below))) {
 		found := false
 		for name := range rights {
 			_, path, hasMethod := strings.Cut(name, " ")
@@ -286,7 +287,7 @@ func BenchmarkMayPublish(b *testing.B) {
 	broker := newFakeBroker()
 	b.Cleanup(broker.close)
 	broker.projects[testProject] = &fsm.Project{ID: testProject}
-	s := &Server{cfg: Config{Broker: broker, Limits: DefaultLimits()}, quotas: newQuotas()}
+	s := &Server{cfg: Config{Broker: broker, Limits: DefaultLimits()}, quotas: quota.NewCounter()}
 	s.throttles = newThrottles(&s.cfg.Limits)
 	c := &conn{loop: &loop{server: s}, who: unique.Make(auth.Principal{Kind: auth.ServerKey, KeyID: "key", Project: testProject})}
 	for b.Loop() {

@@ -51,10 +51,8 @@ func TestBodiesUnderWayAreBounded(t *testing.T) {
 		}
 		slow := post(h.public)
 		eventually(t, func() string {
-			h.server.bodies.mu.Lock()
-			defer h.server.bodies.mu.Unlock()
-			if h.server.bodies.all != len(body) {
-				return fmt.Sprintf("%d bytes are under way", h.server.bodies.all)
+			if n := h.server.bodies.Count(); n != len(body) {
+				return fmt.Sprintf("%d bytes are under way", n)
 			}
 			return ""
 		})
@@ -65,10 +63,8 @@ func TestBodiesUnderWayAreBounded(t *testing.T) {
 		slow.send(body)
 		slow.wantStatus(200)
 		eventually(t, func() string {
-			h.server.bodies.mu.Lock()
-			defer h.server.bodies.mu.Unlock()
-			if h.server.bodies.all != 0 || len(h.server.bodies.of) != 0 {
-				return "something is left under way"
+			if n := h.server.bodies.Count(); n != 0 {
+				return fmt.Sprintf("%d bytes are left under way", n)
 			}
 			return ""
 		})

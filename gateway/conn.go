@@ -323,7 +323,7 @@ func (c *conn) forget() {
 		sub.gone = true
 		sub.channel.leave(sub)
 	}
-	c.loop.server.quotas.unsubscribe(c.who.Value().Project, len(c.subs))
+	c.loop.server.quotas.Unsubscribe(c.who.Value().Project, len(c.subs))
 	c.subs, c.behind, c.ops, c.pending, c.pendingBytes = nil, nil, nil, nil, 0
 	clear(c.out.runs)
 	c.out.runs = nil
@@ -338,7 +338,7 @@ func (c *conn) end(reset bool) {
 	c.known()
 	c.state = stateEnded
 	if who := c.who.Value(); who.Kind != auth.Nobody {
-		c.loop.server.quotas.disconnect(who.Project)
+		c.loop.server.quotas.Disconnect(who.Project)
 	}
 	if reset {
 		c.transport.Reset()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/gateway/auth"
+	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -38,6 +39,26 @@ func (c *conn) request(frame []byte) {
 	case req.kind == "ping":
 		c.ping(req.id)
 	}
+}
+
+// knows reports whether the client announced a feature.
+func (c *conn) knows(f feature) bool { return c.announced.Value().features&f != 0 }
+
+// pingRate bounds the pings of a connection that are answered.
+var pingRate = ratelimit.PerSecond(5, 5)
+
+// ping answers a probe of the client, which browsers cannot send otherwise.
+func (c *conn) ping(id string) {
+	if c.buckets == nil {
+		c.buckets = &connBuckets{}
+	}
+	if wait := c.buckets.pings.Take(pingRate, c.loop.now); wait > 0 {
+		refused := tooMany("of pings on this connection", pingRate, wait)
+		c.refuseFrame(refused.Of(c.who.Value().Attempt(auth.NoAction, "")), "", id)
+		return
+	}
+	c.out.urgent = appendPong(c.out.urgent, id)
+	c.loop.touch(c)
 }
 
 // refuseFrame refuses a frame, and closes a client that sends too many such frames.

@@ -17,6 +17,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aptlyd/aptlyd/gateway/certificate"
+	"github.com/aptlyd/aptlyd/gateway/internal/testcert"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -110,12 +112,12 @@ func TestHandshakeQueueTimeout(t *testing.T) {
 // newTLSHarness is newHarness with TLS.
 func newTLSHarness(t testing.TB, poller string, adjust ...func(*Config)) *harness {
 	t.Helper()
-	certFile, keyFile := writePair(t, t.TempDir(), "node")
-	certificate, err := LoadCertificate(certFile, keyFile, slog.New(slog.DiscardHandler))
+	certFile, keyFile := testcert.Write(t, t.TempDir(), "node")
+	pair, err := certificate.Load(certFile, keyFile, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newHarness(t, poller, append([]func(*Config){func(c *Config) { c.TLS = certificate.TLS() }}, adjust...)...)
+	return newHarness(t, poller, append([]func(*Config){func(c *Config) { c.TLS = pair.TLS() }}, adjust...)...)
 }
 
 // unverified is the configuration of a client that takes any certificate.

@@ -29,33 +29,33 @@ func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
 }
 
 // routes returns the handlers of HTTP while the node serves clients.
-func (s *Server) routes() *router {
-	rt := &router{
-		exact: map[string]http.Handler{
+func (s *Server) routes() *httpio.Router {
+	rt := &httpio.Router{
+		Exact: map[string]http.Handler{
 			"/":                 http.HandlerFunc(s.root),
 			"/realtime":         http.HandlerFunc(s.realtime),
 			"/realtime/batch":   s.withCORS(s.only(http.MethodPost, s.publishBatch)),
 			"/realtime/history": s.withCORS(s.only(http.MethodGet, s.history)),
 			"/console/session":  http.HandlerFunc(s.admin.ServeSession),
 		},
-		below: map[string]http.Handler{admin.Prefix + "/": s.admin},
-		others: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		Below: map[string]http.Handler{admin.Prefix + "/": s.admin},
+		Others: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s.refuseHTTP(w, r, refusal.New(refusal.NotFound, "no such path"))
 		}),
 	}
 	if s.cfg.Registry != nil {
-		rt.exact["/metrics"] = promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{})
+		rt.Exact["/metrics"] = promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{})
 	}
 	if s.cfg.Console != nil {
-		rt.exact["/console"] = http.HandlerFunc(toConsole)
-		rt.below["/console/"] = s.cfg.Console
+		rt.Exact["/console"] = http.HandlerFunc(toConsole)
+		rt.Below["/console/"] = s.cfg.Console
 	}
 	return rt
 }
 
 // handler answers everything that comes over a listener: health itself, the rest with
 // open once the node serves clients.
-func (s *Server) handler(open *router) http.Handler {
+func (s *Server) handler(open *httpio.Router) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handshakeDone(r)
 		head := w.Header()

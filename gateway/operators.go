@@ -12,6 +12,7 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/auth"
+	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
@@ -82,21 +83,21 @@ func (s *Server) serveOperators() {
 
 // clientRoutes returns the routes of the clients' port. Those of operators are not among them
 // where operators have a port of their own.
-func (s *Server) clientRoutes() *router {
+func (s *Server) clientRoutes() *httpio.Router {
 	rt := s.routes()
 	if s.cfg.AdminListener == nil {
 		return rt
 	}
 	for _, path := range []string{"/metrics", "/console", "/console/session"} {
-		delete(rt.exact, path)
+		delete(rt.Exact, path)
 	}
 	for _, path := range []string{admin.Prefix + "/", "/console/"} {
-		delete(rt.below, path)
+		delete(rt.Below, path)
 	}
-	root := rt.exact["/"]
-	rt.exact["/"] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	root := rt.Exact["/"]
+	rt.Exact["/"] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !websocket.WantsUpgrade(r) && !websocket.LostUpgrade(r) {
-			rt.others.ServeHTTP(w, r) // there is no console to go to
+			rt.Others.ServeHTTP(w, r) // there is no console to go to
 			return
 		}
 		root.ServeHTTP(w, r)

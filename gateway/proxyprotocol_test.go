@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/aptlyd/aptlyd/gateway/admin"
+	"github.com/aptlyd/aptlyd/gateway/certificate"
+	"github.com/aptlyd/aptlyd/gateway/internal/testcert"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -19,8 +21,8 @@ func TestProxyProtocol(t *testing.T) {
 		header       = "PROXY TCP4 203.0.113.7 10.0.0.1 80 8080\r\n"
 		binaryHeader = "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xcb\x00\x71\x07\x0a\x00\x00\x01\x00\x50\x1f\x90"
 	)
-	certFile, keyFile := writePair(t, t.TempDir(), "first")
-	cert, err := LoadCertificate(certFile, keyFile, slog.New(slog.DiscardHandler))
+	certFile, keyFile := testcert.Write(t, t.TempDir(), "first")
+	cert, err := certificate.Load(certFile, keyFile, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

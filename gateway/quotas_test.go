@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/quota"
 )
 
 // A quota of subscriptions counts those of all connections and nodes, however they
@@ -41,9 +42,9 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 		second.socket.Close()
 		used(1)
 
-		h.server.DivideQuotas([]map[string]Usage{{testProject: {Subscriptions: 1}}, {testProject: {Subscriptions: 1}}})
+		h.server.DivideQuotas([]map[string]quota.Usage{{testProject: {Subscriptions: 1}}, {testProject: {Subscriptions: 1}}})
 		refused(first)
-		h.server.DivideQuotas([]map[string]Usage{{testProject: {Subscriptions: 1}}})
+		h.server.DivideQuotas([]map[string]quota.Usage{{testProject: {Subscriptions: 1}}})
 		first.subscribe("d", "")
 
 		h.change(func(p *fsm.Project) { p.Quotas = fsm.Quotas{} })

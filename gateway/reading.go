@@ -35,7 +35,7 @@ const (
 
 // readings bound the answers with history over HTTP.
 type readings struct {
-	inFlight  *inFlight
+	inFlight  *ratelimit.InFlight
 	turn      chan struct{}      // held while a piece is read or encoded, so that event loops get their share of the CPU
 	addresses *ratelimit.Limiter // KiB, by address
 	address   ratelimit.Rate
@@ -45,7 +45,7 @@ type readings struct {
 
 func newReadings(l *Limits) *readings {
 	return &readings{
-		inFlight:  newInFlight(l.MaxHistoryReads, l.MaxKeyHistoryReads, l.MaxAddressHistoryReads),
+		inFlight:  ratelimit.NewInFlight(l.MaxHistoryReads, l.MaxKeyHistoryReads, l.MaxAddressHistoryReads),
 		turn:      make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		addresses: ratelimit.NewLimiter(), spent: ratelimit.NewLimiter(),
 		address: steady(l.AddressHistory >> 10), node: steady(l.NodeHistory >> 10),
@@ -85,7 +85,7 @@ func (s *Server) beginReading(
 		server: s, who: who, address: address, key: key,
 		after: after, limit: int(min(limit, httpio.MaxLimit)), most: maxListBytes,
 	}
-	if r.bound() {
+	if bound(r.who) {
 		r.most = publicHistoryBytes
 		network := clientaddr.NetworkOf(address)
 		wait := max(s.readings.addresses.Wait(network, s.readings.address), s.readings.spent.Wait("", s.readings.node))
@@ -95,7 +95,7 @@ func (s *Server) beginReading(
 			}
 		}
 	}
-	leave, full := s.readings.inFlight.enter(who, address, 1)
+	leave, full := s.readings.inFlight.Enter(who.KeyID, clientaddr.NetworkOf(address), bound(r.who), 1)
 	if full != "" {
 		return nil, &refusal.Error{
 			Code: refusal.RateLimited, Reason: "too many answers are under way " + full, RetryAfter: time.Second,
@@ -112,9 +112,6 @@ func (s *Server) beginReading(
 	return r, nil
 }
 
-// bound reports whether the rates bind the reader: backends and operators are not bound.
-func (r *reading) bound() bool { return r.who.Kind != auth.ServerKey && r.who.Kind != auth.Admin }
-
 // next reads the next piece.
 func (r *reading) next(ctx context.Context) error {
 	s := r.server
@@ -129,7 +126,7 @@ func (r *reading) next(ctx context.Context) error {
 		return err
 	}
 	r.page = page
-	if size := r.size(); r.bound() {
+	if size := r.size(); bound(r.who) {
 		s.readings.addresses.Charge(clientaddr.NetworkOf(r.address), size>>10+1, s.readings.address)
 		s.readings.spent.Charge("", size>>10+1, s.readings.node)
 	}

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -97,10 +96,7 @@ func TestUnreadHistoryIsBounded(t *testing.T) {
 			unread = append(unread, c)
 		}
 		tooMany := func() bool {
-			g := h.server.readings.inFlight
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			return g.all == 2
+			return h.server.readings.inFlight.Count() == 2
 		}
 		eventually(t, func() string {
 			if !tooMany() {
@@ -146,33 +142,4 @@ func TestHistoryRate(t *testing.T) {
 		}
 		h.historyOf(h.secret, "channel=c")
 	})
-}
-
-func TestInFlight(t *testing.T) {
-	g := newInFlight(4, 3, 1)
-	public, other, backend := auth.Principal{Kind: auth.PublicKey, KeyID: "a"}, auth.Principal{Kind: auth.PublicKey, KeyID: "b"}, auth.Principal{Kind: auth.ServerKey, KeyID: "c"}
-	var leaves []func()
-	enter := func(who auth.Principal, address, want string) {
-		t.Helper()
-		leave, full := g.enter(who, address, 1)
-		if full != want {
-			t.Fatalf("full %q, want %q", full, want)
-		}
-		if leave != nil {
-			leaves = append(leaves, leave)
-		}
-	}
-	enter(public, "1.1.1.1", "")
-	enter(other, "1.1.1.1", "from this address")
-	enter(public, "1.1.1.2", "")
-	enter(public, "1.1.1.3", "")
-	enter(public, "1.1.1.4", "with this key")
-	enter(backend, "1.1.1.1", "")
-	enter(backend, "1.1.1.1", "on this node")
-	for _, leave := range leaves {
-		leave()
-	}
-	if g.all != 0 || len(g.of) != 0 {
-		t.Errorf("left: %d, %v", g.all, g.of)
-	}
 }

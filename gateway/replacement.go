@@ -54,7 +54,7 @@ func (c *conn) replace(who auth.Principal, f authFrame) {
 			defer cancel()
 			if counts := s.cfg.Broker.Replace(ctx, r); counts > 0 {
 				f.replaced = true
-				s.quotas.movedHere(r.Project, counts)
+				s.quotas.MovedHere(r.Project, counts)
 			}
 		}
 		// The key may have ended meanwhile.
@@ -94,14 +94,14 @@ func (c *conn) replaceable(r Replacement) bool {
 // uncount has the connection not counted in quotas for a while.
 func (c *conn) uncount() {
 	c.uncounted = int32(1 + len(c.subs))
-	c.loop.server.quotas.uncount(c.who.Value().Project, int(c.uncounted))
+	c.loop.server.quotas.Uncount(c.who.Value().Project, int(c.uncounted))
 	time.AfterFunc(replacementTime, func() { c.loop.mail.post(c.countAgain) })
 }
 
 // countAgain ends what uncount began.
 func (c *conn) countAgain() {
 	if c.uncounted > 0 {
-		c.loop.server.quotas.uncount(c.who.Value().Project, -int(c.uncounted))
+		c.loop.server.quotas.Uncount(c.who.Value().Project, -int(c.uncounted))
 		c.uncounted = 0
 	}
 }
@@ -117,27 +117,3 @@ func (s *Server) connectionNumber(name string) (id uint64, mine bool) {
 
 // bounded reports whether a project has a quota of what connections take.
 func bounded(p *fsm.Project) bool { return p.Quotas.Connections > 0 || p.Quotas.Subscriptions > 0 }
-
-// uncount takes a connection and its channels out of what is counted; a negative number
-// brings them back.
-func (q *quotas) uncount(project string, counts int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	u := q.of(project)
-	connections := 1
-	if counts < 0 {
-		connections = -1
-	}
-	u.connections -= connections
-	u.subscriptions -= counts - connections
-	q.subscriptions -= counts - connections
-}
-
-// movedHere notes that another node counts so much less by now.
-func (q *quotas) movedHere(project string, counts int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	u := q.of(project)
-	u.elsewhere.Connections = max(u.elsewhere.Connections-1, 0)
-	u.elsewhere.Subscriptions = max(u.elsewhere.Subscriptions-(counts-1), 0)
-}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/quota"
 )
 
 // authenticate connects a client with fields in its auth frame and returns its
@@ -36,7 +37,7 @@ func TestAConnectionAndItsReplacementCountAsOne(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
 		h := newHarness(t, poller)
 		h.quota(1, 2)
-		usage := func(want Usage) {
+		usage := func(want quota.Usage) {
 			t.Helper()
 			eventually(t, func() string {
 				if got := h.server.Usage()[testProject]; got != want {
@@ -49,7 +50,7 @@ func TestAConnectionAndItsReplacementCountAsOne(t *testing.T) {
 		old, id, _ := h.authenticate(h.secret, "")
 		old.subscribe("a", "")
 		old.subscribe("b", "")
-		usage(Usage{Connections: 1, Subscriptions: 2})
+		usage(quota.Usage{Connections: 1, Subscriptions: 2})
 		for _, fields := range []string{"", `,"replaces":"000000000000000000000001"`, `,"replaces":"?"`} {
 			if _, _, refused := h.authenticate(h.secret, fields); refused != closeTryLater {
 				t.Errorf("with %q: close %d", fields, refused)
@@ -64,7 +65,7 @@ func TestAConnectionAndItsReplacementCountAsOne(t *testing.T) {
 		}
 		next.subscribe("a", "")
 		next.subscribe("b", "")
-		usage(Usage{Connections: 1, Subscriptions: 2})
+		usage(quota.Usage{Connections: 1, Subscriptions: 2})
 		// Neither may have its place taken again.
 		for _, taken := range []string{id, second} {
 			if _, _, refused := h.authenticate(h.secret, `,"replaces":"`+taken+`"`); refused != closeTryLater {
@@ -73,11 +74,11 @@ func TestAConnectionAndItsReplacementCountAsOne(t *testing.T) {
 		}
 		old.send(string(clientFrame(8, true, []byte{3, 232})))
 		old.next()
-		usage(Usage{Connections: 1, Subscriptions: 2})
+		usage(quota.Usage{Connections: 1, Subscriptions: 2})
 		// One that stays is counted again after a while.
 		next.send(string(clientFrame(8, true, []byte{3, 232})))
 		next.next()
-		usage(Usage{})
+		usage(quota.Usage{})
 	})
 }
 
@@ -108,7 +109,7 @@ func TestReplacementOfAConnectionElsewhere(t *testing.T) {
 	h.quota(3, 9)
 	h.server.DivideQuotas(nil)
 	h.authenticate(h.secret, "")
-	h.server.DivideQuotas([]map[string]Usage{{testProject: {Connections: 2, Subscriptions: 4}}})
+	h.server.DivideQuotas([]map[string]quota.Usage{{testProject: {Connections: 2, Subscriptions: 4}}})
 	if _, _, refused := h.authenticate(h.secret, `,"replaces":"x"`); refused != closeTryLater {
 		t.Errorf("nobody knows the connection: close %d", refused)
 	}

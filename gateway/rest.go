@@ -9,6 +9,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/auth"
+	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/origin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
@@ -243,7 +244,7 @@ func (s *Server) beginBody(
 	if r.ContentLength >= 0 {
 		most = int(min(r.ContentLength, int64(most)))
 	}
-	leave, full := s.bodies.enter(by.Principal, by.from.address, most)
+	leave, full := s.bodies.Enter(by.KeyID, clientaddr.NetworkOf(by.from.address), bound(by.Principal), most)
 	if full != "" {
 		refused := &refusal.Error{
 			Code: refusal.RateLimited, Reason: "too many bytes of bodies are under way " + full, RetryAfter: time.Second,

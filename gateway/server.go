@@ -22,6 +22,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/poll"
+	"github.com/aptlyd/aptlyd/gateway/quota"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/internal/machine"
@@ -44,13 +45,13 @@ type Server struct {
 	failures        *auth.FailureLimiter
 	admin           *admin.Handler
 	throttles       *throttles
-	quotas          *quotas
+	quotas          *quota.Counter
 	tolerance       tolerance
 	refusedFrames   *ratelimit.Limiter // frames that were refused, by key and address
 	readings        *readings
-	bodies          *inFlight          // bytes of bodies
-	floods          *ratelimit.Limiter // connections closed because of their frames, by key and address
-	replacing       chan struct{}      // held while other nodes are asked for a replacement
+	bodies          *ratelimit.InFlight // bytes of bodies
+	floods          *ratelimit.Limiter  // connections closed because of their frames, by key and address
+	replacing       chan struct{}       // held while other nodes are asked for a replacement
 	refusals        refusal.Log
 	pauses          pauseDetector
 	handshakes      *clientaddr.Counter // clients whose first request has not come in full
@@ -112,13 +113,13 @@ func New(cfg Config) (*Server, error) {
 		failures:        auth.NewFailureLimiter(ratelimit.PerSecond(float64(cfg.FailedAuthRate), cfg.FailedAuthBurst)),
 		opened:          make(chan struct{}),
 		throttles:       newThrottles(&cfg.Limits),
-		quotas:          newQuotas(),
+		quotas:          quota.NewCounter(),
 		replacing:       make(chan struct{}, maxReplacements),
 		tolerance:       newTolerance(&cfg.Limits),
 		floods:          ratelimit.NewLimiter(),
 		readings:        newReadings(&cfg.Limits),
 		refusedFrames:   ratelimit.NewLimiter(),
-		bodies:          newInFlight(cfg.MaxBodyBytes, cfg.MaxBodyBytes, cfg.MaxAddressBodyBytes),
+		bodies:          ratelimit.NewInFlight(cfg.MaxBodyBytes, cfg.MaxBodyBytes, cfg.MaxAddressBodyBytes),
 	}
 	if _, err := rand.Read(s.instance[:]); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)

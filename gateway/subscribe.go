@@ -213,7 +213,7 @@ func (c *conn) enter(channel string) (*subscription, *refusal.Error) {
 	if !found {
 		return nil, refusal.New(refusal.Unavailable, "the project was deleted")
 	}
-	if refused := s.quotas.subscribe(project, s.cfg.MaxSubscriptions); refused != nil {
+	if refused := s.quotas.Subscribe(project, s.cfg.MaxSubscriptions); refused != nil {
 		return nil, refused
 	}
 	sub := &subscription{conn: c, joining: true}
@@ -230,7 +230,7 @@ func (c *conn) leave(channel string) {
 	sub := c.subs[at]
 	sub.gone = true
 	sub.channel.leave(sub)
-	c.loop.server.quotas.unsubscribe(sub.channel.key.Project, 1)
+	c.loop.server.quotas.Unsubscribe(sub.channel.key.Project, 1)
 	c.subs = slices.Delete(c.subs, at, at+1)
 	if sub.queued {
 		c.behind = slices.DeleteFunc(c.behind, func(s *subscription) bool { return s == sub })

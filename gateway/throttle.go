@@ -7,6 +7,7 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
+	"github.com/aptlyd/aptlyd/gateway/quota"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
@@ -100,11 +101,29 @@ func (s *Server) shared(who auth.Principal, do auth.Action, project *fsm.Project
 	}
 	switch do {
 	case auth.Connect:
-		return s.quotas.connect(project)
+		return s.quotas.Connect(project)
 	case auth.Publish:
-		return s.quotas.publish(project)
+		return s.quotas.Publish(project)
 	}
 	return nil
+}
+
+// bound reports whether rates bind a principal: backends and operators are not bound.
+func bound(who auth.Principal) bool { return who.Kind != auth.ServerKey && who.Kind != auth.Admin }
+
+// MeasureUsage ends a second of counting. It reports whether a quota needs the usage of
+// other nodes.
+func (s *Server) MeasureUsage() bool {
+	s.quotas.Measure(time.Now())
+	return len(s.Usage()) > 0
+}
+
+// Usage returns the usage of the projects that have quotas on this node.
+func (s *Server) Usage() map[string]quota.Usage { return s.quotas.Shared(s.cfg.Broker.Project) }
+
+// DivideQuotas takes in the usage of all other nodes that can be reached.
+func (s *Server) DivideQuotas(others []map[string]quota.Usage) {
+	s.quotas.Divide(others, s.cfg.Broker.Project)
 }
 
 // tooMany returns the refusal of an action that exceeds a rate.

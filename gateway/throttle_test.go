@@ -2,13 +2,13 @@ package gateway
 
 import (
 	"fmt"
-	"math"
 	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/admin"
+	"github.com/aptlyd/aptlyd/gateway/quota"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -134,7 +134,7 @@ func TestQuotas(t *testing.T) {
 			return c
 		}
 		first := h.open(h.secret)
-		h.server.DivideQuotas([]map[string]Usage{{testProject: {Connections: 1}}, {"another": {Connections: 7}}})
+		h.server.DivideQuotas([]map[string]quota.Usage{{testProject: {Connections: 1}}, {"another": {Connections: 7}}})
 		second := h.open(h.secret)
 		admit().wantClose(1013)
 		if r := h.lastRefusal(refusal.Query{}); r.Detail != "the project's quota is 3 connections: 2 are here, 1 on other nodes" {
@@ -164,46 +164,6 @@ func TestQuotas(t *testing.T) {
 			t.Error("others are asked of projects without quotas")
 		}
 	})
-}
-
-// However much each node's clients want to publish, all of them together come to
-// the quota within a few exchanges and stay there, and a busy node gets what idle
-// ones leave.
-func TestQuotaShares(t *testing.T) {
-	const quota = 900.0
-	p := &fsm.Project{ID: testProject, Quotas: fsm.Quotas{PublishRate: quota}}
-	for _, demands := range [][]float64{{5000, 5000, 5000}, {5000, 0, 0}, {5000, 90, 5000}, {100, 200, 300}, {5000, 299, 301}} {
-		nodes := make([]*quotas, len(demands))
-		for i := range nodes {
-			nodes[i] = newQuotas()
-			nodes[i].of(testProject).share = quota // as if nobody knew of the others
-		}
-		sum, want := 0.0, 0.0
-		for _, d := range demands {
-			want += d
-		}
-		want = min(want, quota)
-		for range 10 {
-			sum = 0
-			for i, q := range nodes {
-				u := q.projects[testProject]
-				u.rate = min(demands[i], u.share)
-				sum += u.rate
-			}
-			for i, q := range nodes {
-				var others []map[string]Usage
-				for j, other := range nodes {
-					if j != i {
-						others = append(others, map[string]Usage{testProject: {PublishRate: other.projects[testProject].rate}})
-					}
-				}
-				q.divide(others, func(string) (*fsm.Project, bool) { return p, true })
-			}
-		}
-		if math.Abs(sum-want) > 0.05*quota {
-			t.Errorf("demands of %v come to %.0f a second, want %.0f", demands, sum, want)
-		}
-	}
 }
 
 func TestDisconnect(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
 	"github.com/aptlyd/aptlyd/gateway/auth"
+	"github.com/aptlyd/aptlyd/gateway/certificate"
 )
 
 // Config holds the settings of one node. DefaultConfig has the defaults.
@@ -213,7 +214,7 @@ func (c *Config) clientTLS(log *slog.Logger) (*tls.Config, error) {
 	if c.TLSCert == "" {
 		return nil, nil
 	}
-	cert, err := gateway.LoadCertificate(c.TLSCert, c.TLSKey, log)
+	cert, err := certificate.Load(c.TLSCert, c.TLSKey, log)
 	var unreadable *fs.PathError
 	switch {
 	case errors.As(err, &unreadable) && unreadable.Path == c.TLSKey:

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/gateway"
 	"github.com/aptlyd/aptlyd/gateway/admin"
+	"github.com/aptlyd/aptlyd/gateway/quota"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/node/relay"
 )
@@ -172,7 +173,7 @@ func (l historyList) Check() error {
 }
 
 // usages answers question.Usage.
-type usages map[string]gateway.Usage
+type usages map[string]quota.Usage
 
 func (u usages) Check() error {
 	for _, used := range u {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/gateway/quota"
 )
 
 // usageInterval is how often nodes exchange their use of quotas. Use within one interval
@@ -30,7 +30,7 @@ func (n *Node) shareUsage(ctx context.Context) {
 			n.log.Warn("the usage of quotas is not known", "err", err)
 			continue
 		}
-		used := make([]map[string]gateway.Usage, len(others))
+		used := make([]map[string]quota.Usage, len(others))
 		for i, u := range others {
 			used[i] = u
 		}
@@ -39,5 +39,5 @@ func (n *Node) shareUsage(ctx context.Context) {
 }
 
 // usageQuestion asks for a node's use of quotas. The answer maps project ids to
-// gateway.Usage.
+// quota.Usage.
 type usageQuestion struct{}

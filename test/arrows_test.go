@@ -31,12 +31,16 @@ var arrows = map[string]struct {
 		engines: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal"},
 	},
 	"cluster/peer": {imports: []string{"cluster/logbridge"}},
+	"cluster/gossip": {
+		imports: []string{"cluster/logbridge", "cluster/peer"},
+		engines: []string{"github.com/hashicorp/memberlist"},
+	},
 	"cluster": {
 		imports: []string{
 			"internal/boottime", "cluster/watchdog", "cluster/logbridge", "cluster/raftlog", "cluster/peer",
-			"internal/durable", "internal/teardown", "internal/wire",
+			"cluster/gossip", "internal/durable", "internal/teardown", "internal/wire",
 		},
-		engines: []string{"github.com/hashicorp/raft", "github.com/hashicorp/memberlist"},
+		engines: []string{"github.com/hashicorp/raft"},
 	},
 	"gateway/refusal":            {},
 	"gateway/httpio":             {imports: []string{"gateway/refusal"}},
@@ -44,13 +48,19 @@ var arrows = map[string]struct {
 	"gateway/origin":             {},
 	"gateway/clientaddr":         {},
 	"gateway/websocket":          {imports: []string{"gateway/clientaddr"}, engines: []string{"github.com/gobwas/ws"}},
+	"gateway/certificate":        {},
+	"gateway/quota":              {imports: []string{"fsm", "gateway/ratelimit", "gateway/refusal"}},
 	"gateway/internal/testtoken": {},
+	"gateway/internal/testcert":  {},
 	"gateway/auth": {
 		imports: []string{
 			"fsm", "gateway/clientaddr", "gateway/origin", "gateway/ratelimit", "gateway/refusal", "internal/strictjson",
 		},
 	},
 	"gateway/poll": {},
+	"gateway/protocol": {
+		imports: []string{"fsm", "gateway/auth", "gateway/refusal", "gateway/websocket", "internal/strictjson"},
+	},
 	"gateway/admin": {
 		imports: []string{
 			"fsm", "gateway/auth", "gateway/clientaddr", "gateway/httpio", "gateway/origin", "gateway/ratelimit", "gateway/refusal",
@@ -62,12 +72,12 @@ var arrows = map[string]struct {
 		imports: []string{
 			"fsm", "gateway/httpio", "gateway/refusal", "gateway/ratelimit", "gateway/origin", "gateway/clientaddr",
 			"gateway/admin", "gateway/auth", "internal/strictjson", "gateway/websocket", "gateway/poll",
-			"internal/machine",
+			"internal/machine", "gateway/protocol", "gateway/quota",
 		},
 		engines: []string{"github.com/gobwas/ws"},
 	},
 	"node": {imports: []string{
-		"gateway", "gateway/admin", "gateway/auth", "gateway/refusal", "fsm", "cluster", "console", "node/relay",
+		"gateway", "gateway/admin", "gateway/auth", "gateway/certificate", "gateway/quota", "gateway/refusal", "fsm", "cluster", "console", "node/relay",
 		"internal/durable", "internal/teardown",
 	}},
 	"node/relay":        {imports: []string{"fsm", "internal/wire"}},

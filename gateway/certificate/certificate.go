@@ -1,4 +1,6 @@
-package gateway
+// Package certificate keeps the certificate of a TLS server up to date with its files. It
+// knows nothing of what is served.
+package certificate
 
 import (
 	"crypto/tls"
@@ -27,12 +29,12 @@ type fileStamp struct {
 	size     int64
 }
 
-// certificateCheck bounds how often the files are looked at.
-const certificateCheck = time.Second
+// checkInterval bounds how often the files are looked at.
+const checkInterval = time.Second
 
-// LoadCertificate reads a certificate with its chain, and its key. The error wraps an
+// Load reads a certificate with its chain, and its key. The error wraps an
 // *fs.PathError where a file cannot be read.
-func LoadCertificate(certFile, keyFile string, logger *slog.Logger) (*Certificate, error) {
+func Load(certFile, keyFile string, logger *slog.Logger) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile, logger: logger, lookedAt: time.Now()}
 	var err error
 	if c.stamps, err = c.look(); err != nil {
@@ -76,7 +78,7 @@ func (c *Certificate) read() (*tls.Certificate, error) {
 func (c *Certificate) get(now time.Time) *tls.Certificate {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now.Sub(c.lookedAt) < certificateCheck {
+	if now.Sub(c.lookedAt) < checkInterval {
 		return c.current
 	}
 	c.lookedAt = now

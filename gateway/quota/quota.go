@@ -1,4 +1,6 @@
-package gateway
+// Package quota counts what the clients of one node use of their projects' quotas, and
+// divides a quota among nodes. It knows neither connections nor how nodes tell each other.
+package quota
 
 import (
 	"fmt"
@@ -17,11 +19,11 @@ type Usage struct {
 	Subscriptions int     `json:"subscriptions"`
 }
 
-// quotas hold the usage of each project on this node, and on the others as last heard.
+// Counter holds the usage of each project on this node, and on the others as last heard.
 // The sum over the cluster is soft: nodes tell each other each second, so it can be
 // exceeded within one. The share of a publish rate that a node may use is the part that
 // the others leave, and at least its equal part.
-type quotas struct {
+type Counter struct {
 	began time.Time
 
 	mu            sync.Mutex
@@ -43,12 +45,13 @@ type projectUsage struct {
 // quotaRetry is the retry time of a client that found no place among the connections.
 const quotaRetry = time.Second
 
-func newQuotas() *quotas {
+// NewCounter returns a counter of a node without clients.
+func NewCounter() *Counter {
 	now := time.Now()
-	return &quotas{began: now, counted: now, projects: make(map[string]*projectUsage)}
+	return &Counter{began: now, counted: now, projects: make(map[string]*projectUsage)}
 }
 
-func (q *quotas) of(project string) *projectUsage {
+func (q *Counter) of(project string) *projectUsage {
 	u := q.projects[project]
 	if u == nil {
 		u = &projectUsage{}
@@ -57,8 +60,8 @@ func (q *quotas) of(project string) *projectUsage {
 	return u
 }
 
-// connect counts a connection of a project in, unless there are too many.
-func (q *quotas) connect(p *fsm.Project) *refusal.Error {
+// Connect counts a connection of a project in, unless there are too many.
+func (q *Counter) Connect(p *fsm.Project) *refusal.Error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	u := q.of(p.ID)
@@ -73,16 +76,16 @@ func (q *quotas) connect(p *fsm.Project) *refusal.Error {
 	return nil
 }
 
-// disconnect counts a connection out.
-func (q *quotas) disconnect(project string) {
+// Disconnect counts a connection out.
+func (q *Counter) Disconnect(project string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.of(project).connections--
 }
 
-// subscribe counts a subscription of a project in, unless it or the node, with a bound of
+// Subscribe counts a subscription of a project in, unless it or the node, with a bound of
 // its own, has too many.
-func (q *quotas) subscribe(p *fsm.Project, most int) *refusal.Error {
+func (q *Counter) Subscribe(p *fsm.Project, most int) *refusal.Error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	u := q.of(p.ID)
@@ -104,8 +107,8 @@ func (q *quotas) subscribe(p *fsm.Project, most int) *refusal.Error {
 	return nil
 }
 
-// unsubscribe counts subscriptions of a project out.
-func (q *quotas) unsubscribe(project string, n int) {
+// Unsubscribe counts subscriptions of a project out.
+func (q *Counter) Unsubscribe(project string, n int) {
 	if n == 0 {
 		return
 	}
@@ -115,8 +118,8 @@ func (q *quotas) unsubscribe(project string, n int) {
 	q.of(project).subscriptions -= n
 }
 
-// publish spends a message of a project's rate.
-func (q *quotas) publish(p *fsm.Project) *refusal.Error {
+// Publish spends a message of a project's rate.
+func (q *Counter) Publish(p *fsm.Project) *refusal.Error {
 	most := p.Quotas.PublishRate
 	if most == 0 {
 		return nil
@@ -138,8 +141,8 @@ func (q *quotas) publish(p *fsm.Project) *refusal.Error {
 	return nil
 }
 
-// measure ends a second of counting.
-func (q *quotas) measure(now time.Time) {
+// Measure ends a second of counting.
+func (q *Counter) Measure(now time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	passed := max(now.Sub(q.counted).Seconds(), 0.1)
@@ -152,8 +155,8 @@ func (q *quotas) measure(now time.Time) {
 	}
 }
 
-// divide takes the usage of other nodes, one element for each.
-func (q *quotas) divide(others []map[string]Usage, project func(id string) (*fsm.Project, bool)) {
+// Divide takes the usage of other nodes, one element for each.
+func (q *Counter) Divide(others []map[string]Usage, project func(id string) (*fsm.Project, bool)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for id, u := range q.projects {
@@ -178,27 +181,39 @@ func (q *quotas) divide(others []map[string]Usage, project func(id string) (*fsm
 	}
 }
 
-// MeasureUsage ends a second of counting. It reports whether a quota needs the usage of
-// other nodes.
-func (s *Server) MeasureUsage() bool {
-	s.quotas.measure(time.Now())
-	return len(s.Usage()) > 0
-}
-
-// Usage returns the usage of the projects that have quotas on this node.
-func (s *Server) Usage() map[string]Usage {
-	s.quotas.mu.Lock()
-	defer s.quotas.mu.Unlock()
+// Shared returns the usage of the projects that have quotas, for the other nodes.
+func (q *Counter) Shared(project func(id string) (*fsm.Project, bool)) map[string]Usage {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	used := make(map[string]Usage)
-	for id, u := range s.quotas.projects {
-		if p, found := s.cfg.Broker.Project(id); found && p.Quotas.Shared() {
+	for id, u := range q.projects {
+		if p, found := project(id); found && p.Quotas.Shared() {
 			used[id] = Usage{u.connections, u.rate, u.subscriptions}
 		}
 	}
 	return used
 }
 
-// DivideQuotas takes in the usage of all other nodes that can be reached.
-func (s *Server) DivideQuotas(others []map[string]Usage) {
-	s.quotas.divide(others, s.cfg.Broker.Project)
+// Uncount takes a connection and its channels out of what is counted; a negative number
+// brings them back.
+func (q *Counter) Uncount(project string, counts int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	u := q.of(project)
+	connections := 1
+	if counts < 0 {
+		connections = -1
+	}
+	u.connections -= connections
+	u.subscriptions -= counts - connections
+	q.subscriptions -= counts - connections
+}
+
+// MovedHere notes that another node counts so much less by now.
+func (q *Counter) MovedHere(project string, counts int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	u := q.of(project)
+	u.elsewhere.Connections = max(u.elsewhere.Connections-1, 0)
+	u.elsewhere.Subscriptions = max(u.elsewhere.Subscriptions-(counts-1), 0)
 }

@@ -1,5 +1,6 @@
-// Package ratelimit holds token buckets: how often something may happen, alone or by
-// name. It knows neither clients nor the protocol.
+// Package ratelimit bounds how often something may happen, alone or by name, with token
+// buckets, and how much of it is under way at once. It knows neither clients nor the
+// protocol.
 package ratelimit
 
 import "time"

@@ -1,15 +1,10 @@
-package gateway
+package ratelimit
 
-import (
-	"sync"
+import "sync"
 
-	"github.com/aptlyd/aptlyd/gateway/auth"
-	"github.com/aptlyd/aptlyd/gateway/clientaddr"
-)
-
-// inFlight bounds how many of something are under way at once on the node, of each key
+// InFlight bounds how many of something are under way at once on the node, of each key
 // and of each address.
-type inFlight struct {
+type InFlight struct {
 	node, key, address int // the most of each
 
 	mu  sync.Mutex
@@ -17,20 +12,20 @@ type inFlight struct {
 	of  map[string]int // by key, and by address
 }
 
-func newInFlight(node, key, address int) *inFlight {
-	return &inFlight{node: node, key: key, address: address, of: make(map[string]int)}
+// NewInFlight returns bounds by which nothing is under way yet.
+func NewInFlight(node, key, address int) *InFlight {
+	return &InFlight{node: node, key: key, address: address, of: make(map[string]int)}
 }
 
-// enter counts n in and returns a function that counts them out. When there are too
-// many, full says of what. The address of a backend sets no bound. A single one is never
-// too many.
-func (g *inFlight) enter(who auth.Principal, address string, n int) (leave func(), full string) {
-	key, network := "key "+who.KeyID, "address "+clientaddr.NetworkOf(address)
-	bound := who.Kind != auth.ServerKey && who.Kind != auth.Admin
+// Enter counts n in and returns a function that counts them out. When there are too
+// many, full says of what. The address sets no bound unless bound is set. A single one is
+// never too many.
+func (g *InFlight) Enter(key, address string, bound bool, n int) (leave func(), full string) {
+	key, address = "key "+key, "address "+address
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
-	case bound && exceeds(g.of[network], n, g.address):
+	case bound && exceeds(g.of[address], n, g.address):
 		return nil, "from this address"
 	case exceeds(g.of[key], n, g.key):
 		return nil, "with this key"
@@ -39,17 +34,24 @@ func (g *inFlight) enter(who auth.Principal, address string, n int) (leave func(
 	}
 	g.all += n
 	g.of[key] += n
-	g.of[network] += n
+	g.of[address] += n
 	return func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.all -= n
-		for _, name := range []string{key, network} {
+		for _, name := range []string{key, address} {
 			if g.of[name] -= n; g.of[name] == 0 {
 				delete(g.of, name)
 			}
 		}
 	}, ""
+}
+
+// Count returns how many are under way.
+func (g *InFlight) Count() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.all
 }
 
 func exceeds(now, more, most int) bool { return now > 0 && now+more > most }

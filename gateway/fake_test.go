@@ -296,6 +296,10 @@ func (b *fakeBroker) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, er
 
 func (b *fakeBroker) publish(p fsm.Publish, done func(fsm.Receipt, error)) {
 	b.commits <- func() {
+		if err := b.Alive(p.From); err != nil { // the state judges too
+			done(fsm.Receipt{}, err)
+			return
+		}
 		b.mu.Lock()
 		if b.publishErr != nil {
 			err := b.publishErr

@@ -201,9 +201,10 @@ func TestRevokedWhileTheRestOfAFrameIsOnItsWay(t *testing.T) {
 				_, _ = c.socket.Write([]byte(raw[cut:])) // it may be closed by now
 				// Nor is it sure that the reason is read: bytes that come to a closed socket
 				// are answered with a reset. A loop that reads the rest before its mailbox
-				// may refuse the frame for another reason.
+				// may refuse the frame for another reason, or answer one that changes nothing.
 				for f := c.next(); !f.eof; f = c.next() {
-					if f.Code == "" && f.close != closeFinal {
+					changes := f.Type != "subscribed" && f.Type != "unsubscribed" && f.Type != "message"
+					if f.Code == "" && f.close != closeFinal && changes {
 						t.Fatalf("%s cut at %d got %s", kind, cut, f)
 					}
 				}

@@ -9,14 +9,15 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/origin"
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // authenticate admits the client or refuses it. The cluster is asked first when this
 // node does not know the key. On an open connection a fresh token takes the place of the
 // one that the client came with.
-func (c *conn) authenticate(f authFrame) {
-	s, text := c.loop.server, f.apiKey
+func (c *conn) authenticate(f protocol.AuthFrame) {
+	s, text := c.loop.server, f.APIKey
 	if c.losesEarly {
 		c.delay(f)
 		return
@@ -62,7 +63,7 @@ func losesEarlyAnswer(agent, header, host string) bool {
 }
 
 // delay authenticates the client a little later. Until then it is not read.
-func (c *conn) delay(f authFrame) {
+func (c *conn) delay(f protocol.AuthFrame) {
 	c.checking, c.losesEarly = true, false
 	time.AfterFunc(firstAnswerDelay, func() {
 		c.loop.mail.post(func() {
@@ -93,7 +94,7 @@ func (c *conn) mayRefresh() *refusal.Error {
 }
 
 // recheckKey decides about a key once the node has heard of every key.
-func (c *conn) recheckKey(f authFrame, err error) {
+func (c *conn) recheckKey(f protocol.AuthFrame, err error) {
 	c.checking = false
 	if c.state > stateOpen {
 		return
@@ -101,10 +102,10 @@ func (c *conn) recheckKey(f authFrame, err error) {
 	c.loop.touch(c)
 	if err != nil {
 		refused := refusal.New(refusal.Unavailable, "the cluster cannot be asked about the key")
-		c.refuseAs(refused.Of(auth.Unknown(f.apiKey).Attempt(auth.Connect, "")))
+		c.refuseAs(refused.Of(auth.Unknown(f.APIKey).Attempt(auth.Connect, "")))
 		return
 	}
-	who, failed := auth.Identify(f.apiKey, c.loop.server.cfg.Broker)
+	who, failed := auth.Identify(f.APIKey, c.loop.server.cfg.Broker)
 	if failed != nil {
 		// The attempt was counted before the cluster was asked.
 		c.refuseAs(failed.Refusal.Of(who.Attempt(auth.Connect, "")))
@@ -126,7 +127,7 @@ func (c *conn) refuseAs(r *refusal.Error) {
 }
 
 // enterAs serves the client as a principal from now on.
-func (c *conn) enterAs(who auth.Principal, f authFrame) {
+func (c *conn) enterAs(who auth.Principal, f protocol.AuthFrame) {
 	s := c.loop.server
 	project, refused := auth.Admit(who, c.peer.origin.Value(), c.peer.host.Value(), s.cfg.Broker)
 	if refused == nil && c.state == stateOpen && who.Project != c.who.Value().Project {
@@ -141,12 +142,12 @@ func (c *conn) enterAs(who auth.Principal, f authFrame) {
 	}
 	if c.state == stateOpen {
 		c.become(who)
-		c.out.urgent = appendAuthSuccess(c.out.urgent)
+		c.out.urgent = protocol.AppendAuthSuccess(c.out.urgent)
 		c.recheckAccess(project, make(originCache))
 		return
 	}
 	refused = s.flooded(who, c.peer.address)
-	if refused == nil && f.replaces != "" && bounded(project) {
+	if refused == nil && f.Replaces != "" && bounded(project) {
 		c.replace(who, f)
 		return
 	}
@@ -157,16 +158,16 @@ func (c *conn) enterAs(who auth.Principal, f authFrame) {
 		c.refuse(refused.Of(who.Attempt(auth.Connect, "")), "", "")
 		return
 	}
-	c.state, c.controls, c.announced, c.replacement = stateOpen, 0, f.announced, f.replaced
+	c.state, c.controls, c.announced, c.replacement = stateOpen, 0, f.Announced, f.Replaced
 	c.known()
 	c.become(who)
 	c.nextHeartbeat = c.loop.now + s.cfg.Heartbeat
-	c.out.urgent = appendConnected(c.out.urgent, connectedInfo{
-		connection:      s.connectionName(c.id),
-		node:            s.cfg.Broker.NodeName(),
-		epoch:           s.cfg.Broker.Epoch(),
-		maxMessageBytes: s.cfg.MaxMessageBytes,
-		heartbeatMs:     s.cfg.Heartbeat.Milliseconds(),
+	c.out.urgent = protocol.AppendConnected(c.out.urgent, protocol.Connected{
+		Connection:      s.connectionName(c.id),
+		Node:            s.cfg.Broker.NodeName(),
+		Epoch:           s.cfg.Broker.Epoch(),
+		MaxMessageBytes: s.cfg.MaxMessageBytes,
+		HeartbeatMs:     s.cfg.Heartbeat.Milliseconds(),
 	})
 	c.loop.wheel.schedule(c, c.nextCheck())
 }

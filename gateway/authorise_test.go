@@ -15,6 +15,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/internal/testtoken"
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 	"github.com/aptlyd/aptlyd/gateway/quota"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
@@ -216,7 +217,7 @@ func (h *rightsHarness) request(credential, route string) refusal.Code {
 func TestRights(t *testing.T) {
 	h := newRightsHarness(t)
 	known := make(map[string]bool)
-	for _, kind := range requestKinds {
+	for _, kind := range protocol.RequestKinds {
 		known["frame "+kind] = true
 	}
 	for _, route := range h.server.admin.Routes() {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/poll"
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/gateway/websocket"
@@ -81,7 +82,7 @@ type conn struct {
 	endsAt     time.Duration                 // when those rights end, since the loop began; 0 for never
 	subscribes ratelimit.Bucket
 	buckets    *connBuckets // nil until one is counted
-	announced  unique.Handle[announced]
+	announced  unique.Handle[protocol.Announced]
 
 	// Input.
 	frames       websocket.Reader
@@ -131,7 +132,7 @@ func newConn(l *loop, p peer, id uint64) *conn {
 		peer:            p,
 		unauthenticated: true,
 		who:             auth.Unauthenticated,
-		announced:       nothingAnnounced,
+		announced:       protocol.NothingAnnounced,
 		since:           time.Now().UnixMilli(),
 		frames:          websocket.Reader{Limit: maxUnprivilegedBytes},
 		authBy:          l.now + cfg.AuthTimeout,
@@ -280,7 +281,7 @@ func (c *conn) settle() {
 	}
 	if c.heartbeatDue && !c.out.blocked {
 		c.heartbeatDue = false
-		c.out.urgent = append(c.out.urgent, heartbeatFrame...)
+		c.out.urgent = append(c.out.urgent, protocol.Heartbeat...)
 	}
 	c.flush()
 	if c.halfClose && c.out.empty() && c.state == stateClosing {

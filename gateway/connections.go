@@ -195,7 +195,7 @@ func (c *conn) status() admin.ConnectionStatus {
 		Address:  c.peer.address,
 		Origin:   c.peer.origin.Value(),
 		KeyID:    c.who.Value().KeyID,
-		SDK:      c.announced.Value().sdk,
+		SDK:      c.announced.Value().SDK,
 		Since:    c.since,
 		Channels: make([]string, 0, len(c.subs)),
 		State:    "live",

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 )
 
 // cursorScript drives one connection with a small socket at random: messages
@@ -23,7 +25,7 @@ type cursorScript struct {
 	c      *client
 	gate   sync.Mutex // held while the client does not read
 	mu     sync.Mutex
-	starts []startPoint // of the subscribes sent and not yet answered
+	starts []protocol.StartPoint // of the subscribes sent and not yet answered
 }
 
 func newCursorScript(h *harness, seed uint64) *cursorScript {
@@ -67,21 +69,21 @@ func (s *cursorScript) trim() {
 }
 
 func (s *cursorScript) subscribe() {
-	var start startPoint
+	var start protocol.StartPoint
 	var more string
 	switch s.rng.IntN(4) {
 	case 0:
-		start = startPoint{from: startAll}
+		start = protocol.StartPoint{From: protocol.StartAll}
 		more = `,"from":"all"`
 	case 1:
-		start = startPoint{from: startLive}
+		start = protocol.StartPoint{From: protocol.StartLive}
 		more = `,"from":"live"`
 	case 2:
-		start = startPoint{from: startLast, offset: s.rng.Uint64N(30)}
-		more = fmt.Sprintf(`,"from":{"last":%d}`, start.offset)
+		start = protocol.StartPoint{From: protocol.StartLast, Offset: s.rng.Uint64N(30)}
+		more = fmt.Sprintf(`,"from":{"last":%d}`, start.Offset)
 	case 3:
-		start = startPoint{from: startAfter, offset: 1 + s.rng.Uint64N(s.head()+1)}
-		more = fmt.Sprintf(`,"fromOffset":%d`, start.offset)
+		start = protocol.StartPoint{From: protocol.StartAfter, Offset: 1 + s.rng.Uint64N(s.head()+1)}
+		more = fmt.Sprintf(`,"fromOffset":%d`, start.Offset)
 	}
 	s.mu.Lock()
 	s.starts = append(s.starts, start)
@@ -90,7 +92,7 @@ func (s *cursorScript) subscribe() {
 }
 
 // answered returns the start of the subscribe that is answered next.
-func (s *cursorScript) answered() startPoint {
+func (s *cursorScript) answered() protocol.StartPoint {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	start := s.starts[0]
@@ -195,17 +197,17 @@ func (s *cursorScript) followOne(end chan uint64) error {
 			start := s.answered()
 			open, replayTo = true, f.offset()
 			switch {
-			case start.from == startAfter && start.offset <= replayTo:
-				next = start.offset + 1
+			case start.From == protocol.StartAfter && start.Offset <= replayTo:
+				next = start.Offset + 1
 				if *f.Recovered != (f.Earliest <= next) {
-					return fmt.Errorf("from %d: %s", start.offset, f)
+					return fmt.Errorf("from %d: %s", start.Offset, f)
 				}
-			case start.from == startAfter || start.from == startLive:
+			case start.From == protocol.StartAfter || start.From == protocol.StartLive:
 				next = replayTo + 1
-			case start.from == startAll:
+			case start.From == protocol.StartAll:
 				next = f.Earliest
-			case start.from == startLast:
-				next = max(f.Earliest, replayTo+1-min(start.offset, replayTo))
+			case start.From == protocol.StartLast:
+				next = max(f.Earliest, replayTo+1-min(start.Offset, replayTo))
 			}
 		case "unsubscribed":
 			open = false
@@ -294,12 +296,12 @@ func (s *cursorScript) followAll(end chan uint64) error {
 			start, head := s.answered(), f.offset()
 			wanted := head + 1
 			switch {
-			case start.from == startAll:
+			case start.From == protocol.StartAll:
 				wanted = 1
-			case start.from == startLast:
-				wanted = head + 1 - min(start.offset, head)
-			case start.from == startAfter && start.offset <= head:
-				wanted = start.offset + 1
+			case start.From == protocol.StartLast:
+				wanted = head + 1 - min(start.Offset, head)
+			case start.From == protocol.StartAfter && start.Offset <= head:
+				wanted = start.Offset + 1
 			}
 			low = min(low, wanted)
 		case "message":

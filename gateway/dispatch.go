@@ -7,42 +7,43 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/gateway/auth"
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 // request answers one text frame.
 func (c *conn) request(frame []byte) {
-	req, refused := parseRequest(frame, c.loop.server.cfg.MaxDepth)
+	req, refused := protocol.ParseRequest(frame, c.loop.server.cfg.MaxDepth)
 	switch {
-	case req.kind == "heartbeat" && refused == nil:
+	case req.Kind == "heartbeat" && refused == nil:
 		// A sign of life. To answer it would start a game of ping-pong that
 		// published clients never end.
 		c.control()
-	case req.kind == "auth" && refused == nil:
-		c.authenticate(req.auth)
-	case c.state == stateNew && req.kind == "auth":
+	case req.Kind == "auth" && refused == nil:
+		c.authenticate(req.Auth)
+	case c.state == stateNew && req.Kind == "auth":
 		c.refuse(refusal.New(refusal.AuthRequired, refused.Reason), "", "")
 	case c.state == stateNew:
 		c.refuse(refusal.New(refusal.AuthRequired, "authenticate first"), "", "")
-	case refused != nil && req.kind == "publish":
+	case refused != nil && req.Kind == "publish":
 		c.refusePublish(refused, req)
 	case refused != nil:
-		c.refuseFrame(refused, req.channel, req.id)
-	case req.kind == "publish":
+		c.refuseFrame(refused, req.Channel, req.ID)
+	case req.Kind == "publish":
 		c.publish(req)
-	case req.kind == "subscribe":
+	case req.Kind == "subscribe":
 		c.subscribe(req)
-	case req.kind == "unsubscribe":
-		c.ops = append(c.ops, op{channel: req.channel, leave: true})
+	case req.Kind == "unsubscribe":
+		c.ops = append(c.ops, op{channel: req.Channel, leave: true})
 		c.control()
-	case req.kind == "ping":
-		c.ping(req.id)
+	case req.Kind == "ping":
+		c.ping(req.ID)
 	}
 }
 
 // knows reports whether the client announced a feature.
-func (c *conn) knows(f feature) bool { return c.announced.Value().features&f != 0 }
+func (c *conn) knows(f protocol.Feature) bool { return c.announced.Value().Features&f != 0 }
 
 // pingRate bounds the pings of a connection that are answered.
 var pingRate = ratelimit.PerSecond(5, 5)
@@ -57,7 +58,7 @@ func (c *conn) ping(id string) {
 		c.refuseFrame(refused.Of(c.who.Value().Attempt(auth.NoAction, "")), "", id)
 		return
 	}
-	c.out.urgent = appendPong(c.out.urgent, id)
+	c.out.urgent = protocol.AppendPong(c.out.urgent, id)
 	c.loop.touch(c)
 }
 
@@ -107,7 +108,7 @@ func (c *conn) refuse(r *refusal.Error, channel, id string) {
 }
 
 func (c *conn) sendRefusal(r *refusal.Error, channel, id string) {
-	c.out.urgent = appendRefusal(c.out.urgent, r, channel, id)
+	c.out.urgent = protocol.AppendRefusal(c.out.urgent, r, channel, id)
 	c.loop.touch(c)
 }
 

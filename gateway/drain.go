@@ -7,6 +7,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 )
 
 // When a node drains, each client has a place in a spread of some seconds. One that
@@ -93,7 +95,7 @@ func (l *loop) drain(plan drainPlan) {
 		c.departs = true
 		start := plan.left * time.Duration(i) / time.Duration(len(unplaced))
 		end := start
-		if c.state == stateOpen && c.knows(featureGoAway) {
+		if c.state == stateOpen && c.knows(protocol.FeatureGoAway) {
 			end += plan.patience
 			c.goAway(start, end, rotate(plan.endpoints, i))
 		}
@@ -124,7 +126,7 @@ func rotate(list []string, n int) []string {
 
 // goAway tells the client when to connect elsewhere and when it is closed.
 func (c *conn) goAway(start, end time.Duration, endpoints []string) {
-	c.out.urgent = appendGoAway(c.out.urgent, start, end, endpoints)
+	c.out.urgent = protocol.AppendGoAway(c.out.urgent, start, end, endpoints)
 	c.loop.touch(c)
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/aptlyd/aptlyd/gateway/auth"
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -86,7 +87,7 @@ func TestEveryLimitHasItsAnswerAndMetric(t *testing.T) {
 		}, [][]string{refusedSeries(refusal.InvalidMessage, "ws")}, false},
 		{"id", func(*Config) {}, func(h *harness) {
 			c := h.open(h.secret)
-			c.text(`{"type":"publish","channel":"c","message":1,"id":%q}`, strings.Repeat("x", maxMessageID+1))
+			c.text(`{"type":"publish","channel":"c","message":1,"id":%q}`, strings.Repeat("x", protocol.MaxMessageID+1))
 			c.wantError(refusal.InvalidMessage)
 			c.wantSilence()
 		}, [][]string{refusedSeries(refusal.InvalidMessage, "ws")}, false},

@@ -5,6 +5,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/auth"
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
@@ -114,7 +115,7 @@ func encodeMessages(name string, messages []fsm.Message, replayed bool) frameRun
 	}
 	run := frameRun{bytes: make([]byte, 0, size), ends: make([]int, 0, len(messages))}
 	for _, m := range messages {
-		run.bytes = appendMessage(run.bytes, channel, m, replayed)
+		run.bytes = protocol.AppendMessage(run.bytes, channel, m, replayed)
 		run.ends = append(run.ends, len(run.bytes))
 	}
 	return run

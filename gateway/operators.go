@@ -13,6 +13,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/httpio"
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
@@ -47,7 +48,7 @@ func (s *Server) newAdmin() *admin.Handler {
 func (s *Server) publishAsOperator(
 	ctx context.Context, from fsm.Sender, channel fsm.ChannelKey, message, id []byte,
 ) (any, *refusal.Error) {
-	text, refused := parseID(id)
+	text, refused := protocol.ParseID(id)
 	switch {
 	case refused != nil:
 		return nil, refused

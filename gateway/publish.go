@@ -6,6 +6,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/auth"
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -21,12 +22,12 @@ type publish struct {
 }
 
 // publish passes a client's message on, or refuses it.
-func (c *conn) publish(req request) {
+func (c *conn) publish(req protocol.Request) {
 	s := c.loop.server
-	refused := c.may(auth.Publish, req.channel)
+	refused := c.may(auth.Publish, req.Channel)
 	switch {
 	case refused != nil:
-	case len(req.message) > s.cfg.MaxMessageBytes:
+	case len(req.Message) > s.cfg.MaxMessageBytes:
 		refused = refusal.New(refusal.MessageTooLarge, "message is too large")
 	case c.draining:
 		refused = refuseDraining()
@@ -35,26 +36,26 @@ func (c *conn) publish(req request) {
 		c.refusePublish(refused, req)
 		return
 	}
-	p := &publish{conn: c, channel: req.channel, id: req.id, size: len(req.message)}
+	p := &publish{conn: c, channel: req.Channel, id: req.ID, size: len(req.Message)}
 	c.pending = append(c.pending, p)
 	c.pendingBytes += p.size
 	s.metrics.published.Inc()
 	c.loop.submit(p, fsm.Publish{
-		Channel: fsm.ChannelKey{Project: c.who.Value().Project, Name: req.channel},
-		ID:      req.id,
-		Data:    bytes.Clone(req.message),
+		Channel: fsm.ChannelKey{Project: c.who.Value().Project, Name: req.Channel},
+		ID:      req.ID,
+		Data:    bytes.Clone(req.Message),
 		From:    c.who.Value().Sender(),
 	})
 }
 
 // refusePublish refuses a publish in its turn: without an id only the order tells which
 // publish an answer is about.
-func (c *conn) refusePublish(r *refusal.Error, req request) {
+func (c *conn) refusePublish(r *refusal.Error, req protocol.Request) {
 	if r.Code.CloseCode() != 0 {
-		c.refuse(r, req.channel, req.id)
+		c.refuse(r, req.Channel, req.ID)
 		return
 	}
-	p := &publish{conn: c, channel: req.channel, id: req.id}
+	p := &publish{conn: c, channel: req.Channel, id: req.ID}
 	c.pending = append(c.pending, p)
 	c.answer(p, fsm.Receipt{}, r)
 	c.countRefusal(r)
@@ -99,7 +100,7 @@ func (c *conn) sendAnswer(p *publish) {
 		c.sendRefusal(r, p.channel, p.id)
 		return
 	}
-	c.out.urgent = appendPublished(c.out.urgent, p.channel, p.id, p.receipt)
+	c.out.urgent = protocol.AppendPublished(c.out.urgent, p.channel, p.id, p.receipt)
 }
 
 // submit collects a message, to be published with all others of this turn. So subscribers

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/auth"
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 )
 
 // A client that moves has two connections for a while. Those two count as one in the
@@ -35,10 +36,10 @@ func principalName(who auth.Principal) string {
 
 // replace asks the node that has the connection that this one replaces not to count
 // it, and then goes on with authentication.
-func (c *conn) replace(who auth.Principal, f authFrame) {
+func (c *conn) replace(who auth.Principal, f protocol.AuthFrame) {
 	s := c.loop.server
-	r := Replacement{Connection: f.replaces, Project: who.Project, Principal: principalName(who)}
-	f.replaces = ""
+	r := Replacement{Connection: f.Replaces, Project: who.Project, Principal: principalName(who)}
+	f.Replaces = ""
 	select {
 	case s.replacing <- struct{}{}:
 	default:
@@ -48,12 +49,12 @@ func (c *conn) replace(who auth.Principal, f authFrame) {
 	c.checking = true
 	s.running.Go(func() {
 		defer func() { <-s.replacing }()
-		f.replaced = s.Replace(r) > 0
-		if !f.replaced {
+		f.Replaced = s.Replace(r) > 0
+		if !f.Replaced {
 			ctx, cancel := context.WithTimeout(s.ctx, s.cfg.RequestTimeout)
 			defer cancel()
 			if counts := s.cfg.Broker.Replace(ctx, r); counts > 0 {
-				f.replaced = true
+				f.Replaced = true
 				s.quotas.MovedHere(r.Project, counts)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/origin"
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
@@ -170,7 +171,7 @@ func (s *Server) readPost(by caller, raw []byte, id string) *restPublish {
 	}
 	p.publish.Channel = fsm.ChannelKey{Project: by.project.ID, Name: channel}
 	p.publish.From = by.Sender()
-	if p.publish.ID, p.refusal = parseID(values[2]); p.refusal != nil {
+	if p.publish.ID, p.refusal = protocol.ParseID(values[2]); p.refusal != nil {
 		return p
 	}
 	switch {
@@ -298,7 +299,7 @@ func idempotencyKey(values []string) (string, *refusal.Error) {
 	if text, quoted := unquoteField(id); quoted {
 		id = text
 	}
-	if len(values) > 1 || id == "" || len(id) > maxMessageID || !utf8.ValidString(id) {
+	if len(values) > 1 || id == "" || len(id) > protocol.MaxMessageID || !utf8.ValidString(id) {
 		return "", refusal.New(refusal.InvalidMessage, "Idempotency-Key is not one value of 1 to 128 bytes")
 	}
 	return id, nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/auth"
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -15,19 +16,19 @@ import (
 type op struct {
 	channel  string
 	leave    bool
-	start    startPoint
+	start    protocol.StartPoint
 	caughtUp bool // the leader was asked already
 }
 
 // maxOps bounds the ops of a connection that may wait before its next request is read.
 const maxOps = 256
 
-func (c *conn) subscribe(req request) {
-	if refused := c.may(auth.Subscribe, req.channel); refused != nil {
-		c.refuseFrame(refused, req.channel, "")
+func (c *conn) subscribe(req protocol.Request) {
+	if refused := c.may(auth.Subscribe, req.Channel); refused != nil {
+		c.refuseFrame(refused, req.Channel, "")
 		return
 	}
-	c.ops = append(c.ops, op{channel: req.channel, start: req.start})
+	c.ops = append(c.ops, op{channel: req.Channel, start: req.Start})
 }
 
 const lookupsPerJob = 64
@@ -96,8 +97,8 @@ func (l *lookup) run(s *Server) {
 	}
 	// The bounds come last. Messages that retention takes before are not promised, and
 	// those that it takes later are a gap.
-	if l.op.start.from == startTime {
-		if l.offsetAt, l.err = s.cfg.Broker.OffsetAt(ctx, l.key, l.op.start.time); l.err != nil {
+	if l.op.start.From == protocol.StartTime {
+		if l.offsetAt, l.err = s.cfg.Broker.OffsetAt(ctx, l.key, l.op.start.Time); l.err != nil {
 			l.err = fmt.Errorf("look up time: %w", l.err)
 			return
 		}
@@ -127,9 +128,9 @@ func (c *conn) subscribed(asked []*lookup) {
 
 func (c *conn) ahead(l *lookup, epoch string) bool {
 	start := l.op.start
-	return start.from == startAfter && !l.op.caughtUp &&
-		(start.epoch == "" || start.epoch == epoch) &&
-		start.offset > max(l.info.Head, l.sub.channel.head)
+	return start.From == protocol.StartAfter && !l.op.caughtUp &&
+		(start.Epoch == "" || start.Epoch == epoch) &&
+		start.Offset > max(l.info.Head, l.sub.channel.head)
 }
 
 // putBack has lookups made again, before everything else.
@@ -245,39 +246,39 @@ func (sub *subscription) begin(l *lookup, epoch string, initial fsm.Initial) {
 	t.head = max(t.head, l.info.Head)
 	head, earliest := t.head, max(l.info.Earliest, 1)
 	start := l.op.start
-	foreign := start.epoch != "" && start.epoch != epoch
-	if foreign && start.from == startAfter && start.offset == 0 && !start.strict {
-		start.from = startByRule // it has seen nothing, of whatever numbering
+	foreign := start.Epoch != "" && start.Epoch != epoch
+	if foreign && start.From == protocol.StartAfter && start.Offset == 0 && !start.Strict {
+		start.From = protocol.StartByRule // it has seen nothing, of whatever numbering
 	}
-	start = start.byRule(initial)
+	start = start.ByRule(initial)
 
 	wanted := uint64(1)
-	resumes := start.from == startAfter && !foreign && start.offset <= head
-	switch start.from {
-	case startAfter:
+	resumes := start.From == protocol.StartAfter && !foreign && start.Offset <= head
+	switch start.From {
+	case protocol.StartAfter:
 		if wanted = head + 1; resumes {
-			wanted = start.offset + 1
+			wanted = start.Offset + 1
 		}
-	case startLive:
+	case protocol.StartLive:
 		wanted = head + 1
-	case startLast:
-		wanted = head + 1 - min(start.offset, head)
-	case startTime:
+	case protocol.StartLast:
+		wanted = head + 1 - min(start.Offset, head)
+	case protocol.StartTime:
 		wanted = min(l.offsetAt, head+1)
 	}
 	next := max(wanted, min(earliest, head+1))
 	recovered := next == 1
-	if start.from == startAfter {
+	if start.From == protocol.StartAfter {
 		recovered = resumes && next == wanted
 	}
-	if start.strict && !recovered && (start.from == startAfter || start.from == startAll) {
+	if start.Strict && !recovered && (start.From == protocol.StartAfter || start.From == protocol.StartAll) {
 		c.abandon(t.key.Name, &refusal.Error{
 			Code: refusal.Unrecoverable, Reason: "not all messages after the offset are there",
 			Bounds: &refusal.Bounds{Head: head, Earliest: earliest, Epoch: epoch},
 		})
 		return
 	}
-	c.out.urgent = appendSubscribed(c.out.urgent, t.key.Name, head, earliest, epoch, recovered)
+	c.out.urgent = protocol.AppendSubscribed(c.out.urgent, t.key.Name, head, earliest, epoch, recovered)
 	c.loop.touch(c)
 
 	switch {

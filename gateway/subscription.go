@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"slices"
+
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 )
 
 // subscription is a cursor of one connection in one channel. It is live while next is
@@ -71,7 +73,7 @@ func (sub *subscription) gap(from, to uint64, backfill bool) {
 	if from >= to {
 		return
 	}
-	frame := appendGap(nil, sub.channel.key.Name, from, to-1)
+	frame := protocol.AppendGap(nil, sub.channel.key.Name, from, to-1)
 	sub.conn.loop.server.metrics.gaps.Inc()
 	sub.conn.queue(delivery{
 		sub: sub, frames: frameRun{frame, []int{len(frame)}}, first: from, after: to, backfill: backfill,

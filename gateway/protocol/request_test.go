@@ -1,4 +1,4 @@
-package gateway
+package protocol
 
 import (
 	"encoding/json"
@@ -20,18 +20,18 @@ func FuzzParseRequest(f *testing.F) {
 		if !utf8.Valid(data) {
 			return
 		}
-		req, refused := parseRequest(data, 64)
+		req, refused := ParseRequest(data, 64)
 		if refused != nil {
 			if refused.Code.HTTPStatus() == 0 || refused.Reason == "" {
 				t.Errorf("%q is refused with %+v", data, refused)
 			}
 			return
 		}
-		if req.kind == "publish" && !json.Valid(req.message) {
-			t.Errorf("%q publishes %q", data, req.message)
+		if req.Kind == "publish" && !json.Valid(req.Message) {
+			t.Errorf("%q publishes %q", data, req.Message)
 		}
-		if req.channel != "" && auth.CheckChannel(req.channel) != nil {
-			t.Errorf("%q names the channel %q", data, req.channel)
+		if req.Channel != "" && auth.CheckChannel(req.Channel) != nil {
+			t.Errorf("%q names the channel %q", data, req.Channel)
 		}
 	})
 }

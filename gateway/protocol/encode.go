@@ -1,4 +1,4 @@
-package gateway
+package protocol
 
 import (
 	"strconv"
@@ -13,8 +13,8 @@ import (
 // Server frames are built by hand. Their shapes are few, and a message frame is built once
 // for all its subscribers.
 
-// appendMessage appends a message frame. channel is the quoted name.
-func appendMessage(dst, channel []byte, m fsm.Message, replay bool) []byte {
+// AppendMessage appends a message frame. channel is the quoted name.
+func AppendMessage(dst, channel []byte, m fsm.Message, replay bool) []byte {
 	dst, mark := websocket.BeginFrame(dst)
 	dst = append(dst, `{"type":"message","channel":`...)
 	dst = append(dst, channel...)
@@ -29,13 +29,15 @@ func appendMessage(dst, channel []byte, m fsm.Message, replay bool) []byte {
 	return websocket.EndFrame(append(dst, '}'), mark)
 }
 
-func appendPong(dst []byte, id string) []byte {
+// AppendPong appends the answer to a ping.
+func AppendPong(dst []byte, id string) []byte {
 	dst, mark := websocket.BeginFrame(dst)
 	dst = append(dst, `{"type":"pong","id":`...)
 	return websocket.EndFrame(append(strictjson.AppendQuoted(dst, id), '}'), mark)
 }
 
-func appendGoAway(dst []byte, start, end time.Duration, endpoints []string) []byte {
+// AppendGoAway appends a goaway frame: connect elsewhere after start, and before end.
+func AppendGoAway(dst []byte, start, end time.Duration, endpoints []string) []byte {
 	dst, mark := websocket.BeginFrame(dst)
 	dst = append(dst, `{"type":"goaway","reason":"draining","startInMs":`...)
 	dst = strconv.AppendInt(dst, start.Milliseconds(), 10)
@@ -51,7 +53,8 @@ func appendGoAway(dst []byte, start, end time.Duration, endpoints []string) []by
 	return websocket.EndFrame(append(dst, "]}"...), mark)
 }
 
-func appendGap(dst []byte, channel string, from, to uint64) []byte {
+// AppendGap appends a gap frame for the offsets from to to.
+func AppendGap(dst []byte, channel string, from, to uint64) []byte {
 	dst, mark := websocket.BeginFrame(dst)
 	dst = append(dst, `{"type":"gap","channel":`...)
 	dst = strictjson.AppendQuoted(dst, channel)
@@ -62,7 +65,8 @@ func appendGap(dst []byte, channel string, from, to uint64) []byte {
 	return websocket.EndFrame(append(dst, '}'), mark)
 }
 
-func appendSubscribed(dst []byte, channel string, head, earliest uint64, epoch string, recovered bool) []byte {
+// AppendSubscribed appends the answer to a subscribe.
+func AppendSubscribed(dst []byte, channel string, head, earliest uint64, epoch string, recovered bool) []byte {
 	dst, mark := websocket.BeginFrame(dst)
 	dst = append(dst, `{"type":"subscribed","channel":`...)
 	dst = strictjson.AppendQuoted(dst, channel)
@@ -77,13 +81,15 @@ func appendSubscribed(dst []byte, channel string, head, earliest uint64, epoch s
 	return websocket.EndFrame(append(dst, '}'), mark)
 }
 
-func appendUnsubscribed(dst []byte, channel string) []byte {
+// AppendUnsubscribed appends the answer to an unsubscribe.
+func AppendUnsubscribed(dst []byte, channel string) []byte {
 	dst, mark := websocket.BeginFrame(dst)
 	dst = append(dst, `{"type":"unsubscribed","channel":`...)
 	return websocket.EndFrame(append(strictjson.AppendQuoted(dst, channel), '}'), mark)
 }
 
-func appendPublished(dst []byte, channel, id string, r fsm.Receipt) []byte {
+// AppendPublished appends the answer to a publish; id is left out when empty.
+func AppendPublished(dst []byte, channel, id string, r fsm.Receipt) []byte {
 	dst, mark := websocket.BeginFrame(dst)
 	dst = append(dst, `{"type":"published","channel":`...)
 	dst = strictjson.AppendQuoted(dst, channel)
@@ -101,8 +107,8 @@ func appendPublished(dst []byte, channel, id string, r fsm.Receipt) []byte {
 	return websocket.EndFrame(append(dst, '}'), mark)
 }
 
-// appendRefusal appends an error frame; channel and id are left out when empty.
-func appendRefusal(dst []byte, r *refusal.Error, channel, id string) []byte {
+// AppendRefusal appends an error frame; channel and id are left out when empty.
+func AppendRefusal(dst []byte, r *refusal.Error, channel, id string) []byte {
 	dst, mark := websocket.BeginFrame(dst)
 	if r.Code == refusal.AuthTimeout {
 		dst = append(dst, `{"type":"auth_timeout","error":`...)
@@ -135,40 +141,42 @@ func appendRefusal(dst []byte, r *refusal.Error, channel, id string) []byte {
 	return websocket.EndFrame(append(dst, '}'), mark)
 }
 
-// connectedInfo is told to a client once it is authenticated.
-type connectedInfo struct {
-	connection      string
-	node            string
-	epoch           string
-	maxMessageBytes int
-	heartbeatMs     int64
+// Connected is told to a client once it is authenticated.
+type Connected struct {
+	Connection      string
+	Node            string
+	Epoch           string
+	MaxMessageBytes int
+	HeartbeatMs     int64
 }
 
-// features are the additions to the published protocol that this server knows.
-const features = `["gap","epoch","from","id","refresh","goaway","ping","strict"]`
+// serverFeatures are the additions to the published protocol that this server knows.
+const serverFeatures = `["gap","epoch","from","id","refresh","goaway","ping","strict"]`
 
-func appendAuthSuccess(dst []byte) []byte {
+// AppendAuthSuccess appends the first answer to an auth frame.
+func AppendAuthSuccess(dst []byte) []byte {
 	dst, mark := websocket.BeginFrame(dst)
 	return websocket.EndFrame(append(dst, `{"type":"auth_success"}`...), mark)
 }
 
-func appendConnected(dst []byte, info connectedInfo) []byte {
-	dst, mark := websocket.BeginFrame(appendAuthSuccess(dst))
+// AppendConnected appends both answers to an auth frame.
+func AppendConnected(dst []byte, info Connected) []byte {
+	dst, mark := websocket.BeginFrame(AppendAuthSuccess(dst))
 	dst = append(dst, `{"type":"connected","connectionId":`...)
-	dst = strictjson.AppendQuoted(dst, info.connection)
+	dst = strictjson.AppendQuoted(dst, info.Connection)
 	dst = append(dst, `,"node":`...)
-	dst = strictjson.AppendQuoted(dst, info.node)
-	dst = append(dst, `,"features":`+features+`,"epoch":`...)
-	dst = strictjson.AppendQuoted(dst, info.epoch)
+	dst = strictjson.AppendQuoted(dst, info.Node)
+	dst = append(dst, `,"features":`+serverFeatures+`,"epoch":`...)
+	dst = strictjson.AppendQuoted(dst, info.Epoch)
 	dst = append(dst, `,"maxMessageBytes":`...)
-	dst = strconv.AppendInt(dst, int64(info.maxMessageBytes), 10)
+	dst = strconv.AppendInt(dst, int64(info.MaxMessageBytes), 10)
 	dst = append(dst, `,"heartbeatMs":`...)
-	dst = strconv.AppendInt(dst, info.heartbeatMs, 10)
+	dst = strconv.AppendInt(dst, info.HeartbeatMs, 10)
 	return websocket.EndFrame(append(dst, '}'), mark)
 }
 
-// heartbeatFrame is the frame that keeps published clients from giving up.
-var heartbeatFrame = func() []byte {
+// Heartbeat is the frame that keeps published clients from giving up.
+var Heartbeat = func() []byte {
 	buf, mark := websocket.BeginFrame(nil)
 	return websocket.EndFrame(append(buf, `{"type":"heartbeat"}`...), mark)
 }()

@@ -1,4 +1,4 @@
-package gateway
+package protocol
 
 import (
 	"slices"
@@ -9,38 +9,40 @@ import (
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
-// request is one frame of a client, taken apart.
-type request struct {
-	kind    string // the frame's type, as text
-	auth    authFrame
-	channel string
-	id      string // idempotency key of a publish, or the id that a pong repeats
-	message []byte // raw payload of a publish; points into the frame
-	start   startPoint
+// Request is one frame of a client, taken apart.
+type Request struct {
+	Kind    string // the frame's type, as text
+	Auth    AuthFrame
+	Channel string
+	ID      string // idempotency key of a publish, or the id that a pong repeats
+	Message []byte // raw payload of a publish; points into the frame
+	Start   StartPoint
 }
 
-// startPoint says where a subscriber wants to begin.
-type startPoint struct {
-	from   startKind
-	offset uint64 // startAfter: the last offset seen; startLast: how many
-	time   int64  // startTime: Unix ms
-	epoch  string // the one that offset belongs to; empty means the current one
-	strict bool   // nothing after the offset may be missing
+// StartPoint says where a subscriber wants to begin.
+type StartPoint struct {
+	From   StartKind
+	Offset uint64 // StartAfter: the last offset seen; StartLast: how many
+	Time   int64  // StartTime: Unix ms
+	Epoch  string // the one that offset belongs to; empty means the current one
+	Strict bool   // nothing after the offset may be missing
 }
 
-type startKind uint8
+// StartKind says what a StartPoint counts from.
+type StartKind uint8
 
+// The kinds of start points.
 const (
-	startByRule startKind = iota // as the channel's rule says
-	startAfter
-	startLive
-	startAll
-	startLast
-	startTime
+	StartByRule StartKind = iota // as the channel's rule says
+	StartAfter
+	StartLive
+	StartAll
+	StartLast
+	StartTime
 )
 
-// requestKinds are the types of frames that a client may send.
-var requestKinds = []string{"auth", "heartbeat", "subscribe", "unsubscribe", "publish", "ping"}
+// RequestKinds are the types of frames that a client may send.
+var RequestKinds = []string{"auth", "heartbeat", "subscribe", "unsubscribe", "publish", "ping"}
 
 // requestShape has the names of client frames in the order of the constants below.
 var requestShape = strictjson.Shape{Names: []string{
@@ -66,11 +68,11 @@ const (
 	requestFields
 )
 
-// parseRequest reads a client frame. The type is set whenever the frame is an object
+// ParseRequest reads a client frame. The type is set whenever the frame is an object
 // that has one, so that a refusal can be judged by it. The channel and the id are set
 // before anything after them is found wrong.
-func parseRequest(frame []byte, depth int) (request, *refusal.Error) {
-	var req request
+func ParseRequest(frame []byte, depth int) (Request, *refusal.Error) {
+	var req Request
 	var values [requestFields][]byte
 	if err := requestShape.Scan(frame, depth, values[:]); err != nil {
 		return req, refusal.New(refusal.InvalidMessage, err.Error())
@@ -79,42 +81,42 @@ func parseRequest(frame []byte, depth int) (request, *refusal.Error) {
 	if !ok {
 		return req, refusal.New(refusal.InvalidMessage, "type is not a string")
 	}
-	req.kind = kind
+	req.Kind = kind
 	switch kind {
 	case "auth":
 		var refused *refusal.Error
-		req.auth, refused = parseAuth(&values)
+		req.Auth, refused = parseAuth(&values)
 		return req, refused
 	case "heartbeat":
 		return req, nil
 	case "ping":
-		if req.id, ok = strictjson.Unquote(values[fieldID]); !ok || req.id == "" || len(req.id) > maxPingID {
-			req.id = ""
+		if req.ID, ok = strictjson.Unquote(values[fieldID]); !ok || req.ID == "" || len(req.ID) > MaxPingID {
+			req.ID = ""
 			return req, refusal.New(refusal.InvalidMessage, "id is not a string of 1 to 64 bytes")
 		}
 		return req, nil
 	}
-	if !slices.Contains(requestKinds, kind) {
+	if !slices.Contains(RequestKinds, kind) {
 		return req, refusal.New(refusal.UnknownType, "unknown type of frame")
 	}
 	if !strictjson.IsNull(values[fieldChannel]) {
-		if req.channel, ok = strictjson.Unquote(values[fieldChannel]); !ok {
-			req.channel = ""
+		if req.Channel, ok = strictjson.Unquote(values[fieldChannel]); !ok {
+			req.Channel = ""
 			return req, refusal.New(refusal.InvalidChannel, "channel is not a string of whole characters")
 		}
 	}
-	if refused := auth.CheckChannel(req.channel); refused != nil {
-		req.channel = ""
+	if refused := auth.CheckChannel(req.Channel); refused != nil {
+		req.Channel = ""
 		return req, refused
 	}
 	var refused *refusal.Error
 	switch kind {
 	case "subscribe":
-		req.start, refused = parseStart(values[fieldFromOffset], values[fieldFrom], values[fieldEpoch], values[fieldStrict])
+		req.Start, refused = parseStart(values[fieldFromOffset], values[fieldFrom], values[fieldEpoch], values[fieldStrict])
 	case "publish":
-		if req.id, refused = parseID(values[fieldID]); refused == nil {
-			req.message = values[fieldMessage]
-			if req.message == nil {
+		if req.ID, refused = ParseID(values[fieldID]); refused == nil {
+			req.Message = values[fieldMessage]
+			if req.Message == nil {
 				refused = refusal.New(refusal.InvalidMessage, "message is missing")
 			}
 		}
@@ -122,15 +124,16 @@ func parseRequest(frame []byte, depth int) (request, *refusal.Error) {
 	return req, refused
 }
 
-// maxMessageID bounds the id of a message, in bytes.
-const maxMessageID = 128
+// MaxMessageID bounds the id of a message, in bytes.
+const MaxMessageID = 128
 
-func parseID(raw []byte) (string, *refusal.Error) {
+// ParseID reads the id of a publish, empty where there is none.
+func ParseID(raw []byte) (string, *refusal.Error) {
 	if strictjson.IsNull(raw) {
 		return "", nil
 	}
 	id, ok := strictjson.Unquote(raw)
-	if !ok || id == "" || len(id) > maxMessageID {
+	if !ok || id == "" || len(id) > MaxMessageID {
 		return "", refusal.New(refusal.InvalidMessage, "id is not a string of 1 to 128 bytes")
 	}
 	return id, nil
@@ -139,16 +142,16 @@ func parseID(raw []byte) (string, *refusal.Error) {
 var fromShape = strictjson.Shape{Names: []string{"last", "time"}, Strict: true}
 
 // parseStart reads where a subscription begins. from wins over fromOffset.
-func parseStart(fromOffset, from, epoch, strict []byte) (startPoint, *refusal.Error) {
-	var start startPoint
+func parseStart(fromOffset, from, epoch, strict []byte) (StartPoint, *refusal.Error) {
+	var start StartPoint
 	if !strictjson.IsNull(strict) {
-		if start.strict = string(strict) == "true"; !start.strict && string(strict) != "false" {
+		if start.Strict = string(strict) == "true"; !start.Strict && string(strict) != "false" {
 			return start, refusal.New(refusal.InvalidMessage, "strict is neither true nor false")
 		}
 	}
 	if !strictjson.IsNull(epoch) {
 		var ok bool
-		if start.epoch, ok = strictjson.Unquote(epoch); !ok {
+		if start.Epoch, ok = strictjson.Unquote(epoch); !ok {
 			return start, refusal.New(refusal.InvalidMessage, "epoch is not a string")
 		}
 	}
@@ -159,8 +162,8 @@ func parseStart(fromOffset, from, epoch, strict []byte) (startPoint, *refusal.Er
 		}
 		// With an epoch 0 is a position: before the first message of that numbering.
 		// Without one, published clients send it when they have no offset.
-		if offset > 0 || start.epoch != "" || start.strict {
-			start.from, start.offset = startAfter, offset
+		if offset > 0 || start.Epoch != "" || start.Strict {
+			start.From, start.Offset = StartAfter, offset
 		}
 	}
 	if strictjson.IsNull(from) {
@@ -170,9 +173,9 @@ func parseStart(fromOffset, from, epoch, strict []byte) (startPoint, *refusal.Er
 	if word, ok := strictjson.Unquote(from); ok {
 		switch word {
 		case "live":
-			start.from = startLive
+			start.From = StartLive
 		case "all":
-			start.from = startAll
+			start.From = StartAll
 		default:
 			return start, bad
 		}
@@ -184,30 +187,30 @@ func parseStart(fromOffset, from, epoch, strict []byte) (startPoint, *refusal.Er
 	}
 	last, time := values[0], values[1]
 	raw := last
-	start.from = startLast
+	start.From = StartLast
 	if last == nil {
-		raw, start.from = time, startTime
+		raw, start.From = time, StartTime
 	}
 	n, ok := strictjson.WholeNumber(raw)
 	if !ok || last != nil && time != nil {
 		return start, bad
 	}
-	start.offset, start.time = n, int64(n)
+	start.Offset, start.Time = n, int64(n)
 	return start, nil
 }
 
-// byRule replaces an open start by that of the channel's rule.
-func (p startPoint) byRule(initial fsm.Initial) startPoint {
-	if p.from != startByRule {
+// ByRule replaces an open start by that of the channel's rule.
+func (p StartPoint) ByRule(initial fsm.Initial) StartPoint {
+	if p.From != StartByRule {
 		return p
 	}
 	switch {
 	case initial.All:
-		p.from = startAll
+		p.From = StartAll
 	case initial.Last > 0:
-		p.from, p.offset = startLast, uint64(initial.Last)
+		p.From, p.Offset = StartLast, uint64(initial.Last)
 	default:
-		p.from = startLive
+		p.From = StartLive
 	}
 	return p
 }

@@ -1,7 +1,7 @@
 # aptlyd: every target says in one line what it is for; `make help` prints them.
 GO       ?= go
 BIN      := bin
-VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION  := $(shell ./hack/version.sh)
 LDFLAGS  := -s -w -X github.com/aptlyd/aptlyd/node.Version=$(VERSION)
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 SBOM     := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
@@ -14,10 +14,10 @@ help:
 
 .PHONY: help build run cluster test race fuzz lint bench peers check sdk clean torture planted systems sbom vuln
 
-## build: compile bin/aptlyd and bin/aptly-bench
+## build: compile bin/aptlyd and bin/aptly-bench, static
 build:
 	@mkdir -p $(BIN)
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/aptlyd ./bench/aptly-bench
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/aptlyd ./bench/aptly-bench
 
 ## run: start a single node that is ready to use (data in ./aptly-data)
 run: build

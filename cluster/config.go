@@ -110,11 +110,10 @@ type Config struct {
 // counts as stalled.
 const DefaultWriteStall = 2500 * time.Millisecond
 
-// Limits that have no knob.
-const (
-	maxVoters     = 5
-	maxExtraBytes = 512
-)
+// MaxVoters bounds how many members of a cluster vote.
+const MaxVoters = 5
+
+const maxExtraBytes = 512
 
 // withDefaults fills the tunables that are zero.
 func (c Config) withDefaults() Config {
@@ -172,8 +171,8 @@ func (c Config) Validate() error {
 	case c.Advertise == "" || len(c.Advertise) > peer.MaxHostBytes:
 		return fmt.Errorf("cluster: Advertise must name a host (at most %d bytes) "+
 			"when the peer port listens on every address", peer.MaxHostBytes)
-	case c.BootstrapExpect < 1 || c.BootstrapExpect > maxVoters:
-		return fmt.Errorf("cluster: BootstrapExpect must be between 1 and %d", maxVoters)
+	case c.BootstrapExpect < 1 || c.BootstrapExpect > MaxVoters:
+		return fmt.Errorf("cluster: BootstrapExpect must be between 1 and %d", MaxVoters)
 	case len(c.Nothing) == 0:
 		return errors.New("cluster: Nothing is empty")
 	case c.Fatal == nil:

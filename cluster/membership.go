@@ -196,11 +196,11 @@ func (c *Cluster) nextStep(config raft.Configuration, now time.Time) step {
 			continue
 		}
 		// The replacement votes first, unless there is no room for another voter.
-		if replacement.Suffrage == raft.Voter || s.Suffrage != raft.Voter || voters >= maxVoters {
+		if replacement.Suffrage == raft.Voter || s.Suffrage != raft.Voter || voters >= MaxVoters {
 			return step{remove: string(s.ID)}
 		}
 	}
-	if voters >= maxVoters {
+	if voters >= MaxVoters {
 		return step{}
 	}
 	for _, replacement := range slices.SortedFunc(maps.Values(replacements),

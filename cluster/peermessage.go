@@ -64,7 +64,7 @@ func (p proposal) check() error {
 	if err := peer.CheckID(p.Cluster); err != nil {
 		return err
 	}
-	if len(p.Servers) == 0 || len(p.Servers) > maxVoters {
+	if len(p.Servers) == 0 || len(p.Servers) > MaxVoters {
 		return fmt.Errorf("%d nodes", len(p.Servers))
 	}
 	for i, s := range p.Servers {
@@ -87,7 +87,7 @@ func (r removeRequest) check() error { return peer.CheckName(r.Name) }
 func (r memberRequest) check() error { return peer.CheckID(r.ID) }
 
 func (m membership) check() error {
-	if len(m.Voters) > maxVoters {
+	if len(m.Voters) > MaxVoters {
 		return fmt.Errorf("%d voters", len(m.Voters))
 	}
 	seen := make(map[string]bool)

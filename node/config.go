@@ -15,6 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/aptlyd/aptlyd/cluster"
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
 	"github.com/aptlyd/aptlyd/gateway/auth"
@@ -32,7 +33,7 @@ type Config struct {
 
 	Advertise       string   // host at which the other nodes reach this one; Start chooses if empty
 	Join            []string // gossip addresses of any nodes, "host:port"
-	BootstrapExpect int      // nodes that form the cluster the first time
+	BootstrapExpect int      // nodes that form the cluster the first time; 0: as many as Join names
 	ClusterSecrets  []string // shared by the nodes of a cluster: the first is used, all are accepted
 
 	// NewKeyring begins a new keyring if none of the cluster secrets opens the present one.
@@ -95,7 +96,8 @@ type ConfigError struct {
 func (e *ConfigError) Error() string { return e.Setting + ": " + e.Reason }
 
 // Validate checks the settings against each other. Without a cluster secret it narrows the
-// ports between nodes to loopback. Its errors are *ConfigError.
+// ports between nodes to loopback. It turns a BootstrapExpect of 0 into what that stands for.
+// Its errors are *ConfigError.
 func (c *Config) Validate() error {
 	if c.NodeName == "" || len(c.NodeName) > 63 || !utf8.ValidString(c.NodeName) {
 		return &ConfigError{"node-name", "must have 1 to 63 bytes of UTF-8"}
@@ -106,8 +108,13 @@ func (c *Config) Validate() error {
 	if c.DataDir == "" {
 		return &ConfigError{"data-dir", "must not be empty"}
 	}
-	if c.BootstrapExpect < 1 {
-		return &ConfigError{"bootstrap-expect", "must be at least 1"}
+	if c.BootstrapExpect < 0 {
+		return &ConfigError{"bootstrap-expect", "must be at least 0"}
+	}
+	if c.BootstrapExpect == 0 {
+		named := slices.Clone(c.Join)
+		slices.Sort(named)
+		c.BootstrapExpect = min(max(len(slices.Compact(named)), 1), cluster.MaxVoters)
 	}
 	if slices.ContainsFunc(c.ClusterSecrets, isGuessable) {
 		return &ConfigError{

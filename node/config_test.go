@@ -5,10 +5,30 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
 )
+
+// A BootstrapExpect of 0 counts the nodes that Join names.
+func TestBootstrapExpectCountsTheNodesToJoin(t *testing.T) {
+	for _, c := range []struct {
+		join []string
+		want int
+	}{
+		{nil, 1},
+		{[]string{"127.0.0.1:7401"}, 1},
+		{[]string{"127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:2"}, 3},
+		{[]string{"127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4", "127.0.0.1:5", "127.0.0.1:6"}, 5},
+	} {
+		cfg := DefaultConfig()
+		cfg.BootstrapExpect, cfg.Join = 0, c.join
+		if err := cfg.Validate(); err != nil || cfg.BootstrapExpect != c.want {
+			t.Errorf("%d of %v are expected (%v), want %d", cfg.BootstrapExpect, c.join, err, c.want)
+		}
+	}
+}
 
 func TestValidateNamesTheSetting(t *testing.T) {
 	for _, c := range []struct {
@@ -20,7 +40,7 @@ func TestValidateNamesTheSetting(t *testing.T) {
 		{"node-name", func(c *Config) { c.NodeName = strings.Repeat("n", 64) }},
 		{"node-name", func(c *Config) { c.NodeName = "n\xff" }},
 		{"data-dir", func(c *Config) { c.DataDir = "" }},
-		{"bootstrap-expect", func(c *Config) { c.BootstrapExpect = 0 }},
+		{"bootstrap-expect", func(c *Config) { c.BootstrapExpect = -1 }},
 		{"cluster-secret", func(c *Config) { c.ClusterSecrets = []string{"short"} }},
 		{"cluster-secret", func(c *Config) { c.ClusterSecrets = []string{"a secret of enough length", "short"} }},
 		{"cluster-secret", func(c *Config) { c.ClusterSecrets = []string{"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"} }},
@@ -129,5 +149,19 @@ func TestCertificateThatCannotBeUsed(t *testing.T) {
 	cfg := Config{TLSCert: nonsense, TLSKey: nonsense}
 	if _, err := cfg.clientTLS(slog.Default()); !errors.As(err, &wrong) || wrong.Setting != "tls-cert" {
 		t.Errorf("nonsense: got %v", err)
+	}
+}
+
+func TestModuleVersion(t *testing.T) {
+	for _, c := range []struct{ stamped, want string }{
+		{"v1.2.3", "1.2.3"}, {"(devel)", "0.0.0-dev"}, {"", "0.0.0-dev"},
+	} {
+		info := debug.BuildInfo{Main: debug.Module{Version: c.stamped}}
+		if got := moduleVersion(&info, true); got != c.want {
+			t.Errorf("%q is version %q, want %q", c.stamped, got, c.want)
+		}
+	}
+	if got := moduleVersion(nil, false); got != "0.0.0-dev" {
+		t.Errorf("a program without build info is version %q", got)
 	}
 }

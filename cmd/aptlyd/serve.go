@@ -79,7 +79,7 @@ over the file.`,
 	f.StringSliceVar(&cfg.Join, "join", cfg.Join,
 		"gossip addresses of any nodes, separated by commas; may name the node itself")
 	f.IntVar(&cfg.BootstrapExpect, "bootstrap-expect", cfg.BootstrapExpect,
-		"how many nodes form the cluster the first time; ignored ever after")
+		"how many nodes form the cluster the first time (0: as many as --join names, 5 at most); ignored ever after")
 	f.Var(secretList{&cfg.ClusterSecrets}, "cluster-secret",
 		"shared secret of the nodes (openssl rand -hex 32); of several, separated by commas, "+
 			"the first is used and all are accepted")

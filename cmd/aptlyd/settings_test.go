@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -128,5 +129,28 @@ func TestBadSettingsNameThemselves(t *testing.T) {
 	if err := fillFlags(flags, "/does/not/exist.yaml"); err == nil ||
 		!strings.Contains(err.Error(), "/does/not/exist.yaml") {
 		t.Errorf("a missing file must name itself: %v", err)
+	}
+}
+
+// The file that packages install is read as it is, and each setting that it suggests exists.
+func TestPackagedSettings(t *testing.T) {
+	const packaged = "../../packaging/aptlyd.yaml"
+	text, err := os.ReadFile(packaged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := newServe().Flags()
+	if err := fillFlags(flags, packaged); err != nil {
+		t.Fatal(err)
+	}
+	if join := flags.Lookup("join").Value.String(); join != "[]" {
+		t.Errorf("the node would join %s", join)
+	}
+	suggested := regexp.MustCompile(`(?m)^#([a-z-]+: \S)`).ReplaceAllString(string(text), "$1")
+	if suggested == string(text) {
+		t.Error("nothing is suggested")
+	}
+	if err := fillFlags(newServe().Flags(), writeFile(t, suggested)); err != nil {
+		t.Error(err)
 	}
 }

@@ -27,6 +27,7 @@ type listPage struct {
 	Tokens      []AdminToken  `json:"tokens"`
 	Audit       []AuditRecord `json:"audit"`
 	Refusals    []Refusal     `json:"refusals"`
+	Usage       []DayUsage    `json:"usage"`
 	Next        string        `json:"next"`
 }
 

@@ -75,6 +75,8 @@ func checkControl(command any) error {
 		}
 	case *CreateAdminToken:
 		return firstOf(checkID(c.Token.ID), checkID(c.Token.Parent), checkTimes(c.Token.ExpiresAt, c.Token.LastUsedAt))
+	case *AddUsage:
+		return c.check()
 	case *KeysUsed:
 		for _, use := range c.Used {
 			if err := firstOf(checkID(use.ID), checkTimes(use.At)); err != nil {

@@ -39,6 +39,7 @@ const (
 	opSeal
 	opNote
 	opForgetChannels
+	opAddUsage
 )
 
 // Versions of the present commands.

@@ -58,6 +58,7 @@ func sampleCommands() []control {
 		&UpdateProject{By: sampleActor, ID: "p", Quotas: &Quotas{1, 2, 3, 4}},
 		&UpdateProject{By: sampleActor, ID: "p", Quotas: &Quotas{Subscriptions: 4}, FirstOffset: &first},
 		&ForgetChannels{sampleActor, "p", []string{"a", "b"}},
+		&AddUsage{[]ProjectUsage{{"p", Usage{1, 2, 3, 4, 300}}, {"q", Usage{}}}},
 	}
 }
 
@@ -114,6 +115,7 @@ func TestCommandVersions(t *testing.T) {
 		"0404" + by + "0170" + "0000000000" + "01" + "02044008000000000000" + "08" + "00",
 		"0404" + by + "0170" + "0000000000" + "01" + "00000000000000000000" + "08" + "01" + "ac02",
 		"1002" + by + "0170" + "02" + "0161" + "0162",
+		"1102" + "02" + "0170" + "01020304ac02" + "0171" + "0000000000",
 	} {
 		if got := hex.EncodeToString(samples[i].Encode()); got != want {
 			t.Errorf("%T is\n%s, was\n%s", samples[i], got, want)

@@ -27,6 +27,8 @@ func (a *application) control(command any) (*refusal, error) {
 		return a.updateSettings(c), nil
 	case *KeysUsed:
 		a.keysUsed(c)
+	case *AddUsage:
+		a.addUsage(c)
 	case *CreateAdminToken:
 		return a.createAdminToken(c), nil
 	case *RevokeAdminToken:
@@ -184,7 +186,10 @@ func (a *application) deleteProject(c *DeleteProject) *refusal {
 	a.registry.removeProject(id)
 	a.gathering.set(bucketProjects, id, nil)
 	a.gathering.set(bucketTombstones, id, wire.AppendBool(nil, false))
-	delete(a.counts, id)
+	if delete(a.counts, id); a.usage[id] != nil {
+		delete(a.usage, id)
+		a.gathering.set(bucketMeta, usageKey(id), nil)
+	}
 	for key, ch := range a.channels {
 		if key.Project == id {
 			a.drop(ch)

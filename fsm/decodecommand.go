@@ -82,6 +82,8 @@ func decodeCommand(b []byte) (from sender, command any, err error) {
 		command = &ForgetChannels{d.actor(), d.string(), d.strings()}
 	case opSeal:
 		command = &Seal{d.actor(), d.blob()}
+	case opAddUsage:
+		command = d.addUsage()
 	case opNote:
 		command = &Note{d.actor(), d.string(), d.string()}
 	default:

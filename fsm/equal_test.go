@@ -113,6 +113,11 @@ func anyHistory(t *rapid.T) history {
 		case 17:
 			first := uint64(rapid.IntRange(1, 300).Draw(t, "first offset"))
 			return UpdateProject{ID: pick("raised", "p1", "p2"), FirstOffset: &first}.Encode()
+		case 19:
+			return AddUsage{[]ProjectUsage{{
+				pick("busy", "p1", "p2", "p3"),
+				Usage{rapid.Uint64Range(0, 3).Draw(t, "open"), 1, rapid.Uint64Range(0, 3).Draw(t, "publishes"), 2, 0},
+			}}}.Encode()
 		case 18:
 			k := key()
 			k.Imported = true

@@ -47,6 +47,9 @@ func (s *State) hashContent(h hash.Hash) error {
 		h.Write(s.audit.records[i].append(nil))
 	}
 	h.Write(appendIDs(nil, s.ids.queue))
+	for _, id := range slices.Sorted(maps.Keys(s.usage)) {
+		h.Write(s.usage[id].append(wire.AppendBytes(nil, id)))
+	}
 	projects := *s.registry.projects.Load()
 	for _, id := range slices.Sorted(maps.Keys(projects)) {
 		h.Write(binary.AppendUvarint(appendProject(nil, &projects[id].Project), projects[id].FirstOffset))

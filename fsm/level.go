@@ -16,6 +16,7 @@ var levels = map[[2]byte]uint32{
 	{byte(opUpdateProject), firstOffsetVersion}:   2,
 	{byte(opUpdateProject), subscriptionsVersion}: 2,
 	{byte(opForgetChannels), controlVersion}:      2,
+	{byte(opAddUsage), controlVersion}:            2,
 }
 
 // LevelOf returns the feature level at which a command became known.

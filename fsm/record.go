@@ -20,6 +20,7 @@ import (
 //	          "settings"                       settings of the cluster
 //	          "volume"                         payload bytes published, and when
 //	          "level"                          uvarint feature level, if above 1
+//	          "usage/", project id             what its clients did, by hour and by day
 //	projects  project id                       project
 //	gone      id of a deleted project          bool: nothing of it is left
 //	keys      key id                           key
@@ -57,6 +58,7 @@ var (
 	metaSettings = []byte("settings")
 	metaByteCap  = []byte("volume")
 	metaLevel    = []byte("level")
+	metaUsage    = []byte("usage/")
 )
 
 // format is the version of this layout.

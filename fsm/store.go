@@ -179,6 +179,7 @@ type image struct {
 	byteCap  byteCap
 	registry *registry
 	admins   *adminTable
+	usage    map[string]*projectUsage // by project
 	audit    *auditLog
 	sessions *sessionTable
 	ids      *idTable
@@ -189,6 +190,7 @@ func newImage() *image {
 		level:    1,
 		registry: newRegistry(),
 		admins:   newAdminTable(),
+		usage:    make(map[string]*projectUsage),
 		audit:    newAuditLog(),
 		sessions: newSessionTable(),
 		ids:      newIDTable(),
@@ -283,6 +285,9 @@ func (im *image) loadMeta(tx *bolt.Tx) error {
 		if err := get(tx, bucketMeta, metaLevel, func(d *decoder) { im.level = uint32(d.Uvarint()) }); err != nil {
 			return err
 		}
+	}
+	if err := im.loadUsage(tx); err != nil {
+		return err
 	}
 	if tx.Bucket(bucketMeta).Get(metaCluster) == nil {
 		return nil

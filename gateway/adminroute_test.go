@@ -26,6 +26,8 @@ var neededRoles = map[string]fsm.Role{
 	"PATCH /projects/{id}":              fsm.Operator,
 	"DELETE /projects/{id}":             fsm.Operator,
 	"POST /projects/{id}/console-token": fsm.Viewer,
+	"GET /projects/{id}/usage":          fsm.Viewer,
+	"GET /usage":                        fsm.Viewer,
 	"POST /projects/{id}/keys":          fsm.Operator,
 	"DELETE /keys/{id}":                 fsm.Operator,
 	"POST /keys/{id}/rotate":            fsm.Operator,

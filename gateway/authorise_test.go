@@ -90,6 +90,8 @@ var rights = map[string]string{
 	"GET /admin/v1/refusals":                     viewers,
 	"GET /admin/v1/connections":                  viewers,
 	"DELETE /admin/v1/connections/{id}":          operators,
+	"GET /admin/v1/projects/{id}/usage":          viewers,
+	"GET /admin/v1/usage":                        viewers,
 	"GET /admin/v1/settings":                     viewers,
 	"PATCH /admin/v1/settings":                   owners,
 	"GET /admin/v1/metrics/history":              viewers,

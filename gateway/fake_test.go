@@ -453,6 +453,12 @@ func (b *fakeBroker) History(context.Context, int) (admin.History, error) {
 	}}, nil
 }
 
+func (b *fakeBroker) ProjectUsage(context.Context, string, admin.UsageStep) ([]fsm.UsagePeriod, error) {
+	return []fsm.UsagePeriod{{At: 3_600_000, Usage: fsm.Usage{Connections: 1, Publishes: 2}}}, nil
+}
+
+func (b *fakeBroker) DayUsage(string) fsm.Usage { return fsm.Usage{Publishes: 2} }
+
 func (b *fakeBroker) KeyConnections(_ context.Context, project string) (map[string]int, error) {
 	return b.observer.(*Server).KeyConnections(project), nil
 }

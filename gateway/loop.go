@@ -10,6 +10,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/poll"
+	"github.com/aptlyd/aptlyd/gateway/traffic"
 )
 
 // commitBytesPerTurn bounds how much a loop delivers before it looks at its
@@ -40,6 +41,9 @@ type loop struct {
 	jobs      []job
 	waiting   []*conn // with more bytes than one turn handles
 	pageCache pageCache
+	traffic   traffic.Book
+	counting  string           // the project of counter
+	counter   *traffic.Counter // that was used last
 	stopped   bool
 
 	acceptor   *acceptor // of the first loop, where the poller accepts
@@ -89,6 +93,14 @@ func (l *loop) run() {
 		l.handshakes.Front().Value.(*handshake).Gone()
 	}
 	l.poller.Close()
+}
+
+// count returns this loop's counter of a project.
+func (l *loop) count(project string) *traffic.Counter {
+	if l.counter == nil || l.counting != project {
+		l.counting, l.counter = project, l.traffic.Of(project)
+	}
+	return l.counter
 }
 
 // stop ends the loop and resets its connections.

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/gateway/traffic"
 )
 
 // metrics are the counters of a gateway. Channel names and keys are never labels, as
@@ -121,6 +122,17 @@ func (s *Server) Totals() Totals {
 		BytesOut:   counted(m.sent),
 		Refusals:   counted(m.refusals),
 	}
+}
+
+// Traffic returns the connections that each project has open on this node, and what was
+// counted for each since the gateway was made.
+func (s *Server) Traffic() (open map[string]int, counts map[string]traffic.Counts) {
+	counts = make(map[string]traffic.Counts)
+	s.traffic.AddTo(counts)
+	for _, l := range s.loops {
+		l.traffic.AddTo(counts)
+	}
+	return s.quotas.Open(), counts
 }
 
 // counted sums the counters of a collector.

@@ -251,6 +251,8 @@ func TestOpenAPIDescribesAnswers(t *testing.T) {
 		{"GET", "/projects/{id}/channels", project + "/channels", ""},
 		{"GET", "/projects/{id}/messages", project + "/messages?channel=news", ""},
 		{"GET", "/refusals", "/refusals", ""},
+		{"GET", "/projects/{id}/usage", project + "/usage?by=hour", ""},
+		{"GET", "/usage", "/usage", ""},
 		{"GET", "/settings", "/settings", ""},
 		{"GET", "/metrics/history", "/metrics/history", ""},
 		{"GET", "/status", "/status", ""},

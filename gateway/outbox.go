@@ -136,7 +136,10 @@ func (c *conn) account(n int) {
 	if o.runs = o.runs[:0]; cap(o.runs) > 4 {
 		o.runs = nil
 	}
-	c.loop.server.metrics.delivered.Add(float64(delivered))
+	if delivered > 0 {
+		c.loop.server.metrics.delivered.Add(float64(delivered))
+		c.loop.count(c.who.Value().Project).Deliveries.Add(uint64(delivered))
+	}
 }
 
 // finishLater keeps the rest of the frame in which the n written bytes of d end. That

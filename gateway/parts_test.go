@@ -12,6 +12,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
@@ -103,7 +104,7 @@ func TestMailboxBoundsSmallMessages(t *testing.T) {
 func TestRewindKeepsOrder(t *testing.T) {
 	h := newHarness(t, poll.Default)
 	h.server.ask(func(l *loop) func() {
-		c := &conn{loop: l}
+		c := &conn{loop: l, who: auth.Unauthenticated}
 		sub := &subscription{conn: c, channel: &localChannel{loop: l}, queued: true, backfill: []span{{12, 30}}}
 		run := frameRun{bytes: []byte("ab"), ends: []int{1, 2}}
 		c.out.runs = []delivery{

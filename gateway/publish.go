@@ -40,6 +40,7 @@ func (c *conn) publish(req protocol.Request) {
 	c.pending = append(c.pending, p)
 	c.pendingBytes += p.size
 	s.metrics.published.Inc()
+	c.loop.count(c.who.Value().Project).Publishes.Add(1)
 	c.loop.submit(p, fsm.Publish{
 		Channel: fsm.ChannelKey{Project: c.who.Value().Project, Name: req.Channel},
 		ID:      req.ID,

@@ -6,6 +6,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/quota"
+	"github.com/aptlyd/aptlyd/gateway/traffic"
 )
 
 // A quota of subscriptions counts those of all connections and nodes, however they
@@ -54,5 +55,37 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 		}
 		refused(third)
 		refused(first)
+	})
+}
+
+// What clients do is counted for their project, whichever way they do it.
+func TestTrafficIsCountedByProject(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller)
+		reader := h.open(h.public)
+		reader.subscribe("news", "")
+		writer := h.open(h.secret)
+		writer.text(`{"type":"publish","channel":"news","message":1}`)
+		writer.want("published")
+		h.do("POST", "/realtime", `{"channel":"news","message":2}`, "x-api-key", h.secret, "Content-Type", "application/json")
+		reader.want("message")
+		reader.want("message")
+		reader.text(`{"type":"publish","channel":"news","message":3}`)
+		reader.want("error")
+		want := traffic.Counts{Opened: 2, Publishes: 2, Deliveries: 2, Refusals: 1}
+		eventually(t, func() string {
+			open, counts := h.server.Traffic()
+			if open[testProject] != 2 || counts[testProject] != want || len(counts) != 1 {
+				return fmt.Sprintf("open %v, counted %+v", open, counts)
+			}
+			return ""
+		})
+		reader.socket.Close()
+		eventually(t, func() string {
+			if open, _ := h.server.Traffic(); open[testProject] != 1 {
+				return fmt.Sprintf("open %v", open)
+			}
+			return ""
+		})
 	})
 }

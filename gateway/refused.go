@@ -15,6 +15,9 @@ func (s *Server) Refusals(q refusal.Query) ([]refusal.Record, error) { return s.
 // understand it.
 func (s *Server) refused(r *refusal.Error, via string, from peer) {
 	s.metrics.refused(r.Code, via)
+	if r.Project != "" {
+		s.traffic.Of(r.Project).Refusals.Add(1)
+	}
 	s.refusals.Add(refusal.Record{
 		At:      time.Now().UnixMilli(),
 		Node:    s.cfg.Broker.NodeName(),

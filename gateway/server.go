@@ -25,6 +25,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/quota"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/gateway/traffic"
 	"github.com/aptlyd/aptlyd/internal/machine"
 )
 
@@ -36,6 +37,7 @@ type Server struct {
 	ctx             context.Context
 	cancel          context.CancelFunc
 	metrics         *metrics
+	traffic         traffic.Book // of everything outside the loops
 	http            *http.Server
 	adminHTTP       *http.Server // of the operators' own port; nil without
 	loops           []*loop

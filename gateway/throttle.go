@@ -101,7 +101,11 @@ func (s *Server) shared(who auth.Principal, do auth.Action, project *fsm.Project
 	}
 	switch do {
 	case auth.Connect:
-		return s.quotas.Connect(project)
+		refused := s.quotas.Connect(project)
+		if refused == nil {
+			s.traffic.Of(project.ID).Opened.Add(1)
+		}
+		return refused
 	case auth.Publish:
 		return s.quotas.Publish(project)
 	}

@@ -37,6 +37,7 @@ type Node struct {
 	gateway *gateway.Server
 	keyring *keyring
 	keyUses *keyUses
+	meter   *usageMeter
 	level   atomic.Uint32 // last known feature level of the cluster
 	disk    diskWatch
 	stalls  *cluster.StallWatch
@@ -124,6 +125,7 @@ func Start(cfg Config) (_ *Node, err error) {
 
 		keyring:   newKeyring(seals),
 		keyUses:   newKeyUses(),
+		meter:     newUsageMeter(),
 		latency:   newPublishTimer(),
 		startedAt: time.Now(),
 
@@ -254,6 +256,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.serving.Go(func() { n.followMembers(ctx) })
 	n.serving.Go(func() { n.maintain(ctx) })
 	n.serving.Go(func() { n.shareUsage(ctx) })
+	n.serving.Go(func() { n.meterUsage(ctx) })
 	n.serving.Go(func() { n.serve(ctx) })
 	return n, nil
 }
@@ -339,6 +342,10 @@ func (n *Node) Drain(ctx context.Context) error {
 	if err := n.gateway.Drain(ctx); err != nil {
 		return fmt.Errorf("drain clients: %w", err)
 	}
+	report, cancel := context.WithTimeout(ctx, applyTimeout)
+	defer cancel()
+	n.readUsage(time.Now())
+	n.reportUsage(report)
 	return nil
 }
 

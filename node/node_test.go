@@ -240,6 +240,44 @@ func TestKeyLifeOverTheAdminAPI(t *testing.T) {
 	publish(final["key"], 401)
 }
 
+// What clients did is known at once, and the state keeps it beyond the process.
+func TestUsageSurvivesAStop(t *testing.T) {
+	cfg := testConfig(t, filepath.Join(t.TempDir(), "data"))
+	n := start(t, cfg)
+	creds, _ := n.Credentials()
+	project := n.Projects("", 1)[0].ID
+	usage := func(n *Node, by string) any {
+		t.Helper()
+		answer := call(t, n, http.MethodGet, "/admin/v1/projects/"+project+"/usage?by="+by,
+			"Authorization", "Bearer "+creds.AdminToken, nil, 200)
+		var publishes float64
+		for _, period := range answer["periods"].([]any) {
+			publishes += period.(map[string]any)["publishes"].(float64)
+		}
+		return publishes
+	}
+	for range 3 {
+		call(t, n, http.MethodPost, "/realtime", "x-api-key", creds.ServerKey, map[string]any{"channel": "c", "message": 0}, 200)
+	}
+	for _, by := range []string{"minute", "hour", "day"} {
+		if got := usage(n, by); got != 3.0 {
+			t.Errorf("by %s %v publishes", by, got)
+		}
+	}
+	if err := n.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n = start(t, cfg)
+	for by, want := range map[string]any{"minute": 0.0, "hour": 3.0, "day": 3.0} {
+		if got := usage(n, by); got != want {
+			t.Errorf("after a restart by %s %v publishes, want %v", by, got, want)
+		}
+	}
+}
+
 func TestConsoleSessionEndsWithItsToken(t *testing.T) {
 	n := start(t, testConfig(t, filepath.Join(t.TempDir(), "data")))
 	creds, _ := n.Credentials()

@@ -45,6 +45,8 @@ func (n *Node) answerPeer(ctx context.Context, from string, request []byte) ([]b
 		return json.Marshal(n.gateway.Disconnect(q.Disconnect.ID))
 	case q.Replace != nil:
 		return json.Marshal(n.gateway.Replace(*q.Replace))
+	case q.ProjectUsage != nil:
+		return json.Marshal(n.projectUsage(*q.ProjectUsage))
 	case q.Usage != nil:
 		return json.Marshal(n.gateway.Usage())
 	case q.Check:

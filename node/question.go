@@ -22,6 +22,7 @@ type question struct {
 	History        *historyQuestion        `json:"history,omitempty"`
 	Interest       *relay.Change           `json:"attention,omitempty"`
 	Usage          *usageQuestion          `json:"usage,omitempty"`
+	ProjectUsage   *projectUsageQuestion   `json:"projectUsage,omitempty"`
 	Disconnect     *disconnectQuestion     `json:"disconnect,omitempty"`
 	Refusals       *refusal.Query          `json:"refusals,omitempty"`
 	Replace        *gateway.Replacement    `json:"replace,omitempty"`
@@ -55,7 +56,7 @@ func (q question) check() error {
 	asked := 0
 	for _, is := range []bool{
 		q.Connections != nil, q.Subscribers != nil, q.KeyConnections != nil, q.History != nil, q.Interest != nil,
-		q.Usage != nil, q.Disconnect != nil, q.Refusals != nil, q.Replace != nil, q.Check,
+		q.Usage != nil, q.ProjectUsage != nil, q.Disconnect != nil, q.Refusals != nil, q.Replace != nil, q.Check,
 	} {
 		if is {
 			asked++
@@ -74,6 +75,11 @@ func (q question) check() error {
 		return checkTexts(q.KeyConnections.Project)
 	case q.History != nil:
 		return q.History.check()
+	case q.ProjectUsage != nil:
+		if q.ProjectUsage.Since < 0 {
+			return fmt.Errorf("minutes since %d", q.ProjectUsage.Since)
+		}
+		return checkTexts(q.ProjectUsage.Project)
 	case q.Interest != nil:
 		return q.Interest.Check()
 	case q.Disconnect != nil:

@@ -28,6 +28,7 @@ var wrongQuestions = []string{
 	`{"refusals":{"limit":-1}}`,
 	`{"refusals":{"limit":1,"cursor":"x"}}`,
 	`{"usage":{},"examine":true}`,
+	`{"projectUsage":{"project":"p","since":-1}}`,
 	`{"attention":{"epoch":18446744073709551615,"number":1}}`,
 	`{"attention":{"epoch":1,"number":1,"add":[{"Project":"","Name":""}]}}`,
 }
@@ -42,7 +43,7 @@ func TestQuestionsThatNobodyAsksAreRefused(t *testing.T) {
 	for _, question := range []string{
 		`{"connections":{"project":"","keyId":"","cursor":"","limit":1001}}`,
 		`{"subscribers":{"project":"p"}}`, `{"keyConnections":{"project":"p"}}`,
-		`{"history":{"first":0,"last":359}}`, `{"usage":{}}`, `{"disconnect":{"id":"x"}}`, `{"refusals":{"limit":10}}`,
+		`{"history":{"first":0,"last":359}}`, `{"usage":{}}`, `{"projectUsage":{"project":"p","since":9223372036854775807}}`, `{"disconnect":{"id":"x"}}`, `{"refusals":{"limit":10}}`,
 		`{"attention":{"epoch":1,"number":1,"complete":true}}`,
 	} {
 		if _, err := n.answerPeer(t.Context(), "peer", []byte(question)); err != nil {
@@ -98,6 +99,7 @@ func FuzzPeerQuestion(f *testing.F) {
 		{KeyConnections: &keyConnectionsQuestion{"p"}},
 		{History: &historyQuestion{5, 9}},
 		{Usage: &usageQuestion{}},
+		{ProjectUsage: &projectUsageQuestion{"p", 5}},
 		{Disconnect: &disconnectQuestion{"x"}},
 		{Replace: &gateway.Replacement{Connection: "x"}},
 		{Refusals: &refusal.Query{Limit: 10}},

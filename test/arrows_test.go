@@ -45,6 +45,7 @@ var arrows = map[string]struct {
 	"gateway/refusal":            {},
 	"gateway/httpio":             {imports: []string{"gateway/refusal"}},
 	"gateway/ratelimit":          {},
+	"gateway/traffic":            {},
 	"gateway/origin":             {},
 	"gateway/clientaddr":         {},
 	"gateway/websocket":          {imports: []string{"gateway/clientaddr"}, engines: []string{"github.com/gobwas/ws"}},
@@ -72,12 +73,13 @@ var arrows = map[string]struct {
 		imports: []string{
 			"fsm", "gateway/httpio", "gateway/refusal", "gateway/ratelimit", "gateway/origin", "gateway/clientaddr",
 			"gateway/admin", "gateway/auth", "internal/strictjson", "gateway/websocket", "gateway/poll",
-			"internal/machine", "gateway/protocol", "gateway/quota",
+			"internal/machine", "gateway/protocol", "gateway/quota", "gateway/traffic",
 		},
 		engines: []string{"github.com/gobwas/ws"},
 	},
 	"node": {imports: []string{
-		"gateway", "gateway/admin", "gateway/auth", "gateway/certificate", "gateway/quota", "gateway/refusal", "fsm", "cluster", "console", "node/relay",
+		"gateway", "gateway/admin", "gateway/auth", "gateway/certificate", "gateway/quota", "gateway/refusal",
+		"gateway/traffic", "fsm", "cluster", "console", "node/relay",
 		"internal/durable", "internal/teardown",
 	}},
 	"node/relay":        {imports: []string{"fsm", "internal/wire"}},

@@ -12,7 +12,7 @@ import (
 
 func newProject() *cobra.Command {
 	return group("project", "Manage projects", newProjectCreate(), newProjectList(), newProjectUpdate(),
-		newProjectCheckOrigin(), newProjectDelete())
+		newProjectUsage(), newProjectCheckOrigin(), newProjectDelete())
 }
 
 func newProjectCreate() *cobra.Command {

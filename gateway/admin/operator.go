@@ -67,6 +67,11 @@ type Operator interface {
 	UpdateSettings(ctx context.Context, change fsm.UpdateSettings) (fsm.Settings, error)
 	// History returns the measurements of the last minutes, at most 60.
 	History(ctx context.Context, minutes int) (History, error)
+	// ProjectUsage returns what the clients of a project did, in the periods that had any.
+	ProjectUsage(ctx context.Context, project string, by UsageStep) ([]fsm.UsagePeriod, error)
+	// DayUsage returns what the clients of a project did in the last 24 hours, without what
+	// nodes are about to report.
+	DayUsage(project string) fsm.Usage
 	// Backup opens the state of the cluster, as it is at the call or later, and returns its
 	// size. The reader must be closed.
 	Backup(ctx context.Context) (r io.ReadCloser, size int64, err error)

@@ -69,6 +69,8 @@ func (h *Handler) Routes() []Route {
 		{"PATCH", "/projects/{id}", operator, h.updateProject, ""},
 		{"DELETE", "/projects/{id}", operator, h.deleteProject, ""},
 
+		{"GET", "/projects/{id}/usage", viewer, h.projectUsage, "by"},
+		{"GET", "/usage", viewer, h.listUsage, "cursor limit"},
 		{"POST", "/projects/{id}/keys", operator, h.createKey, ""},
 		{"DELETE", "/keys/{id}", operator, h.revokeKey, ""},
 		{"POST", "/keys/{id}/rotate", operator, h.rotateKey, ""},

@@ -141,6 +141,19 @@ func (q *Counter) Publish(p *fsm.Project) *refusal.Error {
 	return nil
 }
 
+// Open returns how many connections each project has on this node.
+func (q *Counter) Open() map[string]int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	open := make(map[string]int)
+	for id, u := range q.projects {
+		if u.connections > 0 {
+			open[id] = u.connections
+		}
+	}
+	return open
+}
+
 // Measure ends a second of counting.
 func (q *Counter) Measure(now time.Time) {
 	q.mu.Lock()

@@ -1,9 +1,11 @@
 package fsm
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aptlyd/aptlyd/internal/wire"
@@ -30,7 +32,7 @@ func (a *Actor) Sender() Sender {
 
 // AuditRecord describes one change of the state by a command.
 type AuditRecord struct {
-	Seq    uint64          `json:"seq"` // from 1, without a hole
+	Seq    uint64          `json:"seq"` // counts the changes, from 1
 	At     int64           `json:"at"`  // the cluster's stamp, Unix ms
 	By     Actor           `json:"by"`
 	Action string          `json:"action"` // such as "key.rotate"
@@ -39,37 +41,99 @@ type AuditRecord struct {
 	After  json.RawMessage `json:"after,omitempty"`
 }
 
-// Bounds of the audit. The oldest records go first.
+// Bounds of the audit.
 const (
 	maxAuditRecords = 10_000
 	maxAuditBytes   = 16 << 20
 )
 
-// auditLog holds the newest records, oldest first.
+// auditKindsLevel is the feature level from which on the audit keeps the newest records of
+// each kind.
+const auditKindsLevel = 2
+
+// auditLog holds the newest records of each kind: the largest kind loses its oldest. Below
+// auditKindsLevel it holds the newest of all.
 type auditLog struct {
-	records []AuditRecord
+	records []*AuditRecord // oldest first
+	kinds   map[auditKind]*auditTally
 	bytes   int
 	next    uint64
 }
 
-func newAuditLog() *auditLog { return &auditLog{next: 1} }
+// auditKind is what an author of many changes cannot vary. A flood of sign-ins does not wash
+// out rotations, nor one operator the changes of another.
+type auditKind struct{ action, by string }
+
+// auditTally says what the records of a kind take.
+type auditTally struct {
+	seqs  []uint64 // oldest first, not empty
+	bytes int
+}
+
+func newAuditLog() *auditLog { return &auditLog{kinds: make(map[auditKind]*auditTally), next: 1} }
+
+func (r *AuditRecord) kind() auditKind { return auditKind{r.Action, r.By.ID} }
 
 func (l *auditLog) add(r AuditRecord) {
-	l.records = append(l.records, r)
-	l.bytes += r.size()
+	l.records = append(l.records, &r)
+	kind, size := l.kinds[r.kind()], r.size()
+	if kind == nil {
+		kind = &auditTally{}
+		l.kinds[r.kind()] = kind
+	}
+	kind.seqs = append(kind.seqs, r.Seq)
+	kind.bytes += size
+	l.bytes += size
 	l.next = r.Seq + 1
 }
 
-// overfull reports whether the oldest record has to go.
-func (l *auditLog) overfull() bool {
-	return len(l.records) > maxAuditRecords || l.bytes > maxAuditBytes && len(l.records) > 1
+// excess returns the sequence number of the record that has to go, and whether one has to.
+func (l *auditLog) excess(level uint32) (seq uint64, some bool) {
+	tooMany := len(l.records) > maxAuditRecords
+	switch {
+	case !tooMany && (l.bytes <= maxAuditBytes || len(l.records) == 1):
+		return 0, false
+	case level < auditKindsLevel:
+		return l.records[0].Seq, true
+	case tooMany:
+		return l.oldestOfLargest(func(kind *auditTally) int { return len(kind.seqs) }), true
+	}
+	return l.oldestOfLargest(func(kind *auditTally) int { return kind.bytes }), true
 }
 
-func (l *auditLog) dropOldest() AuditRecord {
-	oldest := l.records[0]
-	l.records = l.records[1:]
-	l.bytes -= oldest.size()
-	return oldest
+// oldestOfLargest returns the oldest record of the largest kind, and of two kinds the older
+// one. It passes over the newest record.
+func (l *auditLog) oldestOfLargest(size func(*auditTally) int) uint64 {
+	var largest *auditTally
+	for _, kind := range l.kinds {
+		switch {
+		case kind.seqs[0] == l.next-1:
+		case largest == nil || size(kind) > size(largest),
+			size(kind) == size(largest) && kind.seqs[0] < largest.seqs[0]:
+			largest = kind
+		}
+	}
+	return largest.seqs[0]
+}
+
+// find returns the place of the first record from a sequence number on.
+func (l *auditLog) find(seq uint64) int {
+	at, _ := slices.BinarySearchFunc(l.records, seq, func(r *AuditRecord, seq uint64) int { return cmp.Compare(r.Seq, seq) })
+	return at
+}
+
+// drop takes out a record that is the oldest of its kind.
+func (l *auditLog) drop(seq uint64) {
+	at := l.find(seq)
+	r := l.records[at]
+	l.records = slices.Delete(l.records, at, at+1)
+	kind, size := l.kinds[r.kind()], r.size()
+	kind.seqs = kind.seqs[1:]
+	kind.bytes -= size
+	l.bytes -= size
+	if len(kind.seqs) == 0 {
+		delete(l.kinds, r.kind())
+	}
 }
 
 // size returns about how many bytes a record takes in memory.
@@ -87,9 +151,9 @@ func (a *application) record(by Actor, action, target string, before, after any)
 	}
 	a.audit.add(r)
 	a.gathering.set(bucketAudit, auditKey(r.Seq), r.append(nil))
-	for a.audit.overfull() {
-		oldest := a.audit.dropOldest()
-		a.gathering.set(bucketAudit, auditKey(oldest.Seq), nil)
+	for seq, some := a.audit.excess(a.level); some; seq, some = a.audit.excess(a.level) {
+		a.audit.drop(seq)
+		a.gathering.set(bucketAudit, auditKey(seq), nil)
 	}
 }
 
@@ -114,13 +178,12 @@ func (s *State) Audit(before uint64, limit int) []AuditRecord {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	records := s.audit.records
-	if len(records) > 0 && before != 0 {
-		n := min(max(before, records[0].Seq)-records[0].Seq, uint64(len(records)))
-		records = records[:n]
+	if before != 0 {
+		records = records[:s.audit.find(before)]
 	}
 	list := make([]AuditRecord, 0, min(len(records), max(limit, 0)))
 	for i := len(records) - 1; i >= 0 && len(list) < limit; i-- {
-		list = append(list, records[i])
+		list = append(list, *records[i])
 	}
 	return list
 }

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 )
@@ -124,4 +125,71 @@ func TestAuditIsBounded(t *testing.T) {
 		m.must(Note{Target: strings.Repeat("x", maxAuditBytes/2)}.Encode())
 	}
 	check(m, maxAuditRecords+1003, maxAuditRecords+1003)
+}
+
+func TestAuditKeepsTheNewestOfEachKind(t *testing.T) {
+	dir := t.TempDir()
+	m := openMachine(t, dir)
+	mallory := Actor{ID: "adm_m", Name: "mallory", Via: "api"}
+	note := func(by Actor, action string, n int, target string) {
+		t.Helper()
+		for n > 0 {
+			commands := make([][]byte, min(n, 1000))
+			for i := range commands {
+				commands[i] = Note{By: by, Action: action, Target: target}.Encode()
+			}
+			m.must(commands...)
+			n -= len(commands)
+		}
+	}
+	count := func(m *machine) map[auditKind]int {
+		kinds := make(map[auditKind]int)
+		before := uint64(1 << 60)
+		for _, r := range m.Audit(0, 1<<20) {
+			if r.Seq >= before {
+				t.Fatalf("record %d comes after %d", r.Seq, before)
+			}
+			before = r.Seq
+			kinds[auditKind{r.Action, r.By.ID}]++
+		}
+		return kinds
+	}
+	note(alice, "member.remove", 1, "node-3")
+	note(alice, "session.create", 100, "s")
+	note(mallory, "session.create", maxAuditRecords, "s")
+	if kinds := count(m); kinds[auditKind{"member.remove", alice.ID}] != 0 {
+		t.Errorf("where not all members know kinds, the audit keeps %v", kinds)
+	}
+	m.raiseLevel(auditKindsLevel)
+	note(alice, "member.remove", 1, "node-3")
+	note(alice, "session.create", 100, "s")
+	note(mallory, "session.create", maxAuditRecords, "s")
+	want := map[auditKind]int{
+		{"member.remove", alice.ID}: 1, {"session.create", alice.ID}: 100,
+		{"session.create", mallory.ID}: maxAuditRecords - 101,
+	}
+	if kinds := count(m); !maps.Equal(kinds, want) {
+		t.Errorf("the audit keeps %v, want %v", kinds, want)
+	}
+	// A kind of few large records gives room to others, too.
+	note(mallory, "channel.purge", 4, strings.Repeat("x", maxAuditBytes/3))
+	want[auditKind{"channel.purge", mallory.ID}] = 2
+	want[auditKind{"session.create", mallory.ID}] -= 3 // while there were too many records
+	kinds := count(m)
+	if !maps.Equal(kinds, want) {
+		t.Errorf("the audit keeps %v, want %v", kinds, want)
+	}
+	hash := m.hash()
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m = openMachine(t, dir)
+	if again := count(m); !maps.Equal(again, kinds) || m.hash() != hash {
+		t.Errorf("opened again the audit keeps %v, before %v", again, kinds)
+	}
+	// One record that is larger than all bounds is kept while it is the newest.
+	note(alice, "a", 1, strings.Repeat("x", 2*maxAuditBytes))
+	if kinds := count(m); len(kinds) != 1 || kinds[auditKind{"a", alice.ID}] != 1 {
+		t.Errorf("the audit keeps %v", kinds)
+	}
 }

@@ -1,10 +1,11 @@
 package fsm
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 	"unicode/utf8"
+
+	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
 // maxRecordID bounds the ids of keys and admin tokens. They are keys of the state file,
@@ -38,8 +39,8 @@ func check(command []byte, foreign bool) (level uint32, err error) {
 	return LevelOf(command), nil
 }
 
-// ValidMessage reports whether data is one JSON value in UTF-8.
-func ValidMessage(data []byte) bool { return utf8.Valid(data) && json.Valid(data) }
+// ValidMessage reports whether data is one JSON value as clients may send it.
+func ValidMessage(data []byte) bool { return strictjson.Valid(data) }
 
 // ValidChannel reports whether the names of a channel are within bounds.
 func ValidChannel(key ChannelKey) bool {

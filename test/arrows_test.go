@@ -23,7 +23,7 @@ var arrows = map[string]struct {
 	"internal/strictjson": {},
 	"internal/teardown":   {},
 	"internal/wire":       {},
-	"fsm":                 {imports: []string{"internal/durable", "internal/wire"}, engines: []string{"go.etcd.io/bbolt"}},
+	"fsm":                 {imports: []string{"internal/durable", "internal/strictjson", "internal/wire"}, engines: []string{"go.etcd.io/bbolt"}},
 	"cluster/watchdog":    {},
 	"cluster/logbridge":   {},
 	"cluster/raftlog": {
@@ -43,7 +43,7 @@ var arrows = map[string]struct {
 		engines: []string{"github.com/hashicorp/raft"},
 	},
 	"gateway/refusal":            {},
-	"gateway/httpio":             {imports: []string{"gateway/refusal"}},
+	"gateway/httpio":             {imports: []string{"gateway/refusal", "gateway/websocket"}},
 	"gateway/ratelimit":          {},
 	"gateway/traffic":            {},
 	"gateway/origin":             {},

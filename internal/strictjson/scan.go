@@ -3,6 +3,7 @@ package strictjson
 import (
 	"bytes"
 	"errors"
+	"unicode/utf8"
 )
 
 var (
@@ -78,6 +79,13 @@ func ScanArray(data []byte, depth int, visit func(raw []byte) error) error {
 		return err
 	}
 	return s.end()
+}
+
+// Valid reports whether data is one JSON value in UTF-8, nested up to MaxNesting.
+func Valid(data []byte) bool {
+	s := scanner{data: data}
+	_, err := s.value(MaxNesting)
+	return err == nil && s.end() == nil && utf8.Valid(data)
 }
 
 // scanner walks over one JSON text (RFC 8259).

@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"crypto/tls"
-	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -31,11 +29,6 @@ type httpConn struct {
 	proxied    bool    // it begins with a header of the PROXY protocol
 	headerRead sync.Once
 	headerErr  error // of that header
-
-	checker     *websocket.RequestChecker // nil where requests come encrypted
-	onMalformed func(*websocket.HandshakeError)
-	malformed   []byte // what net/http reads instead, once a request is malformed
-	ended       bool   // by a malformed request
 
 	turn handshakeTurn
 
@@ -97,21 +90,12 @@ func (g *httpConn) readProxyHeader() {
 }
 
 func (s *Server) newHTTPConn(socket net.Conn, early []byte, from netip.Addr) *httpConn {
-	g := &httpConn{
+	return &httpConn{
 		Conn: socket, early: early,
 		onProved: func() { s.unauthenticated.Leave(from) },
 		idle:     s.cfg.UnauthenticatedIdle,
 		trusted:  s.proxies.Trust(from.String()),
 	}
-	if s.cfg.TLS == nil {
-		// A head that is too large is told so by handler or net/http.
-		g.checker = websocket.NewRequestChecker(4 * s.cfg.MaxHandshakeBytes)
-		g.onMalformed = func(err *websocket.HandshakeError) {
-			s.metrics.handshakeRefused(err.Status)
-			s.refused(handshakeRefusal(err), "handshake", newPeer(clientaddr.HostOf(g.RemoteAddr().String()), "", ""))
-		}
-	}
-	return g
 }
 
 // prove notes that the client has authenticated. From now on net/http decides how long
@@ -175,33 +159,10 @@ func (g *httpConn) read(p []byte) (int, error) {
 			return 0, g.headerErr
 		}
 	}
-	if g.ended {
-		if len(g.malformed) == 0 {
-			return 0, io.EOF
-		}
-		return cut(&g.malformed, copy(p, g.malformed)), nil
-	}
-	var n int
-	var err error
 	if len(g.early) > 0 {
-		n = cut(&g.early, copy(p, g.early))
-	} else {
-		n, err = g.Conn.Read(p)
+		return cut(&g.early, copy(p, g.early)), nil
 	}
-	if g.checker == nil || n == 0 {
-		return n, err
-	}
-	good, malformed := g.checker.Check(p[:n])
-	if malformed == nil {
-		return n, err
-	}
-	// Whatever net/http reads now, a NUL has it answer 400 in its turn and close.
-	g.ended, g.malformed = true, []byte("\x00\r\n\r\n")
-	g.onMalformed(malformed)
-	if good == 0 {
-		return g.read(p)
-	}
-	return good, nil
+	return g.Conn.Read(p)
 }
 
 // CloseWrite lets net/http end a connection so that its last answer is read.
@@ -221,12 +182,17 @@ func (g *httpConn) Close() error {
 }
 
 // httpConnOf returns the httpConn that a client's socket is or is laid upon.
-func httpConnOf(socket net.Conn) (g *httpConn, ok bool) {
-	if encrypted, is := socket.(*tls.Conn); is {
-		socket = encrypted.NetConn()
+func httpConnOf(socket net.Conn) (*httpConn, bool) {
+	for {
+		if g, ok := socket.(*httpConn); ok {
+			return g, true
+		}
+		laid, ok := socket.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil, false
+		}
+		socket = laid.NetConn()
 	}
-	g, ok = socket.(*httpConn)
-	return g, ok
 }
 
 // NetConn returns the connection below.

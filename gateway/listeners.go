@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
+	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
 // acceptPause is the pause of accepting clients when there are too many.
@@ -72,6 +74,24 @@ func (h *limitListener) admit(socket net.Conn) (*httpConn, *refusal.Error) {
 	g.setTurns()
 	g.onFirstRequest, g.onClose = func() { s.handshakes.Leave(from) }, func() { s.pendingConns.Add(-1) }
 	return g, nil
+}
+
+// strict has requests of a listener's connections judged alike, whether they are the first
+// or come encrypted.
+func (s *Server) strict(l net.Listener) net.Listener {
+	peerOf := func(socket net.Conn) peer { return newPeer(clientaddr.HostOf(socket.RemoteAddr().String()), "", "") }
+	return &httpio.StrictListener{
+		Listener: l,
+		// A head that is too large is told so by handler or net/http.
+		MaxHead: 4 * s.cfg.MaxHandshakeBytes, HandshakeTimeout: s.cfg.HandshakeTimeout,
+		Malformed: func(socket net.Conn, err *websocket.HandshakeError) {
+			s.metrics.handshakeRefused(err.Status)
+			s.refused(handshakeRefusal(err), "handshake", peerOf(socket))
+		},
+		Failed: func(socket net.Conn, err error) {
+			s.cfg.Logger.Debug("TLS handshake", "address", socket.RemoteAddr(), "err", err)
+		},
+	}
 }
 
 // httpConnKey is the key of the httpConn in the context of a request.

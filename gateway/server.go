@@ -145,7 +145,7 @@ func New(cfg Config) (*Server, error) {
 	s.serveOperators()
 	s.running.Go(func() {
 		// A node that must not go on closes the listener first of all.
-		if err := s.http.Serve(requests); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+		if err := s.http.Serve(s.strict(requests)); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			cfg.Fatal(fmt.Errorf("serve clients: %w", err))
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/gateway/websocket"
@@ -81,6 +82,7 @@ func (s *Server) hijack(w http.ResponseWriter, response []byte) (net.Conn, []byt
 	if err != nil {
 		return nil, nil, fmt.Errorf("hijack: %w", err)
 	}
+	socket = httpio.Hijacked(socket)
 	early, err := s.switchProtocols(socket, buffered, response)
 	if err != nil {
 		_ = socket.Close()

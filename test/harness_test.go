@@ -24,6 +24,7 @@ const deadline = 60 * time.Second
 var binary string
 
 func TestMain(m *testing.M) {
+	attackIfAsked()
 	os.Exit(lab.Main(m, &binary, nil, buildFlags()...))
 }
 

@@ -142,7 +142,7 @@ func query(values url.Values) string {
 	return "?" + values.Encode()
 }
 
-// maxPlainReason is how long, in bytes, an answer may be that is told as it is.
+// maxPlainReason bounds an answer that is told as it is, in bytes.
 const maxPlainReason = 200
 
 // refusalOf reads the error that a node answered with; where something between

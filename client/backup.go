@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// backupStall is how long the stream of a backup may stand still.
+// backupStall bounds how long the stream of a backup may stand still.
 const backupStall = time.Minute
 
 // Backup writes a backup of the whole cluster, as of the time of the call or later,

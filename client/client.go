@@ -155,7 +155,7 @@ func (c *Client) Close() {
 	<-c.done
 }
 
-// maxRefusedTokens is how many fresh tokens in a row may be refused before that is final.
+// maxRefusedTokens bounds the fresh tokens in a row that may be refused before that is final.
 const maxRefusedTokens = 3
 
 // run connects again and again until ctx ends or the server refuses for good.

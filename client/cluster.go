@@ -33,7 +33,7 @@ type Member struct {
 	DiskFree     uint64 `json:"diskFree"`  // bytes left on its file system
 	Version      string `json:"version,omitempty"`
 	FeatureLevel uint32 `json:"featureLevel"` // the commands it knows; 0 when unknown
-	// ClockOffset is how far its clock is ahead of the leader's, ms; nil when not
+	// ClockOffset is its clock's lead over the leader's clock in ms; nil when not
 	// known.
 	ClockOffset *int64 `json:"clockOffsetMs"`
 }
@@ -65,7 +65,7 @@ func (a *Admin) UpdateSettings(ctx context.Context, change SettingsChange) (Sett
 	return request[Settings](ctx, a, call{method: http.MethodPatch, path: "/settings", body: change})
 }
 
-// Finding is what one check of one node found.
+// Finding is the result of one check of one node.
 type Finding struct {
 	Node  string `json:"node"`
 	Check string `json:"check"`

@@ -64,7 +64,7 @@ func (f *frame) refusal() *Error {
 	return &Error{Code: f.Code, Reason: f.Reason, RetryAfter: time.Duration(f.RetryAfter) * time.Millisecond}
 }
 
-// announced is what the client says of itself.
+// announced describes the client to the broker.
 const announced = `,"features":["goaway","strict"],"sdk":"aptlyd-go/` + version + `"`
 
 func encodeAuth(apiKey, replaces string, now time.Time) []byte {

@@ -7,7 +7,7 @@ import (
 	"iter"
 )
 
-// messagesAhead is how many messages wait for a loop over Messages.
+// messagesAhead bounds the messages that wait for a loop over Messages.
 const messagesAhead = 64
 
 // Messages follows a channel in a loop:

@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// MetricsHistory is what a cluster did lately, in steps of equal length, oldest
+// MetricsHistory counts what a cluster did lately, in steps of equal length, oldest
 // first. A reading is nil where nothing was recorded.
 type MetricsHistory struct {
 	StepSeconds int   `json:"stepSeconds"`

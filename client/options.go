@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// DefaultMaxInFlight is how many publishes may be under way where Options does
+// DefaultMaxInFlight bounds the publishes under way where Options does
 // not say.
 const DefaultMaxInFlight = 1024
 
@@ -76,7 +76,7 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// socketPath is where a node's WebSocket is, below the path of its endpoint.
+// socketPath is the path of a node's WebSocket below that of its endpoint.
 const socketPath = "/realtime"
 
 // socketURL turns what people write for a node into the URL of its WebSocket.
@@ -130,7 +130,7 @@ type timing struct {
 	farewell  time.Duration // for the server to take our last frames, and again to close
 	stable    time.Duration // a connection that lasted so long starts the backoff anew
 	backoff   backoff
-	// repeat is how long after its first sending a publish of unknown outcome is
+	// repeat bounds the time after its first sending in which a publish of unknown outcome is
 	// still repeated: less than the ten minutes for which the broker knows its id.
 	repeat time.Duration
 }

@@ -51,7 +51,7 @@ func (p Publication) payload() ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// publishKey is what the broker's answers name a publish by.
+// publishKey identifies a publish in the broker's answers.
 type publishKey struct{ channel, id string }
 
 // publish is a Publication on its way. The first group of fields never changes,

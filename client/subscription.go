@@ -40,7 +40,7 @@ type Reset struct {
 // so it must not wait for the same client: publish with PublishAsync from there,
 // and never call Close of the client.
 type SubscribeOptions struct {
-	// From is where to start. The zero Position leaves it to the channel's rule.
+	// From says where to start. The zero Position leaves it to the channel's rule.
 	From Position
 	// Epoch names the numbering that From belongs to. It may be empty.
 	Epoch string

@@ -8,7 +8,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Token is what a backend allows one client until a moment: it travels where a key
+// Token states what a backend allows one client until a moment: it travels where a key
 // would, and no broker is asked for it.
 type Token struct {
 	KeyID     string // of the server key whose signing secret signs

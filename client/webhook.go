@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// webhookTolerance is how old a webhook may be, or how far ahead of the receiver's clock.
+// webhookTolerance bounds the age of a webhook, and its lead over the receiver's clock.
 const webhookTolerance = 5 * time.Minute
 
-// ErrWebhook is what every error of VerifyWebhook wraps: answer the request with 401.
+// ErrWebhook is wrapped by every error of VerifyWebhook: answer the request with 401.
 var ErrWebhook = errors.New("the webhook is not genuine")
 
 // VerifyWebhook returns nil when a request came from whoever has the secret ("whsec_…"),

@@ -36,12 +36,12 @@ type proposal struct {
 
 const (
 	bootstrapInterval = 250 * time.Millisecond
-	// waitInterval is how often a node that belongs to no cluster says so.
+	// waitInterval is the pause between log lines of a node that belongs to no cluster.
 	waitInterval = 10 * time.Second
-	// lookTimeout is how long a node that is alone in its cluster waits for its first
+	// lookTimeout bounds the wait of a node that is alone in its cluster for its first
 	// look for others.
 	lookTimeout = 2 * time.Second
-	// gossipInterval is how often a node that is alone looks for others.
+	// gossipInterval is the pause in which a node that is alone looks for others.
 	gossipInterval   = 2 * time.Second
 	bootstrapTimeout = 2 * time.Second
 	joinTimeout      = 15 * time.Second

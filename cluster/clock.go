@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// maxClockSkew is how far apart clocks may be that agree. Messages
+	// maxClockSkew bounds the distance between clocks that agree. Messages
 	// and keys expire by time, and stamps never go back: a leader a day ahead would expire
 	// everything for good.
 	maxClockSkew = 5 * time.Second
-	// agreementTimeout is how long a new leader waits for the others' clocks, if the
+	// agreementTimeout bounds a new leader's wait for the others' clocks, if the
 	// last stamp is far from what its own one says.
 	agreementTimeout = time.Second
 )
@@ -176,7 +176,7 @@ func (c *Cluster) otherVoters() (voters []string) {
 	return voters
 }
 
-// stampSlew is how many times slower than real time stamps go on while they are
+// stampSlew divides the pace of real time for stamps that are
 // ahead of the cluster's time.
 const stampSlew = 2
 

@@ -34,7 +34,7 @@ type commitNotifier struct {
 // commit is a committed entry.
 type commit struct{ index, term uint64 }
 
-// nudgeRetry is how long a follower that does not hold the entry yet is given to
+// nudgeRetry is the time that a follower without the entry is given to
 // store it.
 const nudgeRetry = time.Millisecond
 

@@ -64,9 +64,9 @@ type Config struct {
 
 	// Tunables
 
-	// ElectionTimeout is how long a follower waits for its leader. Default 500 ms.
+	// ElectionTimeout bounds a follower's wait for its leader. Default 500 ms.
 	ElectionTimeout time.Duration
-	// LeaderLease is how long a leader leads without hearing a majority. Default
+	// LeaderLease bounds the time that a leader leads without hearing a majority. Default
 	// ElectionTimeout: before that no other node can lead.
 	LeaderLease time.Duration
 	// SubmitTimeout bounds a Submit. Default 10 s.
@@ -77,9 +77,9 @@ type Config struct {
 	QueueBytes int
 	// BatchBytes is the size at which a batch or an entry is full. Default 256 KiB.
 	BatchBytes int
-	// ForwardWindow is how many batches of a node may be on their way. Default 4.
+	// ForwardWindow bounds the batches of a node that are on their way. Default 4.
 	ForwardWindow int
-	// EntryWindow is how many entries of the leader may be on their way. Default 4.
+	// EntryWindow bounds the entries of the leader that are on their way. Default 4.
 	EntryWindow int
 	// LogSegmentBytes is the size of one log file. Default 64 MiB.
 	LogSegmentBytes int
@@ -93,10 +93,10 @@ type Config struct {
 	// TrailingBytes is about the size of log that is kept behind a snapshot, so
 	// that a node shortly away needs no snapshot. Default 64 MiB.
 	TrailingBytes int64
-	// WriteStall is how long one write to the log may take before the node gives
+	// WriteStall bounds one write to the log, after which the node gives
 	// up. Default DefaultWriteStall.
 	WriteStall time.Duration
-	// NameFreeAfter is how long a member must be silent before another node may
+	// NameFreeAfter is the silence of a member after which another node may
 	// take its name. Default 30 s.
 	NameFreeAfter time.Duration
 	// LookUp returns the addresses of a host. Default: the system's resolver.
@@ -106,7 +106,7 @@ type Config struct {
 	WithoutNudge bool
 }
 
-// DefaultWriteStall is how long a write to the disk may take before the node
+// DefaultWriteStall bounds a write to the disk, after which the node
 // counts as stalled.
 const DefaultWriteStall = 2500 * time.Millisecond
 

@@ -14,7 +14,7 @@ const (
 	// slowFactor how many times as long as a follower's.
 	slowSync   = 20 * time.Millisecond
 	slowFactor = 4
-	// slowLooks is how many times in a row, leaderInterval apart, a leader must be
+	// slowLooks counts the looks in a row, leaderInterval apart, at which a leader must be
 	// slow before it hands over, and slowRest how long it does not do so again.
 	slowLooks = 10
 	slowRest  = 5 * time.Minute
@@ -28,7 +28,7 @@ type diskJudge struct {
 }
 
 // look compares a leader's pace with those of the nodes that could lead instead and
-// returns the fastest of these once leadership is to go there, "" otherwise.
+// returns the fastest of these once leadership should go there, "" otherwise.
 func (j *diskJudge) look(now time.Time, own time.Duration, others map[string]time.Duration) (to string) {
 	var fastest time.Duration
 	for node, pace := range others {

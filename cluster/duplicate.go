@@ -19,9 +19,9 @@ import (
 const (
 	// duplicateTimeout bounds one try to reach this node's id at another address.
 	duplicateTimeout = 2 * time.Second
-	// duplicateInterval is how often a node without a leader looks for a duplicate.
+	// duplicateInterval is the pause in which a node without a leader looks for a duplicate.
 	duplicateInterval = 500 * time.Millisecond
-	// duplicateGrace is how long a node with a duplicate waits for the leader. Of two that
+	// duplicateGrace is the wait of a node with a duplicate for the leader. Of two that
 	// wait, the one with the lower address waits longer, so that they do not both end.
 	duplicateGrace     = 3 * time.Second
 	duplicateLongGrace = 10 * time.Second

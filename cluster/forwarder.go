@@ -49,7 +49,7 @@ type inflightBatch struct {
 	seq         uint64
 	raw         []byte
 	submissions []*submission
-	// open is how many of its sends may still take effect. Only a leader that
+	// open counts its sends that may still take effect. Only a leader that
 	// says it did nothing takes one back.
 	open int
 	// round in which it was sent last; 0 when it must be sent.
@@ -98,7 +98,7 @@ type forwarder struct {
 	stumbled bool
 }
 
-// reconnectPause is how long to wait before a leader is looked for again.
+// reconnectPause is the pause before a leader is looked for again.
 const reconnectPause = 20 * time.Millisecond
 
 func newForwarder(

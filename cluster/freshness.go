@@ -41,7 +41,7 @@ type leaderHeard struct {
 const (
 	freshnessInterval = 500 * time.Millisecond
 	freshnessTimeout  = 2 * time.Second
-	// catchUpPause is how long to wait before another leader is asked.
+	// catchUpPause is the pause before another leader is asked.
 	catchUpPause = 20 * time.Millisecond
 )
 
@@ -116,7 +116,7 @@ func (f *freshness) lastView() (view, time.Time) {
 	return f.view, f.at
 }
 
-// removedAfter is how many leaders' answers in a row must say that this node is
+// removedAfter counts the leaders' answers in a row that must say that this node is
 // no member before it asks the others.
 const removedAfter = 3
 

@@ -23,7 +23,7 @@ type Member struct {
 	Leader     bool
 	Alive      bool   // the leader, or else gossip, has heard of it lately
 	Applied    uint64 // index of the last entry it was known to have consumed
-	// ClockOffset is how far its clock is ahead of the leader's, if ClockKnown.
+	// ClockOffset is its clock's lead over the leader's clock, if ClockKnown.
 	ClockOffset time.Duration
 	ClockKnown  bool
 	Extra       []byte // Config.Extra of the member, at most half a second old

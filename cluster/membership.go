@@ -29,7 +29,7 @@ type joinAnswer struct {
 const (
 	// changeTimeout bounds the wait for a change of the configuration.
 	changeTimeout = 10 * time.Second
-	// caughtUpWithin is how many entries a node may be behind when it becomes a
+	// caughtUpWithin bounds the entries that a node lacks when it becomes a
 	// voter.
 	caughtUpWithin = 1000
 )

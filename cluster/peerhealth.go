@@ -7,7 +7,7 @@ import (
 
 // peerHealth holds the reports of the other nodes while this node leads.
 type peerHealth struct {
-	// grace is how long a new leader takes no node for silent: all live nodes have
+	// grace is the time in which a new leader takes no node for silent: all live nodes have
 	// reported by then.
 	grace time.Duration
 
@@ -22,7 +22,7 @@ type heard struct {
 	reported bool // false: it was only let in
 }
 
-// reachableFor is how long after its last report a node counts as reachable.
+// reachableFor is the age of a last report up to which a node counts as reachable.
 const reachableFor = 3 * time.Second
 
 // maxGrace bounds a peer health's grace, which is no longer than a name is kept.

@@ -60,7 +60,7 @@ type queued struct {
 const (
 	// proposerBytes bounds what waits on the leader.
 	proposerBytes = 64 << 20
-	// enqueueTimeout is how long Raft may take to accept an entry into its queue.
+	// enqueueTimeout bounds the time that Raft takes to accept an entry into its queue.
 	enqueueTimeout = 10 * time.Second
 	// tickInterval is the longest time between two stamps.
 	tickInterval = time.Second

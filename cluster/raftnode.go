@@ -15,10 +15,10 @@ import (
 const (
 	// transportTimeout bounds one of Raft's calls to a peer.
 	transportTimeout = 10 * time.Second
-	// transportPool is how many idle connections to a peer are kept: replication,
+	// transportPool bounds the idle connections to a peer that are kept: replication,
 	// heartbeats and nudges each need their own.
 	transportPool = 5
-	// installStall is how long the next bytes of a snapshot may take to arrive.
+	// installStall bounds the wait for the next bytes of a snapshot.
 	installStall = 3 * time.Second
 	// maxAppendEntries bounds one AppendEntries. Raft counts entries only, and
 	// one may be as large as a full batch.

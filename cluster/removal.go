@@ -115,7 +115,7 @@ func (c *Cluster) memberCalled(config raft.Configuration, name string) (raft.Ser
 	}
 }
 
-// probeTimeout is how long a member has to show that it is there.
+// probeTimeout bounds the time in which a member has to show that it is there.
 const probeTimeout = time.Second
 
 // answering returns the members that answer right now. Their last

@@ -28,18 +28,17 @@ type snapshotRecord struct {
 	Installed bool `json:"installed,omitempty"`
 }
 
-// snapshotStore is Raft's view of the machine's state. A snapshot that this
-// node takes is only a note that the state is durable up to an index: the state
-// itself is read when a follower asks for it, and is then a newer one, with a
-// meta that says so. A snapshot that a leader sends lies in a file until the
-// machine has restored it.
+// snapshotStore is Raft's view of the machine's state. A snapshot of this node is only a note
+// that the state is durable up to an index. The state is read when a follower asks for it;
+// by then it is a newer one, and its meta says so. A snapshot from a leader lies in a file
+// until the machine has restored it.
 type snapshotStore struct {
 	dir     string
 	machine Machine
 	configs *configHistory
 	fatal   func(error)
-	// waits, if set, watches what is received: while Raft waits for the next bytes
-	// it does nothing else, and a sender that was paused never fails.
+	// waits, if set, watches a transfer. While Raft waits for its next bytes it does
+	// nothing else, and a sender that was paused never fails.
 	waits *watchdog.Watchdog
 
 	mu     sync.Mutex
@@ -129,8 +128,7 @@ func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
 	return []*raft.SnapshotMeta{&record.Meta}, nil
 }
 
-// Open opens the newest snapshot for reading, whatever the id: the meta it
-// returns belongs to what it reads.
+// Open opens the newest snapshot for reading and returns its meta. It ignores the id.
 func (s *snapshotStore) Open(string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	record, ok := s.newest()
 	if !ok {
@@ -167,8 +165,8 @@ func (s *snapshotStore) Open(string) (*raft.SnapshotMeta, io.ReadCloser, error) 
 	return &meta, r, nil
 }
 
-// Create begins a snapshot, taken here or sent by a leader: Persist marks the
-// former, bytes are only written for the latter.
+// Create begins a snapshot, taken here or sent by a leader. Persist marks one taken here, and
+// bytes are only written for one that a leader sends.
 func (s *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
 	configurationIndex uint64, _ raft.Transport,
 ) (raft.SnapshotSink, error) {

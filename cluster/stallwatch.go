@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// stallPatience is how many times as long as the limit a stall may last.
+	// stallPatience times the limit is the longest stall that is borne.
 	stallPatience = 4
 	stallInterval = 250 * time.Millisecond
-	// stallRest is how long a stalled leader waits before it tries again to hand
+	// stallRest is the pause before a stalled leader tries again to hand
 	// leadership over.
 	stallRest = 5 * time.Second
 )

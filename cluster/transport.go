@@ -22,7 +22,7 @@ import (
 // replicating only between calls, so a call also ends in that case.
 type replication struct {
 	*raft.NetworkTransport
-	// interval is how often a call that failed looks whether it is still wanted.
+	// interval is the pause in which a call that failed looks whether it is still wanted.
 	interval time.Duration
 	stop     sync.Once
 	stopped  chan struct{}

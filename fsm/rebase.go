@@ -15,7 +15,7 @@ import (
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
 
-// OffsetJump is how far every channel's head jumps when a new cluster begins from an old
+// OffsetJump is added to every channel's head when a new cluster begins from an old
 // state. Retained messages keep their distance to the head, so offsets stay consecutive. A
 // holder of any old offset finds every new message above it, unless a channel got more than
 // OffsetJump messages since.

@@ -125,7 +125,7 @@ func (s *State) snapshotEnded(swaps int) error {
 	return s.failed
 }
 
-// checkEvery is how many bytes are verified before the next check whether the snapshot
+// checkEvery bounds the bytes that are verified before the next check whether the snapshot
 // still is wanted.
 const checkEvery = 8 << 20
 

@@ -43,7 +43,7 @@ func spareDescriptors() int { return min(512, machine.DescriptorLimit()/2) }
 // Config says how a Server serves. Listener, Broker, Fatal and Logger are required.
 type Config struct {
 	Listener net.Listener // bound already; the Server closes it
-	// AdminListener is where operators are served instead of on Listener: metrics, admin
+	// AdminListener serves operators, who are then not served on Listener: metrics, admin
 	// API and console. Health is on both. Nil serves all on Listener.
 	AdminListener net.Listener
 	Broker        Broker
@@ -54,7 +54,7 @@ type Config struct {
 
 	Console  http.Handler         // served at /console/; nil serves nothing there
 	Registry *prometheus.Registry // takes the metrics, and is what /metrics shows; nil for neither
-	// TLS is what clients are met with; nil for none. Encrypted connections are
+	// TLS encrypts the connections of clients; nil for none. Encrypted connections are
 	// served by the portable poller, whichever serves the others.
 	TLS *tls.Config
 	// TrustedProxies may say in X-Forwarded-For whom they speak for.
@@ -80,16 +80,16 @@ type Limits struct {
 	MaxBatchBytes     int // body of a REST batch; default 4 MiB
 	MaxHandshakeBytes int // request line and headers; default 8 KiB
 	MaxChannels       int // subscriptions of one connection; default 1,000
-	// MaxSubscriptions is how many all connections may have together. The default is what
+	// MaxSubscriptions bounds the subscriptions of all connections together. The default is what
 	// fits in a quarter of the memory that the process may use, at 2 KiB each.
 	MaxSubscriptions int
 	MaxDepth         int // nesting of a payload; default 64, at most 512
 	MaxConnections   int // default: the limit of open files less those of the node itself
 	MaxHandshakes    int // clients whose first request is not complete; more wait to be accepted. Default 8,192
-	// MaxAddressHandshakes is how many of those may be of one address; more are
-	// turned away. A trusted proxy is not bound by it. Default 1,024.
+	// MaxAddressHandshakes bounds those of one address; more are turned away. A trusted
+	// proxy is not bound by it. Default 1,024.
 	MaxAddressHandshakes int
-	// MaxAddressUnauthenticated is how many sockets of one address may be open whose
+	// MaxAddressUnauthenticated bounds the open sockets of one address whose
 	// clients have not authenticated. Trusted proxies are not bound. It is never more than
 	// a quarter of MaxConnections. Default 1,024.
 	MaxAddressUnauthenticated int
@@ -98,7 +98,7 @@ type Limits struct {
 	MaxPublishes    int
 	MaxPublishBytes int
 	SendBufferBytes int // kernel's send buffer of a connection; default 64 KiB
-	// CommitBacklogBytes is how much memory may wait for one event loop. Beyond
+	// CommitBacklogBytes bounds the commits that wait for one event loop. Beyond
 	// it a loop is only told how far channels reach, and reads the log. Default 16 MiB.
 	CommitBacklogBytes int
 	FailedAuthBurst    int // failed authentications per address and per key; default 50
@@ -106,43 +106,43 @@ type Limits struct {
 
 	Rates
 
-	// ConnectionControl is how many frames that ask for nothing (heartbeats, pings,
-	// unsubscribes) a connection may send a second, ConnectionRefusal how many that
-	// are refused. Five seconds' worth may come at once, and one for each channel that
+	// ConnectionControl bounds the frames that ask for nothing (heartbeats, pings,
+	// unsubscribes) of a connection in a second, ConnectionRefusal those that are
+	// refused. Five seconds' worth may come at once, and one for each channel that
 	// it may have. Defaults 200 and 100.
 	ConnectionControl int
 	ConnectionRefusal int
-	// MaxHistoryReads is how many answers with history may be under way, the others
-	// how many of one key, and of one address without a server key. Each holds 64 KiB
+	// MaxHistoryReads bounds the answers with history that are under way, the others
+	// those of one key, and of one address without a server key. Each holds 64 KiB
 	// or a message. Defaults 512, 256 and 16.
 	MaxHistoryReads        int
 	MaxKeyHistoryReads     int
 	MaxAddressHistoryReads int
-	// NodeHistory is how many bytes of history a second are read by all who have no
-	// server key, AddressHistory how many by one address. Five seconds' worth may be
+	// NodeHistory bounds the bytes of history a second for all who have no server key,
+	// AddressHistory those for one address. Five seconds' worth may be
 	// read at once. Defaults 64 MiB and 8 MiB.
 	NodeHistory    int
 	AddressHistory int
 	HistoryTimeout time.Duration // an answer of which nothing is taken for so long is cut; default 10 s
 
-	// MaxBodyBytes is how many bytes of bodies with publishes may be under way over HTTP,
-	// MaxAddressBodyBytes how many of one address without a server key. Defaults 256 MiB
+	// MaxBodyBytes bounds the bytes of bodies with publishes that are under way over HTTP,
+	// MaxAddressBodyBytes those of one address without a server key. Defaults 256 MiB
 	// and 16 MiB.
 	MaxBodyBytes        int
 	MaxAddressBodyBytes int
 
-	// OverloadAfter is how late an event loop is when new clients and requests are
+	// OverloadAfter is the lateness of an event loop from which on new clients and requests are
 	// refused. Default 1 s.
 	OverloadAfter time.Duration
 
 	HandshakeTimeout time.Duration // default 5 s
-	// BodyTimeout is how long the body of a request may bring nothing. Default 30 s.
+	// BodyTimeout bounds how long the body of a request may bring nothing. Default 30 s.
 	BodyTimeout time.Duration
-	// KeepAliveTimeout is how long a connection may wait for its next request. It must
+	// KeepAliveTimeout bounds how long a connection may wait for its next request. It must
 	// be longer than that of the proxy before, or requests get lost between the two;
 	// Google's load balancers have 600 s. Default 620 s.
 	KeepAliveTimeout time.Duration
-	// UnauthenticatedIdle is how long such a socket may bring nothing over HTTP. Default 10 s.
+	// UnauthenticatedIdle bounds how long such a socket may bring nothing over HTTP. Default 10 s.
 	UnauthenticatedIdle time.Duration
 	AuthTimeout         time.Duration // default 10 s
 	FrameTimeout        time.Duration // arrival of one message; default 10 s

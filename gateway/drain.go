@@ -18,7 +18,7 @@ import (
 
 const (
 	drainPace = 25 * time.Millisecond
-	// drainPatience is how long a client that was told to go may stay beyond its place.
+	// drainPatience bounds the stay of a client that was told to go beyond its place.
 	drainPatience = 2 * time.Second
 	// drainReserve is left after the last place for closes to be answered.
 	drainReserve = 500 * time.Millisecond
@@ -33,7 +33,7 @@ type drainPlan struct {
 	endpoints []string // of the other nodes
 }
 
-// departure is when a connection is closed.
+// departure holds the time at which a connection is closed.
 type departure struct {
 	conn *conn
 	at   time.Duration // since the loop began

@@ -10,7 +10,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/poll"
 )
 
-// holdings is what a server may not keep of clients that have gone.
+// holdings counts all that a server may hold for clients.
 type holdings struct {
 	descriptors, goroutines         int
 	connections, channels, interest int

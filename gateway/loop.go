@@ -106,7 +106,7 @@ func (l *loop) count(project string) *traffic.Counter {
 // stop ends the loop and resets its connections.
 func (l *loop) stop() { l.mail.post(func() { l.stopped = true }) }
 
-// turn does everything that there is to do once. Tasks come first, because a key that
+// turn does all waiting work once. Tasks come first, because a key that
 // has ended must not see later commits. A node that was stopped first learns of the time
 // in between.
 func (l *loop) turn() {

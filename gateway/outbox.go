@@ -110,7 +110,7 @@ func (c *conn) joined() []byte {
 // back to their subscriptions.
 func (c *conn) account(n int) {
 	o := &c.out
-	c.loop.server.metrics.sent.Add(float64(n))
+	c.loop.server.metrics.sent.Add(uint64(n))
 	n -= cut(&o.partial, n)
 	n -= cut(&o.urgent, n)
 	delivered, unwritten, at := 0, 0, 0 // at is the first frame of that run that was not begun
@@ -137,7 +137,7 @@ func (c *conn) account(n int) {
 		o.runs = nil
 	}
 	if delivered > 0 {
-		c.loop.server.metrics.delivered.Add(float64(delivered))
+		c.loop.server.metrics.delivered.Add(uint64(delivered))
 		c.loop.count(c.who.Value().Project).Deliveries.Add(uint64(delivered))
 	}
 }

@@ -39,7 +39,7 @@ func (c *conn) publish(req protocol.Request) {
 	p := &publish{conn: c, channel: req.Channel, id: req.ID, size: len(req.Message)}
 	c.pending = append(c.pending, p)
 	c.pendingBytes += p.size
-	s.metrics.published.Inc()
+	s.metrics.published.Add(1)
 	c.loop.count(c.who.Value().Project).Publishes.Add(1)
 	c.loop.submit(p, fsm.Publish{
 		Channel: fsm.ChannelKey{Project: c.who.Value().Project, Name: req.Channel},

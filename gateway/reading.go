@@ -26,10 +26,10 @@ import (
 // key, so that the memory and the processors that it takes are.
 
 const (
-	// historyPiece is how much of an answer is read at once, except for a message that
+	// historyPiece bounds what is read of an answer at once, except for a message that
 	// is larger.
 	historyPiece = 64 << 10
-	// publicHistoryBytes is how much one answer to a public key or token has.
+	// publicHistoryBytes bounds one answer to a public key or token.
 	publicHistoryBytes = 256 << 10
 )
 

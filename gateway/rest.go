@@ -198,7 +198,7 @@ func (p *restPublish) send(s *Server) {
 		return
 	}
 	p.outcome = make(chan outcome, 1)
-	s.metrics.published.Inc()
+	s.metrics.published.Add(1)
 	s.traffic.Of(p.publish.Channel.Project).Publishes.Add(1)
 	s.cfg.Broker.Publish([]fsm.Publish{p.publish}, func(_ int, r fsm.Receipt, err error) { p.outcome <- outcome{r, err} })
 }

@@ -43,7 +43,7 @@ func (r *Rates) all() []limit[int] {
 	}
 }
 
-// burstSeconds is how many seconds' worth of a rate may come at once.
+// burstSeconds bounds how many seconds' worth of a rate may come at once.
 const burstSeconds = 5
 
 // throttles are a node's token buckets by action. The buckets of a connection are with

@@ -25,7 +25,7 @@ import (
 const (
 	framesPerTurn = 32
 	youngTurn     = time.Millisecond
-	// restTime is how long a connection that sends too much is not read.
+	// restTime is the time for which a connection that sends too much is not read.
 	restTime = time.Second
 	// framesBeforeAuth bounds the heartbeats and the like before auth.
 	framesBeforeAuth = 16

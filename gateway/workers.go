@@ -9,7 +9,7 @@ import (
 // follows on the loop.
 type job struct{ run, then func() }
 
-// jobsTogether is how many jobs of a turn a worker takes at a time, since handing one
+// jobsTogether bounds the jobs of a turn that a worker takes at a time, since handing one
 // over costs as much as most of them.
 const jobsTogether = 16
 

@@ -44,7 +44,7 @@ type Config struct {
 	BootstrapPublicKey string // preset keys of project "default"
 	BootstrapServerKey string
 
-	// PublicURL is how clients reach this node, "wss://…". A node that drains tells its
+	// PublicURL is this node's address for clients, "wss://…". A node that drains tells its
 	// clients those of the others. May be empty.
 	PublicURL string
 

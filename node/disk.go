@@ -15,7 +15,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// diskPoll is how often free space is checked. handOverWait is the pause before a node that
+// diskPoll is the pause between two looks at the free space. handOverWait is the pause before a node that
 // is short of space hands over leadership again.
 const (
 	diskPoll     = time.Second

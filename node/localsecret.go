@@ -20,7 +20,7 @@ import (
 const secretFile = "cluster-secret"
 
 // localSecret returns the secret in the data folder, or makes it. It returns "" for a
-// node that is to meet others, or has: they were not given this secret.
+// node that meets others, because they were not given this secret.
 func (c *Config) localSecret() (string, error) {
 	path := filepath.Join(c.DataDir, secretFile)
 	text, err := os.ReadFile(path)

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// keyUseInterval is how often a node reports uses of keys, and so the precision of
+	// keyUseInterval is the pause between a node's reports of uses of keys, and so the precision of
 	// these times in the state.
 	keyUseInterval = time.Minute
 	// keyringInterval bounds the time after which an old cluster secret is not needed any

@@ -99,7 +99,7 @@ func (n *Node) announce(ctx context.Context, peer string, change relay.Change) (
 	return decodeAnswer[relay.Answer](reply)
 }
 
-// peersInterval is how often a node looks for members that came or went.
+// peersInterval is the pause in which a node looks for members that came or went.
 const peersInterval = 500 * time.Millisecond
 
 // followMembers keeps the relay's and the announcer's peers up to date until ctx ends.

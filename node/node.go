@@ -113,7 +113,7 @@ func Start(cfg Config) (_ *Node, err error) {
 			cfg.Logger.Warn("without a cluster secret every process of this machine can act as a node: " +
 				"give all nodes the same --cluster-secret")
 		default:
-			// What a backup holds is not sealed under it: it would be lost with the folder.
+			// A backup is not sealed under it, so the secret would be lost with the folder.
 			secrets, seals = []string{secret}, []string{noSecret, secret}
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/aptlyd/aptlyd/node/relay"
 )
 
-// question is what one node asks another. Exactly one field is set.
+// question holds a question of one node to another. Exactly one field is set.
 type question struct {
 	Connections    *admin.ConnectionQuery  `json:"connections,omitempty"`
 	Subscribers    *subscribersQuestion    `json:"subscribers,omitempty"`

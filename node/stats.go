@@ -13,7 +13,7 @@ type nodeStats struct {
 	StartedAt   int64  `json:"startedAt"` // Unix ms
 	DiskUsed    uint64 `json:"diskUsed"`  // bytes in the data folder
 	DiskFree    uint64 `json:"diskFree"`  // bytes left on its file system
-	// PublicURL is where clients reach it, empty unless it serves them and was told.
+	// PublicURL is its address for clients, empty unless it serves them and was told.
 	PublicURL string `json:"url,omitempty"`
 }
 

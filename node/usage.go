@@ -7,7 +7,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/quota"
 )
 
-// usageInterval is how often nodes exchange their use of quotas. Use within one interval
+// usageInterval is the pause between two exchanges of the nodes' use of quotas. Use within one interval
 // may exceed a quota.
 const usageInterval = time.Second
 

@@ -53,14 +53,14 @@ func TestOneClientDoesNotCostTheOthers(t *testing.T) {
 	for _, s := range settings {
 		t.Run(fmt.Sprintf("%s,tls=%v", s.poller, s.tls), func(t *testing.T) {
 			v, other := startVictim(t, s.poller, s.tls), (*victim)(nil)
-			crowd := v.befriend(t, 100)
+			friendly := v.befriend(t, 100)
 			v.fill(t, "big", 100, 60<<10)
 			if long() {
 				other = startVictim(t, s.poller, s.tls)
 				other.fill(t, "big", 100, 60<<10)
 			}
 			for _, a := range attacks {
-				t.Run(a.name, func(t *testing.T) { v.suffer(t, a, crowd, other) })
+				t.Run(a.name, func(t *testing.T) { v.suffer(t, a, friendly, other) })
 			}
 		})
 	}
@@ -70,7 +70,7 @@ func TestOneClientDoesNotCostTheOthers(t *testing.T) {
 type suffering struct{ without, control, with []latencies }
 
 // suffer attacks a node, and another one for comparison if there is one.
-func (v *victim) suffer(t *testing.T, a attack, crowd *friends, other *victim) {
+func (v *victim) suffer(t *testing.T, a attack, friendly *friends, other *victim) {
 	span := time.Duration(rounds(t, 2, 4)) * time.Second
 	memory, peak, busy := rss(t, v.pid), int64(0), 0.0
 	var s suffering
@@ -82,11 +82,11 @@ func (v *victim) suffer(t *testing.T, a attack, crowd *friends, other *victim) {
 		}
 	}
 	for range rounds(t, 1, 3) {
-		s.without = append(s.without, crowd.measure(t, span))
+		s.without = append(s.without, friendly.measure(t, span))
 		if other != nil {
 			stop := other.assault(t, a.name)
 			time.Sleep(attackBegins)
-			s.control = append(s.control, crowd.measure(t, span))
+			s.control = append(s.control, friendly.measure(t, span))
 			stop()
 		}
 		stop := v.assault(t, a.name)
@@ -94,7 +94,7 @@ func (v *victim) suffer(t *testing.T, a attack, crowd *friends, other *victim) {
 		watched := v.watchReady(ctx, t, ready, unready)
 		time.Sleep(attackBegins)
 		began, node := time.Now(), cpuTime(t, v.pid)
-		s.with = append(s.with, crowd.measure(t, span))
+		s.with = append(s.with, friendly.measure(t, span))
 		busy = max(busy, float64(cpuTime(t, v.pid)-node)/float64(time.Since(began)))
 		peak = max(peak, rss(t, v.pid))
 		cancel()

@@ -18,7 +18,7 @@ import (
 // those it has, and is as before when the others are gone.
 func TestMoreClientsThanDescriptors(t *testing.T) {
 	t.Parallel()
-	const limit, crowd = 300, 600
+	const limit, clients = 300, 600
 	limited := filepath.Join(t.TempDir(), "aptlyd")
 	script := fmt.Sprintf("#!/bin/sh\nulimit -n %d\nexec %s \"$@\"\n", limit, binary)
 	if err := os.WriteFile(limited, []byte(script), 0o700); err != nil { //nolint:gosec // it has to be run
@@ -28,7 +28,7 @@ func TestMoreClientsThanDescriptors(t *testing.T) {
 		Nodes: 1, Binary: limited, Dir: t.TempDir(), Args: []string{"--max-connections", "100000"},
 	})
 	cl := connect(t, c, c.ServerKey, 0)
-	for range crowd {
+	for range clients {
 		conn, err := net.Dial("tcp", c.Addr(0)) // the backlog takes those that are not accepted
 		if err != nil {
 			t.Fatal(err)

@@ -53,7 +53,7 @@ func TestWipedNodeComesBackAsANewMember(t *testing.T) {
 	if err := os.RemoveAll(c.Dir(wiped)); err != nil {
 		t.Fatal(err)
 	}
-	// Whoever has the name was heard of a moment ago, so it might come back: the newcomer
+	// Whoever has the name was heard of a moment ago, so it might come back: the node that joins
 	// says so and waits.
 	awaitRestart(t, c, wiped)
 	if log := c.readLog(t, wiped); !strings.Contains(log, "the name of this node is in use") {
@@ -108,7 +108,7 @@ func TestSecondProcessOfANode(t *testing.T) {
 	}
 	// A second node with the same name waits, and says what for.
 	second := exec.CommandContext(within(t, deadline), binary, "serve", "--node-name", c.Name(1), "--data-dir",
-		filepath.Join(t.TempDir(), "twin"),
+		filepath.Join(t.TempDir(), "copy"),
 		"--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0",
 		"--advertise", "127.0.0.1", "--bootstrap-expect", "3", "--join", status.Members[0].GossipAddr)
 	second.Env = append(os.Environ(), "APTLYD_CLUSTER_SECRET="+c.ClusterSecret)

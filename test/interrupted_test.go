@@ -67,7 +67,7 @@ func TestInterruptedOfflineCommands(t *testing.T) {
 						t.Fatalf("%s: run again it reports %v, and then %v", name, first, again)
 					}
 					if _, err := os.Stat(filepath.Join(dir, "founding")); !os.IsNotExist(err) {
-						t.Fatalf("%s: founding is left (%v)", name, err)
+						t.Fatalf("%s: forming a cluster is not over (%v)", name, err)
 					}
 					replaced := "" // what the folder held is in one place
 					if command.folder != "" {

@@ -8,7 +8,7 @@ import (
 	"github.com/aptlyd/aptlyd/client"
 )
 
-// A backend's message is one message however it is repeated, and no stranger's use of its
+// A backend's message is one message however it is repeated, and no other client's use of its
 // id is taken for it.
 func TestRepeatsOfABackendsMessage(t *testing.T) {
 	t.Parallel()
@@ -55,7 +55,7 @@ func TestRepeatsOfABackendsMessage(t *testing.T) {
 	public := c.keys().public
 
 	got, err := socket(0, public, "order-17", `"mine"`)
-	want("a stranger who is first", 1, false, got, err)
+	want("another client that is first", 1, false, got, err)
 	got, err = rest(1, key.Text, "order-17", order)
 	want("the backend", 2, false, got, err)
 	got, err = rest(2, key.Text, "order-17", order)
@@ -73,7 +73,7 @@ func TestRepeatsOfABackendsMessage(t *testing.T) {
 	got, err = socket(1, next.Text, "order-17", `{"order":18}`)
 	conflict("another message over WebSocket", got, err)
 	got, err = socket(2, public, "order-17", `"mine"`)
-	want("the stranger again", 1, true, got, err)
+	want("the other client again", 1, true, got, err)
 	got, err = socket(2, public, "order-17", order)
-	conflict("the stranger with the backend's message", got, err)
+	conflict("the other client with the backend's message", got, err)
 }

@@ -338,7 +338,7 @@ type freezer struct {
 	target   string
 
 	mu     sync.Mutex
-	thawed chan struct{} // closed while bytes pass
+	flowing chan struct{} // closed while bytes pass
 }
 
 func startFreezer(t *testing.T, target string) *freezer {
@@ -347,8 +347,8 @@ func startFreezer(t *testing.T, target string) *freezer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &freezer{listener: l, target: target, thawed: make(chan struct{})}
-	close(f.thawed)
+	f := &freezer{listener: l, target: target, flowing: make(chan struct{})}
+	close(f.flowing)
 	t.Cleanup(func() {
 		f.set(false)
 		_ = l.Close()
@@ -371,22 +371,22 @@ func (f *freezer) set(frozen bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	select {
-	case <-f.thawed:
+	case <-f.flowing:
 		if frozen {
-			f.thawed = make(chan struct{})
+			f.flowing = make(chan struct{})
 		}
 	default:
 		if !frozen {
-			close(f.thawed)
+			close(f.flowing)
 		}
 	}
 }
 
 func (f *freezer) wait() {
 	f.mu.Lock()
-	thawed := f.thawed
+	flowing := f.flowing
 	f.mu.Unlock()
-	<-thawed
+	<-flowing
 }
 
 func (f *freezer) serve(conn net.Conn) {

@@ -114,10 +114,10 @@ func TestTokensOnEveryNode(t *testing.T) {
 			}
 		}
 	}
-	crowd := gather(t, c, mint(t, ours, time.Hour, channels), "chat:1", 5, everywhere(c)...)
+	audience := gather(t, c, mint(t, ours, time.Hour, channels), "chat:1", 5, everywhere(c)...)
 	asked := revoke(t, c, 0, ours)
-	await(t, crowd.members, asked, time.Second)
-	wantRevoked(t, crowd.members)
+	await(t, audience.members, asked, time.Second)
+	wantRevoked(t, audience.members)
 
 	// What was refused where is known everywhere, once gossip knows everybody.
 	eventually(t, deadline, func() error {
@@ -184,7 +184,7 @@ func TestQuotaOfTheWholeCluster(t *testing.T) {
 	c := startCluster(t, 3)
 	project := defaultProject(t, c)
 	call(t, c, 0, "PATCH", "/projects/"+project.ID, map[string]any{"quotas": map[string]int{"connections": 10}}, nil)
-	crowd := gather(t, c, c.ServerKey, "news", 3, everywhere(c)...)
+	audience := gather(t, c, c.ServerKey, "news", 3, everywhere(c)...)
 	one := gather(t, c, c.ServerKey, "news", 1, 0)
 	eventually(t, deadline, func() error {
 		m, err := join(c, c.ServerKey, "news", 1)
@@ -204,7 +204,7 @@ func TestQuotaOfTheWholeCluster(t *testing.T) {
 			call(t, c, 1, "DELETE", "/connections/"+found.ID, nil, nil)
 		}
 	}
-	ended := crowd.of(2)
+	ended := audience.of(2)
 	await(t, ended, time.Now(), deadline)
 	for _, m := range ended {
 		if m.close != 4009 {

@@ -39,9 +39,6 @@ var privateWords = map[string]string{
 	"vitals":    "node stats",
 }
 
-// stillToRename are the folders in which private words are left.
-var stillToRename = []string{"test"}
-
 // onDiskOrWire are private words that cannot change: a folder's name, and the label of a key.
 var onDiskOrWire = regexp.MustCompile(`"founding[/"]|DIR/founding|\(secret, "knock"\)`)
 
@@ -56,13 +53,6 @@ func TestNamesAreTermsOfTheField(t *testing.T) {
 	}
 	for file := range strings.FieldsSeq(string(list)) {
 		if file == "test/words_test.go" {
-			continue
-		}
-		exempt := false
-		for _, folder := range stillToRename {
-			exempt = exempt || filepath.Ext(file) == ".go" && strings.HasPrefix(file, folder+"/")
-		}
-		if exempt {
 			continue
 		}
 		text, err := os.ReadFile(filepath.Join("..", file))

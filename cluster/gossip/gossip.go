@@ -128,7 +128,7 @@ func newGossip(cfg Config) *Gossip {
 }
 
 const (
-	// resolvePatience is how long a node waits at its start for its own name, which DNS
+	// resolvePatience bounds a node's wait at its start for its own name, which DNS
 	// may learn of only once the node runs.
 	resolvePatience = 60 * time.Second
 	resolvePause    = 500 * time.Millisecond

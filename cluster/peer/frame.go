@@ -27,9 +27,9 @@ const (
 	MaxFrameBytes  = 16 << 20
 	// eagerBytes is room for a full batch.
 	eagerBytes = 512 << 10
-	// maxUnsentBytes is how much may wait for a peer that does not read.
+	// maxUnsentBytes bounds what waits for a peer that does not read.
 	maxUnsentBytes = 64 << 20
-	// flushTimeout is how long one flush may take before the peer counts as gone.
+	// flushTimeout bounds one flush; a peer that takes longer counts as gone.
 	flushTimeout = 10 * time.Second
 )
 

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// maxPendingConns is how many connections a port keeps that have proved nothing yet.
+// maxPendingConns bounds the connections of a port that have proved nothing yet.
 const maxPendingConns = 64
 
 // PendingConns holds accepted connections until their other end has proved itself. The

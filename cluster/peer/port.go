@@ -17,7 +17,7 @@ import (
 const (
 	// HandshakeTimeout bounds a handshake, its proof included.
 	HandshakeTimeout = 5 * time.Second
-	// userTimeout is how long sent bytes may stay unacknowledged before the
+	// userTimeout bounds how long sent bytes may stay unacknowledged before the
 	// kernel gives a peer connection up. TCP doubles the time between two attempts
 	// to send them, so the longer it goes on the later it notices that the peer can be
 	// reached again: after 6 s of silence the next attempt is 6.6 s away.

@@ -34,9 +34,9 @@ func (m Method) openToOutsiders() bool {
 }
 
 const (
-	// maxCalls is how many requests of one connection are worked on at a time.
+	// maxCalls bounds the requests of one connection that are worked on at a time.
 	maxCalls = 64
-	// maxSubmits is how many batches of one connection may be unanswered.
+	// maxSubmits bounds the unanswered batches of one connection.
 	maxSubmits = 64
 )
 

@@ -7,9 +7,9 @@ import (
 	"github.com/hashicorp/raft-wal/types"
 )
 
-// reportingFiles are the log's files. They report every change that failed, at
-// once: raft-wal begins a new segment and deletes old ones in the background and
-// only logs what fails there, and the next append is refused for another reason.
+// reportingFiles are the log's files. They report every failed change at once. raft-wal
+// begins new segments and deletes old ones in the background, and only logs a failure
+// there. The next append would then fail for another reason.
 type reportingFiles struct {
 	types.VFS
 	failed func(error) error     // returns what it is given
@@ -36,8 +36,8 @@ func (r reportingFiles) Create(dir, name string, size uint64) (types.WritableFil
 	return file, nil
 }
 
-// OpenWriter reports nothing: raft-wal also asks for files that are not there yet,
-// and hands any other error on.
+// OpenWriter reports nothing. raft-wal also asks for files that are not there yet, and hands
+// any other error on.
 func (r reportingFiles) OpenWriter(dir, name string) (types.WritableFile, error) {
 	f, err := r.VFS.OpenWriter(dir, name)
 	if err != nil {

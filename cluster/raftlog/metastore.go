@@ -21,20 +21,18 @@ import (
 	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
-// metaStore is raft-wal's store for what segments there are. It reports at once
-// what could not be stored, and when it is loaded it mends two gaps of raft-wal
-// 0.4.0, each of which shows only after a restart:
+// metaStore holds the list of segments for raft-wal. It reports a failed change at once.
+// Load mends two gaps of raft-wal 0.4.0, each of which shows only after a restart:
 //
-//   - A follower drops the end of its log, which every change of leaders may make it
-//     do. The segment is called sealed then but gets no index, so that none of its
-//     entries can be read any more.
+//   - A follower drops the end of its log, as it may after every change of leaders. Its
+//     segment is called sealed then but gets no index. None of its entries can be read.
 //   - The process ends when the newest segment is sealed and the next one not yet
 //     known. The log refuses every append from then on.
 //
-// It also keeps what tells a damaged log from one that is whole: a checksum of what
-// segments there are, the newest segment whose file was made, and where the log ended
-// when it was closed. Everything is written twice: bbolt, which holds it, goes back to
-// the transaction before where the page that leads to the last one is damaged.
+// It also tells a damaged log from a whole one. For that it keeps a checksum of the list of
+// segments, the newest segment whose file was made, and the end of the log at its close.
+// Everything is written twice: bbolt goes back to the transaction before when the page that
+// leads to the last one is damaged.
 type metaStore struct {
 	types.MetaStore
 	files  types.VFS
@@ -118,7 +116,7 @@ func (m *metaStore) number(key []byte) (uint64, error) {
 // made notes that a segment's file is there, durably.
 func (m *metaStore) made(id uint64) error { return m.setNumber(madeKey, id+1) }
 
-// guarded returns what bbolt panics with at a damaged page as an error.
+// guarded turns a panic of bbolt at a damaged page into an error.
 func guarded(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -205,8 +203,8 @@ func (m *metaStore) Load(dir string) (types.PersistentState, error) {
 	return state, m.renew(dir, state)
 }
 
-// checkSegments compares what segments there are with their checksum, and their files
-// with what they must at least hold.
+// checkSegments compares the list of segments with its checksum, and their files with the
+// least size that they must have.
 func (m *metaStore) checkSegments(dir string, state types.PersistentState) (err error) {
 	if m.sum, err = segmentsSum(state); err != nil {
 		return err
@@ -254,8 +252,8 @@ func (m *metaStore) checkSegments(dir string, state types.PersistentState) (err 
 // stableKey is one of the keys that Raft stores.
 var stableKey = []byte("CurrentTerm")
 
-// renew stores again what was loaded: of a transaction that failed, the kernel may
-// show pages that are not on the disk, and later ones would build on them.
+// renew stores again what was loaded. The kernel may show pages of a failed transaction that
+// are not on the disk, and later ones would build on them.
 func (m *metaStore) renew(dir string, state types.PersistentState) error {
 	if err := m.CommitState(state); err != nil {
 		return err

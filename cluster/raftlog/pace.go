@@ -7,14 +7,14 @@ import (
 )
 
 const (
-	// paceWindow is how far back a node looks at its own writes to the log, and
+	// paceWindow is the time over which a node looks back at its own writes to the log, and
 	// paceEnough how many of them it takes to judge a disk. A quiet cluster writes
 	// one a second.
 	paceWindow = 10 * time.Second
 	paceEnough = 8
 )
 
-// SyncPace is how long the newest writes to the log took, syncing included.
+// SyncPace measures how long the newest writes to the log took, syncing included.
 type SyncPace struct {
 	mu     sync.Mutex
 	writes [64]timedWrite // a ring

@@ -85,9 +85,8 @@ func mapSegment(path string, use func([]byte) error) error {
 // scanCommits returns the index of an entry above last that an intact commit
 // covers, or 0.
 func scanCommits(b []byte, last uint64) uint64 {
-	// What is intact from the start on is what raft-wal sees. Looking for a lost
-	// commit begins behind it, so that nothing inside a payload is ever mistaken
-	// for one.
+	// raft-wal sees the intact commits from the start on. The search for a lost commit
+	// begins behind them, so that nothing inside a payload is mistaken for one.
 	end := 0
 	for skip := segmentHeaderBytes; ; skip = 0 {
 		_, size := nextCommit(b[end:], skip)
@@ -96,8 +95,7 @@ func scanCommits(b []byte, last uint64) uint64 {
 		}
 		end += size
 	}
-	// The commit frame before a lost commit may itself be what is damaged, so
-	// every place is tried.
+	// The commit frame before a lost commit may itself be damaged, so every place is tried.
 	for at := max(end, segmentHeaderBytes); at+frameAlign <= len(b); at += frameAlign {
 		if b[at] != frameEntry || b[at+1]|b[at+2]|b[at+3] != 0 {
 			continue

@@ -55,12 +55,11 @@ func findTail(b []byte) tail {
 	return last
 }
 
-// settleTail makes the newest segment's file what its reader takes it for, for
-// raft-wal opens it without writing anything. What the last write left is written
-// and synced again: when a sync fails, or the process ends before it, the kernel
-// goes on showing what may not be on the disk. What was torn is wiped out, since raft-wal
-// takes a torn index for a segment that is full. A file that does not exist has an
-// empty tail.
+// settleTail makes the end of the newest segment's file definite, because raft-wal opens it
+// without writing anything. It writes the last batch and syncs it again: after a failed sync,
+// or an end of the process before it, the kernel shows bytes that may not be on the disk. It
+// wipes a torn batch out, since raft-wal takes a torn index for a full segment. A file that
+// does not exist has an empty tail.
 func settleTail(files types.VFS, dir string, info types.SegmentInfo) (last tail, err error) {
 	name := segment.FileName(info)
 	var batch []byte

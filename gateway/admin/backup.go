@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// downloadStall is how long a download may stand still.
+// downloadStall bounds how long a download may stand still.
 const downloadStall = 30 * time.Second
 
 // download is an answer that is not JSON.

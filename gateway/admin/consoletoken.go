@@ -8,7 +8,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// ConsoleTokenLife is how long a console token is good for. It ends before with the session or
+// ConsoleTokenLife is the life of a console token. It ends sooner with the session or
 // admin token that asked for it. The console renews it while it runs.
 const ConsoleTokenLife = 5 * time.Minute
 

@@ -8,7 +8,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/httpio"
 )
 
-// maxHistoryMinutes is how long a node remembers its measurements.
+// maxHistoryMinutes is the age at which a node forgets its measurements.
 const maxHistoryMinutes = 60
 
 // History has measurements of the cluster in steps of equal length, oldest first.

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// maxSockets is how many sockets the operators' own port has.
+// maxSockets bounds the sockets of the operators' own port.
 const maxSockets = 256
 
 // Listener is the operators' own port. It has its own bound of sockets, so that clients on

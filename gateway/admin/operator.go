@@ -190,7 +190,7 @@ type MemberStatus struct {
 	DiskFree     uint64 `json:"diskFree"`     // bytes left on its file system
 	Version      string `json:"version"`      // "" when unknown
 	FeatureLevel uint32 `json:"featureLevel"` // the commands it knows; 0 when unknown
-	// ClockOffset is how far its clock is ahead of the leader's, ms; nil when the
+	// ClockOffset is its clock's lead over the leader's clock in ms; nil when the
 	// leader has not heard of it lately.
 	ClockOffset *int64 `json:"clockOffsetMs"`
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// MaxChannelName is how long the name of a channel may be, in bytes.
+// MaxChannelName bounds the name of a channel, in bytes.
 const MaxChannelName = 255
 
 // CheckChannel returns a refusal unless name may be the name of a channel.

@@ -7,7 +7,7 @@ import (
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
-// MaxOrigins is how many allowed origins a project or token may have.
+// MaxOrigins bounds the allowed origins of a project or token.
 const MaxOrigins = 100
 
 // ParseOrigins reads a list of allowed origins into the form in which they are stored.

@@ -18,7 +18,7 @@ import (
 const (
 	// WriteTimeout bounds how long an answer may take once the request has been read.
 	WriteTimeout = 60 * time.Second
-	// minBodyRate is how fast a body must come on average after its first patience, in
+	// minBodyRate is the slowest average pace of a body after its first patience, in
 	// bytes a second.
 	minBodyRate = 1 << 10
 )

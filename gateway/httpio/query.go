@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// DefaultLimit is how many items a list has unless its query says so.
+	// DefaultLimit bounds a list whose query names no limit.
 	DefaultLimit = 100
-	// MaxLimit is how many items a list has at most.
+	// MaxLimit bounds every list.
 	MaxLimit = 1000
 )
 

@@ -23,7 +23,7 @@ type Announced struct {
 	SDK      string // "name/version", empty when it did not say
 }
 
-// NothingAnnounced is what published clients say.
+// NothingAnnounced stands for the silence of published clients.
 var NothingAnnounced = unique.Make(Announced{})
 
 // Feature is a set of additions to the published protocol that a client knows.

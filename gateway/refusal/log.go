@@ -57,7 +57,7 @@ func (q *Query) matches(r *Record) bool {
 }
 
 const (
-	// MaxRecords is how many refusals a log keeps, of all kinds together.
+	// MaxRecords bounds the refusals that a log keeps, of all kinds together.
 	MaxRecords = 1000
 	maxText    = 256 // bytes of one field
 )

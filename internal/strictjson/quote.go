@@ -4,7 +4,7 @@ import "unicode/utf8"
 
 const hexDigits = "0123456789abcdef"
 
-// plain are the bytes that a JSON string shows as they are, but for those of UTF-8.
+// plain holds the ASCII characters that a JSON string shows as they are.
 var plain = func() (table [256]bool) {
 	for c := byte(' '); c < utf8.RuneSelf; c++ {
 		table[c] = c != '"' && c != '\\'

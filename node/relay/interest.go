@@ -14,9 +14,9 @@ import (
 // and never a message.
 
 const (
-	// interestAge is how long a peer's interest stays valid without news.
+	// interestAge bounds how long a peer's interest stays valid without news.
 	interestAge = 2 * time.Second
-	// interestInterval is how often a node repeats that nothing has changed.
+	// interestInterval is the pause after which a node repeats that nothing has changed.
 	interestInterval = 500 * time.Millisecond
 	// interestChunk bounds the channels in one change.
 	interestChunk = 4096

@@ -25,7 +25,7 @@ const maxPeers = 64
 
 const (
 	sendTimeout = 2 * time.Second // for one batch
-	// slowAfter is how long a peer may take over a batch before its queue holds up
+	// slowAfter bounds the time that a peer takes over a batch before its queue holds up
 	// publishers no more.
 	slowAfter = 250 * time.Millisecond
 )

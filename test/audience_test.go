@@ -15,15 +15,15 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// crowd is many connections with one key, each of which remembers how it ended.
+// audience is many connections with one key, each of which remembers how it ended.
 // They are plain sockets: what a client library would do about an end is not to
 // be in the way.
-type crowd struct {
+type audience struct {
 	members []*member
 	ended   sync.WaitGroup
 }
 
-// member is one connection of a crowd. What its reader writes is to be read once
+// member is one connection of a audience. What its reader writes is to be read once
 // done is closed.
 type member struct {
 	node   int
@@ -37,9 +37,9 @@ type member struct {
 }
 
 // gather connects perNode members to each of the nodes, subscribed to a channel.
-func gather(t *testing.T, c site, key, channel string, perNode int, nodes ...int) *crowd {
+func gather(t *testing.T, c site, key, channel string, perNode int, nodes ...int) *audience {
 	t.Helper()
-	g := &crowd{}
+	g := &audience{}
 	var dialing errgroup.Group
 	dialing.SetLimit(32)
 	var mu sync.Mutex
@@ -141,7 +141,7 @@ func (m *member) read() {
 }
 
 // of returns those members that are on a node.
-func (g *crowd) of(node int) (members []*member) {
+func (g *audience) of(node int) (members []*member) {
 	for _, m := range g.members {
 		if m.node == node {
 			members = append(members, m)
@@ -183,8 +183,8 @@ func wantRevoked(t *testing.T, members []*member) {
 	}
 }
 
-// wantAlive expects that nobody of the crowd has left.
-func (g *crowd) wantAlive(t *testing.T) {
+// wantAlive expects that nobody of the audience has left.
+func (g *audience) wantAlive(t *testing.T) {
 	t.Helper()
 	for _, m := range g.members {
 		select {

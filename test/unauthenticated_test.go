@@ -25,17 +25,17 @@ import (
 
 // Whoever reaches the ports between nodes without the secret learns nothing, keeps
 // nobody out, and costs neither memory nor descriptors nor a full log.
-func TestStrangersGetAndCostNothing(t *testing.T) {
+func TestUnauthenticatedClientsGetAndCostNothing(t *testing.T) {
 	t.Parallel()
 	c := spawn(t, bench.SpawnOptions{
 		Nodes: 3, Binary: binary, Dir: t.TempDir(),
-		Env: []string{"APTLYD_CLUSTER_SECRET=what a stranger does not know"},
+		Env: []string{"APTLYD_CLUSTER_SECRET=what the client does not know"},
 	})
 	l := startLoad(t, c, 5, 100)
 	l.await(100)
 	victim := (leader(t, c) + 1) % c.Len()
 	member := named(t, c, 0, c.Name(victim))[0]
-	before := vitalsOf(t, c.PID(victim))
+	before := usageOf(t, c.PID(victim))
 	logged := len(c.readLog(t, victim))
 
 	for port, address := range map[string]string{"peer port": member.PeerAddr, "gossip port": member.GossipAddr} {
@@ -43,7 +43,7 @@ func TestStrangersGetAndCostNothing(t *testing.T) {
 			t.Run(port+", "+name, func(t *testing.T) {
 				for range 20 {
 					if answer := hello(t, address); len(answer) > 0 {
-						t.Fatalf("a stranger is told %q", answer)
+						t.Fatalf("the client is told %q", answer)
 					}
 				}
 			})
@@ -51,7 +51,7 @@ func TestStrangersGetAndCostNothing(t *testing.T) {
 	}
 	t.Run("datagrams", func(t *testing.T) {
 		if answer := sendDatagrams(t, member.GossipAddr); len(answer) > 0 {
-			t.Errorf("a stranger is told %q", answer)
+			t.Errorf("the client is told %q", answer)
 		}
 	})
 	t.Run("half-open connections", func(t *testing.T) {
@@ -64,8 +64,8 @@ func TestStrangersGetAndCostNothing(t *testing.T) {
 		defer close(stop)
 		// For some time it is all as bad as it gets.
 		for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-			if now := vitalsOf(t, c.PID(victim)); now.descriptors > before.descriptors+200 {
-				t.Fatalf("%d descriptors, before the strangers it was %d", now.descriptors, before.descriptors)
+			if now := usageOf(t, c.PID(victim)); now.descriptors > before.descriptors+200 {
+				t.Fatalf("%d descriptors, before the clients it was %d", now.descriptors, before.descriptors)
 			}
 		}
 		// A node still comes in at the flooded one, and that one goes on.
@@ -79,21 +79,21 @@ func TestStrangersGetAndCostNothing(t *testing.T) {
 		l.await(200)
 	})
 	eventually(t, deadline, func() error {
-		now := vitalsOf(t, c.PID(victim))
+		now := usageOf(t, c.PID(victim))
 		if !raceEnabled && now.resident > before.resident+64<<20 || now.descriptors > before.descriptors+20 ||
 			now.threads > before.threads+20 {
-			return fmt.Errorf("the strangers cost: %+v before, %+v now", before, now)
+			return fmt.Errorf("the clients cost: %+v before, %+v now", before, now)
 		}
 		return nil
 	})
 	if lines := strings.Count(c.readLog(t, victim)[logged:], "\n"); lines > 100 {
-		t.Errorf("the strangers had %d lines written", lines)
+		t.Errorf("the clients had %d lines written", lines)
 	}
 	l.end()
 	l.check()
 }
 
-// hellos are what strangers say on a connection; each returns the answer.
+// hellos are what unauthenticated clients say on a connection; each returns the answer.
 func hellos(t *testing.T) map[string]func(t *testing.T, address string) []byte {
 	noise := make([]byte, 64<<10)
 	rand.Read(noise)
@@ -127,7 +127,7 @@ func hellos(t *testing.T) map[string]func(t *testing.T, address string) []byte {
 		"lengths all over":            say(huge),
 		"TLS without a certificate":   shake(nil),
 		"TLS with another":            shake(nil, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}),
-		"TLS after a knock like ours": shake(noise[:48], tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}),
+		"TLS after a proof like ours": shake(noise[:48], tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}),
 	}
 }
 
@@ -143,7 +143,7 @@ func (r *recorded) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func dialStranger(t *testing.T, address string) net.Conn {
+func dialUnproved(t *testing.T, address string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -158,13 +158,13 @@ func dialStranger(t *testing.T, address string) net.Conn {
 // exchangeRaw sends something, says no more, and returns the whole answer.
 func exchangeRaw(t *testing.T, address string, what []byte) []byte {
 	t.Helper()
-	conn := dialStranger(t, address).(*net.TCPConn)
+	conn := dialUnproved(t, address).(*net.TCPConn)
 	defer conn.Close()
 	conn.Write(what) // it may be cut before the end
 	conn.CloseWrite()
 	answer, err := io.ReadAll(conn)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Error("a stranger is not turned away")
+		t.Error("the client is not turned away")
 	}
 	return answer
 }
@@ -173,7 +173,7 @@ func exchangeRaw(t *testing.T, address string, what []byte) []byte {
 // but alerts.
 func exchangeTLS(t *testing.T, address string, prefix []byte, config *tls.Config) []byte {
 	t.Helper()
-	raw := dialStranger(t, address)
+	raw := dialUnproved(t, address)
 	defer raw.Close()
 	raw.Write(prefix)
 	conn := &recorded{Conn: raw}
@@ -248,7 +248,7 @@ func holdConnections(t *testing.T, address string, n int, stop <-chan struct{}) 
 				conn.Close()
 				<-ended
 			}
-			// As fast as a patient stranger, not as fast as the machine.
+			// As fast as a patient client, not as fast as the machine.
 			select {
 			case <-time.After(time.Second):
 			case <-stop:
@@ -257,15 +257,15 @@ func holdConnections(t *testing.T, address string, n int, stop <-chan struct{}) 
 	}
 }
 
-// vitals are what a process takes.
-type vitals struct {
+// usage are what a process takes.
+type usage struct {
 	descriptors, threads int
 	resident             int64 // bytes
 }
 
 var statusLine = regexp.MustCompile(`(?m)^(VmRSS|Threads):\s+(\d+)`)
 
-func vitalsOf(t *testing.T, pid int) vitals {
+func usageOf(t *testing.T, pid int) usage {
 	t.Helper()
 	proc := filepath.Join("/proc", strconv.Itoa(pid))
 	descriptors, err := os.ReadDir(filepath.Join(proc, "fd"))
@@ -276,7 +276,7 @@ func vitalsOf(t *testing.T, pid int) vitals {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := vitals{descriptors: len(descriptors)}
+	v := usage{descriptors: len(descriptors)}
 	for _, match := range statusLine.FindAllSubmatch(status, -1) {
 		n, err := strconv.ParseInt(string(match[2]), 10, 64)
 		if err != nil {

@@ -76,7 +76,8 @@ func (s *Server) serveOperators() {
 		listener = tls.NewListener(l, s.cfg.TLS)
 	}
 	s.running.Go(func() {
-		if err := s.adminHTTP.Serve(s.strict(listener)); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+		if err := s.adminHTTP.Serve(s.strict(listener)); !errors.Is(err, http.ErrServerClosed) &&
+			!errors.Is(err, net.ErrClosed) {
 			s.cfg.Fatal(fmt.Errorf("serve operators: %w", err))
 		}
 	})

@@ -94,7 +94,8 @@ func (c *strictConn) handshake() error {
 	if err == nil {
 		return c.SetReadDeadline(time.Now().Add(c.listener.HandshakeTimeout))
 	}
-	if wrong, ok := errors.AsType[tls.RecordHeaderError](err); ok && wrong.Conn != nil && beginsRequest(wrong.RecordHeader) {
+	if wrong, ok := errors.AsType[tls.RecordHeaderError](err); ok && wrong.Conn != nil &&
+		beginsRequest(wrong.RecordHeader) {
 		// It is closed whether it takes that or not.
 		_, _ = io.WriteString(wrong.Conn, "HTTP/1.0 400 Bad Request\r\nConnection: close\r\n\r\nthis port speaks HTTPS\n")
 	}

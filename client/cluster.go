@@ -24,6 +24,7 @@ type Member struct {
 	State        string `json:"state"`
 	Voter        bool   `json:"voter"`
 	Leader       bool   `json:"leader"`
+	PublicURL    string `json:"publicUrl"` // clients reach it there; "" when it was not told
 	PeerAddr     string `json:"peerAddr"`
 	GossipAddr   string `json:"gossipAddr"`
 	AppliedIndex uint64 `json:"appliedIndex"`

@@ -12,7 +12,10 @@ type Connection struct {
 	Node     string   `json:"node"`
 	Address  string   `json:"address"`
 	Origin   string   `json:"origin"`
+	Project  string   `json:"project"` // id
+	Kind     string   `json:"kind"`    // of credential: "public", "server", "token" or "console"
 	KeyID    string   `json:"keyId"`
+	Subject  string   `json:"sub"`   // of a token
 	SDK      string   `json:"sdk"`   // "name/version" as the client said; "" when it did not
 	Since    int64    `json:"since"` // Unix ms
 	Channels []string `json:"channels"`

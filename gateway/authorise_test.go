@@ -57,6 +57,8 @@ var rights = map[string]string{
 	"GET /":                 everybody, // the way to the console
 	"GET /console":          everybody, // likewise
 	"GET /metrics":          everybody,
+	"GET /openapi.yaml":     everybody,
+	"GET /openapi.json":     everybody,
 	"GET /console/":         everybody, // a page; what it shows it asks the admin API for
 	"POST /realtime":        publishers,
 	"POST /realtime/batch":  publishers,
@@ -92,6 +94,9 @@ var rights = map[string]string{
 	"DELETE /admin/v1/connections/{id}":          operators,
 	"GET /admin/v1/projects/{id}/usage":          viewers,
 	"GET /admin/v1/usage":                        viewers,
+	"GET /admin/v1/refusals/rules":               viewers,
+	"POST /admin/v1/keys/{id}/token":             operators,
+	"POST /admin/v1/client-tokens/check":         viewers,
 	"GET /admin/v1/settings":                     viewers,
 	"PATCH /admin/v1/settings":                   owners,
 	"GET /admin/v1/metrics/history":              viewers,

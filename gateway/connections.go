@@ -188,17 +188,22 @@ func (s *Server) ask(question func(l *loop) func()) {
 
 // status returns the connection as the admin API shows it.
 func (c *conn) status() admin.ConnectionStatus {
-	s := c.loop.server
+	s, who := c.loop.server, c.who.Value()
 	status := admin.ConnectionStatus{
 		ID:       s.connectionName(c.id),
 		Node:     s.cfg.Broker.NodeName(),
 		Address:  c.peer.address,
 		Origin:   c.peer.origin.Value(),
-		KeyID:    c.who.Value().KeyID,
+		Project:  who.Project,
+		Kind:     who.Credential(),
+		KeyID:    who.KeyID,
 		SDK:      c.announced.Value().SDK,
 		Since:    c.since,
 		Channels: make([]string, 0, len(c.subs)),
 		State:    "live",
+	}
+	if status.Kind == "token" {
+		status.Subject = who.Token.Subject()
 	}
 	for _, sub := range c.subs {
 		status.Channels = append(status.Channels, sub.channel.key.Name)

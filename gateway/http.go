@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/aptlyd/aptlyd/docs"
 	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
@@ -37,6 +38,8 @@ func (s *Server) routes() *httpio.Router {
 			"/realtime/batch":   s.withCORS(s.only(http.MethodPost, s.publishBatch)),
 			"/realtime/history": s.withCORS(s.only(http.MethodGet, s.history)),
 			"/console/session":  http.HandlerFunc(s.admin.ServeSession),
+			"/openapi.yaml":     s.only(http.MethodGet, document("application/yaml", func() []byte { return docs.OpenAPI })),
+			"/openapi.json":     s.only(http.MethodGet, document("application/json", docs.OpenAPIJSON)),
 		},
 		Below: map[string]http.Handler{admin.Prefix + "/": s.admin},
 		Others: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -51,6 +54,14 @@ func (s *Server) routes() *httpio.Router {
 		rt.Below["/console/"] = s.cfg.Console
 	}
 	return rt
+}
+
+// document serves a text that is part of the program.
+func document(contentType string, text func() []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		_, _ = w.Write(text())
+	}
 }
 
 // handler answers everything that comes over a listener: health itself, the rest with

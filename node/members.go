@@ -22,7 +22,7 @@ func (n *Node) Status(context.Context) (admin.Status, error) {
 		member := admin.MemberStatus{
 			Name: m.Name, ID: m.ID, State: "unreachable",
 			Voter: m.Voter, Leader: m.Leader,
-			PeerAddr: m.PeerAddr, GossipAddr: m.GossipAddr,
+			PublicURL: v.PublicURL, PeerAddr: m.PeerAddr, GossipAddr: m.GossipAddr,
 			AppliedIndex: m.Applied, Connections: v.Connections,
 			StartedAt: v.StartedAt, DiskUsed: v.DiskUsed, DiskFree: v.DiskFree,
 			Version: m.Version, FeatureLevel: m.Feature,

@@ -17,6 +17,7 @@ var arrows = map[string]struct {
 	engines []string
 }{
 	"":                    {}, // texts that go with every copy
+	"docs":                {},
 	"hack/notice":         {},
 	"internal/boottime":   {},
 	"internal/durable":    {},
@@ -71,7 +72,7 @@ var arrows = map[string]struct {
 	"internal/machine": {},
 	"gateway": {
 		imports: []string{
-			"fsm", "gateway/httpio", "gateway/refusal", "gateway/ratelimit", "gateway/origin", "gateway/clientaddr",
+			"docs", "fsm", "gateway/httpio", "gateway/refusal", "gateway/ratelimit", "gateway/origin", "gateway/clientaddr",
 			"gateway/admin", "gateway/auth", "internal/strictjson", "gateway/websocket", "gateway/poll",
 			"internal/machine", "gateway/protocol", "gateway/quota", "gateway/traffic",
 		},

@@ -12,7 +12,7 @@ import (
 )
 
 func newToken() *cobra.Command {
-	return group("token", "Make tokens for clients", newTokenMint())
+	return group("token", "Make tokens for clients", newTokenMint(), newTokenCheck())
 }
 
 func newTokenMint() *cobra.Command {

@@ -147,7 +147,10 @@ type ConnectionStatus struct {
 	Node     string   `json:"node"`
 	Address  string   `json:"address"`
 	Origin   string   `json:"origin"`
+	Project  string   `json:"project"`
+	Kind     string   `json:"kind"` // of credential: "public", "server", "token" or "console"
 	KeyID    string   `json:"keyId"`
+	Subject  string   `json:"sub"`   // of a token
 	SDK      string   `json:"sdk"`   // "name/version" as the client said, "" when it did not
 	Since    int64    `json:"since"` // Unix ms
 	Channels []string `json:"channels"`
@@ -181,6 +184,7 @@ type MemberStatus struct {
 	State        string `json:"state"` // "alive", "unreachable"
 	Voter        bool   `json:"voter"`
 	Leader       bool   `json:"leader"`
+	PublicURL    string `json:"publicUrl"` // clients reach it there; "" when it was not told
 	PeerAddr     string `json:"peerAddr"`
 	GossipAddr   string `json:"gossipAddr"`
 	AppliedIndex uint64 `json:"appliedIndex"`

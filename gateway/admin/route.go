@@ -74,6 +74,8 @@ func (h *Handler) Routes() []Route {
 		{"POST", "/projects/{id}/keys", operator, h.createKey, ""},
 		{"DELETE", "/keys/{id}", operator, h.revokeKey, ""},
 		{"POST", "/keys/{id}/rotate", operator, h.rotateKey, ""},
+		{"POST", "/keys/{id}/token", operator, h.mintToken, ""},
+		{"POST", "/client-tokens/check", viewer, h.checkToken, ""},
 		{"GET", "/keys/{id}/connections", viewer, h.keyConnections, "cursor limit"},
 		{"POST", "/origins/check", viewer, h.checkOrigin, ""},
 		{"POST", "/projects/{id}/console-token", viewer, h.createConsoleToken, ""},
@@ -85,6 +87,7 @@ func (h *Handler) Routes() []Route {
 		{"DELETE", "/projects/{id}/channels", operator, h.forgetChannels, "prefix"},
 
 		{"GET", "/refusals", viewer, h.listRefusals, "cursor limit project key code"},
+		{"GET", "/refusals/rules", viewer, h.refusalRules, "project key"},
 		{"GET", "/connections", viewer, h.listConnections, "cursor limit project key"},
 		{"DELETE", "/connections/{id}", operator, h.disconnect, ""},
 

@@ -12,6 +12,8 @@ func BodyShapes() map[string]*strictjson.Shape {
 		"POST /admin/v1/projects/{id}/keys":     &newKeyShape,
 		"POST /admin/v1/keys/{id}/rotate":       &rotateShape,
 		"POST /admin/v1/origins/check":          &originCheckShape,
+		"POST /admin/v1/keys/{id}/token":        &mintShape,
+		"POST /admin/v1/client-tokens/check":    &tokenCheckShape,
 		"POST /admin/v1/projects/{id}/messages": &operatorPostShape,
 		"PATCH /admin/v1/settings":              &settingsShape,
 		"POST /console/session":                 &signInShape,

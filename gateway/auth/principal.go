@@ -43,6 +43,21 @@ func (p Principal) Sender() fsm.Sender {
 	return fsm.Sender{} // operators send as the admin token that they act with
 }
 
+// Credential names what the principal has shown: "public", "server", "token" or "console".
+func (p Principal) Credential() string {
+	switch {
+	case p.Session() != "":
+		return "console"
+	case p.Kind == Bearer:
+		return "token"
+	case p.Kind == PublicKey:
+		return string(fsm.PublicKey)
+	case p.Kind == ServerKey:
+		return string(fsm.ServerKey)
+	}
+	return ""
+}
+
 // Session returns the id of the console session or admin token that a console token ends
 // with; "" for all other principals.
 func (p Principal) Session() string {

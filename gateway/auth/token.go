@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -51,6 +53,12 @@ type scope struct {
 }
 
 var scopeActions = map[string]Action{"subscribe": Subscribe, "publish": Publish, "history": ReadHistory}
+
+// Subject returns the name that the backend gave the bearer, "" without one.
+func (t *Token) Subject() string { return t.subject }
+
+// ChannelActions returns the actions that a token can allow in a channel.
+func ChannelActions() []Action { return slices.Sorted(maps.Values(scopeActions)) }
 
 // May reports whether the token allows an action in a channel.
 func (t *Token) May(do Action, channel string) bool {
@@ -235,6 +243,20 @@ func signerOf(t *jwt.Token, read *claims, keys Keys) (Principal, []byte, error) 
 		return Principal{KeyID: id}, nil, errKeyOfToken
 	}
 	return Principal{Kind: Bearer, KeyID: id, KeyPrefix: key.Prefix, Project: key.Project}, secret, nil
+}
+
+// SignToken returns a token with some claims that is signed as a backend would, under the
+// signing secret of a server key.
+func SignToken(secret []byte, keyID string, expires time.Time, claims map[string]json.RawMessage) (string, error) {
+	all := jwt.MapClaims{"kid": keyID, "exp": expires.Unix()}
+	for name, value := range claims {
+		all[name] = value
+	}
+	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, all).SignedString(secret)
+	if err != nil {
+		return "", fmt.Errorf("sign token: %w", err)
+	}
+	return text, nil
 }
 
 // SignConsoleToken returns a token with which the console watches the channels of a project:

@@ -44,6 +44,38 @@ async function request(method, url, body, signal) {
   return answer;
 }
 
+// download reads a large answer piece by piece and tells how far it is.
+export async function download(path, tell, signal) {
+  const response = await fetch(admin(path), { headers: { 'X-Aptlyd-Console': '1' }, signal, cache: 'no-store', redirect: 'manual' });
+  if (!response.ok) {
+    const answer = await response.json().catch(() => null);
+    throw new ApiError(response.status, answer?.code ?? 'internal', answer?.error ?? 'The download was refused.');
+  }
+  const whole = Number(response.headers.get('Content-Length'));
+  const parts = [];
+  let got = 0;
+  for (const reader = response.body.getReader(); ;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    parts.push(value);
+    got += value.length;
+    tell(got, whole);
+  }
+  if (got !== whole) throw new ApiError(0, 'internal', `The download was cut short: ${got} of ${whole} bytes came.`);
+  return new Blob(parts, { type: 'application/octet-stream' });
+}
+
+// call makes any call of the node and returns what came, for the page that explores them.
+export async function call({ method, url, headers, body }) {
+  const began = performance.now();
+  const response = await fetch(url, { method, headers: { ...headers, 'X-Aptlyd-Console': '1' }, body, cache: 'no-store', redirect: 'manual', credentials: 'same-origin' });
+  const text = await response.text();
+  return { status: response.status, text, type: response.headers.get('Content-Type') ?? '', ms: performance.now() - began };
+}
+
+// document is the description of the HTTP API that this node serves.
+export const document = (signal) => request('GET', base + 'openapi.json', undefined, signal);
+
 const admin = (path) => base + 'admin/v1' + path;
 
 export const get = (path, signal) => request('GET', admin(path), undefined, signal);

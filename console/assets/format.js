@@ -53,6 +53,19 @@ export function clock(at) {
   return `${pad(d.getHours())}:${pad(d.getMinutes())}:${pad(d.getSeconds())}.${pad(d.getMilliseconds(), 3)}`;
 }
 
+// minute, hour and day name periods of usage; those of a day are of UTC.
+export function minute(at) {
+  const d = new Date(at);
+  return `${pad(d.getHours())}:${pad(d.getMinutes())}`;
+}
+
+export function hour(at) {
+  const d = new Date(at);
+  return `${pad(d.getMonth() + 1)}-${pad(d.getDate())} ${pad(d.getHours())}:${pad(d.getMinutes())}`;
+}
+
+export const day = (at) => new Date(at).toISOString().slice(0, 10);
+
 export function moment(at) {
   if (!at) return '–';
   const d = new Date(at);

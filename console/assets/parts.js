@@ -88,9 +88,15 @@ export function heading(title, { crumbs = [], hint, actions } = {}) {
       actions && h('div', { class: 'row' }, actions)));
 }
 
-export function tabs(links, current) {
-  return h('nav', { class: 'tabs', 'aria-label': 'Project' },
+export function tabs(label, links, current) {
+  const node = h('nav', { class: 'tabs', 'aria-label': label },
     links.map(([text, href]) => h('a', { href, 'aria-current': href === current ? 'page' : null }, text)));
+  // On a phone they do not fit: the one that is open is brought into sight.
+  requestAnimationFrame(() => {
+    const here = node.querySelector('[aria-current]');
+    if (here) node.scrollLeft = here.offsetLeft - node.offsetLeft - (node.clientWidth - here.clientWidth) / 2;
+  });
+  return node;
 }
 
 let fields = 0;
@@ -161,19 +167,47 @@ export function table(columns, { key, none, href }) {
   return { node, show };
 }
 
+// kindBadge shows what kind of credential something is or was done with.
+export const kindBadge = (kind) => kind ? badge(kind, kind === 'server' ? 'accent' : '') : null;
+
 export const when = (at, now) => h('time', { dateTime: new Date(at).toISOString(), title: moment(at) }, ago(at, now));
 
+const typedIn = (input) => (input.type === 'checkbox' || input.type === 'radio' ? input.checked : input.value);
+
 // dialog shows a modal window and returns what its buttons or its form settle it
-// with, undefined when it is dismissed.
-export function dialog(title, build, { wide } = {}) {
+// with, undefined when it is dismissed. Esc does not dismiss what somebody has typed,
+// and with keep only a button settles it.
+export function dialog(title, build, { wide, keep } = {}) {
   return new Promise((resolve) => {
     let answer;
-    const settle = (value) => { answer = value; node.close(); };
+    let settled = !keep;
+    const settle = (value) => { answer = value; settled = true; node.close(); };
     const heading = h('h2', { id: `dialog-${++fields}` }, title);
     const node = h('dialog', { class: wide ? 'wide' : '', 'aria-labelledby': heading.id },
-      h('div', { class: 'dialog-head' }, heading, iconButton('close', 'Close', () => node.close())));
+      h('div', { class: 'dialog-head' }, heading, !keep && iconButton('close', 'Close', () => node.close())));
     node.append(build(settle));
-    node.addEventListener('close', () => { node.remove(); resolve(answer); });
+    const inputs = () => [...node.querySelectorAll('input, textarea, select')];
+    const before = new Map(inputs().map((input) => [input, typedIn(input)]));
+    const typed = () => inputs().some((input) => typedIn(input) !== (before.get(input) ?? ''));
+    const kept = h('p', { class: 'hint', role: 'status' });
+    node.addEventListener('keydown', (event) => {
+      if (event.key !== 'Escape' || !keep && !typed()) return;
+      event.preventDefault();
+      setText(kept, keep ? 'Esc does not close this: what it shows is not shown again.' : 'Esc does not close this: what you typed would be lost. Cancel does.');
+      node.append(kept);
+    });
+    node.addEventListener('cancel', (event) => { if (keep || typed()) event.preventDefault(); });
+    const hold = (event) => event.preventDefault();
+    if (keep) addEventListener('beforeunload', hold);
+    node.addEventListener('close', () => {
+      if (!settled) { // a browser may insist on the second Esc
+        node.showModal();
+        return;
+      }
+      removeEventListener('beforeunload', hold);
+      node.remove();
+      resolve(answer);
+    });
     document.body.append(node);
     node.showModal();
     (node.querySelector('[data-first]') ?? node.querySelector('input, select, textarea'))?.focus();
@@ -225,7 +259,7 @@ export function reveal(title, text, secrets) {
       h('span', { class: 'label' }, label),
       h('span', { class: 'secret boxed' }, h('code', { class: 'mono' }, secret), copyButton(secret, 'Copy', label)))),
     h('div', { class: 'row end' }, h('button', { class: 'btn primary', type: 'button', onclick: () => settle(true) }, 'I have stored it'))),
-  { wide: true });
+  { wide: true, keep: true });
 }
 
 // pager walks through a list by its cursors.

@@ -55,21 +55,23 @@ export function accessCard(project, onsaved) {
   const first = field('First offset of new channels', h('input', { type: 'number', min: project.firstOffset, value: project.firstOffset, oninput: changed }),
     { hint: 'Raise it above what browsers have stored from elsewhere, before you move here. It can only grow.' });
 
+  const value = () => ({
+    access: { subscribe: mode.value() === 'all' ? ['*'] : split(patterns.input.value), publish: [...rows.children].map((node) => grants.get(node).value()) },
+    quotas: { connections: Number(connections.input.value), channels: Number(channels.input.value), publishRate: Number(rate.input.value), subscriptions: Number(subscriptions.input.value) },
+    ...(Number(first.input.value) === project.firstOffset ? {} : { firstOffset: Number(first.input.value) }),
+  });
+  const before = JSON.stringify(value());
   save.addEventListener('click', () => busy(save, async () => {
     setText(problem, '');
     try {
-      onsaved(await patch(path('projects', project.id), {
-        access: { subscribe: mode.value() === 'all' ? ['*'] : split(patterns.input.value), publish: [...rows.children].map((node) => grants.get(node).value()) },
-        quotas: { connections: Number(connections.input.value), channels: Number(channels.input.value), publishRate: Number(rate.input.value), subscriptions: Number(subscriptions.input.value) },
-        ...(Number(first.input.value) === project.firstOffset ? {} : { firstOffset: Number(first.input.value) }),
-      }));
+      onsaved(await patch(path('projects', project.id), value()));
     } catch (error) {
       setText(problem, error.message);
       return;
     }
     toast('Access saved.');
   }));
-  return card('Access and limits', { id: 'access', hint: 'What a public key may do without a token, and how much the project may use of the cluster.' },
+  const node = card('Access and limits', { id: 'access', hint: 'What a public key may do without a token, and how much the project may use of the cluster.' },
     h('div', { class: 'part' }, h('h3', {}, 'Subscribe with a public key'), mode.node, patterns.node),
     h('div', { class: 'part' }, h('h3', {}, 'Publish with a public key'),
       h('p', { class: 'hint' }, rows.children.length ? 'Per connection.' : 'Not allowed. Grant it per pattern, for cursors or typing signs, at a bounded rate for each connection.'),
@@ -79,4 +81,5 @@ export function accessCard(project, onsaved) {
       h('div', { class: 'columns' }, connections.node, channels.node, subscriptions.node, rate.node)),
     h('div', { class: 'part' }, h('h3', {}, 'Moving here'), first.node),
     problem, may('operator') && h('div', { class: 'row end' }, save));
+  return { node, dirty: () => JSON.stringify(value()) !== before };
 }

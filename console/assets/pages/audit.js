@@ -1,21 +1,53 @@
 import { h } from '../dom.js';
-import { get, query } from '../api.js';
+import { all, get, query } from '../api.js';
 import { moment } from '../format.js';
 import { poll } from '../live.js';
-import { badge, button, dialog, empty, heading, pager, table } from '../parts.js';
+import { badge, button, copyButton, dialog, empty, heading, pager, table } from '../parts.js';
 
-const pretty = (value) => value === null || value === undefined || value === '' ? '–' : JSON.stringify(value, null, 2);
+// leaves lists the values of a JSON value by their places, such as rules[0].pattern.
+function leaves(value, place = '', found = new Map()) {
+  if (value === null || typeof value !== 'object' || Object.keys(value).length === 0) {
+    if (value !== undefined) found.set(place || 'value', typeof value === 'string' ? value : JSON.stringify(value));
+    return found;
+  }
+  for (const [name, child] of Object.entries(value)) {
+    leaves(child, Array.isArray(value) ? `${place}[${name}]` : place ? `${place}.${name}` : name, found);
+  }
+  return found;
+}
 
-function showRecord(record) {
-  const line = (label, text) => h('div', { class: 'field' }, h('span', { class: 'label' }, label), h('span', {}, text));
+// changes shows what a record changed, field by field.
+function changes(record) {
+  const before = leaves(record.before ?? undefined);
+  const after = leaves(record.after ?? undefined);
+  const places = [...new Set([...before.keys(), ...after.keys()])];
+  if (places.length === 0) return h('p', { class: 'hint' }, 'It changed nothing in the state.');
+  const cell = (text) => h('td', { class: 'mono' }, text ?? h('span', { class: 'quiet' }, '–'));
+  const row = (place) => h('tr', { class: before.get(place) === after.get(place) ? 'same' : '' }, h('th', { scope: 'row', class: 'mono' }, place), cell(before.get(place)), cell(after.get(place)));
+  return h('table', { class: 'changes' },
+    h('thead', {}, h('tr', {}, ['Field', 'Before', 'After'].map((label) => h('th', { scope: 'col' }, label)))),
+    h('tbody', {}, places.map(row)));
+}
+
+function showRecord(record, name) {
+  const line = (label, text) => h('div', {}, h('dt', {}, label), h('dd', {}, text));
+  const whole = JSON.stringify(record, null, 2);
   return dialog(record.action, () => h('div', { class: 'stack' },
-    h('div', { class: 'columns' }, line('When', moment(record.at)), line('Who', `${record.by.name || record.by.id} from ${record.by.address || 'the node itself'}`), line('What', record.target)),
-    h('div', { class: 'columns' },
-      h('div', { class: 'field' }, h('span', { class: 'label' }, 'Before'), h('pre', { class: 'code' }, pretty(record.before))),
-      h('div', { class: 'field' }, h('span', { class: 'label' }, 'After'), h('pre', { class: 'code' }, pretty(record.after))))), { wide: true });
+    h('dl', { class: 'facts column' }, line('When', moment(record.at)), line('Who', `${record.by.name || record.by.id || 'a node'}${record.by.via ? ` by ${record.by.via}` : ''}`),
+      line('From', record.by.address || 'the node itself'), line('What', name ? `${name} (${record.target})` : record.target || '–')),
+    h('div', { class: 'table-box', tabIndex: 0, role: 'region', 'aria-label': 'Changes' }, changes(record)),
+    h('div', { class: 'row end' }, copyButton(whole, 'Copy as JSON', 'the record'))), { wide: true });
+}
+
+// targetNames knows what the ids in the audit are called.
+async function targetNames(signal) {
+  const projects = await all('/projects', 'projects', 1000, signal);
+  return new Map(projects.flatMap((p) => [[p.id, p.name], ...p.keys.map((k) => [k.id, `${p.name}: ${k.name} (${k.kind} key)`])]));
 }
 
 export default function auditPage({ signal }) {
+  let names = new Map();
+  poll(signal, 15_000, async () => { names = await targetNames(signal); });
   const pages = pager(() => again());
   const list = table([
     { label: '#', class: 'number quiet minor', text: (r) => r.seq },
@@ -23,9 +55,9 @@ export default function auditPage({ signal }) {
     { label: 'Who', class: 'strong', text: (r) => r.by.name || r.by.id || 'node' },
     { label: 'Through', text: (r) => r.by.via, node: (r) => badge(r.by.via) },
     { label: 'Action', class: 'mono lead', text: (r) => r.action },
-    { label: 'Target', class: 'mono wrap wide', text: (r) => r.target },
+    { label: 'Target', class: 'wrap wide', text: (r) => [names.get(r.target), r.target].join(), node: (r) => names.has(r.target) ? h('span', { class: 'from' }, names.get(r.target), h('span', { class: 'hint mono' }, r.target)) : h('span', { class: 'mono' }, r.target) },
     { label: 'Address', class: 'mono quiet', text: (r) => r.by.address || '–' },
-    { label: '', class: 'actions', text: () => 'x', node: (r) => h('div', { class: 'row end' }, button('Details', () => showRecord(r), { small: true })) },
+    { label: '', class: 'actions', text: () => 'x', node: (r) => h('div', { class: 'row end' }, button('Details', () => showRecord(r, names.get(r.target)), { small: true })) },
   ], { key: (r) => r.seq, none: empty('No change yet', 'Every change of projects, keys, tokens and settings is recorded here, with who made it.') });
   const again = poll(signal, 3000, async () => {
     const answer = await get(query('/audit', { limit: 50, cursor: pages.cursor() }), signal);

@@ -125,7 +125,7 @@ function publishCard(project, channel) {
         toast(done.offset ? `Published as #${count(done.offset)}.` : 'Published.');
       });
     },
-  }, text, problem, h('div', { class: 'row between' }, h('span', { class: 'hint' }, may('operator') ? 'Ctrl + Enter publishes' : 'Only operators and owners may publish.'), send));
+  }, text, problem, h('div', { class: 'row between' }, h('span', { class: may('operator') ? 'hint keys' : 'hint' }, may('operator') ? 'Ctrl + Enter publishes' : 'Only operators and owners may publish.'), send));
   text.addEventListener('keydown', (event) => {
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) node.requestSubmit();
   });

@@ -4,7 +4,7 @@ import { chart } from '../chart.js';
 import { bytes, compact, count, inStep, millis, rate, span } from '../format.js';
 import { icon } from '../icons.js';
 import { poll } from '../live.js';
-import { badge, card, heading, table } from '../parts.js';
+import { badge, card, heading, table, tabs } from '../parts.js';
 import { nodeMap } from '../nodemap.js';
 
 // advice says what the state of the cluster means, and what to do.
@@ -34,6 +34,12 @@ const charts = (signal) => [
   chart('Bytes to clients a second', [['bytesOut', '', '--accent']], bytes, signal),
   chart('Refusals a second', [['refusals', '', '--alert']], rate, signal),
 ];
+
+const places = [['Overview', '#/cluster'], ['Members', '#/cluster/members'], ['Settings', '#/cluster/settings'], ['Doctor', '#/cluster/doctor'], ['Backup', '#/cluster/backup']];
+
+// clusterHead begins each page about the cluster.
+export const clusterHead = (place) =>
+  [heading('Cluster', { hint: 'The nodes as this one sees them.' }), tabs('Cluster', places, place ? `#/cluster/${place}` : '#/cluster')];
 
 export default function clusterPage({ signal }) {
   const map = nodeMap();
@@ -82,7 +88,7 @@ export default function clusterPage({ signal }) {
     await Promise.all(graphs.map((g) => g.update(history)));
   });
 
-  return [heading('Cluster', { hint: 'The nodes as this one sees them.' }),
+  return [clusterHead(''),
     h('div', { class: 'stack wide' },
       notice,
       h('div', { class: 'split even' },

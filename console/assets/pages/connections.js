@@ -2,7 +2,7 @@ import { h, fill } from '../dom.js';
 import { all, del, get, path, query } from '../api.js';
 import { ago, count, moment, plural, span } from '../format.js';
 import { poll } from '../live.js';
-import { badge, button, confirm, empty, heading, pager, table, toast } from '../parts.js';
+import { badge, button, confirm, empty, heading, kindBadge, pager, table, toast } from '../parts.js';
 import { may } from '../session.js';
 import { projectHead } from './project.js';
 import { projectLink, projectOf } from './projects.js';
@@ -54,7 +54,11 @@ export default function connectionsPage({ project, search, signal }) {
 
   const list = table([
     { label: 'Address', class: 'mono strong lead', text: (c) => c.address, title: (c) => c.id },
-    { label: 'Key', text: (c) => [name(c.keyId), keys.get(c.keyId)?.expiresAt].join(), node: (c) => h('span', { class: 'row' }, name(c.keyId), keys.get(c.keyId)?.expiresAt ? badge('ending', 'warn') : null) },
+    ...(project ? [] : [{ label: 'Project', text: (c) => keys.get(c.keyId)?.project.name ?? c.project, link: (c) => projectLink(c.project) }]),
+    {
+      label: 'Key', text: (c) => [name(c.keyId), c.kind, c.sub, keys.get(c.keyId)?.expiresAt].join(),
+      node: (c) => h('span', { class: 'row' }, c.kind === 'console' ? '' : name(c.keyId), kindBadge(c.kind), c.sub ? h('span', { class: 'hint' }, c.sub) : null, keys.get(c.keyId)?.expiresAt ? badge('ending', 'warn') : null),
+    },
     { label: 'Origin', class: 'wrap wide', text: (c) => c.origin || 'none' },
     { label: 'SDK', class: 'wrap wide', text: (c) => c.sdk || '–' },
     { label: 'Node', text: (c) => c.node },
@@ -70,7 +74,7 @@ export default function connectionsPage({ project, search, signal }) {
   const again = poll(signal, 2000, async () => {
     const answer = await get(query('/connections', { project, key: filter.value(), limit: pageSize, cursor: pages.cursor() }), signal);
     if (signal.aborted) return;
-    if (answer.connections.some((c) => !keys.has(c.keyId))) await names();
+    if (answer.connections.some((c) => c.kind !== 'console' && !keys.has(c.keyId))) await names();
     list.show(answer.connections);
     pages.show(answer.next, answer.connections.length ? `${plural(answer.connections.length, 'connection')} on this page` : '');
   });

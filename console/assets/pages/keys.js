@@ -8,9 +8,11 @@ import { projectLink } from './projects.js';
 
 const overlaps = [['1h', '1 hour'], ['24h', '24 hours'], ['168h', '7 days'], ['0s', 'none: the old key ends at once']];
 
-const secretsOf = (key) => [
+// secretsOf lists what is shown once of a server key. The signing secret signs tokens that
+// name the key by its id.
+export const secretsOf = (key) => [
   [key.kind === 'server' ? 'Server key' : 'Public key', key.key],
-  ...(key.signingSecret ? [['Token signing secret', key.signingSecret]] : []),
+  ...(key.signingSecret ? [['Token signing secret', key.signingSecret], ['Key id (KEY_ID of the signing example)', key.id]] : []),
 ];
 
 const shownOnce = 'Store this now: a server key is shown this one time. Whoever has it can publish to every channel of the project.';
@@ -86,6 +88,9 @@ export function keysCard(refresh) {
     {
       label: 'Key', class: 'mono wide', text: (k) => k.key ?? k.prefix,
       node: (k) => k.key ? h('span', { class: 'secret' }, h('code', { class: 'clip' }, k.key), copyButton(k.key, '', 'the public key')) : h('code', { class: 'quiet' }, k.prefix + '…'),
+    },
+    {
+      label: 'Id', class: 'mono wide', text: (k) => k.id, node: (k) => h('span', { class: 'secret' }, h('code', { class: 'clip quiet' }, k.id), copyButton(k.id, '', `the id of ${k.name}`)),
     },
     {
       label: 'Connections', class: 'number', text: (k) => k.connections ?? '–',

@@ -93,7 +93,11 @@ export function originsCard(project, onsaved) {
     onsaved(await patch(path('projects', project.id), editor.value()));
     toast('Origins saved. Connections that they no longer allow are closed.');
   }));
+  const first = JSON.stringify(editor.value());
   const warning = project.allowedOrigins.length === 0 && !project.allowNativeClients
     && h('p', { class: 'notice warn' }, icon('warn'), h('span', {}, 'No origin is allowed yet, so every browser is refused.'));
-  return card('Allowed origins', { id: 'origins' }, warning, editor.node, h('div', { class: 'row end' }, save));
+  return {
+    node: card('Allowed origins', { id: 'origins' }, warning, editor.node, h('div', { class: 'row end' }, save)),
+    dirty: () => JSON.stringify(editor.value()) !== first,
+  };
 }

@@ -1,11 +1,14 @@
 import { h, fill, setText } from '../dom.js';
-import { all, del, patch, path, purge } from '../api.js';
+import { all, del, get, patch, path, purge } from '../api.js';
 import { plural } from '../format.js';
+import { icon } from '../icons.js';
 import { poll } from '../live.js';
 import { button, card, confirm, dialog, field, form, heading, tabs, toast } from '../parts.js';
 import { may } from '../session.js';
+import { track } from '../unsaved.js';
 import { accessCard } from './access.js';
 import { connectCard } from './connect.js';
+import { figuresCard } from './figures.js';
 import { keysCard } from './keys.js';
 import { originsCard } from './origins.js';
 import { projectLink, projectOf } from './projects.js';
@@ -13,9 +16,10 @@ import { rulesCard } from './rules.js';
 
 export function projectHead(id, current, name) {
   const title = h('span', {}, name ?? '…');
-  const links = [['Overview', projectLink(id)], ['Channels', projectLink(id, 'channels')], ['Connections', projectLink(id, 'connections')], ['Refusals', projectLink(id, 'refusals')]];
+  const links = [['Overview', projectLink(id)], ['Channels', projectLink(id, 'channels')], ['Connections', projectLink(id, 'connections')], ['Refusals', projectLink(id, 'refusals')],
+    ['Usage', projectLink(id, 'usage')], ['Tokens', projectLink(id, 'tokens')]];
   return {
-    node: [heading(title, { crumbs: [['Projects', '#/projects']] }), tabs(links, current)],
+    node: [heading(title, { crumbs: [['Projects', '#/projects']] }), tabs('Project', links, current)],
     update: (project) => {
       setText(title, project.name);
       document.title = `${project.name} · aptlyd`;
@@ -90,36 +94,68 @@ function dangerCard(project, onsaved) {
     line('Delete the project', 'Ends its keys and drops its channels.', button('Delete project', () => remove(project), { kind: 'danger' })));
 }
 
+// section holds one editor of a project. It is made anew when what is stored changes, unless
+// it has changes of its own: then it says so.
+function section(name, part, make, signal) {
+  const node = h('div', { class: 'stack' });
+  const notice = h('p', { class: 'notice warn', role: 'status', hidden: true });
+  let stored;
+  let editor;
+  const dirty = () => Boolean(editor?.dirty());
+  track(name, dirty, signal);
+  function build(project) {
+    stored = JSON.stringify(part(project));
+    editor = make(project, (changed) => build(changed));
+    notice.hidden = true;
+    fill(node, notice, editor.node);
+  }
+  return {
+    node,
+    update(project) {
+      const now = JSON.stringify(part(project));
+      if (now === stored) return;
+      if (stored !== undefined && dirty()) {
+        notice.hidden = false;
+        fill(notice, icon('warn'), h('span', {}, 'Somebody else has changed this meanwhile. Saving replaces their changes. '), button('Show theirs, drop mine', () => build(project), { small: true }));
+        return;
+      }
+      if (stored !== undefined && node.contains(document.activeElement) && document.activeElement.matches('input, select')) return;
+      build(project);
+    },
+  };
+}
+
 export default function projectPage({ project: id, signal }) {
+  let open = 0;
   const head = projectHead(id, projectLink(id));
   const start = startCard(id);
+  const figures = figuresCard(id, signal, () => open);
   const connect = connectCard();
   const keys = keysCard(() => again());
-  const settings = h('div', { class: 'stack wide' });
-  let shown = '';
-
-  // The editors hold what the operator types: they are made anew only when what is
-  // stored has changed through them, or before they were touched.
-  function showSettings(project) {
-    const stored = JSON.stringify([project.name, project.allowedOrigins, project.allowNativeClients, project.rules, project.access, project.quotas, project.firstOffset]);
-    if (stored === shown) return;
-    if (shown && settings.contains(document.activeElement) && document.activeElement.matches('input, select')) return;
-    shown = stored;
-    const saved = (changed) => { shown = ''; update(changed); };
-    fill(settings, originsCard(project, saved), rulesCard(project, saved), accessCard(project, saved), may('operator') && dangerCard(project, saved));
-  }
+  const danger = h('div', {});
+  const sections = [
+    section('origins', (p) => [p.allowedOrigins, p.allowNativeClients], originsCard, signal),
+    section('channel rules', (p) => p.rules, rulesCard, signal),
+    section('access and limits', (p) => [p.access, p.quotas, p.firstOffset], accessCard, signal),
+  ];
+  let named = '';
 
   function update(project) {
+    open = project.keys.reduce((sum, k) => sum + (k.connections ?? 0), 0);
     head.update(project);
     connect.update(project);
     keys.update(project);
-    showSettings(project);
+    sections.forEach((s) => s.update(project));
+    if (may('operator') && named !== project.name) fill(danger, dangerCard(project, update));
+    named = project.name;
   }
 
   const again = poll(signal, 2000, async () => {
     const project = await projectOf(id, signal);
+    if (signal.aborted) return;
     update(project);
     start.update(project, await all(path('projects', id, 'channels'), 'channels', 100, signal));
   });
-  return [head.node, h('div', { class: 'stack wide' }, start.node, connect.node, keys.node, settings)];
+  poll(signal, 10_000, async () => connect.reach(await get('/status', signal)));
+  return [head.node, h('div', { class: 'stack wide' }, start.node, figures, connect.node, keys.node, sections.map((s) => s.node), danger)];
 }

@@ -64,10 +64,13 @@ export function rulesCard(project, onsaved) {
     }
     toast('Rules saved.');
   }));
-  return card('Channel rules', { id: 'rules', hint: 'What a channel keeps, and what a new subscriber gets of it. The first rule whose pattern matches a channel applies. * may stand at the end of a pattern.' },
+  const value = () => JSON.stringify([...rows.children].map((node) => editors.get(node).value()));
+  const first = value();
+  const node = card('Channel rules', { id: 'rules', hint: 'What a channel keeps, and what a new subscriber gets of it. The first rule whose pattern matches a channel applies. * may stand at the end of a pattern.' },
     none, rows,
     h('p', { class: 'rule-default' }, icon('check'), h('span', {}, 'All other channels: 1,000 messages for 24 hours, new subscribers get everything kept, quorum.')),
     problem,
     may('operator') && h('div', { class: 'row between' },
       button('Add a rule', () => { const node = add(fresh()); changed(); node.querySelector('input').focus(); }, { small: true, iconName: 'plus' }), save));
+  return { node, dirty: () => value() !== first };
 }

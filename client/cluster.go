@@ -14,7 +14,19 @@ type Status struct {
 	Term    uint64   `json:"term"`
 	Cluster string   `json:"clusterId"`
 	Epoch   string   `json:"epoch"`
+	Quorum  Quorum   `json:"quorum"`
 	Members []Member `json:"members"`
+}
+
+// Quorum says whether a majority of the voters is there, as the node that answered sees it.
+type Quorum struct {
+	Held       bool     `json:"held"` // a leader that a majority follows was heard lately
+	Voters     int      `json:"voters"`
+	Alive      int      `json:"alive"`      // of those
+	Needed     int      `json:"needed"`     // for a majority
+	Missing    []string `json:"missing"`    // names of the voters that are not alive
+	LastHeldAt int64    `json:"lastHeldAt"` // Unix ms; 0 while held, or if not since the node started
+	Text       string   `json:"text"`       // plain sentences
 }
 
 // Member is a node of the cluster.
@@ -28,10 +40,11 @@ type Member struct {
 	PeerAddr     string `json:"peerAddr"`
 	GossipAddr   string `json:"gossipAddr"`
 	AppliedIndex uint64 `json:"appliedIndex"`
-	Connections  int    `json:"connections"`
-	StartedAt    int64  `json:"startedAt"` // Unix ms; 0 when not known, as the two below
-	DiskUsed     uint64 `json:"diskUsed"`  // bytes in its data folder
-	DiskFree     uint64 `json:"diskFree"`  // bytes left on its file system
+	LastHeardAt  int64  `json:"lastHeardAt"` // Unix ms; 0 if not since the node that answers started
+	Connections  int    `json:"connections"` // 0 while it is unreachable, as the three below
+	StartedAt    int64  `json:"startedAt"`   // Unix ms; 0 when not known, as the two below
+	DiskUsed     uint64 `json:"diskUsed"`    // bytes in its data folder
+	DiskFree     uint64 `json:"diskFree"`    // bytes left on its file system
 	Version      string `json:"version,omitempty"`
 	FeatureLevel uint32 `json:"featureLevel"` // the commands it knows; 0 when unknown
 	// ClockOffset is its clock's lead over the leader's clock in ms; nil when not
@@ -70,6 +83,7 @@ func (a *Admin) UpdateSettings(ctx context.Context, change SettingsChange) (Sett
 type Finding struct {
 	Node  string `json:"node"`
 	Check string `json:"check"`
+	About string `json:"about,omitempty"` // the other node that it is about, if there is one
 	OK    bool   `json:"ok"`
 	Text  string `json:"text"` // a plain sentence
 }

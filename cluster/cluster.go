@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/aptlyd/aptlyd/cluster/gossip"
+	"github.com/aptlyd/aptlyd/cluster/logbridge"
 	"github.com/aptlyd/aptlyd/cluster/peer"
 	"github.com/aptlyd/aptlyd/cluster/raftlog"
 	"github.com/aptlyd/aptlyd/cluster/watchdog"
@@ -32,6 +33,7 @@ type Cluster struct {
 
 	identity    *identity
 	directory   *directory
+	names       atomic.Pointer[directory] // the same, for log lines from the start on
 	gossip      *gossip.Gossip
 	port        *peer.Port
 	pool        *peer.Pool
@@ -42,6 +44,7 @@ type Cluster struct {
 	forwarder   *forwarder
 	fresh       *freshness
 	health      peerHealth
+	probes      probes
 	panics      panics
 	readIndexes coalescer[uint64]
 	promise     promise
@@ -78,8 +81,9 @@ func Open(cfg Config, machine Machine) (*Cluster, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), looked: make(chan struct{}), leave: true}
-	c.panics.log = cfg.Logger
+	c := &Cluster{ready: make(chan struct{}), looked: make(chan struct{}), leave: true}
+	cfg.Logger = logbridge.WithNames(cfg.Logger, c.name)
+	c.cfg, c.log, c.panics.log = cfg, cfg.Logger, cfg.Logger
 	c.health.grace = min(maxGrace, cfg.NameFreeAfter)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.entering, c.refuse = context.WithCancelCause(c.ctx)
@@ -161,7 +165,8 @@ func (c *Cluster) open(machine Machine) error {
 	}
 	c.opened.Push("gossip", func() error { return c.gossip.Close(c.leave) })
 	c.directory = &directory{self: c.id, identity: c.identity, gossip: c.gossip}
-	port.Resolve = c.directory.resolve
+	c.names.Store(c.directory)
+	port.Resolve, port.Name = c.directory.resolve, c.name
 	c.pool = peer.NewPool(port)
 
 	transport := newTransport(port, cfg)
@@ -213,6 +218,7 @@ func (c *Cluster) open(machine Machine) error {
 	c.running.Go(func() { c.maintainGossip(c.ctx) })
 	c.running.Go(func() { c.fresh.run(c.ctx, c.confirmRemoved, c.removed) })
 	c.running.Go(func() { c.watchDuplicates(c.ctx) })
+	c.running.Go(func() { c.probeMembers(c.ctx) })
 	c.running.Go(func() { keeper.run(c.ctx) })
 	c.running.Go(c.enter)
 	c.forwarder = newForwarder(cfg, c.leaderLink, c.proposer.checkForeign)

@@ -31,6 +31,14 @@ func (d *directory) resolve(node string) (string, error) {
 	return "", fmt.Errorf("no address is known for node %s", node)
 }
 
+// name returns what people call a node, or its id as long as its name is not known.
+func (c *Cluster) name(node string) string {
+	if d := c.names.Load(); d != nil {
+		return d.name(node)
+	}
+	return node
+}
+
 // name returns a node's name, or its id where no name is known.
 func (d *directory) name(node string) string {
 	if n, ok := d.gossip.Find(node); ok {

@@ -21,8 +21,11 @@ type Member struct {
 	Feature    uint32 // Config.FeatureLevel of the member
 	Voter      bool
 	Leader     bool
-	Alive      bool   // the leader, or else gossip, has heard of it lately
-	Applied    uint64 // index of the last entry it was known to have consumed
+	Alive      bool // the leader has heard of it lately; without one, this node reaches it
+	// LastHeard is when the leader or this node last heard of it; zero: not since this node
+	// started.
+	LastHeard time.Time
+	Applied   uint64 // index of the last entry it was known to have consumed
 	// ClockOffset is its clock's lead over the leader's clock, if ClockKnown.
 	ClockOffset time.Duration
 	ClockKnown  bool
@@ -37,6 +40,7 @@ func (c *Cluster) Members() []Member {
 	}
 	_, leader := c.raft.LeaderWithID()
 	nodes, known := c.heardOf()
+	now := time.Now()
 	members := make([]Member, 0, len(config.Servers))
 	for _, s := range config.Servers {
 		m := Member{
@@ -61,10 +65,18 @@ func (c *Cluster) Members() []Member {
 			m.Alive = heard && !h.Silent && time.Duration(h.Age)*time.Millisecond < reachableFor
 		} else {
 			m.Alive = gossiping
+			if p, probed := c.probes.last(m.ID); probed {
+				m.Alive, m.LastHeard = p.reached, p.heard
+			}
+		}
+		if heard && !h.Silent {
+			if told := now.Add(-time.Duration(h.Age) * time.Millisecond); told.After(m.LastHeard) {
+				m.LastHeard = told
+			}
 		}
 		if m.ID == c.id {
 			own := c.report()
-			m.Alive, m.Applied, m.Extra = true, own.Applied, own.Extra
+			m.Alive, m.Applied, m.Extra, m.LastHeard = true, own.Applied, own.Extra, now
 		}
 		members = append(members, m)
 	}
@@ -83,6 +95,13 @@ func (c *Cluster) heardOf() (nodes map[string]leaderHeard, known bool) {
 		nodes[node] = h
 	}
 	return nodes, age < reachableFor
+}
+
+// Led says when a leader last proved to this node that a majority follows it, and whether
+// that was lately. The time is zero where none has since this node started.
+func (c *Cluster) Led() (last time.Time, lately bool) {
+	_, last = c.fresh.lastView()
+	return last, time.Since(last) < reachableFor
 }
 
 // Leader returns the member that leads, as far as this node knows.

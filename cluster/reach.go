@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
+	"time"
 
 	"github.com/aptlyd/aptlyd/cluster/peer"
 )
@@ -41,4 +43,82 @@ func dialOnce(ctx context.Context, address string) error {
 		return err
 	}
 	return conn.Close()
+}
+
+const (
+	probeInterval = time.Second
+	// probeAfter is the age of a leader's last answer from which on the others are probed. It
+	// is shorter than reachableFor, so that the results are there when the answer no longer
+	// counts.
+	probeAfter = time.Second
+)
+
+// probes are attempts to reach the other members' peer ports while no leader says who is there.
+type probes struct {
+	mu     sync.Mutex
+	latest map[string]probe
+}
+
+// probe is what came of the attempts to reach one member.
+type probe struct {
+	reached bool      // at the last one
+	heard   time.Time // when it was last reached; zero: not yet
+}
+
+// last returns the last probe of a member, if there was one since a leader was heard.
+func (p *probes) last(member string) (probe, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	found, ok := p.latest[member]
+	return found, ok
+}
+
+func (p *probes) note(member string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.latest == nil {
+		p.latest = make(map[string]probe)
+	}
+	found := p.latest[member]
+	if found.reached = err == nil; found.reached {
+		found.heard = time.Now()
+	}
+	p.latest[member] = found
+}
+
+// forget drops what was found: a leader knows better.
+func (p *probes) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.latest = nil
+}
+
+// probeMembers probes the other members once a second while there is no leader.
+func (c *Cluster) probeMembers(ctx context.Context) {
+	ticker := time.NewTicker(probeInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		if _, at := c.fresh.lastView(); time.Since(at) < probeAfter {
+			c.probes.forget()
+			continue
+		}
+		var probing sync.WaitGroup
+		for _, s := range c.others() {
+			probing.Go(func() {
+				ctx, cancel := context.WithTimeout(ctx, probeInterval)
+				defer cancel()
+				conn, err := c.pool.Port.Dial(ctx, string(s.ID), peer.PurposeRPC)
+				if err == nil {
+					err = conn.Close()
+				}
+				c.probes.note(string(s.ID), err)
+			})
+		}
+		probing.Wait()
+	}
 }

@@ -2,11 +2,14 @@ package gateway
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/admin"
@@ -145,14 +148,82 @@ func TestActsBesideTheStateAreNotedFirst(t *testing.T) {
 	})
 }
 
-func TestCutOffNodeAnswersOperatorsOnlyOfItsStatus(t *testing.T) {
+// A node without its cluster answers operators at once: of itself, and of everything else with
+// the reason. A session lives on.
+func TestCutOffNodeAnswersOperatorsOnlyOfItself(t *testing.T) {
+	const missing = "no majority for 7s: 1 of 3 nodes can be reached, n2, n3 missing"
 	h := newHarness(t, "portable")
-	h.broker.set(func() { h.broker.staleness = RefuseAfter + time.Second })
-	for path, want := range map[string]int{"/status": 200, "/projects": 503, "/whoami": 503} {
-		if status, answer := h.admin("GET", path, ""); status != want {
+	b := &browser{h: h}
+	b.signIn(adminToken)
+	h.broker.set(func() { h.broker.staleness, h.broker.obstacle = RefuseAfter+time.Second, missing })
+	for path, want := range map[string]int{
+		"/status": 200, "/whoami": 200, "/diagnosis": 200, "/metrics/history": 200, "/projects": 503, "/audit": 503,
+	} {
+		if status, answer := h.admin("GET", path, ""); status != want || want == 503 && answer["error"] != missing {
+			t.Errorf("%s: %d %v, want %d", path, status, answer, want)
+		}
+		b.wantStatus(want, "GET", "/admin/v1"+path, "")
+	}
+	for _, method := range []string{"POST", "DELETE"} {
+		if res, answer := b.call(method, "/console/session", `{"token":"`+adminToken+`"}`); res.StatusCode != 503 ||
+			answer["error"] != missing {
+			t.Errorf("%s of a session: %d %v", method, res.StatusCode, answer)
+		}
+	}
+	b.wantStatus(200, "GET", "/admin/v1/whoami", "")
+	if res, _ := h.do("GET", "/readyz", ""); res.StatusCode != 503 || res.Header.Get("Retry-After") != "" {
+		t.Errorf("/readyz says %s, and when to try again: %v", res.Status, res.Header)
+	}
+	c := h.dial("Origin: " + testOrigin + "\r\n")
+	c.text(`{"type":"auth","apiKey":"%s","timestamp":1}`, h.public)
+	if f := c.next(); f.close != 1013 || f.raw != missing {
+		t.Errorf("closed with %d %q", f.close, f.raw)
+	}
+}
+
+// A node that waits for its cluster lets operators in where it can judge their tokens.
+func TestStartingNodeAnswersOperators(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHarness(t, "portable")
+	cfg := h.server.cfg
+	cfg.Listener, cfg.Registry = listener, prometheus.NewRegistry()
+	waiting, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := waiting.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	h.broker.set(func() { h.broker.obstacle = "no leader for 5s" })
+	early := *h
+	early.addr = listener.Addr().String()
+	want := func(path string, want int) {
+		t.Helper()
+		status, answer := early.admin("GET", path, "")
+		if status != want || want == 503 && answer["error"] != "node is starting: no leader for 5s" {
 			t.Errorf("%s: %d %v, want %d", path, status, answer, want)
 		}
 	}
+	want("/status", 503)
+	waiting.OpenToOperators()
+	want("/status", 200)
+	want("/whoami", 200)
+	want("/projects", 503)
+	if res, _ := early.do("GET", "/readyz", ""); res.Header.Get("Retry-After") == "" {
+		t.Error("/readyz does not say that a start passes")
+	}
+	for path, want := range map[string]int{"/metrics": 200, "/realtime": 503, "/readyz": 503, "/": 503} {
+		if res, _ := early.do("GET", path, ""); res.StatusCode != want {
+			t.Errorf("%s: %d, want %d", path, res.StatusCode, want)
+		}
+	}
+	waiting.Open()
+	want("/projects", 200)
 }
 
 func TestGuessesOfAdminTokensAreSlowed(t *testing.T) {

@@ -34,6 +34,10 @@ type Broker interface {
 	KeyUsed(id string)
 	// Staleness is the age of the last proof that this node was up to date.
 	Staleness() time.Duration
+	// Obstacle says in a line why this node is not up to date, and which nodes are missing.
+	// It is empty while there is a leader, and before the node knows anything. A lasting one
+	// stays until somebody acts.
+	Obstacle() (reason string, lasting bool)
 	// Stalled names the reason why this node makes no progress, such as a disk that hangs.
 	// It is empty when the node does.
 	Stalled() string

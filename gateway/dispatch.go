@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/protocol"
@@ -90,7 +91,7 @@ func (c *conn) refuse(r *refusal.Error, channel, id string) {
 	passing := r.Code == refusal.RateLimited || r.Code == refusal.Unavailable
 	if authenticating && passing {
 		// Without an error frame: published clients take one for the last word.
-		c.close(closeTryLater, string(r.Code))
+		c.close(closeTryLater, clipReason(r.Reason))
 		return
 	}
 	c.sendRefusal(r, channel, id)
@@ -105,6 +106,18 @@ func (c *conn) refuse(r *refusal.Error, channel, id string) {
 	default:
 		c.close(code, string(r.Code))
 	}
+}
+
+// maxCloseReason is how many bytes of a reason fit into a close frame (RFC 6455 section 5.5).
+const maxCloseReason = 123
+
+// clipReason shortens a reason to what a close frame takes.
+func clipReason(reason string) string {
+	for len(reason) > maxCloseReason {
+		_, last := utf8.DecodeLastRuneInString(reason)
+		reason = reason[:len(reason)-last]
+	}
+	return reason
 }
 
 func (c *conn) sendRefusal(r *refusal.Error, channel, id string) {

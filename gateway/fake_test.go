@@ -37,6 +37,7 @@ type fakeBroker struct {
 	channels  map[fsm.ChannelKey]*fakeChannel
 	staleness time.Duration
 	stalled   string
+	obstacle  string
 	settings  fsm.Settings
 	clock     int64
 	nextID    int
@@ -238,6 +239,12 @@ func (b *fakeBroker) Staleness() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.staleness
+}
+
+func (b *fakeBroker) Obstacle() (reason string, lasting bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.obstacle, strings.HasPrefix(b.obstacle, "no majority")
 }
 
 func (b *fakeBroker) Stalled() string {
@@ -485,5 +492,5 @@ func (b *fakeBroker) RemoveMember(_ context.Context, name string) error {
 }
 
 func (b *fakeBroker) Status(context.Context) (admin.Status, error) {
-	return admin.Status{Node: b.NodeName(), Version: "test", Leader: b.NodeName(), Term: 1, Members: []admin.MemberStatus{{Name: b.NodeName(), State: "alive", Voter: true, Leader: true}}}, nil
+	return admin.Status{Node: b.NodeName(), Version: "test", Quorum: admin.Quorum{Missing: []string{}}, Leader: b.NodeName(), Term: 1, Members: []admin.MemberStatus{{Name: b.NodeName(), State: "alive", Voter: true, Leader: true}}}, nil
 }

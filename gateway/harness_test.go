@@ -265,8 +265,8 @@ func (c *client) next() frame {
 		case ws.OpPong:
 			return frame{Type: "pong", raw: string(payload)}
 		case ws.OpClose:
-			code, _ := ws.ParseCloseFrameData(payload)
-			return frame{close: code}
+			code, reason := ws.ParseCloseFrameData(payload)
+			return frame{close: code, raw: reason}
 		default:
 			f := frame{raw: string(payload)}
 			if err := json.Unmarshal(payload, &f); err != nil {

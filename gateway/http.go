@@ -90,12 +90,18 @@ func (s *Server) handler(open *httpio.Router) http.Handler {
 			s.ready(w, r)
 		case !s.proxies.AnswersFor(r) && !asksForWebSocket(r):
 			s.refuseHTTP(w, r, refuseHost(r))
-		case !s.open.Load() && (!websocket.WantsUpgrade(r) || !s.awaitOpen(r.Context())):
-			s.refuseHTTP(w, r, &refusal.Error{Code: refusal.Unavailable, Reason: "node is starting", RetryAfter: time.Second})
+		case !s.open.Load() && !s.forOperators(path) && (!websocket.WantsUpgrade(r) || !s.awaitOpen(r.Context())):
+			s.refuseHTTP(w, r, s.refuseStarting())
 		default:
 			open.ServeHTTP(w, r)
 		}
 	})
+}
+
+// forOperators reports whether a path is answered while the node waits for its cluster.
+func (s *Server) forOperators(path string) bool {
+	return s.operable.Load() && (path == "/metrics" || strings.HasPrefix(path, "/console") ||
+		strings.HasPrefix(path, admin.Prefix+"/"))
 }
 
 // headBytes returns about how many bytes the head of a request has.
@@ -111,12 +117,14 @@ func headBytes(r *http.Request) int {
 
 // ready tells a load balancer whether to send clients here.
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
-	refused := refusal.New(refusal.Unavailable, "node is starting")
+	var refused *refusal.Error
 	switch {
 	case s.unready.Load():
 		refused = refuseDraining()
 	case s.open.Load():
 		refused = s.available()
+	default:
+		refused = s.refuseStarting()
 	}
 	if stalled := s.cfg.Broker.Stalled(); refused == nil && stalled != "" {
 		refused = refusal.New(refusal.Unavailable, "node is stalled: "+stalled)
@@ -125,6 +133,9 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		refused = refusal.New(refusal.Unavailable, "an event loop is late by "+late.Round(time.Second).String())
 	}
 	if refused != nil {
+		if _, lasting := s.cfg.Broker.Obstacle(); !lasting {
+			w.Header().Set("Retry-After", "1") // it passes by itself
+		}
 		http.Error(w, refused.Reason, http.StatusServiceUnavailable)
 		return
 	}

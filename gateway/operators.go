@@ -26,8 +26,11 @@ func (s *Server) newAdmin() *admin.Handler {
 		RefusalOf: s.refusalOf,
 		Proven:    proven,
 		Stale: func() *refusal.Error {
-			if s.staleness() > RefuseAfter {
-				return refuseStale()
+			switch {
+			case !s.open.Load():
+				return s.refuseStarting()
+			case s.staleness() > RefuseAfter:
+				return s.refuseStale()
 			}
 			return nil
 		},

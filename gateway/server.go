@@ -4,6 +4,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -63,6 +64,7 @@ type Server struct {
 	handoff         *handoffListener
 	instance        [4]byte // tells this process's connection ids from all others
 
+	operable     atomic.Bool // operators are answered from what this node knows
 	open         atomic.Bool
 	opened       chan struct{} // closed by Open
 	held         atomic.Int64  // upgrades that wait for it
@@ -80,7 +82,8 @@ type Server struct {
 }
 
 // New starts a gateway that answers /healthz and /readyz and turns everything
-// else away until Open is called. The Broker is not asked anything before that.
+// else away until Open is called. The Broker is asked nothing but Obstacle and Stalled before
+// that, or before OpenToOperators.
 func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -191,6 +194,10 @@ func (s *Server) Open() {
 	s.open.Store(true)
 	close(s.opened)
 }
+
+// OpenToOperators begins to answer calls of the admin API that concern this node alone, while
+// it may still wait for its cluster. The node has its state.
+func (s *Server) OpenToOperators() { s.operable.Store(true) }
 
 // maxHeld bounds the upgrades that wait for a node to open. Each costs a goroutine.
 const maxHeld = 1024
@@ -314,13 +321,25 @@ func (s *Server) available() *refusal.Error {
 		return refuseDraining()
 	}
 	if s.staleness() > RefuseAfter || s.paused() {
-		return refuseStale()
+		return s.refuseStale()
 	}
 	return nil
 }
 
-func refuseStale() *refusal.Error {
-	return &refusal.Error{Code: refusal.Unavailable, Reason: "node is cut off from its cluster", RetryAfter: time.Second}
+// refuseStale refuses what a node that is not up to date cannot do, and says why it is not.
+func (s *Server) refuseStale() *refusal.Error {
+	reason, _ := s.cfg.Broker.Obstacle()
+	reason = cmp.Or(reason, "node is cut off from its cluster")
+	return &refusal.Error{Code: refusal.Unavailable, Reason: reason, RetryAfter: time.Second}
+}
+
+// refuseStarting refuses what a node cannot do before it is open, and says what it waits for.
+func (s *Server) refuseStarting() *refusal.Error {
+	reason := "node is starting"
+	if obstacle, _ := s.cfg.Broker.Obstacle(); obstacle != "" {
+		reason += ": " + obstacle
+	}
+	return &refusal.Error{Code: refusal.Unavailable, Reason: reason, RetryAfter: time.Second}
 }
 
 func refuseDraining() *refusal.Error {

@@ -38,7 +38,7 @@ func (n *Node) Staleness() time.Duration { return n.cluster.Staleness() }
 func (n *Node) Stalled() string { return n.stalls.Stalled() }
 
 // CatchUp implements gateway.Broker.
-func (n *Node) CatchUp(ctx context.Context) error { return asRefusal(n.cluster.CatchUp(ctx)) }
+func (n *Node) CatchUp(ctx context.Context) error { return n.asRefusal(n.cluster.CatchUp(ctx)) }
 
 // ReadYourWrites implements gateway.Broker.
 func (n *Node) ReadYourWrites(ctx context.Context) error {
@@ -88,7 +88,7 @@ func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) 
 	if len(commands) > 0 {
 		n.cluster.Submit(commands, func(i int, r cluster.Result) {
 			if r.Err != nil {
-				done(logged[i], fsm.Receipt{}, asRefusal(r.Err))
+				done(logged[i], fsm.Receipt{}, n.asRefusal(r.Err))
 				return
 			}
 			n.acknowledged.raise(r.Index)

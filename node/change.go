@@ -23,7 +23,7 @@ func (n *Node) change(ctx context.Context, by fsm.Actor, command []byte) error {
 	sender := by.Sender()
 	result := n.cluster.Apply(ctx, n.withSender(sender, command))
 	if result.Err != nil {
-		return asRefusal(result.Err)
+		return n.asRefusal(result.Err)
 	}
 	if err := fsm.DecodeResult(result.Data); err != nil {
 		return refusalTo(sender.Kind, err)

@@ -18,6 +18,8 @@ const (
 	checkTimeout = 15 * time.Second
 	// reachTimeout bounds the attempt to reach one port.
 	reachTimeout = 3 * time.Second
+	// absentTimeout is the time for a member that was not heard lately.
+	absentTimeout = 2 * time.Second
 	// clockTolerance is far below the offset that keeps a node from leading (5 s), and
 	// above the error of a busy network.
 	clockTolerance = time.Second
@@ -32,60 +34,85 @@ func (n *Node) Diagnose(ctx context.Context) ([]admin.Finding, error) {
 	defer cancel()
 	members := n.cluster.Members()
 	perNode := make([][]admin.Finding, len(members))
-	answered := make([]bool, len(members))
+	silent := make([]error, len(members))
 	var running sync.WaitGroup
 	for i, m := range members {
-		running.Go(func() { perNode[i], answered[i] = n.checkMember(ctx, m) })
+		running.Go(func() { perNode[i], silent[i] = n.checkMember(ctx, m) })
 	}
 	running.Wait()
-	there := make(map[string]bool)
+	answered := make(map[string]bool)
 	for i, m := range members {
-		there[m.ID] = answered[i]
+		answered[m.ID] = silent[i] == nil
 	}
-	findings := n.checkCluster(awaitHeard(ctx, n.cluster.Members, there))
-	return append(findings, slices.Concat(perNode...)...), nil
+	awaitHeard(ctx, n.cluster.Members, answered)
+	now, told := n.situation(), slices.Concat(perNode...)
+	findings := n.checkCluster(now)
+	gone := make(map[string]bool) // names of those that nobody reaches
+	for i, m := range members {
+		if silent[i] != nil {
+			findings = append(findings, now.absent(m, silent[i], told))
+			gone[m.Name] = !slices.ContainsFunc(told, func(f admin.Finding) bool {
+				return f.Check == checkReach && f.About == m.Name && f.OK
+			})
+		}
+	}
+	// That nobody reaches a node which is gone has been said.
+	told = slices.DeleteFunc(told, func(f admin.Finding) bool { return f.Check == checkReach && gone[f.About] })
+	return append(findings, told...), nil
 }
 
-// awaitHeard returns the members once the leader has heard of all that answered here, or
+// awaitHeard returns once the leader has heard of all that answered here, or
 // after heardWithin. A node that came back reports to the leader only every half second.
-func awaitHeard(ctx context.Context, list func() []cluster.Member, answered map[string]bool) []cluster.Member {
+func awaitHeard(ctx context.Context, list func() []cluster.Member, answered map[string]bool) {
 	deadline := time.Now().Add(heardWithin)
 	for {
 		members := list()
 		missing := slices.ContainsFunc(members, func(m cluster.Member) bool { return answered[m.ID] && !m.Alive })
 		if !missing || time.Now().After(deadline) {
-			return members
+			return
 		}
 		select {
 		case <-time.After(heardPause):
 		case <-ctx.Done():
-			return members
+			return
 		}
 	}
 }
 
-// checkMember asks a member, or this node, to check itself. It reports whether the member
-// answered.
-func (n *Node) checkMember(ctx context.Context, m cluster.Member) (findings []admin.Finding, answered bool) {
-	silent := func(err error) ([]admin.Finding, bool) {
-		return []admin.Finding{{
-			Node: m.Name, Check: "answers",
-			Text: fmt.Sprintf("%s does not answer %s: %v.", m.Name, n.cfg.NodeName, err),
-		}}, false
-	}
+// checkMember asks a member, or this node, to check itself. The error says why it did not
+// answer.
+func (n *Node) checkMember(ctx context.Context, m cluster.Member) ([]admin.Finding, error) {
 	request, err := json.Marshal(question{Check: true})
 	if err != nil {
-		return silent(err)
+		return nil, err
+	}
+	if !m.Alive {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, absentTimeout)
+		defer cancel()
 	}
 	reply, err := n.cluster.Query(ctx, m.ID, request)
 	if err != nil {
-		return silent(err)
+		return nil, err
 	}
-	list, err := decodeAnswer[findingList](reply)
-	if err != nil {
-		return silent(err)
+	return decodeAnswer[findingList](reply)
+}
+
+// absent is the one finding about a member that does not answer: since when, and who else does
+// not reach it.
+func (s situation) absent(m cluster.Member, reason error, others []admin.Finding) admin.Finding {
+	cut := []string{s.node}
+	for _, f := range others {
+		if f.Check == checkReach && f.About == m.Name && !f.OK && f.Node != s.node {
+			cut = append(cut, f.Node)
+		}
 	}
-	return list, true
+	return admin.Finding{
+		Node: m.Name, Check: "answers",
+		Text: fmt.Sprintf("%s (%s) does not answer %s: %v. It is missing %s. "+
+			"Start it again with the same command line: it catches up by itself.",
+			m.Name, m.PeerAddr, strings.Join(cut, ", "), reason, s.missingSince(m)),
+	}
 }
 
 // checkSelf checks this node's machine and its ways to the other nodes.
@@ -113,8 +140,11 @@ func (n *Node) checkSelf(ctx context.Context) []admin.Finding {
 	return e.findings
 }
 
+// checkReach names the check of the ways between nodes.
+const checkReach = "reach"
+
 func (e *doctor) reach(m cluster.Member, r cluster.Reach) {
-	whole := true
+	var faults []string
 	for _, port := range []struct {
 		name, address string
 		err           error
@@ -124,52 +154,42 @@ func (e *doctor) reach(m cluster.Member, r cluster.Reach) {
 		{"gossip port over UDP", m.GossipAddr, r.GossipUDP},
 	} {
 		if port.err != nil {
-			whole = false
-			e.bad("reach", "%s does not reach the %s of %s (%s): %v.", e.node, port.name, m.Name, port.address, port.err)
+			faults = append(faults, fmt.Sprintf("the %s (%s): %v", port.name, port.address, port.err))
 		}
 	}
-	if whole {
-		e.ok("reach", "%s reaches %s.", e.node, m.Name)
+	if len(faults) == 0 {
+		e.ok(checkReach, "%s reaches %s.", e.node, m.Name)
+	} else {
+		e.bad(checkReach, "%s does not reach %s: %s.", e.node, m.Name, strings.Join(faults, "; "))
 	}
+	e.findings[len(e.findings)-1].About = m.Name
 }
 
 // checkCluster judges what this node knows about the members.
-func (n *Node) checkCluster(members []cluster.Member) []admin.Finding {
+func (n *Node) checkCluster(now situation) []admin.Finding {
 	e := &doctor{node: n.cfg.NodeName}
-	e.quorum(members)
-	e.versions(members)
-	e.clocks(members)
+	e.quorum(now)
+	e.versions(now.members)
+	e.clocks(now.members)
 	return e.findings
 }
 
-func (e *doctor) quorum(members []cluster.Member) {
-	voters, alive, leader := 0, 0, ""
-	for _, m := range members {
-		if m.Leader {
-			leader = m.Name
-		}
-		if m.Voter {
-			voters++
-			if m.Alive {
-				alive++
-			}
-		}
+// quorum is wrong without a leader, and where all voters are there and still none may fail. That
+// a missing voter leaves none to spare is the fault of that one.
+func (e *doctor) quorum(now situation) {
+	voters, alive, missing := now.count()
+	spare := alive - needed(voters)
+	if now.lately && (spare > 0 || voters == 1 || len(missing) > 0) {
+		e.ok("quorum", "%s", now.text())
+		return
 	}
-	spare := alive - (voters/2 + 1)
-	switch {
-	case leader == "" || spare < 0:
-		e.bad("quorum", "No node leads: %d of %d voters are alive.", alive, voters)
-	case spare == 0 && voters > 1:
-		e.bad("quorum", "%s leads, but with %d of %d voters alive no other may fail.", leader, alive, voters)
-	default:
-		e.ok("quorum", "%s leads, %d of %d voters are alive; %d more may fail.", leader, alive, voters, spare)
-	}
+	e.bad("quorum", "%s", now.text())
 }
 
 func (e *doctor) versions(members []cluster.Member) {
 	nodes := make(map[string][]string)
 	for _, m := range members {
-		if m.Version != "" {
+		if m.Version != "" && m.Alive {
 			nodes[m.Version] = append(nodes[m.Version], m.Name)
 		}
 	}

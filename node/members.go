@@ -10,15 +10,19 @@ import (
 // Status implements admin.Operator.
 func (n *Node) Status(context.Context) (admin.Status, error) {
 	_, id := n.cluster.ID()
+	now := n.situation()
 	status := admin.Status{
 		Node: n.cfg.NodeName, Version: Version, Term: n.cluster.Term(),
-		Cluster: id, Epoch: n.state.Epoch(),
+		Cluster: id, Epoch: n.state.Epoch(), Quorum: now.quorum(),
 	}
-	for _, m := range n.cluster.Members() {
+	for _, m := range now.members {
 		if m.Leader {
 			status.Leader = m.Name
 		}
-		v := statsOf(m)
+		var v nodeStats
+		if m.Alive { // the last figures of a node that is gone would look as if it were there
+			v = statsOf(m)
+		}
 		member := admin.MemberStatus{
 			Name: m.Name, ID: m.ID, State: "unreachable",
 			Voter: m.Voter, Leader: m.Leader,
@@ -29,6 +33,9 @@ func (n *Node) Status(context.Context) (admin.Status, error) {
 		}
 		if m.Alive {
 			member.State = "alive"
+		}
+		if !m.LastHeard.IsZero() {
+			member.LastHeardAt = m.LastHeard.UnixMilli()
 		}
 		if m.ClockKnown {
 			offset := m.ClockOffset.Milliseconds()
@@ -45,5 +52,5 @@ func (n *Node) RemoveMember(ctx context.Context, name string) error {
 	if id, _ := n.cluster.ID(); name == id || name == n.cfg.NodeName {
 		return refusal.New(refusal.Conflict, "a node does not remove itself: ask another one")
 	}
-	return asRefusal(n.cluster.Remove(ctx, name))
+	return n.asRefusal(n.cluster.Remove(ctx, name))
 }

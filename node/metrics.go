@@ -1,6 +1,10 @@
 package node
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // registerMetrics publishes the node's view of the cluster.
 func (n *Node) registerMetrics(registry *prometheus.Registry) {
@@ -21,9 +25,8 @@ func (n *Node) registerMetrics(registry *prometheus.Registry) {
 		return 0
 	})
 	gauge("members", "Nodes of the cluster.", func() float64 { return float64(len(n.cluster.Members())) })
-	gauge("staleness_seconds", "Age of the last proof that this node was up to date.", func() float64 {
-		return n.Staleness().Seconds()
-	})
+	gauge("staleness_seconds", "Age of the last proof that this node was up to date, or of its start.",
+		func() float64 { return min(n.Staleness(), time.Since(n.startedAt)).Seconds() })
 	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: "aptlyd", Subsystem: "cluster", Name: "peer_panics_total",
 		Help: "Requests of other nodes on which a panic ended the work.",

@@ -45,6 +45,7 @@ type Node struct {
 	// acknowledged is the index of the last entry with an acknowledged publish of this
 	// node. The acknowledgement may overtake the entry.
 	acknowledged highestIndex
+	obstacle     obstacle
 
 	backingUp atomic.Bool // a Backup is being read
 	latency   *publishTimer
@@ -245,6 +246,9 @@ func Start(cfg Config) (_ *Node, err error) {
 	}
 	n.built.Push("cluster", n.cluster.Close)
 	close(n.member)
+	if n.state.Initialised() {
+		n.gateway.OpenToOperators()
+	}
 	n.registerMetrics(registry)
 	n.serving.Go(func() {
 		if err := n.disk.run(ctx); err != nil {
@@ -254,6 +258,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.serving.Go(func() { n.recordHistory(ctx) })
 	n.serving.Go(func() { n.announcer.Run(ctx) })
 	n.serving.Go(func() { n.followMembers(ctx) })
+	n.serving.Go(func() { n.watchMembers(ctx) })
 	n.serving.Go(func() { n.maintain(ctx) })
 	n.serving.Go(func() { n.shareUsage(ctx) })
 	n.serving.Go(func() { n.meterUsage(ctx) })

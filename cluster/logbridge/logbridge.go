@@ -36,8 +36,12 @@ type lineWriter struct {
 	lines  *Throttle // of warnings; what it holds back is told at debug level
 }
 
-// expectedWarnings happen all the time and do no harm.
+// expectedWarnings happen all the time and do no harm, or are said in other words when they do.
 var expectedWarnings = [...][]byte{
+	[]byte("heartbeat timeout reached"),        // an election, as at every start
+	[]byte("Election timeout reached"),         // one that nobody has won yet
+	[]byte("since we have a leader"),           // a candidate that came too late
+	[]byte("sending older logs"),               // a follower that has less of the log
 	[]byte("failed to get previous log"),       // a nudge overtook the entry it is about
 	[]byte("no known peers"),                   // a node without a cluster
 	[]byte("use of closed network connection"), // a node that stops

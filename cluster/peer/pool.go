@@ -64,7 +64,7 @@ func (p *Pool) Client(ctx context.Context, node string, l Lane) (*Client, error)
 	case <-d.ready:
 		return d.client, d.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("dial %s: %w", node, ctx.Err())
+		return nil, fmt.Errorf("dial %s: %w", p.Port.nameOf(node), ctx.Err())
 	}
 }
 

@@ -44,6 +44,7 @@ type Port struct {
 	Probe   uuid.UUID
 	Cluster func() uuid.UUID
 	Resolve func(node string) (address string, err error)
+	Name    func(node string) string // what people call a node
 	OnRPC   func(*Conn)
 	logger  *slog.Logger
 
@@ -196,7 +197,7 @@ func (p *Port) Dial(ctx context.Context, node string, why purpose) (*Conn, error
 	}
 	address, err := p.Resolve(node)
 	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", node, err)
+		return nil, fmt.Errorf("dial %s: %w", p.nameOf(node), err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, HandshakeTimeout)
 	defer cancel()
@@ -204,7 +205,7 @@ func (p *Port) Dial(ctx context.Context, node string, why purpose) (*Conn, error
 	dialer := net.Dialer{Timeout: connectTimeout}
 	raw, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", node, err)
+		return nil, fmt.Errorf("dial %s: %w", p.nameOf(node), err)
 	}
 	if !p.track(raw) {
 		return nil, ErrClosed
@@ -212,9 +213,17 @@ func (p *Port) Dial(ctx context.Context, node string, why purpose) (*Conn, error
 	conn, outsider, err := p.dialHandshake(ctx, raw, to, why)
 	if err != nil {
 		_ = p.drop(raw)
-		return nil, fmt.Errorf("dial %s at %s: %w", node, address, err)
+		return nil, fmt.Errorf("dial %s at %s: %w", p.nameOf(node), address, err)
 	}
 	return &Conn{Conn: &trackedConn{Conn: conn, port: p, raw: raw}, Peer: node, outsider: outsider}, nil
+}
+
+// nameOf returns what people call a node.
+func (p *Port) nameOf(node string) string {
+	if p.Name == nil {
+		return node
+	}
+	return p.Name(node)
 }
 
 // dialHandshake performs the dialler's half of the handshake.

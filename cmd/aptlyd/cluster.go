@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +26,9 @@ func newClusterStatus() *cobra.Command {
 				return err
 			}
 			return show(cmd, r.json, status, func(p *printer) {
+				if text := status.Quorum.Text; !status.Quorum.Held && text != "" {
+					p.line("%s\n", text)
+				}
 				p.line("NODE\tSTATE\tROLE\tAPPLIED\tCONNECTIONS\tVERSION\tPEER ADDRESS")
 				for _, m := range status.Members {
 					role := "non-voter"
@@ -34,7 +38,17 @@ func newClusterStatus() *cobra.Command {
 					case m.Voter:
 						role = "voter"
 					}
-					p.line("%s\t%s\t%s\t%d\t%d\t%s\t%s", m.Name, m.State, role, m.AppliedIndex, m.Connections, m.Version, m.PeerAddr)
+					state, connections, applied := m.State, strconv.Itoa(m.Connections), strconv.FormatUint(m.AppliedIndex, 10)
+					if state != "alive" {
+						connections = "-"
+						if m.AppliedIndex == 0 {
+							applied = "-"
+						}
+						if m.LastHeardAt != 0 {
+							state += " since " + moment(m.LastHeardAt)
+						}
+					}
+					p.line("%s\t%s\t%s\t%s\t%s\t%s\t%s", m.Name, state, role, applied, connections, m.Version, m.PeerAddr)
 				}
 			})
 		}),

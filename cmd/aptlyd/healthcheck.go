@@ -176,5 +176,16 @@ func ready(ctx context.Context, client *http.Client, server string) error {
 	if err != nil {
 		return fmt.Errorf("read answer: %w", err)
 	}
-	return fmt.Errorf("HTTP status %s: %s", response.Status, strings.TrimSpace(string(reason)))
+	return &notReady{response.StatusCode, strings.TrimSpace(string(reason)), response.Header.Get("Retry-After") != ""}
+}
+
+// notReady is the answer of a node that takes no clients.
+type notReady struct {
+	status  int
+	reason  string
+	passing bool // it says when to try again
+}
+
+func (e *notReady) Error() string {
+	return fmt.Sprintf("HTTP status %d %s: %s", e.status, http.StatusText(e.status), e.reason)
 }

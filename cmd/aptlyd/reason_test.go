@@ -85,10 +85,11 @@ func TestCommandsSayWhyTheyCannotConnect(t *testing.T) {
 		}))
 	}
 	missing, moved, busy := status(404), status(302, "Location", "https://elsewhere.example/"), status(503)
+	starting := status(503, "Retry-After", "1")
 	encrypted := httptest.NewUnstartedServer(http.NotFoundHandler())
 	encrypted.Config.ErrorLog = log.New(io.Discard, "", 0)
 	encrypted.StartTLS()
-	for _, s := range []*httptest.Server{page, missing, moved, busy, encrypted} {
+	for _, s := range []*httptest.Server{page, missing, moved, busy, starting, encrypted} {
 		t.Cleanup(s.Close)
 	}
 	const atOnce = 3 * time.Second // less than connectTimeout, and more than a slow machine takes
@@ -122,7 +123,11 @@ func TestCommandsSayWhyTheyCannotConnect(t *testing.T) {
 		{"another protocol", "http://" + speak(t, "SSH-2.0-OpenSSH_9.6\r\n"), "malformed", "malformed HTTP response", false},
 		{"no such port", "http://127.0.0.1:99999", "invalid port", "invalid port", false},
 		{
-			"not ready", busy.URL, "HTTP status 503 Service Unavailable instead of a WebSocket: said the server",
+			"not ready", busy.URL, "it takes no clients: said the server",
+			"HTTP status 503 Service Unavailable: said the server", false,
+		},
+		{
+			"not ready yet", starting.URL, "HTTP status 503 Service Unavailable instead of a WebSocket: said the server",
 			"HTTP status 503 Service Unavailable: said the server", true,
 		},
 		{"silence", "http://" + speak(t, ""), "not in time: there was no answer", "", true},

@@ -24,6 +24,9 @@ const (
 	callTimeout = 30 * time.Second
 	// connectTimeout bounds the attempts to reach a node at all.
 	connectTimeout = 5 * time.Second
+	// patience is how long an attempt to connect lasts before the node is asked whether it
+	// takes clients at all.
+	patience = time.Second
 	// answerTimeout bounds a connected client's request. It is longer than the time after
 	// which a node gives up a publish.
 	answerTimeout = 15 * time.Second
@@ -124,11 +127,28 @@ func (r *remote) connect(ctx context.Context, cmd *cobra.Command, options client
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
+	unready := make(chan error, 1)
+	asking := time.AfterFunc(patience, func() { r.askReady(ctx, cancel, unready) })
+	defer asking.Stop()
 	if err := c.Connect(ctx); err != nil {
 		c.Close()
+		select {
+		case err = <-unready:
+		default:
+		}
 		return nil, fmt.Errorf("connect to %s: %w", r.server, err)
 	}
 	return c, nil
+}
+
+// askReady ends an attempt to connect that takes long, if the node itself says why it takes no
+// clients, and not that this will pass.
+func (r *remote) askReady(ctx context.Context, give context.CancelFunc, unready chan<- error) {
+	err := ready(ctx, healthClient(nil), r.server)
+	if said, ok := errors.AsType[*notReady](err); ok && said.status == http.StatusServiceUnavailable && !said.passing {
+		unready <- fmt.Errorf("it takes no clients: %s", said.reason)
+		give()
+	}
 }
 
 // collect returns the elements of a list, at most limit of them unless that is 0.

@@ -44,9 +44,13 @@ func (h *Handler) ServeSession(w http.ResponseWriter, r *http.Request) {
 		refused = refusal.MethodNotAllowed()
 	case !h.fromConsole(r):
 		refused = h.refuseForeign(r)
-	case r.Method == http.MethodPost:
-		refused = h.signIn(w, r)
 	default:
+		// A session begins and ends in the cluster's state, so that nothing else can be tried.
+		refused = h.cfg.Stale()
+	}
+	if refused == nil && r.Method == http.MethodPost {
+		refused = h.signIn(w, r)
+	} else if refused == nil {
 		refused = h.signOut(w, r)
 	}
 	if refused != nil {

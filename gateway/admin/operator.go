@@ -161,7 +161,8 @@ type ConnectionStatus struct {
 // Finding is the result of one check on one node.
 type Finding struct {
 	Node  string `json:"node"`
-	Check string `json:"check"` // "quorum", "versions", "clock", "data folder", …
+	Check string `json:"check"`           // "quorum", "versions", "clock", "data folder", …
+	About string `json:"about,omitempty"` // the other node that it is about, if there is one
 	OK    bool   `json:"ok"`
 	Text  string `json:"text"` // a plain sentence
 }
@@ -174,7 +175,19 @@ type Status struct {
 	Term    uint64         `json:"term"`
 	Cluster string         `json:"clusterId"`
 	Epoch   string         `json:"epoch"`
+	Quorum  Quorum         `json:"quorum"`
 	Members []MemberStatus `json:"members"`
+}
+
+// Quorum says whether a majority of the voters is there, as one node sees it.
+type Quorum struct {
+	Held       bool     `json:"held"` // a leader that a majority follows was heard lately
+	Voters     int      `json:"voters"`
+	Alive      int      `json:"alive"`      // of those
+	Needed     int      `json:"needed"`     // for a majority
+	Missing    []string `json:"missing"`    // names of the voters that are not alive
+	LastHeldAt int64    `json:"lastHeldAt"` // Unix ms; 0 while held, or if not since this node started
+	Text       string   `json:"text"`       // plain sentences
 }
 
 // MemberStatus is one node of the cluster.
@@ -188,7 +201,8 @@ type MemberStatus struct {
 	PeerAddr     string `json:"peerAddr"`
 	GossipAddr   string `json:"gossipAddr"`
 	AppliedIndex uint64 `json:"appliedIndex"`
-	Connections  int    `json:"connections"`
+	LastHeardAt  int64  `json:"lastHeardAt"`  // Unix ms; 0 if not since the node that answers started
+	Connections  int    `json:"connections"`  // 0 while unreachable, as in the three below
 	StartedAt    int64  `json:"startedAt"`    // Unix ms; 0 when not heard yet, as in the two below
 	DiskUsed     uint64 `json:"diskUsed"`     // bytes in the node's data folder
 	DiskFree     uint64 `json:"diskFree"`     // bytes left on its file system

@@ -44,9 +44,10 @@ func (route *Route) checkQuery(r *http.Request) error {
 	return nil
 }
 
-// statusPath is also answered by a node without its cluster. For every other path such a node
-// cannot know whether the admin token is still good.
-const statusPath = "/status"
+// localPaths are also answered by a node without its cluster: they tell what this node knows
+// of itself and of its way to the others. For every other path such a node cannot know whether
+// the admin token is still good.
+var localPaths = map[string]bool{"/status": true, "/diagnosis": true, "/whoami": true, "/metrics/history": true}
 
 // Routes returns the whole admin API. Paths have ids that a node made. Names that people or
 // clients choose are in the query or the body.
@@ -94,7 +95,7 @@ func (h *Handler) Routes() []Route {
 		{"GET", "/settings", viewer, h.getSettings, ""},
 		{"PATCH", "/settings", owner, h.updateSettings, ""},
 		{"GET", "/metrics/history", viewer, h.metricsHistory, "minutes"},
-		{"GET", statusPath, viewer, h.clusterStatus, ""},
+		{"GET", "/status", viewer, h.clusterStatus, ""},
 		{"GET", "/diagnosis", operator, h.diagnosis, ""},
 		{"GET", "/backup", owner, h.backup, ""},
 		{"DELETE", "/members", owner, h.removeMember, "name"},
@@ -126,7 +127,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, methods map[stri
 		h.refuse(w, r, refusal.MethodNotAllowed())
 		return
 	}
-	if stale := h.cfg.Stale(); stale != nil && route.Path != statusPath {
+	if stale := h.cfg.Stale(); stale != nil && !localPaths[route.Path] {
 		h.refuse(w, r, stale.Of(who.Attempt(auth.NoAction, "")))
 		return
 	}

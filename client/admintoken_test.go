@@ -30,7 +30,8 @@ func TestAdminOfOperators(t *testing.T) {
 		exchange{"DELETE /admin/v1/projects/p1/messages?channel=a%2Fb", "", 200, `{"channel":"a/b","purged":3,"offset":7}`},
 		exchange{
 			"PATCH /admin/v1/projects/p1",
-			`{"access":{"subscribe":[],"publish":[{"pattern":"a","rate":1}]},"quotas":{"connections":1,"channels":2,"publishRate":3,"subscriptions":4}}`, 200, `{"id":"p1"}`,
+			`{"access":{"subscribe":[],"publish":[{"pattern":"a","rate":1}]},"quotas":{"connections":1,"channels":2,` +
+				`"publishRate":3,"subscriptions":4}}`, 200, `{"id":"p1"}`,
 		},
 	)
 	a := &Admin{BaseURL: url, Token: "secret", UserAgent: "aptlyd-cli/test"}

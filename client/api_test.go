@@ -100,12 +100,14 @@ func TestRESTBatchAndHistory(t *testing.T) {
 		exchange{
 			"POST /realtime/batch", `{"messages":[{"channel":"c","message":1,"id":"x"},{"channel":"d","message":"2"}]}`,
 			200,
-			`{"results":[{"success":true,"error":null,"channel":"c","offset":5,"timestamp":9,"id":"x"},{"success":false,"error":"no","code":"invalid_channel","channel":"d"}]}`,
+			`{"results":[{"success":true,"error":null,"channel":"c","offset":5,"timestamp":9,"id":"x"},{"success":false,` +
+				`"error":"no","code":"invalid_channel","channel":"d"}]}`,
 		},
 		exchange{"POST /realtime/batch", "", 200, `{"results":[]}`},
 		exchange{
 			"GET /realtime/history?after=41&channel=a%2Fb&limit=2", "", 200,
-			`{"channel":"a/b","epoch":"e1","earliest":3,"offset":43,"messages":[{"offset":42,"timestamp":8,"data":{"x":1}},{"offset":43,"timestamp":9,"data":null}]}`,
+			`{"channel":"a/b","epoch":"e1","earliest":3,"offset":43,"messages":[{"offset":42,"timestamp":8,"data":{"x":1}},` +
+				`{"offset":43,"timestamp":9,"data":null}]}`,
 		},
 	)
 	r := &REST{BaseURL: url, APIKey: "sk_1"}
@@ -136,7 +138,8 @@ func TestAdmin(t *testing.T) {
 	url := startNode(t, "Authorization", "Bearer secret",
 		exchange{
 			"POST /admin/v1/projects", `{"name":"shop","allowedOrigins":[],"allowNativeClients":true}`, 201,
-			`{"id":"p1","name":"shop","allowedOrigins":[],"allowNativeClients":true,"createdAt":1,"keys":[{"id":"k1","kind":"public","name":"","key":"pk_1","createdAt":1}]}`,
+			`{"id":"p1","name":"shop","allowedOrigins":[],"allowNativeClients":true,"createdAt":1,"keys":[{"id":"k1",` +
+				`"kind":"public","name":"","key":"pk_1","createdAt":1}]}`,
 		},
 		exchange{"GET /admin/v1/projects", "", 200, `{"projects":[{"id":"p1"},{"id":"p2"}],"next":"p2"}`},
 		exchange{"GET /admin/v1/projects?cursor=p2", "", 200, `{"projects":[{"id":"p3"}]}`},

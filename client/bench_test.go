@@ -7,7 +7,8 @@ import (
 
 func BenchmarkDecodeMessage(b *testing.B) {
 	text := []byte(`{"type":"message","channel":"bench:00c0ffee:1","data":"00c0ffee.0001.000000000001.0000000000000001.` +
-		`xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx","offset":123456,"timestamp":1764000000000,"replay":false}`)
+		`xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx","offset":123456,` +
+		`"timestamp":1764000000000,"replay":false}`)
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -18,7 +19,8 @@ func BenchmarkDecodeMessage(b *testing.B) {
 }
 
 func BenchmarkEncodePublish(b *testing.B) {
-	payload := json.RawMessage(`"00c0ffee.0001.000000000001.0000000000000001.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"`)
+	payload := json.RawMessage(`"00c0ffee.0001.000000000001.0000000000000001.` +
+		`xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"`)
 	var out []byte
 	b.ReportAllocs()
 	for b.Loop() {

@@ -41,7 +41,8 @@ func TestConnectAuthenticates(t *testing.T) {
 	if _, ok := c.Session(); ok {
 		t.Error("connected before the server said so")
 	}
-	conn.send(`{"type":"connected","connectionId":"c7","node":"n2","features":["x"],"epoch":"e1","maxMessageBytes":65536,"heartbeatMs":25000}`)
+	conn.send(`{"type":"connected","connectionId":"c7","node":"n2","features":["x"],"epoch":"e1",` +
+		`"maxMessageBytes":65536,"heartbeatMs":25000}`)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := c.Connect(ctx); err != nil {

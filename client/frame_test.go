@@ -9,29 +9,38 @@ import (
 
 func TestFramesOfTheClient(t *testing.T) {
 	now := time.UnixMilli(1764000000000)
-	for want, got := range map[string][]byte{
-		`{"type":"auth","apiKey":"sk_1","timestamp":1764000000000` + announced + `}`:                 encodeAuth("sk_1", "", now),
-		`{"type":"auth","apiKey":"sk_1","timestamp":1764000000000` + announced + `,"replaces":"c1"}`: encodeAuth("sk_1", "c1", now),
-		`{"type":"subscribe","channel":"a","fromOffset":3,"strict":true}`:                            encodeSubscribe("a", After(3), "", true),
-		`{"type":"heartbeat","timestamp":1764000000000}`:                                             encodeHeartbeat(now),
-		`{"type":"subscribe","channel":"a"}`:                                                         encodeSubscribe("a", Position{}, "", false),
-		`{"type":"subscribe","channel":"a","from":"live"}`:                                           encodeSubscribe("a", Live(), "", false),
-		`{"type":"subscribe","channel":"a","from":"all"}`:                                            encodeSubscribe("a", After(0), "", false),
-		`{"type":"subscribe","channel":"a","fromOffset":0,"epoch":"e"}`:                              encodeSubscribe("a", After(0), "e", false),
-		`{"type":"subscribe","channel":"a","from":{"last":5}}`:                                       encodeSubscribe("a", Last(5), "", false),
-		`{"type":"subscribe","channel":"a","from":{"time":1764000000000}}`:                           encodeSubscribe("a", Since(now), "", false),
-		`{"type":"subscribe","channel":"ä\"\u0001","fromOffset":42,"epoch":"e"}`: encodeSubscribe("ä\"\x01", After(42),
-			"e", false),
-		`{"type":"unsubscribe","channel":"a"}`: encodeUnsubscribe("a"),
-		`{"type":"publish","channel":"a","id":"i\"","message":{"x":"<b>"}}`: encodePublish("a", `i"`,
-			[]byte(`{"x":"<b>"}`)),
-		`{"type":"publish","channel":"a b","id":"1","message":null}`: encodePublish("a b", "1",
-			[]byte(`null`)),
-		`{"type":"publish","channel":"\\","id":"1","message":12345678901234567890}`: encodePublish(`\`, "1",
-			[]byte(`12345678901234567890`)),
+	for _, test := range []struct {
+		got  []byte
+		want string
+	}{
+		{encodeAuth("sk_1", "", now), `{"type":"auth","apiKey":"sk_1","timestamp":1764000000000` + announced + `}`},
+		{encodeAuth("sk_1", "c1", now), `{"type":"auth","apiKey":"sk_1","timestamp":1764000000000` + announced +
+			`,"replaces":"c1"}`},
+		{encodeSubscribe("a", After(3), "", true), `{"type":"subscribe","channel":"a","fromOffset":3,"strict":true}`},
+		{encodeHeartbeat(now), `{"type":"heartbeat","timestamp":1764000000000}`},
+		{encodeSubscribe("a", Position{}, "", false), `{"type":"subscribe","channel":"a"}`},
+		{encodeSubscribe("a", Live(), "", false), `{"type":"subscribe","channel":"a","from":"live"}`},
+		{encodeSubscribe("a", After(0), "", false), `{"type":"subscribe","channel":"a","from":"all"}`},
+		{encodeSubscribe("a", After(0), "e", false), `{"type":"subscribe","channel":"a","fromOffset":0,"epoch":"e"}`},
+		{encodeSubscribe("a", Last(5), "", false), `{"type":"subscribe","channel":"a","from":{"last":5}}`},
+		{encodeSubscribe("a", Since(now), "", false), `{"type":"subscribe","channel":"a","from":{"time":1764000000000}}`},
+		{
+			encodeSubscribe("ä\"\x01", After(42), "e", false),
+			`{"type":"subscribe","channel":"ä\"\u0001","fromOffset":42,"epoch":"e"}`,
+		},
+		{encodeUnsubscribe("a"), `{"type":"unsubscribe","channel":"a"}`},
+		{
+			encodePublish("a", `i"`, []byte(`{"x":"<b>"}`)),
+			`{"type":"publish","channel":"a","id":"i\"","message":{"x":"<b>"}}`,
+		},
+		{encodePublish("a b", "1", []byte(`null`)), `{"type":"publish","channel":"a b","id":"1","message":null}`},
+		{
+			encodePublish(`\`, "1", []byte(`12345678901234567890`)),
+			`{"type":"publish","channel":"\\","id":"1","message":12345678901234567890}`,
+		},
 	} {
-		if string(got) != want {
-			t.Errorf("got  %s\nwant %s", got, want)
+		if string(test.got) != test.want {
+			t.Errorf("got  %s\nwant %s", test.got, test.want)
 		}
 	}
 }

@@ -21,7 +21,8 @@ func TestSeveralHandlersOfOneChannel(t *testing.T) {
 	conn.message("c", 2)
 	one.offsets(2)
 	two.offsets(2)
-	if _, err := c.Subscribe(t.Context(), "c", SubscribeOptions{From: All(), OnMessage: func(Message) {}}); !errors.Is(err, errLater) {
+	if _, err := c.Subscribe(t.Context(), "c",
+		SubscribeOptions{From: All(), OnMessage: func(Message) {}}); !errors.Is(err, errLater) {
 		t.Errorf("a further handler from elsewhere: %v", err)
 	}
 	one.subscription.Unsubscribe()

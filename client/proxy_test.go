@@ -38,9 +38,12 @@ func TestConnectsThroughAProxy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := newClient(Options{Endpoints: []string{server.URL}, APIKey: "sk_test", Proxy: func(*http.Request) (*url.URL, error) {
-		return at, nil
-	}}, quick)
+	c, err := newClient(Options{
+		Endpoints: []string{server.URL}, APIKey: "sk_test",
+		Proxy: func(*http.Request) (*url.URL, error) {
+			return at, nil
+		},
+	}, quick)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +53,8 @@ func TestConnectsThroughAProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := receive(t, asked)
-	if r.Method != http.MethodConnect || "http://"+r.Host != server.URL || r.Header.Get("Proxy-Authorization") != "Basic bWU6c2VjcmV0" {
+	if r.Method != http.MethodConnect || "http://"+r.Host != server.URL ||
+		r.Header.Get("Proxy-Authorization") != "Basic bWU6c2VjcmV0" {
 		t.Errorf("the proxy was asked to %s %s with %v", r.Method, r.Host, r.Header)
 	}
 }
@@ -76,7 +80,8 @@ func TestProxyThatRefusesIsNamed(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "proxy "+proxy.URL+": it answers 404") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := (&Options{Proxy: func(*http.Request) (*url.URL, error) { return nil, errors.New("none") }}).dialThrough("ws://a"); err == nil {
+	none := func(*http.Request) (*url.URL, error) { return nil, errors.New("none") }
+	if _, err := (&Options{Proxy: none}).dialThrough("ws://a"); err == nil {
 		t.Error("an error of Proxy was passed over")
 	}
 }

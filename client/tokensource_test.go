@@ -26,16 +26,19 @@ func TestTokensAreAskedForAndRenewed(t *testing.T) {
 		Refreshing: tokenOf(now, now.Add(time.Hour)),
 	}
 	var failed bool
-	c, err := newClient(Options{Endpoints: []string{server.URL}, Token: func(_ context.Context, reason TokenReason) (string, error) {
-		if !failed {
-			failed = true
-			return "", errors.New("no network")
-		}
-		if reason == Reconnecting {
-			reason = Connecting
-		}
-		return tokens[reason], nil
-	}}, quick)
+	c, err := newClient(Options{
+		Endpoints: []string{server.URL},
+		Token: func(_ context.Context, reason TokenReason) (string, error) {
+			if !failed {
+				failed = true
+				return "", errors.New("no network")
+			}
+			if reason == Reconnecting {
+				reason = Connecting
+			}
+			return tokens[reason], nil
+		},
+	}, quick)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,9 +61,12 @@ func TestTokensAreAskedForAndRenewed(t *testing.T) {
 
 func TestTokensThatAreRefusedTimeAndAgainEndTheClient(t *testing.T) {
 	server := startFake(t)
-	c, err := newClient(Options{Endpoints: []string{server.URL}, Token: func(context.Context, TokenReason) (string, error) {
-		return "token", nil
-	}}, quick)
+	c, err := newClient(Options{
+		Endpoints: []string{server.URL},
+		Token: func(context.Context, TokenReason) (string, error) {
+			return "token", nil
+		},
+	}, quick)
 	if err != nil {
 		t.Fatal(err)
 	}

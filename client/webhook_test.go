@@ -21,14 +21,20 @@ func TestVerifyWebhook(t *testing.T) {
 		ok                                       bool
 	}{
 		{"good", secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", good, body, sent, true},
-		{"of two", secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", "v1,AAAA v2,x " + good, body, sent.Add(time.Minute), true},
+		{
+			"of two", secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", "v1,AAAA v2,x " + good, body,
+			sent.Add(time.Minute), true,
+		},
 		{"another body", secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", good, body + " ", sent, false},
 		{"another id", secret, "msg_p5jXN8AQM9LWM0D4loKWxJel", "1614265330", good, body, sent, false},
 		{"another time", secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265331", good, body, sent, false},
 		{"another secret", "whsec_AAAA", "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", good, body, sent, false},
 		{"another version", secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", "v2" + good[2:], body, sent, false},
 		{"old", secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", good, body, sent.Add(6 * time.Minute), false},
-		{"of the future", secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", good, body, sent.Add(-6 * time.Minute), false},
+		{
+			"of the future", secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", good, body, sent.Add(-6 * time.Minute),
+			false,
+		},
 		{"no signature", secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", "", body, sent, false},
 		{"no id", secret, "", "1614265330", good, body, sent, false},
 		{"no number", secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "now", good, body, sent, false},

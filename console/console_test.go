@@ -74,7 +74,8 @@ func load(t *testing.T, server *httptest.Server, name string, fetched map[string
 }
 
 func TestPagesNeverParseMarkup(t *testing.T) {
-	sinks := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|createContextualFragment|\beval\(|new Function|setHTML`)
+	sinks := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|` +
+		`DOMParser|createContextualFragment|\beval\(|new Function|setHTML`)
 	err := fs.WalkDir(assets, "assets", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || path.Ext(name) != ".js" || strings.Contains(name, "/lib/") {
 			return err

@@ -21,7 +21,8 @@ func TestGoSnippetCompiles(t *testing.T) {
 	if !found || !ended {
 		t.Fatal("connect.js has no snippet for Go")
 	}
-	program = "package main\n" + strings.ReplaceAll(program, "${urls[0].replace(/^ws/, 'http')}", "http://localhost:8080") + "\n"
+	program = "package main\n" + strings.ReplaceAll(program, "${urls[0].replace(/^ws/, 'http')}",
+		"http://localhost:8080") + "\n"
 	if strings.ContainsAny(program, "$\\") {
 		t.Errorf("something else is put in:\n%s", program)
 	}
@@ -45,7 +46,8 @@ func TestGoSnippetCompiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-o", filepath.Join(dir, "snippet"), "./snippet")
+	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-o", filepath.Join(dir, "snippet"),
+		"./snippet")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)

@@ -118,7 +118,11 @@ func (l *auditLog) oldestOfLargest(size func(*auditTally) int) uint64 {
 
 // find returns the place of the first record from a sequence number on.
 func (l *auditLog) find(seq uint64) int {
-	at, _ := slices.BinarySearchFunc(l.records, seq, func(r *AuditRecord, seq uint64) int { return cmp.Compare(r.Seq, seq) })
+	at, _ := slices.BinarySearchFunc(
+		l.records,
+		seq,
+		func(r *AuditRecord, seq uint64) int { return cmp.Compare(r.Seq, seq) },
+	)
 	return at
 }
 

@@ -151,7 +151,8 @@ func TestUpgradeOfAKeptAliveConnection(t *testing.T) {
 		h := newHarness(t, poller)
 		c := h.connect()
 		body := `{"channel":"c","message":"` + strings.Repeat("x", 40<<10) + `"}`
-		post := fmt.Sprintf("POST /realtime HTTP/1.1\r\nHost: x\r\nx-api-key: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		post := fmt.Sprintf("POST /realtime HTTP/1.1\r\nHost: x\r\nx-api-key: %s\r\nContent-Type: application/json\r\n"+
+			"Content-Length: %d\r\n\r\n%s",
 			h.secret, len(body), body)
 		for _, cutAt := range []int{len(post), 10, 200, len(post) - 1} {
 			c.send(post[:cutAt])

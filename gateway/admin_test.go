@@ -17,14 +17,17 @@ import (
 // admin makes a call as the operator.
 func (h *harness) admin(method, path, body string) (int, map[string]any) {
 	h.t.Helper()
-	res, decoded := h.do(method, "/admin/v1"+path, body, "Authorization", "Bearer "+adminToken, "Content-Type", "application/json")
+	res, decoded := h.do(method, "/admin/v1"+path, body, "Authorization", "Bearer "+adminToken, "Content-Type",
+		"application/json")
 	return res.StatusCode, decoded
 }
 
 func TestAdminProjects(t *testing.T) {
 	h := newHarness(t, "portable")
-	status, p := h.admin("POST", "/projects", `{"name":"shop","allowedOrigins":["HTTPS://Shop.example:443"],"allowNativeClients":true}`)
-	if status != 201 || p["name"] != "shop" || fmt.Sprint(p["allowedOrigins"]) != "[https://shop.example]" || p["allowNativeClients"] != true {
+	status, p := h.admin("POST", "/projects",
+		`{"name":"shop","allowedOrigins":["HTTPS://Shop.example:443"],"allowNativeClients":true}`)
+	if status != 201 || p["name"] != "shop" || fmt.Sprint(p["allowedOrigins"]) != "[https://shop.example]" ||
+		p["allowNativeClients"] != true {
 		t.Fatalf("got %d %v", status, p)
 	}
 	keys := p["keys"].([]any)
@@ -46,11 +49,13 @@ func TestAdminProjects(t *testing.T) {
 		}
 	}
 
-	rules := `[{"pattern":"chat:*","keepMessages":50,"keepFor":"36h","keepBytes":1048576,"initial":{"last":50},"durability":"quorum"},` +
+	rules := `[{"pattern":"chat:*","keepMessages":50,"keepFor":"36h","keepBytes":1048576,"initial":{"last":50},` +
+		`"durability":"quorum"},` +
 		`{"pattern":"cursor","initial":"live","durability":"memory"}]`
 	status, p = h.admin("PATCH", "/projects/"+id, `{"rules":`+rules+`,"allowedOrigins":[]}`)
 	shown, _ := json.Marshal(p["rules"])
-	want := `[{"durability":"quorum","initial":{"last":50},"keepBytes":1048576,"keepFor":"36h","keepMessages":50,"pattern":"chat:*"},` +
+	want := `[{"durability":"quorum","initial":{"last":50},"keepBytes":1048576,"keepFor":"36h","keepMessages":50,` +
+		`"pattern":"chat:*"},` +
 		`{"durability":"memory","initial":"live","keepBytes":0,"keepFor":"24h","keepMessages":1000,"pattern":"cursor"}]`
 	if status != 200 || string(shown) != want || p["name"] != "shop" {
 		t.Errorf("got %d %v\nrules %s\nwant  %s", status, p, shown, want)
@@ -91,14 +96,16 @@ func TestAdminKeys(t *testing.T) {
 		t.Fatalf("got %v", list)
 	}
 	conn := conns[0].(map[string]any)
-	if conn["keyId"] != k["id"] || conn["origin"] != testOrigin || conn["address"] != "127.0.0.1" || conn["node"] != "node-under-test" ||
+	if conn["keyId"] != k["id"] || conn["origin"] != testOrigin || conn["address"] != "127.0.0.1" ||
+		conn["node"] != "node-under-test" ||
 		conn["state"] != "live" || fmt.Sprint(conn["channels"]) != "[c]" || conn["since"].(float64) < 1e12 {
 		t.Errorf("got %v", conn)
 	}
 
 	status, next := h.admin("POST", fmt.Sprintf("/keys/%v/rotate", k["id"]), `{"overlap":"1h"}`)
 	replaces, _ := next["replaces"].(map[string]any)
-	if status != 201 || next["key"] == old || replaces["id"] != k["id"] || replaces["expiresAt"] != float64(1_764_000_000_000+3_600_000) {
+	if status != 201 || next["key"] == old || replaces["id"] != k["id"] ||
+		replaces["expiresAt"] != float64(1_764_000_000_000+3_600_000) {
 		t.Errorf("got %d %v", status, next)
 	}
 	if status, _ = h.admin("POST", fmt.Sprintf("/keys/%v/rotate", k["id"]), ""); status != 201 {
@@ -156,7 +163,8 @@ func TestAdminLists(t *testing.T) {
 	if res, _ := h.do("POST", "/admin/v1/backup", "", "Authorization", "Bearer "+adminToken); res.StatusCode != 405 {
 		t.Errorf("POST backup: %d", res.StatusCode)
 	}
-	if status, d := h.admin("GET", "/diagnosis", ""); status != 200 || fmt.Sprint(d["findings"]) != "[map[check:clock node:n1 ok:true text:n1 is on time]]" {
+	if status, d := h.admin("GET", "/diagnosis", ""); status != 200 ||
+		fmt.Sprint(d["findings"]) != "[map[check:clock node:n1 ok:true text:n1 is on time]]" {
 		t.Errorf("diagnosis: %d %v", status, d)
 	}
 	if status, _ := h.admin("DELETE", "/members?name=n2", ""); status != 204 {
@@ -217,7 +225,10 @@ func TestAdminRefusals(t *testing.T) {
 		{"PATCH", project, `{"rules":[{"pattern":"*","initial":"some"}]}`, 400, refusal.InvalidMessage},
 		{"PATCH", project, `{"rules":[{"pattern":"*","durability":"none"}]}`, 400, refusal.InvalidMessage},
 		{"PATCH", project, `{"rules":[{"pattern":"*","colour":1}]}`, 400, refusal.InvalidMessage},
-		{"PATCH", project, `{"rules":[` + strings.Repeat(`{"pattern":"*"},`, 100) + `{"pattern":"*"}]}`, 400, refusal.InvalidMessage},
+		{
+			"PATCH", project, `{"rules":[` + strings.Repeat(`{"pattern":"*"},`, 100) + `{"pattern":"*"}]}`, 400,
+			refusal.InvalidMessage,
+		},
 		{"POST", project + "/keys", `{"kind":"root"}`, 400, refusal.InvalidMessage},
 		{"POST", "/projects/none/keys", `{"kind":"public"}`, 404, refusal.NotFound},
 		{"POST", "/keys/none/rotate", `{"overlap":"later"}`, 400, refusal.InvalidMessage},

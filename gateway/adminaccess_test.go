@@ -15,12 +15,15 @@ func TestAccessAndQuotasOverTheAdminAPI(t *testing.T) {
 		}
 		return string(text)
 	}
-	const open, unlimited = `{"publish":[],"subscribe":["*"]}`, `{"channels":0,"connections":0,"publishRate":0,"subscriptions":0}`
+	const open, unlimited = `{"publish":[],"subscribe":["*"]}`,
+		`{"channels":0,"connections":0,"publishRate":0,"subscriptions":0}`
 	for _, c := range []struct{ body, want string }{
 		{`{}`, open + "," + unlimited},
 		{
-			`{"access":{"subscribe":["public:*"],"publish":[{"pattern":"cursor:*","rate":0.5},{"pattern":"b","rate":10,"burst":20}]}}`,
-			`{"publish":[{"burst":1,"pattern":"cursor:*","rate":0.5},{"burst":20,"pattern":"b","rate":10}],"subscribe":["public:*"]},` + unlimited,
+			`{"access":{"subscribe":["public:*"],"publish":[{"pattern":"cursor:*","rate":0.5},{"pattern":"b","rate":10,` +
+				`"burst":20}]}}`,
+			`{"publish":[{"burst":1,"pattern":"cursor:*","rate":0.5},{"burst":20,"pattern":"b","rate":10}],` +
+				`"subscribe":["public:*"]},` + unlimited,
 		},
 		{`{"access":{"subscribe":[]}}`, `{"publish":[],"subscribe":[]},` + unlimited},
 		{
@@ -38,10 +41,12 @@ func TestAccessAndQuotasOverTheAdminAPI(t *testing.T) {
 	for _, body := range []string{
 		`{"access":[]}`, `{"access":{"subscribe":"*"}}`, `{"access":{"subscribe":["a*b"]}}`, `{"access":{"subscribe":[""]}}`,
 		`{"access":{"history":[]}}`, `{"access":{"publish":["a"]}}`, `{"access":{"publish":[{"pattern":"a"}]}}`,
-		`{"access":{"publish":[{"pattern":"a","rate":0}]}}`, `{"access":{"publish":[{"pattern":"a","rate":-0}]}}`, `{"access":{"publish":[{"pattern":"a","rate":-1}]}}`,
+		`{"access":{"publish":[{"pattern":"a","rate":0}]}}`, `{"access":{"publish":[{"pattern":"a","rate":-0}]}}`,
+		`{"access":{"publish":[{"pattern":"a","rate":-1}]}}`,
 		`{"access":{"publish":[{"pattern":"a","rate":"1"}]}}`, `{"access":{"publish":[{"pattern":"a","rate":1e400}]}}`,
 		`{"access":{"publish":[{"pattern":"a","rate":1,"burst":0}]}}`, `{"access":{"publish":[{"rate":1}]}}`,
-		`{"quotas":{"connections":-1}}`, `{"quotas":{"channels":1.5}}`, `{"quotas":{"subscriptions":-1}}`, `{"quotas":{"publishRate":-1}}`, `{"quotas":{"bytes":1}}`,
+		`{"quotas":{"connections":-1}}`, `{"quotas":{"channels":1.5}}`, `{"quotas":{"subscriptions":-1}}`,
+		`{"quotas":{"publishRate":-1}}`, `{"quotas":{"bytes":1}}`,
 		`{"quotas":{"publishRate":null}}`,
 	} {
 		if status, answer := h.admin("PATCH", path, body); status != 400 || answer["code"] != "invalid_message" {

@@ -97,7 +97,8 @@ func TestEveryAdminRouteTakesItsRole(t *testing.T) {
 				t.Errorf("%s with %.6s: %d %v", name, other, status, code)
 			}
 		}
-		if res, answer := h.do(route.Method, path, ""); res.StatusCode != http.StatusUnauthorized || answer["code"] != "auth_required" {
+		if res, answer := h.do(route.Method, path, ""); res.StatusCode != http.StatusUnauthorized ||
+			answer["code"] != "auth_required" {
 			t.Errorf("%s without a token: %d %v", name, res.StatusCode, answer)
 		}
 	}
@@ -135,7 +136,11 @@ func TestActsBesideTheStateAreNotedFirst(t *testing.T) {
 	_, list := h.admin("GET", "/connections", "")
 	id := list["connections"].([]any)[0].(map[string]any)["id"].(string)
 	h.broker.set(func() { h.broker.noteErr = refusal.New(refusal.Unavailable, "no quorum") })
-	for _, call := range [][2]string{{"DELETE", "/members?name=n2"}, {"DELETE", "/connections/" + id}, {"GET", "/backup"}} {
+	for _, call := range [][2]string{
+		{"DELETE", "/members?name=n2"},
+		{"DELETE", "/connections/" + id},
+		{"GET", "/backup"},
+	} {
 		if status, answer := h.admin(call[0], call[1], ""); status != 503 {
 			t.Errorf("%s %s without a note: %d %v", call[0], call[1], status, answer)
 		}
@@ -239,7 +244,8 @@ func TestGuessesOfAdminTokensAreSlowed(t *testing.T) {
 	}
 	// Within the second that a further guess takes, even the right token tells nothing.
 	res, code := try("192.0.2.1", adminToken)
-	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); res.StatusCode != 429 || code != "rate_limited" || err != nil || seconds < 1 {
+	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); res.StatusCode != 429 || code != "rate_limited" ||
+		err != nil || seconds < 1 {
 		t.Errorf("after %d wrong ones: %d %v, %s", admin.GuessBurst, res.StatusCode, code, res.Header)
 	}
 	if res, code := try("192.0.2.2", adminToken); res.StatusCode != 200 {

@@ -12,7 +12,8 @@ func TestAdminTokens(t *testing.T) {
 	h := newHarness(t, "portable")
 	status, made := h.admin("POST", "/tokens", `{"name":"ci","role":"operator"}`)
 	text, _ := made["token"].(string)
-	if status != 201 || made["name"] != "ci" || made["role"] != "operator" || text == "" || made["id"] == "" || made["createdAt"] == nil {
+	if status != 201 || made["name"] != "ci" || made["role"] != "operator" || text == "" || made["id"] == "" ||
+		made["createdAt"] == nil {
 		t.Fatalf("got %d %v", status, made)
 	}
 	for _, body := range []string{
@@ -28,7 +29,8 @@ func TestAdminTokens(t *testing.T) {
 		t.Errorf("got %d %v", res.StatusCode, who)
 	}
 	status, list := h.admin("GET", "/tokens", "")
-	if shown := fmt.Sprint(list); status != 200 || strings.Contains(shown, text) || len(list["tokens"].([]any)) != 2 || !strings.Contains(shown, fmt.Sprint(made["id"])) {
+	if shown := fmt.Sprint(list); status != 200 || strings.Contains(shown, text) || len(list["tokens"].([]any)) != 2 ||
+		!strings.Contains(shown, fmt.Sprint(made["id"])) {
 		t.Errorf("got %d %v", status, list)
 	}
 	if status, _ := h.admin("DELETE", fmt.Sprintf("/tokens/%v", made["id"]), ""); status != 204 {
@@ -58,14 +60,18 @@ func TestAuditSaysWhoAndFromWhere(t *testing.T) {
 		for _, r := range page["audit"].([]any) {
 			r := r.(map[string]any)
 			by := r["by"].(map[string]any)
-			got = append(got, fmt.Sprint(r["seq"], " ", by["id"], " ", by["name"], " ", by["address"], " ", by["via"], " ", r["action"]))
+			got = append(got, fmt.Sprint(r["seq"], " ", by["id"], " ", by["name"], " ", by["address"], " ", by["via"], " ",
+				r["action"]))
 		}
 		if cursor = page["next"].(string); cursor == "" {
 			break
 		}
 	}
 	who := fsm.FirstAdminToken + " first 127.0.0.1 "
-	want := []string{"4 " + who + "api backup.read", "3 " + who + "api member.remove", "2 " + who + "cli key.create", "1 " + who + "api project.create"}
+	want := []string{
+		"4 " + who + "api backup.read", "3 " + who + "api member.remove", "2 " + who + "cli key.create",
+		"1 " + who + "api project.create",
+	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}

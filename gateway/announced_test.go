@@ -39,7 +39,8 @@ func TestSDKIsShownAmongConnections(t *testing.T) {
 func TestMalformedAnnouncementIsRefused(t *testing.T) {
 	h := newHarness(t, "portable")
 	for _, fields := range []string{
-		`"features":"goaway"`, `"features":[1]`, `"features":{}`, `"features":[` + strings.Repeat(`"a",`, protocol.MaxFeatures) + `"a"]`,
+		`"features":"goaway"`, `"features":[1]`, `"features":{}`, `"features":[` +
+			strings.Repeat(`"a",`, protocol.MaxFeatures) + `"a"]`,
 		`"sdk":1`, `"sdk":"a b"`, `"sdk":"ü"`, fmt.Sprintf(`"sdk":%q`, strings.Repeat("a", protocol.MaxSDK+1)),
 	} {
 		c := h.dial("Origin: " + testOrigin + "\r\n")
@@ -74,7 +75,10 @@ func TestPingIsAnsweredFiveTimesASecond(t *testing.T) {
 		if answered < 5 || refused == 0 {
 			t.Errorf("%d of 20 pings were answered, %d refused", answered, refused)
 		}
-		for _, id := range []string{"", `,"id":""`, `,"id":1`, fmt.Sprintf(`,"id":%q`, strings.Repeat("a", protocol.MaxPingID+1))} {
+		for _, id := range []string{
+			"", `,"id":""`, `,"id":1`,
+			fmt.Sprintf(`,"id":%q`, strings.Repeat("a", protocol.MaxPingID+1)),
+		} {
 			c.text(`{"type":"ping"%s}`, id)
 			c.wantError(refusal.InvalidMessage)
 		}

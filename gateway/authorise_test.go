@@ -107,7 +107,8 @@ var rights = map[string]string{
 }
 
 var outcomes = map[refusal.Code]byte{
-	"": '.', refusal.AuthRequired: 'a', refusal.InvalidKey: 'k', refusal.Forbidden: 'f', refusal.TokenExpired: 'x', refusal.TokenInvalid: 't',
+	"": '.', refusal.AuthRequired: 'a', refusal.InvalidKey: 'k', refusal.Forbidden: 'f', refusal.TokenExpired: 'x',
+	refusal.TokenInvalid: 't',
 }
 
 // rightsHarness knows every credential.
@@ -145,10 +146,11 @@ func newRightsHarness(t *testing.T) *rightsHarness {
 		"subscribe token": h.token(h.secret, time.Hour, may(`"subscribe"`)),
 		"publish token":   h.token(h.secret, time.Hour, may(`"publish"`)),
 		"expired token":   h.token(h.secret, -time.Hour, may(`"publish"`)),
-		"forged token":    testtoken.SwapPart(h.token(h.secret, time.Hour, may(`"publish"`)), 1, h.broker.claimsOf("key-001", time.Hour, may(`"publish","subscribe"`))),
-		"foreign token":   h.token(foreign, time.Hour, may(`"subscribe","publish","history"`)),
-		"console token":   h.consoleToken(&browser{h: h.harness}),
-		"viewer":          "viewer-token", "operator": "operator-token", "owner": adminToken, "session": "session-token",
+		"forged token": testtoken.SwapPart(h.token(h.secret, time.Hour, may(`"publish"`)), 1,
+			h.broker.claimsOf("key-001", time.Hour, may(`"publish","subscribe"`))),
+		"foreign token": h.token(foreign, time.Hour, may(`"subscribe","publish","history"`)),
+		"console token": h.consoleToken(&browser{h: h.harness}),
+		"viewer":        "viewer-token", "operator": "operator-token", "owner": adminToken, "session": "session-token",
 	}
 	return h
 }
@@ -190,7 +192,10 @@ func (h *rightsHarness) request(credential, route string) refusal.Code {
 	path = strings.NewReplacer("{id}", "none").Replace(path)
 	text := h.texts[credential]
 	h.asked++
-	header := []string{"X-Forwarded-For", netip.AddrFrom4([4]byte{10, 0, byte(h.asked >> 8), byte(h.asked)}).String(), "Content-Type", "application/json"}
+	header := []string{
+		"X-Forwarded-For", netip.AddrFrom4([4]byte{10, 0, byte(h.asked >> 8), byte(h.asked)}).String(),
+		"Content-Type", "application/json",
+	}
 	body := "{}"
 	switch {
 	case credential == "session":
@@ -231,7 +236,8 @@ func TestRights(t *testing.T) {
 		known[route.Method+" /admin/v1"+route.Path] = true
 	}
 	routes := h.server.routes()
-	for _, pattern := range slices.Concat(slices.Collect(maps.Keys(routes.Exact)), slices.Collect(maps.Keys(routes.Below))) {
+	for _, pattern := range slices.Concat(slices.Collect(maps.Keys(routes.Exact)),
+		slices.Collect(maps.Keys(routes.Below))) {
 		found := false
 		for name := range rights {
 			_, path, hasMethod := strings.Cut(name, " ")
@@ -297,7 +303,10 @@ func BenchmarkMayPublish(b *testing.B) {
 	broker.projects[testProject] = &fsm.Project{ID: testProject}
 	s := &Server{cfg: Config{Broker: broker, Limits: DefaultLimits()}, quotas: quota.NewCounter()}
 	s.throttles = newThrottles(&s.cfg.Limits)
-	c := &conn{loop: &loop{server: s}, who: unique.Make(auth.Principal{Kind: auth.ServerKey, KeyID: "key", Project: testProject})}
+	c := &conn{
+		loop: &loop{server: s},
+		who:  unique.Make(auth.Principal{Kind: auth.ServerKey, KeyID: "key", Project: testProject}),
+	}
 	for b.Loop() {
 		if c.may(auth.Publish, "c") != nil {
 			b.Fatal("refused")

@@ -17,7 +17,8 @@ func TestNoBodyBeforeAuthority(t *testing.T) {
 		h := newHarness(t, poller)
 		post := func(path, key string) *client {
 			c := h.connect()
-			c.send(fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nOrigin: %s\r\nX-Api-Key: %s\r\nContent-Type: application/json\r\nContent-Length: 4000000\r\n\r\n",
+			c.send(fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nOrigin: %s\r\nX-Api-Key: %s\r\n"+
+				"Content-Type: application/json\r\nContent-Length: 4000000\r\n\r\n",
 				path, testOrigin, key))
 			return c
 		}
@@ -27,7 +28,8 @@ func TestNoBodyBeforeAuthority(t *testing.T) {
 			post(path, "").wantStatus(401)
 		}
 		signIn := h.connect()
-		signIn.send("POST /console/session HTTP/1.1\r\nHost: x\r\n" + admin.ConsoleHeader + ": 1\r\nContent-Type: application/json\r\nContent-Length: 20000\r\n\r\n" +
+		signIn.send("POST /console/session HTTP/1.1\r\nHost: x\r\n" + admin.ConsoleHeader +
+			": 1\r\nContent-Type: application/json\r\nContent-Length: 20000\r\n\r\n" +
 			strings.Repeat(" ", maxUnprivilegedBytes+1))
 		signIn.wantStatus(413)
 	})
@@ -45,7 +47,8 @@ func TestBodiesUnderWayAreBounded(t *testing.T) {
 		body := `{"channel":"c","message":"` + strings.Repeat("x", 60<<10) + `"}`
 		post := func(key string) *client {
 			c := h.connect()
-			c.send(fmt.Sprintf("POST /realtime HTTP/1.1\r\nHost: x\r\nOrigin: %s\r\nX-Api-Key: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n",
+			c.send(fmt.Sprintf("POST /realtime HTTP/1.1\r\nHost: x\r\nOrigin: %s\r\nX-Api-Key: %s\r\n"+
+				"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n",
 				testOrigin, key, len(body)))
 			return c
 		}

@@ -35,20 +35,27 @@ func TestCompressedBodies(t *testing.T) {
 		status             int
 		code               refusal.Code
 	}{
-		"gzip":            {"/realtime", "gzip", gzipped(t, good), 200, ""},
-		"other case":      {"/realtime", " GZip", gzipped(t, good), 200, ""},
-		"old name":        {"/realtime", "x-gzip", gzipped(t, good), 200, ""},
-		"identity":        {"/realtime", "identity", good, 200, ""},
-		"batch":           {"/realtime/batch", "gzip", gzipped(t, `{"messages":[`+good+strings.Repeat(","+good, 99)+`]}`), 200, ""},
+		"gzip":       {"/realtime", "gzip", gzipped(t, good), 200, ""},
+		"other case": {"/realtime", " GZip", gzipped(t, good), 200, ""},
+		"old name":   {"/realtime", "x-gzip", gzipped(t, good), 200, ""},
+		"identity":   {"/realtime", "identity", good, 200, ""},
+		"batch": {
+			"/realtime/batch", "gzip", gzipped(t, `{"messages":[`+good+strings.Repeat(","+good, 99)+`]}`),
+			200, "",
+		},
 		"bomb":            {"/realtime", "gzip", bomb, 413, refusal.MessageTooLarge},
 		"bomb in a batch": {"/realtime/batch", "gzip", bomb, 413, refusal.MessageTooLarge},
 		"not gzip":        {"/realtime", "gzip", good, 400, refusal.InvalidMessage},
 		"cut short":       {"/realtime", "gzip", gzipped(t, good)[:20], 400, refusal.InvalidMessage},
-		"not UTF-8":       {"/realtime", "gzip", gzipped(t, "{\"channel\":\"c\",\"message\":\"\xff\"}"), 400, refusal.InvalidMessage},
-		"brotli":          {"/realtime", "br", good, 415, refusal.InvalidMessage},
-		"twice":           {"/realtime", "gzip, gzip", gzipped(t, gzipped(t, good)), 415, refusal.InvalidMessage},
+		"not UTF-8": {
+			"/realtime", "gzip", gzipped(t, "{\"channel\":\"c\",\"message\":\"\xff\"}"), 400,
+			refusal.InvalidMessage,
+		},
+		"brotli": {"/realtime", "br", good, 415, refusal.InvalidMessage},
+		"twice":  {"/realtime", "gzip, gzip", gzipped(t, gzipped(t, good)), 415, refusal.InvalidMessage},
 	} {
-		res, answer := h.do("POST", c.path, c.body, "X-Api-Key", h.secret, "Content-Type", "application/json", "Content-Encoding", c.coding)
+		res, answer := h.do("POST", c.path, c.body, "X-Api-Key", h.secret, "Content-Type", "application/json",
+			"Content-Encoding", c.coding)
 		if code, _ := answer["code"].(string); res.StatusCode != c.status || code != string(c.code) {
 			t.Errorf("%s: %s %v, want %d %s", name, res.Status, answer, c.status, c.code)
 		}
@@ -71,7 +78,8 @@ func TestCompressedBodies(t *testing.T) {
 func (h *harness) post(n int) *client {
 	h.t.Helper()
 	c := h.connect()
-	c.send(fmt.Sprintf("POST /realtime HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", h.secret, n))
+	c.send(fmt.Sprintf("POST /realtime HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\nContent-Type: application/json\r\n"+
+		"Content-Length: %d\r\n\r\n", h.secret, n))
 	return c
 }
 
@@ -104,7 +112,8 @@ func TestDeadlineOfABodyFollowsItsProgress(t *testing.T) {
 		if time.Since(began) < h.server.cfg.BodyTimeout {
 			t.Fatalf("took only %v", time.Since(began))
 		}
-		if answer, err := io.ReadAll(slow.wantResponse(200).Body); err != nil || !strings.Contains(string(answer), `"success":true`) {
+		if answer, err := io.ReadAll(slow.wantResponse(200).Body); err != nil ||
+			!strings.Contains(string(answer), `"success":true`) {
 			t.Fatalf("%q, %v", answer, err)
 		}
 		// The connection goes on.
@@ -115,10 +124,12 @@ func TestDeadlineOfABodyFollowsItsProgress(t *testing.T) {
 		still.send(body[:100])
 		res := still.wantResponse(408)
 		answer, err := io.ReadAll(res.Body)
-		if want := `{"success":false,"error":"body did not come in time","code":"request_timeout"}` + "\n"; err != nil || string(answer) != want {
+		if want := `{"success":false,"error":"body did not come in time","code":"request_timeout"}` + "\n"; err != nil ||
+			string(answer) != want {
 			t.Errorf("%q, %v", answer, err)
 		}
-		if found, err := h.server.Refusals(refusal.Query{Code: refusal.RequestTimeout, Limit: 9}); err != nil || len(found) != 1 {
+		if found, err := h.server.Refusals(refusal.Query{Code: refusal.RequestTimeout, Limit: 9}); err != nil ||
+			len(found) != 1 {
 			t.Errorf("refusals %v, %v", found, err)
 		}
 	})
@@ -189,7 +200,8 @@ func TestConnectionsAreKeptForTheBalancersTime(t *testing.T) {
 
 func TestIdempotencyKey(t *testing.T) {
 	for field, want := range map[string]string{
-		"": "", "abc": "abc", `"abc"`: "abc", `"a\"b\\c"`: `a"b\c`, `"`: `"`, `"a`: `"a`, `a"b"`: `a"b"`, `"a"b"`: `"a"b"`, `"a\x"`: `"a\x"`,
+		"": "", "abc": "abc", `"abc"`: "abc", `"a\"b\\c"`: `a"b\c`, `"`: `"`, `"a`: `"a`, `a"b"`: `a"b"`,
+		`"a"b"`: `"a"b"`, `"a\x"`: `"a\x"`,
 		strings.Repeat("x", 128): strings.Repeat("x", 128), `"` + strings.Repeat("x", 128) + `"`: strings.Repeat("x", 128),
 	} {
 		if got, refused := idempotencyKey([]string{field}); refused != nil || got != want {

@@ -32,7 +32,8 @@ func TestOperatorsMakeAndCheckTokens(t *testing.T) {
 		}
 		return answer
 	}
-	made := mint(ids["server"], `{"sub":"user-17","channels":{"chat:*":["subscribe"]},"origins":["https://a.example"],"lifetime":"1h"}`, 201)
+	made := mint(ids["server"], `{"sub":"user-17","channels":{"chat:*":["subscribe"]},"origins":["https://a.example"],`+
+		`"lifetime":"1h"}`, 201)
 	token := made["token"].(string)
 	if ends := int64(made["expiresAt"].(float64)); ends-h.broker.Stamp() > time.Hour.Milliseconds() {
 		t.Errorf("it ends %d ms after now", ends-h.broker.Stamp())
@@ -44,10 +45,14 @@ func TestOperatorsMakeAndCheckTokens(t *testing.T) {
 			"map[action:history allowed:false reason:the token does not allow to read here]]" {
 		t.Errorf("the verdict is %v", verdict)
 	}
-	if verdict := check(token, `,"origin":"https://b.example"`); verdict["valid"] != false || verdict["code"] != "origin_not_allowed" {
+	if verdict := check(token, `,"origin":"https://b.example"`); verdict["valid"] != false ||
+		verdict["code"] != "origin_not_allowed" {
 		t.Errorf("of another origin: %v", verdict)
 	}
-	for credential, code := range map[string]any{token + "x": "token_invalid", "a.b.c": "token_invalid", "pk_nonsense": "invalid_key"} {
+	for credential, code := range map[string]any{
+		token + "x": "token_invalid", "a.b.c": "token_invalid",
+		"pk_nonsense": "invalid_key",
+	} {
 		if verdict := check(credential, ""); verdict["valid"] != false || verdict["code"] != code {
 			t.Errorf("%s: %v", credential, verdict)
 		}

@@ -40,7 +40,10 @@ func TestCommitsOfOneKindAreJoined(t *testing.T) {
 	if original.messages[2].Data != nil {
 		t.Error("what another loop has was written over")
 	}
-	first, second := commit{messages: logged(0).messages, transient: true}, commit{messages: logged(0).messages, transient: true}
+	first, second := commit{messages: logged(0).messages, transient: true}, commit{
+		messages:  logged(0).messages,
+		transient: true,
+	}
 	if !first.absorb(&second) || len(first.messages) != 2 {
 		t.Errorf("messages without offset make %+v", first)
 	}
@@ -65,7 +68,8 @@ func TestPublishesOfOneTurnGoTogether(t *testing.T) {
 		var frames string
 		for i := range messages {
 			for _, channel := range []string{"logged", "memory:c"} {
-				frames += string(clientFrame(ws.OpText, true, fmt.Appendf(nil, `{"type":"publish","channel":%q,"message":%d}`, channel, i)))
+				frames += string(clientFrame(ws.OpText, true,
+					fmt.Appendf(nil, `{"type":"publish","channel":%q,"message":%d}`, channel, i)))
 			}
 		}
 		publisher.send(frames)

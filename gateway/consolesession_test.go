@@ -63,7 +63,8 @@ func TestConsoleSignsInAndOut(t *testing.T) {
 		t.Fatalf("sign-in: %s", res.Status)
 	}
 	c := b.cookie
-	if c.Name != "aptlyd_session" || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Secure || c.MaxAge != 12*3600 || c.Domain != "" {
+	if c.Name != "aptlyd_session" || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" ||
+		c.Secure || c.MaxAge != 12*3600 || c.Domain != "" {
 		t.Errorf("cookie %+v", c)
 	}
 	if strings.Contains(c.Value, adminToken) {
@@ -104,7 +105,8 @@ func TestConsoleSessionsAreForTheConsoleOnly(t *testing.T) {
 	b.wantStatus(401, "GET", "/admin/v1/projects", "", "Cookie", "", "Authorization", "Bearer "+b.cookie.Value)
 	b.wantStatus(401, "POST", "/console/session", `{"token":"`+b.cookie.Value+`"}`)
 	b.wantStatus(401, "GET", "/admin/v1/projects", "", "Cookie", admin.SessionCookie+"="+adminToken)
-	b.wantStatus(401, "GET", "/admin/v1/projects", "", "Cookie", admin.SessionCookie+"="+b.cookie.Value+"; "+admin.SessionCookie+"=x")
+	b.wantStatus(401, "GET", "/admin/v1/projects", "", "Cookie",
+		admin.SessionCookie+"="+b.cookie.Value+"; "+admin.SessionCookie+"=x")
 }
 
 func TestConsoleSessionIsNewAtEachSignIn(t *testing.T) {
@@ -154,7 +156,8 @@ func TestConsoleSessionHasTheRoleOfItsToken(t *testing.T) {
 	_, made := h.admin("POST", "/tokens", `{"name":"ada","role":"viewer"}`)
 	b := &browser{h: h}
 	b.signIn(made["token"].(string))
-	if _, me := b.call("GET", "/admin/v1/whoami", ""); me["name"] != "ada" || me["role"] != "viewer" || me["expiresAt"] == nil {
+	if _, me := b.call("GET", "/admin/v1/whoami", ""); me["name"] != "ada" || me["role"] != "viewer" ||
+		me["expiresAt"] == nil {
 		t.Errorf("signed in as %v", me)
 	}
 	for _, route := range h.server.admin.Routes() {

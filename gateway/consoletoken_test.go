@@ -12,7 +12,8 @@ func TestConsoleTokenReadsOneProject(t *testing.T) {
 	h := newHarness(t, "portable")
 	status, answer := h.admin("POST", "/projects/"+testProject+"/console-token", "")
 	text, _ := answer["token"].(string)
-	if life := int64(answer["expiresAt"].(float64)) - h.broker.Stamp(); status != 200 || life <= 0 || life > admin.ConsoleTokenLife.Milliseconds() {
+	if life := int64(answer["expiresAt"].(float64)) - h.broker.Stamp(); status != 200 || life <= 0 ||
+		life > admin.ConsoleTokenLife.Milliseconds() {
 		t.Fatalf("got %d %v, %d ms ahead", status, answer, life)
 	}
 	h.fill("news", 2)

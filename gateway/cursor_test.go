@@ -320,7 +320,8 @@ func (s *cursorScript) followAll(end chan uint64) error {
 					missing = append(missing, offset)
 				}
 			}
-			return fmt.Errorf("got %s; of %d to %d are missing %v; %d subscribes not answered", f, low, last, missing, s.waiting())
+			return fmt.Errorf("got %s; of %d to %d are missing %v; %d subscribes not answered", f, low, last, missing,
+				s.waiting())
 		}
 	}
 }

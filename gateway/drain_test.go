@@ -49,7 +49,8 @@ func TestDrainTellsClientsTheirPlaceInTheSpread(t *testing.T) {
 		for i, c := range clients {
 			f := c.wantGoAway()
 			place := int64(500 * i)
-			if f.Reason != "draining" || f.StartInMs < place-100 || f.StartInMs > place || f.WithinMs < f.StartInMs+1000 || len(f.Endpoints) != 2 {
+			if f.Reason != "draining" || f.StartInMs < place-100 || f.StartInMs > place || f.WithinMs < f.StartInMs+1000 ||
+				len(f.Endpoints) != 2 {
 				t.Errorf("client %d is told %+v", i, f)
 			}
 			firsts[f.Endpoints[0]]++

@@ -35,11 +35,15 @@ func TestHonestFailuresAreTold(t *testing.T) {
 				return h.token(h.secret, -time.Hour, fmt.Sprintf(`,"n":%d%s`, i, everywhere))
 			}, refusal.TokenExpired, 401},
 			{"tokens of tomorrow", testOrigin, func(i int) string {
-				return h.token(h.secret, 48*time.Hour, fmt.Sprintf(`,"nbf":%d%s`, time.UnixMilli(h.broker.Stamp()).Add(24*time.Hour).Unix()+int64(i), everywhere))
+				return h.token(h.secret, 48*time.Hour,
+					fmt.Sprintf(`,"nbf":%d%s`, time.UnixMilli(h.broker.Stamp()).Add(24*time.Hour).Unix()+int64(i), everywhere))
 			}, refusal.TokenInvalid, 401},
 			{"tokens of a revoked key", testOrigin, func(i int) string { return fromEnded[i] }, refusal.TokenInvalid, 401},
 			{"a revoked key", testOrigin, func(int) string { return revoked }, refusal.InvalidKey, 401},
-			{"a page that is not allowed", "https://elsewhere.example", func(int) string { return h.public }, refusal.OriginNotAllowed, 403},
+			{
+				"a page that is not allowed", "https://elsewhere.example", func(int) string { return h.public },
+				refusal.OriginNotAllowed, 403,
+			},
 		} {
 			for i := range clients {
 				socket := h.dial("Origin: " + c.origin + "\r\n")

@@ -59,7 +59,9 @@ func (b *fakeBroker) AdminTokens(cursor string, limit int) []fsm.AdminToken {
 	return found[:min(limit, len(found))]
 }
 
-func (b *fakeBroker) CreateAdminToken(_ context.Context, by fsm.Actor, spec admin.TokenSpec) (fsm.AdminToken, string, error) {
+func (b *fakeBroker) CreateAdminToken(_ context.Context, by fsm.Actor, spec admin.TokenSpec) (fsm.AdminToken,
+	string, error,
+) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.createErr != nil {
@@ -99,7 +101,10 @@ func (b *fakeBroker) RevokeAdminToken(_ context.Context, by fsm.Actor, id string
 
 // record is called with mu held.
 func (b *fakeBroker) record(by fsm.Actor, action, target string) {
-	b.audit = append(b.audit, fsm.AuditRecord{Seq: uint64(len(b.audit) + 1), At: b.clock, By: by, Action: action, Target: target})
+	b.audit = append(b.audit, fsm.AuditRecord{
+		Seq: uint64(len(b.audit) + 1), At: b.clock, By: by, Action: action,
+		Target: target,
+	})
 }
 
 func (b *fakeBroker) Note(_ context.Context, by fsm.Actor, action, target string) error {

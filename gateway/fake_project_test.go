@@ -12,7 +12,9 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-func (b *fakeBroker) CreateProject(_ context.Context, by fsm.Actor, spec admin.ProjectSpec) (*fsm.Project, []admin.IssuedKey, error) {
+func (b *fakeBroker) CreateProject(_ context.Context, by fsm.Actor, spec admin.ProjectSpec) (*fsm.Project,
+	[]admin.IssuedKey, error,
+) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p := &fsm.Project{
@@ -128,7 +130,9 @@ func (b *fakeBroker) Keys(project string) []fsm.Key {
 	return found
 }
 
-func (b *fakeBroker) CreateKey(_ context.Context, by fsm.Actor, project string, spec admin.KeySpec) (admin.IssuedKey, error) {
+func (b *fakeBroker) CreateKey(_ context.Context, by fsm.Actor, project string,
+	spec admin.KeySpec,
+) (admin.IssuedKey, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, found := b.projects[project]; !found {
@@ -153,7 +157,9 @@ func (b *fakeBroker) byID(id string) (text string, key fsm.Key, found bool) {
 	return "", fsm.Key{}, false
 }
 
-func (b *fakeBroker) RotateKey(_ context.Context, by fsm.Actor, id string, overlap time.Duration) (admin.IssuedKey, fsm.Key, error) {
+func (b *fakeBroker) RotateKey(_ context.Context, by fsm.Actor, id string, overlap time.Duration) (admin.IssuedKey,
+	fsm.Key, error,
+) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	text, old, found := b.byID(id)

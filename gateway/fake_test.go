@@ -323,7 +323,10 @@ func (b *fakeBroker) publish(p fsm.Publish, done func(fsm.Receipt, error)) {
 		if project := b.projects[p.Channel.Project]; project.Rule(p.Channel.Name).Durability == fsm.DurabilityMemory {
 			stamp := b.clock
 			b.mu.Unlock()
-			observer.(*Server).Transient([]fsm.Appended{{Channel: p.Channel, Messages: []fsm.Message{{Timestamp: stamp, Data: p.Data}}}})
+			observer.(*Server).Transient([]fsm.Appended{{
+				Channel:  p.Channel,
+				Messages: []fsm.Message{{Timestamp: stamp, Data: p.Data}},
+			}})
 			done(fsm.Receipt{Timestamp: stamp}, nil)
 			return
 		}
@@ -355,7 +358,9 @@ func (b *fakeBroker) Channel(_ context.Context, key fsm.ChannelKey) (fsm.Channel
 	return info, err
 }
 
-func (b *fakeBroker) Read(_ context.Context, key fsm.ChannelKey, after uint64, maxMessages, maxBytes int) (fsm.Page, error) {
+func (b *fakeBroker) Read(_ context.Context, key fsm.ChannelKey, after uint64, maxMessages, maxBytes int) (fsm.Page,
+	error,
+) {
 	b.mu.Lock()
 	hook, page := b.readHook, b.page(key, after, maxMessages, maxBytes)
 	b.mu.Unlock()
@@ -443,7 +448,8 @@ func (b *fakeBroker) Channels(_ context.Context, q admin.ChannelQuery) ([]admin.
 	defer b.mu.Unlock()
 	var found []admin.ChannelStatus
 	for key, c := range b.channels {
-		if key.Project == q.Project && key.Name > q.Cursor && strings.HasPrefix(key.Name, q.Prefix) && (!q.Active || counts[key.Name] > 0) {
+		if key.Project == q.Project && key.Name > q.Cursor && strings.HasPrefix(key.Name, q.Prefix) &&
+			(!q.Active || counts[key.Name] > 0) {
 			found = append(found, admin.ChannelStatus{
 				ChannelInfo: fsm.ChannelInfo{Name: key.Name, Head: c.head, Earliest: c.earliest()}, Subscribers: counts[key.Name],
 			})
@@ -456,7 +462,8 @@ func (b *fakeBroker) Channels(_ context.Context, q admin.ChannelQuery) ([]admin.
 func (b *fakeBroker) History(context.Context, int) (admin.History, error) {
 	steps := []admin.Reading{1, admin.Reading(math.NaN())}
 	return admin.History{StepSeconds: 10, Series: admin.HistorySeries{
-		Connections: steps, Publishes: steps, Deliveries: steps, LatencyP50: steps, LatencyP99: steps, BytesOut: steps, Refusals: steps,
+		Connections: steps, Publishes: steps, Deliveries: steps, LatencyP50: steps, LatencyP99: steps, BytesOut: steps,
+		Refusals: steps,
 	}}, nil
 }
 
@@ -492,5 +499,11 @@ func (b *fakeBroker) RemoveMember(_ context.Context, name string) error {
 }
 
 func (b *fakeBroker) Status(context.Context) (admin.Status, error) {
-	return admin.Status{Node: b.NodeName(), Version: "test", Quorum: admin.Quorum{Missing: []string{}}, Leader: b.NodeName(), Term: 1, Members: []admin.MemberStatus{{Name: b.NodeName(), State: "alive", Voter: true, Leader: true}}}, nil
+	return admin.Status{
+		Node: b.NodeName(), Version: "test", Quorum: admin.Quorum{Missing: []string{}},
+		Leader: b.NodeName(), Term: 1, Members: []admin.MemberStatus{{
+			Name: b.NodeName(), State: "alive", Voter: true,
+			Leader: true,
+		}},
+	}, nil
 }

@@ -185,7 +185,8 @@ func (f frame) offset() uint64 {
 	return n
 }
 
-const upgradeHead = "GET /realtime HTTP/1.1\r\nHost: broker.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+const upgradeHead = "GET /realtime HTTP/1.1\r\nHost: broker.example.com\r\nUpgrade: websocket\r\n" +
+	"Connection: Upgrade\r\n" +
 	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
 
 // dial upgrades a connection; header lines end in \r\n.

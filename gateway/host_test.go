@@ -20,14 +20,45 @@ func TestConsoleBehindAProxyThatChangesTheHost(t *testing.T) {
 		header headers
 		want   int
 	}{
-		"the browser says it":           {nil, headers{"Origin", "https://rt.example:8443", "Sec-Fetch-Site", "same-origin"}, 204},
-		"the browser says another":      {nil, headers{"Origin", "https://rt.example:8443", "Sec-Fetch-Site", "same-site"}, 403},
-		"plain HTTP":                    {nil, headers{"Origin", "http://rt.example:8443", "Sec-Fetch-Site", ""}, 403},
-		"a trusted proxy says it":       {[]func(*Config){trustLoopback}, headers{"Origin", "http://rt.example:8443", "Sec-Fetch-Site", "", "X-Forwarded-Host", "rt.example:8443"}, 204},
-		"the first of two says it":      {[]func(*Config){trustLoopback}, headers{"Origin", "http://rt.example:8443", "Sec-Fetch-Site", "", "X-Forwarded-Host", "rt.example:8443, inner:80"}, 204},
-		"a trusted proxy says another":  {[]func(*Config){trustLoopback}, headers{"Origin", "http://rt.example:8443", "Sec-Fetch-Site", "", "X-Forwarded-Host", "rt.example"}, 403},
-		"somebody says it":              {nil, headers{"Origin", "http://rt.example:8443", "Sec-Fetch-Site", "", "X-Forwarded-Host", "rt.example:8443"}, 403},
-		"an origin of another, trusted": {[]func(*Config){trustLoopback}, headers{"Origin", "http://evil.example", "Sec-Fetch-Site", "", "X-Forwarded-Host", "rt.example:8443"}, 403},
+		"the browser says it": {
+			nil,
+			headers{"Origin", "https://rt.example:8443", "Sec-Fetch-Site", "same-origin"},
+			204,
+		},
+		"the browser says another": {
+			nil,
+			headers{"Origin", "https://rt.example:8443", "Sec-Fetch-Site", "same-site"},
+			403,
+		},
+		"plain HTTP": {nil, headers{"Origin", "http://rt.example:8443", "Sec-Fetch-Site", ""}, 403},
+		"a trusted proxy says it": {
+			[]func(*Config){trustLoopback},
+			headers{"Origin", "http://rt.example:8443", "Sec-Fetch-Site", "", "X-Forwarded-Host", "rt.example:8443"},
+			204,
+		},
+		"the first of two says it": {
+			[]func(*Config){trustLoopback},
+			headers{
+				"Origin", "http://rt.example:8443", "Sec-Fetch-Site", "", "X-Forwarded-Host",
+				"rt.example:8443, inner:80",
+			},
+			204,
+		},
+		"a trusted proxy says another": {
+			[]func(*Config){trustLoopback},
+			headers{"Origin", "http://rt.example:8443", "Sec-Fetch-Site", "", "X-Forwarded-Host", "rt.example"},
+			403,
+		},
+		"somebody says it": {
+			nil,
+			headers{"Origin", "http://rt.example:8443", "Sec-Fetch-Site", "", "X-Forwarded-Host", "rt.example:8443"},
+			403,
+		},
+		"an origin of another, trusted": {
+			[]func(*Config){trustLoopback},
+			headers{"Origin", "http://evil.example", "Sec-Fetch-Site", "", "X-Forwarded-Host", "rt.example:8443"},
+			403,
+		},
 	} {
 		h := newHarness(t, "portable", c.adjust...)
 		b := &browser{h: h}
@@ -63,7 +94,10 @@ func TestHostsThatAreNotTheNodes(t *testing.T) {
 			}
 			return res.StatusCode
 		}
-		for _, path := range []string{"/", "/admin/v1/projects", "/realtime/history?channel=c", "/metrics", "/realtime", "/console/session"} {
+		for _, path := range []string{
+			"/", "/admin/v1/projects", "/realtime/history?channel=c", "/metrics", "/realtime",
+			"/console/session",
+		} {
 			if got := ask(path, "evil.example:8080", ""); got != http.StatusMisdirectedRequest {
 				t.Errorf("%s: %d", path, got)
 			}
@@ -88,7 +122,8 @@ func TestHostsThatAreNotTheNodes(t *testing.T) {
 		if got := ask("/admin/v1/projects", "evil.example", upgrade); got != http.StatusMisdirectedRequest {
 			t.Errorf("with an upgrade: %d", got)
 		}
-		if got := h.lastRefusal(refusal.Query{Code: refusal.Forbidden}); got.Via != "rest" || !strings.Contains(got.Reason, "evil.example") {
+		if got := h.lastRefusal(refusal.Query{Code: refusal.Forbidden}); got.Via != "rest" ||
+			!strings.Contains(got.Reason, "evil.example") {
 			t.Errorf("%+v", got)
 		}
 		for host, want := range map[string]string{"rt.example": "auth_success", "evil.example": "error"} {
@@ -107,7 +142,8 @@ func TestHostsThatAreNotTheNodes(t *testing.T) {
 
 func TestForwardedProtoOfSeveralProxies(t *testing.T) {
 	for proto, want := range map[string]bool{
-		"https": true, "HTTPS": true, "https, http": true, " Https ,http": true, "http, https": false, "http": false, "": false,
+		"https": true, "HTTPS": true, "https, http": true, " Https ,http": true, "http, https": false, "http": false,
+		"": false,
 	} {
 		h := newHarness(t, "portable", trustLoopback)
 		b := &browser{h: h}
@@ -127,12 +163,15 @@ func TestOwnAddressBehindAProxy(t *testing.T) {
 			header  string
 			allowed bool
 		}{
-			"as it is":       {false, "Origin: http://broker.example.com\r\n", true},
-			"port dropped":   {false, "Origin: http://broker.example.com:8443\r\n", false},
-			"said by nobody": {false, "Origin: http://broker.example.com:8443\r\nX-Forwarded-Host: broker.example.com:8443\r\n", false},
-			"said":           {true, "Origin: http://broker.example.com:8443\r\nX-Forwarded-Host: broker.example.com:8443\r\n", true},
-			"said by two":    {true, "Origin: http://broker.example.com:8443\r\nX-Forwarded-Host: broker.example.com:8443, a\r\n", true},
-			"said oddly":     {true, "Origin: http://broker.example.com:8443\r\nX-Forwarded-Host: <>\r\n", false},
+			"as it is":     {false, "Origin: http://broker.example.com\r\n", true},
+			"port dropped": {false, "Origin: http://broker.example.com:8443\r\n", false},
+			"said by nobody": {false, "Origin: http://broker.example.com:8443\r\n" +
+				"X-Forwarded-Host: broker.example.com:8443\r\n", false},
+			"said": {true, "Origin: http://broker.example.com:8443\r\nX-Forwarded-Host: broker.example.com:8443\r\n" +
+				"", true},
+			"said by two": {true, "Origin: http://broker.example.com:8443\r\n" +
+				"X-Forwarded-Host: broker.example.com:8443, a\r\n", true},
+			"said oddly": {true, "Origin: http://broker.example.com:8443\r\nX-Forwarded-Host: <>\r\n", false},
 		} {
 			h := newHarness(t, poller, func(cfg *Config) {
 				if c.trust {

@@ -185,7 +185,8 @@ func TestFloodIsHeldBack(t *testing.T) {
 				flood = append(flood, clientFrame(ws.OpPing, true, fmt.Appendf(nil, "%0100d", i))...)
 			}
 			for i := range publishes {
-				flood = append(flood, clientFrame(ws.OpText, true, fmt.Appendf(nil, `{"type":"publish","channel":"flood","message":%d}`, i))...)
+				flood = append(flood, clientFrame(ws.OpText, true,
+					fmt.Appendf(nil, `{"type":"publish","channel":"flood","message":%d}`, i))...)
 			}
 			_, _ = c.socket.Write(flood) // an error shows at the reading end
 		}()

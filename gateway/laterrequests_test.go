@@ -68,7 +68,8 @@ func testLaterRequests(t *testing.T, poller string, encrypted, operators bool) {
 		"space before a colon": {"GET /healthz HTTP/1.1\r\nHost: x\r\nX : y\r\n\r\n", 400},
 		"too many headers":     {"GET /healthz HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("X: y\r\n", 64) + "\r\n", 400},
 	} {
-		for before, first := range map[string]string{"first": "", "later": keptAlive, "behind a body": post + "Content-Length: 2\r\n\r\n{}"} {
+		for before, first := range map[string]string{"first": "", "later": keptAlive, "behind a body": post +
+			"Content-Length: 2\r\n\r\n{}"} {
 			for _, pieces := range []bool{false, true} {
 				client := connect()
 				if first != "" {
@@ -105,7 +106,8 @@ func testLaterRequests(t *testing.T, poller string, encrypted, operators bool) {
 			}
 		}
 	}
-	if got := h.lastRefusal(refusal.Query{Code: refusal.InvalidMessage}); got.Via != "handshake" || got.Address != "127.0.0.1" {
+	if got := h.lastRefusal(refusal.Query{Code: refusal.InvalidMessage}); got.Via != "handshake" ||
+		got.Address != "127.0.0.1" {
 		t.Errorf("%+v", got)
 	}
 }

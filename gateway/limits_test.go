@@ -64,7 +64,8 @@ func TestEveryLimitHasItsAnswerAndMetric(t *testing.T) {
 			post(h, "/realtime/batch", `{"messages":[`+strings.Repeat(" ", 100)+`]}`, 413)
 		}, [][]string{refusedSeries(refusal.MessageTooLarge, "rest")}, false},
 		{"batch", func(*Config) {}, func(h *harness) {
-			post(h, "/realtime/batch", `{"messages":[`+strings.Repeat(`{"channel":"c","message":1},`, maxBatch)+`{"channel":"c","message":1}]}`, 400)
+			post(h, "/realtime/batch", `{"messages":[`+strings.Repeat(`{"channel":"c","message":1},`,
+				maxBatch)+`{"channel":"c","message":1}]}`, 400)
 		}, [][]string{refusedSeries(refusal.InvalidMessage, "rest")}, false},
 		{"channel name", func(*Config) {}, func(h *harness) {
 			c := h.open(h.secret)
@@ -128,16 +129,20 @@ func TestEveryLimitHasItsAnswerAndMetric(t *testing.T) {
 			}
 			c.wantClose(1008)
 		}, [][]string{refusedSeries(refusal.AuthTimeout, "ws"), closed(1008)}, false},
-		{"failed auths", func(c *Config) { c.FailedAuthBurst = 1 }, func(h *harness) {
-			for range 2 {
-				c := h.dial("")
-				c.text(`{"type":"auth","apiKey":"wrong"}`)
-				if f := c.next(); f.close == closeTryLater {
-					return
+		{
+			"failed auths", func(c *Config) { c.FailedAuthBurst = 1 }, func(h *harness) {
+				for range 2 {
+					c := h.dial("")
+					c.text(`{"type":"auth","apiKey":"wrong"}`)
+					if f := c.next(); f.close == closeTryLater {
+						return
+					}
 				}
-			}
-			h.t.Error("nobody was turned away")
-		}, [][]string{refusedSeries(refusal.InvalidKey, "ws"), refusedSeries(refusal.RateLimited, "ws"), closed(1013)}, false},
+				h.t.Error("nobody was turned away")
+			},
+			[][]string{refusedSeries(refusal.InvalidKey, "ws"), refusedSeries(refusal.RateLimited, "ws"), closed(1013)},
+			false,
+		},
 		{"frame time", func(c *Config) { c.FrameTimeout = short }, func(h *harness) {
 			c := h.open(h.public)
 			c.send("\x81\xfe\x10")

@@ -169,7 +169,8 @@ func TestOpenAPIListsEveryRoute(t *testing.T) {
 				query = append(query, d.at(parameter, "name").(string))
 			}
 		}
-		if want := strings.Fields(route.Query); !slices.Equal(slices.Sorted(slices.Values(query)), slices.Sorted(slices.Values(want))) {
+		if want := strings.Fields(route.Query); !slices.Equal(slices.Sorted(slices.Values(query)),
+			slices.Sorted(slices.Values(want))) {
 			t.Errorf("%s %s takes %v in its query, documented are %v", route.Method, path, want, query)
 		}
 		delete(documented, route.Method+" "+path)
@@ -178,7 +179,8 @@ func TestOpenAPIListsEveryRoute(t *testing.T) {
 		method, path, _ := strings.Cut(route, " ")
 		if strings.HasPrefix(path, "/admin/") {
 			t.Errorf("%s is documented and does not exist", route)
-		} else if res, _ := h.do(method, path, ""); res.StatusCode == http.StatusNotFound || res.StatusCode == http.StatusMethodNotAllowed {
+		} else if res, _ := h.do(method, path, ""); res.StatusCode == http.StatusNotFound ||
+			res.StatusCode == http.StatusMethodNotAllowed {
 			t.Errorf("%s: %s", route, res.Status)
 		}
 	}
@@ -254,7 +256,8 @@ func TestOpenAPIDescribesAnswers(t *testing.T) {
 		{"GET", "/projects/{id}/usage", project + "/usage?by=hour", ""},
 		{"GET", "/usage", "/usage", ""},
 		{"GET", "/refusals/rules", "/refusals/rules", ""},
-		{"POST", "/client-tokens/check", "/client-tokens/check", `{"token":"` + h.public + `","channel":"news","origin":"https://a.example"}`},
+		{"POST", "/client-tokens/check", "/client-tokens/check", `{"token":"` + h.public +
+			`","channel":"news","origin":"https://a.example"}`},
 		{"POST", "/client-tokens/check", "/client-tokens/check", `{"token":"` + h.secret + `","channel":"news"}`},
 		{"POST", "/client-tokens/check", "/client-tokens/check", `{"token":"a.b.c"}`},
 		{"GET", "/settings", "/settings", ""},

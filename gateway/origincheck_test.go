@@ -14,27 +14,34 @@ func TestAdminChecksOrigins(t *testing.T) {
 	}{
 		{
 			`{"rules":["https://*.Example.com"],"origin":"https://a.example.com"}`,
-			"map[rule:https://*.example.com valid:true]", "origin https://a.example.com is allowed by https://*.example.com", true,
+			"map[rule:https://*.example.com valid:true]",
+			"origin https://a.example.com is allowed by https://*.example.com", true,
 		},
 		{
 			`{"rules":["https://*.example.com"],"origin":"https://example.com"}`,
-			"map[rule:https://*.example.com valid:true]", "origin https://example.com is not the project's allowed origin https://*.example.com", false,
+			"map[rule:https://*.example.com valid:true]",
+			"origin https://example.com is not the project's allowed origin https://*.example.com", false,
 		},
 		{
 			`{"rules":["example.com"],"origin":"https://example.com"}`,
-			`map[error:allowed origin "example.com": not of the form scheme://host or scheme://host:port rule:example.com valid:false]`,
+			`map[error:allowed origin "example.com": not of the form scheme://host or scheme://host:port rule:example.com ` +
+				`valid:false]`,
 			"origin https://example.com is refused: the project allows no origin", false,
 		},
 		{`{"rules":["*"],"origin":"null"}`, "map[rule:* valid:true]", "origin null is allowed by *", true},
 		{`{"origin":""}`, "", "a client without an origin is a native client, which the project does not allow", false},
-		{`{"origin":"","allowNativeClients":true}`, "", "a client without an origin is a native client, which the project allows", true},
+		{
+			`{"origin":"","allowNativeClients":true}`, "",
+			"a client without an origin is a native client, which the project allows", true,
+		},
 		{
 			`{"rules":["https://a.example"],"origin":"a.example"}`, "map[rule:https://a.example valid:true]",
 			"origin a.example is not of the form scheme://host or scheme://host:port", false,
 		},
 	} {
 		status, answer := h.admin("POST", "/origins/check", c.body)
-		if got := fmt.Sprint(answer["rules"]); status != 200 || got != "["+c.rules+"]" || answer["allowed"] != c.allowed || answer["reason"] != c.reason {
+		if got := fmt.Sprint(answer["rules"]); status != 200 || got != "["+c.rules+"]" ||
+			answer["allowed"] != c.allowed || answer["reason"] != c.reason {
 			t.Errorf("%s: got %d %v", c.body, status, answer)
 		}
 	}
@@ -69,7 +76,8 @@ func TestAdminNotesOfOriginsOfShells(t *testing.T) {
 	} {
 		status, answer := h.admin("POST", "/origins/check", fmt.Sprintf(`{"rules":[%q],"origin":%q}`, origin, origin))
 		note, _ := answer["note"].(string)
-		if status != 200 || answer["allowed"] != c.allowed || (note == "") != (c.note == "") || !strings.Contains(note, c.note) {
+		if status != 200 || answer["allowed"] != c.allowed || (note == "") != (c.note == "") ||
+			!strings.Contains(note, c.note) {
 			t.Errorf("%s: got %d %v", origin, status, answer)
 		}
 	}

@@ -144,14 +144,16 @@ func TestPageIsCutToWhatIsWanted(t *testing.T) {
 		if !some {
 			continue
 		}
-		if expected := encodeMessages("c", messages[c.first-11:c.after-11], true); string(d.bytes()) != string(expected.bytes) {
+		if expected := encodeMessages("c", messages[c.first-11:c.after-11],
+			true); string(d.bytes()) != string(expected.bytes) {
 			t.Errorf("from %d to %d: got %s", c.from, c.last, d.bytes())
 		}
 		if d.skip+int(d.after-d.first) != len(d.frames.ends) {
 			t.Errorf("from %d to %d: %d frames, %d skipped", c.from, c.last, len(d.frames.ends), d.skip)
 		}
 	}
-	if p.holds(want{from: 15, last: 17}) || p.holds(want{from: 21, last: 30, replayed: true}) || !p.holds(want{from: 20, replayed: true}) {
+	if p.holds(want{from: 15, last: 17}) || p.holds(want{from: 21, last: 30, replayed: true}) ||
+		!p.holds(want{from: 20, replayed: true}) {
 		t.Error("a page holds what it has not, or has not what it holds")
 	}
 }

@@ -74,7 +74,10 @@ func TestMailboxBound(t *testing.T) {
 	commitOf := func(offset uint64, size int) commit {
 		return commit{channel: key, messages: []fsm.Message{{Offset: offset, Data: make([]byte, size)}}}
 	}
-	if dropped := m.postCommits([]commit{commitOf(1, 60), commitOf(2, 60), commitOf(3, 30), {channel: key, transient: true, messages: []fsm.Message{{Data: make([]byte, 60)}}}}); dropped != 2 {
+	if dropped := m.postCommits([]commit{
+		commitOf(1, 60), commitOf(2, 60), commitOf(3, 30),
+		{channel: key, transient: true, messages: []fsm.Message{{Data: make([]byte, 60)}}},
+	}); dropped != 2 {
 		t.Errorf("%d commits were dropped", dropped)
 	}
 	commits, raised, more := m.takeCommits(nil, 10)
@@ -127,7 +130,8 @@ func TestCloseCodesOfClientsAreOneSeries(t *testing.T) {
 		h := newHarness(t, poller)
 		for code := range 5 {
 			c := h.open(h.public)
-			if _, err := c.socket.Write(ws.MustCompileFrame(ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusCode(3000+code), ""))))); err != nil {
+			closing := ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusCode(3000+code), ""))
+			if _, err := c.socket.Write(ws.MustCompileFrame(ws.MaskFrame(closing))); err != nil {
 				t.Fatal(err)
 			}
 			c.wantClose(closeCode(3000 + code))

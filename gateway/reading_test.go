@@ -92,7 +92,8 @@ func TestUnreadHistoryIsBounded(t *testing.T) {
 			if err := c.socket.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
 				t.Fatal(err)
 			}
-			c.send("GET /realtime/history?channel=c&limit=1000 HTTP/1.1\r\nHost: x\r\nOrigin: " + testOrigin + "\r\nX-Api-Key: " + h.public + "\r\n\r\n")
+			c.send("GET /realtime/history?channel=c&limit=1000 HTTP/1.1\r\nHost: x\r\nOrigin: " + testOrigin +
+				"\r\nX-Api-Key: " + h.public + "\r\n\r\n")
 			unread = append(unread, c)
 		}
 		tooMany := func() bool {

@@ -37,7 +37,8 @@ func TestReadsAreRefusedWithoutWhatWasAcknowledged(t *testing.T) {
 			return &refusal.Error{Code: refusal.Unavailable, Reason: "the cluster cannot answer right now"}
 		}
 	})
-	if res, _ := h.do(http.MethodGet, "/realtime/history?channel=c", "", "X-Api-Key", h.secret); res.StatusCode != http.StatusServiceUnavailable {
+	if res, _ := h.do(http.MethodGet, "/realtime/history?channel=c", "", "X-Api-Key",
+		h.secret); res.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("history says %v", res.StatusCode)
 	}
 	c := h.open(h.public)

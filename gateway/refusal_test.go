@@ -27,10 +27,16 @@ func TestWebSocketRefusals(t *testing.T) {
 			channel string
 			id      string
 		}{
-			{`{"type":"publish","channel":"c","message":1,"id":"` + strings.Repeat("x", 129) + `"}`, refusal.InvalidMessage, "c", ""},
+			{
+				`{"type":"publish","channel":"c","message":1,"id":"` + strings.Repeat("x", 129) + `"}`, refusal.InvalidMessage,
+				"c", "",
+			},
 			{`{"type":"publish","channel":"c","message":1,"id":7}`, refusal.InvalidMessage, "c", ""},
 			{`{"type":"publish","channel":"c","id":"i"}`, refusal.InvalidMessage, "c", "i"},
-			{`{"type":"publish","channel":"c","message":"` + strings.Repeat("x", 99) + `","id":"i"}`, refusal.MessageTooLarge, "c", "i"},
+			{
+				`{"type":"publish","channel":"c","message":"` + strings.Repeat("x", 99) + `","id":"i"}`,
+				refusal.MessageTooLarge, "c", "i",
+			},
 			{`{"type":"publish","channel":"c","message":[[[[[[]]]]]]}`, refusal.InvalidMessage, "", ""},
 			{`{"type":"publish","channel":"c","CHANNEL":"d","message":1}`, refusal.InvalidMessage, "", ""},
 			{`{"type":"publish","channel":"c","\u0063hannel":"d","message":1}`, refusal.InvalidMessage, "", ""},
@@ -40,7 +46,10 @@ func TestWebSocketRefusals(t *testing.T) {
 			{`{"type":"publish","channel":"a\u0000","message":1}`, refusal.InvalidChannel, "", ""},
 			{`{"type":"publish","channel":"a\ud800","message":1}`, refusal.InvalidChannel, "", ""},
 			{`{"type":"publish","channel":7,"message":1}`, refusal.InvalidChannel, "", ""},
-			{`{"type":"publish","channel":"` + strings.Repeat("x", 256) + `"}`, refusal.MessageTooLarge, "", ""}, // over twice the limit: see below
+			{
+				`{"type":"publish","channel":"` + strings.Repeat("x", 256) + `"}`, refusal.MessageTooLarge, "",
+				"",
+			}, // over twice the limit: see below
 			{`{"type":"subscribe","channel":"c","fromOffset":"1"}`, refusal.InvalidMessage, "c", ""},
 			{`{"type":"subscribe","channel":"c","fromOffset":-1}`, refusal.InvalidMessage, "c", ""},
 			{`{"type":"subscribe","channel":"c","fromOffset":1.5}`, refusal.InvalidMessage, "c", ""},
@@ -99,7 +108,8 @@ func TestRefusalsOfTheBroker(t *testing.T) {
 			if f := c.wantError(want.Code); f.ID != "i" || f.RetryAfter != want.RetryAfter.Milliseconds() {
 				t.Errorf("got %s", f)
 			}
-			res, body := h.do("POST", "/realtime", `{"channel":"c","message":1}`, "X-Api-Key", h.secret, "Content-Type", "application/json")
+			res, body := h.do("POST", "/realtime", `{"channel":"c","message":1}`, "X-Api-Key", h.secret, "Content-Type",
+				"application/json")
 			if res.StatusCode != want.Code.HTTPStatus() || body["code"] != string(want.Code) {
 				t.Errorf("%s: got %d %v", want.Code, res.StatusCode, body)
 			}
@@ -131,7 +141,8 @@ func TestBeforeAuth(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
 		h := newHarness(t, poller, func(c *Config) { c.CloseGrace = 20 * time.Millisecond })
 		for _, text := range []string{
-			`{"type":"subscribe","channel":"c"}`, `hello`, `{"type":"auth"}`, `{"type":"auth","apiKey":""}`, `{"type":"auth","apiKey":1}`,
+			`{"type":"subscribe","channel":"c"}`, `hello`, `{"type":"auth"}`, `{"type":"auth","apiKey":""}`,
+			`{"type":"auth","apiKey":1}`,
 			`{"type":"auth","apiKey":"a","APIKEY":"b"}`, `{}`,
 		} {
 			c := h.dial("")
@@ -223,7 +234,8 @@ func TestOriginTakenAwayClosesItsClients(t *testing.T) {
 		h := newHarness(t, poller, func(c *Config) { c.CloseGrace = 20 * time.Millisecond })
 		public, server := h.open(h.public), h.open(h.secret)
 		none := []string{}
-		if _, err := h.broker.UpdateProject(t.Context(), fsm.UpdateProject{ID: testProject, AllowedOrigins: &none}); err != nil {
+		if _, err := h.broker.UpdateProject(t.Context(),
+			fsm.UpdateProject{ID: testProject, AllowedOrigins: &none}); err != nil {
 			t.Fatal(err)
 		}
 		public.wantError(refusal.OriginNotAllowed)
@@ -283,9 +295,12 @@ func TestResetJudgesEverybodyAnew(t *testing.T) {
 
 func TestEveryCodeHasAnAnswer(t *testing.T) {
 	for _, code := range []refusal.Code{
-		refusal.InvalidKey, refusal.KeyRevoked, refusal.OriginNotAllowed, refusal.AuthRequired, refusal.AuthTimeout, refusal.RateLimited,
-		refusal.Unavailable, refusal.OutcomeUnknown, refusal.Forbidden, refusal.InvalidMessage, refusal.InvalidChannel, refusal.UnknownType,
-		refusal.MessageTooLarge, refusal.TooManyChannels, refusal.NotFound, refusal.Conflict, refusal.Internal, refusal.TokenInvalid, refusal.TokenExpired,
+		refusal.InvalidKey, refusal.KeyRevoked, refusal.OriginNotAllowed, refusal.AuthRequired, refusal.AuthTimeout,
+		refusal.RateLimited,
+		refusal.Unavailable, refusal.OutcomeUnknown, refusal.Forbidden, refusal.InvalidMessage, refusal.InvalidChannel,
+		refusal.UnknownType,
+		refusal.MessageTooLarge, refusal.TooManyChannels, refusal.NotFound, refusal.Conflict, refusal.Internal,
+		refusal.TokenInvalid, refusal.TokenExpired,
 	} {
 		if code.HTTPStatus() == 0 {
 			t.Errorf("%s has no HTTP status", code)

@@ -52,23 +52,28 @@ func TestRefusalsExplain(t *testing.T) {
 		c.wantForbidden("staff")
 		got = h.lastRefusal(refusal.Query{Project: testProject, KeyID: public.ID})
 		if got.Code != refusal.Forbidden || got.Channel != "staff" || got.Action != "subscribe" ||
-			got.Detail != "a public key may not subscribe here: none of the project's 1 patterns for public keys matches channel staff" {
+			got.Detail != "a public key may not subscribe here: none of the project's 1 patterns for public keys matches "+
+				"channel staff" {
 			t.Errorf("got %+v", got)
 		}
 
-		if res, _ := h.do("POST", "/realtime", `{"channel":"c","message":1}`, "X-Api-Key", h.public, "Origin", testOrigin, "Content-Type", "application/json"); res.StatusCode != 403 {
+		if res, _ := h.do("POST", "/realtime", `{"channel":"c","message":1}`, "X-Api-Key", h.public, "Origin", testOrigin,
+			"Content-Type", "application/json"); res.StatusCode != 403 {
 			t.Errorf("got %d", res.StatusCode)
 		}
-		if got = h.lastRefusal(refusal.Query{}); got.Via != "rest" || got.Channel != "c" || got.Action != "publish" || got.Origin != testOrigin {
+		if got = h.lastRefusal(refusal.Query{}); got.Via != "rest" || got.Channel != "c" || got.Action != "publish" ||
+			got.Origin != testOrigin {
 			t.Errorf("got %+v", got)
 		}
 		mistyped := h.secret[:20] + "?" + h.secret[21:]
 		h.do("GET", "/realtime/history?channel=c", "", "X-Api-Key", mistyped)
-		if got = h.lastRefusal(refusal.Query{Code: refusal.InvalidKey}); got.KeyPrefix != mistyped[:8] || strings.Contains(fmt.Sprint(got), mistyped[8:]) {
+		if got = h.lastRefusal(refusal.Query{Code: refusal.InvalidKey}); got.KeyPrefix != mistyped[:8] ||
+			strings.Contains(fmt.Sprint(got), mistyped[8:]) {
 			t.Errorf("got %+v", got)
 		}
 		h.do("GET", "/admin/v1/status", "", "Authorization", "Bearer not-a-token")
-		if got = h.lastRefusal(refusal.Query{}); got.Via != "admin" || got.Code != refusal.InvalidKey || strings.Contains(fmt.Sprint(got), "not-a-token") {
+		if got = h.lastRefusal(refusal.Query{}); got.Via != "admin" || got.Code != refusal.InvalidKey ||
+			strings.Contains(fmt.Sprint(got), "not-a-token") {
 			t.Errorf("got %+v", got)
 		}
 

@@ -37,7 +37,10 @@ func TestPublishOverHTTP(t *testing.T) {
 	_, body = h.do("GET", "/realtime/history?channel=c", "", "x-api-key", h.secret)
 	want = map[string]any{
 		"channel": "c", "epoch": "epoch-1", "earliest": 1.0, "offset": 1.0,
-		"messages": []any{map[string]any{"offset": 1.0, "timestamp": 1.764000000001e12, "data": map[string]any{"a": []any{1.0}}}},
+		"messages": []any{map[string]any{
+			"offset": 1.0, "timestamp": 1.764000000001e12,
+			"data": map[string]any{"a": []any{1.0}},
+		}},
 	}
 	if fmt.Sprint(body) != fmt.Sprint(want) {
 		t.Errorf("history: got %v, want %v", body, want)
@@ -56,35 +59,75 @@ func TestRESTRefusals(t *testing.T) {
 		status             int
 		code               refusal.Code
 	}{
-		"no key":           {"POST", "/realtime", good, secret[2:], 401, refusal.AuthRequired},
-		"unknown key":      {"POST", "/realtime", good, with(secret[2:], "X-Api-Key", auth.NewKeyText(fsm.ServerKey)), 401, refusal.InvalidKey},
-		"mistyped key":     {"POST", "/realtime", good, with(secret[2:], "X-Api-Key", "sk_x"), 401, refusal.InvalidKey},
-		"public key":       {"POST", "/realtime", good, public, 403, refusal.Forbidden},
-		"foreign origin":   {"GET", "/realtime/history?channel=c", "", []string{"X-Api-Key", h.public, "Origin", "https://evil.example"}, 403, refusal.OriginNotAllowed},
-		"repeated key":     {"POST", "/realtime", good, with(secret, "X-Api-Key", h.secret), 400, refusal.InvalidMessage},
-		"repeated origin":  {"POST", "/realtime", good, with(public, "Origin", testOrigin), 400, refusal.InvalidMessage},
-		"no content type":  {"POST", "/realtime", good, secret[:2], 415, refusal.InvalidMessage},
-		"wrong type":       {"POST", "/realtime", good, with(secret[:2], "Content-Type", "text/plain"), 415, refusal.InvalidMessage},
-		"wrong charset":    {"POST", "/realtime", good, with(secret[:2], "Content-Type", "application/json; charset=latin1"), 415, refusal.InvalidMessage},
-		"broken":           {"POST", "/realtime", `{"channel":"c","message":1`, secret, 400, refusal.InvalidMessage},
-		"two values":       {"POST", "/realtime", good + good, secret, 400, refusal.InvalidMessage},
-		"not UTF-8":        {"POST", "/realtime", "{\"channel\":\"c\",\"message\":\"\xff\"}", secret, 400, refusal.InvalidMessage},
-		"no message":       {"POST", "/realtime", `{"channel":"c"}`, secret, 400, refusal.InvalidMessage},
-		"no channel":       {"POST", "/realtime", `{"message":1}`, secret, 400, refusal.InvalidChannel},
-		"case variant":     {"POST", "/realtime", `{"channel":"c","Message":1,"message":1}`, secret, 400, refusal.InvalidMessage},
-		"repeated name":    {"POST", "/realtime", `{"channel":"c","channel":"d","message":1}`, secret, 400, refusal.InvalidMessage},
-		"too deep":         {"POST", "/realtime", `{"channel":"c","message":[[[[[]]]]]}`, secret, 400, refusal.InvalidMessage},
-		"large message":    {"POST", "/realtime", `{"channel":"c","message":"` + strings.Repeat("x", 99) + `"}`, secret, 413, refusal.MessageTooLarge},
-		"large body":       {"POST", "/realtime", `{"channel":"c","message":"` + strings.Repeat("x", 10<<10) + `"}`, secret, 413, refusal.MessageTooLarge},
-		"ids differ":       {"POST", "/realtime", `{"channel":"c","message":1,"id":"a"}`, with(secret, "Idempotency-Key", "b"), 400, refusal.InvalidMessage},
-		"long id":          {"POST", "/realtime", good, with(secret, "Idempotency-Key", strings.Repeat("x", 129)), 400, refusal.InvalidMessage},
+		"no key": {"POST", "/realtime", good, secret[2:], 401, refusal.AuthRequired},
+		"unknown key": {
+			"POST", "/realtime", good, with(secret[2:], "X-Api-Key", auth.NewKeyText(fsm.ServerKey)),
+			401, refusal.InvalidKey,
+		},
+		"mistyped key": {"POST", "/realtime", good, with(secret[2:], "X-Api-Key", "sk_x"), 401, refusal.InvalidKey},
+		"public key":   {"POST", "/realtime", good, public, 403, refusal.Forbidden},
+		"foreign origin": {
+			"GET", "/realtime/history?channel=c", "",
+			[]string{"X-Api-Key", h.public, "Origin", "https://evil.example"},
+			403, refusal.OriginNotAllowed,
+		},
+		"repeated key":    {"POST", "/realtime", good, with(secret, "X-Api-Key", h.secret), 400, refusal.InvalidMessage},
+		"repeated origin": {"POST", "/realtime", good, with(public, "Origin", testOrigin), 400, refusal.InvalidMessage},
+		"no content type": {"POST", "/realtime", good, secret[:2], 415, refusal.InvalidMessage},
+		"wrong type": {
+			"POST", "/realtime", good, with(secret[:2], "Content-Type", "text/plain"), 415,
+			refusal.InvalidMessage,
+		},
+		"wrong charset": {
+			"POST", "/realtime", good,
+			with(secret[:2], "Content-Type", "application/json; charset=latin1"), 415, refusal.InvalidMessage,
+		},
+		"broken":     {"POST", "/realtime", `{"channel":"c","message":1`, secret, 400, refusal.InvalidMessage},
+		"two values": {"POST", "/realtime", good + good, secret, 400, refusal.InvalidMessage},
+		"not UTF-8": {
+			"POST", "/realtime", "{\"channel\":\"c\",\"message\":\"\xff\"}", secret, 400,
+			refusal.InvalidMessage,
+		},
+		"no message": {"POST", "/realtime", `{"channel":"c"}`, secret, 400, refusal.InvalidMessage},
+		"no channel": {"POST", "/realtime", `{"message":1}`, secret, 400, refusal.InvalidChannel},
+		"case variant": {
+			"POST", "/realtime", `{"channel":"c","Message":1,"message":1}`, secret, 400,
+			refusal.InvalidMessage,
+		},
+		"repeated name": {
+			"POST", "/realtime", `{"channel":"c","channel":"d","message":1}`, secret, 400,
+			refusal.InvalidMessage,
+		},
+		"too deep": {
+			"POST", "/realtime", `{"channel":"c","message":[[[[[]]]]]}`, secret, 400,
+			refusal.InvalidMessage,
+		},
+		"large message": {
+			"POST", "/realtime", `{"channel":"c","message":"` + strings.Repeat("x", 99) + `"}`, secret,
+			413, refusal.MessageTooLarge,
+		},
+		"large body": {
+			"POST", "/realtime", `{"channel":"c","message":"` + strings.Repeat("x", 10<<10) + `"}`,
+			secret, 413, refusal.MessageTooLarge,
+		},
+		"ids differ": {
+			"POST", "/realtime", `{"channel":"c","message":1,"id":"a"}`,
+			with(secret, "Idempotency-Key", "b"), 400, refusal.InvalidMessage,
+		},
+		"long id": {
+			"POST", "/realtime", good, with(secret, "Idempotency-Key", strings.Repeat("x", 129)), 400,
+			refusal.InvalidMessage,
+		},
 		"get":              {"GET", "/realtime", "", secret, 405, refusal.InvalidMessage},
 		"unknown path":     {"GET", "/nowhere", "", nil, 404, refusal.NotFound},
 		"history of what":  {"GET", "/realtime/history", "", public, 400, refusal.InvalidChannel},
 		"bad after":        {"GET", "/realtime/history?channel=c&after=-1", "", public, 400, refusal.InvalidMessage},
 		"bad limit":        {"GET", "/realtime/history?channel=c&limit=x", "", public, 400, refusal.InvalidMessage},
 		"batch not a list": {"POST", "/realtime/batch", `{"messages":1}`, secret, 400, refusal.InvalidMessage},
-		"batch too long":   {"POST", "/realtime/batch", `{"messages":[1` + strings.Repeat(",1", 1000) + `]}`, secret, 400, refusal.InvalidMessage},
+		"batch too long": {
+			"POST", "/realtime/batch", `{"messages":[1` + strings.Repeat(",1", 1000) + `]}`, secret, 400,
+			refusal.InvalidMessage,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			res, body := h.do(c.method, c.path, c.body, c.header...)
@@ -184,7 +227,8 @@ func TestCORS(t *testing.T) {
 			"Access-Control-Request-Headers", "content-type,x-api-key,idempotency-key")
 		allowed := strings.Split(strings.ReplaceAll(res.Header.Get("Access-Control-Allow-Headers"), " ", ""), ",")
 		if res.StatusCode != 204 || res.Header.Get("Access-Control-Allow-Origin") != testOrigin ||
-			!slices.Contains(allowed, "content-type") || !slices.Contains(allowed, "x-api-key") || !slices.Contains(allowed, "idempotency-key") {
+			!slices.Contains(allowed, "content-type") || !slices.Contains(allowed, "x-api-key") ||
+			!slices.Contains(allowed, "idempotency-key") {
 			t.Errorf("%s: got %d %v", path, res.StatusCode, res.Header)
 		}
 	}
@@ -220,7 +264,10 @@ func TestHealthAndReadiness(t *testing.T) {
 	}()
 	early := *h
 	early.addr = listener.Addr().String()
-	for path, want := range map[string]int{"/healthz": 200, "/readyz": 503, "/realtime": 503, "/admin/v1/status": 503, "/": 503} {
+	for path, want := range map[string]int{
+		"/healthz": 200, "/readyz": 503, "/realtime": 503, "/admin/v1/status": 503,
+		"/": 503,
+	} {
 		if res, _ := early.do("GET", path, ""); res.StatusCode != want {
 			t.Errorf("before Open %s answers %d, want %d", path, res.StatusCode, want)
 		}
@@ -238,7 +285,8 @@ func TestHealthAndReadiness(t *testing.T) {
 	if res, _ := h.do("GET", "/readyz", ""); res.StatusCode != 503 {
 		t.Errorf("/readyz answers %d when told to", res.StatusCode)
 	}
-	if res, _ := h.do("POST", "/realtime", "{}", "X-Api-Key", h.secret); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
+	if res, _ := h.do("POST", "/realtime", "{}", "X-Api-Key", h.secret); res.StatusCode != 503 ||
+		res.Header.Get("Retry-After") == "" {
 		t.Errorf("a publish to a draining node: %d", res.StatusCode)
 	}
 }

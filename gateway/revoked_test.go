@@ -69,7 +69,8 @@ func (h *harness) sendings() map[string]func(credential string) string {
 			return request(route.Method, path, "Authorization: Bearer "+token+"\r\n", body)
 		}
 		all[name+" as a session"] = func(token string) string {
-			return request(route.Method, path, "Cookie: "+admin.SessionCookie+"="+token+"\r\n"+admin.ConsoleHeader+": 1\r\n", body)
+			return request(route.Method, path,
+				"Cookie: "+admin.SessionCookie+"="+token+"\r\n"+admin.ConsoleHeader+": 1\r\n", body)
 		}
 	}
 	all["POST /console/session"] = func(token string) string {

@@ -104,11 +104,12 @@ func TestTokenIsRefusedWithItsOwnCode(t *testing.T) {
 			code         refusal.Code // "": let in
 			status       int
 		}{
-			"good":          {fresh, "", "", 200},
-			"expired":       {h.token(h.secret, -time.Minute, someChannels), "", refusal.TokenExpired, 401},
-			"forged":        {testtoken.SwapPart(fresh, 1, "{}"), "", refusal.TokenInvalid, 401},
-			"none":          {testtoken.SwapPart(fresh, 0, `{"alg":"none"}`), "", refusal.TokenInvalid, 401},
-			"unknown key":   {testtoken.Mint(testtoken.Header, h.broker.claimsOf("key-none", time.Minute, someChannels), []byte("x")), "", refusal.TokenInvalid, 401},
+			"good":    {fresh, "", "", 200},
+			"expired": {h.token(h.secret, -time.Minute, someChannels), "", refusal.TokenExpired, 401},
+			"forged":  {testtoken.SwapPart(fresh, 1, "{}"), "", refusal.TokenInvalid, 401},
+			"none":    {testtoken.SwapPart(fresh, 0, `{"alg":"none"}`), "", refusal.TokenInvalid, 401},
+			"unknown key": {testtoken.Mint(testtoken.Header, h.broker.claimsOf("key-none", time.Minute, someChannels),
+				[]byte("x")), "", refusal.TokenInvalid, 401},
 			"its origin":    {own, "https://shop.example", "", 200},
 			"not its own":   {own, testOrigin, refusal.OriginNotAllowed, 403},
 			"origin wanted": {own, "", refusal.OriginNotAllowed, 403},
@@ -147,12 +148,14 @@ func TestTokenOverHTTP(t *testing.T) {
 	if status, answer := post("/realtime", `{"channel":"chat:1","message":1}`); status != 200 {
 		t.Errorf("publish where it may: %d %v", status, answer)
 	}
-	if status, answer := post("/realtime", `{"channel":"news","message":1}`); status != 403 || answer["code"] != "forbidden" {
+	if status, answer := post("/realtime", `{"channel":"news","message":1}`); status != 403 ||
+		answer["code"] != "forbidden" {
 		t.Errorf("publish where it may not: %d %v", status, answer)
 	}
 	_, answer := post("/realtime/batch", `{"messages":[{"channel":"chat:1","message":1},{"channel":"news","message":1}]}`)
 	results := answer["results"].([]any)
-	if first, second := results[0].(map[string]any), results[1].(map[string]any); first["success"] != true || second["code"] != "forbidden" {
+	if first, second := results[0].(map[string]any), results[1].(map[string]any); first["success"] != true ||
+		second["code"] != "forbidden" {
 		t.Errorf("batch: %v", results)
 	}
 	for channel, want := range map[string]int{"log": 200, "chat:1": 403, "elsewhere": 403} {
@@ -272,7 +275,8 @@ func TestPrivateChannels(t *testing.T) {
 		if got := post("staff:1"); got != 403 {
 			t.Errorf("publish to a private channel: %d", got)
 		}
-		if res, _ := h.do("GET", "/realtime/history?channel=staff:1", "", "X-Api-Key", h.public, "Origin", testOrigin); res.StatusCode != 403 {
+		if res, _ := h.do("GET", "/realtime/history?channel=staff:1", "", "X-Api-Key", h.public, "Origin",
+			testOrigin); res.StatusCode != 403 {
 			t.Errorf("history of a private channel: %d", res.StatusCode)
 		}
 

@@ -12,7 +12,8 @@ import (
 // hostileNames are texts that mean something else in a path: as they are, escaped,
 // and escaped again for a proxy that decodes.
 var hostileNames = []string{
-	".", "..", "../..", "a/../../../keys/key", "%2e%2e", "%2E", "..%2F..%2Fkeys%2Fkey", "%252e%252e%252f", "a%2Fb", "a//b", "",
+	".", "..", "../..", "a/../../../keys/key", "%2e%2e", "%2E", "..%2F..%2Fkeys%2Fkey", "%252e%252e%252f", "a%2Fb",
+	"a//b", "",
 	"..;", "a;b", "%00", "\xff", "ä", "a\\..\\b",
 }
 
@@ -50,8 +51,10 @@ func TestNoNameInAPathBecomesAnotherResource(t *testing.T) {
 			}
 		}
 		for _, target := range []string{
-			"/projects/" + testProject + "/", "/projects/" + testProject + "/channels/..", "/projects/" + testProject + "/channels/.",
-			"/projects/x/../" + testProject, "//projects/" + testProject, "/projects//" + testProject, "/./projects/" + testProject,
+			"/projects/" + testProject + "/", "/projects/" + testProject + "/channels/..", "/projects/" + testProject +
+				"/channels/.",
+			"/projects/x/../" + testProject, "//projects/" + testProject, "/projects//" + testProject, "/./projects/" +
+				testProject,
 			"/%70rojects/" + testProject, "/projects/" + testProject + "/messages/../",
 		} {
 			if res := h.raw("DELETE", admin.Prefix+target, token); res.StatusCode != 404 {
@@ -61,7 +64,8 @@ func TestNoNameInAPathBecomesAnotherResource(t *testing.T) {
 		if _, found := h.broker.Project(testProject); !found || len(h.broker.Keys(testProject)) != keys {
 			t.Error("the project or a key of it is gone")
 		}
-		if res := h.raw("DELETE", admin.Prefix+"/projects/"+testProject+"/messages?channel=..", token); res.StatusCode != 200 {
+		if res := h.raw("DELETE", admin.Prefix+"/projects/"+testProject+"/messages?channel=..",
+			token); res.StatusCode != 200 {
 			t.Errorf("purge of the channel ..: %s", res.Status)
 		}
 		if info, _ := h.broker.Channel(t.Context(), h.channel("..")); info.Earliest != 4 {
@@ -118,12 +122,16 @@ func TestHeadIsAnsweredWhereGetIs(t *testing.T) {
 			t.Errorf("%s: GET %s, HEAD %s", path, get.Status, head.Status)
 		}
 	}
-	for target, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 200, "/realtime/history?channel=c": 200} {
+	for target, want := range map[string]int{
+		"/healthz": 200, "/readyz": 200, "/metrics": 200,
+		"/realtime/history?channel=c": 200,
+	} {
 		if res := h.raw("HEAD", target, "X-Api-Key: "+h.secret+"\r\n"); res.StatusCode != want {
 			t.Errorf("HEAD %s: %s", target, res.Status)
 		}
 	}
-	if res := h.raw("DELETE", admin.Prefix+"/whoami", token); res.StatusCode != 405 || res.Header.Get("Allow") != "GET, HEAD" {
+	if res := h.raw("DELETE", admin.Prefix+"/whoami", token); res.StatusCode != 405 ||
+		res.Header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("%s, Allow %q", res.Status, res.Header.Get("Allow"))
 	}
 }

@@ -38,26 +38,39 @@ func TestRefusedHeadsAreTyped(t *testing.T) {
 			status  int
 			reason  string
 		}{
-			"9 KB of cookies":      {"GET /console/ HTTP/1.1\r\nHost: x\r\nCookie: a=" + strings.Repeat("x", 9000) + "\r\n\r\n", 431, "--max-handshake-bytes"},
-			"an upgrade with them": {upgradeHead + "Cookie: a=" + strings.Repeat("x", 9000) + "\r\n\r\n", 431, "--max-handshake-bytes"},
-			"a lost Upgrade":       {strings.Replace(upgradeHead, "Upgrade: websocket\r\nConnection: Upgrade", "Connection: close", 1) + "\r\n", 426, "proxy"},
-			"at the root":          {strings.Replace(strings.Replace(upgradeHead, "/realtime", "/", 1), "Upgrade: websocket\r\n", "", 1) + "\r\n", 426, "proxy"},
-			"over HTTP/1.0":        {"GET / HTTP/1.0\r\nHost: x\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nConnection: close\r\n\r\n", 426, "proxy"},
-			"another version":      {strings.Replace(upgradeHead, ": 13", ": 8", 1) + "\r\n", 426, "version 13"},
-			"two origins":          {upgradeHead + "Origin: https://a.example\r\nOrigin: https://b.example\r\n\r\n", 400, "repeated header"},
+			"9 KB of cookies": {"GET /console/ HTTP/1.1\r\nHost: x\r\nCookie: a=" + strings.Repeat("x", 9000) +
+				"\r\n\r\n", 431, "--max-handshake-bytes"},
+			"an upgrade with them": {
+				upgradeHead + "Cookie: a=" + strings.Repeat("x", 9000) + "\r\n\r\n", 431,
+				"--max-handshake-bytes",
+			},
+			"a lost Upgrade": {strings.Replace(upgradeHead, "Upgrade: websocket\r\nConnection: Upgrade",
+				"Connection: close", 1) + "\r\n", 426, "proxy"},
+			"at the root": {strings.Replace(strings.Replace(upgradeHead, "/realtime", "/", 1),
+				"Upgrade: websocket\r\n", "", 1) + "\r\n", 426, "proxy"},
+			"over HTTP/1.0": {"GET / HTTP/1.0\r\nHost: x\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" +
+				"Connection: close\r\n\r\n", 426, "proxy"},
+			"another version": {strings.Replace(upgradeHead, ": 13", ": 8", 1) + "\r\n", 426, "version 13"},
+			"two origins": {
+				upgradeHead + "Origin: https://a.example\r\nOrigin: https://b.example\r\n\r\n", 400,
+				"repeated header",
+			},
 		} {
 			h := newHarness(t, poller)
 			client := h.connect()
 			client.send(c.request)
 			res := client.wantResponse(c.status)
-			if refused := typedRefusal(t, res); refused.Code != refusal.InvalidMessage || !strings.Contains(refused.Error, c.reason) {
+			if refused := typedRefusal(t, res); refused.Code != refusal.InvalidMessage ||
+				!strings.Contains(refused.Error, c.reason) {
 				t.Errorf("%s: %+v", name, refused)
 			}
-			if upgrade := res.Header.Get("Upgrade"); (c.status == 426) != (upgrade == "websocket") || c.status == 426 && res.Header.Get("Sec-WebSocket-Version") != "13" {
+			if upgrade := res.Header.Get("Upgrade"); (c.status == 426) != (upgrade == "websocket") || c.status == 426 &&
+				res.Header.Get("Sec-WebSocket-Version") != "13" {
 				t.Errorf("%s: %v", name, res.Header)
 			}
 			found, err := h.server.Refusals(refusal.Query{Limit: 9})
-			if err != nil || len(found) != 1 || found[0].Via != "handshake" || found[0].Address != "127.0.0.1" || !strings.Contains(found[0].Reason, c.reason) {
+			if err != nil || len(found) != 1 || found[0].Via != "handshake" || found[0].Address != "127.0.0.1" ||
+				!strings.Contains(found[0].Reason, c.reason) {
 				t.Errorf("%s: refusals %+v, %v", name, found, err)
 			}
 			if n := h.metric("aptlyd_refusals_total", string(refusal.InvalidMessage), "handshake"); n != 1 {
@@ -76,7 +89,8 @@ func TestRawUTF8InATarget(t *testing.T) {
 		c.send("GET /realtime/history?channel=größe/π HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + h.secret + "\r\n\r\n")
 		res := c.wantResponse(200)
 		var page historyPage
-		if err := json.NewDecoder(res.Body).Decode(&page); err != nil || page.Channel != "größe/π" || len(page.Messages) != 2 {
+		if err := json.NewDecoder(res.Body).Decode(&page); err != nil || page.Channel != "größe/π" ||
+			len(page.Messages) != 2 {
 			t.Errorf("%+v, %v", page, err)
 		}
 		if poller == "portable" {

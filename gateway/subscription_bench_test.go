@@ -32,7 +32,8 @@ func BenchmarkSubscriptionMemory(b *testing.B) {
 							name = fmt.Sprintf("%d:", n)
 						}
 						name += strings.Repeat("x", auth.MaxChannelName-len(name))
-						_, err := c.socket.Write(clientFrame(ws.OpText, true, fmt.Appendf(nil, `{"type":"subscribe","channel":%q}`, name)))
+						_, err := c.socket.Write(clientFrame(ws.OpText, true,
+							fmt.Appendf(nil, `{"type":"subscribe","channel":%q}`, name)))
 						if err != nil {
 							b.Fatal(err)
 						}

@@ -43,7 +43,8 @@ func (c *client) wantLimited() {
 }
 
 func (h *harness) postStatus(key string) int {
-	res, _ := h.do("POST", "/realtime", `{"channel":"c","message":1}`, "X-Api-Key", key, "Content-Type", "application/json")
+	res, _ := h.do("POST", "/realtime", `{"channel":"c","message":1}`, "X-Api-Key", key, "Content-Type",
+		"application/json")
 	if (res.StatusCode == 429) != (res.Header.Get("Retry-After") == "1") {
 		h.t.Errorf("%d with Retry-After %q", res.StatusCode, res.Header.Get("Retry-After"))
 	}
@@ -52,7 +53,10 @@ func (h *harness) postStatus(key string) int {
 
 func TestConnectionRates(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
-		h := newHarness(t, poller, func(c *Config) { c.ConnectionPublish, c.ConnectionSubscribe, c.MaxChannels = slowly, slowly, 8 })
+		h := newHarness(t, poller, func(c *Config) {
+			c.ConnectionPublish, c.ConnectionSubscribe, c.MaxChannels = slowly,
+				slowly, 8
+		})
 		c, other, backend := h.tokenClient(everywhere), h.tokenClient(everywhere), h.open(h.secret)
 		for _, each := range []*client{c, other} {
 			each.publishes(5)
@@ -118,7 +122,8 @@ func TestKeyAndAddressRates(t *testing.T) {
 		c = h.dial(from + "2\r\n")
 		c.text(`{"type":"auth","apiKey":%q}`, h.public)
 		c.want("auth_success")
-		if r := h.lastRefusal(refusal.Query{Code: refusal.RateLimited}); r.Address != "192.0.2.1" || r.Action != "connect" || r.Detail != "too much at once from this address: 1 a second are allowed, 5 at once" {
+		if r := h.lastRefusal(refusal.Query{Code: refusal.RateLimited}); r.Address != "192.0.2.1" ||
+			r.Action != "connect" || r.Detail != "too much at once from this address: 1 a second are allowed, 5 at once" {
 			t.Errorf("got %+v", r)
 		}
 	})
@@ -137,7 +142,8 @@ func TestQuotas(t *testing.T) {
 		h.server.DivideQuotas([]map[string]quota.Usage{{testProject: {Connections: 1}}, {"another": {Connections: 7}}})
 		second := h.open(h.secret)
 		admit().wantClose(1013)
-		if r := h.lastRefusal(refusal.Query{}); r.Detail != "the project's quota is 3 connections: 2 are here, 1 on other nodes" {
+		if r := h.lastRefusal(refusal.Query{}); r.Detail != "the project's quota is 3 connections: 2 are here, 1 on other "+
+			"nodes" {
 			t.Errorf("got %+v", r)
 		}
 		second.socket.Close()

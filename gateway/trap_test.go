@@ -422,7 +422,8 @@ func TestTrap15NativeClientsSendTheBrokersOwnOrigin(t *testing.T) {
 			c.wantError(refusal.OriginNotAllowed)
 		}
 		allow := true
-		if _, err := h.broker.UpdateProject(t.Context(), fsm.UpdateProject{ID: testProject, AllowNativeClients: &allow}); err != nil {
+		if _, err := h.broker.UpdateProject(t.Context(),
+			fsm.UpdateProject{ID: testProject, AllowNativeClients: &allow}); err != nil {
 			t.Fatal(err)
 		}
 		for _, header := range native {

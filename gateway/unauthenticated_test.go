@@ -44,7 +44,8 @@ func TestUnauthenticatedSocketsOfOneAddress(t *testing.T) {
 		over.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
 		over.wantStatus(429)
 		found, err := h.server.Refusals(refusal.Query{Limit: 1})
-		if err != nil || len(found) != 1 || found[0].Reason != refuseUnauthenticated().Reason || found[0].Address != "127.0.0.1" {
+		if err != nil || len(found) != 1 || found[0].Reason != refuseUnauthenticated().Reason ||
+			found[0].Address != "127.0.0.1" {
 			t.Errorf("refusals %+v, %v", found, err)
 		}
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}
@@ -152,7 +153,10 @@ func TestAdminListener(t *testing.T) {
 			return res.StatusCode
 		}
 		for path, want := range map[string][2]int{
-			"/healthz": {200, 200}, "/readyz": {200, 200}, "/metrics": {404, 200}, "/console/": {404, 200}, "/console": {404, 302},
+			"/healthz": {200, 200}, "/readyz": {200, 200}, "/metrics": {404, 200}, "/console/": {
+				404,
+				200,
+			}, "/console": {404, 302},
 			"/admin/v1/whoami": {404, 401}, "/console/session": {404, 405}, "/": {404, 302},
 		} {
 			if got := [2]int{status(clients, path), status(operators.Addr().String(), path)}; got != want {

@@ -257,7 +257,8 @@ func TestUsageSurvivesAStop(t *testing.T) {
 		return publishes
 	}
 	for range 3 {
-		call(t, n, http.MethodPost, "/realtime", "x-api-key", creds.ServerKey, map[string]any{"channel": "c", "message": 0}, 200)
+		call(t, n, http.MethodPost, "/realtime", "x-api-key", creds.ServerKey,
+			map[string]any{"channel": "c", "message": 0}, 200)
 	}
 	for _, by := range []string{"minute", "hour", "day"} {
 		if got := usage(n, by); got != 3.0 {

@@ -43,7 +43,9 @@ func TestQuestionsThatNobodyAsksAreRefused(t *testing.T) {
 	for _, question := range []string{
 		`{"connections":{"project":"","keyId":"","cursor":"","limit":1001}}`,
 		`{"subscribers":{"project":"p"}}`, `{"keyConnections":{"project":"p"}}`,
-		`{"history":{"first":0,"last":359}}`, `{"usage":{}}`, `{"projectUsage":{"project":"p","since":9223372036854775807}}`, `{"disconnect":{"id":"x"}}`, `{"refusals":{"limit":10}}`,
+		`{"history":{"first":0,"last":359}}`, `{"usage":{}}`,
+		`{"projectUsage":{"project":"p","since":9223372036854775807}}`, `{"disconnect":{"id":"x"}}`,
+		`{"refusals":{"limit":10}}`,
 		`{"attention":{"epoch":1,"number":1,"complete":true}}`,
 	} {
 		if _, err := n.answerPeer(t.Context(), "peer", []byte(question)); err != nil {

@@ -47,7 +47,8 @@ func TestSituationIsSaidInPlainSentences(t *testing.T) {
 			"n1 leads, 2 of 3 voters are alive; no other may fail.", "",
 		},
 		{
-			"no majority", unled(threeVoters(map[string]time.Duration{"n2": 40 * time.Second, "n3": 12 * time.Second}), 12*time.Second),
+			"no majority", unled(threeVoters(map[string]time.Duration{"n2": 40 * time.Second, "n3": 12 * time.Second}),
+				12*time.Second),
 			"No majority: n1 sees 1 of 3 voters alive, and 2 are needed. " +
 				"Missing: n2 since 2026-07-01 11:59:20 UTC (40s); n3 since 2026-07-01 11:59:48 UTC (12s). " +
 				"Nothing can be published or changed until one of them is back.",
@@ -56,7 +57,8 @@ func TestSituationIsSaidInPlainSentences(t *testing.T) {
 		{
 			"no majority since the start", restarted,
 			"No majority: n1 sees 1 of 3 voters alive, and 2 are needed. " +
-				"Missing: n2 since before n1 started at 2026-07-01 11:59:40 UTC; n3 since before n1 started at 2026-07-01 11:59:40 UTC. " +
+				"Missing: n2 since before n1 started at 2026-07-01 11:59:40 UTC; n3 since before n1 started at 2026-07-01 " +
+				"11:59:40 UTC. " +
 				"Nothing can be published or changed until one of them is back.",
 			"no majority for 20s: 1 of 3 nodes can be reached, n2, n3 missing",
 		},
@@ -116,7 +118,8 @@ func TestAbsencesAreLoggedOnce(t *testing.T) {
 	a.look(lost)
 	a.look(lost)
 	want(`level=WARN msg="a node is missing" member=n2`, `level=WARN msg="a node is missing" member=n3`,
-		`level=ERROR msg="the cluster has no majority: nothing can be published or changed" missing="n2, n3" alive=1 voters=3 needed=2`)
+		`level=ERROR msg="the cluster has no majority: nothing can be published or changed" missing="n2, n3" alive=1 `+
+			`voters=3 needed=2`)
 	lost.now = noon.Add(quorumReminder)
 	a.look(lost)
 	want("the cluster has no majority")

@@ -41,9 +41,15 @@ func TestMeterCountsByMinute(t *testing.T) {
 func TestUsageOfSeveralNodesIsAdded(t *testing.T) {
 	nodes := []projectUsage{
 		{[]fsm.UsagePeriod{{At: 120_000, Usage: fsm.Usage{Connections: 2}}}, fsm.Usage{Publishes: 1}},
-		{[]fsm.UsagePeriod{{At: 60_000, Usage: fsm.Usage{Publishes: 1}}, {At: 120_000, Usage: fsm.Usage{Connections: 3}}}, fsm.Usage{Publishes: 2}},
+		{
+			[]fsm.UsagePeriod{{At: 60_000, Usage: fsm.Usage{Publishes: 1}}, {At: 120_000, Usage: fsm.Usage{Connections: 3}}},
+			fsm.Usage{Publishes: 2},
+		},
 	}
-	want := []fsm.UsagePeriod{{At: 60_000, Usage: fsm.Usage{Publishes: 1}}, {At: 120_000, Usage: fsm.Usage{Connections: 5}}}
+	want := []fsm.UsagePeriod{
+		{At: 60_000, Usage: fsm.Usage{Publishes: 1}},
+		{At: 120_000, Usage: fsm.Usage{Connections: 5}},
+	}
 	if got := sumMinutes(nodes); !slices.Equal(got, want) {
 		t.Errorf("minutes %+v, want %+v", got, want)
 	}
@@ -52,7 +58,8 @@ func TestUsageOfSeveralNodesIsAdded(t *testing.T) {
 	if got := withUntold(known, hour+5, 3_600_000_000_000, nodes); len(got) != 1 || got[0].Publishes != 13 {
 		t.Errorf("in the hour of the last report %+v", got)
 	}
-	if got := withUntold(known, 2*hour+5, 3_600_000_000_000, nodes); len(got) != 2 || got[1].At != 2*hour || got[1].Publishes != 3 {
+	if got := withUntold(known, 2*hour+5, 3_600_000_000_000, nodes); len(got) != 2 || got[1].At != 2*hour ||
+		got[1].Publishes != 3 {
 		t.Errorf("in the hour after it %+v", got)
 	}
 }

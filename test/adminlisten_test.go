@@ -20,9 +20,15 @@ func TestAdminListen(t *testing.T) {
 	if err := free.Close(); err != nil {
 		t.Fatal(err)
 	}
-	c := spawn(t, bench.SpawnOptions{Nodes: 1, Binary: binary, Dir: t.TempDir(), Args: []string{"--admin-listen", operators}})
+	c := spawn(t, bench.SpawnOptions{
+		Nodes: 1, Binary: binary, Dir: t.TempDir(),
+		Args: []string{"--admin-listen", operators},
+	})
 	for path, want := range map[string][2]int{
-		"/healthz": {200, 200}, "/readyz": {200, 200}, "/metrics": {404, 200}, "/console/": {404, 200}, "/admin/v1/whoami": {404, 401},
+		"/healthz": {200, 200}, "/readyz": {200, 200}, "/metrics": {404, 200}, "/console/": {
+			404,
+			200,
+		}, "/admin/v1/whoami": {404, 401},
 	} {
 		for i, addr := range []string{c.Addr(0), operators} {
 			res, err := http.Get("http://" + addr + path) //nolint:noctx // the client's timeout is enough

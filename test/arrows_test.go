@@ -24,9 +24,12 @@ var arrows = map[string]struct {
 	"internal/strictjson": {},
 	"internal/teardown":   {},
 	"internal/wire":       {},
-	"fsm":                 {imports: []string{"internal/durable", "internal/strictjson", "internal/wire"}, engines: []string{"go.etcd.io/bbolt"}},
-	"cluster/watchdog":    {},
-	"cluster/logbridge":   {},
+	"fsm": {
+		imports: []string{"internal/durable", "internal/strictjson", "internal/wire"},
+		engines: []string{"go.etcd.io/bbolt"},
+	},
+	"cluster/watchdog":  {},
+	"cluster/logbridge": {},
 	"cluster/raftlog": {
 		imports: []string{"cluster/watchdog", "cluster/logbridge", "internal/durable"},
 		engines: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal"},
@@ -65,7 +68,8 @@ var arrows = map[string]struct {
 	},
 	"gateway/admin": {
 		imports: []string{
-			"fsm", "gateway/auth", "gateway/clientaddr", "gateway/httpio", "gateway/origin", "gateway/ratelimit", "gateway/refusal",
+			"fsm", "gateway/auth", "gateway/clientaddr", "gateway/httpio", "gateway/origin", "gateway/ratelimit",
+			"gateway/refusal",
 			"internal/strictjson",
 		},
 	},

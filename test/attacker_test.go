@@ -76,13 +76,17 @@ var attacks = []attack{
 	{"wrong keys", 64, []string{"HTTP/1.1 401", "HTTP/1.1 429"}, func(ctx context.Context, a *attacker, _ int) {
 		a.ask(ctx, true, historyRequest+"x-api-key: pk_wrong\r\n\r\n")
 	}, nil},
-	{"new connections", 32, []string{"HTTP/1.1 200", "HTTP/1.1 429", closed}, func(ctx context.Context, a *attacker, _ int) {
-		a.again(ctx, time.Millisecond, func(socket net.Conn) {
-			if _, err := io.WriteString(socket, healthRequest+"Connection: close\r\n\r\n"); err == nil {
-				a.hear(socket)
-			}
-		})
-	}, nil},
+	{
+		"new connections", 32,
+		[]string{"HTTP/1.1 200", "HTTP/1.1 429", closed},
+		func(ctx context.Context, a *attacker, _ int) {
+			a.again(ctx, time.Millisecond, func(socket net.Conn) {
+				if _, err := io.WriteString(socket, healthRequest+"Connection: close\r\n\r\n"); err == nil {
+					a.hear(socket)
+				}
+			})
+		}, nil,
+	},
 	{"new channels", 50, []string{"rate_limited"}, func(ctx context.Context, a *attacker, n int) {
 		a.publish(ctx, n)
 	}, &client.Access{Subscribe: []string{"*"}, Publish: []client.PublishGrant{{Pattern: "made:*", Rate: 10}}}},

@@ -19,7 +19,8 @@ func TestGoExample(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	start := func() *exec.Cmd {
-		cmd := exec.Command(program, "-server", c.Servers()[0], "-key", c.ServerKey, "-position", filepath.Join(dir, "position.json"))
+		cmd := exec.Command(program, "-server", c.Servers()[0], "-key", c.ServerKey, "-position",
+			filepath.Join(dir, "position.json"))
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -37,10 +38,11 @@ func TestGoExample(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	answers := make(chan string, 10)
-	_, err = cl.Subscribe(ctx, "questions.answers", client.SubscribeOptions{From: client.All(), OnMessage: func(m client.Message) {
-		text, _ := client.Decode[string](m)
-		answers <- text
-	}})
+	_, err = cl.Subscribe(ctx, "questions.answers",
+		client.SubscribeOptions{From: client.All(), OnMessage: func(m client.Message) {
+			text, _ := client.Decode[string](m)
+			answers <- text
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}

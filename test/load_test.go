@@ -44,7 +44,10 @@ type entry struct {
 func startLoad(t *testing.T, c site, channels, rate int) *load {
 	t.Helper()
 	// A slow machine makes a load longer; what it checks in the end must still be there.
-	rules := []client.Rule{{Pattern: "load:*", KeepMessages: 1_000_000, KeepFor: client.Duration(24 * time.Hour), Initial: &client.Initial{All: true}}}
+	rules := []client.Rule{{
+		Pattern: "load:*", KeepMessages: 1_000_000, KeepFor: client.Duration(24 * time.Hour),
+		Initial: &client.Initial{All: true},
+	}}
 	if _, err := admin(c, 0).UpdateProject(within(t, deadline), defaultProject(t, c).ID,
 		client.ProjectChange{Rules: &rules}); err != nil {
 		t.Fatal(err)

@@ -55,7 +55,8 @@ func (b *browser) call(t *testing.T, method, path string, body any) (status int,
 	if err != nil {
 		t.Fatal(err)
 	}
-	request, err := http.NewRequestWithContext(within(t, deadline), method, url(b.c, b.node)+path, bytes.NewReader(encoded))
+	request, err := http.NewRequestWithContext(within(t, deadline), method, url(b.c, b.node)+path,
+		bytes.NewReader(encoded))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +87,8 @@ func TestWithoutAMajorityEveryToolSaysWhoIsMissing(t *testing.T) {
 	c := startCluster(t, 3)
 	awaitVoters(t, c, 3, 3)
 	b := &browser{c: c}
-	if status, answer := b.call(t, http.MethodPost, "/console/session", map[string]string{"token": c.AdminToken}); status != 204 {
+	if status, answer := b.call(t, http.MethodPost, "/console/session",
+		map[string]string{"token": c.AdminToken}); status != 204 {
 		t.Fatalf("sign in: %d %s", status, answer)
 	}
 	held := aptlydJSON[client.Status](t, c, 0, "cluster", "status")
@@ -130,8 +132,15 @@ func TestWithoutAMajorityEveryToolSaysWhoIsMissing(t *testing.T) {
 			code int
 			want []string
 		}{
-			{[]string{"cluster", "status"}, 0, []string{"No majority: n1 sees 1 of 3 voters alive", "n2 since", "n3 since", "unreachable"}},
-			{[]string{"doctor"}, 1, []string{"No majority: n1 sees 1 of 3", "n2 (127.0.0.1:", "does not answer n1", "3 of 9 checks"}},
+			{
+				[]string{"cluster", "status"},
+				0,
+				[]string{"No majority: n1 sees 1 of 3 voters alive", "n2 since", "n3 since", "unreachable"},
+			},
+			{[]string{"doctor"}, 1, []string{
+				"No majority: n1 sees 1 of 3", "n2 (127.0.0.1:", "does not answer n1",
+				"3 of 9 checks",
+			}},
 			{[]string{"publish", "c", "1", "--key", c.ServerKey}, 1, []string{"no majority for", "n2, n3 missing"}},
 			{[]string{"project", "create", "x"}, 1, []string{"no majority for", "n2, n3 missing"}},
 			{[]string{"project", "list"}, 1, []string{"no majority for", "n2, n3 missing"}},
@@ -164,7 +173,8 @@ func TestWithoutAMajorityEveryToolSaysWhoIsMissing(t *testing.T) {
 		}
 	}
 	check(false)
-	if log := c.readLog(t, 0); !strings.Contains(log, `"the cluster has no majority: nothing can be published or changed"`) {
+	if log := c.readLog(t, 0); !strings.Contains(log,
+		`"the cluster has no majority: nothing can be published or changed"`) {
 		t.Error("the log does not say it")
 	} else {
 		for _, line := range worrying.FindAllString(log, -1) {

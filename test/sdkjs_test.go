@@ -245,7 +245,8 @@ func (ctl *controller) call(r *http.Request) (any, error) {
 		key, err := admin(ctl.c, 0).CreateKey(ctx, ctl.project(), "server", "sdk")
 		return map[string]any{"key": key.Text, "id": key.ID, "signingSecret": key.SigningSecret}, err
 	case "/project/create":
-		project, err := admin(ctl.c, 0).CreateProject(ctx, client.ProjectSpec{Name: "origins", AllowedOrigins: []string{q.Get("origin")}})
+		project, err := admin(ctl.c, 0).CreateProject(ctx,
+			client.ProjectSpec{Name: "origins", AllowedOrigins: []string{q.Get("origin")}})
 		if err != nil {
 			return nil, err
 		}
@@ -337,7 +338,7 @@ type freezer struct {
 	listener net.Listener
 	target   string
 
-	mu     sync.Mutex
+	mu      sync.Mutex
 	flowing chan struct{} // closed while bytes pass
 }
 

@@ -13,7 +13,8 @@ import (
 func told(p bench.Protocol, text string) (events []string, used int, err error) {
 	used, err = p.Parse([]byte(text), func(e bench.Event) {
 		kind := map[bench.EventKind]string{
-			bench.Ready: "ready", bench.Delivered: "delivered", bench.Acknowledged: "acknowledged", bench.Ping: "ping", bench.Refused: "refused",
+			bench.Ready: "ready", bench.Delivered: "delivered", bench.Acknowledged: "acknowledged", bench.Ping: "ping",
+			bench.Refused: "refused",
 		}[e.Kind]
 		events = append(events, strings.TrimSpace(fmt.Sprintf("%s %d %d %s %s", kind, e.ID, e.Offset, e.Epoch, e.Data)))
 	})
@@ -23,7 +24,8 @@ func told(p bench.Protocol, text string) (events []string, used int, err error) 
 func TestNATSParse(t *testing.T) {
 	p := &natsProtocol{}
 	const stream = "INFO {}\r\nPONG\r\nPING\r\nMSG bench.c 2 3\r\n\"x\"\r\n" +
-		"MSG bench.c 2 $JS.ACK.1 4\r\nx\r\ny\r\nMSG _I.1.7 1 8\r\n{\"seq\":1\r\nMSG _I.1.8 1 12\r\n{\"error\":{}}\r\nMSG _I.1.0 1 2\r\n{}\r\n-ERR 'no'\r\n"
+		"MSG bench.c 2 $JS.ACK.1 4\r\nx\r\ny\r\nMSG _I.1.7 1 8\r\n{\"seq\":1\r\nMSG _I.1.8 1 12\r\n{\"error\":{}}\r\n" +
+		"MSG _I.1.0 1 2\r\n{}\r\n-ERR 'no'\r\n"
 	want := []string{
 		"ready 0 0", "ping 0 0  PONG", `delivered 0 0  "x"`, "delivered 0 0  x\r\ny", "acknowledged 7 0",
 		`refused 0 0  {"error":{}}`, "ready 0 0", "refused 0 0  'no'",
@@ -51,7 +53,8 @@ func TestNATSAppend(t *testing.T) {
 	if got := string(p.AppendPublish(nil, 3, "c", 9, []byte("data"))); got != "PUB c _I00000001.3.9 4\r\ndata\r\n" {
 		t.Errorf("publish %q", got)
 	}
-	if got := string(p.AppendSubscribe(nil, 3, "c", bench.Position{})); !strings.HasPrefix(got, "SUB _D00000001.3 2\r\nPUB $JS.API.CONSUMER.CREATE.S _I00000001.3.0 ") {
+	if got := string(p.AppendSubscribe(nil, 3, "c", bench.Position{})); !strings.HasPrefix(got,
+		"SUB _D00000001.3 2\r\nPUB $JS.API.CONSUMER.CREATE.S _I00000001.3.0 ") {
 		t.Errorf("subscribe %q", got)
 	}
 	p.stream = ""
@@ -65,7 +68,8 @@ func TestCentrifugeParse(t *testing.T) {
 	p.AppendPublish(nil, 0, "c", 1<<40|5, []byte(`"x"`))
 	p.AppendPublish(nil, 0, "c", 1<<40|6, []byte(`"x"`))
 	text := `{"id":1,"connect":{"client":"x","version":"v"}}` + "\n" +
-		`{"id":2,"subscribe":{"recoverable":true,"epoch":"e","publications":[{"data":"a","offset":2},{"data":"b","info":{"user":"u"},"offset":3}],"recovered":true,"offset":3}}` + "\n" +
+		`{"id":2,"subscribe":{"recoverable":true,"epoch":"e","publications":[{"data":"a","offset":2},{"data":"b",` +
+		`"info":{"user":"u"},"offset":3}],"recovered":true,"offset":3}}` + "\n" +
 		`{"push":{"channel":"c","pub":{"data":"d","offset":4}}}` + "\n{}\n" +
 		fmt.Sprintf(`{"id":%d,"publish":{}}`, p.last) + "\n" +
 		fmt.Sprintf(`{"id":%d,"error":{"code":1,"message":"no"}}`, p.last-1)
@@ -77,7 +81,10 @@ func TestCentrifugeParse(t *testing.T) {
 	if err != nil || used != len(text) || !reflect.DeepEqual(got, want) {
 		t.Errorf("told %q, %v", got, err)
 	}
-	for _, bad := range []string{"x", `{"id":99,"publish":{}}`, `{"id":3}`, `{"push":{"pub":{"data":"x`, `{"id":2,"subscribe":{"publications":[{`} {
+	for _, bad := range []string{
+		"x", `{"id":99,"publish":{}}`, `{"id":3}`, `{"push":{"pub":{"data":"x`,
+		`{"id":2,"subscribe":{"publications":[{`,
+	} {
 		if _, _, err := told(p, bad); err == nil {
 			t.Errorf("%s was taken", bad)
 		}

@@ -100,7 +100,8 @@ func TestContendersTakeTurns(t *testing.T) {
 		t.Errorf("a %+v, b %+v", a, b)
 	}
 	var table bytes.Buffer
-	if err := writeTable(&table, results); err != nil || !strings.Contains(table.String(), "5.00 (5.00–9.00)") || !strings.Contains(table.String(), "! b: lost one") {
+	if err := writeTable(&table, results); err != nil || !strings.Contains(table.String(), "5.00 (5.00–9.00)") ||
+		!strings.Contains(table.String(), "! b: lost one") {
 		t.Errorf("table %s, %v", table.String(), err)
 	}
 

@@ -56,7 +56,10 @@ func writeManual(root *cobra.Command, dir string) error {
 		"zsh/_aptlyd":      root.GenZshCompletionFile,
 		"fish/aptlyd.fish": func(path string) error { return root.GenFishCompletionFile(path, true) },
 	}
-	for _, folder := range []string{man, filepath.Join(dir, "bash"), filepath.Join(dir, "zsh"), filepath.Join(dir, "fish")} {
+	for _, folder := range []string{
+		man, filepath.Join(dir, "bash"), filepath.Join(dir, "zsh"),
+		filepath.Join(dir, "fish"),
+	} {
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			return err
 		}

@@ -42,7 +42,13 @@ func (p *printer) verdict(v *client.TokenVerdict) {
 	if v.Reason != "" {
 		p.line("because\t%s", v.Reason)
 	}
-	for _, fact := range [][2]string{{"code", v.Code}, {"kind", v.Kind}, {"project", v.Project}, {"key", v.KeyID}, {"sub", v.Subject}} {
+	for _, fact := range [][2]string{
+		{"code", v.Code},
+		{"kind", v.Kind},
+		{"project", v.Project},
+		{"key", v.KeyID},
+		{"sub", v.Subject},
+	} {
 		if fact[1] != "" {
 			p.line("%s\t%s", fact[0], fact[1])
 		}

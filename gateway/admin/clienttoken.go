@@ -117,7 +117,12 @@ func (h *Handler) judgeToken(text, channel, from, host string) tokenVerdict {
 	who, failed := auth.Identify(text, h.cfg.Broker)
 	if failed != nil {
 		refused := failed.Refusal
-		return tokenVerdict{Reason: cmp.Or(refused.Detail, refused.Reason), Code: refused.Code, KeyID: who.KeyID, Project: who.Project}
+		return tokenVerdict{
+			Reason:  cmp.Or(refused.Detail, refused.Reason),
+			Code:    refused.Code,
+			KeyID:   who.KeyID,
+			Project: who.Project,
+		}
 	}
 	verdict := tokenVerdict{Kind: who.Credential(), KeyID: who.KeyID, Project: who.Project}
 	project, _ := h.cfg.Broker.Project(who.Project)

@@ -14,7 +14,8 @@ func FuzzMatchPath(f *testing.F) {
 			if again := strings.Replace(pattern, IDParameter, id, 1); ok && again != "/"+path {
 				t.Fatalf("%q is taken for %q", path, again)
 			}
-			if strings.Contains(pattern, IDParameter) && ok && strings.Trim(id, "-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+			if strings.Contains(pattern, IDParameter) && ok &&
+				strings.Trim(id, "-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
 				t.Fatalf("%q is an id", id)
 			}
 		}

@@ -17,7 +17,8 @@ func TestRefusalsAreGroupedByRule(t *testing.T) {
 			Attempt: refusal.Attempt{Project: "p", KeyID: "k", Channel: fmt.Sprintf("chat:%d", i)},
 		})
 	}
-	found = slices.Insert(found, 50, refusal.Record{At: 900, Code: refusal.InvalidKey, Reason: "invalid key", Address: "10.1.1.1"})
+	found = slices.Insert(found, 50,
+		refusal.Record{At: 900, Code: refusal.InvalidKey, Reason: "invalid key", Address: "10.1.1.1"})
 	rules := groupRefusals(found)
 	if len(rules) != 2 {
 		t.Fatalf("%d rules", len(rules))

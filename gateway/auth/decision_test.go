@@ -11,10 +11,16 @@ import (
 func TestAuthoriseForeign(t *testing.T) {
 	own, foreign := &fsm.Project{ID: ownProject}, &fsm.Project{ID: otherProject}
 	every := [...]Action{Connect, Subscribe, Publish, ReadHistory, View, Operate, Own}
-	all := &Token{scopes: []scope{{pattern: "*", actions: [...]bool{Connect: true, Subscribe: true, Publish: true, ReadHistory: true}}}}
+	all := &Token{scopes: []scope{{
+		pattern: "*",
+		actions: [...]bool{Connect: true, Subscribe: true, Publish: true, ReadHistory: true},
+	}}}
 	for name, who := range map[string]Principal{
 		"public": {Kind: PublicKey, Project: ownProject}, "server": {Kind: ServerKey, Project: ownProject},
-		"bearer": {Kind: Bearer, Project: ownProject, Token: all}, "nobody": {}, "nobody of the project": {Project: ownProject},
+		"bearer": {
+			Kind: Bearer, Project: ownProject,
+			Token: all,
+		}, "nobody": {}, "nobody of the project": {Project: ownProject},
 	} {
 		for _, do := range every {
 			if Authorise(who, do, foreign, "c") == nil {
@@ -31,7 +37,8 @@ func TestAuthoriseForeign(t *testing.T) {
 		}
 	}
 	r := Authorise(Principal{Kind: PublicKey, Project: ownProject}, Publish, own, "c")
-	if r == nil || r.Code != refusal.Forbidden || r.Reason == "" || r.Detail == r.Reason || r.Action != "publish" || r.Channel != "c" {
+	if r == nil || r.Code != refusal.Forbidden || r.Reason == "" || r.Detail == r.Reason || r.Action != "publish" ||
+		r.Channel != "c" {
 		t.Errorf("the refusal does not explain itself: %+v", r)
 	}
 }

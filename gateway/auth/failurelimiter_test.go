@@ -15,7 +15,10 @@ func TestKeysThatEndedBeforeAreKnown(t *testing.T) {
 	revoked, rotated, never := NewKeyText(fsm.PublicKey), NewKeyText(fsm.ServerKey), NewKeyText(fsm.PublicKey)
 	f.Learn([]fsm.AuditRecord{
 		{Seq: 3, Action: "key.create", Target: "key_3", After: []byte(`{"id":"key_3"}`)},
-		{Seq: 2, Action: "key.revoke", Target: "key_1", Before: fmt.Appendf(nil, `{"id":"key_1","kind":"public","prefix":%q}`, revoked[:8])},
+		{
+			Seq: 2, Action: "key.revoke", Target: "key_1",
+			Before: fmt.Appendf(nil, `{"id":"key_1","kind":"public","prefix":%q}`, revoked[:8]),
+		},
 		{Seq: 1, Action: "key.rotate", Target: "key_2", Before: fmt.Appendf(nil, `{"id":"key_2","prefix":%q}`, rotated[:8])},
 	})
 	unknown := &Failure{Unknown: true, Refusal: refusal.New(refusal.InvalidKey, invalidKey)}

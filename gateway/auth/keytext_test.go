@@ -27,7 +27,8 @@ func TestKeyText(t *testing.T) {
 			}
 		}
 	}
-	for _, text := range []string{"", "pk_", "xk_" + strings.Repeat("0", 40), "pk_" + strings.Repeat("0", 40), "pk_" + strings.Repeat("é", 20)} {
+	for _, text := range []string{"", "pk_", "xk_" + strings.Repeat("0", 40), "pk_" + strings.Repeat("0", 40), "pk_" +
+		strings.Repeat("é", 20)} {
 		if CheckKeyText(text) == nil {
 			t.Errorf("%q is taken for a key", text)
 		}

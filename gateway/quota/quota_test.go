@@ -13,7 +13,13 @@ import (
 func TestQuotaShares(t *testing.T) {
 	const quota, project = 900.0, "p"
 	p := &fsm.Project{ID: project, Quotas: fsm.Quotas{PublishRate: quota}}
-	for _, demands := range [][]float64{{5000, 5000, 5000}, {5000, 0, 0}, {5000, 90, 5000}, {100, 200, 300}, {5000, 299, 301}} {
+	for _, demands := range [][]float64{
+		{5000, 5000, 5000},
+		{5000, 0, 0},
+		{5000, 90, 5000},
+		{100, 200, 300},
+		{5000, 299, 301},
+	} {
 		nodes := make([]*Counter, len(demands))
 		for i := range nodes {
 			nodes[i] = NewCounter()

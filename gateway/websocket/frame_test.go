@@ -56,35 +56,38 @@ func TestFrameReader(t *testing.T) {
 		bytes string
 		want  string
 	}{
-		"text":                       {text(true, "hi"), `1 "hi"`},
-		"empty":                      {text(true, ""), `1 ""`},
-		"two":                        {text(true, "a") + text(true, "b"), `1 "a"|1 "b"`},
-		"fragments":                  {text(false, "a") + more(false, "b") + more(true, "c"), `1 "abc"`},
-		"ping between":               {text(false, "a") + ping + more(true, "c"), `2 "p"|1 "ac"`},
-		"16-bit length":              {text(true, long[:300]), fmt.Sprintf("1 %q", long[:300])},
-		"64-bit length":              {text(true, long), fmt.Sprintf("1 %q", long)},
-		"empty fragments":            {text(false, "") + strings.Repeat(more(false, ""), 100) + more(true, ""), `1 ""`},
-		"UTF-8 over fragments":       {text(false, "\xc3") + more(true, "\xa9"), `1 "é"`},
-		"bad UTF-8":                  {text(true, "\xff"), "error 1007"},
-		"bad UTF-8 over fragments":   {text(false, "\xc3") + more(true, "("), "error 1007"},
-		"surrogate":                  {text(true, "\xed\xa0\x80"), "error 1007"},
-		"half":                       {text(true, "hello")[:8], "midway"},
-		"half a message":             {text(false, "hello"), "midway"},
-		"binary":                     {string(masked(ws.OpBinary, true, nil)), "error 1003"},
-		"unmasked":                   {string(ws.MustCompileFrame(ws.NewTextFrame([]byte("hi")))), "error 1002"},
-		"reserved bit":               {"\xc1\x80", "error 1002"},
-		"reserved opcode":            {"\x83\x80", "error 1002"},
-		"lone continuation":          {more(true, "x"), "error 1002"},
-		"text inside a message":      {text(false, "a") + text(true, "b"), "error 1002"},
-		"fragmented ping":            {"\x09\x80", "error 1002"},
-		"long ping":                  {"\x89\xfe", "error 1002"},
-		"length over 2^63":           {"\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00abcd", "error 1002"},
-		"length 2^63-1":              {"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xffabcd", "error 1009"},
-		"too large":                  {text(true, long+long), "error 1009"},
-		"too large in fragments":     {text(false, long) + more(true, long), "error 1009"},
-		"close":                      {closing(1000, "bye"), `4 "\x03\xe8bye"`},
-		"close without code":         {string(masked(ws.OpClose, true, nil)), `4 ""`},
-		"close with our own codes":   {closing(1012, "") + closing(1013, "") + closing(4008, ""), `4 "\x03\xf4"|4 "\x03\xf5"|4 "\x0f\xa8"`},
+		"text":                     {text(true, "hi"), `1 "hi"`},
+		"empty":                    {text(true, ""), `1 ""`},
+		"two":                      {text(true, "a") + text(true, "b"), `1 "a"|1 "b"`},
+		"fragments":                {text(false, "a") + more(false, "b") + more(true, "c"), `1 "abc"`},
+		"ping between":             {text(false, "a") + ping + more(true, "c"), `2 "p"|1 "ac"`},
+		"16-bit length":            {text(true, long[:300]), fmt.Sprintf("1 %q", long[:300])},
+		"64-bit length":            {text(true, long), fmt.Sprintf("1 %q", long)},
+		"empty fragments":          {text(false, "") + strings.Repeat(more(false, ""), 100) + more(true, ""), `1 ""`},
+		"UTF-8 over fragments":     {text(false, "\xc3") + more(true, "\xa9"), `1 "é"`},
+		"bad UTF-8":                {text(true, "\xff"), "error 1007"},
+		"bad UTF-8 over fragments": {text(false, "\xc3") + more(true, "("), "error 1007"},
+		"surrogate":                {text(true, "\xed\xa0\x80"), "error 1007"},
+		"half":                     {text(true, "hello")[:8], "midway"},
+		"half a message":           {text(false, "hello"), "midway"},
+		"binary":                   {string(masked(ws.OpBinary, true, nil)), "error 1003"},
+		"unmasked":                 {string(ws.MustCompileFrame(ws.NewTextFrame([]byte("hi")))), "error 1002"},
+		"reserved bit":             {"\xc1\x80", "error 1002"},
+		"reserved opcode":          {"\x83\x80", "error 1002"},
+		"lone continuation":        {more(true, "x"), "error 1002"},
+		"text inside a message":    {text(false, "a") + text(true, "b"), "error 1002"},
+		"fragmented ping":          {"\x09\x80", "error 1002"},
+		"long ping":                {"\x89\xfe", "error 1002"},
+		"length over 2^63":         {"\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00abcd", "error 1002"},
+		"length 2^63-1":            {"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xffabcd", "error 1009"},
+		"too large":                {text(true, long+long), "error 1009"},
+		"too large in fragments":   {text(false, long) + more(true, long), "error 1009"},
+		"close":                    {closing(1000, "bye"), `4 "\x03\xe8bye"`},
+		"close without code":       {string(masked(ws.OpClose, true, nil)), `4 ""`},
+		"close with our own codes": {
+			closing(1012, "") + closing(1013, "") + closing(4008, ""),
+			`4 "\x03\xf4"|4 "\x03\xf5"|4 "\x0f\xa8"`,
+		},
 		"close with half a code":     {string(masked(ws.OpClose, true, []byte{3})), "error 1002"},
 		"close with code 999":        {closing(999, ""), "error 1002"},
 		"close with code 1005":       {closing(1005, ""), "error 1002"},
@@ -104,7 +107,8 @@ func TestFrameReader(t *testing.T) {
 // reader takes a stream, this one finds the same messages in it.
 func FuzzFrameReader(f *testing.F) {
 	f.Add(append(masked(ws.OpText, false, []byte("a")), masked(ws.OpContinuation, true, []byte("b"))...), []byte{3})
-	f.Add(append(masked(ws.OpPing, true, []byte("p")), masked(ws.OpText, true, bytes.Repeat([]byte("x"), 300))...), []byte{0, 7})
+	f.Add(append(masked(ws.OpPing, true, []byte("p")), masked(ws.OpText, true, bytes.Repeat([]byte("x"), 300))...),
+		[]byte{0, 7})
 	f.Add(masked(ws.OpClose, true, ws.NewCloseFrameBody(1000, "bye")), []byte{})
 	f.Fuzz(func(t *testing.T, data, cut []byte) {
 		const limit = 1 << 10
@@ -178,7 +182,8 @@ func TestServerFrameLengths(t *testing.T) {
 		buf = EndFrame(append(buf, strings.Repeat("x", size)...), mark)
 		in := bytes.NewReader(buf[len("before"):])
 		head, err := ws.ReadHeader(in)
-		if err != nil || head.Length != int64(size) || in.Len() != size || head.OpCode != ws.OpText || !head.Fin || head.Masked {
+		if err != nil || head.Length != int64(size) || in.Len() != size || head.OpCode != ws.OpText || !head.Fin ||
+			head.Masked {
 			t.Errorf("%d bytes: %+v, %v, %d left", size, head, err, in.Len())
 		}
 	}

@@ -65,7 +65,8 @@ const validHead = "GET /realtime HTTP/1.1\r\nHost: broker.example.com\r\n" +
 
 func TestParseUpgrade(t *testing.T) {
 	u, clean := ParseUpgrade(validHead + "Origin: https://a.example\r\nx-forwarded-FOR: 1.2.3.4\r\n\r\n")
-	if !clean || u.Host != "broker.example.com" || u.Origin != "https://a.example" || u.Key != "dGhlIHNhbXBsZSBub25jZQ==" ||
+	if !clean || u.Host != "broker.example.com" || u.Origin != "https://a.example" ||
+		u.Key != "dGhlIHNhbXBsZSBub25jZQ==" ||
 		!slices.Equal(u.ForwardedFor, []string{"1.2.3.4"}) {
 		t.Errorf("got %+v, %v", u, clean)
 	}

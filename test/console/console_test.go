@@ -96,7 +96,8 @@ func startCluster(ctx context.Context, t *testing.T, nodes int) (c *bench.Cluste
 	}
 	chromium = browserPath(t)
 	binary := filepath.Join(t.TempDir(), "aptlyd")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../cmd/aptlyd").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary,
+		"../../cmd/aptlyd").CombinedOutput(); err != nil {
 		t.Fatalf("build aptlyd: %v\n%s", err, out)
 	}
 	c, err := bench.Spawn(ctx, bench.SpawnOptions{Nodes: nodes, Binary: binary, Dir: t.TempDir()})
@@ -151,7 +152,8 @@ func TestConsoleBelowAPath(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	run(ctx, t, "subpath.mjs", "CHROMIUM="+chromium, "ADMIN_TOKEN="+c.AdminToken, "BASE="+base, "PROJECT="+project.ID, "KEY="+project.Keys[0].ID)
+	run(ctx, t, "subpath.mjs", "CHROMIUM="+chromium, "ADMIN_TOKEN="+c.AdminToken, "BASE="+base, "PROJECT="+project.ID,
+		"KEY="+project.Keys[0].ID)
 	if now := defaultProject(ctx, t, c); len(now.Keys) != len(project.Keys) {
 		t.Errorf("a purge has revoked a key: %+v are left", now.Keys)
 	}

@@ -16,7 +16,8 @@ func TestTallyAddsUp(t *testing.T) {
 			Recovery:   n * time.Second,
 		})
 	}
-	const want = "4 seeds, 3 violations, 6 operations, 15 publishes acknowledged; cut 3, kill 6; live after min 0s, p50 1s, max 2s; 1 seeds did not come to their end"
+	const want = "4 seeds, 3 violations, 6 operations, 15 publishes acknowledged; cut 3, kill 6; live after min 0s, " +
+		"p50 1s, max 2s; 1 seeds did not come to their end"
 	if got := total.String(); got != want {
 		t.Errorf("it says  %s\nand means %s", got, want)
 	}

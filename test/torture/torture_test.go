@@ -18,9 +18,10 @@ var (
 	duration = flag.Duration("duration", 12*time.Second, "how long a seed's faults last")
 	nodes    = flag.Int("nodes", 3, "nodes of the cluster")
 	faults   = flag.String("faults", "", "kinds of faults to torture with, like torn,isolate; empty means all")
-	sdk      = flag.Bool("sdk", false, "have one more client that follows and publishes with the JavaScript SDK (make sdk)")
-	judge    = flag.String("judge", "", "a history to judge again, instead of any torture")
-	keep     = flag.String("keep", os.TempDir(), "folder for the histories and logs of failed runs")
+	sdk      = flag.Bool("sdk", false,
+		"have one more client that follows and publishes with the JavaScript SDK (make sdk)")
+	judge = flag.String("judge", "", "a history to judge again, instead of any torture")
+	keep  = flag.String("keep", os.TempDir(), "folder for the histories and logs of failed runs")
 )
 
 // harness makes of this tree what is tortured.

@@ -115,8 +115,8 @@ func headBytes(r *http.Request) int {
 	return n
 }
 
-// ready tells a load balancer whether to send clients here.
-func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+// unfit returns why no clients should be sent here; nil when they should.
+func (s *Server) unfit() *refusal.Error {
 	var refused *refusal.Error
 	switch {
 	case s.unready.Load():
@@ -132,7 +132,12 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	if late := s.lag(); refused == nil && late > unhealthyAfter {
 		refused = refusal.New(refusal.Unavailable, "an event loop is late by "+late.Round(time.Second).String())
 	}
-	if refused != nil {
+	return refused
+}
+
+// ready tells a load balancer whether to send clients here.
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	if refused := s.unfit(); refused != nil {
 		if _, lasting := s.cfg.Broker.Obstacle(); !lasting {
 			w.Header().Set("Retry-After", "1") // it passes by itself
 		}

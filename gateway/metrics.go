@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/gateway/traffic"
 )
@@ -17,6 +19,7 @@ type metrics struct {
 	delivered, sent, published, allRefused atomic.Uint64
 
 	connections       prometheus.Gauge
+	publishFailures   *prometheus.CounterVec
 	gaps              prometheus.Counter
 	commitsDropped    prometheus.Counter
 	refusals          *prometheus.CounterVec
@@ -31,6 +34,10 @@ func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "aptlyd_connections", Help: "WebSocket connections open now.",
 		}),
+		publishFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "aptlyd_publish_failures_total",
+			Help: "Publishes of clients that were refused or failed, over WebSocket and HTTP, by code.",
+		}, []string{"code"}),
 		gaps: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "aptlyd_gaps_total", Help: "Holes told to subscribers that retention had overtaken.",
 		}),
@@ -57,6 +64,16 @@ func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 			Name: "aptlyd_handshakes_expired_total", Help: "Clients closed because their first request did not come in time.",
 		}),
 	}
+	// Series that are there before they count, or an alarm would miss the first time.
+	for _, code := range alarmingFailures {
+		m.publishFailures.WithLabelValues(string(code))
+	}
+	for _, reason := range []string{"connections", "descriptors", "error", "handshakes"} {
+		m.acceptPauses.WithLabelValues(reason)
+	}
+	for _, code := range closeCodes {
+		m.closes.WithLabelValues(strconv.Itoa(int(code)))
+	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "aptlyd_build_info", Help: "Always 1; the label says what is running.",
 		ConstLabels: prometheus.Labels{"version": version},
@@ -66,7 +83,7 @@ func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		build, m.connections, m.gaps,
+		build, m.connections, m.publishFailures, m.gaps,
 		counter("aptlyd_delivered_frames_total", "Message and gap frames written to clients.", &m.delivered),
 		counter("aptlyd_sent_bytes_total", "Bytes written to WebSocket clients.", &m.sent),
 		counter("aptlyd_publishes_total", "Publishes passed on, over WebSocket and HTTP.", &m.published),
@@ -80,9 +97,34 @@ func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 	return m, nil
 }
 
-func (m *metrics) refused(code refusal.Code, via string) {
+// alarmingFailures are the codes of publishes that fail for reasons of the cluster's own.
+var alarmingFailures = []refusal.Code{refusal.Unavailable, refusal.OutcomeUnknown, refusal.Internal}
+
+func (m *metrics) refused(r *refusal.Error, via string) {
 	m.allRefused.Add(1)
-	m.refusals.WithLabelValues(string(code), via).Inc()
+	m.refusals.WithLabelValues(string(r.Code), via).Inc()
+	if r.Action == auth.Publish.String() {
+		m.publishFailures.WithLabelValues(string(r.Code)).Inc()
+	}
+}
+
+// registerGauges registers what is read from the server when it is asked for.
+func (s *Server) registerGauges() error {
+	if s.cfg.Registry == nil {
+		return nil
+	}
+	ready := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "aptlyd_ready", Help: "1 while the node wants clients (as /readyz says), else 0.",
+	}, func() float64 {
+		if s.unfit() == nil {
+			return 1
+		}
+		return 0
+	})
+	subscriptions := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "aptlyd_subscriptions", Help: "Subscriptions of all connections now.",
+	}, func() float64 { return float64(s.quotas.Subscriptions()) })
+	return errors.Join(s.cfg.Registry.Register(ready), s.cfg.Registry.Register(subscriptions))
 }
 
 // closed counts a close. A client may make its code up, and thousands of them would each

@@ -14,7 +14,7 @@ func (s *Server) Refusals(q refusal.Query) ([]refusal.Record, error) { return s.
 // refused counts a refusal and keeps it with everything that an operator needs to
 // understand it.
 func (s *Server) refused(r *refusal.Error, via string, from peer) {
-	s.metrics.refused(r.Code, via)
+	s.metrics.refused(r, via)
 	if r.Project != "" {
 		s.traffic.Of(r.Project).Refusals.Add(1)
 	}

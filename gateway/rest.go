@@ -227,6 +227,14 @@ func (p *restPublish) result(ctx context.Context, s *Server) publishResult {
 	return res
 }
 
+// refused returns the refusal with whose attempt it was.
+func (p *restPublish) refused(by caller) *refusal.Error {
+	if p.refusal.Action != "" {
+		return p.refusal
+	}
+	return p.refusal.Of(by.Attempt(auth.Publish, p.publish.Channel.Name))
+}
+
 // beginBody decides whether the body of a publish is read at all, before its first byte.
 // It refuses callers that may publish nowhere or have too much under way. The caller
 // calls leave at the end.
@@ -283,7 +291,7 @@ func (s *Server) publishOne(w http.ResponseWriter, r *http.Request) {
 	p.send(s)
 	res := p.result(r.Context(), s)
 	if p.refusal != nil {
-		s.refuseHTTP(w, r, p.refusal)
+		s.refuseHTTP(w, r, p.refused(by))
 		return
 	}
 	httpio.WriteJSON(w, http.StatusOK, res)
@@ -371,7 +379,7 @@ func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request) {
 	for i, p := range all {
 		results[i] = p.result(r.Context(), s)
 		if p.refusal != nil {
-			s.refused(p.refusal, "rest", s.requestPeer(r))
+			s.refused(p.refused(by), "rest", s.requestPeer(r))
 		}
 	}
 	httpio.WriteJSON(w, http.StatusOK, struct {

@@ -129,6 +129,9 @@ func New(cfg Config) (*Server, error) {
 	if _, err := rand.Read(s.instance[:]); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
+	if err := s.registerGauges(); err != nil {
+		return nil, fmt.Errorf("gateway: register metrics: %w", err)
+	}
 	requests, err := s.makeLoops()
 	if err != nil {
 		for _, l := range s.loops {

@@ -56,9 +56,11 @@ type Config struct {
 	ProxyProtocol  bool     // of TrustedProxies, which say with it for whom they speak
 	AllowedHosts   []string // names of the node; with none it answers for every name
 	Limits         gateway.Limits
-	DiskReserve    uint64        // bytes; publishes are refused with less free space
-	PublishTimeout time.Duration // after this time an unanswered publish is given up
-	DrainTimeout   time.Duration // from the stop request until the last client is closed
+	// MetricsProjects bounds the projects with metrics of their own; the others share some.
+	MetricsProjects int
+	DiskReserve     uint64        // bytes; publishes are refused with less free space
+	PublishTimeout  time.Duration // after this time an unanswered publish is given up
+	DrainTimeout    time.Duration // from the stop request until the last client is closed
 
 	Logger *slog.Logger
 	// Exit ends the process if the node must not go on; default os.Exit.
@@ -78,6 +80,7 @@ func DefaultConfig() Config {
 		PeerListen:      ":7400",
 		GossipListen:    ":7401",
 		BootstrapExpect: 1,
+		MetricsProjects: 100,
 		Limits:          gateway.DefaultLimits(),
 		DiskReserve:     256 << 20,
 		PublishTimeout:  10 * time.Second,
@@ -121,6 +124,9 @@ func (c *Config) Validate() error {
 			"cluster-secret",
 			`must have at least 16 characters each, 8 of them different: make one with "openssl rand -hex 32"`,
 		}
+	}
+	if c.MetricsProjects < 0 {
+		return &ConfigError{"metrics-projects", "must be 0 or more"}
 	}
 	if c.PublishTimeout <= 0 {
 		return &ConfigError{"publish-timeout", "must be longer than 0"}

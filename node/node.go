@@ -46,6 +46,7 @@ type Node struct {
 	// node. The acknowledgement may overtake the entry.
 	acknowledged highestIndex
 	obstacle     obstacle
+	survey       survey
 
 	backingUp atomic.Bool // a Backup is being read
 	latency   *publishTimer
@@ -259,6 +260,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.serving.Go(func() { n.announcer.Run(ctx) })
 	n.serving.Go(func() { n.followMembers(ctx) })
 	n.serving.Go(func() { n.watchMembers(ctx) })
+	n.serving.Go(func() { n.surveyRetained(ctx) })
 	n.serving.Go(func() { n.maintain(ctx) })
 	n.serving.Go(func() { n.shareUsage(ctx) })
 	n.serving.Go(func() { n.meterUsage(ctx) })

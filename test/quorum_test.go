@@ -211,8 +211,8 @@ func TestWithoutAMajorityEveryToolSaysWhoIsMissing(t *testing.T) {
 		t.Errorf("the session after all that: %d %s", status, answer)
 	}
 	eventually(t, deadline, func() error {
-		if !strings.Contains(c.readLog(t, 0), `"a node is back"`) {
-			return fmt.Errorf("the log does not say that n2 is back")
+		if !strings.Contains(c.readLog(t, 0), `"the cluster has a majority again"`) {
+			return fmt.Errorf("the log does not say that there is a majority again")
 		}
 		return nil
 	})

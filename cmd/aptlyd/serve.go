@@ -105,6 +105,8 @@ over the file.`,
 		"connections of trusted proxies begin with a header of the PROXY protocol, "+
 			"version 1 or 2, which says the client's address")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
+	f.IntVar(&cfg.MetricsProjects, "metrics-projects", cfg.MetricsProjects,
+		"projects with metrics of their own; all others are counted together as \"other\" (0: none)")
 	f.DurationVar(&cfg.PublishTimeout, "publish-timeout", cfg.PublishTimeout, "an unanswered publish is given up after it")
 	f.Uint64Var(&cfg.DiskReserve, "disk-reserve", cfg.DiskReserve, "bytes; with less free space publishes are refused")
 	f.DurationVar(&cfg.DrainTimeout, "drain-timeout", cfg.DrainTimeout, "for closing clients when told to stop")

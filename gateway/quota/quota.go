@@ -118,6 +118,13 @@ func (q *Counter) Unsubscribe(project string, n int) {
 	q.of(project).subscriptions -= n
 }
 
+// Subscriptions returns how many there are on this node.
+func (q *Counter) Subscriptions() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.subscriptions
+}
+
 // Publish spends a message of a project's rate.
 func (q *Counter) Publish(p *fsm.Project) *refusal.Error {
 	most := p.Quotas.PublishRate

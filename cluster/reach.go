@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -43,6 +44,18 @@ func dialOnce(ctx context.Context, address string) error {
 		return err
 	}
 	return conn.Close()
+}
+
+// Responsive returns nil once Raft's loop and the log of this node have answered, whether or not
+// there is a leader.
+func (c *Cluster) Responsive(ctx context.Context) error {
+	if err := await(ctx, c.raft.VerifyLeader()); err != nil && ctx.Err() != nil {
+		return fmt.Errorf("raft does not answer: %w", ctx.Err())
+	}
+	if _, err := c.logs.LastIndex(); err != nil {
+		return fmt.Errorf("the log does not answer: %w", err)
+	}
+	return nil
 }
 
 const (

@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +37,24 @@ func (s *Server) lag() time.Duration {
 		most = max(most, l.lag.of(l.began))
 	}
 	return most
+}
+
+// Responsive returns nil once every event loop has taken its turn.
+func (s *Server) Responsive(ctx context.Context) error {
+	turns := make(chan struct{}, len(s.loops))
+	for _, l := range s.loops {
+		if !l.mail.post(func() { turns <- struct{}{} }) {
+			return errors.New("an event loop has ended")
+		}
+	}
+	for range s.loops {
+		select {
+		case <-turns:
+		case <-ctx.Done():
+			return fmt.Errorf("an event loop does not turn: %w", ctx.Err())
+		}
+	}
+	return nil
 }
 
 // overloaded returns a refusal of new work when a loop is too late already.

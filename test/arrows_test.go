@@ -22,6 +22,7 @@ var arrows = map[string]struct {
 	"internal/boottime":   {},
 	"internal/durable":    {},
 	"internal/strictjson": {},
+	"internal/sdnotify":   {},
 	"internal/teardown":   {},
 	"internal/wire":       {},
 	"fsm": {
@@ -90,7 +91,7 @@ var arrows = map[string]struct {
 	"node/relay":        {imports: []string{"fsm", "internal/wire"}},
 	"client":            {imports: []string{"internal/strictjson"}, engines: []string{"github.com/gobwas/ws"}},
 	"console":           {},
-	"cmd/aptlyd":        {imports: []string{"node", "client", "internal/durable"}},
+	"cmd/aptlyd":        {imports: []string{"node", "client", "internal/durable", "internal/sdnotify"}},
 	"bench":             {imports: []string{"client"}},
 	"examples/go":       {imports: []string{"client"}},
 	"bench/aptly-bench": {imports: []string{"bench"}},

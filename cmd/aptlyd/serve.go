@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"github.com/aptlyd/aptlyd/internal/sdnotify"
 	"github.com/aptlyd/aptlyd/node"
 )
 
@@ -224,6 +225,10 @@ func serve(ctx context.Context, cfg node.Config, out io.Writer) error {
 	if n == nil {
 		return err
 	}
+	told, cancel := context.WithCancel(ctx)
+	defer cancel()
+	systemd := supervisor{cfg.Logger, n}
+	go systemd.keepTold(told)
 	ready := make(chan error, 1)
 	go func() { ready <- n.Ready(ctx) }()
 	for {
@@ -241,9 +246,11 @@ func serve(ctx context.Context, cfg node.Config, out io.Writer) error {
 					cfg.Logger.Warn("the first credentials stay in the data folder and are shown again at the next start", "err", err)
 				}
 			}
+			systemd.tell(sdnotify.Ready, sdnotify.Status(systemd.status()))
 			ready = nil
 		case s := <-signals:
 			cfg.Logger.Info("stopping", "signal", s.String())
+			systemd.tell(sdnotify.Stopping, sdnotify.Status("leading clients elsewhere"))
 			go func() {
 				select {
 				case <-signals:
@@ -255,6 +262,7 @@ func serve(ctx context.Context, cfg node.Config, out io.Writer) error {
 			if err := n.Drain(ctx); err != nil {
 				cfg.Logger.Warn("not everything could be drained", "err", err)
 			}
+			cancel()
 			return n.Close()
 		}
 	}

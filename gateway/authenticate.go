@@ -146,7 +146,9 @@ func (c *conn) enterAs(who auth.Principal, f protocol.AuthFrame) {
 		c.recheckAccess(project, make(originCache))
 		return
 	}
-	refused = s.flooded(who, c.peer.address)
+	if refused = c.mayStream(who); refused == nil {
+		refused = s.flooded(who, c.peer.address)
+	}
 	if refused == nil && f.Replaces != "" && bounded(project) {
 		c.replace(who, f)
 		return
@@ -162,6 +164,11 @@ func (c *conn) enterAs(who auth.Principal, f protocol.AuthFrame) {
 	c.known()
 	c.become(who)
 	c.nextHeartbeat = c.loop.now + s.cfg.Heartbeat
+	if c.stream != nil {
+		c.opened()
+		c.loop.wheel.schedule(c, c.nextCheck())
+		return
+	}
 	c.out.urgent = protocol.AppendConnected(c.out.urgent, protocol.Connected{
 		Connection:      s.connectionName(c.id),
 		Node:            s.cfg.Broker.NodeName(),

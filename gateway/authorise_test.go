@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"bufio"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -63,6 +65,9 @@ var rights = map[string]string{
 	"POST /realtime":        publishers,
 	"POST /realtime/batch":  publishers,
 	"GET /realtime/history": readers,
+	"GET /realtime/sse":     subscribers,
+	"POST /realtime/sse":    subscribers,
+	"GET /realtime/poll":    subscribers,
 	// What these do is decided behind them.
 	"/admin/v1/":       "",
 	"/console/session": "",
@@ -133,7 +138,11 @@ func newRightsHarness(t *testing.T) *rightsHarness {
 		for role, text := range map[fsm.Role]string{fsm.Viewer: "viewer-token", fsm.Operator: "operator-token"} {
 			h.broker.admins[text] = fsm.AdminToken{ID: "adm-" + string(role), Role: role}
 		}
-		h.broker.admins["session-token"] = fsm.AdminToken{ID: "adm-session", Role: fsm.Owner, Parent: fsm.FirstAdminToken}
+		h.broker.admins["session-token"] = fsm.AdminToken{
+			ID:     "adm-session",
+			Role:   fsm.Owner,
+			Parent: fsm.FirstAdminToken,
+		}
 	})
 	foreign := h.broker.addKey(foreignProject, fsm.ServerKey)
 	ended := h.broker.addKey(testProject, fsm.ServerKey)
@@ -210,6 +219,14 @@ func (h *rightsHarness) request(credential, route string) refusal.Code {
 		body = fmt.Sprintf(`{"channel":%q,"message":%q}`, h.channel, credential)
 	case "/realtime/batch":
 		body = fmt.Sprintf(`{"messages":[{"channel":%q,"message":%q}]}`, h.channel, credential)
+	case "/realtime/sse":
+		header = append(header, "Accept", "text/event-stream")
+		if body = fmt.Sprintf(`{"channels":[{"name":%q}]}`, h.channel); method == "GET" {
+			path += "?channel=" + h.channel
+		}
+		return h.streamed(method, path, body, header)
+	case "/realtime/poll":
+		path += "?wait=0&channel=" + h.channel
 	case "/realtime/history":
 		path += "?channel=" + h.channel
 	}
@@ -222,6 +239,33 @@ func (h *rightsHarness) request(credential, route string) refusal.Code {
 		return "" // something else was wrong: who asks was not
 	}
 	return refusal.Code(code)
+}
+
+// streamed asks for events, and waits for the first one.
+func (h *rightsHarness) streamed(method, path, body string, header []string) refusal.Code {
+	h.t.Helper()
+	req, err := http.NewRequestWithContext(h.t.Context(), method, "http://"+h.addr+path, strings.NewReader(body))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Add(header[i], header[i+1])
+	}
+	res, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode == http.StatusOK {
+		e := &events{t: h.t, in: bufio.NewReader(res.Body)}
+		e.want("subscribed")
+		return ""
+	}
+	var answer refusalJSON
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		h.t.Fatal(err)
+	}
+	return answer.Code
 }
 
 // Whoever asks for whatever is answered as the table says, and what is not in the
@@ -241,9 +285,8 @@ func TestRights(t *testing.T) {
 		found := false
 		for name := range rights {
 			_, path, hasMethod := strings.Cut(name, " ")
-			if found = hasMethod && path == pattern || name == pattern; found {
-				known[name] = true
-				break
+			if hasMethod && path == pattern || name == pattern {
+				found, known[name] = true, true
 			}
 		}
 		if !found {

@@ -155,6 +155,9 @@ type Limits struct {
 	DrainLinger         time.Duration // in which clients are still taken after /readyz has turned; default 2 s
 	UpgradeHold         time.Duration // for which a client waits for a node that starts; default 5 s
 	RequestTimeout      time.Duration // of a request to the Broker; default 10 s
+	// URLTokenMax is how long a token may be good for that comes in a URL, which servers on
+	// the way may log. Default 1 h.
+	URLTokenMax time.Duration
 }
 
 // DefaultLimits returns the limits of a node that sets none.
@@ -205,6 +208,7 @@ func DefaultLimits() Limits {
 		DrainLinger:      2 * time.Second,
 		UpgradeHold:      5 * time.Second,
 		RequestTimeout:   10 * time.Second,
+		URLTokenMax:      time.Hour,
 	}
 }
 
@@ -268,6 +272,7 @@ func (l *Limits) times() []limit[time.Duration] {
 		{"drain-linger", &l.DrainLinger},
 		{"upgrade-hold", &l.UpgradeHold},
 		{"request-timeout", &l.RequestTimeout},
+		{"url-token-max", &l.URLTokenMax},
 		{"overload-after", &l.OverloadAfter},
 		{"history-timeout", &l.HistoryTimeout},
 		{"unauthenticated-idle", &l.UnauthenticatedIdle},

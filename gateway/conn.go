@@ -103,8 +103,8 @@ type conn struct {
 	ops    []op            // subscribe and unsubscribe, in the order they came
 
 	// Output.
-	out       outbox
-	closeWith closeCode // code that a refused connection is closed with
+	stream *stream // nil for a WebSocket
+	out    outbox
 
 	// Times since the loop began.
 	wheelTick     int64 // of its entry in the wheel; 0 for none
@@ -113,10 +113,12 @@ type conn struct {
 	lastRead      time.Duration
 	pinged        bool
 	heartbeatDue  bool
-	working       bool  // a job of this connection is with the workers
-	departs       bool  // has a time to leave, in loop.departures
-	replacement   bool  // took the place of another connection, which is not counted any more
-	uncounted     int32 // left out of quotas, the connection and its channels, since another one takes its place
+	working       bool // a job of this connection is with the workers
+	departs       bool // has a time to leave, in loop.departures
+	replacement   bool // took the place of another connection, which is not counted any more
+	encoding      protocol.Encoding
+	closeWith     closeCode // code that a refused connection is closed with
+	uncounted     int32     // left out of quotas, the connection and its channels, since another one takes its place
 	pingedAt      time.Duration
 	frameSince    time.Duration // when the message that is half read began
 	nextHeartbeat time.Duration
@@ -144,6 +146,10 @@ func newConn(l *loop, p peer, id uint64) *conn {
 // Received takes bytes of the client. It may change p and does not keep it.
 func (c *conn) Received(p []byte) {
 	c.lastRead, c.pinged = c.loop.now, false
+	if c.stream != nil {
+		c.receivedBehind(p)
+		return
+	}
 	c.loop.touch(c)
 	if c.paused {
 		c.held = append(c.held, p...)
@@ -281,12 +287,20 @@ func (c *conn) settle() {
 	}
 	if c.heartbeatDue && !c.out.blocked {
 		c.heartbeatDue = false
-		c.out.urgent = append(c.out.urgent, protocol.Heartbeat...)
+		c.beat()
 	}
 	c.flush()
-	if c.halfClose && c.out.empty() && c.state == stateClosing {
-		c.halfClose = false
-		c.transport.CloseWrite()
+	if c.state == stateClosing && c.out.empty() {
+		if c.reusable() {
+			c.reuse()
+			return
+		}
+		if c.halfClose {
+			c.halfClose = false
+			c.transport.CloseWrite()
+			c.endBy = min(c.endBy, c.loop.now+c.loop.server.cfg.CloseGrace)
+			c.loop.wheel.schedule(c, c.endBy)
+		}
 	}
 	if c.resetIfFull && c.out.blocked {
 		c.end(true)
@@ -303,7 +317,11 @@ func (c *conn) close(code closeCode, reason string) {
 	}
 	c.forget()
 	c.state = stateClosing
-	c.out.urgent = websocket.AppendClose(c.out.urgent, code, reason)
+	if c.stream != nil {
+		c.endStream(reason)
+	} else {
+		c.out.urgent = websocket.AppendClose(c.out.urgent, code, reason)
+	}
 	c.endBy = c.loop.now + c.loop.server.cfg.CloseGrace
 	c.loop.wheel.schedule(c, c.endBy)
 	c.loop.touch(c)
@@ -335,16 +353,24 @@ func (c *conn) end(reset bool) {
 	if c.state == stateEnded {
 		return
 	}
+	c.retire()
+	if reset {
+		c.transport.Reset()
+	} else {
+		c.transport.Close()
+	}
+}
+
+// retire takes the connection out of everything that knows it, except its socket.
+func (c *conn) retire() {
 	c.forget()
 	c.known()
 	c.state = stateEnded
 	if who := c.who.Value(); who.Kind != auth.Nobody {
 		c.loop.server.quotas.Disconnect(who.Project)
 	}
-	if reset {
-		c.transport.Reset()
-	} else {
-		c.transport.Close()
+	if c.stream != nil {
+		c.stream.retire()
 	}
 	c.held, c.out = nil, outbox{}
 	c.loop.wheel.cancel(c)
@@ -375,6 +401,9 @@ func (c *conn) check() {
 			c.refuse(refused.Of(c.who.Value().Attempt(auth.Connect, "")), "", "")
 			break
 		}
+		if c.stream.waited(now) {
+			c.loop.touch(c)
+		}
 		if now >= c.nextHeartbeat {
 			c.nextHeartbeat += cfg.Heartbeat
 			c.heartbeatDue = true
@@ -383,6 +412,9 @@ func (c *conn) check() {
 		}
 	}
 	if c.state == stateClosing {
+		if now >= c.endBy && c.stream.answering() && !c.out.empty() && !c.stalled(now) {
+			c.endBy = c.progressAt + cfg.StallTimeout
+		}
 		if now >= c.endBy {
 			c.end(!c.out.empty())
 			return
@@ -401,6 +433,8 @@ func (c *conn) checkLiveness(now time.Duration) {
 	switch {
 	case c.out.blocked && c.stalled(now):
 		c.close(closeSlowConsumer, "slow_consumer")
+	case c.stream != nil:
+		// Its comments show whether the client is there.
 	case c.paused:
 		// The client is silent because it is not read.
 	case c.pinged && now-c.pingedAt >= cfg.SilenceTimeout-cfg.PingAfter:
@@ -431,6 +465,8 @@ func (c *conn) nextCheck() time.Duration {
 	cfg := &c.loop.server.cfg
 	at := c.lastRead + cfg.PingAfter
 	switch {
+	case c.stream != nil:
+		at = c.stream.until(c.loop.now + cfg.PingAfter)
 	case c.paused:
 		at = c.loop.now + cfg.PingAfter
 	case c.pinged:

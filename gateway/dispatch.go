@@ -86,7 +86,11 @@ func (c *conn) may(do auth.Action, channel string) *refusal.Error {
 // refuse tells the client why its request is refused, and closes the connection where the
 // code says so.
 func (c *conn) refuse(r *refusal.Error, channel, id string) {
-	c.loop.server.refused(r, "ws", c.peer)
+	c.loop.server.refused(r, c.via(), c.peer)
+	if c.stream != nil {
+		c.refuseStream(r, channel)
+		return
+	}
 	authenticating := c.state < stateOpen
 	passing := r.Code == refusal.RateLimited || r.Code == refusal.Unavailable
 	if authenticating && passing {
@@ -121,7 +125,7 @@ func clipReason(reason string) string {
 }
 
 func (c *conn) sendRefusal(r *refusal.Error, channel, id string) {
-	c.out.urgent = protocol.AppendRefusal(c.out.urgent, r, channel, id)
+	c.out.urgent = protocol.AppendRefusal(c.out.urgent, c.encoding, r, channel, id)
 	c.loop.touch(c)
 }
 

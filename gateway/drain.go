@@ -126,13 +126,19 @@ func rotate(list []string, n int) []string {
 
 // goAway tells the client when to connect elsewhere and when it is closed.
 func (c *conn) goAway(start, end time.Duration, endpoints []string) {
-	c.out.urgent = protocol.AppendGoAway(c.out.urgent, start, end, endpoints)
+	if c.stream != nil {
+		c.sayHead()
+	}
+	c.out.urgent = protocol.AppendGoAway(c.out.urgent, c.encoding, start, end, endpoints)
 	c.loop.touch(c)
 }
 
 // drain closes the connection once its publishes are answered.
 func (c *conn) drain() {
 	c.draining = true
+	if c.stream.answerNow(c) {
+		return
+	}
 	if len(c.pending) == 0 {
 		c.close(closeRestart, "node is draining")
 	}

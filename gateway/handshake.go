@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 	"container/list"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -12,6 +11,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/gateway/sse"
 	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
@@ -26,7 +26,9 @@ type handshake struct {
 	proxied     bool          // that is still to be said
 	proxyHeader []byte        // of it so far
 	deadline    time.Duration // when patience ends, since the loop began
-	element     *list.Element // in loop.handshakes, by age
+	element     *list.Element // in loop.handshakes or loop.kept, by age
+	kept        bool          // answered before, and nothing of the next request has come
+	proven      bool          // its client has authenticated before
 	head        websocket.HeadReader
 	refused     bool // has its answer; later bytes are dropped
 	dropped     int  // bytes
@@ -58,17 +60,50 @@ func (l *loop) beginHandshake(a poll.Accepted) {
 	socket.Read()
 }
 
-// expireHandshakes ends the handshakes that took too long.
+// keepAlive reads the next request from a socket whose last one was answered. early holds
+// the bytes of it that have come.
+func (l *loop) keepAlive(socket poll.Socket, from, client netip.Addr, early []byte) {
+	s := l.server
+	g := &handshake{
+		loop: l, socket: socket, from: from, client: client, kept: true, proven: true,
+		deadline: l.now + s.cfg.KeepAliveTimeout,
+		head:     websocket.HeadReader{Limit: s.cfg.MaxHandshakeBytes},
+	}
+	g.element = l.kept.PushBack(g)
+	s.pendingConns.Add(1)
+	socket.HandTo(g)
+	if len(early) > 0 {
+		g.Received(early)
+	}
+}
+
+// nextRequest counts a socket that was kept among the handshakes, since its next request has
+// begun. It reports false when there are too many of them.
+func (g *handshake) nextRequest() bool {
+	s := g.loop.server
+	if !s.handshakes.Enter(g.from, s.proxies.Trust(g.from.String())) {
+		return false
+	}
+	g.loop.kept.Remove(g.element)
+	g.kept, g.deadline = false, g.loop.now+s.cfg.HandshakeTimeout
+	g.element = g.loop.handshakes.PushBack(g)
+	return true
+}
+
+// expireHandshakes ends the handshakes that took too long, and sockets without a next
+// request.
 func (l *loop) expireHandshakes() {
-	for e := l.handshakes.Front(); e != nil; e = l.handshakes.Front() {
-		g := e.Value.(*handshake)
-		if g.deadline > l.now {
-			return
+	for _, waiting := range []*list.List{&l.handshakes, &l.kept} {
+		for e := waiting.Front(); e != nil; e = waiting.Front() {
+			g := e.Value.(*handshake)
+			if g.deadline > l.now {
+				break
+			}
+			if !g.refused && !g.kept {
+				l.server.metrics.handshakesExpired.Inc()
+			}
+			g.Gone()
 		}
-		if !g.refused {
-			l.server.metrics.handshakesExpired.Inc()
-		}
-		g.Gone()
 	}
 }
 
@@ -80,6 +115,10 @@ func (g *handshake) Received(p []byte) {
 			g.leavePending()
 			g.socket.Reset()
 		}
+		return
+	}
+	if g.kept && !g.nextRequest() {
+		g.Gone()
 		return
 	}
 	if g.proxied {
@@ -127,6 +166,10 @@ func (g *handshake) Gone() {
 
 // end takes the handshake off those that are not finished.
 func (g *handshake) end() {
+	if g.kept {
+		g.loop.kept.Remove(g.element)
+		return
+	}
 	g.loop.handshakes.Remove(g.element)
 	g.loop.server.handshakes.Leave(g.from)
 }
@@ -134,7 +177,9 @@ func (g *handshake) end() {
 // leavePending counts the socket out of the pending ones: it is closed, or a connection.
 func (g *handshake) leavePending() {
 	g.loop.server.pendingConns.Add(-1)
-	g.loop.server.unauthenticated.Leave(g.from)
+	if !g.proven {
+		g.loop.server.unauthenticated.Leave(g.from)
+	}
 }
 
 // refuse answers a request that makes no sense.
@@ -152,20 +197,25 @@ func (g *handshake) refuse(err *websocket.HandshakeError) {
 }
 
 func plainAnswer(err *websocket.HandshakeError) []byte {
-	body, _ := json.Marshal(refusalJSON{Error: err.Reason, Code: refusal.InvalidMessage}) // of strings, which cannot fail
+	body := refusalBody(refusal.New(refusal.InvalidMessage, err.Reason))
 	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\n"+
-		"X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s\n",
-		err.Status, http.StatusText(err.Status), len(body)+1, body)
+		"X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
+		err.Status, http.StatusText(err.Status), len(body), body)
 }
 
 // decide hands a complete request on: to a connection of this loop, or to net/http.
 func (g *handshake) decide(sent []byte, end int) {
 	s := g.loop.server
 	g.end()
-	u, clean := websocket.ParseUpgrade(string(sent[:end]))
-	if clean && s.open.Load() && !s.draining.Load() && s.admitConnection() {
-		g.upgrade(u, sent[end:])
-		return
+	if s.open.Load() && !s.draining.Load() {
+		head := string(sent[:end])
+		if u, clean := websocket.ParseUpgrade(head); clean && s.admitConnection() {
+			g.upgrade(u, sent[end:])
+			return
+		}
+		if h, clean := sse.ParseHead(head); clean && g.serveStream(&h, sent[end:]) {
+			return
+		}
 	}
 	if err := g.handOver(sent); err != nil {
 		s.cfg.Logger.Debug("hand client over to net/http", "address", g.from, "err", err)
@@ -203,6 +253,31 @@ func (g *handshake) upgrade(u websocket.Upgrade, early []byte) {
 	l.adopt(c, g.socket, early)
 }
 
+// serveStream makes a connection of a client that asks for events, or for a long poll. It
+// reports false for a request that has to be refused, which net/http does.
+func (g *handshake) serveStream(h *sse.Head, early []byte) bool {
+	l, s := g.loop, g.loop.server
+	from := g.client.String()
+	host := s.proxies.Host(from, h.Host, h.ForwardedHost)
+	st, refused := s.newStream(h, nil)
+	if refused != nil || host == "" && len(s.proxies.Hosts) > 0 || !s.admitConnection() {
+		return false
+	}
+	address := s.proxies.Client(from, h.ForwardedFor)
+	if !s.countUnauthenticated(address) {
+		s.connectionEnded()
+		return false
+	}
+	g.leavePending()
+	if st.poll != nil {
+		st.poll.from, st.poll.client = g.from, g.client
+	}
+	c := newStreamConn(l, newPeer(address, h.Origin, host), s.lastConn.Add(1), st)
+	g.socket.HandTo(c)
+	l.adopt(c, g.socket, early)
+	return true
+}
+
 // handOver gives the client to net/http, with the bytes that it has sent.
 func (g *handshake) handOver(sent []byte) error {
 	socket, err := g.socket.Release()
@@ -212,6 +287,10 @@ func (g *handshake) handOver(sent []byte) error {
 	s := g.loop.server
 	visitor := s.newHTTPConn(socket, bytes.Clone(sent), g.from)
 	visitor.setClient(s, g.client)
+	if g.proven {
+		visitor.onProved = func() {}
+		visitor.proved = true
+	}
 	visitor.onFirstRequest, visitor.onClose = func() {}, func() { s.pendingConns.Add(-1) }
 	if !s.handoff.hand(visitor) {
 		return visitor.Close()

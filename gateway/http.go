@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/httpio"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/gateway/sse"
 	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
 
@@ -37,6 +39,8 @@ func (s *Server) routes() *httpio.Router {
 			"/realtime":         http.HandlerFunc(s.realtime),
 			"/realtime/batch":   s.withCORS(s.only(http.MethodPost, s.publishBatch)),
 			"/realtime/history": s.withCORS(s.only(http.MethodGet, s.history)),
+			sse.EventsPath:      s.withCORS(s.serveStream),
+			sse.PollPath:        s.withCORS(s.serveStream),
 			"/console/session":  http.HandlerFunc(s.admin.ServeSession),
 			"/openapi.yaml":     s.only(http.MethodGet, document("application/yaml", func() []byte { return docs.OpenAPI })),
 			"/openapi.json":     s.only(http.MethodGet, document("application/json", docs.OpenAPIJSON)),
@@ -202,7 +206,16 @@ func (s *Server) refuseHTTP(w http.ResponseWriter, r *http.Request, refused *ref
 
 func (s *Server) refuseVia(via string, w http.ResponseWriter, r *http.Request, refused *refusal.Error) {
 	s.refused(refused, via, s.requestPeer(r))
+	if refuseEvents(w, r, refused) {
+		return
+	}
 	httpio.WriteRefusal(w, refused, refusalJSON{Error: refused.Reason, Code: refused.Code})
+}
+
+// refusalBody returns the JSON text of a refusal.
+func refusalBody(r *refusal.Error) []byte {
+	body, _ := json.Marshal(refusalJSON{Error: r.Reason, Code: r.Code}) // of strings, which cannot fail
+	return append(body, '\n')
 }
 
 // refusalJSON is a refusal in the shape that published clients read.

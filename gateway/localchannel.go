@@ -48,7 +48,7 @@ func (ch *localChannel) deliver(c *commit) {
 		return
 	}
 	first, last := c.messages[0].Offset, c.messages[len(c.messages)-1].Offset
-	var frames frameRun
+	var runs [protocol.Encodings]frameRun
 	for _, sub := range ch.subs {
 		if !sub.live || sub.next > last {
 			continue
@@ -57,11 +57,12 @@ func (ch *localChannel) deliver(c *commit) {
 			sub.fallBehind()
 			continue
 		}
-		if frames.bytes == nil {
-			frames = encodeMessages(ch.key.Name, c.messages, false)
+		as := sub.conn.encoding
+		if runs[as].bytes == nil {
+			runs[as] = encodeMessages(ch.key.Name, ch.loop.epoch, c.messages, false, as)
 		}
 		sub.conn.queue(delivery{
-			sub: sub, frames: frames, skip: int(sub.next - first), first: sub.next, after: last + 1,
+			sub: sub, frames: runs[as], skip: int(sub.next - first), first: sub.next, after: last + 1,
 		})
 		sub.next = last + 1
 	}
@@ -71,11 +72,16 @@ func (ch *localChannel) deliver(c *commit) {
 // deliverTransient gives messages without offset to the subscribers that can take them
 // now.
 func (ch *localChannel) deliverTransient(c *commit) {
-	frames := encodeMessages(ch.key.Name, c.messages, false)
+	var runs [protocol.Encodings]frameRun
 	for _, sub := range ch.subs {
-		if !sub.joining && !sub.conn.out.blocked {
-			sub.conn.queue(delivery{sub: sub, frames: frames})
+		if sub.joining || sub.conn.out.blocked {
+			continue
 		}
+		as := sub.conn.encoding
+		if runs[as].bytes == nil {
+			runs[as] = encodeMessages(ch.key.Name, ch.loop.epoch, c.messages, false, as)
+		}
+		sub.conn.queue(delivery{sub: sub, frames: runs[as]})
 	}
 }
 
@@ -106,16 +112,26 @@ type frameRun struct {
 	ends  []int // where each frame ends
 }
 
-// encodeMessages encodes message frames.
-func encodeMessages(name string, messages []fsm.Message, replayed bool) frameRun {
+// encodeMessages encodes messages for connections of one encoding.
+func encodeMessages(name, epoch string, messages []fsm.Message, replayed bool, as protocol.Encoding) frameRun {
 	var space [auth.MaxChannelName + 2]byte // enough unless much of the name is escaped
 	channel, size := strictjson.AppendQuoted(space[:0], name), 0
 	for i := range messages {
 		size += len(messages[i].Data) + len(channel) + 112
 	}
+	if as == protocol.AsEvents {
+		size += len(messages) * (len(epoch) + 32)
+	}
 	run := frameRun{bytes: make([]byte, 0, size), ends: make([]int, 0, len(messages))}
 	for _, m := range messages {
-		run.bytes = protocol.AppendMessage(run.bytes, channel, m, replayed)
+		switch as {
+		case protocol.AsFrames:
+			run.bytes = protocol.AppendMessage(run.bytes, channel, m, replayed)
+		case protocol.AsItems:
+			run.bytes = appendHistoryMessage(run.bytes, m)
+		default:
+			run.bytes = protocol.AppendEvent(run.bytes, channel, m, replayed, as, epoch)
+		}
 		run.ends = append(run.ends, len(run.bytes))
 	}
 	return run

@@ -48,6 +48,7 @@ type loop struct {
 
 	acceptor   *acceptor // of the first loop, where the poller accepts
 	handshakes list.List // of *handshake, the oldest first
+	kept       list.List // likewise, of sockets that wait for the next request
 
 	departures []departure // of a node that drains, the earliest first
 
@@ -89,8 +90,10 @@ func (l *loop) run() {
 	for len(l.conns) > 0 {
 		l.conns[0].end(true)
 	}
-	for l.handshakes.Len() > 0 {
-		l.handshakes.Front().Value.(*handshake).Gone()
+	for _, waiting := range []*list.List{&l.handshakes, &l.kept} {
+		for waiting.Len() > 0 {
+			waiting.Front().Value.(*handshake).Gone()
+		}
 	}
 	l.poller.Close()
 }
@@ -221,14 +224,12 @@ func (l *loop) touch(c *conn) {
 
 // attach serves a client on a socket of net/http after its handshake. early holds the
 // bytes behind the handshake.
-func (l *loop) attach(socket net.Conn, peer peer, id uint64, losesEarly bool, early []byte) {
-	c := newConn(l, peer, id)
-	c.losesEarly = losesEarly
+func (l *loop) attach(c *conn, socket net.Conn, early []byte) {
 	transport, err := l.poller.Attach(c, socket)
 	if err != nil {
 		c.known()
 		l.server.connectionEnded()
-		l.server.cfg.Logger.Error("attach connection", "address", peer.address, "err", err)
+		l.server.cfg.Logger.Error("attach connection", "address", c.peer.address, "err", err)
 		return
 	}
 	l.adopt(c, transport, early)
@@ -240,6 +241,9 @@ func (l *loop) adopt(c *conn, transport poll.Transport, early []byte) {
 	c.index = len(l.conns)
 	l.conns = append(l.conns, c)
 	l.wheel.schedule(c, c.nextCheck())
+	if c.stream != nil {
+		c.beginStream()
+	}
 	if len(early) > 0 {
 		c.Received(early)
 	}

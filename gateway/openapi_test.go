@@ -273,6 +273,7 @@ func TestOpenAPIDescribesAnswers(t *testing.T) {
 		{"POST", "/realtime", `{"channel":"news"}`},
 		{"POST", "/realtime/batch", `{"messages":[{"channel":"news","message":1},{"channel":"","message":1}]}`},
 		{"GET", "/realtime/history?channel=news", ""},
+		{"GET", "/realtime/poll?channel=news&wait=0", ""},
 	} {
 		res, answer := h.do(call.method, call.path, call.body, "x-api-key", h.secret, "Content-Type", "application/json")
 		path, _, _ := strings.Cut(call.path, "?")

@@ -1,5 +1,7 @@
 package gateway
 
+import "github.com/aptlyd/aptlyd/gateway/protocol"
+
 // outbox holds everything that waits to be written to a connection, in three parts that
 // are written in this order:
 //
@@ -48,6 +50,9 @@ func (d *delivery) bytes() []byte {
 // queue adds a delivery to this turn's.
 func (c *conn) queue(d delivery) {
 	c.out.runs = append(c.out.runs, d)
+	if c.encoding == protocol.AsBlocks && d.first != 0 {
+		c.stream.moved = true
+	}
 	c.loop.touch(c)
 }
 
@@ -56,7 +61,7 @@ func (o *outbox) empty() bool { return len(o.partial) == 0 && len(o.urgent) == 0
 // flush writes as much as the socket takes, joined into one write.
 func (c *conn) flush() {
 	o := &c.out
-	if o.blocked || c.state == stateEnded {
+	if o.blocked || c.state == stateEnded || c.gathers() {
 		return
 	}
 	buf := c.joined()
@@ -70,7 +75,7 @@ func (c *conn) flush() {
 	}
 	c.progressAt = c.loop.now
 	o.blocked = n < len(buf)
-	c.account(n)
+	c.account(buf, n)
 	if o.blocked {
 		o.acknowledged, _ = c.transport.Acknowledged()
 		c.loop.wheel.schedule(c, c.loop.now+c.loop.server.cfg.StallTimeout/stallChecks)
@@ -89,10 +94,11 @@ func (c *conn) joined() []byte {
 	}
 	clear(o.runs[len(kept):])
 	o.runs = kept
-	if o.empty() && len(o.runs) == 1 {
+	several := c.encoding == protocol.AsBlocks // whose cursor follows
+	if o.empty() && len(o.runs) == 1 && !several {
 		return o.runs[0].bytes()
 	}
-	if len(o.partial) == 0 && len(o.runs) == 0 {
+	if len(o.partial) == 0 && len(o.runs) == 0 && !several {
 		return o.urgent
 	}
 	buf := append(c.loop.scratch[:0], o.partial...)
@@ -100,15 +106,20 @@ func (c *conn) joined() []byte {
 	for i := range o.runs {
 		buf = append(buf, o.runs[i].bytes()...)
 	}
+	if several {
+		c.stream.block = -len(buf)
+		buf = c.appendCursor(buf)
+		c.stream.block += len(buf)
+	}
 	if cap(buf) <= 4*commitBytesPerTurn {
 		c.loop.scratch = buf
 	}
 	return buf
 }
 
-// account takes n written bytes off the outbox. The deliveries that were not written go
-// back to their subscriptions.
-func (c *conn) account(n int) {
+// account takes the n bytes of buf that were written off the outbox. The deliveries that
+// were not written go back to their subscriptions.
+func (c *conn) account(buf []byte, n int) {
 	o := &c.out
 	c.loop.server.metrics.sent.Add(uint64(n))
 	n -= cut(&o.partial, n)
@@ -125,6 +136,29 @@ func (c *conn) account(n int) {
 		n -= size
 		delivered += len(d.frames.ends) - d.skip
 	}
+	if c.encoding == protocol.AsBlocks && unwritten == len(o.runs) && n > 0 {
+		// A cursor of which the client has a part must be written to its end.
+		c.stream.moved = false
+		if rest := c.stream.block - n; rest > 0 {
+			o.partial = append([]byte(nil), buf[len(buf)-rest:]...)
+		}
+	}
+	c.giveBack(unwritten, at)
+	c.countDelivered(delivered)
+}
+
+// countDelivered counts message and gap frames that were written.
+func (c *conn) countDelivered(n int) {
+	if n > 0 {
+		c.loop.server.metrics.delivered.Add(uint64(n))
+		c.loop.count(c.who.Value().Project).Deliveries.Add(uint64(n))
+	}
+}
+
+// giveBack empties the runs. Those from a place on were not written, the first of them from
+// frame at on, and go back to their subscriptions.
+func (c *conn) giveBack(unwritten, at int) {
+	o := &c.out
 	// The last first: each goes back in front of what came after it.
 	for i := len(o.runs) - 1; i > unwritten; i-- {
 		o.runs[i].sub.rewind(&o.runs[i], o.runs[i].skip)
@@ -135,10 +169,6 @@ func (c *conn) account(n int) {
 	clear(o.runs)
 	if o.runs = o.runs[:0]; cap(o.runs) > 4 {
 		o.runs = nil
-	}
-	if delivered > 0 {
-		c.loop.server.metrics.delivered.Add(uint64(delivered))
-		c.loop.count(c.who.Value().Project).Deliveries.Add(uint64(delivered))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 )
 
 // Bounds of a pageCache.
@@ -84,6 +85,8 @@ type page struct {
 	from     uint64 // what was asked for
 	last     uint64
 	replayed bool
+	as       protocol.Encoding
+	epoch    string
 	head     uint64 // how far the channel reached when it was asked for
 	resets   int    // of the loop, when it was asked for
 	waiting  []want
@@ -110,7 +113,7 @@ func (p *page) read() {
 		p.err = fmt.Errorf("read channel: %w", p.err)
 	case len(messages) > 0:
 		p.first = messages[0].Offset
-		p.frames = encodeMessages(p.channel.key.Name, messages, p.replayed)
+		p.frames = encodeMessages(p.channel.key.Name, p.epoch, messages, p.replayed, p.as)
 	case p.bounds.Earliest <= p.from && p.bounds.Head >= p.from:
 		p.err = fmt.Errorf("read channel: nothing from offset %d on although %d is the head", p.from, p.bounds.Head)
 	case p.bounds.Head < p.head:
@@ -120,7 +123,7 @@ func (p *page) read() {
 
 // holds reports whether the page has the first message that w wants.
 func (p *page) holds(w want) bool {
-	return p.replayed == w.replayed && p.first <= w.from && w.from < p.first+uint64(len(p.frames.ends))
+	return p.replayed == w.replayed && p.as == w.as && p.first <= w.from && w.from < p.first+uint64(len(p.frames.ends))
 }
 
 // delivery returns the part of the page that w wants. some is false when it has none.

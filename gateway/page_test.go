@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
@@ -125,7 +126,7 @@ func TestPageIsCutToWhatIsWanted(t *testing.T) {
 	for i := range messages {
 		messages[i] = fsm.Message{Offset: uint64(11 + i), Data: []byte("1")}
 	}
-	p := &page{first: 11, frames: encodeMessages("c", messages, true), replayed: true}
+	p := &page{first: 11, frames: encodeMessages("c", "", messages, true, protocol.AsFrames), replayed: true}
 	for _, c := range []struct {
 		from, last, first, after uint64
 	}{
@@ -144,8 +145,8 @@ func TestPageIsCutToWhatIsWanted(t *testing.T) {
 		if !some {
 			continue
 		}
-		if expected := encodeMessages("c", messages[c.first-11:c.after-11],
-			true); string(d.bytes()) != string(expected.bytes) {
+		expected := encodeMessages("c", "", messages[c.first-11:c.after-11], true, protocol.AsFrames)
+		if string(d.bytes()) != string(expected.bytes) {
 			t.Errorf("from %d to %d: got %s", c.from, c.last, d.bytes())
 		}
 		if d.skip+int(d.after-d.first) != len(d.frames.ends) {

@@ -115,7 +115,7 @@ func TestRewindKeepsOrder(t *testing.T) {
 			{sub: sub, frames: frameRun{[]byte("g"), []int{1}}, first: 5, after: 10, backfill: true},
 			{sub: sub, frames: run, first: 10, after: 12, backfill: true},
 		}
-		c.account(1)
+		c.account(c.joined(), 1)
 		return func() {
 			if !slices.Equal(sub.backfill, []span{{5, 30}}) {
 				t.Errorf("wanted again: %v", sub.backfill)

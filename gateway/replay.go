@@ -14,17 +14,19 @@ type want struct {
 	last     uint64 // none after it
 	replayed bool   // to be marked as committed before the client subscribed
 	backfill bool   // they belong to the subscription's backfill, not to its cursor
+	as       protocol.Encoding
 }
 
 func (sub *subscription) wants() want {
+	as := sub.conn.encoding
 	switch {
 	case len(sub.backfill) > 0:
 		first := sub.backfill[0]
-		return want{sub: sub, from: first.next, last: first.end - 1, replayed: true, backfill: true}
+		return want{sub: sub, from: first.next, last: first.end - 1, replayed: true, backfill: true, as: as}
 	case sub.next <= sub.replayTo:
-		return want{sub: sub, from: sub.next, last: sub.replayTo, replayed: true}
+		return want{sub: sub, from: sub.next, last: sub.replayTo, replayed: true, as: as}
 	}
-	return want{sub: sub, from: sub.next, last: strictjson.MaxWhole}
+	return want{sub: sub, from: sub.next, last: strictjson.MaxWhole, as: as}
 }
 
 // nextJob gives the workers the next job of this connection. There is one at a time, so
@@ -95,7 +97,10 @@ func (c *conn) paged(w want, p *page) {
 
 // read begins to read a page.
 func (ch *localChannel) read(w want) *page {
-	p := &page{channel: ch, from: w.from, last: w.last, replayed: w.replayed, head: ch.head, resets: ch.loop.resets}
+	p := &page{
+		channel: ch, from: w.from, last: w.last, replayed: w.replayed, as: w.as, epoch: ch.loop.epoch,
+		head: ch.head, resets: ch.loop.resets,
+	}
 	ch.underway = append(ch.underway, p)
 	ch.loop.work(job{run: p.read, then: func() { ch.finish(p) }})
 	return p
@@ -104,7 +109,7 @@ func (ch *localChannel) read(w want) *page {
 // reading returns the page under way that w would ask for too.
 func (ch *localChannel) reading(w want) *page {
 	for _, p := range ch.underway {
-		if p.from == w.from && p.replayed == w.replayed {
+		if p.from == w.from && p.replayed == w.replayed && p.as == w.as {
 			return p
 		}
 	}

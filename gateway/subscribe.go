@@ -271,6 +271,7 @@ func (sub *subscription) begin(l *lookup, epoch string, initial fsm.Initial) {
 	if start.From == protocol.StartAfter {
 		recovered = resumes && next == wanted
 	}
+	recovered = recovered && !start.Lost
 	if start.Strict && !recovered && (start.From == protocol.StartAfter || start.From == protocol.StartAll) {
 		c.abandon(t.key.Name, &refusal.Error{
 			Code: refusal.Unrecoverable, Reason: "not all messages after the offset are there",
@@ -278,25 +279,20 @@ func (sub *subscription) begin(l *lookup, epoch string, initial fsm.Initial) {
 		})
 		return
 	}
-	c.out.urgent = protocol.AppendSubscribed(c.out.urgent, t.key.Name, head, earliest, epoch, recovered)
+	if !resumes {
+		wanted = next // lost messages are no gap to a client that never had an offset
+	}
+	c.answerSubscribe(sub, refusal.Bounds{Head: head, Earliest: earliest, Epoch: epoch}, recovered, wanted-1)
 	c.loop.touch(c)
 
 	switch {
 	case sub.joining:
 		sub.joining = false
-		if !resumes {
-			wanted = next // lost messages are no gap to a client that never had an offset
-		}
 		sub.next, sub.low, sub.replayTo = wanted, wanted, head
 	case wanted < sub.low:
-		if !resumes {
-			wanted = next
-		}
-		if wanted < sub.low {
-			sub.backfill = append(sub.backfill, span{wanted, sub.low})
-			sub.low = wanted
-			sub.enqueue()
-		}
+		sub.backfill = append(sub.backfill, span{wanted, sub.low})
+		sub.low = wanted
+		sub.enqueue()
 		return
 	default:
 		return

@@ -73,9 +73,13 @@ func (sub *subscription) gap(from, to uint64, backfill bool) {
 	if from >= to {
 		return
 	}
-	frame := protocol.AppendGap(nil, sub.channel.key.Name, from, to-1)
-	sub.conn.loop.server.metrics.gaps.Inc()
-	sub.conn.queue(delivery{
+	c := sub.conn
+	var frame []byte // a long poll has a member for it
+	if c.encoding != protocol.AsItems {
+		frame = protocol.AppendGap(nil, c.encoding, sub.channel.key.Name, c.loop.epoch, from, to-1)
+	}
+	c.loop.server.metrics.gaps.Inc()
+	c.queue(delivery{
 		sub: sub, frames: frameRun{frame, []int{len(frame)}}, first: from, after: to, backfill: backfill,
 	})
 }

@@ -63,7 +63,12 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	}
 	losesEarly := losesEarlyAnswer(r.UserAgent(), r.Header.Get("Origin"), p.host.Value())
 	id, l := s.nextConnection()
-	if !l.mail.post(func() { l.attach(socket, p, id, losesEarly, early) }) {
+	attach := func() {
+		c := newConn(l, p, id)
+		c.losesEarly = losesEarly
+		l.attach(c, socket, early)
+	}
+	if !l.mail.post(attach) {
 		gone()
 		_ = socket.Close()
 	}
@@ -111,8 +116,10 @@ func (s *Server) switchProtocols(socket net.Conn, buffered *bufio.ReadWriter, re
 	if err := socket.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout)); err != nil {
 		return nil, fmt.Errorf("set deadline: %w", err)
 	}
-	if _, err := socket.Write(response); err != nil {
-		return nil, fmt.Errorf("answer handshake: %w", err)
+	if len(response) > 0 {
+		if _, err := socket.Write(response); err != nil {
+			return nil, fmt.Errorf("answer handshake: %w", err)
+		}
 	}
 	if err := socket.SetDeadline(time.Time{}); err != nil {
 		return nil, fmt.Errorf("clear deadline: %w", err)

@@ -53,6 +53,7 @@ var arrows = map[string]struct {
 	"gateway/traffic":            {},
 	"gateway/origin":             {},
 	"gateway/clientaddr":         {},
+	"gateway/sse":                {imports: []string{"gateway/clientaddr", "internal/strictjson"}},
 	"gateway/websocket":          {imports: []string{"gateway/clientaddr"}, engines: []string{"github.com/gobwas/ws"}},
 	"gateway/certificate":        {},
 	"gateway/quota":              {imports: []string{"fsm", "gateway/ratelimit", "gateway/refusal"}},
@@ -65,7 +66,7 @@ var arrows = map[string]struct {
 	},
 	"gateway/poll": {},
 	"gateway/protocol": {
-		imports: []string{"fsm", "gateway/auth", "gateway/refusal", "gateway/websocket", "internal/strictjson"},
+		imports: []string{"fsm", "gateway/auth", "gateway/refusal", "gateway/sse", "gateway/websocket", "internal/strictjson"},
 	},
 	"gateway/admin": {
 		imports: []string{
@@ -78,7 +79,7 @@ var arrows = map[string]struct {
 	"gateway": {
 		imports: []string{
 			"docs", "fsm", "gateway/httpio", "gateway/refusal", "gateway/ratelimit", "gateway/origin", "gateway/clientaddr",
-			"gateway/admin", "gateway/auth", "internal/strictjson", "gateway/websocket", "gateway/poll",
+			"gateway/admin", "gateway/auth", "internal/strictjson", "gateway/sse", "gateway/websocket", "gateway/poll",
 			"internal/machine", "gateway/protocol", "gateway/quota", "gateway/traffic",
 		},
 		engines: []string{"github.com/gobwas/ws"},

@@ -192,6 +192,8 @@ func addLimitFlags(f *pflag.FlagSet, cfg *node.Config) {
 		"for which a client that comes while the node starts waits rather than being refused")
 	f.DurationVar(&l.RequestTimeout, "request-timeout", l.RequestTimeout,
 		"for what a client's request needs of the cluster")
+	f.DurationVar(&l.URLTokenMax, "url-token-max", l.URLTokenMax,
+		"how long a token may still be good for that comes in a URL, which servers on the way may log")
 	f.DurationVar(&l.UnauthenticatedIdle, "unauthenticated-idle", l.UnauthenticatedIdle,
 		"how long an HTTP connection may bring nothing whose client has not authenticated")
 	f.DurationVar(&l.HistoryTimeout, "history-timeout", l.HistoryTimeout,

@@ -16,7 +16,7 @@ type Router struct {
 
 // lenientPaths also match with extra slashes. Clients join an endpoint with a path, and
 // no proxy guards these by their spelling.
-var lenientPaths = []string{"/", "/realtime", "/realtime/batch", "/realtime/history"}
+var lenientPaths = []string{"/", "/realtime", "/realtime/batch", "/realtime/history", "/realtime/sse", "/realtime/poll"}
 
 func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rt.find(r.URL.EscapedPath()).ServeHTTP(w, r)

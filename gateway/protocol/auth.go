@@ -23,8 +23,12 @@ type Announced struct {
 	SDK      string // "name/version", empty when it did not say
 }
 
-// NothingAnnounced stands for the silence of published clients.
-var NothingAnnounced = unique.Make(Announced{})
+var (
+	// NothingAnnounced stands for the silence of published clients.
+	NothingAnnounced = unique.Make(Announced{})
+	// AnnouncesGoAway stands for a client of Server-Sent Events.
+	AnnouncesGoAway = unique.Make(Announced{Features: FeatureGoAway})
+)
 
 // Feature is a set of additions to the published protocol that a client knows.
 type Feature uint8

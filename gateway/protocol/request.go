@@ -26,6 +26,7 @@ type StartPoint struct {
 	Time   int64  // StartTime: Unix ms
 	Epoch  string // the one that offset belongs to; empty means the current one
 	Strict bool   // nothing after the offset may be missing
+	Lost   bool   // the client had an offset that means nothing here
 }
 
 // StartKind says what a StartPoint counts from.
@@ -112,7 +113,7 @@ func ParseRequest(frame []byte, depth int) (Request, *refusal.Error) {
 	var refused *refusal.Error
 	switch kind {
 	case "subscribe":
-		req.Start, refused = parseStart(values[fieldFromOffset], values[fieldFrom], values[fieldEpoch], values[fieldStrict])
+		req.Start, refused = ParseStart(values[fieldFromOffset], values[fieldFrom], values[fieldEpoch], values[fieldStrict])
 	case "publish":
 		if req.ID, refused = ParseID(values[fieldID]); refused == nil {
 			req.Message = values[fieldMessage]
@@ -141,8 +142,8 @@ func ParseID(raw []byte) (string, *refusal.Error) {
 
 var fromShape = strictjson.Shape{Names: []string{"last", "time"}, Strict: true}
 
-// parseStart reads where a subscription begins. from wins over fromOffset.
-func parseStart(fromOffset, from, epoch, strict []byte) (StartPoint, *refusal.Error) {
+// ParseStart reads where a subscription begins. from wins over fromOffset.
+func ParseStart(fromOffset, from, epoch, strict []byte) (StartPoint, *refusal.Error) {
 	var start StartPoint
 	if !strictjson.IsNull(strict) {
 		if start.Strict = string(strict) == "true"; !start.Strict && string(strict) != "false" {

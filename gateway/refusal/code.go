@@ -9,6 +9,7 @@ type Code string
 const (
 	InvalidKey       Code = "invalid_key"
 	KeyRevoked       Code = "key_revoked"
+	KeyInURL         Code = "key_in_url"
 	TokenInvalid     Code = "token_invalid"
 	TokenExpired     Code = "token_expired"
 	OriginNotAllowed Code = "origin_not_allowed"
@@ -40,6 +41,7 @@ type answer struct {
 var answers = map[Code]answer{
 	InvalidKey:       {http.StatusUnauthorized, 1000},
 	KeyRevoked:       {http.StatusUnauthorized, 1000},
+	KeyInURL:         {http.StatusUnauthorized, 1000},
 	TokenInvalid:     {http.StatusUnauthorized, 1000},
 	TokenExpired:     {http.StatusUnauthorized, 1000},
 	OriginNotAllowed: {http.StatusForbidden, 1000},

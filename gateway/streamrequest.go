@@ -1,0 +1,317 @@
+package gateway
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aptlyd/aptlyd/gateway/auth"
+	"github.com/aptlyd/aptlyd/gateway/httpio"
+	"github.com/aptlyd/aptlyd/gateway/protocol"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/gateway/sse"
+	"github.com/aptlyd/aptlyd/internal/strictjson"
+)
+
+// Requests for events and long polls come in two ways. A clean head becomes a connection on
+// its own descriptor. Everything else comes through net/http: TLS, POST, other versions of
+// HTTP, and requests with something wrong. Behind that both are the same.
+
+const serverKeyPrefix = "sk_"
+
+// newStream reads a request. ops are the channels of its body; nil where its query has them.
+func (s *Server) newStream(h *sse.Head, ops []op) (*stream, *refusal.Error) {
+	if err := h.Check(); err != nil {
+		return nil, refusal.New(refusal.InvalidMessage, err.Error())
+	}
+	q, err := sse.ParseQuery(h.Query)
+	if refused := keyInURL(&q); refused != nil {
+		return nil, refused
+	}
+	if err != nil {
+		return nil, refuseQuery(err)
+	}
+	text, inURL, refused := credentialOf(h, &q)
+	if refused != nil {
+		return nil, refused
+	}
+	if ops == nil {
+		ops = s.opsOf(&q, h.LastEventID)
+	}
+	if len(ops) == 0 {
+		return nil, refusal.New(refusal.InvalidChannel, "no channel is named: ?channel=NAME")
+	}
+	for _, o := range ops {
+		if refused := auth.CheckChannel(o.channel); refused != nil {
+			return nil, refused
+		}
+	}
+	st := &stream{
+		request: &streamRequest{text: text, inURL: inURL, ops: ops},
+		origin:  h.Origin, takesEvents: h.TakesEvents,
+	}
+	if h.Poll {
+		st.poll = &longPoll{wait: q.Wait, keepAlive: !h.Closes}
+	}
+	return st, nil
+}
+
+func refuseQuery(err error) *refusal.Error {
+	if errors.Is(err, sse.ErrChannels) {
+		return refusal.New(refusal.TooManyChannels, err.Error())
+	}
+	return refusal.New(refusal.InvalidMessage, err.Error())
+}
+
+// keyInURL refuses a server key in a URL, which servers on the way may have logged.
+func keyInURL(q *sse.Query) *refusal.Error {
+	for _, text := range q.Values {
+		if !strings.HasPrefix(text, serverKeyPrefix) {
+			continue
+		}
+		refused := &refusal.Error{
+			Code:   refusal.KeyInURL,
+			Reason: "a server key must not be part of a URL, and may have been logged on the way: revoke it",
+			Detail: "a server key in the query of a request; it belongs into x-api-key or Authorization",
+		}
+		return refused.Of(auth.Unknown(text).Attempt(auth.Connect, ""))
+	}
+	return nil
+}
+
+// credentialOf returns the one credential that a request shows.
+func credentialOf(h *sse.Head, q *sse.Query) (text string, inURL bool, refused *refusal.Error) {
+	shown := 0
+	for _, one := range []string{h.APIKey, h.Bearer, q.Key, q.Token} {
+		if one != "" {
+			shown++
+		}
+	}
+	if shown > 1 {
+		return "", false, refusal.New(refusal.InvalidMessage, "more than one key or token is given")
+	}
+	text = cmp.Or(h.APIKey, h.Bearer, q.Key, q.Token)
+	return text, q.Key+q.Token != "", nil
+}
+
+var startKinds = map[string]protocol.StartKind{
+	"": protocol.StartByRule, "live": protocol.StartLive, "all": protocol.StartAll,
+	"last": protocol.StartLast, "time": protocol.StartTime,
+}
+
+// opsOf returns the subscribes of a query. A cursor of other channels or of another epoch
+// counts as none.
+func (s *Server) opsOf(q *sse.Query, lastEventID string) []op {
+	cursor, epoch := cmp.Or(lastEventID, q.Cursor), s.cfg.Broker.Epoch()
+	names := slices.Sorted(slices.Values(q.Channels))
+	offsets, usable := sse.ParseCursor(cursor, epoch, names)
+	ops := make([]op, len(q.Channels))
+	for i, name := range q.Channels {
+		start := protocol.StartPoint{
+			From: startKinds[q.From.Kind], Offset: q.From.N, Time: int64(q.From.N), Lost: cursor != "" && !usable,
+		}
+		if usable {
+			at, _ := slices.BinarySearch(names, name)
+			start = protocol.StartPoint{From: protocol.StartAfter, Offset: offsets[at], Epoch: epoch}
+		}
+		ops[i] = op{channel: name, start: start}
+	}
+	return ops
+}
+
+// maxStreamBody bounds the body of a request for events.
+const maxStreamBody = 64 << 10
+
+var (
+	streamShape  = strictjson.Shape{Names: []string{"channels"}}
+	channelShape = strictjson.Shape{Names: []string{"name", "fromOffset", "epoch", "from"}}
+)
+
+// parseStreamBody reads the channels of a body.
+func parseStreamBody(body []byte, depth int) ([]op, *refusal.Error) {
+	var values [1][]byte
+	if err := streamShape.Scan(body, depth, values[:]); err != nil {
+		return nil, refusal.New(refusal.InvalidMessage, err.Error())
+	}
+	var ops []op
+	var refused *refusal.Error
+	err := strictjson.ScanArray(values[0], depth, func(raw []byte) error {
+		var of [4][]byte
+		if err := channelShape.Scan(raw, depth, of[:]); err != nil {
+			return err
+		}
+		name, ok := strictjson.Unquote(of[0])
+		var start protocol.StartPoint
+		switch start, refused = protocol.ParseStart(of[1], of[3], of[2], nil); {
+		case refused != nil:
+			return refused
+		case !ok:
+			refused = refusal.New(refusal.InvalidChannel, "name is not a string of whole characters")
+			return refused
+		case slices.ContainsFunc(ops, func(o op) bool { return o.channel == name }):
+			refused = refusal.New(refusal.InvalidChannel, "a channel is named twice")
+			return refused
+		case len(ops) == sse.MaxChannels:
+			refused = refusal.New(refusal.TooManyChannels, sse.ErrChannels.Error())
+			return refused
+		}
+		ops = append(ops, op{channel: name, start: start})
+		return nil
+	})
+	if err != nil && refused == nil {
+		refused = refusal.New(refusal.InvalidMessage, "channels is not a list of objects")
+	}
+	if refused == nil && len(ops) == 0 {
+		refused = refusal.New(refusal.InvalidChannel, "no channel is named")
+	}
+	return ops, refused
+}
+
+// newStreamConn makes the connection of a request. It belongs to the loop.
+func newStreamConn(l *loop, p peer, id uint64, st *stream) *conn {
+	c := newConn(l, p, id)
+	c.stream = st
+	switch {
+	case st.poll != nil:
+		c.encoding = protocol.AsItems
+	case len(st.request.ops) > 1:
+		c.encoding = protocol.AsBlocks
+	default:
+		c.encoding = protocol.AsEvents
+	}
+	return c
+}
+
+// serveStream serves GET and POST /realtime/sse and GET /realtime/poll over net/http.
+func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	h := sse.HeadOf(r)
+	var ops []op
+	switch {
+	case r.Method == http.MethodPost && !h.Poll:
+		body, refused := httpio.ReadBody(w, r, maxStreamBody)
+		if refused == nil {
+			ops, refused = parseStreamBody(body, s.cfg.MaxDepth)
+		}
+		if refused != nil {
+			w.Header().Set("Connection", "close")
+			s.refuseHTTP(w, r, refused)
+			return
+		}
+	case r.Method != http.MethodGet && h.Poll:
+		s.refuseMethod(w, r, "GET, OPTIONS")
+		return
+	case r.Method != http.MethodGet:
+		s.refuseMethod(w, r, "GET, POST, OPTIONS")
+		return
+	}
+	st, refused := s.newStream(&h, ops)
+	if refused != nil {
+		s.refuseHTTP(w, r, refused)
+		return
+	}
+	if s.draining.Load() || !s.admitConnection() {
+		s.refuseHTTP(w, r, refusal.New(refusal.Unavailable, "no room for a connection"))
+		return
+	}
+	p := s.requestPeer(r)
+	p = newPeer(p.address, h.Origin, p.host.Value())
+	if !s.countUnauthenticated(p.address) {
+		s.connectionEnded()
+		s.refuseHTTP(w, r, refuseUnauthenticated())
+		return
+	}
+	gone := func() {
+		s.connectionEnded()
+		if addr, err := netip.ParseAddr(p.address); err == nil {
+			s.unauthenticated.Leave(addr)
+		}
+	}
+	id, l := s.nextConnection()
+	attach := func(socket net.Conn, early []byte) bool {
+		return l.mail.post(func() { l.attach(newStreamConn(l, p, id, st), socket, early) })
+	}
+	if h.Poll {
+		s.relayPoll(w, r, st.poll.wait, attach, gone)
+		return
+	}
+	socket, early, err := s.hijack(w, nil)
+	if err != nil {
+		gone()
+		s.cfg.Logger.Debug("take over connection", "address", r.RemoteAddr, "err", err)
+		return
+	}
+	if !attach(socket, early) {
+		gone()
+		_ = socket.Close()
+	}
+}
+
+// relayPoll has a loop answer a long poll through a pipe, so that net/http keeps the
+// connection: with TLS another one costs a handshake.
+func (s *Server) relayPoll(
+	w http.ResponseWriter, r *http.Request, wait time.Duration, attach func(net.Conn, []byte) bool, gone func(),
+) {
+	mine, theirs := net.Pipe()
+	defer mine.Close()
+	if !attach(theirs, nil) {
+		gone()
+		_ = theirs.Close()
+		return
+	}
+	defer context.AfterFunc(r.Context(), func() { _ = mine.Close() })()
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wait + httpio.WriteTimeout))
+	res, err := http.ReadResponse(bufio.NewReader(mine), r)
+	if err != nil {
+		panic(http.ErrAbortHandler) // the client has gone, or the node stops
+	}
+	defer res.Body.Close()
+	res.Header.Del("Connection")
+	maps.Copy(w.Header(), res.Header)
+	if res.StatusCode == http.StatusOK {
+		proven(r)
+	}
+	w.WriteHeader(res.StatusCode)
+	if _, err := io.Copy(w, res.Body); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// refuseEvents answers a request for events with a passing refusal as an event: browsers do
+// not come back after another status. It reports false for other requests and refusals.
+func refuseEvents(w http.ResponseWriter, r *http.Request, refused *refusal.Error) bool {
+	if !passing(refused) || strings.Trim(r.URL.Path, "/") != sse.EventsPath[1:] {
+		return false
+	}
+	if h := sse.HeadOf(r); !h.TakesEvents {
+		return false
+	}
+	head := w.Header()
+	head.Set("Content-Type", "text/event-stream")
+	head.Set("Cache-Control", "no-store, no-transform")
+	head.Set("X-Accel-Buffering", "no")
+	head.Set("Referrer-Policy", "no-referrer")
+	head.Set("Connection", "close")
+	body := protocol.AppendRefusal(sse.AppendRetry(nil, retryRefused), protocol.AsEvents, refused, "", "")
+	_, _ = w.Write(body) // where that fails the client has gone
+	return true
+}
+
+// appendStreamRefusal appends a whole answer with a refusal.
+func appendStreamRefusal(dst []byte, r *refusal.Error, origin string) []byte {
+	body := refusalBody(r)
+	head := sse.Answer{Status: r.HTTPStatus(), Origin: origin, Length: len(body)}
+	if head.Status == http.StatusTooManyRequests || head.Status == http.StatusServiceUnavailable {
+		head.RetryAfter = max(r.RetryAfter, time.Second)
+	}
+	return append(head.Append(dst, time.Now()), body...)
+}

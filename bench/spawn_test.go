@@ -76,7 +76,7 @@ func parent() {
 	for i := range c.Len() {
 		fmt.Println(c.Addr(i))
 	}
-	time.Sleep(time.Hour)
+	time.Sleep(time.Hour) // until the test kills it
 }
 
 func spawnSelf(t *testing.T, env ...string) (*Cluster, error) {

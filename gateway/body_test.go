@@ -144,7 +144,7 @@ func TestTricklingBodyIsGivenUp(t *testing.T) {
 			if _, err := io.WriteString(c.socket, " "); err != nil {
 				return
 			}
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond) // the pace of a client that stretches its body
 		}
 	}()
 	c.wantResponse(408)

@@ -84,7 +84,7 @@ func (c *client) drip(first, again string) {
 			if _, err := io.WriteString(c.socket, again); err != nil {
 				return
 			}
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(5 * time.Millisecond) // the pace of a hostile client
 		}
 	}()
 }

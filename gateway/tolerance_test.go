@@ -259,7 +259,7 @@ func TestBusyLoopsAreNoStoppedProcess(t *testing.T) {
 			if h.server.paused() {
 				t.Fatal("taken for stopped")
 			}
-			time.Sleep(pauseAfter / 50)
+			time.Sleep(pauseAfter / 50) // between two looks
 		}
 		if h.server.available() != nil {
 			t.Error("a busy node is not ready")

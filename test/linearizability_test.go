@@ -151,7 +151,7 @@ func TestKeyOperationsAreLinearizable(t *testing.T) {
 		workers.Go(func() {
 			for ctx.Err() == nil {
 				do(context.WithoutCancel(ctx), r)
-				time.Sleep(time.Duration(r.Int64N(int64(2 * pause))))
+				time.Sleep(time.Duration(r.Int64N(int64(2 * pause)))) // the pace of the load
 			}
 		})
 	}

@@ -60,7 +60,7 @@ func TestRevocationOutlivesTheLeader(t *testing.T) {
 	victims := gather(t, c, key.Text, "news", 300, everywhere(c)...)
 	lead := leader(t, c)
 	asked := revoke(t, c, 2, key)
-	time.Sleep(time.Millisecond)
+	time.Sleep(time.Millisecond) // the kill falls into the revocation, not before it
 	if err := c.Signal(lead, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}

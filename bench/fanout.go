@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,29 +32,18 @@ type Fanout struct {
 
 // Validate reports the first field that cannot be used.
 func (f Fanout) Validate() error {
-	switch {
-	case f.Channels < 1:
-		return errors.New("channels: at least one is needed")
-	case f.Subscribers < 0:
-		return errors.New("subscribers: must not be negative")
-	case f.Publishers < 1:
-		return errors.New("publishers: at least one")
-	case f.Rate < 0:
-		return errors.New("rate: must not be negative")
-	case f.Window < 1:
-		return errors.New("window: at least one")
-	case f.Pending < 0:
-		return errors.New("pending: must not be negative")
-	case f.Size < MinSize:
-		return fmt.Errorf("size: at least %d bytes", MinSize)
-	case f.Messages < 0:
-		return errors.New("messages: must not be negative")
-	case f.Duration <= 0:
-		return errors.New("duration: must be above 0")
-	case f.InFlight < 1:
-		return errors.New("in-flight: at least one")
-	}
-	return nil
+	return cmp.Or(
+		atLeast("channels", f.Channels, 1),
+		atLeast("subscribers", f.Subscribers, 0),
+		atLeast("publishers", f.Publishers, 1),
+		atLeast("rate", f.Rate, 0),
+		atLeast("window", f.Window, 1),
+		atLeast("pending", f.Pending, 0),
+		atLeast("size", f.Size, MinSize),
+		atLeast("messages", f.Messages, 0),
+		positive("duration", f.Duration),
+		atLeast("in-flight", f.InFlight, 1),
+	)
 }
 
 // FanoutReport is the result of a Fanout.

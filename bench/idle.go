@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,21 +24,14 @@ type Idle struct {
 
 // Validate reports the first field that cannot be used.
 func (i Idle) Validate() error {
-	switch {
-	case i.Clients < 1:
-		return errors.New("clients: at least one is needed")
-	case i.Channels < 1:
-		return errors.New("channels: at least one is needed")
-	case i.InFlight < 1:
-		return errors.New("in-flight: at least one")
-	case i.Rest <= 0:
-		return errors.New("rest: must be above 0")
-	case i.Leave < 0:
-		return errors.New("leave: must not be negative")
-	case i.Rounds < 1:
-		return errors.New("rounds: at least one")
-	}
-	return nil
+	return cmp.Or(
+		atLeast("clients", i.Clients, 1),
+		atLeast("channels", i.Channels, 1),
+		atLeast("in-flight", i.InFlight, 1),
+		positive("rest", i.Rest),
+		atLeast("leave", i.Leave, 0),
+		atLeast("rounds", i.Rounds, 1),
+	)
 }
 
 // IdleReport is the result of an Idle.

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,23 +39,18 @@ const maxChannels = 1000
 
 // Validate reports the first field that cannot be used.
 func (l Load) Validate() error {
-	switch {
-	case l.Subscribers < 1:
-		return errors.New("subscribers: at least one is needed")
-	case l.Channels < 1:
-		return errors.New("channels: at least one is needed")
-	case (l.Channels+l.Subscribers-1)/l.Subscribers > maxChannels:
-		return fmt.Errorf("channels: at most %d for each subscriber", maxChannels)
-	case l.Rate < 0:
-		return errors.New("rate: must not be negative")
-	case l.Size < MinSize:
-		return fmt.Errorf("size: at least %d bytes", MinSize)
-	case l.Duration <= 0:
-		return errors.New("duration: must be above 0")
-	case l.Window < 1:
-		return errors.New("window: at least one")
+	err := cmp.Or(
+		atLeast("subscribers", l.Subscribers, 1),
+		atLeast("channels", l.Channels, 1),
+		atLeast("rate", l.Rate, 0),
+		atLeast("size", l.Size, MinSize),
+		positive("duration", l.Duration),
+		atLeast("window", l.Window, 1),
+	)
+	if err == nil && (l.Channels+l.Subscribers-1)/l.Subscribers > maxChannels {
+		err = fmt.Errorf("channels: at most %d for each subscriber", maxChannels)
 	}
-	return nil
+	return err
 }
 
 // loadRun is one run of a Load.

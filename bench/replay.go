@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,18 +24,15 @@ type Replay struct {
 // Validate reports the first field that cannot be used.
 func (r Replay) Validate() error {
 	switch {
-	case r.Clients < 1:
-		return errors.New("clients: at least one is needed")
 	case r.Channels < 1 || r.Channels > r.Clients:
 		return errors.New("channels: at least one and no more than clients")
-	case r.Messages < 1:
-		return errors.New("messages: at least one")
-	case r.Size < MinSize:
-		return fmt.Errorf("size: at least %d bytes", MinSize)
-	case r.InFlight < 1:
-		return errors.New("in-flight: at least one")
 	}
-	return nil
+	return cmp.Or(
+		atLeast("clients", r.Clients, 1),
+		atLeast("messages", r.Messages, 1),
+		atLeast("size", r.Size, MinSize),
+		atLeast("in-flight", r.InFlight, 1),
+	)
 }
 
 // ReplayReport is the result of a Replay.

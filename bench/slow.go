@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,24 +29,19 @@ type Slow struct {
 // Validate reports the first field that cannot be used.
 func (s Slow) Validate() error {
 	switch {
-	case s.Good < 1:
-		return errors.New("good: at least one is needed")
 	case s.Stalled < 0 || s.Crawling < 0 || s.Stalled+s.Crawling == 0:
 		return errors.New("stalled, crawling: at least one slow client is needed")
-	case s.Crawl < 1:
-		return errors.New("crawl: must be above 0")
-	case s.Receive < 0:
-		return errors.New("receive: must not be negative")
-	case s.Rate <= 0:
-		return errors.New("rate: must be above 0")
-	case s.Size < MinSize:
-		return fmt.Errorf("size: at least %d bytes", MinSize)
 	case s.Duration <= 0 || s.Recover <= 0:
 		return errors.New("duration, recover: must be above 0")
-	case s.InFlight < 1:
-		return errors.New("in-flight: at least one")
 	}
-	return nil
+	return cmp.Or(
+		atLeast("good", s.Good, 1),
+		atLeast("crawl", s.Crawl, 1),
+		atLeast("receive", s.Receive, 0),
+		positive("rate", s.Rate),
+		atLeast("size", s.Size, MinSize),
+		atLeast("in-flight", s.InFlight, 1),
+	)
 }
 
 // SlowReport is the result of a Slow.

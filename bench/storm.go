@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,15 +19,11 @@ type Storm struct {
 
 // Validate reports the first field that cannot be used.
 func (s Storm) Validate() error {
-	switch {
-	case s.Clients < 1:
-		return errors.New("clients: at least one is needed")
-	case s.Channels < 1:
-		return errors.New("channels: at least one is needed")
-	case s.InFlight < 1:
-		return errors.New("in-flight: at least one")
-	}
-	return nil
+	return cmp.Or(
+		atLeast("clients", s.Clients, 1),
+		atLeast("channels", s.Channels, 1),
+		atLeast("in-flight", s.InFlight, 1),
+	)
 }
 
 // StormReport is the result of a Storm.

@@ -93,10 +93,7 @@ func TestPassingRefusalIsTriedAgain(t *testing.T) {
 }
 
 func TestRevokedKeyEndsEverything(t *testing.T) {
-	server := startFake(t)
-	c := connectTo(t, quick, server.URL)
-	conn := server.welcome(t)
-	f := follow(t, c, "a", Live())
+	_, c, conn, f := followed(t, Live())
 	conn.confirm("a", 0)
 	s := f.ready()
 	published := make(chan error, 1)
@@ -248,10 +245,7 @@ func TestKeyIsNotLogged(t *testing.T) {
 }
 
 func TestMessageMayComeInFragments(t *testing.T) {
-	server := startFake(t)
-	c := connectTo(t, quick, server.URL)
-	conn := server.welcome(t)
-	f := follow(t, c, "a", Live())
+	_, _, conn, f := followed(t, Live())
 	conn.confirm("a", 0)
 	f.ready()
 	text := []byte(`{"type":"message","channel":"a","data":"in three parts","offset":1,"timestamp":5}`)

@@ -146,6 +146,15 @@ func connectTo(t *testing.T, timing timing, endpoints ...string) *Client {
 	return c
 }
 
+// followed has a client follow channel "a" of a broker, both new.
+func followed(t *testing.T, from Position) (server *fake, c *Client, conn *fakeConn, f *following) {
+	t.Helper()
+	server = startFake(t)
+	c = connectTo(t, quick, server.URL)
+	conn = server.welcome(t)
+	return server, c, conn, follow(t, c, "a", from)
+}
+
 // follow subscribes without waiting for the confirmation, which the test itself
 // must give, and returns what arrives.
 type following struct {

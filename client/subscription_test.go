@@ -55,10 +55,7 @@ func TestResumeBeforeTheFirstMessage(t *testing.T) {
 		"after nothing: all":        {After(0), 8, 1, "all", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := startFake(t)
-			c := connectTo(t, quick, server.URL)
-			conn := server.welcome(t)
-			f := follow(t, c, "a", test.from)
+			server, _, conn, f := followed(t, test.from)
 			conn.expect("subscribe")
 			conn.send(`{"type":"subscribed","channel":"a","offset":%d,"earliest":%d,"epoch":"e1","recovered":true}`, test.head,
 				test.earliest)
@@ -73,10 +70,7 @@ func TestResumeBeforeTheFirstMessage(t *testing.T) {
 }
 
 func TestNoOffsetIsDeliveredTwice(t *testing.T) {
-	server := startFake(t)
-	c := connectTo(t, quick, server.URL)
-	conn := server.welcome(t)
-	f := follow(t, c, "a", All())
+	server, _, conn, f := followed(t, All())
 	conn.confirm("a", 0)
 	s := f.ready()
 	for _, offset := range []int{1, 2, 2, 1, 3} {
@@ -95,10 +89,7 @@ func TestNoOffsetIsDeliveredTwice(t *testing.T) {
 }
 
 func TestSkippedOffsetIsFetchedByResuming(t *testing.T) {
-	server := startFake(t)
-	c := connectTo(t, quick, server.URL)
-	conn := server.welcome(t)
-	f := follow(t, c, "a", All())
+	server, _, conn, f := followed(t, All())
 	conn.confirm("a", 0)
 	s := f.ready()
 	conn.message("a", 1)
@@ -116,41 +107,21 @@ func TestSkippedOffsetIsFetchedByResuming(t *testing.T) {
 }
 
 // Retention may overtake one who never had an offset, too.
-func TestGapBeforeTheFirstMessageIsReported(t *testing.T) {
-	server := startFake(t)
-	c := connectTo(t, quick, server.URL)
-	conn := server.welcome(t)
-	f := follow(t, c, "a", All())
-	conn.expect("subscribe")
-	conn.send(`{"type":"subscribed","channel":"a","offset":10,"earliest":4,"epoch":"e1","recovered":false}`)
-	conn.send(`{"type":"gap","channel":"a","from":4,"to":7}`)
-	conn.message("a", 8)
-	s := f.ready()
-	if g := receive(t, f.gaps); g != (Gap{"a", 4, 7}) {
-		t.Errorf("gap %+v", g)
-	}
-	f.offsets(8)
-	if len(f.resets) > 0 || s.Faults() != (Faults{}) {
-		t.Errorf("%d resets, faults %+v", len(f.resets), s.Faults())
-	}
-}
-
-func TestAnnouncedGapIsReported(t *testing.T) {
-	server := startFake(t)
-	c := connectTo(t, quick, server.URL)
-	conn := server.welcome(t)
-	f := follow(t, c, "a", After(3))
-	conn.expect("subscribe")
-	conn.send(`{"type":"subscribed","channel":"a","offset":10,"earliest":8,"epoch":"e1","recovered":false}`)
-	conn.send(`{"type":"gap","channel":"a","from":4,"to":7}`)
-	conn.message("a", 8)
-	s := f.ready()
-	if g := receive(t, f.gaps); g != (Gap{"a", 4, 7}) {
-		t.Errorf("gap %+v", g)
-	}
-	f.offsets(8)
-	if len(f.resets) > 0 || s.Faults() != (Faults{}) {
-		t.Errorf("%d resets, faults %+v", len(f.resets), s.Faults())
+func TestGapIsReported(t *testing.T) {
+	for earliest, from := range map[int]Position{4: All(), 8: After(3)} {
+		_, _, conn, f := followed(t, from)
+		conn.expect("subscribe")
+		conn.send(`{"type":"subscribed","channel":"a","offset":10,"earliest":%d,"epoch":"e1","recovered":false}`, earliest)
+		conn.send(`{"type":"gap","channel":"a","from":4,"to":7}`)
+		conn.message("a", 8)
+		s := f.ready()
+		if g := receive(t, f.gaps); g != (Gap{"a", 4, 7}) {
+			t.Errorf("gap %+v", g)
+		}
+		f.offsets(8)
+		if len(f.resets) > 0 || s.Faults() != (Faults{}) {
+			t.Errorf("%d resets, faults %+v", len(f.resets), s.Faults())
+		}
 	}
 }
 
@@ -161,10 +132,7 @@ func TestRenumberingIsReported(t *testing.T) {
 		"offset above the head":     `{"type":"subscribed","channel":"a","offset":2,"epoch":"e1","recovered":false}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := startFake(t)
-			c := connectTo(t, quick, server.URL)
-			conn := server.welcome(t)
-			f := follow(t, c, "a", After(5))
+			server, _, conn, f := followed(t, After(5))
 			conn.confirm("a", 5)
 			f.ready()
 			conn.message("a", 6)
@@ -185,10 +153,7 @@ func TestRenumberingIsReported(t *testing.T) {
 }
 
 func TestMessagesThatAreNotLoggedPass(t *testing.T) {
-	server := startFake(t)
-	c := connectTo(t, quick, server.URL)
-	conn := server.welcome(t)
-	f := follow(t, c, "a", Live())
+	_, _, conn, f := followed(t, Live())
 	conn.confirm("a", 0)
 	f.ready()
 	conn.message("a", 0)
@@ -197,10 +162,7 @@ func TestMessagesThatAreNotLoggedPass(t *testing.T) {
 }
 
 func TestRefusedSubscriptionEnds(t *testing.T) {
-	server := startFake(t)
-	c := connectTo(t, quick, server.URL)
-	conn := server.welcome(t)
-	f := follow(t, c, "a", Live())
+	_, c, conn, f := followed(t, Live())
 	conn.expect("subscribe")
 	conn.send(`{"type":"error","error":"not yours","code":"forbidden","channel":"a"}`)
 	var refusal *Error
@@ -214,10 +176,7 @@ func TestRefusedSubscriptionEnds(t *testing.T) {
 }
 
 func TestPassinglyRefusedSubscriptionIsAskedAgain(t *testing.T) {
-	server := startFake(t)
-	c := connectTo(t, quick, server.URL)
-	conn := server.welcome(t)
-	f := follow(t, c, "a", Last(3))
+	_, _, conn, f := followed(t, Last(3))
 	for _, code := range []string{"rate_limited", "unavailable"} {
 		if got := conn.expect("subscribe"); got["from"].(map[string]any)["last"] != 3.0 {
 			t.Errorf("subscribed with %v", got)

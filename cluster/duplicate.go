@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/aptlyd/aptlyd/cluster/peer"
+	"github.com/aptlyd/aptlyd/internal/repeat"
 )
 
 // A copied data folder makes two processes of one node. Raft tells them apart no more than
@@ -67,14 +68,7 @@ func (c *Cluster) dialDuplicate(ctx context.Context, address string) error {
 // it knows no leader while another member does.
 func (c *Cluster) watchDuplicates(ctx context.Context) {
 	var since time.Time // when a duplicate was found; zero: none
-	ticker := time.NewTicker(duplicateInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
+	for range repeat.Every(ctx, duplicateInterval) {
 		duplicate := c.outOfStep(ctx)
 		switch {
 		case duplicate == nil:

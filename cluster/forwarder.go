@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/aptlyd/aptlyd/internal/repeat"
 )
 
 // Result is the fate of one command.
@@ -412,15 +414,8 @@ func (f *forwarder) relink() {
 func (f *forwarder) tick() time.Duration { return max(f.cfg.SubmitTimeout/50, time.Millisecond) }
 
 func (f *forwarder) expireLoop() {
-	ticker := time.NewTicker(f.tick())
-	defer ticker.Stop()
-	for {
-		select {
-		case now := <-ticker.C:
-			f.expire(now)
-		case <-f.ctx.Done():
-			return
-		}
+	for now := range repeat.Every(f.ctx, f.tick()) {
+		f.expire(now)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/aptlyd/aptlyd/cluster/peer"
+	"github.com/aptlyd/aptlyd/internal/repeat"
 )
 
 const (
@@ -93,14 +94,7 @@ func whileLeading(ctx context.Context, ask func() raft.Future) error {
 
 // leaderLoop does the periodic work of a leader.
 func (c *Cluster) leaderLoop(ctx context.Context) {
-	ticker := time.NewTicker(leaderInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
+	for range repeat.Every(ctx, leaderInterval) {
 		if !c.leaderReady.Load() {
 			continue
 		}

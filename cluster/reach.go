@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/cluster/peer"
+	"github.com/aptlyd/aptlyd/internal/repeat"
 )
 
 // Reach says which ports of a node answer this one; nil means that one does.
@@ -108,14 +109,7 @@ func (p *probes) forget() {
 
 // probeMembers probes the other members once a second while there is no leader.
 func (c *Cluster) probeMembers(ctx context.Context) {
-	ticker := time.NewTicker(probeInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
+	for range repeat.Every(ctx, probeInterval) {
 		if _, at := c.fresh.lastView(); time.Since(at) < probeAfter {
 			c.probes.forget()
 			continue

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/aptlyd/aptlyd/cluster/raftlog"
+	"github.com/aptlyd/aptlyd/internal/repeat"
 )
 
 const snapshotCheck = time.Second
@@ -26,14 +27,7 @@ type snapshotter struct {
 
 // run checks now and then until ctx ends.
 func (s *snapshotter) run(ctx context.Context) {
-	ticker := time.NewTicker(snapshotCheck)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
+	for range repeat.Every(ctx, snapshotCheck) {
 		bytes, entries := s.logs.Written.Load(), s.entries()
 		if entries == 0 || (bytes < s.cfg.SnapshotBytes && entries < s.cfg.SnapshotEntries) {
 			continue
@@ -54,7 +48,7 @@ func (s *snapshotter) entries() uint64 {
 	return last - record.Meta.Index
 }
 
-// Fixed takes a snapshot. Raft refuses while a configuration is being changed; the
+// take takes a snapshot. Raft refuses while a configuration is being changed; the
 // next check tries again. A storage error has stopped the node by itself.
 func (s *snapshotter) take(ctx context.Context, bytes int64, entries uint64) error {
 	reload := s.raft.ReloadableConfig()

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/aptlyd/aptlyd/cluster/watchdog"
+	"github.com/aptlyd/aptlyd/internal/repeat"
 )
 
 const (
@@ -64,16 +65,9 @@ func (w *StallWatch) Close() error {
 // does not apply acknowledges nothing. Raft itself would let it lead, since
 // heartbeats need neither its disk nor its state.
 func (c *Cluster) yieldWhenStalled(ctx context.Context) {
-	ticker := time.NewTicker(stallInterval)
-	defer ticker.Stop()
 	stalled := false
 	var tried time.Time
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
+	for range repeat.Every(ctx, stallInterval) {
 		what := c.cfg.Stalls.Stalled()
 		if stalled != (what != "") {
 			if stalled = !stalled; stalled {

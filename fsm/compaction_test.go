@@ -258,12 +258,7 @@ func TestCompactionIsAbandoned(t *testing.T) {
 // get into the new one as it was.
 func TestCompactionFindsDamage(t *testing.T) {
 	for _, bucket := range [][]byte{bucketChunks, bucketChannels, bucketProjects} {
-		f := &fatalities{}
-		m := openMachine(t, t.TempDir(), lazy, f.configure)
-		m.createProject()
-		m.publish(1, news, long)
-		m.flushed()
-		m.alter(bucket, flip)
+		m, f := damagedMachine(t, bucket)
 		err := expectFatal(t, f, func() {
 			m.compactStep()
 			for {

@@ -190,6 +190,18 @@ func expectFatal(t testing.TB, f *fatalities, fn func()) error {
 	return f.err
 }
 
+// damagedMachine returns a machine with a damaged record in a bucket of its file.
+func damagedMachine(t *testing.T, bucket []byte) (*machine, *fatalities) {
+	t.Helper()
+	f := &fatalities{}
+	m := openMachine(t, t.TempDir(), lazy, f.configure)
+	m.createProject()
+	m.publish(1, news, long)
+	m.flushed()
+	m.alter(bucket, flip)
+	return m, f
+}
+
 // fatalities keeps the first error that a State stopped for.
 type fatalities struct {
 	mu  sync.Mutex

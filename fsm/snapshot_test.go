@@ -166,12 +166,7 @@ func TestCorruptRecordIsNotRestored(t *testing.T) {
 // Whoever received a damaged snapshot would stop, while the node that is damaged goes on.
 func TestCorruptRecordStopsItsOwnNode(t *testing.T) {
 	for _, bucket := range [][]byte{bucketChunks, bucketChannels, bucketProjects} {
-		f := &fatalities{}
-		m := openMachine(t, t.TempDir(), lazy, f.configure)
-		m.createProject()
-		m.publish(1, news, long)
-		m.flushed()
-		m.alter(bucket, flip)
+		m, f := damagedMachine(t, bucket)
 		err := expectFatal(t, f, func() {
 			_, _, _, _, _ = m.Snapshot()
 			t.Errorf("%s: a damaged state was exported", bucket)

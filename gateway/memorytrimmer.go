@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"time"
+
+	"github.com/aptlyd/aptlyd/internal/repeat"
 )
 
 // memoryTrimmer notices when many clients have left. The runtime collects their memory
@@ -28,19 +30,12 @@ func (c *memoryTrimmer) due(now int) bool {
 
 // trimMemory returns memory to the system when many clients have left.
 func (s *Server) trimMemory() {
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
 	var c memoryTrimmer
-	for {
-		select {
-		case <-ticker.C:
-			if c.due(s.ConnectionCount()) {
-				s.trim()
-				runtime.GC() // pools are emptied by the second collection
-				debug.FreeOSMemory()
-			}
-		case <-s.ctx.Done():
-			return
+	for range repeat.Every(s.ctx, time.Second) {
+		if c.due(s.ConnectionCount()) {
+			s.trim()
+			runtime.GC() // pools are emptied by the second collection
+			debug.FreeOSMemory()
 		}
 	}
 }

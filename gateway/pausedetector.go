@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"github.com/aptlyd/aptlyd/internal/repeat"
 )
 
 // pauseDetector knows whether the process was stopped for a while. Until the node has
@@ -21,15 +23,8 @@ const pauseAfter = time.Second
 
 // observe turns until ctx ends, however busy the loops are.
 func (f *pauseDetector) observe(ctx context.Context) {
-	ticker := time.NewTicker(pauseAfter / 10)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			f.turn()
-		case <-ctx.Done():
-			return
-		}
+	for range repeat.Every(ctx, pauseAfter/10) {
+		f.turn()
 	}
 }
 

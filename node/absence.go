@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/cluster"
+	"github.com/aptlyd/aptlyd/internal/repeat"
 )
 
 const (
@@ -26,15 +27,8 @@ type absences struct {
 // watchMembers logs who is missing until ctx ends.
 func (n *Node) watchMembers(ctx context.Context) {
 	a := absences{log: n.log, missing: make(map[string]time.Time)}
-	ticker := time.NewTicker(watchInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			a.look(n.situation())
-		case <-ctx.Done():
-			return
-		}
+	for range repeat.Every(ctx, watchInterval) {
+		a.look(n.situation())
 	}
 }
 

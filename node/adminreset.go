@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -51,16 +50,10 @@ func ResetAdmin(dir, by string) (id, text string, err error) {
 // whether nothing is left to do.
 func (n *Node) applyReset(ctx context.Context) (done bool, err error) {
 	path := filepath.Join(n.cfg.DataDir, resetFile)
-	content, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return true, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("read the reset of the admin token: %w", err)
-	}
 	var reset adminReset
-	if err := json.Unmarshal(content, &reset); err != nil {
-		return false, fmt.Errorf("parse %s: it is damaged; make another with aptlyd admin reset: %w", path, err)
+	found, err := readJSON(path, "make another with aptlyd admin reset", &reset)
+	if err != nil || !found {
+		return err == nil, err
 	}
 	if _, taken := n.state.AdminToken(reset.ID); !taken {
 		by := fsm.Actor{Name: reset.By, Via: "node"}

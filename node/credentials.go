@@ -23,22 +23,31 @@ type firstCredentials struct {
 
 // keptCredentials returns this cluster's credentials that were not shown yet, nil for none.
 func (n *Node) keptCredentials() (*firstCredentials, error) {
-	path := filepath.Join(n.cfg.DataDir, credentialsFile)
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read first credentials: %w", err)
-	}
 	var kept firstCredentials
-	if err := json.Unmarshal(text, &kept); err != nil {
-		return nil, fmt.Errorf("parse %s: it is damaged; remove it, and make a token with aptlyd admin reset: %w", path, err)
+	path := filepath.Join(n.cfg.DataDir, credentialsFile)
+	found, err := readJSON(path, "remove it, and make a token with aptlyd admin reset", &kept)
+	if err != nil || !found {
+		return nil, err
 	}
 	if _, id := n.cluster.ID(); kept.ClusterID != id {
 		return nil, nil
 	}
 	return &kept, nil
+}
+
+// readJSON reads a file that may not exist. Its error says what mends a damaged one.
+func readJSON(path, mend string, into any) (found bool, err error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return false, fmt.Errorf("parse %s: it is damaged; %s: %w", path, mend, err)
+	}
+	return true, nil
 }
 
 func (n *Node) keepCredentials(c *firstCredentials) error {

@@ -10,6 +10,7 @@ import (
 	"github.com/aptlyd/aptlyd/cluster"
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
+	"github.com/aptlyd/aptlyd/internal/repeat"
 	"github.com/aptlyd/aptlyd/node/relay"
 )
 
@@ -104,15 +105,9 @@ const peersInterval = 500 * time.Millisecond
 
 // followMembers keeps the relay's and the announcer's peers up to date until ctx ends.
 func (n *Node) followMembers(ctx context.Context) {
-	ticker := time.NewTicker(peersInterval)
-	defer ticker.Stop()
-	for {
+	n.updatePeers()
+	for range repeat.Every(ctx, peersInterval) {
 		n.updatePeers()
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
 	}
 }
 

@@ -10,7 +10,8 @@ func TestSurveyCountsWhatChannelsRetain(t *testing.T) {
 	creds, _ := n.Credentials()
 	for range 3 {
 		for _, channel := range []string{"a", "b"} {
-			call(t, n, "POST", "/realtime", "X-Api-Key", creds.ServerKey, map[string]any{"channel": channel, "message": "four"}, 200)
+			call(t, n, "POST", "/realtime", "X-Api-Key", creds.ServerKey,
+				map[string]any{"channel": channel, "message": "four"}, 200)
 		}
 	}
 	found, err := n.lookAtRetained(t.Context())

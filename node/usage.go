@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/gateway/quota"
+	"github.com/aptlyd/aptlyd/internal/repeat"
 )
 
 // usageInterval is the pause between two exchanges of the nodes' use of quotas. Use within one interval
@@ -14,14 +15,7 @@ const usageInterval = time.Second
 // shareUsage tells the gateway how much the clients of other nodes use of projects with
 // quotas. It asks nobody if there are no such projects.
 func (n *Node) shareUsage(ctx context.Context) {
-	ticker := time.NewTicker(usageInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+	for range repeat.Every(ctx, usageInterval) {
 		if !n.gateway.MeasureUsage() {
 			continue
 		}

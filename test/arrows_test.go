@@ -21,6 +21,7 @@ var arrows = map[string]struct {
 	"hack/notice":         {},
 	"internal/boottime":   {},
 	"internal/durable":    {},
+	"internal/repeat":     {},
 	"internal/strictjson": {},
 	"internal/sdnotify":   {},
 	"internal/teardown":   {},
@@ -43,7 +44,7 @@ var arrows = map[string]struct {
 	"cluster": {
 		imports: []string{
 			"internal/boottime", "cluster/watchdog", "cluster/logbridge", "cluster/raftlog", "cluster/peer",
-			"cluster/gossip", "internal/durable", "internal/teardown", "internal/wire",
+			"cluster/gossip", "internal/durable", "internal/repeat", "internal/teardown", "internal/wire",
 		},
 		engines: []string{"github.com/hashicorp/raft"},
 	},
@@ -80,14 +81,14 @@ var arrows = map[string]struct {
 		imports: []string{
 			"docs", "fsm", "gateway/httpio", "gateway/refusal", "gateway/ratelimit", "gateway/origin", "gateway/clientaddr",
 			"gateway/admin", "gateway/auth", "internal/strictjson", "gateway/sse", "gateway/websocket", "gateway/poll",
-			"internal/machine", "gateway/protocol", "gateway/quota", "gateway/traffic",
+			"internal/machine", "internal/repeat", "gateway/protocol", "gateway/quota", "gateway/traffic",
 		},
 		engines: []string{"github.com/gobwas/ws"},
 	},
 	"node": {imports: []string{
 		"gateway", "gateway/admin", "gateway/auth", "gateway/certificate", "gateway/quota", "gateway/refusal",
 		"gateway/traffic", "fsm", "cluster", "console", "node/relay",
-		"internal/durable", "internal/teardown",
+		"internal/durable", "internal/repeat", "internal/teardown",
 	}},
 	"node/relay":        {imports: []string{"fsm", "internal/wire"}},
 	"client":            {imports: []string{"internal/strictjson"}, engines: []string{"github.com/gobwas/ws"}},

@@ -53,19 +53,25 @@ func TestFrozenDiskOfTheLeader(t *testing.T) {
 		t.Errorf("publishing resumed after %v", pause)
 	}
 	disks[lead].Thaw()
-	select {
-	case <-c.Exited(lead):
-	case <-time.After(deadline):
-		t.Fatal("the node whose disk hung goes on")
-	}
-	if last := lastLine(c.readLog(t, lead)); !strings.Contains(last, "the disk hangs") {
-		t.Errorf("the last line of its log does not say why: %s", last)
-	}
-	if err := c.Restart(within(t, deadline), lead); err != nil {
-		t.Fatal(err)
-	}
+	restartHung(t, c, lead)
 	l.end()
 	l.check()
+}
+
+// restartHung waits until a node ends because its disk hangs, and starts it again.
+func restartHung(t *testing.T, c spawned, node int) {
+	t.Helper()
+	select {
+	case <-c.Exited(node):
+	case <-time.After(deadline):
+		t.Fatal("a node whose disk hangs goes on")
+	}
+	if last := lastLine(c.readLog(t, node)); !strings.Contains(last, "the disk hangs") {
+		t.Errorf("the last line of its log does not say why: %s", last)
+	}
+	if err := c.Restart(within(t, deadline), node); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestPowerCutLosesNothing(t *testing.T) {

@@ -77,18 +77,7 @@ func TestHangingStateOfTheLeader(t *testing.T) {
 	t.Logf("another node leads after %v", time.Since(injected))
 	l.await(400)
 	t.Logf("longest pause between acknowledgements: %v", l.pause())
-	select {
-	case <-c.Exited(lead):
-		t.Logf("the node ended after %v", time.Since(injected))
-	case <-time.After(deadline):
-		t.Fatal("a node that cannot write its state goes on")
-	}
-	if last := lastLine(c.readLog(t, lead)); !strings.Contains(last, "the disk hangs") {
-		t.Errorf("the last line of its log does not say why: %s", last)
-	}
-	if err := c.Restart(within(t, deadline), lead); err != nil {
-		t.Fatal(err)
-	}
+	restartHung(t, c, lead)
 	l.end()
 	l.check()
 }

@@ -101,7 +101,8 @@ func TestMonitoringNamesMetricsThatExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.WriteString(nonsense, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(nonsense,
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := bufio.NewReader(nonsense).ReadString('\n'); err != nil {
@@ -153,7 +154,10 @@ func TestMonitoringNamesMetricsThatExist(t *testing.T) {
 	if len(labels) != 2 || labels[0][1] != "other" || labels[0][2] != "1" || labels[1][2] != "2" {
 		t.Errorf("publishes by project: %v", labels)
 	}
-	for _, want := range []string{`aptlyd_publish_failures_total{code="forbidden"} 1`, "aptlyd_cluster_quorum 1", "aptlyd_ready 1"} {
+	for _, want := range []string{
+		`aptlyd_publish_failures_total{code="forbidden"} 1`, "aptlyd_cluster_quorum 1",
+		"aptlyd_ready 1",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the scrape has no %s", want)
 		}

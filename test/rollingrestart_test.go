@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -44,22 +42,9 @@ func startSwarm(t *testing.T, c spawned, name string, clients, channels, rate in
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("node", "test/swarm.mjs")
-	cmd.Dir = sdkFolder
-	cmd.Env = append(os.Environ(), "NAME="+name, "CLIENTS="+strconv.Itoa(clients), "CHANNELS="+strconv.Itoa(channels),
+	in, out, cmd := startNode(t, sdkFolder, "test/swarm.mjs",
+		"NAME="+name, "CLIENTS="+strconv.Itoa(clients), "CHANNELS="+strconv.Itoa(channels),
 		"RATE="+strconv.Itoa(rate), "ENDPOINTS="+string(endpoints), "KEY="+c.ServerKey)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()

@@ -44,25 +44,31 @@ func needNode(t *testing.T) {
 	}
 }
 
-// startSDK starts a client for an endpoint. An empty origin means a native app.
-func startSDK(t *testing.T, endpoint, key, origin string) *sdkClient {
+// startNode starts a program of Node.js that talks over pipes.
+func startNode(t *testing.T, folder, program string, env ...string) (in io.WriteCloser, out io.Reader, cmd *exec.Cmd) {
 	t.Helper()
-	needNode(t)
-	cmd := exec.Command("node", "driver.mjs")
-	cmd.Dir = "sdk"
-	cmd.Env = append(os.Environ(), "ENDPOINT="+endpoint, "API_KEY="+key, "ORIGIN="+origin)
-	cmd.Stderr = os.Stderr
+	cmd = exec.Command("node", program)
+	cmd.Dir, cmd.Stderr = folder, os.Stderr
+	cmd.Env = append(os.Environ(), env...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
+	out, err = cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	return in, out, cmd
+}
+
+// startSDK starts a client for an endpoint. An empty origin means a native app.
+func startSDK(t *testing.T, endpoint, key, origin string) *sdkClient {
+	t.Helper()
+	needNode(t)
+	in, out, cmd := startNode(t, "sdk", "driver.mjs", "ENDPOINT="+endpoint, "API_KEY="+key, "ORIGIN="+origin)
 	c := &sdkClient{t: t, in: in, events: make(chan sdkEvent, 10_000)}
 	go func() {
 		defer close(c.events)

@@ -37,19 +37,30 @@ func newKeyCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(cmd, r.json, key, func(p *printer) {
-				p.line("id\t%s", key.ID)
-				p.line("%s key\t%s", key.Kind, key.Text)
-				if key.SigningSecret != "" {
-					p.line("signing secret\t%s", key.SigningSecret)
-				}
-			})
+			return showKey(cmd, r.json, key)
 		}),
 	}
 	r.addAdminFlags(cmd)
 	cmd.Flags().StringVar(&kind, "kind", "public", `"public" (subscribe only) or "server" (full rights, secret)`)
 	cmd.Flags().StringVar(&name, "name", "", "what people call the key; needed")
 	return cmd
+}
+
+// showKey prints a key that was made just now.
+func showKey(cmd *cobra.Command, asJSON bool, key client.Key) error {
+	return show(cmd, asJSON, key, func(p *printer) {
+		p.line("id\t%s", key.ID)
+		p.line("%s key\t%s", key.Kind, key.Text)
+		if key.Imported {
+			p.line("imported\tit has no checksum of ours: a typing error in it goes unnoticed")
+		}
+		if key.SigningSecret != "" {
+			p.line("signing secret\t%s", key.SigningSecret)
+		}
+		if key.Replaces != nil {
+			p.line("old key ends\t%s", moment(key.Replaces.ExpiresAt))
+		}
+	})
 }
 
 func newKeyImport() *cobra.Command {
@@ -79,16 +90,7 @@ func newKeyImport() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(cmd, r.json, key, func(p *printer) {
-				p.line("id\t%s", key.ID)
-				p.line("%s key\t%s", key.Kind, key.Text)
-				if key.Imported {
-					p.line("imported\tit has no checksum of ours: a typing error in it goes unnoticed")
-				}
-				if key.SigningSecret != "" {
-					p.line("signing secret\t%s", key.SigningSecret)
-				}
-			})
+			return showKey(cmd, r.json, key)
 		}),
 	}
 	r.addAdminFlags(cmd)
@@ -139,16 +141,7 @@ func newKeyRotate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(cmd, r.json, key, func(p *printer) {
-				p.line("id\t%s", key.ID)
-				p.line("%s key\t%s", key.Kind, key.Text)
-				if key.SigningSecret != "" {
-					p.line("signing secret\t%s", key.SigningSecret)
-				}
-				if key.Replaces != nil {
-					p.line("old key ends\t%s", moment(key.Replaces.ExpiresAt))
-				}
-			})
+			return showKey(cmd, r.json, key)
 		}),
 	}
 	r.addAdminFlags(cmd)

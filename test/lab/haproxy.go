@@ -1,14 +1,11 @@
 package lab
 
 import (
-	"context"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
-	"time"
 )
 
 // StartHAProxy runs HAProxy until the test ends, with what config returns for a free
@@ -31,34 +28,6 @@ func StartHAProxy(t testing.TB, config func(port string) string) string {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command("haproxy", "-db", "-f", path)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		if err := <-ended; err == nil {
-			t.Error("haproxy ended without an error although it was killed")
-		}
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for {
-		socket, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-		if err == nil {
-			_ = socket.Close()
-			return address
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("haproxy does not listen: %v", err)
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("haproxy has ended: %v", err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	startProxy(t, address, exec.Command("haproxy", "-db", "-f", path))
+	return address
 }

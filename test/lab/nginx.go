@@ -1,15 +1,12 @@
 package lab
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
-	"time"
 )
 
 // StartNginx runs nginx until the test ends, with what stands in its http block:
@@ -42,39 +39,14 @@ http {
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("nginx", "-c", path, "-e", filepath.Join(dir, "error.log"))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	log := filepath.Join(dir, "error.log")
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		if err := <-ended; err == nil {
-			t.Error("nginx has ended by itself")
-		}
-		if log, err := os.ReadFile(filepath.Join(dir, "error.log")); t.Failed() && len(log) > 0 {
-			t.Logf("log of nginx (%v):\n%s", err, log)
+		if text, err := os.ReadFile(log); t.Failed() && len(text) > 0 {
+			t.Logf("log of nginx (%v):\n%s", err, text)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for {
-		socket, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-		if err == nil {
-			_ = socket.Close()
-			return address
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("nginx does not listen: %v", err)
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("nginx has ended: %v", err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	startProxy(t, address, exec.Command("nginx", "-c", path, "-e", log))
+	return address
 }
 
 // SubPath is an http block that has a node below /rt/, as most people write it: with a
@@ -95,15 +67,4 @@ func SubPath(port, node string) string {
 			proxy_set_header Connection $connection_upgrade;
 		}
 	}`, node, port)
-}
-
-// freeAddress returns an address of loopback that nobody listens at now.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -286,7 +286,8 @@ func TestPostForEvents(t *testing.T) {
 	for _, bad := range []string{
 		`{}`, `{"channels":[]}`, `{"channels":[{"name":"a"},{"name":"a"}]}`,
 		`{"channels":[{"name":1}]}`, `{"channels":[{"name":"a","fromOffset":-1}]}`,
-		`{"channels":[1]}`, `{"channels":[{"name":"a\u0000"}]}`, `{"channels":` + "[" + many(51, `{"name":"%d"}`, ",") + "]" + `}`,
+		`{"channels":[1]}`, `{"channels":[{"name":"a\u0000"}]}`, `{"channels":` + "[" + many(51, `{"name":"%d"}`, ",") +
+			"]" + `}`,
 	} {
 		res, answer := h.do(
 			"POST",

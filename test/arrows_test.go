@@ -67,7 +67,10 @@ var arrows = map[string]struct {
 	},
 	"gateway/poll": {},
 	"gateway/protocol": {
-		imports: []string{"fsm", "gateway/auth", "gateway/refusal", "gateway/sse", "gateway/websocket", "internal/strictjson"},
+		imports: []string{
+			"fsm", "gateway/auth", "gateway/refusal", "gateway/sse", "gateway/websocket",
+			"internal/strictjson",
+		},
 	},
 	"gateway/admin": {
 		imports: []string{

@@ -9,7 +9,8 @@ import (
 )
 
 func TestNotify(t *testing.T) {
-	for _, path := range []string{filepath.Join(t.TempDir(), "notify"), "@aptlyd-" + strconv.FormatInt(time.Now().UnixNano(), 36)} {
+	for _, path := range []string{filepath.Join(t.TempDir(), "notify"), "@aptlyd-" +
+		strconv.FormatInt(time.Now().UnixNano(), 36)} {
 		socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: path})
 		if err != nil {
 			t.Skipf("listen at %s: %v", path, err)

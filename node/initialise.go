@@ -2,10 +2,12 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 
 	"github.com/aptlyd/aptlyd/fsm"
 )
@@ -19,15 +21,26 @@ const poll = 20 * time.Millisecond
 // initialise gives a new cluster its first state. The node that formed the cluster proposes
 // it; the others wait for it.
 func (n *Node) initialise(ctx context.Context) error {
-	for {
+	return await(ctx, func() (bool, error) {
 		if n.state.Initialised() {
-			return n.recallCredentials()
+			return true, n.recallCredentials()
 		}
 		if n.cluster.Bootstrapped() {
-			if err := n.makeFirstState(ctx); err != nil {
-				return err
-			}
-			continue
+			return false, n.makeFirstState(ctx)
+		}
+		return false, nil
+	})
+}
+
+// await calls step until it is done. A process that has no descriptor left tries again,
+// since others free theirs: it can serve a moment later.
+func await(ctx context.Context, step func() (done bool, err error)) error {
+	for {
+		done, err := step()
+		switch {
+		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+		case err != nil, done:
+			return err
 		}
 		select {
 		case <-ctx.Done():

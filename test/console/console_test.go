@@ -88,11 +88,14 @@ func browserPath(t *testing.T) string {
 
 // startCluster starts nodes, which end with the test, and returns them with the path
 // of Chromium.
-func startCluster(ctx context.Context, t *testing.T, nodes int) (c *bench.Cluster, chromium string) {
+func startCluster(ctx context.Context, t *testing.T, nodes int, args ...string) (c *bench.Cluster, chromium string) {
 	t.Helper()
 	lab.NeedTool(t, "node")
 	if _, err := os.Stat("node_modules"); err != nil {
 		lab.Need(t, "what drives the browser (make sdk) is missing")
+	}
+	if _, err := os.Stat("../../sdk/js/dist/react.js"); err != nil {
+		lab.Need(t, "our own SDK is not built (make sdk)")
 	}
 	chromium = browserPath(t)
 	binary := filepath.Join(t.TempDir(), "aptlyd")
@@ -100,7 +103,7 @@ func startCluster(ctx context.Context, t *testing.T, nodes int) (c *bench.Cluste
 		"../../cmd/aptlyd").CombinedOutput(); err != nil {
 		t.Fatalf("build aptlyd: %v\n%s", err, out)
 	}
-	c, err := bench.Spawn(ctx, bench.SpawnOptions{Nodes: nodes, Binary: binary, Dir: t.TempDir()})
+	c, err := bench.Spawn(ctx, bench.SpawnOptions{Nodes: nodes, Binary: binary, Dir: t.TempDir(), Args: args})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +146,7 @@ func TestConsole(t *testing.T) {
 func TestConsoleBelowAPath(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	c, chromium := startCluster(ctx, t, 1)
+	c, chromium := startCluster(ctx, t, 1, "--public-url", "") // so that the console tells its own address
 	base := "http://" + lab.StartNginx(t, func(port string) string { return lab.SubPath(port, c.Addr(0)) }) + "/rt"
 	project := defaultProject(ctx, t, c)
 	for _, channel := range []string{"..", "."} {

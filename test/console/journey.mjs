@@ -1,5 +1,6 @@
 // One operator's way through the console of a fresh cluster of three nodes, with two
 // pages of visitors beside it. The Go test gives the addresses by environment.
+import { statSync } from 'node:fs';
 import { eventually, launch, must, sees, shots, step } from './browser.mjs';
 import { photograph } from './photos.mjs';
 import { serve } from './site.mjs';
@@ -84,13 +85,13 @@ try {
     keys.public = await clipboard();
     must(/^pk_[A-Za-z0-9]{40}$/.test(keys.public), `copied ${keys.public}`);
     await sees(page, '#connect pre', keys.public);
-    for (const [language, wanted] of [['React', 'useStream'], ['Go', env.NODE0], ['curl', node(0)]]) {
+    for (const [language, wanted] of [['React', 'useStream'], ['Go', env.NODE0], ['curl', node(0)], ['Tokens', "keyid: 'key_"]]) {
       await section('connect').getByRole('tab', { name: language }).click();
       await sees(page, '#connect pre', wanted);
     }
+    await sees(page, '#connect .card-head', `${socket(0)} `); // with --public-url of the other nodes behind it
   });
   const project = new URL(page.url()).hash.split('/')[2];
-
   let plain;
   let hooks;
   await step('the SDK and its hooks subscribe', page, async () => {
@@ -146,6 +147,24 @@ try {
     });
   });
 
+  await step('the React lines of the console run as they are, with both SDKs', page, async () => {
+    await section('connect').getByRole('tab', { name: 'React' }).click();
+    for (const sdk of ['@aptlyd/brook', '@aptly-sdk/brook']) {
+      await section('connect').getByRole('tab', { name: sdk }).click();
+      await sees(page, '#connect pre', `from '${sdk}/react'`);
+      const name = sdk.slice(1).replace('/', '-');
+      await site.add(name, await page.locator('#connect pre').innerText());
+      const shown = await street.newPage();
+      await shown.goto(`${site.origin}/${name}`);
+      await sees(shown, '#root', 'connected');
+      await eventually('it subscribes', async () => {
+        await fetch(`${node(1)}/realtime`, { method: 'POST', headers: { 'Content-Type': 'application/json', 'x-api-key': keys.server }, body: JSON.stringify({ channel: 'news', message: sdk }) });
+        return sees(shown, '#root', `connected: "${sdk}"`, 500).then(() => true, () => false);
+      });
+      await shown.close();
+    }
+  });
+
   await step('rotate the key, watch the old one, revoke it', page, async () => {
     const rows = section('keys').locator('tbody tr');
     await rows.filter({ hasText: keys.public }).filter({ hasText: 'Connections' }).or(rows.filter({ hasText: keys.public })).first().getByRole('button', { name: 'Rotate' }).click();
@@ -194,7 +213,7 @@ try {
     }
     await page.goto(`${node(0)}/console/#/audit`);
     await page.locator('tr', { hasText: 'project.create' }).getByRole('button', { name: 'Details' }).first().click();
-    await sees(page, 'dialog pre', hostile.slice(0, 10));
+    await sees(page, 'dialog .changes', hostile.slice(0, 10));
     await page.keyboard.press('Escape');
   });
 
@@ -212,6 +231,121 @@ try {
     await page.getByLabel('Name begins with').fill('room:0999');
     await sees(page, 'td', 'room:09999', 3000);
     must(await page.locator('tbody tr').count() === 10, 'the prefix does not choose');
+  });
+
+  await step('figures of the last hour and day', page, async () => {
+    await go(`#/projects/${project}`);
+    await sees(page, '.tile', /Connections\d+ nowmost [1-9]/);
+    await sees(page, '.tile', /Publishes, last hour[1-9].*[1-9].* in the last day/);
+    await sees(page, '.tile', /Deliveries, last hour[1-9]/);
+    await sees(page, '.tile', /Refusals, last hour[1-9]/);
+    await page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name: 'Usage' }).click();
+    await sees(page, 'tbody tr', new Date().toISOString().slice(0, 8));
+    await byRole('tab', 'Hour').click();
+    await sees(page, '.hint', 'with any usage');
+  });
+
+  await step('what is typed is kept, or asked about', page, async () => {
+    await go(`#/projects/${project}`);
+    const rules = section('rules');
+    await rules.getByRole('button', { name: 'Add a rule' }).click();
+    await rules.getByLabel('Pattern', { exact: true }).fill('half:*');
+    await section('origins').getByRole('button', { name: 'http://localhost:*' }).click();
+    await section('origins').getByRole('button', { name: 'Save origins' }).click();
+    await sees(page, '.toast', 'Origins saved');
+    const kept = async () => must(await rules.getByLabel('Pattern', { exact: true }).inputValue() === 'half:*', 'what was typed is gone');
+    await kept();
+    await page.evaluate(([id]) => fetch(`/admin/v1/projects/${id}`, { method: 'PATCH', headers: { 'Content-Type': 'application/json', 'X-Aptlyd-Console': '1' }, body: JSON.stringify({ rules: [{ pattern: 'theirs:*' }] }) }), [project]);
+    await sees(page, '.notice', 'Somebody else has changed this');
+    await kept();
+    const connections = page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name: 'Connections' });
+    await connections.click();
+    await sees(page, 'dialog', 'Not saved yet: channel rules.');
+    await page.locator('dialog').getByRole('button', { name: 'Cancel' }).click();
+    must(page.url().endsWith(`#/projects/${project}`), `the address became ${page.url()}`);
+    await kept();
+    await connections.click();
+    await page.locator('dialog').getByRole('button', { name: 'Leave without saving' }).click();
+    await page.waitForURL(/connections$/);
+    await go(`#/projects/${project}`);
+    await eventually('only their rule is there', async () => await rules.getByLabel('Pattern', { exact: true }).evaluateAll((all) => all.map((i) => i.value).join()) === 'theirs:*');
+  });
+
+  await step('a secret is not lost to Esc', page, async () => {
+    await section('keys').getByRole('button', { name: 'New key' }).click();
+    const dialog = page.locator('dialog');
+    await dialog.getByLabel('Name').fill('backend');
+    await page.keyboard.press('Escape');
+    await sees(page, 'dialog', 'what you typed would be lost');
+    await dialog.getByText('Server key', { exact: true }).click();
+    await dialog.getByRole('button', { name: 'Create key' }).click();
+    await sees(page, 'dialog', 'KEY_ID of the signing example');
+    for (let i = 0; i < 3; i++) await page.keyboard.press('Escape');
+    await sees(page, 'dialog', /sk_[A-Za-z0-9]{40}/);
+    await byRole('button', 'I have stored it').click();
+    await dialog.waitFor({ state: 'detached' });
+  });
+
+  await step('make and test a token', page, async () => {
+    await page.getByRole('navigation', { name: 'Project' }).getByRole('link', { name: 'Tokens' }).click();
+    await byRole('button', 'Make a token').click();
+    await page.getByRole('button', { name: 'Copy the token' }).click();
+    const token = await clipboard();
+    await page.locator('#test').getByLabel('In channel').fill('news');
+    await byRole('button', 'Test it').click();
+    await sees(page, '#test .notice', 'A client may connect with it');
+    await sees(page, '#test .facts', /subscribeallowedpublishrefused/);
+    const bearer = await visit('plain', token, 1);
+    await sees(bearer, '#status', 'connected');
+    await go('#/connections');
+    await sees(page, 'tbody tr', /token\s*user-17/);
+    await sees(page, 'tbody tr', hostile); // the project's name
+    await bearer.close();
+    await go(`#/projects/${project}/tokens`);
+    await page.getByLabel('Token or key').fill(token.slice(0, -3));
+    await byRole('button', 'Test').click();
+    await sees(page, '#test .notice', 'Refused');
+    await sees(page, '#test .facts', 'token_invalid');
+  });
+
+  await step('explore the API', page, async () => {
+    await go('#/api');
+    await page.getByLabel('Find a call').fill('list the proj');
+    await page.getByRole('link', { name: 'List the projects' }).click();
+    await byRole('button', 'Make the call').click();
+    await sees(page, '.badge', '200');
+    await sees(page, '[role=status] pre', project);
+    await go('#/api/publish');
+    await page.getByLabel('API key or token').fill(keys.server);
+    await byRole('button', 'Make the call').click();
+    await sees(page, '[role=status] pre', '"success": true');
+    must(!(await page.locator('main').innerText()).includes(keys.server), 'the command shows the key');
+  });
+
+  await step('members, settings, doctor and a backup', page, async () => {
+    await go('#/cluster');
+    const tab = (name) => page.getByRole('navigation', { name: 'Cluster' }).getByRole('link', { name }).click();
+    await tab('Members');
+    await sees(page, 'tbody tr', socket(1));
+    await tab('Settings');
+    await sees(page, '.hint', 'In force: no cap.');
+    await page.getByLabel('Most bytes').fill('3');
+    await page.getByLabel('Unit').selectOption('GiB');
+    await byRole('button', 'Save settings').click();
+    await sees(page, '.hint', 'In force: 3.0 GiB.');
+    await tab('Doctor');
+    await sees(page, '.notice', /checks/, 30_000);
+    must(await page.locator('tbody tr').count() > 9, 'the doctor found little');
+    await tab('Backup');
+    const coming = page.waitForEvent('download');
+    await byRole('button', 'Download a backup').click();
+    const file = await (await coming).path();
+    must(statSync(file).size > 4096, 'the backup is small');
+    await go('#/audit');
+    await sees(page, 'tbody tr', 'backup.read');
+    await page.locator('tr', { hasText: 'settings.update' }).getByRole('button', { name: 'Details' }).click();
+    await sees(page, '.changes tr', /maxBytes\s*0\s*3221225472/);
+    await page.keyboard.press('Escape');
   });
 
   await step('a viewer sees and changes nothing', page, async () => {

@@ -23,6 +23,9 @@ export async function photograph(browser, office, base, project, channel) {
     projects: ['#/projects', 'tbody tr'], project: [inside, '#danger'], channels: [`${inside}/channels`, 'tbody tr'],
     channel: [`${inside}/channels/${encodeURIComponent(channel)}`, '.message'], connections: ['#/connections', 'tbody tr'],
     refusals: ['#/refusals', 'tbody tr'], cluster: ['#/cluster', '.chart canvas'], audit: ['#/audit', 'tbody tr'], tokens: ['#/tokens', 'tbody tr'],
+    usage: [`${inside}/usage`, 'tbody tr'], 'client-tokens': [`${inside}/tokens`, '#make option'], members: ['#/cluster/members', 'tbody tr'],
+    settings: ['#/cluster/settings', 'main input'], doctor: ['#/cluster/doctor', 'tbody tr'], backup: ['#/cluster/backup', '#main .code, #main code'],
+    api: ['#/api', '.operations li'], 'api-call': ['#/api/updateProject', '.schema li'],
   };
   const wrong = [];
   const context = await browser.newContext();
@@ -35,7 +38,7 @@ export async function photograph(browser, office, base, project, channel) {
         const tall = await page.evaluate(() => document.documentElement.scrollHeight);
         const clip = { x: 0, y: 0, width: viewport.width, height: Math.min(tall, tallest) };
         await page.screenshot({ path: `${shots}${name}-${device}-${colorScheme}.png`, fullPage: true, clip });
-        if (device === 'desk') wrong.push(...(await examine(page)).map((what) => `${name}, ${colorScheme}: ${what}`));
+        wrong.push(...(await examine(page)).map((what) => `${name}, ${device}, ${colorScheme}: ${what}`));
       }
       const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       if (wider > 0) wrong.push(`${name} is ${wider} pixels too wide for a ${device}`);
@@ -55,6 +58,22 @@ export async function photograph(browser, office, base, project, channel) {
     await page.goto(`${base}/console/${hash}`);
     await page.locator(there).first().waitFor();
     await take(name);
+  }
+  // The menu of a phone, and what the audit shows of a change.
+  await page.setViewportSize(devices.phone);
+  await page.getByRole('button', { name: 'Menu' }).click();
+  await page.getByRole('link', { name: 'Sign out' }).or(page.getByRole('button', { name: 'Sign out' })).waitFor();
+  wrong.push(...(await examine(page)).map((what) => `menu: ${what}`));
+  await page.screenshot({ path: `${shots}menu-phone.png` });
+  await page.keyboard.press('Escape');
+  await page.getByRole('button', { name: 'Sign out' }).waitFor({ state: 'hidden' });
+  await page.goto(`${base}/console/#/audit`);
+  await page.locator('tr', { hasText: 'project.create' }).getByRole('button', { name: 'Details' }).first().click();
+  for (const [device, viewport] of Object.entries(devices)) {
+    await page.setViewportSize(viewport);
+    await page.screenshot({ path: `${shots}audit-details-${device}.png` });
+    const hidden = await page.evaluate(() => { const d = document.querySelector('dialog'); return d.scrollWidth - d.clientWidth; });
+    if (hidden > 0) wrong.push(`the details of the audit hide ${hidden} pixels on a ${device}`);
   }
   await context.close();
   if (wrong.length > 0) throw new Error([...new Set(wrong)].join('\n'));

@@ -1,5 +1,5 @@
 import { h, setText } from '../dom.js';
-import { download } from '../api.js';
+import { base, download } from '../api.js';
 import { bytes, moment } from '../format.js';
 import { busy, button, card, copyButton, empty, toast } from '../parts.js';
 import { may } from '../session.js';
@@ -31,8 +31,8 @@ export default function backupPage({ signal }) {
   return [clusterHead('backup'), h('div', { class: 'stack wide' },
     card('Backup', { hint: 'Projects, keys, rules, messages, settings and the audit of the whole cluster, as of now. Clients notice nothing. Reading one is in the audit.' },
       h('div', { class: 'row' }, start, progress),
-      h('p', { class: 'hint' }, 'For a schedule, or for more than the browser wants to hold:'), line('aptlyd backup --out cluster.backup --server URL --admin-token-file FILE')),
+      h('p', { class: 'hint' }, 'For a schedule, or for more than the browser wants to hold:'), line(`APTLYD_ADMIN_TOKEN=adm_… aptlyd backup cluster.backup --server ${base.replace(/\/$/, '')}`)),
     card('Restore', { hint: 'A backup becomes a new cluster: on one empty data folder, which the other nodes then join. Clients go on; they are told of what is missing.' },
-      line('aptlyd restore --data-dir DIR --node-name NAME cluster.backup'),
-      h('p', { class: 'hint' }, 'The cluster secret of the backup is needed to read its signing secrets.')))];
+      line('aptlyd restore cluster.backup --data-dir DIR'),
+      h('p', { class: 'hint' }, 'Then a node is started on that folder with its usual command line, and the others with empty ones. The cluster secret must be the one of the backup, to read its signing secrets.')))];
 }

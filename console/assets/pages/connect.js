@@ -193,7 +193,8 @@ export function connectCard() {
       show();
     },
     reach(status) {
-      const told = [...new Set(status.members.filter((m) => m.state === 'alive' && m.publicUrl).map((m) => m.publicUrl))];
+      const first = (m) => (m.name === status.node ? 0 : 1); // the node that serves this page
+      const told = [...new Set(status.members.filter((m) => m.state === 'alive' && m.publicUrl).sort((a, b) => first(a) - first(b)).map((m) => m.publicUrl))];
       if (told.join() === urls.join()) return;
       urls = told;
       show();

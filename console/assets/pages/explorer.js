@@ -59,8 +59,10 @@ function schemaView(schema, read, depth = 0) {
   }));
 }
 
+const samples = { channel: 'news', name: 'example', sub: 'user-17', overlap: '1h', pattern: 'chat:*', origin: 'https://app.example.com' };
+
 // example makes a value that a schema would take: the required fields, or all where none is.
-function example(schema, read, depth = 0) {
+function example(schema, read, depth = 0, called = '') {
   const s = read.at(schema);
   if (depth > deepest) return null;
   if (s.default !== undefined) return s.default;
@@ -69,14 +71,14 @@ function example(schema, read, depth = 0) {
   switch ([s.type].flat()[0]) {
     case 'object': {
       const names = s.required?.length ? s.required : Object.keys(s.properties ?? {});
-      const value = Object.fromEntries(names.map((name) => [name, example(s.properties?.[name] ?? {}, read, depth + 1)]));
+      const value = Object.fromEntries(names.map((name) => [name, example(s.properties?.[name] ?? {}, read, depth + 1, name)]));
       if (names.length === 0 && typeof s.additionalProperties === 'object') value.news = example(s.additionalProperties, read, depth + 1);
       return value;
     }
     case 'array': return [example(s.items ?? {}, read, depth + 1)];
     case 'integer': case 'number': return s.minimum ?? 1;
     case 'boolean': return true;
-    case 'string': return '';
+    case 'string': return samples[called] ?? '';
     default: return { text: 'hello' };
   }
 }

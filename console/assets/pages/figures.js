@@ -27,7 +27,7 @@ const kinds = [['connections', 'Connections'], ['publishes', 'Publishes'], ['del
 
 // figuresCard shows the last hour and day. open is asked for the connections of now.
 export function figuresCard(id, signal, open) {
-  const tiles = kinds.map(([, label]) => tile(`${label}, last hour`));
+  const tiles = kinds.map(([name, label]) => tile(name === 'connections' ? label : `${label}, last hour`));
   poll(signal, 5000, async () => {
     const [minutes, hours] = await Promise.all([usageOf(id, 'minute', signal), usageOf(id, 'hour', signal)]);
     if (signal.aborted) return;

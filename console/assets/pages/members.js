@@ -35,7 +35,7 @@ export default function membersPage({ signal }) {
     self = status.node;
     list.show(status.members);
   });
-  const line = 'aptlyd serve --data-dir DIR --node-name NAME --join ADDRESS --cluster-secret-file FILE';
+  const line = 'APTLYD_CLUSTER_SECRET=… aptlyd serve --data-dir DIR --node-name NAME --join HOST:PORT';
   return [clusterHead('members'), h('div', { class: 'stack wide' },
     h('section', { class: 'card flush' }, list.node),
     h('section', { class: 'card' }, h('div', { class: 'card-body' },

@@ -31,11 +31,14 @@ export default function refusalsPage({ project, search, signal }) {
   const rules = table([
     { label: 'Times', class: 'number', text: (r) => count(r.count) },
     { label: 'Code', text: (r) => r.code, node: (r) => badge(r.code, 'bad') },
-    { label: 'Rule', class: 'why wrap lead', text: (r) => [r.reason, r.latest.detail].join(), node: (r) => h('span', { class: 'from' }, h('strong', {}, r.reason), r.latest.detail && r.latest.detail !== r.reason ? h('span', { class: 'hint' }, r.latest.detail) : null) },
+    {
+      label: 'Rule', class: 'why wrap lead', text: (r) => [r.reason, r.latest.detail, ...r.channels].join(),
+      node: (r) => h('span', { class: 'from' }, h('strong', {}, r.reason), r.latest.detail && r.latest.detail !== r.reason ? h('span', { class: 'hint' }, r.latest.detail) : null,
+        r.channels.length > 1 ? h('span', { class: 'hint' }, `channels ${r.channels.join(', ')}${r.channels.length === 5 ? ', …' : ''}`) : null),
+    },
     ...ofProject,
     { label: 'Keys', class: 'wrap', text: (r) => r.keys.map((k) => keys.get(k)?.name ?? k).join() + r.keys.length, node: (r) => r.keys.length ? r.keys.map((k) => keyNode(k, keys.has(k) ? '' : k)) : '–' },
     { label: 'From', class: 'wrap wide', text: (r) => [r.addresses, ...r.origins].join(), node: (r) => h('span', { class: 'from' }, plural(r.addresses, 'address', 'addresses'), r.origins.map((o) => h('span', { class: 'hint' }, o))) },
-    { label: 'Channels', class: 'mono wrap', text: (r) => r.channels.join(', ') || '–' },
     { label: 'Last', class: 'quiet', text: (r) => ago(r.latest.at), title: (r) => `${moment(r.first)} to ${moment(r.latest.at)}` },
     { label: '', class: 'actions', text: (r) => r.code, node: (r) => h('div', { class: 'row end' }, button('Show', () => { code.value = r.code; choose('One by one'); }, { small: true })) },
   ], { key: (r) => [r.project, r.code, r.reason].join('\n'), none: nothing() });
@@ -84,6 +87,7 @@ export default function refusalsPage({ project, search, signal }) {
     keys = await keyNames(project, signal);
     names = new Map([...keys.values()].map((k) => [k.project.id, k.project.name]));
     filter.show(keys, !project);
+    again();
     if (head && keys.size) head.update([...keys.values()][0].project);
   });
   return [head ? head.node : heading('Refusals', { hint: 'What was refused, by which rule, on all nodes.' }),

@@ -16,6 +16,9 @@ type Access struct {
 	Subscribe []string
 	// Publish holds the grants to publish; the first that matches counts.
 	Publish []PublishGrant
+	// Presence and Members hold patterns of channels that the key may be a member of, and of
+	// those whose members it may see. Since level 2.
+	Presence, Members []string
 }
 
 // PublishGrant lets public keys publish to the channels that match Pattern.
@@ -64,6 +67,7 @@ type Quotas struct {
 	Channels      int     // ever published to
 	PublishRate   float64 // messages per second
 	Subscriptions int     // of all connections together; since level 2
+	Members       int     // of all channels together, 0 for DefaultMembers; since level 2
 }
 
 // Shared reports whether a quota bounds the use of all nodes together.
@@ -79,9 +83,10 @@ func (a *Access) check() *refusal {
 }
 
 func (q *Quotas) check() *refusal {
-	if q.Connections < 0 || q.Channels < 0 || !countable(q.PublishRate) || q.Subscriptions < 0 {
-		return refuse(codeInvalid, "quotas of %d connections, %d channels, %v messages per second, %d subscriptions",
-			q.Connections, q.Channels, q.PublishRate, q.Subscriptions)
+	if q.Connections < 0 || q.Channels < 0 || !countable(q.PublishRate) || q.Subscriptions < 0 ||
+		q.Members < 0 {
+		return refuse(codeInvalid, "quotas of %d connections, %d channels, %v messages per second, %d subscriptions, %d members",
+			q.Connections, q.Channels, q.PublishRate, q.Subscriptions, q.Members)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"testing"
+	"time"
 )
 
 func TestAccessOfPublicKeys(t *testing.T) {
@@ -41,7 +42,9 @@ func TestAccessAndQuotasAreKept(t *testing.T) {
 	dir := t.TempDir()
 	m := openMachine(t, dir)
 	m.createProject()
-	access, quotas := Access{Subscribe: []string{}, Publish: []PublishGrant{{"a", 0.5, 1}}}, Quotas{1, 2, 3.5, 4}
+	access, quotas := Access{
+		Subscribe: []string{}, Publish: []PublishGrant{{"a", 0.5, 1}}, Presence: []string{"p:*"}, Members: []string{"m"},
+	}, Quotas{1, 2, 3.5, 4, 5}
 	m.must(UpdateProject{ID: projectID, Access: &access, Quotas: &quotas}.Encode())
 	for _, bad := range []UpdateProject{
 		{Access: &Access{Publish: []PublishGrant{{"a", math.NaN(), 1}}}},
@@ -50,7 +53,10 @@ func TestAccessAndQuotasAreKept(t *testing.T) {
 		{Quotas: &Quotas{Connections: -1}},
 		{Quotas: &Quotas{Channels: -1}},
 		{Quotas: &Quotas{Subscriptions: -1}},
+		{Quotas: &Quotas{Members: -1}},
 		{Quotas: &Quotas{PublishRate: -1}},
+		{Rules: &[]Rule{{Presence: Presence{MaxMembers: 1, Grace: -time.Second}}}},
+		{Rules: &[]Rule{{Presence: Presence{MaxMembers: 1, DataBytes: MaxPresenceDataBytes + 1}}}},
 		{Quotas: &Quotas{PublishRate: math.NaN()}},
 	} {
 		bad.ID = projectID
@@ -61,7 +67,7 @@ func TestAccessAndQuotasAreKept(t *testing.T) {
 	}
 	p, _ := openMachine(t, dir).Project(projectID)
 	if p.Access.MaySubscribe("a") || len(p.Access.Publish) != 1 || p.Access.Publish[0] != access.Publish[0] ||
-		p.Quotas != quotas {
+		!p.Access.MayEnter("p:1") || p.Access.MayEnter("m") || !p.Access.MaySeeMembers("m") || p.Quotas != quotas {
 		t.Errorf("access %+v, quotas %+v", p.Access, p.Quotas)
 	}
 }

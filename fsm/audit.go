@@ -212,11 +212,29 @@ type shownRule struct {
 	InitialAll   bool       `json:"initialAll"`
 	InitialLast  int        `json:"initialLast"`
 	Durability   Durability `json:"durability"`
+	// Presence is left out where there is none, as before level 2. So are the fields below.
+	Presence *shownPresence `json:"presence,omitempty"`
+}
+
+type shownPresence struct {
+	Grace      string `json:"grace"`
+	MaxMembers int    `json:"maxMembers"`
+	DataBytes  int    `json:"dataBytes"`
+	Anonymous  bool   `json:"anonymous"`
+}
+
+func showPresence(p Presence) *shownPresence {
+	if !p.On() {
+		return nil
+	}
+	return &shownPresence{p.Grace.String(), p.MaxMembers, p.DataBytes, p.Anonymous}
 }
 
 type shownAccess struct {
 	Subscribe []string     `json:"subscribe"`
 	Publish   []shownGrant `json:"publish"`
+	Presence  []string     `json:"presence,omitempty"`
+	Members   []string     `json:"members,omitempty"`
 }
 
 type shownGrant struct {
@@ -231,6 +249,7 @@ type shownQuotas struct {
 	PublishRate float64 `json:"publishRate"`
 	// Subscriptions is left out where there is no bound, as before level 2.
 	Subscriptions int `json:"subscriptions,omitempty"`
+	Members       int `json:"members,omitempty"`
 }
 
 type shownKey struct {
@@ -302,14 +321,14 @@ func showRules(rules []Rule) *[]shownRule {
 	for i, r := range rules {
 		shown[i] = shownRule{
 			r.Pattern, r.KeepMessages, r.KeepFor.Truncate(time.Millisecond).String(), r.KeepBytes,
-			r.Initial.All, r.Initial.Last, r.Durability,
+			r.Initial.All, r.Initial.Last, r.Durability, showPresence(r.Presence),
 		}
 	}
 	return &shown
 }
 
 func showAccess(a *Access) *shownAccess {
-	shown := &shownAccess{Subscribe: a.Subscribe, Publish: make([]shownGrant, len(a.Publish))}
+	shown := &shownAccess{Subscribe: a.Subscribe, Publish: make([]shownGrant, len(a.Publish)), Presence: a.Presence, Members: a.Members}
 	if a.Subscribe == nil {
 		shown.Subscribe = []string{"*"}
 	}

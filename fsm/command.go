@@ -48,11 +48,12 @@ const (
 	controlVersion = 2 // of all the others
 
 	// importVersion is for commands with an imported key, firstOffsetVersion for those that
-	// set Project.FirstOffset, and subscriptionsVersion for those that set
-	// Quotas.Subscriptions.
+	// set Project.FirstOffset, subscriptionsVersion for those that set Quotas.Subscriptions,
+	// and presenceVersion for those that say anything of members.
 	importVersion        = 3
 	firstOffsetVersion   = 3
 	subscriptionsVersion = 4
+	presenceVersion      = 5
 
 	// sentPublishVersion is for a publish with its sender. If it has an id, it ends with
 	// the sum of its message.
@@ -258,7 +259,13 @@ func (c CreateProject) Encode() []byte {
 // Encode returns the encoded command.
 func (c UpdateProject) Encode() []byte {
 	version := byte(controlVersion)
+	var rules []Rule
+	if c.Rules != nil {
+		rules = *c.Rules
+	}
 	switch {
+	case hasPresence(rules, c.Access, c.Quotas):
+		version = presenceVersion
 	case c.Quotas != nil && c.Quotas.Subscriptions != 0:
 		version = subscriptionsVersion
 	case c.FirstOffset != nil:
@@ -283,8 +290,13 @@ func (c UpdateProject) Encode() []byte {
 	if dst = wire.AppendBool(dst, c.Quotas != nil); c.Quotas != nil {
 		dst = appendQuotas(dst, c.Quotas)
 	}
-	if version == subscriptionsVersion {
+	if version == presenceVersion {
+		dst = appendPresences(dst, rules, c.Access, c.Quotas)
+	}
+	if version == subscriptionsVersion || version == presenceVersion && c.Quotas != nil {
 		dst = binary.AppendVarint(dst, int64(c.Quotas.Subscriptions))
+	}
+	if version >= subscriptionsVersion {
 		dst = wire.AppendBool(dst, c.FirstOffset != nil)
 	}
 	if c.FirstOffset != nil {

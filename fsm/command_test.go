@@ -16,14 +16,14 @@ var (
 	sampleSender = Sender{Kind: TokenSender, ID: "k", Until: 9, Subject: 7, Since: 5}
 	sampleActor  = Actor{"t", "n", "a", "v", ""}
 	sampleKey    = Key{"k", "p", ServerKey, "n", "pk_t", "pk_t", KeyHash{7}, 1, 2, 3, "old", []byte("s"), false}
-	sampleRights = Access{[]string{"a*"}, []PublishGrant{{"b", 1, 2}}}
+	sampleRights = Access{Subscribe: []string{"a*"}, Publish: []PublishGrant{{"b", 1, 2}}}
 	sample       = Project{
 		"p", "n",
 		[]string{"https://a.example"},
 		true,
-		[]Rule{{"a*", 5, 2 * time.Second, 9, Initial{Last: 3}, DurabilityMemory}},
+		[]Rule{{"a*", 5, 2 * time.Second, 9, Initial{Last: 3}, DurabilityMemory, Presence{}}},
 		sampleRights,
-		Quotas{1, 2, 3, 0},
+		Quotas{1, 2, 3, 0, 0},
 		4, 0,
 	}
 	sampleToken = AdminToken{"t", "n", Viewer, KeyHash{7}, 1, 2, 3, "p"}
@@ -35,6 +35,8 @@ func sampleCommands() []control {
 	imported := sampleKey
 	imported.Imported = true
 	none := Access{Subscribe: []string{}}
+	withPresence := DefaultRule
+	withPresence.Presence = Presence{10 * time.Second, 1000, 1024, true}
 	return []control{
 		&Init{sampleActor, "c", "e", KeyHash{1}, []byte("s"), sample, []Key{sampleKey}},
 		&CreateProject{sampleActor, sample, []Key{sampleKey, sampleKey}},
@@ -55,10 +57,15 @@ func sampleCommands() []control {
 		&Init{sampleActor, "c", "e", KeyHash{1}, []byte("s"), sample, []Key{sampleKey, imported}},
 		&CreateKey{sampleActor, imported},
 		&UpdateProject{By: sampleActor, ID: "p", FirstOffset: &first},
-		&UpdateProject{By: sampleActor, ID: "p", Quotas: &Quotas{1, 2, 3, 4}},
+		&UpdateProject{By: sampleActor, ID: "p", Quotas: &Quotas{1, 2, 3, 4, 0}},
 		&UpdateProject{By: sampleActor, ID: "p", Quotas: &Quotas{Subscriptions: 4}, FirstOffset: &first},
 		&ForgetChannels{sampleActor, "p", []string{"a", "b"}},
 		&AddUsage{[]ProjectUsage{{"p", Usage{1, 2, 3, 4, 300}}, {"q", Usage{}}}},
+		&UpdateProject{By: sampleActor, ID: "p", Rules: &[]Rule{withPresence, DefaultRule}, FirstOffset: &first},
+		&UpdateProject{
+			By: sampleActor, ID: "p", Rules: &[]Rule{DefaultRule},
+			Access: &Access{Presence: []string{"a"}, Members: []string{"b", "c"}}, Quotas: &Quotas{Subscriptions: 4, Members: 7},
+		},
 	}
 }
 
@@ -87,8 +94,9 @@ func TestCommandVersions(t *testing.T) {
 		rights  = "01" + "01" + "02612a" + "01" + "0162" + one + "04"
 		project = "0170016e011168747470733a2f2f612e6578616d706c650101" + "02612a0aa01f120006066d656d6f7279" +
 			rights + "0204" + "4008000000000000" + "08"
-		hash = "0700000000000000000000000000000000000000000000000000000000000000"
-		key  = "016b017006736572766572016e04706b5f7404706b5f74" + hash + "020406" + "036f6c64" + "0173"
+		hash     = "0700000000000000000000000000000000000000000000000000000000000000"
+		defaults = "012ad00f80f0b2520001000671756f72756d"
+		key      = "016b017006736572766572016e04706b5f7404706b5f74" + hash + "020406" + "036f6c64" + "0173"
 	)
 	samples := sampleCommands()
 	for i, want := range []string{
@@ -116,6 +124,9 @@ func TestCommandVersions(t *testing.T) {
 		"0404" + by + "0170" + "0000000000" + "01" + "00000000000000000000" + "08" + "01" + "ac02",
 		"1002" + by + "0170" + "02" + "0161" + "0162",
 		"1102" + "02" + "0170" + "01020304ac02" + "0171" + "0000000000",
+		"0405" + by + "0170" + "00000001" + "02" + defaults + defaults + "0000" + "e807a09c01801001" + "00" + "01ac02",
+		"0405" + by + "0170" + "00000001" + "01" + defaults + "010000" + "0100000000000000000000" + "00" +
+			"010161" + "0201620163" + "0e" + "08" + "00",
 	} {
 		if got := hex.EncodeToString(samples[i].Encode()); got != want {
 			t.Errorf("%T is\n%s, was\n%s", samples[i], got, want)

@@ -167,6 +167,11 @@ func (p *Project) check() *refusal {
 	if p.FirstOffset > MaxFirstOffset {
 		return refuse(codeInvalid, "first offset %d", p.FirstOffset)
 	}
+	for i := range p.Rules {
+		if r := p.Rules[i].Presence.check(); r != nil {
+			return r
+		}
+	}
 	if r := p.Access.check(); r != nil {
 		return r
 	}

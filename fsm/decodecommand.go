@@ -98,7 +98,7 @@ func newestVersion(o op) byte {
 	case opInit, opCreateKey:
 		return importVersion
 	case opUpdateProject:
-		return subscriptionsVersion
+		return presenceVersion
 	}
 	return controlVersion
 }
@@ -136,10 +136,17 @@ func (d *decoder) updateProject(version byte) *UpdateProject {
 		quotas := d.quotas()
 		c.Quotas = &quotas
 	}
-	if version >= subscriptionsVersion {
-		if c.Quotas == nil {
-			c.Quotas = &Quotas{}
+	if version == presenceVersion {
+		var rules []Rule
+		if c.Rules != nil {
+			rules = *c.Rules
 		}
+		d.presences(rules, c.Access, c.Quotas)
+	}
+	if version == subscriptionsVersion && c.Quotas == nil {
+		c.Quotas = &Quotas{}
+	}
+	if version >= subscriptionsVersion && c.Quotas != nil {
 		c.Quotas.Subscriptions = d.integer()
 	}
 	if version == firstOffsetVersion || version >= subscriptionsVersion && d.Bool() {

@@ -54,6 +54,7 @@ func (s *State) hashContent(h hash.Hash) error {
 	for _, id := range slices.Sorted(maps.Keys(projects)) {
 		h.Write(binary.AppendUvarint(appendProject(nil, &projects[id].Project), projects[id].FirstOffset))
 		h.Write(binary.AppendVarint(nil, int64(projects[id].Quotas.Subscriptions)))
+		h.Write(appendPresences(nil, projects[id].Rules, &projects[id].Access, &projects[id].Quotas))
 		if err := s.hashChannels(h, projects[id]); err != nil {
 			return err
 		}

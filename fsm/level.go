@@ -15,6 +15,7 @@ var levels = map[[2]byte]uint32{
 	{byte(opCreateKey), importVersion}:            2,
 	{byte(opUpdateProject), firstOffsetVersion}:   2,
 	{byte(opUpdateProject), subscriptionsVersion}: 2,
+	{byte(opUpdateProject), presenceVersion}:      2,
 	{byte(opForgetChannels), controlVersion}:      2,
 	{byte(opAddUsage), controlVersion}:            2,
 }

@@ -34,11 +34,16 @@ func (p *project) append(dst []byte) []byte {
 		dst = binary.AppendVarint(dst, past.until)
 		dst = appendRules(dst, past.rules)
 	}
-	if p.FirstOffset > 0 || p.Quotas.Subscriptions > 0 { // since level 2
+	// Since level 2 more follows, as far as there is any.
+	presence := hasPresence(p.Rules, &p.Access, &p.Quotas)
+	if p.FirstOffset > 0 || p.Quotas.Subscriptions > 0 || presence {
 		dst = binary.AppendUvarint(dst, p.FirstOffset)
 	}
-	if p.Quotas.Subscriptions > 0 {
+	if p.Quotas.Subscriptions > 0 || presence {
 		dst = binary.AppendVarint(dst, int64(p.Quotas.Subscriptions))
+	}
+	if presence {
+		dst = appendPresences(dst, p.Rules, &p.Access, &p.Quotas)
 	}
 	return dst
 }
@@ -53,6 +58,9 @@ func (d *decoder) storedProject() *project {
 	}
 	if len(d.Rest) > 0 {
 		p.Quotas.Subscriptions = d.integer()
+	}
+	if len(d.Rest) > 0 {
+		d.presences(p.Rules, &p.Access, &p.Quotas)
 	}
 	return p
 }

@@ -26,6 +26,7 @@ type Rule struct {
 	KeepBytes    int64         // retained payload bytes per channel; 0 means no bound
 	Initial      Initial
 	Durability   Durability
+	Presence     Presence // since level 2
 }
 
 // DefaultRule governs every channel that no rule of its project matches.

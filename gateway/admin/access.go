@@ -18,6 +18,8 @@ const (
 type accessJSON struct {
 	Subscribe []string    `json:"subscribe"`
 	Publish   []grantJSON `json:"publish"`
+	Presence  []string    `json:"presence"`
+	Members   []string    `json:"members"`
 }
 
 type grantJSON struct {
@@ -31,10 +33,22 @@ type quotasJSON struct {
 	Channels      int     `json:"channels"`
 	PublishRate   float64 `json:"publishRate"`
 	Subscriptions int     `json:"subscriptions"`
+	Members       int     `json:"members"`
+}
+
+func showQuotas(q fsm.Quotas) quotasJSON {
+	shown := quotasJSON(q)
+	shown.Members = q.MostMembers()
+	return shown
 }
 
 func showAccess(a fsm.Access) accessJSON {
-	shown := accessJSON{a.Subscribe, make([]grantJSON, len(a.Publish))}
+	shown := accessJSON{a.Subscribe, make([]grantJSON, len(a.Publish)), a.Presence, a.Members}
+	for _, list := range []*[]string{&shown.Presence, &shown.Members} {
+		if *list == nil {
+			*list = []string{}
+		}
+	}
 	if a.Subscribe == nil {
 		shown.Subscribe = []string{"*"}
 	}
@@ -45,30 +59,33 @@ func showAccess(a fsm.Access) accessJSON {
 }
 
 var (
-	accessShape = strictjson.Shape{Strict: true, Names: []string{"subscribe", "publish"}}
+	accessShape = strictjson.Shape{Strict: true, Names: []string{"subscribe", "publish", "presence", "members"}}
 	grantShape  = strictjson.Shape{Strict: true, Names: []string{"pattern", "rate", "burst"}}
 	quotasShape = strictjson.Shape{Strict: true, Names: []string{
-		"connections", "channels", "publishRate", "subscriptions",
+		"connections", "channels", "publishRate", "subscriptions", "members",
 	}}
 )
 
 // parseAccess reads the rights of public keys. Rights that are left out are as in a new
-// project: subscribe to everything, publish nothing.
+// project: subscribe to everything, publish nothing, neither be a member nor see any.
 func parseAccess(raw []byte) (fsm.Access, error) {
 	var access fsm.Access
-	var values [2][]byte
+	var values [4][]byte
 	if err := accessShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
 		return access, fmt.Errorf("access: %w", err)
 	}
-	if values[0] != nil {
-		access.Subscribe = []string{}
-		err := scanList(values[0], maxPatterns, func(raw []byte) error {
+	for i, list := range []*[]string{&access.Subscribe, nil, &access.Presence, &access.Members} {
+		if list == nil || values[i] == nil {
+			continue
+		}
+		*list = []string{}
+		err := scanList(values[i], maxPatterns, func(raw []byte) error {
 			pattern, err := parsePatternName(raw)
-			access.Subscribe = append(access.Subscribe, pattern)
+			*list = append(*list, pattern)
 			return err
 		})
 		if err != nil {
-			return access, fmt.Errorf("access: subscribe: %w", err)
+			return access, fmt.Errorf("access: %s: %w", accessShape.Names[i], err)
 		}
 	}
 	if values[1] != nil {
@@ -111,14 +128,15 @@ func parseGrant(raw []byte) (fsm.PublishGrant, error) {
 	return grant, nil
 }
 
-// parseQuotas reads quotas. A quota that is left out is 0, which sets no bound.
+// parseQuotas reads quotas. A quota that is left out is 0, which sets no bound; that of members
+// is the default then.
 func parseQuotas(raw []byte) (fsm.Quotas, error) {
 	var quotas fsm.Quotas
-	var values [4][]byte
+	var values [5][]byte
 	if err := quotasShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
 		return quotas, fmt.Errorf("quotas: %w", err)
 	}
-	for i, quota := range []*int{&quotas.Connections, &quotas.Channels, nil, &quotas.Subscriptions} {
+	for i, quota := range []*int{&quotas.Connections, &quotas.Channels, nil, &quotas.Subscriptions, &quotas.Members} {
 		if quota == nil || values[i] == nil {
 			continue
 		}

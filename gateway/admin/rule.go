@@ -24,6 +24,21 @@ type ruleJSON struct {
 	KeepBytes    int64          `json:"keepBytes"`
 	Initial      any            `json:"initial"`
 	Durability   fsm.Durability `json:"durability"`
+	Presence     *presenceJSON  `json:"presence,omitempty"` // nil where it is off
+}
+
+type presenceJSON struct {
+	Grace      string `json:"grace"`
+	MaxMembers int    `json:"maxMembers"`
+	DataBytes  int    `json:"dataBytes"`
+	Anonymous  bool   `json:"anonymous"`
+}
+
+func showPresence(p fsm.Presence) *presenceJSON {
+	if !p.On() {
+		return nil
+	}
+	return &presenceJSON{showDuration(p.Grace), p.MaxMembers, p.DataBytes, p.Anonymous}
 }
 
 func showRules(rules []fsm.Rule) []ruleJSON {
@@ -31,6 +46,7 @@ func showRules(rules []fsm.Rule) []ruleJSON {
 	for i, r := range rules {
 		shown[i] = ruleJSON{
 			r.Pattern, r.KeepMessages, showDuration(r.KeepFor), r.KeepBytes, showInitial(r.Initial), r.Durability,
+			showPresence(r.Presence),
 		}
 	}
 	return shown
@@ -59,8 +75,9 @@ func showDuration(d time.Duration) string {
 
 var (
 	ruleShape = strictjson.Shape{Strict: true, Names: []string{
-		"pattern", "keepMessages", "keepFor", "keepBytes", "initial", "durability",
+		"pattern", "keepMessages", "keepFor", "keepBytes", "initial", "durability", "presence",
 	}}
+	presenceShape = strictjson.Shape{Strict: true, Names: []string{"grace", "maxMembers", "dataBytes", "anonymous"}}
 	lastShape = strictjson.Shape{Strict: true, Names: []string{"last"}}
 )
 
@@ -86,7 +103,7 @@ func parseRules(raw []byte) ([]fsm.Rule, error) {
 }
 
 func parseRule(raw []byte) (fsm.Rule, error) {
-	var values [6][]byte
+	var values [7][]byte
 	if err := ruleShape.Scan(raw, strictjson.MaxNesting, values[:]); err != nil {
 		return fsm.Rule{}, err
 	}
@@ -126,7 +143,48 @@ func parseRule(raw []byte) (fsm.Rule, error) {
 			return rule, fmt.Errorf(`durability is neither "quorum" nor "memory"`)
 		}
 	}
+	if raw := values[6]; raw != nil && !strictjson.IsNull(raw) {
+		if rule.Presence, err = parsePresence(raw); err != nil {
+			return rule, fmt.Errorf("presence: %w", err)
+		}
+	}
 	return rule, nil
+}
+
+// parsePresence reads how the members of a channel are kept. A field that is left out has its
+// default.
+func parsePresence(raw []byte) (fsm.Presence, error) {
+	p := fsm.DefaultPresence
+	var values [4][]byte
+	err := presenceShape.Scan(raw, strictjson.MaxNesting, values[:])
+	if err != nil {
+		return p, err
+	}
+	if values[0] != nil {
+		if p.Grace, err = parseOverlap(values[0]); err != nil || p.Grace > fsm.MaxPresenceGrace {
+			return p, fmt.Errorf(`grace is not a duration up to %s, such as "10s"`, showDuration(fsm.MaxPresenceGrace))
+		}
+	}
+	for i, field := range []struct {
+		at          *int
+		least, most int
+	}{1: {&p.MaxMembers, 1, fsm.MaxPresenceMembers}, 2: {&p.DataBytes, 0, fsm.MaxPresenceDataBytes}} {
+		if field.at == nil || values[i] == nil {
+			continue
+		}
+		n, ok := strictjson.WholeNumber(values[i])
+		if !ok || n < uint64(field.least) || n > uint64(field.most) {
+			return p, fmt.Errorf("%s is not a whole number from %d to %d", presenceShape.Names[i], field.least, field.most)
+		}
+		*field.at = int(n)
+	}
+	if values[3] != nil {
+		p.Anonymous = string(values[3]) == "true"
+		if !p.Anonymous && string(values[3]) != "false" {
+			return p, fmt.Errorf("anonymous is neither true nor false")
+		}
+	}
+	return p, nil
 }
 
 func parsePatternName(raw []byte) (string, error) {

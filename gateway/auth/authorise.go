@@ -18,12 +18,14 @@ const (
 	Subscribe          // to a channel, with what it retains
 	Publish            // to a channel
 	ReadHistory        // of a channel, over HTTP
+	Enter              // a channel, as a member
+	SeeMembers         // of a channel
 	View               // in the admin API, as the next two
 	Operate
 	Own
 )
 
-var actionNames = [...]string{"", "connect", "subscribe", "publish", "history", "view", "operate", "own"}
+var actionNames = [...]string{"", "connect", "subscribe", "publish", "history", "presence", "members", "view", "operate", "own"}
 
 // String implements fmt.Stringer.
 func (a Action) String() string { return actionNames[a] }
@@ -70,6 +72,16 @@ func Authorise(who Principal, do Action, project *fsm.Project, channel string) *
 		reason = "a public key may not publish here"
 		detail = fmt.Sprintf("%s: none of the project's %d grants matches channel %s",
 			reason, len(project.Access.Publish), channel)
+	case do == Enter || do == SeeMembers:
+		may, patterns := project.Access.MayEnter, project.Access.Presence
+		if do == SeeMembers {
+			may, patterns = project.Access.MaySeeMembers, project.Access.Members
+		}
+		if may(channel) {
+			return nil
+		}
+		reason = "a public key may not " + do.verb() + " here"
+		detail = fmt.Sprintf("%s: none of the %d patterns of access.%s matches channel %s", reason, len(patterns), do, channel)
 	default:
 		if project.Access.MaySubscribe(channel) {
 			return nil
@@ -98,8 +110,13 @@ func MayPublishAnywhere(who Principal, project *fsm.Project) bool {
 
 // verb returns the action as a verb for sentences.
 func (a Action) verb() string {
-	if a == ReadHistory {
+	switch a {
+	case ReadHistory:
 		return "read"
+	case Enter:
+		return "be a member"
+	case SeeMembers:
+		return "see the members"
 	}
 	return a.String()
 }

@@ -10,10 +10,12 @@ import (
 // Nobody may do anything in another project, also in ways that no route can ask for.
 func TestAuthoriseForeign(t *testing.T) {
 	own, foreign := &fsm.Project{ID: ownProject}, &fsm.Project{ID: otherProject}
-	every := [...]Action{Connect, Subscribe, Publish, ReadHistory, View, Operate, Own}
+	every := [...]Action{Connect, Subscribe, Publish, ReadHistory, Enter, SeeMembers, View, Operate, Own}
 	all := &Token{scopes: []scope{{
 		pattern: "*",
-		actions: [...]bool{Connect: true, Subscribe: true, Publish: true, ReadHistory: true},
+		actions: [...]bool{
+			Connect: true, Subscribe: true, Publish: true, ReadHistory: true, Enter: true, SeeMembers: true,
+		},
 	}}}
 	for name, who := range map[string]Principal{
 		"public": {Kind: PublicKey, Project: ownProject}, "server": {Kind: ServerKey, Project: ownProject},
@@ -31,7 +33,7 @@ func TestAuthoriseForeign(t *testing.T) {
 			}
 		}
 	}
-	for _, do := range every[:4] {
+	for _, do := range every[:6] {
 		if Authorise(Principal{Kind: Admin, Role: fsm.Owner}, do, own, "c") == nil {
 			t.Errorf("an admin may %s", do)
 		}

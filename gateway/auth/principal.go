@@ -67,6 +67,15 @@ func (p Principal) Session() string {
 	return p.Token.subject
 }
 
+// Member returns the id under which the principal is a member of channels: the subject of its
+// token. It is empty where a token has none, and for keys.
+func (p Principal) Member() string {
+	if p.Kind != Bearer || p.KeyID == consoleKeyID {
+		return ""
+	}
+	return p.Token.subject
+}
+
 // Unauthenticated is the principal before any credential was shown.
 var Unauthenticated = unique.Make(Principal{})
 

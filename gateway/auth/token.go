@@ -23,7 +23,7 @@ import (
 // bearer may take in channels, and when this ends:
 //
 //	{"kid":"key_…","sub":"user-17","exp":1764000000,
-//	 "channels":{"chat:17:*":["subscribe","publish"],"news":["subscribe","history"]},
+//	 "channels":{"chat:17:*":["subscribe","publish","presence","members"],"news":["subscribe","history"]},
 //	 "origins":["https://app.example.com"]}
 //
 // kid may stand in the header instead. nbf and iat are honoured, origins may be missing, and
@@ -49,10 +49,12 @@ type Token struct {
 // scope has the actions that a token allows in the channels that match a pattern.
 type scope struct {
 	pattern string
-	actions [ReadHistory + 1]bool
+	actions [SeeMembers + 1]bool
 }
 
-var scopeActions = map[string]Action{"subscribe": Subscribe, "publish": Publish, "history": ReadHistory}
+var scopeActions = map[string]Action{
+	"subscribe": Subscribe, "publish": Publish, "history": ReadHistory, "presence": Enter, "members": SeeMembers,
+}
 
 // Subject returns the name that the backend gave the bearer, "" without one.
 func (t *Token) Subject() string { return t.subject }
@@ -147,7 +149,8 @@ func (c *claims) readScopes(raw []byte) error {
 			name, _ := strictjson.Unquote(raw) // another type than text is no action either
 			do, known := scopeActions[name]
 			if !known {
-				return fmt.Errorf("channels: %s is none of subscribe, publish, history", refusal.Clip(string(raw)))
+				return fmt.Errorf("channels: %s is none of %s", refusal.Clip(string(raw)),
+					strings.Join(slices.Sorted(maps.Keys(scopeActions)), ", "))
 			}
 			s.actions[do] = true
 			return nil
@@ -267,7 +270,7 @@ func SignConsoleToken(secret []byte, session, project string, expires time.Time)
 		"sub":      session,
 		"project":  project,
 		"exp":      expires.Unix(),
-		"channels": map[string][]string{"*": {"subscribe", "history"}},
+		"channels": map[string][]string{"*": {"subscribe", "history", "members"}},
 	}).SignedString(secret)
 	if err != nil {
 		return "", fmt.Errorf("sign console token: %w", err)

@@ -76,7 +76,7 @@ func TestAdminOfOperators(t *testing.T) {
 	}
 	change := ProjectChange{
 		Access: &Access{Subscribe: []string{}, Publish: []PublishGrant{{Pattern: "a", Rate: 1}}},
-		Quotas: &Quotas{1, 2, 3, 4},
+		Quotas: &Quotas{1, 2, 3, 4, 0},
 	}
 	if _, err := a.UpdateProject(ctx, "p1", change); err != nil {
 		t.Error(err)

@@ -235,7 +235,7 @@ func TestAdmin(t *testing.T) {
 		}
 	}
 	for c, err := range a.Channels(ctx, "p1", ChannelFilter{Prefix: "a", Active: true}) {
-		if err != nil || c != (Channel{"a", 3, 1, 10, 2}) {
+		if err != nil || c != (Channel{"a", 3, 1, 10, 2, 0}) {
 			t.Errorf("channel %+v, %v", c, err)
 		}
 	}

@@ -16,6 +16,7 @@ type Channel struct {
 	Earliest    uint64 `json:"earliest"` // oldest retained; Offset+1 when there is none
 	Bytes       int64  `json:"bytes"`    // payload retained
 	Subscribers int    `json:"subscribers"`
+	Members     int    `json:"members"`
 }
 
 // Purge says what a purge removed.
@@ -76,7 +77,7 @@ func messagesOf(method, project, channel string) call {
 // ChannelFilter chooses channels of a project.
 type ChannelFilter struct {
 	Prefix string // of the names; "" for all
-	Active bool   // only those that have subscribers now
+	Active bool   // only those that have subscribers or members now
 }
 
 // Channels lists the channels of a project that a filter chooses, by name.

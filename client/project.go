@@ -24,6 +24,8 @@ type Project struct {
 type Access struct {
 	Subscribe []string       `json:"subscribe"` // patterns: names, or prefixes followed by "*"
 	Publish   []PublishGrant `json:"publish"`
+	Presence  []string       `json:"presence,omitempty"` // patterns of channels that it may be a member of
+	Members   []string       `json:"members,omitempty"`  // patterns of channels whose members it may see
 }
 
 // PublishGrant lets public keys publish to the channels that match Pattern.
@@ -33,12 +35,14 @@ type PublishGrant struct {
 	Burst   int     `json:"burst,omitempty"` // messages that may come at once; 0 leaves it to the node
 }
 
-// Quotas bound what a project uses of the whole cluster. 0 means no bound.
+// Quotas bound what a project uses of the whole cluster. 0 means no bound, except for
+// members, of which it means 100,000.
 type Quotas struct {
 	Connections   int     `json:"connections"`
-	Channels      int     `json:"channels"`      // ever published to
-	PublishRate   float64 `json:"publishRate"`   // messages per second
-	Subscriptions int     `json:"subscriptions"` // of all connections together
+	Channels      int     `json:"channels"`          // ever published to
+	PublishRate   float64 `json:"publishRate"`       // messages per second
+	Subscriptions int     `json:"subscriptions"`     // of all connections together
+	Members       int     `json:"members,omitempty"` // of all channels together
 }
 
 // ProjectSpec describes a project to be created.

@@ -15,6 +15,17 @@ type Rule struct {
 	KeepBytes    int64    `json:"keepBytes,omitempty"` // of payload; 0 means no bound
 	Initial      *Initial `json:"initial,omitempty"`
 	Durability   string   `json:"durability,omitempty"` // "quorum" or "memory"
+	// Presence gives the channels members; nil for none.
+	Presence *PresenceRule `json:"presence,omitempty"`
+}
+
+// PresenceRule says how the members of a channel are kept. A field that is nil has its
+// default.
+type PresenceRule struct {
+	Grace      *Duration `json:"grace,omitempty"`      // 10s: for a member whose connection broke to come back
+	MaxMembers *int      `json:"maxMembers,omitempty"` // 1000; above it subscribers get numbers
+	DataBytes  *int      `json:"dataBytes,omitempty"`  // 1024: the most that the data of a member may have
+	Anonymous  bool      `json:"anonymous,omitempty"`  // clients whose token names nobody may enter, too
 }
 
 // Duration is a time.Duration that travels as text, such as "24h".

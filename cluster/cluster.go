@@ -476,13 +476,14 @@ func (c *Cluster) Query(ctx context.Context, node string, request []byte) ([]byt
 	return c.pool.Call(ctx, node, peer.LaneControl, peer.MethodQuery, request)
 }
 
-// Send hands a message to another node's Config.Receive and returns once that
-// has taken it. Messages travel apart from all other traffic. One that fails may
+// Send hands a message to another node's Config.Receive and returns the answer. Messages travel apart from all other traffic. One that fails may
 // have been taken.
-func (c *Cluster) Send(ctx context.Context, node string, message []byte) error {
-	_, err := c.pool.Call(ctx, node, peer.LaneMessage, peer.MethodMessage, message)
-	return err
+func (c *Cluster) Send(ctx context.Context, node string, message []byte) ([]byte, error) {
+	return c.pool.Call(ctx, node, peer.LaneMessage, peer.MethodMessage, message)
 }
+
+// Start counts how often this node was started.
+func (c *Cluster) Start() uint64 { return c.identity.read().Starts }
 
 // Close stops the node. It does not hand over leadership; see
 // TransferLeadership.

@@ -286,7 +286,7 @@ func TestMessagesArriveInOrder(t *testing.T) {
 	tc := newTestCluster(t, 3, nil)
 	from, to := tc.nodes[0], tc.nodes[2]
 	for i := range 50 {
-		if err := from.Send(within(t), to.id, fmt.Append(nil, i)); err != nil {
+		if _, err := from.Send(within(t), to.id, fmt.Append(nil, i)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -52,8 +52,8 @@ type Config struct {
 	Fatal func(error)
 	// Handle answers a peer's Query. It may block until ctx ends.
 	Handle func(ctx context.Context, from string, request []byte) ([]byte, error)
-	// Receive takes a peer's Send. It must not block, and may keep message.
-	Receive func(from string, message []byte) error
+	// Receive takes a peer's Send and answers it. It must not block, and may keep message.
+	Receive func(from string, message []byte) ([]byte, error)
 	// Extra returns up to 512 bytes that Members shows on every node. May be nil.
 	Extra func() []byte
 	// Logger takes what is worth telling an operator.

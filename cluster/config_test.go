@@ -25,7 +25,7 @@ func TestConfigNamesTheFieldThatIsWrong(t *testing.T) {
 		PeerListener: local,
 		GossipAddr:   "127.0.0.1:0",
 		Fatal:        func(error) {},
-		Receive:      func(string, []byte) error { return nil },
+		Receive:      func(string, []byte) ([]byte, error) { return nil, nil },
 		Handle:       func(context.Context, string, []byte) ([]byte, error) { return nil, nil },
 		Logger:       testLogger(),
 	}

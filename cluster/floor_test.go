@@ -263,7 +263,7 @@ func emptyCluster(b *testing.B, tune func(*Config)) []*Cluster {
 			BootstrapExpect: 3,
 			Fatal:           func(err error) { panic(err) },
 			Handle:          func(context.Context, string, []byte) ([]byte, error) { return nil, nil },
-			Receive:         func(string, []byte) error { return nil },
+			Receive:         func(string, []byte) ([]byte, error) { return nil, nil },
 			Logger:          testLogger(),
 			SnapshotBytes:   1 << 40,
 			SnapshotEntries: 1 << 40,

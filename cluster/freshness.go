@@ -27,6 +27,7 @@ type report struct {
 type view struct {
 	Index uint64                 `json:"index"`
 	Nodes map[string]leaderHeard `json:"nodes"`
+	Led   int64                  `json:"led"` // for how long the leader leads, ms
 }
 
 // leaderHeard is the last report of a node that the leader knows.

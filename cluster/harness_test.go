@@ -122,11 +122,11 @@ func (tc *testCluster) tryStart(name string, expect int, folder string) (*testNo
 		Handle: func(_ context.Context, from string, request []byte) ([]byte, error) {
 			return []byte(name + " heard " + string(request)), nil
 		},
-		Receive: func(from string, message []byte) error {
+		Receive: func(from string, message []byte) ([]byte, error) {
 			node.received.Lock()
 			defer node.received.Unlock()
 			node.messages = append(node.messages, from+" "+string(message))
-			return nil
+			return nil, nil
 		},
 		Extra:           func() []byte { return []byte("extra of " + name) },
 		Logger:          testLogger().With("node", name),

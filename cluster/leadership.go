@@ -154,8 +154,9 @@ func (c *Cluster) handleReadIndex(ctx context.Context, from string, what report)
 	if !c.isMember(from) {
 		return view{}, ErrNotMember
 	}
-	c.health.note(from, what, time.Now())
-	return view{Index: index, Nodes: c.health.view(time.Now())}, nil
+	now := time.Now()
+	c.health.note(from, what, now)
+	return view{Index: index, Nodes: c.health.view(now), Led: c.health.led(now).Milliseconds()}, nil
 }
 
 // askReadIndex asks the leader, which may be this node.

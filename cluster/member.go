@@ -30,6 +30,10 @@ type Member struct {
 	ClockOffset time.Duration
 	ClockKnown  bool
 	Extra       []byte // Config.Extra of the member, at most half a second old
+	// Silence is how long no leader had heard of the member when the leader was last asked; 0
+	// unless that is long enough to be sure that it serves nobody. It stands still without a
+	// leader.
+	Silence time.Duration
 }
 
 // Members lists the configuration, by name.
@@ -41,6 +45,7 @@ func (c *Cluster) Members() []Member {
 	_, leader := c.raft.LeaderWithID()
 	nodes, known := c.heardOf()
 	now := time.Now()
+	last, _ := c.fresh.lastView()
 	members := make([]Member, 0, len(config.Servers))
 	for _, s := range config.Servers {
 		m := Member{
@@ -57,7 +62,7 @@ func (c *Cluster) Members() []Member {
 			m.PeerAddr, m.GossipAddr, m.Version, m.Feature = n.Peer, n.Addr, n.Version, n.Feature
 		}
 		h, heard := nodes[m.ID]
-		m.Applied, m.Extra = h.Applied, h.Extra
+		m.Applied, m.Extra, m.Silence = h.Applied, h.Extra, last.silence(m.ID)
 		if l, ok := nodes[string(leader)]; ok && heard && known && !l.Silent && !h.Silent {
 			m.ClockOffset, m.ClockKnown = time.Duration((h.Clock+h.Age)-(l.Clock+l.Age))*time.Millisecond, true
 		}
@@ -76,7 +81,7 @@ func (c *Cluster) Members() []Member {
 		}
 		if m.ID == c.id {
 			own := c.report()
-			m.Alive, m.Applied, m.Extra, m.LastHeard = true, own.Applied, own.Extra, now
+			m.Alive, m.Applied, m.Extra, m.LastHeard, m.Silence = true, own.Applied, own.Extra, now, 0
 		}
 		members = append(members, m)
 	}

@@ -90,6 +90,31 @@ func (r *peerHealth) reachable(node string, now time.Time) (report, bool) {
 	return h.report, ok && h.reported && now.Sub(h.at) < reachableFor
 }
 
+// led returns for how long this node has led.
+func (r *peerHealth) led(now time.Time) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.since.IsZero() {
+		return 0
+	}
+	return now.Sub(r.since)
+}
+
+// silentAfter is how long a leader waits for a node before it counts as silent.
+const silentAfter = 10 * time.Second
+
+// silence returns for how long no leader has heard of a node, as of the answer. It is 0 until
+// the one that answered has itself waited for silentAfter: by then a node without a report has
+// no proof of freshness left, however old what this leader took over from others is.
+func (v view) silence(node string) time.Duration {
+	h, known := v.Nodes[node]
+	age := time.Duration(h.Age) * time.Millisecond
+	if led := time.Duration(v.Led) * time.Millisecond; !known || min(age, led) < silentAfter {
+		return 0
+	}
+	return age
+}
+
 // view returns everything for an answer.
 func (r *peerHealth) view(now time.Time) map[string]leaderHeard {
 	r.mu.Lock()

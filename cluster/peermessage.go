@@ -39,6 +39,9 @@ func (v view) check() error {
 	if v.Index > maxIndex {
 		return fmt.Errorf("index %d", v.Index)
 	}
+	if v.Led < 0 || v.Led > maxMillis {
+		return fmt.Errorf("leading for %d", v.Led)
+	}
 	for node, heard := range v.Nodes {
 		if err := peer.CheckID(node); err != nil {
 			return err

@@ -98,7 +98,7 @@ func TestRequestsThatPanicAreAnswered(t *testing.T) {
 	tc := newTestCluster(t, 1, func(c *Config) {
 		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		c.Handle = func(context.Context, string, []byte) ([]byte, error) { panic("asked too much") }
-		c.Receive = func(string, []byte) error { panic("heard too much") }
+		c.Receive = func(string, []byte) ([]byte, error) { panic("heard too much") }
 	})
 	node := tc.nodes[0]
 	client := misbehavingPeer(t, node, uuid.New())

@@ -23,7 +23,7 @@ var DefaultPresence = Presence{Grace: 10 * time.Second, MaxMembers: 1000, DataBy
 const (
 	MaxPresenceGrace     = 10 * time.Minute
 	MaxPresenceMembers   = 20_000
-	MaxPresenceDataBytes = 16 << 10
+	MaxPresenceDataBytes = 4 << 10 // a frame of a client that may not publish has at most 8 KiB
 )
 
 // DefaultMembers is how many members a project may have in all its channels together, unless

@@ -15,22 +15,23 @@ func TestAccessAndQuotasOverTheAdminAPI(t *testing.T) {
 		}
 		return string(text)
 	}
-	const open, unlimited = `{"publish":[],"subscribe":["*"]}`,
-		`{"channels":0,"connections":0,"publishRate":0,"subscriptions":0}`
+	const open, unlimited = `{"members":[],"presence":[],"publish":[],"subscribe":["*"]}`,
+		`{"channels":0,"connections":0,"members":0,"publishRate":0,"subscriptions":0}`
 	for _, c := range []struct{ body, want string }{
 		{`{}`, open + "," + unlimited},
 		{
 			`{"access":{"subscribe":["public:*"],"publish":[{"pattern":"cursor:*","rate":0.5},{"pattern":"b","rate":10,` +
 				`"burst":20}]}}`,
-			`{"publish":[{"burst":1,"pattern":"cursor:*","rate":0.5},{"burst":20,"pattern":"b","rate":10}],` +
+			`{"members":[],"presence":[],"publish":[{"burst":1,"pattern":"cursor:*","rate":0.5},{"burst":20,"pattern":"b","rate":10}],` +
 				`"subscribe":["public:*"]},` + unlimited,
 		},
-		{`{"access":{"subscribe":[]}}`, `{"publish":[],"subscribe":[]},` + unlimited},
+		{`{"access":{"subscribe":[]}}`, `{"members":[],"presence":[],"publish":[],"subscribe":[]},` + unlimited},
 		{
-			`{"quotas":{"connections":100,"channels":5,"publishRate":2.5,"subscriptions":7}}`,
-			`{"publish":[],"subscribe":[]},{"channels":5,"connections":100,"publishRate":2.5,"subscriptions":7}`,
+			`{"quotas":{"connections":100,"channels":5,"publishRate":2.5,"subscriptions":7,"members":9}}`,
+			`{"members":[],"presence":[],"publish":[],"subscribe":[]},` +
+				`{"channels":5,"connections":100,"members":9,"publishRate":2.5,"subscriptions":7}`,
 		},
-		{`{"quotas":{"connections":-0,"publishRate":-0}}`, `{"publish":[],"subscribe":[]},` + unlimited},
+		{`{"quotas":{"connections":-0,"publishRate":-0}}`, `{"members":[],"presence":[],"publish":[],"subscribe":[]},` + unlimited},
 		{`{"access":{},"quotas":{}}`, open + "," + unlimited},
 	} {
 		status, p := h.admin("PATCH", path, c.body)
@@ -42,7 +43,7 @@ func TestAccessAndQuotasOverTheAdminAPI(t *testing.T) {
 		`{"access":[]}`, `{"access":{"subscribe":"*"}}`, `{"access":{"subscribe":["a*b"]}}`, `{"access":{"subscribe":[""]}}`,
 		`{"access":{"history":[]}}`, `{"access":{"publish":["a"]}}`, `{"access":{"publish":[{"pattern":"a"}]}}`,
 		`{"access":{"publish":[{"pattern":"a","rate":0}]}}`, `{"access":{"publish":[{"pattern":"a","rate":-0}]}}`,
-		`{"access":{"publish":[{"pattern":"a","rate":-1}]}}`,
+		`{"access":{"publish":[{"pattern":"a","rate":-1}]}}`, `{"access":{"members":["a*b"]}}`,
 		`{"access":{"publish":[{"pattern":"a","rate":"1"}]}}`, `{"access":{"publish":[{"pattern":"a","rate":1e400}]}}`,
 		`{"access":{"publish":[{"pattern":"a","rate":1,"burst":0}]}}`, `{"access":{"publish":[{"rate":1}]}}`,
 		`{"quotas":{"connections":-1}}`, `{"quotas":{"channels":1.5}}`, `{"quotas":{"subscriptions":-1}}`,

@@ -214,4 +214,5 @@ func (c *conn) recheckAccess(project *fsm.Project, known originCache) {
 			c.refuse(refused, name, "")
 		}
 	}
+	c.recheckMembers(project)
 }

@@ -44,6 +44,7 @@ const (
 	subscribers = "akkk.." + ".." + ".fxt.." + "kkka"
 	publishers  = "akkkf." + ".f" + "f.xt.f" + "kkka"
 	readers     = "akkk.." + ".." + "ffxt.." + "kkka"
+	backends    = "akkkf." + ".f" + "ffxtff" + "kkka"
 	connected   = "akkk.." + ".." + "..xt.." + "kkka"
 )
 
@@ -55,19 +56,22 @@ var rights = map[string]string{
 	"frame subscribe":   subscribers,
 	"frame unsubscribe": connected,
 	"frame publish":     publishers,
+	"frame presence":    backends,
 
-	"GET /":                 everybody, // the way to the console
-	"GET /console":          everybody, // likewise
-	"GET /metrics":          everybody,
-	"GET /openapi.yaml":     everybody,
-	"GET /openapi.json":     everybody,
-	"GET /console/":         everybody, // a page; what it shows it asks the admin API for
-	"POST /realtime":        publishers,
-	"POST /realtime/batch":  publishers,
-	"GET /realtime/history": readers,
-	"GET /realtime/sse":     subscribers,
-	"POST /realtime/sse":    subscribers,
-	"GET /realtime/poll":    subscribers,
+	"GET /":                  everybody, // the way to the console
+	"GET /console":           everybody, // likewise
+	"GET /metrics":           everybody,
+	"GET /openapi.yaml":      everybody,
+	"GET /openapi.json":      everybody,
+	"GET /console/":          everybody, // a page; what it shows it asks the admin API for
+	"POST /realtime":         publishers,
+	"POST /realtime/batch":   publishers,
+	"GET /realtime/history":  readers,
+	"GET /realtime/sse":      subscribers,
+	"POST /realtime/sse":     subscribers,
+	"GET /realtime/poll":     subscribers,
+	"GET /realtime/presence": backends,
+	"GET /realtime/channels": backends,
 	// What these do is decided behind them.
 	"/admin/v1/":       "",
 	"/console/session": "",
@@ -88,6 +92,7 @@ var rights = map[string]string{
 	"DELETE /admin/v1/projects/{id}/messages":    operators,
 	"DELETE /admin/v1/projects/{id}/channels":    operators,
 	"GET /admin/v1/projects/{id}/messages":       viewers,
+	"GET /admin/v1/projects/{id}/presence":       viewers,
 	"POST /admin/v1/projects/{id}/messages":      operators,
 	"POST /admin/v1/projects/{id}/console-token": viewers,
 	"DELETE /admin/v1/keys/{id}":                 operators,
@@ -134,7 +139,12 @@ func newRightsHarness(t *testing.T) *rightsHarness {
 		c.Console = http.NotFoundHandler()
 	})}
 	h.broker.set(func() {
-		h.broker.projects[foreignProject] = &fsm.Project{ID: foreignProject, AllowedOrigins: []string{testOrigin}}
+		withMembers := fsm.DefaultRule
+		withMembers.Presence = fsm.DefaultPresence
+		h.broker.projects[foreignProject] = &fsm.Project{
+			ID: foreignProject, AllowedOrigins: []string{testOrigin}, Rules: []fsm.Rule{withMembers},
+		}
+		h.broker.projects[testProject].Rules = []fsm.Rule{withMembers}
 		for role, text := range map[fsm.Role]string{fsm.Viewer: "viewer-token", fsm.Operator: "operator-token"} {
 			h.broker.admins[text] = fsm.AdminToken{ID: "adm-" + string(role), Role: role}
 		}
@@ -190,7 +200,7 @@ func (h *rightsHarness) frame(credential, kind string) refusal.Code {
 		c.want("pong")
 		return ""
 	}
-	c.text(`{"type":%q,"channel":%q,"message":%q}`, kind, h.channel, credential)
+	c.text(`{"type":%q,"channel":%q,"message":%q,"action":"enter","id":"x"}`, kind, h.channel, credential)
 	return c.next().Code
 }
 
@@ -227,7 +237,7 @@ func (h *rightsHarness) request(credential, route string) refusal.Code {
 		return h.streamed(method, path, body, header)
 	case "/realtime/poll":
 		path += "?wait=0&channel=" + h.channel
-	case "/realtime/history":
+	case "/realtime/history", "/realtime/presence", "/realtime/channels":
 		path += "?channel=" + h.channel
 	}
 	_, answer := h.do(method, path, body, header...)

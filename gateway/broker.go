@@ -63,6 +63,13 @@ type Broker interface {
 	// DropInterest says that a channel may have no subscribers here any more.
 	DropInterest(channel fsm.ChannelKey)
 
+	// MembersChanged says that the members that this node has may have changed.
+	MembersChanged()
+	// AwaitMembers calls then, on another goroutine, once every reachable node knows the
+	// changes of this node's members up to a number. It reports false, and does not call then,
+	// when there is nothing to wait for.
+	AwaitMembers(number uint64, then func()) bool
+
 	// Channel returns the bounds of a channel; one that was never published to
 	// has head 0. It may read from disk.
 	Channel(ctx context.Context, key fsm.ChannelKey) (fsm.ChannelInfo, error)

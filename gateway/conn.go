@@ -81,7 +81,7 @@ type conn struct {
 	who        unique.Handle[auth.Principal] // nobody until open
 	endsAt     time.Duration                 // when those rights end, since the loop began; 0 for never
 	subscribes ratelimit.Bucket
-	buckets    *connBuckets // nil until one is counted
+	extras     *connExtras // nil until it is needed
 	announced  unique.Handle[protocol.Announced]
 
 	// Input.
@@ -250,6 +250,7 @@ func (c *conn) closed(payload []byte) {
 	if len(payload) >= 2 {
 		code, _ = ws.ParseCloseFrameData(payload)
 	}
+	c.leaveChannels(code == closeFinal || code == closeGoingAway)
 	c.close(code, "")
 	c.flush()
 	c.end(!c.out.empty())
@@ -306,6 +307,7 @@ func (c *conn) settle() {
 		c.end(true)
 		return
 	}
+	c.tellUnseen()
 	c.resume()
 	c.nextJob()
 }
@@ -315,6 +317,7 @@ func (c *conn) close(code closeCode, reason string) {
 	if c.state >= stateClosing {
 		return
 	}
+	c.leaveChannels(code == closeFinal)
 	c.forget()
 	c.state = stateClosing
 	if c.stream != nil {
@@ -337,9 +340,11 @@ func (c *conn) withhold() {
 
 // forget drops all subscriptions, deliveries and publishes without an answer.
 func (c *conn) forget() {
+	c.leaveChannels(false)
 	c.countAgain()
 	for _, sub := range c.subs {
 		sub.gone = true
+		sub.unwatch()
 		sub.channel.leave(sub)
 	}
 	c.loop.server.quotas.Unsubscribe(c.who.Value().Project, len(c.subs))

@@ -38,6 +38,8 @@ func (c *conn) request(frame []byte) {
 	case req.Kind == "unsubscribe":
 		c.ops = append(c.ops, op{channel: req.Channel, leave: true})
 		c.control()
+	case req.Kind == "presence":
+		c.presence(req)
 	case req.Kind == "ping":
 		c.ping(req.ID)
 	}
@@ -51,10 +53,7 @@ var pingRate = ratelimit.PerSecond(5, 5)
 
 // ping answers a probe of the client, which browsers cannot send otherwise.
 func (c *conn) ping(id string) {
-	if c.buckets == nil {
-		c.buckets = &connBuckets{}
-	}
-	if wait := c.buckets.pings.Take(pingRate, c.loop.now); wait > 0 {
+	if wait := c.more().pings.Take(pingRate, c.loop.now); wait > 0 {
 		refused := tooMany("of pings on this connection", pingRate, wait)
 		c.refuseFrame(refused.Of(c.who.Value().Attempt(auth.NoAction, "")), "", id)
 		return

@@ -71,6 +71,10 @@ type fakeChannel struct {
 	ids      map[string]fsm.Receipt
 }
 
+func (b *fakeBroker) MembersChanged() {}
+
+func (b *fakeBroker) AwaitMembers(uint64, func()) bool { return false }
+
 const adminToken = "admin-token-of-the-tests"
 
 func newFakeBroker() *fakeBroker {

@@ -35,15 +35,17 @@ func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
 func (s *Server) routes() *httpio.Router {
 	rt := &httpio.Router{
 		Exact: map[string]http.Handler{
-			"/":                 http.HandlerFunc(s.root),
-			"/realtime":         http.HandlerFunc(s.realtime),
-			"/realtime/batch":   s.withCORS(s.only(http.MethodPost, s.publishBatch)),
-			"/realtime/history": s.withCORS(s.only(http.MethodGet, s.history)),
-			sse.EventsPath:      s.withCORS(s.serveStream),
-			sse.PollPath:        s.withCORS(s.serveStream),
-			"/console/session":  http.HandlerFunc(s.admin.ServeSession),
-			"/openapi.yaml":     s.only(http.MethodGet, document("application/yaml", func() []byte { return docs.OpenAPI })),
-			"/openapi.json":     s.only(http.MethodGet, document("application/json", docs.OpenAPIJSON)),
+			"/":                  http.HandlerFunc(s.root),
+			"/realtime":          http.HandlerFunc(s.realtime),
+			"/realtime/batch":    s.withCORS(s.only(http.MethodPost, s.publishBatch)),
+			"/realtime/history":  s.withCORS(s.only(http.MethodGet, s.history)),
+			sse.EventsPath:       s.withCORS(s.serveStream),
+			sse.PollPath:         s.withCORS(s.serveStream),
+			"/console/session":   http.HandlerFunc(s.admin.ServeSession),
+			"/openapi.yaml":      s.only(http.MethodGet, document("application/yaml", func() []byte { return docs.OpenAPI })),
+			"/openapi.json":      s.only(http.MethodGet, document("application/json", docs.OpenAPIJSON)),
+			"/realtime/presence": s.withCORS(s.only(http.MethodGet, s.presenceOf)),
+			"/realtime/channels": s.withCORS(s.only(http.MethodGet, s.occupied)),
 		},
 		Below: map[string]http.Handler{admin.Prefix + "/": s.admin},
 		Others: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -22,8 +22,9 @@ type localChannel struct {
 }
 
 func (ch *localChannel) join(sub *subscription) {
-	sub.channel, sub.index = ch, len(ch.subs)
+	sub.channel, sub.index = ch, int32(len(ch.subs))
 	ch.subs = append(ch.subs, sub)
+	ch.loop.countSubscribers(ch)
 }
 
 func (ch *localChannel) leave(sub *subscription) {
@@ -32,6 +33,7 @@ func (ch *localChannel) leave(sub *subscription) {
 	ch.subs[sub.index].index = sub.index
 	ch.subs[last] = nil
 	ch.subs = ch.subs[:last]
+	ch.loop.countSubscribers(ch)
 	if last == 0 {
 		delete(ch.loop.channels, ch.key)
 		if s := ch.loop.server; s.interest.remove(ch.key, ch.loop.index) {

@@ -32,10 +32,11 @@ type loop struct {
 	wheel     wheel
 	conns     []*conn
 	channels  map[fsm.ChannelKey]*localChannel
-	epoch     string  // that connections were told
-	resets    int     // times that the state was replaced
-	dirty     []*conn // to be settled at the end of this turn
-	scratch   []byte  // where one write of a connection is joined
+	counted   map[fsm.ChannelKey]int // subscribers of channels with members, as others were told
+	epoch     string                 // that connections were told
+	resets    int                    // times that the state was replaced
+	dirty     []*conn                // to be settled at the end of this turn
+	scratch   []byte                 // where one write of a connection is joined
 	tasks     []func()
 	commits   []commit
 	jobs      []job
@@ -64,6 +65,7 @@ func newLoop(s *Server, index int) (*loop, error) {
 		began:    time.Now(),
 		wheel:    wheel{step: s.step},
 		channels: make(map[fsm.ChannelKey]*localChannel),
+		counted:  make(map[fsm.ChannelKey]int),
 	}
 	var err error
 	l.poller, err = poll.New(s.cfg.Poller, poll.Options{

@@ -92,6 +92,11 @@ func (s *Server) ProjectChanged(id string) {
 				c.recheckAccess(project, known)
 			}
 		}
+		for key, ch := range l.channels {
+			if key.Project == id {
+				l.countSubscribers(ch)
+			}
+		}
 	})
 }
 

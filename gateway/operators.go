@@ -35,6 +35,7 @@ func (s *Server) newAdmin() *admin.Handler {
 			return nil
 		},
 		Publish: s.publishAsOperator,
+		Members: s.listMembers,
 		ReadHistory: func(
 			ctx context.Context, who auth.Principal, address string, channel fsm.ChannelKey, query url.Values,
 		) (admin.Answer, error) {

@@ -95,6 +95,7 @@ func (c *conn) replaceable(r Replacement) bool {
 // uncount has the connection not counted in quotas for a while.
 func (c *conn) uncount() {
 	c.uncounted = int32(1 + len(c.subs))
+	c.uncountMembers()
 	c.loop.server.quotas.Uncount(c.who.Value().Project, int(c.uncounted))
 	time.AfterFunc(replacementTime, func() { c.loop.mail.post(c.countAgain) })
 }
@@ -104,6 +105,7 @@ func (c *conn) countAgain() {
 	if c.uncounted > 0 {
 		c.loop.server.quotas.Uncount(c.who.Value().Project, -int(c.uncounted))
 		c.uncounted = 0
+		c.countMembersAgain()
 	}
 }
 
@@ -116,5 +118,7 @@ func (s *Server) connectionNumber(name string) (id uint64, mine bool) {
 	return binary.BigEndian.Uint64(b[4:]), true
 }
 
-// bounded reports whether a project has a quota of what connections take.
-func bounded(p *fsm.Project) bool { return p.Quotas.Connections > 0 || p.Quotas.Subscriptions > 0 }
+// bounded reports whether a project has a quota of what connections take, or members.
+func bounded(p *fsm.Project) bool {
+	return p.Quotas.Connections > 0 || p.Quotas.Subscriptions > 0 || p.HasPresence()
+}

@@ -37,6 +37,7 @@ func (c *conn) nextJob() {
 	}
 	for len(c.ops) > 0 && c.ops[0].leave {
 		c.leave(c.ops[0].channel)
+		c.leaveOnUnsubscribe(c.ops[0].channel)
 		c.out.urgent = protocol.AppendUnsubscribed(c.out.urgent, c.ops[0].channel)
 		c.ops = slices.Delete(c.ops, 0, 1)
 		c.loop.touch(c)

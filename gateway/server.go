@@ -23,6 +23,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/poll"
+	"github.com/aptlyd/aptlyd/gateway/presence"
 	"github.com/aptlyd/aptlyd/gateway/quota"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
@@ -56,6 +57,9 @@ type Server struct {
 	floods          *ratelimit.Limiter  // connections closed because of their frames, by key and address
 	replacing       chan struct{}       // held while other nodes are asked for a replacement
 	refusals        refusal.Log
+	members         *presence.Members
+	feed            *presence.Feed // what watchers of members are told
+	membersMoved    chan struct{}  // holds a token when members may have changed
 	pauses          pauseDetector
 	handshakes      *clientaddr.Counter // clients whose first request has not come in full
 	unauthenticated *clientaddr.Counter // clients that have not authenticated
@@ -120,6 +124,7 @@ func New(cfg Config) (*Server, error) {
 		throttles:       newThrottles(&cfg.Limits),
 		quotas:          quota.NewCounter(),
 		replacing:       make(chan struct{}, maxReplacements),
+		membersMoved:    make(chan struct{}, 1),
 		tolerance:       newTolerance(&cfg.Limits),
 		floods:          ratelimit.NewLimiter(),
 		readings:        newReadings(&cfg.Limits),
@@ -129,6 +134,13 @@ func New(cfg Config) (*Server, error) {
 	if _, err := rand.Read(s.instance[:]); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
+	s.members = presence.New(presence.Config{Rule: s.presenceRule, Changed: func() {
+		select {
+		case s.membersMoved <- struct{}{}:
+		default:
+		}
+	}})
+	s.feed = presence.NewFeed(s.members)
 	if err := s.registerGauges(); err != nil {
 		return nil, fmt.Errorf("gateway: register metrics: %w", err)
 	}
@@ -145,6 +157,7 @@ func New(cfg Config) (*Server, error) {
 		s.running.Go(l.run)
 	}
 	s.running.Go(s.trimMemory)
+	s.running.Go(s.keepMembers)
 	s.running.Go(func() { s.pauses.observe(ctx) })
 	s.admin = s.newAdmin()
 	s.http = s.newHTTPServer(s.handler(s.clientRoutes()))

@@ -17,6 +17,7 @@ type op struct {
 	channel  string
 	leave    bool
 	start    protocol.StartPoint
+	watch    protocol.Watch
 	caughtUp bool // the leader was asked already
 }
 
@@ -28,7 +29,17 @@ func (c *conn) subscribe(req protocol.Request) {
 		c.refuseFrame(refused, req.Channel, "")
 		return
 	}
-	c.ops = append(c.ops, op{channel: req.Channel, start: req.Start})
+	if req.Watch != protocol.WatchNothing {
+		project, found := c.loop.server.cfg.Broker.Project(c.who.Value().Project)
+		if !found {
+			return // about to be closed
+		}
+		if refused := mayWatch(c.who.Value(), project, req.Channel); refused != nil {
+			c.refuseFrame(refused, req.Channel, "")
+			return
+		}
+	}
+	c.ops = append(c.ops, op{channel: req.Channel, start: req.Start, watch: req.Watch})
 }
 
 const lookupsPerJob = 64
@@ -230,6 +241,7 @@ func (c *conn) leave(channel string) {
 	}
 	sub := c.subs[at]
 	sub.gone = true
+	sub.unwatch()
 	sub.channel.leave(sub)
 	c.loop.server.quotas.Unsubscribe(sub.channel.key.Project, 1)
 	c.subs = slices.Delete(c.subs, at, at+1)
@@ -283,6 +295,9 @@ func (sub *subscription) begin(l *lookup, epoch string, initial fsm.Initial) {
 		wanted = next // lost messages are no gap to a client that never had an offset
 	}
 	c.answerSubscribe(sub, refusal.Bounds{Head: head, Earliest: earliest, Epoch: epoch}, recovered, wanted-1)
+	if l.op.watch != protocol.WatchNothing {
+		sub.startWatch(l.op.watch)
+	}
 	c.loop.touch(c)
 
 	switch {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"slices"
 
+	"github.com/aptlyd/aptlyd/gateway/presence"
 	"github.com/aptlyd/aptlyd/gateway/protocol"
 )
 
@@ -13,7 +14,8 @@ import (
 type subscription struct {
 	conn    *conn
 	channel *localChannel
-	index   int // in channel.subs
+	watch   *presence.Cursor // of the channel's members; nil unless the client asked for them
+	index   int32            // in channel.subs
 
 	joining bool // how far the channel reaches is not known yet
 	live    bool

@@ -140,8 +140,9 @@ func tooMany(of string, r ratelimit.Rate, wait time.Duration) *refusal.Error {
 	}
 }
 
-// connBuckets are the buckets of a connection that few connections need.
-type connBuckets struct {
+// connExtras is what few connections need.
+type connExtras struct {
+	memberships
 	pings    ratelimit.Bucket
 	messages ratelimit.Bucket            // messages, unless it is a backend's
 	grants   map[string]ratelimit.Bucket // those of each grant, by pattern
@@ -173,14 +174,11 @@ func (c *conn) spend(
 		}
 		return nil
 	}
-	if c.buckets == nil {
-		c.buckets = &connBuckets{}
-	}
-	if wait := c.buckets.messages.Take(r, c.loop.now); wait > 0 {
+	if wait := c.more().messages.Take(r, c.loop.now); wait > 0 {
 		return tooMany("on this connection", r, wait)
 	}
 	if grant, r := grantOf(who, project, channel); r.Gap > 0 {
-		if wait := c.buckets.take(grant, r, c.loop.now); wait > 0 {
+		if wait := c.extras.take(grant, r, c.loop.now); wait > 0 {
 			return tooMany("on this connection under the grant of "+grant, r, wait)
 		}
 	}
@@ -197,7 +195,7 @@ func grantOf(who auth.Principal, project *fsm.Project, channel string) (pattern 
 }
 
 // take spends a token of a grant.
-func (m *connBuckets) take(grant string, r ratelimit.Rate, now time.Duration) (wait time.Duration) {
+func (m *connExtras) take(grant string, r ratelimit.Rate, now time.Duration) (wait time.Duration) {
 	if m.grants == nil {
 		m.grants = make(map[string]ratelimit.Bucket)
 	}

@@ -2,11 +2,13 @@ package node
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/admin"
+	"github.com/aptlyd/aptlyd/gateway/presence"
 )
 
 // subscribersQuestion asks how many subscribers each channel of a project has. The answer
@@ -28,19 +30,20 @@ func (n *Node) Channels(ctx context.Context, q admin.ChannelQuery) ([]admin.Chan
 			subscribers[name] += count
 		}
 	}
+	members := n.gateway.Members().Numbers(q.Project)
 	var infos []fsm.ChannelInfo
 	if !q.Active {
 		if infos, err = n.state.Channels(q.Project, q.Cursor, q.Limit); err != nil {
 			return nil, err
 		}
 	}
-	return n.joinChannels(q, infos, subscribers)
+	return n.joinChannels(q, infos, subscribers, members)
 }
 
-// joinChannels merges channels with messages and channels that only have subscribers, and
-// cuts the list to the query.
+// joinChannels merges channels with messages and channels that only have subscribers or
+// members, and cuts the list to the query.
 func (n *Node) joinChannels(q admin.ChannelQuery, infos []fsm.ChannelInfo,
-	subscribers map[string]int,
+	subscribers map[string]int, members map[string]presence.Numbers,
 ) ([]admin.ChannelStatus, error) {
 	stored := make(map[string]fsm.ChannelInfo, len(infos))
 	names := make([]string, 0, len(infos)+len(subscribers))
@@ -48,13 +51,16 @@ func (n *Node) joinChannels(q admin.ChannelQuery, infos []fsm.ChannelInfo,
 		stored[info.Name] = info
 		names = append(names, info.Name)
 	}
-	for name := range subscribers {
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(subscribers)), slices.Collect(maps.Keys(members))) {
 		if _, known := stored[name]; !known && name > q.Cursor {
 			names = append(names, name)
 		}
 	}
-	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, q.Prefix) })
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return !strings.HasPrefix(name, q.Prefix) || max(subscribers[name], members[name].Members) < q.Min
+	})
 	slices.Sort(names)
+	names = slices.Compact(names)
 	names = names[:min(q.Limit, len(names))]
 	channels := make([]admin.ChannelStatus, len(names))
 	for i, name := range names {
@@ -65,7 +71,7 @@ func (n *Node) joinChannels(q admin.ChannelQuery, infos []fsm.ChannelInfo,
 				return nil, err
 			}
 		}
-		channels[i] = admin.ChannelStatus{ChannelInfo: info, Subscribers: subscribers[name]}
+		channels[i] = admin.ChannelStatus{ChannelInfo: info, Subscribers: subscribers[name], Members: members[name].Members}
 	}
 	return channels, nil
 }

@@ -45,7 +45,7 @@ func TestChannelsThatAreOnlySubscribedToAreListed(t *testing.T) {
 	subscribers := map[string]int{"b:2": 4, "b:3": 1, "c": 2}
 	names := func(q admin.ChannelQuery) string {
 		q.Project = project
-		found, err := n.joinChannels(q, infos, subscribers)
+		found, err := n.joinChannels(q, infos, subscribers, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

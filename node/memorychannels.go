@@ -11,6 +11,7 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway"
 	"github.com/aptlyd/aptlyd/internal/repeat"
+	"github.com/aptlyd/aptlyd/node/presence"
 	"github.com/aptlyd/aptlyd/node/relay"
 )
 
@@ -72,19 +73,23 @@ func byChannel(batch []fsm.Publish, stamp int64) []fsm.Appended {
 	return groups
 }
 
-// receiveBatch delivers messages of memory channels that a peer sent.
-func (n *Node) receiveBatch(_ string, message []byte) error {
+// receive takes messages of memory channels, or of members, that a peer sent.
+func (n *Node) receive(from string, message []byte) ([]byte, error) {
+	if len(message) > 0 && message[0] == presence.Version {
+		return n.receiveMembers(from, message)
+	}
 	batch, err := relay.Decode(message)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	n.gateway.Transient(batch)
-	return nil
+	return nil, nil
 }
 
 // sendBatch sends messages of memory channels to a peer.
 func (n *Node) sendBatch(ctx context.Context, peer string, batch []byte) error {
-	return n.cluster.Send(ctx, peer, batch)
+	_, err := n.cluster.Send(ctx, peer, batch)
+	return err
 }
 
 // announce tells a peer a change of this node's interest.
@@ -116,15 +121,19 @@ func (n *Node) followMembers(ctx context.Context) {
 func (n *Node) updatePeers() {
 	self, _ := n.cluster.ID()
 	var all, alive []string
-	for _, m := range n.cluster.Members() {
+	silence := make(map[string]time.Duration)
+	members := n.cluster.Members()
+	for _, m := range members {
 		if m.ID == self {
 			continue
 		}
 		all = append(all, m.ID)
+		silence[m.ID] = m.Silence
 		if m.Alive {
 			alive = append(alive, m.ID)
 		}
 	}
 	n.relay.SetPeers(alive, time.Now())
 	n.announcer.SetPeers(all)
+	n.updateMembers(all, silence, len(members) > 0)
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway"
 	"github.com/aptlyd/aptlyd/internal/durable"
 	"github.com/aptlyd/aptlyd/internal/teardown"
+	"github.com/aptlyd/aptlyd/node/presence"
 	"github.com/aptlyd/aptlyd/node/relay"
 )
 
@@ -54,8 +55,9 @@ type Node struct {
 
 	startedAt time.Time
 
-	relay     *relay.Relay     // messages of memory channels to other nodes
-	announcer *relay.Announcer // and which of them this node wants
+	relay     *relay.Relay       // messages of memory channels to other nodes
+	announcer *relay.Announcer   // and which of them this node wants
+	exchange  *presence.Exchange // of the members of channels
 
 	clientAddr net.Addr
 	adminAddr  net.Addr
@@ -193,6 +195,9 @@ func Start(cfg Config) (_ *Node, err error) {
 	n.relay = relay.New(n.sendBatch, droppedTransients(registry))
 	n.built.Push("relay", n.relay.Close)
 
+	n.exchange = presence.New(n.gateway.Members(), n.tellsMembers, n.sendMembers)
+	n.built.Push("exchange of members", n.exchange.Close)
+
 	n.state, err = fsm.Open(fsm.Config{
 		Dir:      filepath.Join(cfg.DataDir, "state"),
 		Observer: observer{n.gateway, n.announcer.RulesChanged},
@@ -234,7 +239,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		SubmitTimeout:   cfg.PublishTimeout,
 		Fatal:           n.failStop,
 		Handle:          n.answerPeer,
-		Receive:         n.receiveBatch,
+		Receive:         n.receive,
 		Extra:           n.stats,
 		Logger:          n.log.With("component", "cluster"),
 		Stalls:          n.stalls,
@@ -246,6 +251,8 @@ func Start(cfg Config) (_ *Node, err error) {
 		return nil, fmt.Errorf("open cluster: %w", err)
 	}
 	n.built.Push("cluster", n.cluster.Close)
+	self, _ := n.cluster.ID()
+	n.gateway.Members().Begin(self, n.cluster.Start())
 	close(n.member)
 	if n.state.Initialised() {
 		n.gateway.OpenToOperators()

@@ -65,7 +65,8 @@ var arrows = map[string]struct {
 			"fsm", "gateway/clientaddr", "gateway/origin", "gateway/ratelimit", "gateway/refusal", "internal/strictjson",
 		},
 	},
-	"gateway/poll": {},
+	"gateway/poll":     {},
+	"gateway/presence": {imports: []string{"fsm", "internal/strictjson"}},
 	"gateway/protocol": {
 		imports: []string{
 			"fsm", "gateway/auth", "gateway/refusal", "gateway/sse", "gateway/websocket",
@@ -84,15 +85,16 @@ var arrows = map[string]struct {
 		imports: []string{
 			"docs", "fsm", "gateway/httpio", "gateway/refusal", "gateway/ratelimit", "gateway/origin", "gateway/clientaddr",
 			"gateway/admin", "gateway/auth", "internal/strictjson", "gateway/sse", "gateway/websocket", "gateway/poll",
-			"internal/machine", "internal/repeat", "gateway/protocol", "gateway/quota", "gateway/traffic",
+			"internal/machine", "internal/repeat", "gateway/presence", "gateway/protocol", "gateway/quota", "gateway/traffic",
 		},
 		engines: []string{"github.com/gobwas/ws"},
 	},
 	"node": {imports: []string{
-		"gateway", "gateway/admin", "gateway/auth", "gateway/certificate", "gateway/quota", "gateway/refusal",
-		"gateway/traffic", "fsm", "cluster", "console", "node/relay",
+		"gateway", "gateway/admin", "gateway/auth", "gateway/certificate", "gateway/presence", "gateway/quota",
+		"gateway/refusal", "gateway/traffic", "fsm", "cluster", "console", "node/presence", "node/relay",
 		"internal/durable", "internal/repeat", "internal/teardown",
 	}},
+	"node/presence":     {imports: []string{"fsm", "gateway/presence", "internal/wire"}},
 	"node/relay":        {imports: []string{"fsm", "internal/wire"}},
 	"client":            {imports: []string{"internal/strictjson"}, engines: []string{"github.com/gobwas/ws"}},
 	"console":           {},

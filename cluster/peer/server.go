@@ -22,7 +22,7 @@ const (
 	MethodJoin      Method = 7
 	MethodRemove    Method = 8
 	MethodMember    Method = 9  // is this node a member?
-	MethodMessage   Method = 10 // the node's own, in order → nothing
+	MethodMessage   Method = 10 // the node's own, in order → its answer
 	MethodReport    Method = 11 // nothing → report
 	// MethodMembership asks whether the node's own configuration has another node.
 	MethodMembership Method = 12
@@ -46,9 +46,9 @@ type Server struct {
 	Submit func(raw []byte, reply func(answer []byte, err error))
 	// Call answers every other request; it may block until ctx ends.
 	Call func(ctx context.Context, from string, m Method, request []byte) ([]byte, error)
-	// Receive takes a message without blocking; those of one connection come in
+	// Receive takes a message without blocking and answers it; those of one connection come in
 	// the order in which they were sent.
-	Receive func(from string, message []byte) error
+	Receive func(from string, message []byte) ([]byte, error)
 	// Panicked is told of a request that could not be worked on.
 	Panicked func(m Method, cause any)
 }
@@ -109,7 +109,12 @@ func (s *Server) Serve(conn *Conn) {
 			continue
 		}
 		if m == MethodMessage {
-			s.answer(w, f.number, nil, s.guard(m, func() error { return s.Receive(conn.Peer, f.Payload) }))
+			var response []byte
+			err := s.guard(m, func() (err error) {
+				response, err = s.Receive(conn.Peer, f.Payload)
+				return err
+			})
+			s.answer(w, f.number, response, err)
 			continue
 		}
 		calls <- struct{}{}

@@ -32,9 +32,9 @@ func newChannelList() *cobra.Command {
 				return err
 			}
 			return show(cmd, r.json, channels, func(p *printer) {
-				p.line("CHANNEL\tOFFSET\tEARLIEST\tBYTES\tSUBSCRIBERS")
+				p.line("CHANNEL\tOFFSET\tEARLIEST\tBYTES\tSUBSCRIBERS\tMEMBERS")
 				for _, c := range channels {
-					p.line("%s\t%d\t%d\t%d\t%d", c.Name, c.Offset, c.Earliest, c.Bytes, c.Subscribers)
+					p.line("%s\t%d\t%d\t%d\t%d\t%d", c.Name, c.Offset, c.Earliest, c.Bytes, c.Subscribers, c.Members)
 				}
 			})
 		}),
@@ -42,7 +42,7 @@ func newChannelList() *cobra.Command {
 	r.addAdminFlags(cmd)
 	cmd.Flags().UintVar(&limit, "limit", 0, "how many; 0 for all there are")
 	cmd.Flags().StringVar(&filter.Prefix, "prefix", "", "only channels whose names begin so")
-	cmd.Flags().BoolVar(&filter.Active, "active", false, "only channels that have subscribers")
+	cmd.Flags().BoolVar(&filter.Active, "active", false, "only channels that have subscribers or members")
 	return cmd
 }
 

@@ -97,6 +97,7 @@ func newRoot() *cobra.Command {
 		newRebuild(),
 		newPublish(),
 		newSubscribe(),
+		newPresence(),
 		newHealthcheck(),
 		newDoctor(),
 		newVersion(),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,7 +18,7 @@ import (
 func newProjectUpdate() *cobra.Command {
 	var r remote
 	var name, rules string
-	var origins, subscribe, publish []string
+	var origins, subscribe, publish, enter, members []string
 	var native bool
 	var quotas client.Quotas
 	var first uint64
@@ -49,8 +50,14 @@ func newProjectUpdate() *cobra.Command {
 				return misuse{fmt.Errorf("--rules is not a JSON list of rules: %w", err)}
 			}
 		}
-		if changed("subscribe") || changed("publish") {
+		if changed("subscribe") || changed("publish") || changed("presence") || changed("members") {
 			change.Access = &project.Access
+			if changed("presence") {
+				change.Access.Presence = *nonEmpty(enter)
+			}
+			if changed("members") {
+				change.Access.Members = *nonEmpty(members)
+			}
 			if changed("subscribe") {
 				change.Access.Subscribe = *nonEmpty(subscribe)
 			}
@@ -60,13 +67,18 @@ func newProjectUpdate() *cobra.Command {
 				}
 			}
 		}
-		if changed("max-connections") || changed("max-channels") || changed("publish-rate") || changed("max-subscriptions") {
+		if slices.ContainsFunc([]string{
+			"max-connections", "max-channels", "publish-rate", "max-subscriptions", "max-members",
+		}, changed) {
 			change.Quotas = &project.Quotas
 			if changed("max-connections") {
 				change.Quotas.Connections = quotas.Connections
 			}
 			if changed("max-channels") {
 				change.Quotas.Channels = quotas.Channels
+			}
+			if changed("max-members") {
+				change.Quotas.Members = quotas.Members
 			}
 			if changed("max-subscriptions") {
 				change.Quotas.Subscriptions = quotas.Subscriptions
@@ -104,6 +116,12 @@ func newProjectUpdate() *cobra.Command {
 	f.Float64Var(&quotas.PublishRate, "publish-rate", 0, "messages a second in the whole cluster; 0 for any number")
 	f.IntVar(&quotas.Subscriptions, "max-subscriptions", 0,
 		"subscriptions of all its connections in the whole cluster; 0 for any number")
+	f.IntVar(&quotas.Members, "max-members", 0,
+		"members of all its channels together; 0 for 100,000")
+	f.StringSliceVar(&enter, "presence", nil,
+		`patterns of channels that public keys may be members of, all of them ("" for none)`)
+	f.StringSliceVar(&members, "members", nil,
+		`patterns of channels whose members public keys may see, all of them ("" for none)`)
 	f.Uint64Var(&first, "first-offset", 1,
 		"offset of the first message of channels that are made from now on; it can only grow")
 	return cmd
@@ -152,6 +170,12 @@ func describe(p *printer, project client.Project) {
 	p.line("native clients\t%v", project.AllowNativeClients)
 	p.line("rules\t%d", len(project.Rules))
 	p.line("public keys subscribe to\t%s", or(strings.Join(project.Access.Subscribe, " "), "nothing"))
+	if list := project.Access.Presence; len(list) > 0 {
+		p.line("public keys are members of\t%s", strings.Join(list, " "))
+	}
+	if list := project.Access.Members; len(list) > 0 {
+		p.line("public keys see the members of\t%s", strings.Join(list, " "))
+	}
 	for _, grant := range project.Access.Publish {
 		p.line("public keys publish to\t%s, %g a second, %d at once", grant.Pattern, grant.Rate, grant.Burst)
 	}
@@ -165,6 +189,7 @@ func describe(p *printer, project client.Project) {
 		{"connections", float64(project.Quotas.Connections)},
 		{"channels", float64(project.Quotas.Channels)},
 		{"subscriptions", float64(project.Quotas.Subscriptions)},
+		{"members", float64(project.Quotas.Members)},
 		{"publishes a second", project.Quotas.PublishRate},
 	} {
 		if quota.bound > 0 {

@@ -36,12 +36,6 @@ type quotasJSON struct {
 	Members       int     `json:"members"`
 }
 
-func showQuotas(q fsm.Quotas) quotasJSON {
-	shown := quotasJSON(q)
-	shown.Members = q.MostMembers()
-	return shown
-}
-
 func showAccess(a fsm.Access) accessJSON {
 	shown := accessJSON{a.Subscribe, make([]grantJSON, len(a.Publish)), a.Presence, a.Members}
 	for _, list := range []*[]string{&shown.Presence, &shown.Members} {

@@ -39,15 +39,29 @@ func (h *Handler) listChannels(r *http.Request) (int, any, error) {
 		Earliest    uint64 `json:"earliest"`
 		Bytes       int64  `json:"bytes"`
 		Subscribers int    `json:"subscribers"`
+		Members     int    `json:"members"`
 	}
 	channels := make([]channelJSON, len(found))
 	for i, c := range found {
-		channels[i] = channelJSON{c.Name, c.Head, c.Earliest, c.Bytes, c.Subscribers}
+		channels[i] = channelJSON{c.Name, c.Head, c.Earliest, c.Bytes, c.Subscribers, c.Members}
 	}
 	return http.StatusOK, struct {
 		Channels []channelJSON `json:"channels"`
 		Next     string        `json:"next"`
 	}{channels, next}, nil
+}
+
+// listMembers lists the members of a channel.
+func (h *Handler) listMembers(r *http.Request) (int, any, error) {
+	cursor, limit, _, err := listQuery(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	channel, err := h.namedChannel(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, h.cfg.Members(channel, cursor, limit), nil
 }
 
 func (h *Handler) channelMessages(r *http.Request) (int, any, error) {

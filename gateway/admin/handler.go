@@ -50,6 +50,8 @@ type Config struct {
 	Publish func(
 		ctx context.Context, from fsm.Sender, channel fsm.ChannelKey, message, id []byte,
 	) (answer any, refused *refusal.Error)
+	// Members returns a page of the members of a channel: those with ids after cursor.
+	Members func(channel fsm.ChannelKey, cursor string, limit int) any
 	// ReadHistory begins to read retained messages, as a query asks for them.
 	ReadHistory func(
 		ctx context.Context, who auth.Principal, address string, channel fsm.ChannelKey, query url.Values,

@@ -130,7 +130,8 @@ type ConnectionQuery struct {
 type ChannelQuery struct {
 	Project string
 	Prefix  string // of the names; "" for all
-	Active  bool   // only those that have subscribers now
+	Active  bool   // only those that have subscribers or members now
+	Min     int    // only those that have at least so many of either
 	Cursor  string // only names after this one
 	Limit   int
 }
@@ -139,6 +140,7 @@ type ChannelQuery struct {
 type ChannelStatus struct {
 	fsm.ChannelInfo
 	Subscribers int
+	Members     int
 }
 
 // ConnectionStatus is one client connection as the admin API shows it.

@@ -57,7 +57,7 @@ func showProject(p *fsm.Project, keys []keyJSON) projectJSON {
 	}
 	return projectJSON{
 		p.ID, p.Name, origins, p.AllowNativeClients, showRules(p.Rules),
-		showAccess(p.Access), showQuotas(p.Quotas), max(p.FirstOffset, 1), p.CreatedAt, keys,
+		showAccess(p.Access), quotasJSON(p.Quotas), max(p.FirstOffset, 1), p.CreatedAt, keys,
 	}
 }
 

@@ -83,6 +83,7 @@ func (h *Handler) Routes() []Route {
 
 		{"GET", "/projects/{id}/channels", viewer, h.listChannels, "cursor limit prefix active"},
 		{"GET", "/projects/{id}/messages", viewer, h.channelMessages, "channel after limit"},
+		{"GET", "/projects/{id}/presence", viewer, h.listMembers, "channel cursor limit"},
 		{"POST", "/projects/{id}/messages", operator, h.publishAsOperator, "channel"},
 		{"DELETE", "/projects/{id}/messages", operator, h.purgeChannel, "channel forget"},
 		{"DELETE", "/projects/{id}/channels", operator, h.forgetChannels, "prefix"},

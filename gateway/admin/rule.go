@@ -78,7 +78,7 @@ var (
 		"pattern", "keepMessages", "keepFor", "keepBytes", "initial", "durability", "presence",
 	}}
 	presenceShape = strictjson.Shape{Strict: true, Names: []string{"grace", "maxMembers", "dataBytes", "anonymous"}}
-	lastShape = strictjson.Shape{Strict: true, Names: []string{"last"}}
+	lastShape     = strictjson.Shape{Strict: true, Names: []string{"last"}}
 )
 
 // parseRules reads the rules of a project. A field that a rule leaves out is as in the default

@@ -16,7 +16,10 @@ type Router struct {
 
 // lenientPaths also match with extra slashes. Clients join an endpoint with a path, and
 // no proxy guards these by their spelling.
-var lenientPaths = []string{"/", "/realtime", "/realtime/batch", "/realtime/history", "/realtime/sse", "/realtime/poll"}
+var lenientPaths = []string{
+	"/", "/realtime", "/realtime/batch", "/realtime/history", "/realtime/sse", "/realtime/poll", "/realtime/presence",
+	"/realtime/channels",
+}
 
 func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rt.find(r.URL.EscapedPath()).ServeHTTP(w, r)

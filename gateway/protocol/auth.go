@@ -35,14 +35,17 @@ type Feature uint8
 
 // Features that change what the server sends or accepts.
 const (
-	FeatureGoAway Feature = 1 << iota // takes goaway frames
-	FeaturePing                       // sends pings
-	FeatureStrict                     // subscribes with strict
+	FeatureGoAway   Feature = 1 << iota // takes goaway frames
+	FeaturePing                         // sends pings
+	FeatureStrict                       // subscribes with strict
+	FeaturePresence                     // is a member of channels, or sees members
 )
 
 // featureNames are the features that a client may announce. Others are those of a
 // newer client, and are ignored.
-var featureNames = map[string]Feature{"goaway": FeatureGoAway, "ping": FeaturePing, "strict": FeatureStrict}
+var featureNames = map[string]Feature{
+	"goaway": FeatureGoAway, "ping": FeaturePing, "strict": FeatureStrict, "presence": FeaturePresence,
+}
 
 // Bounds of what a client may say.
 const (

@@ -206,7 +206,7 @@ type Connected struct {
 }
 
 // serverFeatures are the additions to the published protocol that this server knows.
-const serverFeatures = `["gap","epoch","from","id","refresh","goaway","ping","strict"]`
+const serverFeatures = `["gap","epoch","from","id","refresh","goaway","ping","strict","presence"]`
 
 // AppendAuthSuccess appends the first answer to an auth frame.
 func AppendAuthSuccess(dst []byte) []byte {

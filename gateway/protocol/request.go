@@ -17,6 +17,9 @@ type Request struct {
 	ID      string // idempotency key of a publish, or the id that a pong repeats
 	Message []byte // raw payload of a publish; points into the frame
 	Start   StartPoint
+	Watch   Watch  // what a subscribe asks of members
+	Action  Action // of a presence frame
+	Data    string // of a presence frame: one JSON value, "null" when there is none
 }
 
 // StartPoint says where a subscriber wants to begin.
@@ -43,12 +46,12 @@ const (
 )
 
 // RequestKinds are the types of frames that a client may send.
-var RequestKinds = []string{"auth", "heartbeat", "subscribe", "unsubscribe", "publish", "ping"}
+var RequestKinds = []string{"auth", "heartbeat", "subscribe", "unsubscribe", "publish", "ping", "presence"}
 
 // requestShape has the names of client frames in the order of the constants below.
 var requestShape = strictjson.Shape{Names: []string{
 	"type", "apiKey", "timestamp", "channel", "fromOffset", "from", "epoch", "message", "id", "payload",
-	"strict", "features", "sdk", "replaces",
+	"strict", "features", "sdk", "replaces", "presence", "action", "data",
 }}
 
 const (
@@ -66,6 +69,9 @@ const (
 	fieldFeatures
 	fieldSDK
 	fieldReplaces
+	fieldPresence
+	fieldAction
+	fieldData
 	requestFields
 )
 
@@ -114,6 +120,11 @@ func ParseRequest(frame []byte, depth int) (Request, *refusal.Error) {
 	switch kind {
 	case "subscribe":
 		req.Start, refused = ParseStart(values[fieldFromOffset], values[fieldFrom], values[fieldEpoch], values[fieldStrict])
+		if refused == nil {
+			req.Watch, refused = parseWatch(values[fieldPresence])
+		}
+	case "presence":
+		refused = req.parsePresence(values[fieldAction], values[fieldID], values[fieldData])
 	case "publish":
 		if req.ID, refused = ParseID(values[fieldID]); refused == nil {
 			req.Message = values[fieldMessage]

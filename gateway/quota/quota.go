@@ -107,6 +107,14 @@ func (q *Counter) Subscribe(p *fsm.Project, most int) *refusal.Error {
 	return nil
 }
 
+// TooManyMembers refuses another member of a project.
+func TooManyMembers(members, most int) *refusal.Error {
+	return &refusal.Error{
+		Code: refusal.RateLimited, Reason: "the project has too many members", RetryAfter: quotaRetry,
+		Detail: fmt.Sprintf("the project's quota is %d members in all channels, and there are %d", most, members),
+	}
+}
+
 // Unsubscribe counts subscriptions of a project out.
 func (q *Counter) Unsubscribe(project string, n int) {
 	if n == 0 {

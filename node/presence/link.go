@@ -1,0 +1,115 @@
+package presence
+
+import (
+	"time"
+
+	"github.com/aptlyd/aptlyd/gateway/presence"
+)
+
+const (
+	// Beat is how often a node says that nothing has changed.
+	Beat = 500 * time.Millisecond
+	// patience is how long a peer that does not answer is waited for.
+	patience = 2 * time.Second
+	// chunk bounds the changes of one message.
+	chunk = 256
+)
+
+// link tells one peer the own slice: once everything, and then each change. One message is
+// under way at a time. It knows nothing of goroutines, so that tests can drive it.
+type link struct {
+	members *presence.Members
+	number  uint64    // that the peer has taken
+	known   bool      // the peer knows everything up to number
+	broken  time.Time // since when the peer has not answered; zero: it does
+	waiters []waiter
+
+	// While everything is told.
+	places  []presence.Place
+	filling uint64
+	piece   int // of the last message
+	told    int // places before this one are told
+}
+
+// waiter is released once the peer has taken a change.
+type waiter struct {
+	number  uint64
+	barrier *barrier
+}
+
+// barrier calls then once no link holds it up any more.
+type barrier struct {
+	links int
+	then  func()
+}
+
+// next makes the next message.
+func (l *link) next() presence.Message {
+	boot := l.members.Boot()
+	if l.known {
+		if changes, upTo, kept := l.members.Changes(l.number, chunk); kept {
+			return presence.Message{Boot: boot, From: l.number, To: upTo, Changes: changes}
+		}
+		l.restart()
+	}
+	if l.piece == 0 {
+		l.places, l.filling = l.members.Everything()
+	}
+	from := l.told
+	l.told = min(from+chunk, len(l.places))
+	l.piece++
+	return presence.Message{
+		Boot: boot, To: l.filling, Piece: l.piece, Last: l.told == len(l.places),
+		Changes: l.members.Describe(l.places[from:l.told]),
+	}
+}
+
+// restart tells everything anew.
+func (l *link) restart() { l.known, l.places, l.piece, l.told = false, nil, 0, 0 }
+
+// answered takes the answer to a message, or the error instead of one. It reports whether
+// another message is due.
+func (l *link) answered(m presence.Message, a presence.Answer, err error, now time.Time) (more bool) {
+	switch {
+	case err != nil:
+		if l.broken.IsZero() {
+			l.broken = now
+		}
+		if m.Piece > 0 {
+			l.restart()
+		}
+		return true // a change that was taken is told twice, which does no harm
+	case !a.Taken:
+		l.broken = time.Time{}
+		l.restart()
+		return true
+	case m.Piece == 0:
+		l.number = m.To
+	case m.Last:
+		l.number, l.known = m.To, true
+		l.places, l.piece, l.told = nil, 0, 0
+	}
+	l.broken = time.Time{}
+	return !l.known || l.number < l.members.Number()
+}
+
+// lost reports whether the peer is not waited for any more.
+func (l *link) lost(now time.Time) bool { return !l.broken.IsZero() && now.Sub(l.broken) > patience }
+
+// release removes the waiters that the link holds up no more and returns what is to be
+// called for them.
+func (l *link) release(all bool) (passed []func()) {
+	n := 0
+	for n < len(l.waiters) && (all || l.known && l.waiters[n].number <= l.number) {
+		if b := l.waiters[n].barrier; b.links == 1 {
+			passed = append(passed, b.then)
+		} else {
+			b.links--
+		}
+		n++
+	}
+	if l.waiters = l.waiters[n:]; len(l.waiters) == 0 {
+		l.waiters = nil
+	}
+	return passed
+}

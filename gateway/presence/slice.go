@@ -496,6 +496,9 @@ func (m *Members) SetNodes(silence map[string]time.Duration, now time.Time) {
 			m.slices[node] = s
 		}
 		s.silence, s.leftAt = silent, time.Time{}
+		if s.dead() {
+			m.cfg.Changed() // Tick may have something to end
+		}
 	}
 	for node, s := range m.slices {
 		if _, is := silence[node]; !is && s.leftAt.IsZero() {

@@ -28,6 +28,9 @@ var (
 	ErrStale = errors.New("too old")
 )
 
+// ErrInUse says that another process has the state open.
+var ErrInUse = errors.New("another process has it open")
+
 // ErrClosed says that the State was closed, or has stopped after a storage error.
 var ErrClosed = errors.New("state closed")
 

@@ -85,7 +85,7 @@ func openBolt(path string, options *bolt.Options) (db *bolt.DB, err error) {
 		return err
 	})
 	if errors.Is(err, berrors.ErrTimeout) {
-		return nil, errors.New("another process has it open")
+		return nil, ErrInUse
 	}
 	return db, err
 }

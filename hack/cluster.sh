@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs three nodes on loopback until Ctrl-C. Their data stays in .cluster, so the
-# next start goes on where this one ended.
+# next start goes on where this one ended. With a number it runs that node alone, after
+# it was killed.
 set -eu
 cd "$(dirname "$0")/.."
 umask 077
@@ -27,11 +28,19 @@ stop() {
 }
 trap 'stop INT' INT
 trap 'stop TERM' TERM
+node() {
+	exec bin/aptlyd serve --node-name "node$1" --data-dir ".cluster/node$1" \
+		--listen "127.0.0.1:808$1" --peer-listen "127.0.0.1:74${1}0" --gossip-listen "127.0.0.1:74${1}1" \
+		--join "$join" --bootstrap-expect 3 --log-level warn
+}
+if [ $# -gt 0 ]; then
+	node "$1"
+fi
 for i in 1 2 3; do
-	bin/aptlyd serve --node-name "node$i" --data-dir ".cluster/node$i" \
-		--listen "127.0.0.1:808$i" --peer-listen "127.0.0.1:74${i}0" --gossip-listen "127.0.0.1:74${i}1" \
-		--join "$join" --bootstrap-expect 3 --log-level warn &
+	node "$i" &
 	pids="$pids $!"
+	last="kill -9 $!    # ends node$i; to start it again: hack/cluster.sh $i"
 done
 echo "nodes: ws://127.0.0.1:8081 ws://127.0.0.1:8082 ws://127.0.0.1:8083 (Ctrl-C stops all)"
+echo "$last"
 wait

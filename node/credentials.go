@@ -90,6 +90,7 @@ type Credentials struct {
 	PublicKey     string
 	ServerKey     string
 	SigningSecret string // of the server key
+	KeyID         string // of the server key: the "kid" of tokens that SigningSecret signs
 }
 
 // Credentials returns the first credentials if this node made them and they were not shown

@@ -96,7 +96,8 @@ func (n *Node) newFirstState() (*firstCredentials, error) {
 	if err := n.sign(&server, keyring); err != nil {
 		return nil, fmt.Errorf("make signing secret: %w", err)
 	}
-	creds.PublicKey, creds.ServerKey, creds.SigningSecret = public.Secret, server.Secret, server.SigningSecret
+	creds.PublicKey, creds.ServerKey = public.Secret, server.Secret
+	creds.SigningSecret, creds.KeyID = server.SigningSecret, server.ID
 
 	init := fsm.Init{
 		By:             n.selfActor(),

@@ -205,6 +205,9 @@ func Start(cfg Config) (_ *Node, err error) {
 		Logger:   n.log.With("component", "fsm"),
 		Watch:    n.stalls.Watch,
 	})
+	if errors.Is(err, fsm.ErrInUse) {
+		return nil, fmt.Errorf("%w: %s; does a node run on it?", ErrInUse, cfg.DataDir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}

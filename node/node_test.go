@@ -122,6 +122,17 @@ func TestFirstStartMakesCredentialsOnce(t *testing.T) {
 	call(t, n, http.MethodGet, "/admin/v1/projects", "Authorization", "Bearer "+creds.AdminToken, nil, 200)
 }
 
+func TestFolderInUseIsRefused(t *testing.T) {
+	cfg := testConfig(t, t.TempDir())
+	start(t, cfg)
+	if second, err := Start(cfg); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), cfg.DataDir) {
+		if second != nil {
+			_ = second.Close()
+		}
+		t.Errorf("a second node on the folder: %v", err)
+	}
+}
+
 func TestBrowserFindsTheConsole(t *testing.T) {
 	n := start(t, testConfig(t, filepath.Join(t.TempDir(), "data")))
 	resp, err := http.Get("http://" + n.Addr().String() + "/") // redirects

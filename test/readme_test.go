@@ -48,6 +48,10 @@ func TestREADMEFirstMinute(t *testing.T) {
 		}
 		return string(out)
 	}
+	update := strings.ReplaceAll(readmeBlock(t, "sh", "project update"), "adm_…", c.AdminToken)
+	if out := shell(update); !strings.Contains(out, "https://app.example.com") {
+		t.Fatalf("aptlyd project update printed %s", out)
+	}
 	if out := shell(readmeBlock(t, "sh", "curl -s")); !strings.Contains(out, `"success":true`) ||
 		!strings.Contains(out, `"offset":1`) {
 		t.Fatalf("curl printed %s", out)

@@ -45,6 +45,8 @@ var expectedWarnings = [...][]byte{
 	[]byte("failed to get previous log"),       // a nudge overtook the entry it is about
 	[]byte("no known peers"),                   // a node without a cluster
 	[]byte("use of closed network connection"), // a node that stops
+	[]byte("cluster is closed"),                // the same
+	[]byte("Got ping for unexpected node"),     // one that was started again is asked as it was called before
 }
 
 func (w *lineWriter) Write(line []byte) (int, error) {

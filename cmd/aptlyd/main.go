@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/aptlyd/aptlyd/node"
 )
@@ -62,7 +63,8 @@ func isMisuse(err error) bool {
 	return errors.As(err, &wrong) || errors.As(err, &setting) ||
 		errors.Is(err, node.ErrAdminToken) || errors.Is(err, node.ErrTooOld) ||
 		errors.Is(err, node.ErrWrongCluster) || errors.Is(err, node.ErrDuplicateNode) ||
-		errors.Is(err, node.ErrOtherVersion) || errors.Is(err, node.ErrKeyring)
+		errors.Is(err, node.ErrOtherVersion) || errors.Is(err, node.ErrKeyring) ||
+		errors.Is(err, node.ErrInUse)
 }
 
 func newRoot() *cobra.Command {
@@ -79,7 +81,18 @@ func newRoot() *cobra.Command {
 			return misuse{errors.New("name a command")}
 		},
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{sayFlagError(err)} })
+	root.Version = versionLine()
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+			known := flagNames(cmd.Flags())
+			for i := range known {
+				known[i] = "--" + known[i]
+			}
+			return misuse{fmt.Errorf("%w%s", err, didYouMean("--"+unknown.GetSpecifiedName(), known))}
+		}
+		return misuse{sayFlagError(err)}
+	})
 	root.AddCommand(
 		newServe(),
 		newProject(),
@@ -122,6 +135,9 @@ func markArgErrors(cmd *cobra.Command) {
 	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		err := check(cmd, args)
+		if err != nil && cmd.HasSubCommands() && len(args) > 0 {
+			return unknownCommand(cmd, args[0])
+		}
 		if err != nil && !cmd.HasSubCommands() {
 			err = fmt.Errorf("wrong number of arguments; usage: %s", cmd.UseLine())
 		}

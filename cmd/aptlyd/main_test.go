@@ -20,6 +20,7 @@ func TestExitCodes(t *testing.T) {
 		want int
 	}{
 		{"version", []string{"version"}, exitDone},
+		{"version as a flag", []string{"--version"}, exitDone},
 		{"help", []string{"serve", "--help"}, exitDone},
 		{"completion", []string{"completion", "bash"}, exitDone},
 		{"healthcheck of nobody", []string{"healthcheck", "--server", "http://127.0.0.1:1"}, exitFailed},

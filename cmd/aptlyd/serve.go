@@ -52,6 +52,9 @@ over the file.`,
 				return misuse{err}
 			}
 			cfg.Logger = logger
+			for _, name := range unknownVariables(cmd.Root()) {
+				logger.Warn("an environment variable is not a setting", "variable", name)
+			}
 			for _, text := range proxies {
 				prefix, err := netip.ParsePrefix(text)
 				if err != nil {
@@ -314,6 +317,9 @@ func printWelcome(w io.Writer, c node.Credentials, console string) error {
 	fmt.Fprintf(&b, "  public key      %s\n", c.PublicKey)
 	fmt.Fprintf(&b, "  server key      %s\n", c.ServerKey)
 	fmt.Fprintf(&b, "  signing secret  %s\n", c.SigningSecret)
+	if c.KeyID != "" {
+		fmt.Fprintf(&b, "  its key id      %s\n", c.KeyID)
+	}
 	if c.AdminToken != "" {
 		fmt.Fprintf(&b, "  admin token     %s\n", c.AdminToken)
 	}

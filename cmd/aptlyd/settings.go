@@ -65,7 +65,8 @@ func readSettings(flags *pflag.FlagSet, path string) (map[string]string, error) 
 	settings := make(map[string]string, len(file))
 	for name, value := range file {
 		if flags.Lookup(name) == nil || name == "config" || name == "help" {
-			return nil, fmt.Errorf("--config %s: line %d: %q is not a setting", path, value.Line, name)
+			return nil, fmt.Errorf("--config %s: line %d: %q is not a setting%s", path, value.Line, name,
+				didYouMean(name, flagNames(flags)))
 		}
 		switch value.Kind {
 		case yaml.ScalarNode:

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"fmt"
 	"runtime"
 
 	"github.com/spf13/cobra"
 
 	"github.com/aptlyd/aptlyd/node"
 )
+
+// versionLine says what is running.
+func versionLine() string { return fmt.Sprintf("aptlyd %s (%s)", node.Version, runtime.Version()) }
 
 func newVersion() *cobra.Command {
 	var asJSON bool
@@ -16,7 +20,7 @@ func newVersion() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return show(cmd, asJSON, map[string]string{"version": node.Version, "go": runtime.Version()}, func(p *printer) {
-				p.line("aptlyd %s (%s)", node.Version, runtime.Version())
+				p.line("%s", versionLine())
 			})
 		},
 	}

@@ -94,7 +94,13 @@ func scanMessage(b []byte) (Event, bool) {
 	if !ok {
 		return Event{}, false
 	}
-	if rest, ok = bytes.CutPrefix(rest[bytes.IndexByte(rest, '"')+1:], dataKey); !ok || len(rest) == 0 || rest[0] != '"' {
+	return scanData(rest)
+}
+
+// scanData reads the rest of a message from the name of its channel on.
+func scanData(rest []byte) (Event, bool) {
+	rest, ok := bytes.CutPrefix(rest[bytes.IndexByte(rest, '"')+1:], dataKey)
+	if !ok || len(rest) == 0 || rest[0] != '"' {
 		return Event{}, false
 	}
 	end := bytes.IndexByte(rest[1:], '"') + 2

@@ -68,7 +68,9 @@ func (s *swarm) open(m *member) error {
 // about as soon as it was asked for, and need not be waited for.
 func (s *swarm) greet(m *member, host string) error {
 	first := s.scratch[:0]
-	if s.transport.WebSocket {
+	if s.listens(m) {
+		m.phase, first = phaseSubscribing, s.listener.AppendListen(first, host, m.channel, m.after)
+	} else if s.transport.WebSocket {
 		m.phase, first = phaseUpgrading, appendUpgrade(first, s.transport.Path, host)
 	} else {
 		m.phase, first = phaseLogin, s.protocol.AppendLogin(first, m.number)
@@ -101,7 +103,7 @@ func (s *swarm) send(m *member, message []byte) {
 		s.dirty = append(s.dirty, m)
 	}
 	switch {
-	case !s.transport.WebSocket:
+	case !s.transport.WebSocket, s.listens(m):
 		m.unsent = append(m.unsent, message...)
 	case s.transport.Binary:
 		m.unsent = appendFrame(m.unsent, opBinary, message)
@@ -191,6 +193,10 @@ func (s *swarm) readSome(m *member, limit int) {
 
 // take passes on what is complete in data and returns how much that was.
 func (s *swarm) take(m *member, data []byte) (used int, err error) {
+	if s.listens(m) {
+		s.speaker = m
+		return s.listener.ParseListen(data, s.emit)
+	}
 	if !s.transport.WebSocket {
 		s.speaker = m
 		return s.protocol.Parse(data, s.emit)

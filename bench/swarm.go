@@ -22,6 +22,7 @@ type swarm struct {
 	onLost  func(*member, error) // a connection has ended that we did not end
 
 	protocol  Protocol
+	listener  Listener // nil where all members speak alike
 	transport Transport
 	servers   []endpoint
 	members   []*member
@@ -52,8 +53,9 @@ const readSize = 256 << 10
 func newSwarm(ctx context.Context, target Target) (*swarm, error) {
 	s := &swarm{protocol: target.Protocol, buffer: make([]byte, readSize)}
 	if s.protocol == nil {
-		s.protocol = aptly{key: target.Key}
+		s.protocol = aptlyd(target)
 	}
+	s.listener, _ = s.protocol.(Listener)
 	s.transport = s.protocol.Transport()
 	s.emit = func(e Event) { s.hear(s.speaker, e) }
 	s.onEvent = func(*member, Event) {}
@@ -228,7 +230,9 @@ func (s *swarm) hear(m *member, e Event) {
 		s.send(m, e.Data)
 		return
 	case Ready:
-		s.advance(m)
+		if m.phase != phaseLive {
+			s.advance(m)
+		}
 	case Refused:
 		if m.phase != phaseLive {
 			s.lose(m, fmt.Errorf("refused: %s", e.Data))

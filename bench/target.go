@@ -9,6 +9,10 @@ type Target struct {
 	AdminToken string   // for MakeProject
 	PIDs       []int    // of the servers, where they are known: their CPU time and memory are reported
 
+	// Transport is how subscribers are served: "ws" (default), "sse" or "poll". Publishers use
+	// WebSockets.
+	Transport string
+
 	// Protocol is what the servers speak; nil is aptlyd's. Load, which goes through
 	// the client package, speaks nothing else.
 	Protocol Protocol
@@ -23,6 +27,20 @@ func (t Target) Validate() error {
 		return errors.New("servers: too many")
 	case t.Key == "" && t.Protocol == nil:
 		return errors.New("key: must not be empty")
+	case t.Transport != "" && t.Transport != "ws" && t.Transport != "sse" && t.Transport != "poll":
+		return errors.New("transport: none of ws, sse and poll")
 	}
 	return nil
+}
+
+// aptlyd returns aptlyd's protocol.
+func aptlyd(t Target) Protocol {
+	switch spoken := (aptly{key: t.Key}); t.Transport {
+	case "sse":
+		return sse{spoken}
+	case "poll":
+		return longPoll{spoken}
+	default:
+		return spoken
+	}
 }

@@ -54,8 +54,8 @@ type pollPart struct {
 // begin begins to wait.
 func (p *longPoll) begin(c *conn) {
 	p.until = c.loop.now + p.wait
-	p.parts = make([]pollPart, len(c.stream.asked))
-	for i, name := range c.stream.asked {
+	p.parts = make([]pollPart, len(c.stream.request.asked))
+	for i, name := range c.stream.request.asked {
 		p.parts[i].name = name
 	}
 	c.loop.wheel.schedule(c, p.until)
@@ -145,12 +145,12 @@ func (c *conn) answerPoll() {
 	body := p.append(nil, c)
 	_, bare := c.transport.(poll.Socket)
 	p.keepAlive = p.keepAlive && bare && !c.draining && !c.loop.server.draining.Load()
-	head := sse.Answer{Status: http.StatusOK, Origin: s.origin, KeepAlive: p.keepAlive, Length: len(body)}
+	head := sse.Answer{Status: http.StatusOK, Origin: s.request.origin, KeepAlive: p.keepAlive, Length: len(body)}
 	c.out.urgent = append(head.Append(c.out.urgent, time.Now()), body...)
 	c.countDelivered(p.messages + p.gaps)
 	c.forget()
 	c.state, p.answered, p.parts = stateClosing, true, nil
-	s.begun, c.halfClose = true, !p.keepAlive
+	s.request, c.halfClose = nil, !p.keepAlive
 	c.progressAt = c.loop.now
 	c.endBy = c.loop.now + c.loop.server.cfg.StallTimeout
 	c.loop.wheel.schedule(c, c.endBy)

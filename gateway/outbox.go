@@ -107,9 +107,9 @@ func (c *conn) joined() []byte {
 		buf = append(buf, o.runs[i].bytes()...)
 	}
 	if several {
-		c.stream.block = -len(buf)
+		mark := len(buf)
 		buf = c.appendCursor(buf)
-		c.stream.block += len(buf)
+		c.stream.block = int32(len(buf) - mark)
 	}
 	if cap(buf) <= 4*commitBytesPerTurn {
 		c.loop.scratch = buf
@@ -139,7 +139,7 @@ func (c *conn) account(buf []byte, n int) {
 	if c.encoding == protocol.AsBlocks && unwritten == len(o.runs) && n > 0 {
 		// A cursor of which the client has a part must be written to its end.
 		c.stream.moved = false
-		if rest := c.stream.block - n; rest > 0 {
+		if rest := int(c.stream.block) - n; rest > 0 {
 			o.partial = append([]byte(nil), buf[len(buf)-rest:]...)
 		}
 	}

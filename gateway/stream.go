@@ -16,26 +16,27 @@ import (
 // stream is the part of a connection that speaks plain HTTP: it gets events, or is a long
 // poll. Its one request subscribes to all its channels, and any refusal ends it.
 type stream struct {
-	request *streamRequest // nil once the client has authenticated
-	poll    *longPoll      // nil for events
-	asked   []string       // channels in the order of the request, until the answer begins
-	list    uint64         // hash of several channels, part of their cursor
-	moved   bool           // the cursor of several channels is not the one last written
-	block   int            // bytes of that cursor at the end of what is being written
-
-	origin       string // whose pages may read the answer
-	begun        bool   // the head of the answer is out
-	takesEvents  bool   // and a refusal may come as one
-	heard        int    // bytes behind the request
-	acknowledged uint64 // by the other end, at the last comment
+	request      *streamRequest // nil once the answer has begun
+	poll         *longPoll      // nil for events
+	list         uint64         // hash of several channels, part of their cursor
+	acknowledged uint64         // by the other end, at the last comment
+	block        int32          // bytes of the cursor of several channels at the end of what is being written
+	heard        int32          // bytes behind the request
+	moved        bool           // the cursor of several channels is not the one last written
+	takesEvents  bool           // a passing refusal may come as an event
 }
 
-// streamRequest is what the client asks for, while it is not known who it is.
+// streamRequest is what the client asks for.
 type streamRequest struct {
-	text  string // of a key or token
-	inURL bool
-	ops   []op
+	text   string // of a key or token
+	inURL  bool
+	ops    []op
+	asked  []string // channels in the order of the request
+	origin string   // whose pages may read the answer
 }
+
+// begun reports whether the head of the answer is out.
+func (s *stream) begun() bool { return s.request == nil }
 
 // maxHeard bounds how much a client may send behind its request.
 const maxHeard = 8 << 10
@@ -88,11 +89,10 @@ func (c *conn) mayStream(who auth.Principal) *refusal.Error {
 // opened subscribes to the channels of the request, now that it is known who asks.
 func (c *conn) opened() {
 	s, r := c.stream, c.stream.request
-	s.request = nil
 	who := c.who.Value()
 	if project, _ := c.loop.server.cfg.Broker.Project(who.Project); who.Kind == auth.ServerKey && project != nil &&
-		!origin.Judge(project.AllowedOrigins, project.AllowNativeClients, s.origin, c.peer.host.Value()).Allowed {
-		s.origin = "" // no page should have this key
+		!origin.Judge(project.AllowedOrigins, project.AllowNativeClients, r.origin, c.peer.host.Value()).Allowed {
+		r.origin = "" // no page should have this key
 	}
 	for _, o := range r.ops {
 		if refused := c.may(auth.Subscribe, o.channel); refused != nil {
@@ -100,13 +100,12 @@ func (c *conn) opened() {
 			return
 		}
 	}
-	c.ops = r.ops
-	s.asked = make([]string, len(r.ops))
-	for i, o := range r.ops {
-		s.asked[i] = o.channel
+	for _, o := range r.ops {
+		r.asked = append(r.asked, o.channel)
 	}
+	c.ops = r.ops
 	if len(r.ops) > 1 {
-		s.list = sse.ListOf(slices.Sorted(slices.Values(s.asked)))
+		s.list = sse.ListOf(slices.Sorted(slices.Values(r.asked)))
 	}
 	if s.poll != nil {
 		s.poll.begin(c)
@@ -116,12 +115,12 @@ func (c *conn) opened() {
 // sayHead begins the answer with events, unless it has begun.
 func (c *conn) sayHead() {
 	s := c.stream
-	if s.begun {
+	if s.begun() {
 		return
 	}
-	s.begun, s.asked = true, nil
-	c.out.urgent = sse.Answer{Status: http.StatusOK, Origin: s.origin, Events: true}.Append(c.out.urgent, time.Now())
-	s.origin = ""
+	head := sse.Answer{Status: http.StatusOK, Origin: s.request.origin, Events: true}
+	s.request = nil
+	c.out.urgent = head.Append(c.out.urgent, time.Now())
 }
 
 // answerSubscribe tells the client how far a channel reaches that it has subscribed to.
@@ -132,7 +131,7 @@ func (c *conn) answerSubscribe(sub *subscription, b refusal.Bounds, recovered bo
 			c.stream.poll.subscribed(sub, b, recovered)
 			return
 		}
-		if !c.stream.begun {
+		if !c.stream.begun() {
 			c.sayHead()
 			spread := uint64((retryLatest - retrySoonest) / time.Millisecond)
 			wait := retrySoonest + time.Duration(c.id*2654435761%spread)*time.Millisecond
@@ -176,7 +175,7 @@ func (c *conn) refuseStream(r *refusal.Error, channel string) {
 		return
 	}
 	s := c.stream
-	if s.begun || s.poll == nil && s.takesEvents && passing(r) {
+	if s.begun() || s.poll == nil && s.takesEvents && passing(r) {
 		c.sayHead()
 		if passing(r) {
 			c.out.urgent = sse.AppendRetry(c.out.urgent, retryRefused)
@@ -184,10 +183,10 @@ func (c *conn) refuseStream(r *refusal.Error, channel string) {
 		c.out.urgent = protocol.AppendRefusal(c.out.urgent, c.encoding, r, channel, "")
 	} else {
 		if r.Code == refusal.OriginNotAllowed {
-			s.origin = ""
+			s.request.origin = ""
 		}
-		s.begun = true
-		c.out.urgent = appendStreamRefusal(c.out.urgent, r, s.origin)
+		c.out.urgent = appendStreamRefusal(c.out.urgent, r, s.request.origin)
+		s.request = nil
 	}
 	c.close(cmp.Or(closeCode(r.Code.CloseCode()), closeTryLater), "")
 }
@@ -195,11 +194,11 @@ func (c *conn) refuseStream(r *refusal.Error, channel string) {
 // endStream ends the answer: everything that waits is written, and then the connection ends.
 func (c *conn) endStream(reason string) {
 	s := c.stream
-	if !s.begun {
-		s.begun = true
+	if !s.begun() {
 		c.out.urgent = appendStreamRefusal(c.out.urgent, &refusal.Error{
 			Code: refusal.Unavailable, Reason: cmp.Or(reason, "the connection is closed"), RetryAfter: time.Second,
-		}, s.origin)
+		}, s.request.origin)
+		s.request = nil
 	}
 	c.halfClose = true
 }
@@ -208,7 +207,7 @@ func (c *conn) endStream(reason string) {
 // another request.
 func (c *conn) receivedBehind(p []byte) {
 	s := c.stream
-	if s.heard += len(p); s.heard > maxHeard {
+	if s.heard += int32(len(p)); s.heard > maxHeard {
 		c.end(true)
 		return
 	}

@@ -56,8 +56,8 @@ func (s *Server) newStream(h *sse.Head, ops []op) (*stream, *refusal.Error) {
 		}
 	}
 	st := &stream{
-		request: &streamRequest{text: text, inURL: inURL, ops: ops},
-		origin:  h.Origin, takesEvents: h.TakesEvents,
+		request:     &streamRequest{text: text, inURL: inURL, ops: ops, origin: h.Origin},
+		takesEvents: h.TakesEvents,
 	}
 	if h.Poll {
 		st.poll = &longPoll{wait: q.Wait, keepAlive: !h.Closes}
@@ -123,7 +123,7 @@ func (s *Server) opsOf(q *sse.Query, lastEventID string) []op {
 			at, _ := slices.BinarySearch(names, name)
 			start = protocol.StartPoint{From: protocol.StartAfter, Offset: offsets[at], Epoch: epoch}
 		}
-		ops[i] = op{channel: name, start: start}
+		ops[i] = op{channel: strings.Clone(name), start: start} // or the whole request would be kept with it
 	}
 	return ops
 }

@@ -18,6 +18,7 @@ type target struct {
 	adminToken string
 	pids       []int
 	spawn      int
+	transport  string
 	aptlyd     string
 	json       bool
 }
@@ -30,6 +31,8 @@ func (t *target) addFlags(flags *pflag.FlagSet) {
 		"process ids of the nodes, comma-separated: their CPU time and memory are reported")
 	flags.IntVar(&t.spawn, "spawn", 0, "start a cluster of so many nodes in a temporary folder instead of using --server")
 	flags.StringVar(&t.aptlyd, "aptlyd", "", "aptlyd binary for --spawn (default: beside this program, then in PATH)")
+	flags.StringVar(&t.transport, "transport", "ws",
+		"how subscribers of fanout, latency, idle, storm and replay are served: ws, sse or poll")
 	flags.BoolVar(&t.json, "json", false, "report as JSON")
 }
 
@@ -56,7 +59,7 @@ const startTimeout = time.Minute
 // open makes the target ready for load. The caller must call done.
 func (t *target) open(ctx context.Context) (ready bench.Target, done func() error, err error) {
 	if t.spawn == 0 {
-		given := bench.Target{Servers: t.servers, Key: t.key, AdminToken: t.adminToken, PIDs: t.pids}
+		given := bench.Target{Servers: t.servers, Key: t.key, AdminToken: t.adminToken, PIDs: t.pids, Transport: t.transport}
 		return given, func() error { return nil }, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
@@ -65,5 +68,7 @@ func (t *target) open(ctx context.Context) (ready bench.Target, done func() erro
 	if err != nil {
 		return bench.Target{}, nil, fmt.Errorf("start cluster: %w", err)
 	}
-	return cluster.Target(), cluster.Close, nil
+	ready = cluster.Target()
+	ready.Transport = t.transport
+	return ready, cluster.Close, nil
 }

@@ -111,14 +111,22 @@ func checkServer(server string) error {
 	return nil
 }
 
+// complete fills in the flags of a client with a key from the environment.
+func (r *remote) complete(cmd *cobra.Command) error {
+	if err := fillFlags(cmd.Flags(), ""); err != nil {
+		return err
+	}
+	if r.key == "" {
+		return misuse{errors.New("--key (or APTLYD_KEY) is needed")}
+	}
+	return nil
+}
+
 // connect returns a connected client. It returns the error at once if trying again cannot
 // help. options extend the flags.
 func (r *remote) connect(ctx context.Context, cmd *cobra.Command, options client.Options) (*client.Client, error) {
-	if err := fillFlags(cmd.Flags(), ""); err != nil {
+	if err := r.complete(cmd); err != nil {
 		return nil, err
-	}
-	if r.key == "" {
-		return nil, misuse{errors.New("--key (or APTLYD_KEY) is needed")}
 	}
 	options.Endpoints, options.APIKey, options.FailFast = []string{r.server}, r.key, true
 	c, err := client.New(options)

@@ -32,6 +32,8 @@ type applier struct {
 // entries is the log, as far as the applier looks at it.
 type entries interface {
 	GetLog(index uint64, log *raft.Log) error
+	Bound(index uint64) uint64
+	AwaitSynced(index uint64) error
 }
 
 var _ raft.BatchingFSM = (*applier)(nil)
@@ -61,15 +63,23 @@ func newApplier(logs entries, machine Machine, snapshots *snapshotStore, configs
 // Apply takes one entry.
 func (a *applier) Apply(log *raft.Log) any { return a.ApplyBatch([]*raft.Log{log})[0] }
 
-// ApplyBatch takes entries in log order, configurations among them.
+// ApplyBatch takes entries in log order, configurations among them. Raft calls an entry
+// committed while its own log may not be synced up to it: it is applied when that is so,
+// since then a majority has it.
 func (a *applier) ApplyBatch(logs []*raft.Log) []any {
 	answers := make([]any, len(logs))
 	if a.stopped.Load() {
 		return answers
 	}
-	last, _ := a.progress()
-	begin := last
-	var term uint64
+	last, term := a.progress()
+	settled := last
+	settle := func() {
+		if last > settled {
+			a.machine.Notify()
+			a.advance(last, term)
+			settled = last
+		}
+	}
 	for i, log := range logs {
 		if log.Type == raft.LogConfiguration {
 			a.configs.add(log.Index, raft.DecodeConfiguration(log.Data))
@@ -79,6 +89,13 @@ func (a *applier) ApplyBatch(logs []*raft.Log) []any {
 		if log.Index <= last {
 			continue
 		}
+		if a.logs.Bound(log.Index) < log.Index {
+			settle()
+		}
+		if a.logs.AwaitSynced(log.Index) != nil {
+			a.stop() // the log has said why
+			break
+		}
 		if err := a.follows(last, log.Index); err != nil {
 			a.fatal(err)
 			break
@@ -86,10 +103,7 @@ func (a *applier) ApplyBatch(logs []*raft.Log) []any {
 		answers[i] = a.apply(log)
 		last, term = log.Index, log.Term
 	}
-	if last > begin {
-		a.machine.Notify()
-		a.advance(last, term)
-	}
+	settle()
 	return answers
 }
 

@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -18,6 +20,9 @@ func (e someEntries) GetLog(index uint64, log *raft.Log) error {
 	*log = raft.Log{Index: index, Type: kind}
 	return nil
 }
+
+func (e someEntries) Bound(index uint64) uint64 { return index }
+func (e someEntries) AwaitSynced(uint64) error  { return nil }
 
 func testApplier(t *testing.T, logs entries) (a *applier, fatal *error) {
 	t.Helper()
@@ -46,6 +51,53 @@ func TestApplierTakesNoHoles(t *testing.T) {
 	a.ApplyBatch([]*raft.Log{configured(8)})
 	if index, _ := a.progress(); index != 4 || *fatal == nil {
 		t.Errorf("applied up to %d, %v, over an entry that is not in the log", index, *fatal)
+	}
+}
+
+// slowEntries are a log that is synced up to an index, until more is.
+type slowEntries struct {
+	someEntries
+	synced uint64
+	more   chan error
+}
+
+func (e slowEntries) Bound(index uint64) uint64 { return min(index, e.synced) }
+
+func (e slowEntries) AwaitSynced(index uint64) error {
+	if index <= e.synced {
+		return nil
+	}
+	return <-e.more
+}
+
+// TestApplierWaitsForItsOwnLog: what Raft calls committed may not be on this disk yet.
+func TestApplierWaitsForItsOwnLog(t *testing.T) {
+	logs := slowEntries{someEntries{}, 1, make(chan error)}
+	a, fatal := testApplier(t, logs)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		a.ApplyBatch([]*raft.Log{configured(1), configured(2)})
+	}()
+	// The first entry waits for nobody.
+	if err := a.wait(within(t), 1); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ended:
+		t.Error("entry 2 was applied before it was synced")
+	case <-time.After(20 * time.Millisecond):
+	}
+	logs.more <- nil
+	<-ended
+	if index, _ := a.progress(); index != 2 || *fatal != nil {
+		t.Errorf("applied up to %d, %v", index, *fatal)
+	}
+	go func() { logs.more <- errors.New("input/output error") }()
+	a.ApplyBatch([]*raft.Log{configured(3)})
+	a.ApplyBatch([]*raft.Log{configured(4)})
+	if index, _ := a.progress(); index != 2 || *fatal != nil {
+		t.Errorf("applied up to %d, %v, although the log failed", index, *fatal)
 	}
 }
 

@@ -169,12 +169,12 @@ func (c *Cluster) open(machine Machine) error {
 	port.Resolve, port.Name = c.directory.resolve, c.name
 	c.pool = peer.NewPool(port)
 
-	transport := newTransport(port, cfg)
+	transport := newTransport(port, logs, cfg)
 	notify := make(chan bool, 16)
 	if c.raft, err = startRaft(cfg, c.id, logs, snapshots, c.applier, transport, notify); err != nil {
 		return errors.Join(err, transport.Close())
 	}
-	nudges := newCommitNotifier(transport.NetworkTransport, raft.ServerID(c.id), c.others)
+	nudges := newCommitNotifier(transport.Transport, raft.ServerID(c.id), c.others)
 	c.opened.Push("raft", func() error {
 		c.applier.stop()
 		stopped := c.raft.Shutdown()

@@ -118,7 +118,7 @@ func (c *Cluster) readIndex() (uint64, error) {
 	if !c.leaderReady.Load() {
 		return 0, ErrNotLeader
 	}
-	index := c.applier.reach(c.raft.CommitIndex())
+	index := c.applier.reach(c.logs.Bound(c.raft.CommitIndex()))
 	ctx, cancel := context.WithTimeout(c.ctx, verifyTimeout)
 	defer cancel()
 	if err := await(ctx, c.raft.VerifyLeader()); err != nil {

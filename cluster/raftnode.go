@@ -10,6 +10,7 @@ import (
 	"github.com/aptlyd/aptlyd/cluster/logbridge"
 	"github.com/aptlyd/aptlyd/cluster/peer"
 	"github.com/aptlyd/aptlyd/cluster/raftlog"
+	"github.com/aptlyd/aptlyd/cluster/synced"
 )
 
 const (
@@ -26,8 +27,8 @@ const (
 )
 
 // newTransport runs Raft's messages over the peer port.
-func newTransport(port *peer.Port, cfg Config) *replication {
-	return newReplication(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+func newTransport(port *peer.Port, logs *raftlog.Store, cfg Config) *replication {
+	return newReplication(synced.New(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  &raftStream{port},
 		MaxPool: transportPool,
 		// With more than one, two failed appends on a follower stop replication
@@ -35,7 +36,7 @@ func newTransport(port *peer.Port, cfg Config) *replication {
 		MaxRPCsInFlight: 1,
 		Timeout:         transportTimeout,
 		Logger:          logbridge.Hclog(cfg.Logger, "raft-net"),
-	}), cfg)
+	}), logs), cfg)
 }
 
 // raftConfig is Raft's configuration for this node.

@@ -92,7 +92,8 @@ func makeReliedOn(t *testing.T) (dir string, want reliedOn) {
 		t.Fatal(err)
 	}
 	for i := uint64(1); i <= 60; i++ {
-		err = errors.Join(err, logs.StoreLog(logAt(i, 3, fmt.Sprintf("entry %d %s", i, strings.Repeat("x", 100)))))
+		err = errors.Join(err, logs.StoreLog(logAt(i, 3, fmt.Sprintf("entry %d %s", i, strings.Repeat("x", 100)))),
+			logs.AwaitSynced(i)) // each with a sync of its own
 	}
 	err = errors.Join(err, logs.DeleteRange(1, 20), logs.SetUint64([]byte("CurrentTerm"), 3),
 		logs.SetUint64([]byte("LastVoteTerm"), 3), logs.Set([]byte("LastVoteCand"), []byte(node)), logs.Close())

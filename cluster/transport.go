@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/aptlyd/aptlyd/cluster/peer"
+	"github.com/aptlyd/aptlyd/cluster/synced"
 )
 
 // replication is Raft's transport. After each failed call Raft doubles the time
@@ -21,7 +22,7 @@ import (
 // absence counts as one failure however long it is. Raft hears that it must stop
 // replicating only between calls, so a call also ends in that case.
 type replication struct {
-	*raft.NetworkTransport
+	*synced.Transport
 	// interval is the pause in which a call that failed looks whether it is still wanted.
 	interval time.Duration
 	stop     sync.Once
@@ -33,12 +34,12 @@ type replication struct {
 	answers map[raft.ServerID]chan struct{}
 }
 
-func newReplication(inner *raft.NetworkTransport, cfg Config) *replication {
+func newReplication(inner *synced.Transport, cfg Config) *replication {
 	return &replication{
-		NetworkTransport: inner,
-		interval:         2 * cfg.ElectionTimeout,
-		stopped:          make(chan struct{}),
-		answers:          make(map[raft.ServerID]chan struct{}),
+		Transport: inner,
+		interval:  2 * cfg.ElectionTimeout,
+		stopped:   make(chan struct{}),
+		answers:   make(map[raft.ServerID]chan struct{}),
 	}
 }
 
@@ -50,14 +51,14 @@ func (t *replication) AppendEntries(id raft.ServerID, target raft.ServerAddress,
 	resp *raft.AppendEntriesResponse,
 ) error {
 	if args.PrevLogEntry == 0 && args.LeaderCommitIndex == 0 && len(args.Entries) == 0 {
-		err := t.NetworkTransport.AppendEntries(id, target, args, resp)
+		err := t.Transport.AppendEntries(id, target, args, resp)
 		if err == nil {
 			t.beat(id)
 		}
 		return err
 	}
 	answered := t.answered(id)
-	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
+	err := t.Transport.AppendEntries(id, target, args, resp)
 	if err != nil {
 		t.await(id, args.Term, answered)
 	}
@@ -70,7 +71,7 @@ func (t *replication) InstallSnapshot(id raft.ServerID, target raft.ServerAddres
 	resp *raft.InstallSnapshotResponse, data io.Reader,
 ) error {
 	answered := t.answered(id)
-	err := t.NetworkTransport.InstallSnapshot(id, target, args, resp, data)
+	err := t.Transport.InstallSnapshot(id, target, args, resp, data)
 	if err == nil {
 		return nil
 	}
@@ -138,7 +139,7 @@ func (t *replication) await(id raft.ServerID, term uint64, answered <-chan struc
 // Close ends all calls. Raft closes its transport too.
 func (t *replication) Close() error {
 	t.stop.Do(func() { close(t.stopped) })
-	return t.NetworkTransport.Close()
+	return t.Transport.Close()
 }
 
 // raftStream is the peer port as Raft's transport sees it. A Raft address is a

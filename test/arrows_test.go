@@ -32,6 +32,7 @@ var arrows = map[string]struct {
 	},
 	"cluster/watchdog":  {},
 	"cluster/logbridge": {},
+	"cluster/synced":    {engines: []string{"github.com/hashicorp/raft"}},
 	"cluster/raftlog": {
 		imports: []string{"cluster/watchdog", "cluster/logbridge", "internal/durable"},
 		engines: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal"},
@@ -43,8 +44,8 @@ var arrows = map[string]struct {
 	},
 	"cluster": {
 		imports: []string{
-			"internal/boottime", "cluster/watchdog", "cluster/logbridge", "cluster/raftlog", "cluster/peer",
-			"cluster/gossip", "internal/durable", "internal/repeat", "internal/teardown", "internal/wire",
+			"internal/boottime", "cluster/watchdog", "cluster/logbridge", "cluster/raftlog", "cluster/synced",
+			"cluster/peer", "cluster/gossip", "internal/durable", "internal/repeat", "internal/teardown", "internal/wire",
 		},
 		engines: []string{"github.com/hashicorp/raft"},
 	},

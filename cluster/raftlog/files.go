@@ -12,16 +12,19 @@ import (
 // there. The next append would then fail for another reason.
 type reportingFiles struct {
 	types.VFS
-	failed func(error) error     // returns what it is given
-	made   func(id uint64) error // is told of a new segment
+	failed func(error) error               // returns what it is given
+	watch  func(what string) (done func()) // of each call that may hang
+	made   func(id uint64) error           // is told of a new segment
 }
 
 func (r reportingFiles) Create(dir, name string, size uint64) (types.WritableFile, error) {
+	done := r.watch("make log segment " + name)
 	f, err := r.VFS.Create(dir, name, size)
+	done()
 	if err != nil {
 		return nil, r.failed(fmt.Errorf("make log segment: %w", err))
 	}
-	file := reportingFile{f, name, r.failed}
+	file := reportingFile{f, name, r.failed, r.watch}
 	// A file that is noted must be there after a power cut.
 	err = file.Sync()
 	if err == nil {
@@ -43,10 +46,11 @@ func (r reportingFiles) OpenWriter(dir, name string) (types.WritableFile, error)
 	if err != nil {
 		return nil, err
 	}
-	return reportingFile{f, name, r.failed}, nil
+	return reportingFile{f, name, r.failed, r.watch}, nil
 }
 
 func (r reportingFiles) Delete(dir, name string) error {
+	defer r.watch("delete log segment " + name)()
 	if err := r.VFS.Delete(dir, name); err != nil {
 		return r.failed(fmt.Errorf("delete log segment: %w", err))
 	}
@@ -57,9 +61,11 @@ type reportingFile struct {
 	types.WritableFile
 	name   string
 	failed func(error) error
+	watch  func(what string) (done func())
 }
 
 func (f reportingFile) WriteAt(b []byte, at int64) (int, error) {
+	defer f.watch("write log segment " + f.name)()
 	n, err := f.WritableFile.WriteAt(b, at)
 	if err != nil {
 		return n, f.failed(fmt.Errorf("write log segment %s: %w", f.name, err))
@@ -68,6 +74,7 @@ func (f reportingFile) WriteAt(b []byte, at int64) (int, error) {
 }
 
 func (f reportingFile) Sync() error {
+	defer f.watch("sync log segment " + f.name)()
 	if err := f.WritableFile.Sync(); err != nil {
 		return f.failed(fmt.Errorf("sync log segment %s: %w", f.name, err))
 	}

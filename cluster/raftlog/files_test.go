@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 	walfs "github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/types"
+	"pgregory.net/rapid"
 )
 
 // brokenDisk is a log's disk of which one call fails. Like a real one it forgets
@@ -230,17 +231,25 @@ func (l *logLife) open() error {
 }
 
 func (l *logLife) append(count int) error {
+	if err := l.take(count); err != nil {
+		return err
+	}
+	if err := l.store.AwaitSynced(l.next - 1); err != nil {
+		return err
+	}
+	l.last = l.next - 1
+	return nil
+}
+
+// take appends without waiting for the disk.
+func (l *logLife) take(count int) error {
 	var logs []*raft.Log
 	for range count {
 		l.data[l.next] = fmt.Sprintf("entry %d of term %d %s", l.next, l.term, strings.Repeat("x", int(l.next%7)*30))
 		logs = append(logs, entryAt(l.next, l.term, l.data[l.next]))
 		l.next++
 	}
-	if err := l.store.StoreLogs(logs); err != nil {
-		return err
-	}
-	l.last = l.next - 1
-	return nil
+	return l.store.StoreLogs(logs)
 }
 
 func (l *logLife) newTerm() error {
@@ -287,7 +296,7 @@ func (l *logLife) live() error {
 }
 
 // verify reads everything that must be there.
-func (l *logLife) verify(t *testing.T) {
+func (l *logLife) verify(t rapid.TB) {
 	t.Helper()
 	first, last, err := logBounds(l.store)
 	if err != nil || l.last >= l.first && (first > l.first || last < l.last) {
@@ -362,7 +371,7 @@ func TestOneErrorOfTheDiskStopsTheLog(t *testing.T) {
 					t.Fatalf("it did not give up (%v)", err)
 				}
 				if life.store != nil {
-					if err := life.store.StoreLog(entryAt(life.next, 9, "late")); !errors.Is(err, syscall.EIO) {
+					if err := storeSynced(life.store, entryAt(life.next, 9, "late")); !errors.Is(err, syscall.EIO) {
 						t.Errorf("after that an append ended with %v", err)
 					}
 					if err := life.store.Close(); err != nil {

@@ -37,6 +37,7 @@ type metaStore struct {
 	types.MetaStore
 	files  types.VFS
 	failed func(error) error // returns what it is given
+	watch  func(what string) (done func())
 	// checked says that the checksum of the segments was stored once, so that it must
 	// be there.
 	checked bool
@@ -69,7 +70,7 @@ func (m *metaStore) CommitState(state types.PersistentState) error {
 	}
 	for range 2 {
 		if err == nil {
-			err = guarded(func() error { return m.MetaStore.CommitState(state) })
+			err = m.commit(func() error { return m.MetaStore.CommitState(state) })
 		}
 	}
 	if err != nil {
@@ -90,7 +91,13 @@ func (m *metaStore) SetStable(key, value []byte) error {
 
 func (m *metaStore) setStable(key, value []byte) error {
 	sealed := binary.BigEndian.AppendUint32(slices.Clip(value), stableChecksum(key, value))
-	return guarded(func() error { return m.MetaStore.SetStable(key, sealed) })
+	return m.commit(func() error { return m.MetaStore.SetStable(key, sealed) })
+}
+
+// commit runs one transaction.
+func (m *metaStore) commit(transaction func() error) error {
+	defer m.watch("write " + metadb.FileName)()
+	return guarded(transaction)
 }
 
 // setNumber stores a number of the log's own.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,17 +28,22 @@ import (
 var ErrReseed = errors.New("empty the data folder to let the node come back as a new member")
 
 // Store is Raft's log and stable store over raft-wal. It adds a
-// checksum per entry, verified at every read; a cache of the newest entries; and a
-// watchdog. It survives no storage error: a write that failed may be on the disk after
-// all, which only a restart can tell.
+// checksum per entry, verified at every read; a cache of the newest entries; a
+// watchdog; and a goroutine that writes commands while Raft sends them. It survives no
+// storage error: a write that failed may be on the disk after all, which only a restart
+// can tell.
 type Store struct {
-	dir   string
-	wal   *wal.WAL
-	meta  *metaStore
-	cache tailCache
-	dog   *watchdog.Watchdog
-	Pace  SyncPace
-	fatal func(error)
+	dir      string
+	wal      *wal.WAL
+	meta     *metaStore
+	cache    tailCache
+	unsynced *unsynced
+	changing sync.Mutex    // held while raft-wal is given entries, or deletes some
+	written  chan struct{} // closed when the goroutine that writes has ended
+	dog      *watchdog.Watchdog
+	Pace     SyncPace
+	fatal    func(error)
+	observe  func(took time.Duration, entries int)
 
 	Written atomic.Int64 // bytes stored since the last snapshot
 	broken  atomic.Pointer[error]
@@ -59,7 +65,13 @@ type Options struct {
 	Checked bool
 	Fatal   func(error) // told of the first storage error
 	Logger  *slog.Logger
+	// Synced, if set, is told of each write: how long it took, syncing included, and how
+	// many entries it brought to the disk.
+	Synced func(took time.Duration, entries int)
 }
+
+// unsyncedBytes bounds the entries that wait for the disk.
+const unsyncedBytes = 16 << 20
 
 // Open opens the log. The data folder must be locked by then: a second
 // opener would hang.
@@ -73,28 +85,48 @@ func openOn(options Options, files types.VFS, meta types.MetaStore) (*Store, err
 		return nil, fmt.Errorf("make log folder: %w", err)
 	}
 	s := &Store{
-		dir:   dir,
-		cache: tailCache{limit: options.CacheBytes},
-		fatal: options.Fatal,
+		dir:      dir,
+		cache:    tailCache{limit: options.CacheBytes},
+		unsynced: newUnsynced(unsyncedBytes),
+		written:  make(chan struct{}),
+		fatal:    options.Fatal,
+		observe:  options.Synced,
 	}
-	files = reportingFiles{files, s.failed, func(id uint64) error { return s.meta.made(id) }}
-	s.meta = &metaStore{MetaStore: meta, files: files, failed: s.failed, checked: options.Checked}
-	var err error
+	files = reportingFiles{files, s.failed, s.watch, func(id uint64) error { return s.meta.made(id) }}
+	s.meta = &metaStore{MetaStore: meta, files: files, failed: s.failed, watch: s.watch, checked: options.Checked}
+	if err := s.open(options, files); err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	s.dog = watchdog.New(options.WriteStall, func(what string, limit time.Duration) {
+		options.Fatal(fmt.Errorf("%s did not finish within %s: the disk hangs", what, limit))
+	})
+	go s.write()
+	return s, nil
+}
+
+// watch watches one call of the disk, once the log is open. A new segment takes a dozen of
+// them, which may well take longer together on a disk that is only slow.
+func (s *Store) watch(what string) (done func()) {
+	if s.dog == nil {
+		return func() {}
+	}
+	return s.dog.Watch(what)
+}
+
+func (s *Store) open(options Options, files types.VFS) (err error) {
+	dir := options.Dir
 	s.wal, err = wal.Open(dir,
 		wal.WithMetaStore(s.meta),
 		wal.WithSegmentFiler(segment.NewFiler(dir, files)),
 		wal.WithSegmentSize(options.SegmentBytes),
 		wal.WithLogger(logbridge.Hclog(options.Logger, "wal")))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open log: %w", err), s.meta.Close())
+		return errors.Join(err, s.meta.Close())
 	}
 	if err := s.checkEnd(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open log: %w", err), s.wal.Close(), s.meta.Close())
+		return errors.Join(err, s.wal.Close(), s.meta.Close())
 	}
-	s.dog = watchdog.New(options.WriteStall, func(what string, limit time.Duration) {
-		options.Fatal(fmt.Errorf("%s did not finish within %s: the disk hangs", what, limit))
-	})
-	return s, nil
+	return nil
 }
 
 // checkEnd refuses a log that ends before it did when it was closed. A log that was not
@@ -129,15 +161,35 @@ func checksum(log *raft.Log) uint32 {
 func (s *Store) IsMonotonic() bool { return s.wal.IsMonotonic() }
 
 // FirstIndex returns 0 for an empty log.
-func (s *Store) FirstIndex() (uint64, error) { return s.wal.FirstIndex() }
+func (s *Store) FirstIndex() (uint64, error) {
+	waiting, _ := s.unsynced.bounds()
+	first, err := s.wal.FirstIndex()
+	if err == nil && first == 0 {
+		first = waiting
+	}
+	return first, err
+}
 
 // LastIndex returns 0 for an empty log.
-func (s *Store) LastIndex() (uint64, error) { return s.wal.LastIndex() }
+func (s *Store) LastIndex() (uint64, error) {
+	if _, last := s.unsynced.bounds(); last > 0 {
+		return last, nil
+	}
+	return s.wal.LastIndex()
+}
+
+// Bound returns index, or that of the last entry before it up to which the log is on the
+// disk: nothing beyond may be called committed.
+func (s *Store) Bound(index uint64) uint64 { return min(index, s.unsynced.oldest.Load()-1) }
+
+// AwaitSynced returns once the log is on the disk up to an index, or with the reason why
+// it never will be.
+func (s *Store) AwaitSynced(index uint64) error { return s.unsynced.await(index) }
 
 // GetLog returns raft.ErrLogNotFound, bare, where there is no entry: Raft
 // compares with ==.
 func (s *Store) GetLog(index uint64, log *raft.Log) error {
-	if s.cache.get(index, log) {
+	if s.cache.get(index, log) || s.unsynced.get(index, log) {
 		return nil
 	}
 	// raft-wal still finds entries that were deleted from the front, until their
@@ -178,49 +230,117 @@ func (s *Store) place(index uint64) string {
 // StoreLog stores one entry.
 func (s *Store) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
 
-// StoreLogs returns when the entries are on the disk.
+// StoreLogs takes entries, which can be read from then on. Commands are written in the
+// background: see AwaitSynced and Bound. With any other entry among them, StoreLogs returns
+// when they are on the disk: such an entry changes what Raft itself does.
 func (s *Store) StoreLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
 		return nil
 	}
-	var bytes int64
-	sealed := make([]*raft.Log, len(logs))
+	if err := s.broken.Load(); err != nil {
+		return *err
+	}
+	commands := true
 	kept := make([]*raft.Log, len(logs))
-	copies := make([]raft.Log, 2*len(logs))
+	copies := make([]raft.Log, len(logs))
+	for i, log := range logs {
+		kept[i] = &copies[i]
+		*kept[i] = *log
+		kept[i].Extensions = nil
+		commands = commands && log.Type == raft.LogCommand
+	}
+	if err := s.unsynced.take(kept); err != nil {
+		return err
+	}
+	s.cache.add(kept)
+	if commands {
+		return nil
+	}
+	return s.AwaitSynced(kept[len(kept)-1].Index)
+}
+
+// write brings to the disk what was taken, all that waits at once, until the log is closed.
+// Its first error is its last.
+func (s *Store) write() {
+	defer close(s.written)
+	defer s.unsynced.end(wal.ErrClosed)
+	for {
+		logs := s.unsynced.next()
+		if len(logs) == 0 {
+			return
+		}
+		if err := s.append(logs); err != nil {
+			s.unsynced.end(err)
+			return
+		}
+		s.unsynced.landed(logs)
+	}
+}
+
+// append writes entries, each with its checksum, and syncs.
+func (s *Store) append(logs []*raft.Log) error {
+	sealed := make([]*raft.Log, len(logs))
+	copies := make([]raft.Log, len(logs))
 	sums := make([]byte, 0, crc32.Size*len(logs))
 	for i, log := range logs {
-		kept[i], sealed[i] = &copies[2*i], &copies[2*i+1]
-		*kept[i], *sealed[i] = *log, *log
-		kept[i].Extensions = nil
+		sealed[i] = &copies[i]
+		*sealed[i] = *log
 		sums = binary.BigEndian.AppendUint32(sums, checksum(log))
 		sealed[i].Extensions = sums[crc32.Size*i : crc32.Size*(i+1)]
-		bytes += int64(len(log.Data) + logOverhead)
 	}
 	begun := time.Now()
-	err := s.guard("append to log", func() error { return s.wal.StoreLogs(sealed) })
+	err := s.guard("append to log", func() error {
+		s.changing.Lock()
+		defer s.changing.Unlock()
+		return s.wal.StoreLogs(sealed)
+	})
 	if err != nil {
 		return err
 	}
 	ended := time.Now()
 	s.Pace.add(ended, ended.Sub(begun))
-	s.cache.add(kept)
-	s.Written.Add(bytes)
+	if s.observe != nil {
+		s.observe(ended.Sub(begun), len(logs))
+	}
+	s.Written.Add(int64(size(logs)))
 	return nil
 }
 
-// DeleteRange deletes from one end of the log.
+// DeleteRange deletes from one end of the log, once what it deletes is on the disk.
 func (s *Store) DeleteRange(first, last uint64) error {
+	if err := s.AwaitSynced(last); err != nil {
+		return err
+	}
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	s.awaitRotation()
 	s.cache.reset()
 	return s.guard("truncate log", func() error { return s.wal.DeleteRange(first, last) })
 }
 
-// Set stores a value durably.
+// awaitRotation returns once raft-wal has begun the segment that the last append made due.
+// It would delete before that, and then seal the wrong one. An append that it refuses, as
+// of an entry 0, waits for it.
+func (s *Store) awaitRotation() {
+	if last, err := s.wal.LastIndex(); err == nil && last > 0 {
+		_ = s.wal.StoreLogs([]*raft.Log{{}})
+	}
+}
+
+// Set stores a value durably, after the whole log: a node neither votes nor enters a term
+// with entries of an earlier one that a crash could take from it.
 func (s *Store) Set(key, value []byte) error {
+	if err := s.AwaitSynced(everything); err != nil {
+		return err
+	}
 	return s.guard("store vote", func() error { return s.wal.Set(key, value) })
 }
 
-// SetUint64 stores a number durably.
+// SetUint64 stores a number as Set does.
 func (s *Store) SetUint64(key []byte, value uint64) error {
+	if err := s.AwaitSynced(everything); err != nil {
+		return err
+	}
 	return s.guard("store term", func() error { return s.wal.SetUint64(key, value) })
 }
 
@@ -230,15 +350,12 @@ func (s *Store) Get(key []byte) ([]byte, error) { return s.wal.Get(key) }
 // GetUint64 returns 0 where nothing is stored.
 func (s *Store) GetUint64(key []byte) (uint64, error) { return s.wal.GetUint64(key) }
 
-// guard runs a write under the watchdog; an error of it is fatal, and the last.
+// guard runs a write; an error of it is fatal, and the last.
 func (s *Store) guard(what string, run func() error) error {
 	if err := s.broken.Load(); err != nil {
 		return *err
 	}
-	done := s.dog.Watch(what)
-	err := run()
-	done()
-	switch {
+	switch err := run(); {
 	case err == nil:
 		return nil
 	case errors.Is(err, wal.ErrClosed):
@@ -256,9 +373,12 @@ func (s *Store) failed(err error) error {
 	return err
 }
 
-// Close closes the log and its meta store, which raft-wal leaves open.
+// Close writes what waits, and closes the log and its meta store, which raft-wal leaves
+// open.
 func (s *Store) Close() error {
-	s.dog.Close()
+	s.unsynced.close()
+	<-s.written
+	defer s.dog.Close()
 	if last, err := s.wal.LastIndex(); err == nil && last > 0 && s.broken.Load() == nil {
 		if err := s.meta.setNumber(closedKey, last); err != nil {
 			return errors.Join(fmt.Errorf("close log: %w", err), s.wal.Close(), s.meta.Close())

@@ -39,6 +39,14 @@ func entryAt(index, term uint64, data string) *raft.Log {
 	return &raft.Log{Index: index, Term: term, Type: raft.LogCommand, Data: []byte(data)}
 }
 
+// storeSynced stores entries and returns when they are on the disk.
+func storeSynced(store *Store, logs ...*raft.Log) error {
+	if err := store.StoreLogs(logs); err != nil {
+		return err
+	}
+	return store.AwaitSynced(logs[len(logs)-1].Index)
+}
+
 // TestLogStoreAgreesWithAModel runs random operations of the kinds that Raft
 // does against the store and against Raft's own store in memory.
 func TestLogStoreAgreesWithAModel(t *testing.T) {
@@ -224,7 +232,7 @@ func fillLog(t testing.TB, dir string, count uint64) (segment string) {
 		t.Fatal(err)
 	}
 	for i := uint64(1); i <= count; i++ {
-		if err := store.StoreLog(entryAt(i, 1, fmt.Sprintf("the payload of entry %d", i))); err != nil {
+		if err := storeSynced(store, entryAt(i, 1, fmt.Sprintf("the payload of entry %d", i))); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -135,3 +135,60 @@ func (s *site) tear(step Step, nodes []int) func() {
 		}
 	}
 }
+
+// cutPair cuts the power of the leader at an instant at which its last writes are hardly
+// ever synced, and mostly that of the only follower that has them. The leader comes back
+// first, beside nodes that have never heard of them: what was acknowledged must be on its
+// own disk.
+func (s *site) cutPair(step Step) func() {
+	leader := step.Node
+	var others []int
+	for _, i := range s.members() {
+		if i != leader {
+			others = append(others, i)
+		}
+	}
+	witness := others[step.Luck%uint64(len(others))]
+	var unaware []int
+	for _, i := range others {
+		// As many know of a write as make a majority with the leader.
+		if i != witness && len(unaware) < (len(others)+1)/2 {
+			unaware = append(unaware, i)
+			s.network.Hosts[i].Cut()
+		}
+	}
+	stop := s.excuse(leader, "the disk hangs",
+		lab.Inject(s.t, s.cluster.PID(leader), "fsync,fdatasync", "delay_enter=300000"))
+	victims := []int{leader}
+	if step.Luck/2%4 > 0 && !s.ended(witness) && s.nodes[witness].busy == 0 {
+		victims = append(victims, witness)
+	}
+	return func() {
+		for _, i := range victims {
+			s.hold(i)
+			s.kill(i)
+		}
+		for _, i := range victims {
+			if err := s.disks[i].Cut(); err != nil {
+				s.note("cut the power of %s: %v", s.cluster.Name(i), err)
+			}
+		}
+		stop()
+		for _, i := range unaware {
+			s.network.Hosts[i].Mend()
+		}
+		for n, i := range victims {
+			s.await(i)
+			s.disks[i].Power()
+			s.release(i)
+			if n+1 < len(victims) { // time to agree without the other
+				for end := time.Now().Add(pairApart); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+					s.tend()
+				}
+			}
+		}
+	}
+}
+
+// pairApart is how long the second of two nodes whose power was cut stays away.
+const pairApart = 5 * time.Second

@@ -191,6 +191,8 @@ func (s *site) begin(step Step) (undo func()) {
 		return s.tear(step, []int{i})
 	case TornAll:
 		return s.tear(step, s.members())
+	case TornPair:
+		return s.cutPair(step)
 	}
 	return nil
 }

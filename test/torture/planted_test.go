@@ -55,6 +55,10 @@ var planted = []plantedBug{
 	{"slow-leader-stays", 30 * time.Second, Plan{
 		{Fault: SlowLeader, At: 3 * time.Second, For: 25 * time.Second, Node: leaderNode, Other: 1},
 	}, []string{"a slow leader hands over"}},
+	{"bound-left-out", 24 * time.Second, Plan{
+		{Fault: TornPair, At: 3 * time.Second, For: 3500 * time.Millisecond, Node: leaderNode, Other: 1, Luck: 2},
+		{Fault: TornPair, At: 15 * time.Second, For: 3500 * time.Millisecond, Node: leaderNode, Other: 1, Luck: 3},
+	}, []string{"what is acknowledged is there"}},
 	{"restore-without-swap", 30 * time.Second, Plan{
 		{Fault: Kill, At: 2 * time.Second, For: 24 * time.Second, Node: 1, Other: 2},
 	}, []string{"what is acknowledged is there"}},
@@ -72,6 +76,10 @@ func TestPlantedBugsAreFound(t *testing.T) {
 				switch step.Fault {
 				case Blackout:
 					lab.NeedDisks(t)
+				case TornPair:
+					lab.NeedDisks(t)
+					lab.NeedNetworks(t)
+					lab.NeedTool(t, "strace")
 				case Cut, Isolate:
 					lab.NeedNetworks(t)
 				case StateHang, SlowLeader:

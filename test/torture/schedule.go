@@ -71,6 +71,7 @@ const (
 	Flap       FaultKind = "flap"        // the link is down every other moment; network
 	Torn       FaultKind = "torn"        // power cut while sectors are being written; disk
 	TornAll    FaultKind = "torn-all"    // the same, of all nodes
+	TornPair   FaultKind = "torn-pair"   // of the leader with slow syncs, or of it and one more, while the third is cut off
 )
 
 // weights are how likely a fault is.
@@ -106,6 +107,7 @@ var weights = []struct {
 	{Flap, 2},
 	{Torn, 2},
 	{TornAll, 2},
+	{TornPair, 2},
 }
 
 // once are the faults that come at most once in a run: of data that is gone at two
@@ -125,7 +127,7 @@ func NewPlan(seed uint64, length time.Duration, nodes int, able func(FaultKind) 
 			Luck: random.Uint64(),
 		}
 		s.Other = (s.Node + 1 + random.IntN(nodes-1)) % nodes
-		if random.IntN(3) == 0 || s.Fault == SlowLeader {
+		if random.IntN(3) == 0 || s.Fault == SlowLeader || s.Fault == TornPair {
 			s.Node = leaderNode
 		}
 		if s.Fault == Isolate {

@@ -72,11 +72,11 @@ func newSite(t testing.TB, recorder *Recorder, binary, dir string, nodes int) *s
 		Args: []string{"--disk-reserve", strconv.Itoa(diskReserve), "--publish-timeout", "3s"},
 		Env:  []string{"APTLYD_CLUSTER_SECRET=a secret between tortured nodes"},
 	}
-	if s.can(lab.NoNetworks(), Cut, Mute, Refuse, Deaf, Dumb, Isolate, Flap) {
+	if s.can(lab.NoNetworks(), Cut, Mute, Refuse, Deaf, Dumb, Isolate, Flap, TornPair) {
 		s.network = lab.NewNetwork(t, nodes+1)
 	}
-	disks := s.can(lab.NoDisks(), Fill, Freeze, PowerCut, Blackout, Torn, TornAll)
-	s.can(lab.NoTracing(), Slow, EIO, SlowLeader, StateHang)
+	disks := s.can(lab.NoDisks(), Fill, Freeze, PowerCut, Blackout, Torn, TornAll, TornPair)
+	s.can(lab.NoTracing(), Slow, EIO, SlowLeader, StateHang, TornPair)
 	for i := range nodes + 1 {
 		host := bench.Host{IP: "127.0.0.1", Env: []string{"APTLYD_TORTURE_CLOCK=" + s.clock(i)}}
 		if s.network != nil {

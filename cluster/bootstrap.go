@@ -137,25 +137,17 @@ func (c *Cluster) alone(ctx context.Context) bool {
 	return true
 }
 
-// ownHost reports whether a host is this machine.
+// ownHost reports whether a host is this machine and no other: a name may be that of all
+// nodes, as of a headless service.
 func (c *Cluster) ownHost(ctx context.Context, host string) bool {
 	if host == c.cfg.Advertise {
 		return true
 	}
 	ips, err := c.cfg.LookUp(ctx, host)
-	if err != nil {
+	if err != nil || len(ips) == 0 {
 		return false
 	}
-	addresses, err := net.InterfaceAddrs()
-	if err != nil {
-		return false
-	}
-	return slices.ContainsFunc(ips, func(ip net.IP) bool {
-		return slices.ContainsFunc(addresses, func(a net.Addr) bool {
-			network, ok := a.(*net.IPNet)
-			return ok && network.IP.Equal(ip)
-		})
-	})
+	return !slices.ContainsFunc(ips, func(ip net.IP) bool { return !gossip.IsOwn(ip) })
 }
 
 // self returns this node as a proposal names it.

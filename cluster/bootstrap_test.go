@@ -153,6 +153,46 @@ func TestAdvertisedNameThatComesLate(t *testing.T) {
 	logged.await(t, "level=WARN", "not in DNS yet", "advertise=localhost")
 }
 
+// A name that leads where this machine was before, as that of a pod does for a while, is not
+// believed at once.
+func TestAdvertisedNameOfAnAddressOfBefore(t *testing.T) {
+	t.Parallel()
+	logged := &lockedBuffer{}
+	asked := 0
+	tc := newTestCluster(t, 1, func(c *Config) {
+		c.Advertise = "localhost"
+		c.Logger = slog.New(slog.NewTextHandler(logged, nil))
+		c.LookUp = func(context.Context, string) ([]net.IP, error) {
+			if asked++; asked < 4 {
+				return []net.IP{net.IPv4(192, 0, 2, 1)}, nil
+			}
+			return []net.IP{net.IPv4(127, 0, 0, 1)}, nil
+		}
+	})
+	if got := tc.nodes[0].GossipAddr(); !strings.HasPrefix(got, "127.0.0.1:") {
+		t.Errorf("after %d questions gossip is at %s", asked, got)
+	}
+	logged.await(t, "level=WARN", "an address that this host does not have", "192.0.2.1")
+}
+
+// A node whose --join is a name of several nodes, itself among them, is not alone.
+func TestANameOfSeveralNodesIsNotOwn(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		addresses []net.IP
+		want      bool
+	}{
+		{[]net.IP{net.IPv4(127, 0, 0, 1)}, true},
+		{[]net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(192, 0, 2, 1)}, false},
+		{nil, false},
+	} {
+		node := &Cluster{cfg: Config{LookUp: func(context.Context, string) ([]net.IP, error) { return c.addresses, nil }}}
+		if got := node.ownHost(t.Context(), "nodes.example"); got != c.want {
+			t.Errorf("a name of %v is own: %v", c.addresses, got)
+		}
+	}
+}
+
 // A node that is told to join itself, by a name that DNS learns of late, forms its
 // cluster then.
 func TestANodeFindsLateThatItIsAlone(t *testing.T) {

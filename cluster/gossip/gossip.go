@@ -132,24 +132,39 @@ const (
 	// may learn of only once the node runs.
 	resolvePatience = 60 * time.Second
 	resolvePause    = 500 * time.Millisecond
+	// elsewherePatience is how long DNS may lead to an address that this host does not have.
+	// It is longer than Kubernetes keeps records of pods.
+	elsewherePatience = 15 * time.Second
 	// waitInterval is the pause between two warnings that the name is not known yet.
 	waitInterval = 10 * time.Second
 )
 
 // resolveAdvertised returns the address of the host at which the others reach this
-// node, once DNS knows its name.
+// node, once DNS knows its name. A name that leads to no address of this machine may be that
+// of before, since DNS learns late that a pod has moved: it is believed only after a while.
 func resolveAdvertised(ctx context.Context, cfg Config) (net.IP, error) {
+	if ip := net.ParseIP(cfg.Advertise); ip != nil {
+		return ip, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, resolvePatience)
 	defer cancel()
+	began := time.Now()
 	for said := (time.Time{}); ; {
 		found, err := cfg.LookUp(ctx, cfg.Advertise)
-		if err == nil && len(found) > 0 {
+		if i := slices.IndexFunc(found, IsOwn); i >= 0 {
+			return found[i], nil
+		}
+		if err == nil && len(found) > 0 && time.Since(began) >= elsewherePatience {
 			return found[0], nil
 		}
 		if time.Since(said) >= waitInterval {
 			said = time.Now()
-			cfg.Logger.Warn("the name at which the others are to reach this node is not in DNS yet", "advertise",
-				cfg.Advertise, "err", err)
+			reason := "is not in DNS yet"
+			if len(found) > 0 {
+				reason = "is in DNS with an address that this host does not have"
+			}
+			cfg.Logger.Warn("the name at which the others are to reach this node "+reason, "advertise", cfg.Advertise,
+				"addresses", found, "err", err)
 		}
 		select {
 		case <-time.After(resolvePause):
@@ -157,6 +172,18 @@ func resolveAdvertised(ctx context.Context, cfg Config) (net.IP, error) {
 			return nil, fmt.Errorf("resolve the advertised host %s: %w: %w", cfg.Advertise, ctx.Err(), err)
 		}
 	}
+}
+
+// IsOwn reports whether an interface of this machine has the address.
+func IsOwn(ip net.IP) bool {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(addresses, func(a net.Addr) bool {
+		network, ok := a.(*net.IPNet)
+		return ok && network.IP.Equal(ip)
+	})
 }
 
 // Changed returns a channel that holds a token once the neighbours have changed.

@@ -5,6 +5,7 @@ VERSION  := $(shell ./hack/version.sh)
 LDFLAGS  := -s -w -X github.com/aptlyd/aptlyd/node.Version=$(VERSION)
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 SBOM     := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+RELEASER := github.com/goreleaser/goreleaser/v2@v2.15.1
 VULN     := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 FUZZTIME ?= 20s
 
@@ -12,7 +13,8 @@ FUZZTIME ?= 20s
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST) | awk -F': ' '{printf "%-10s %s\n", $$1, substr($$0, length($$1)+3)}'
 
-.PHONY: help build run cluster test race fuzz lint bench peers check sdk clean torture planted systems sbom vuln
+.PHONY: help build run cluster test race fuzz lint bench peers check sdk clean torture planted systems sbom vuln \
+	packages image snapshot
 
 ## build: compile bin/aptlyd and bin/aptly-bench, static
 build:
@@ -64,6 +66,24 @@ systems:
 ## sbom: write bin/aptlyd.cdx.json, which lists what bin/aptlyd is built of (CycloneDX)
 sbom: build
 	$(GO) run $(SBOM) bin -json -std -version $(VERSION) -output $(BIN)/aptlyd.cdx.json $(BIN)/aptlyd
+
+## packages: install the packages in a fresh Debian, start the image's files, render the chart (root)
+packages:
+	cd packaging && $(GO) vet ./... && $(GO) test -count 1 ./...
+
+## image: write the container image for amd64 and arm64, bin/aptlyd.oci.tar
+image:
+	@for arch in amd64 arm64; do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' \
+			-o $(BIN)/image/$$arch ./cmd/aptlyd || exit 1; \
+	done
+	cd packaging && $(GO) run ./image -o ../$(BIN)/aptlyd.oci.tar -version $(VERSION) \
+		-commit "$$(git rev-parse HEAD)" -created "$$(git log -1 --format=%ct)" \
+		amd64=../$(BIN)/image/amd64 arm64=../$(BIN)/image/arm64
+
+## snapshot: build all of a release of this tree into bin/release (some ten minutes)
+snapshot: image
+	VERSION=$(VERSION) GORELEASER_CURRENT_TAG=v$(VERSION) $(GO) run $(RELEASER) release --snapshot --clean
 
 ## vuln: look for known vulnerabilities in what the programs call (needs vuln.go.dev)
 vuln:

@@ -11,8 +11,9 @@ esac
 [ -d /var/lib/aptlyd ] || install -d -m 0700 -o aptlyd -g aptlyd /var/lib/aptlyd
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload
-	# A node that runs goes on as the new version, a stopped one stays stopped.
-	[ $what != upgraded ] || systemctl try-restart aptlyd.service
+	# A node that runs goes on as the new version, a stopped one stays stopped. Nobody waits
+	# until it serves: that takes a majority of the nodes.
+	[ $what != upgraded ] || systemctl --no-block try-restart aptlyd.service
 fi
 # It is not started: a node that began alone cannot form a cluster with others.
-[ $what != installed ] || echo "aptlyd: edit /etc/aptlyd/aptlyd.yaml, then: systemctl enable --now aptlyd"
+[ $what != installed ] || echo "aptlyd: edit /etc/aptlyd/aptlyd.yaml, then: systemctl enable --now --no-block aptlyd"

@@ -124,7 +124,8 @@ func (s *Server) registerGauges() error {
 	subscriptions := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "aptlyd_subscriptions", Help: "Subscriptions of all connections now.",
 	}, func() float64 { return float64(s.quotas.Subscriptions()) })
-	return errors.Join(s.cfg.Registry.Register(ready), s.cfg.Registry.Register(subscriptions))
+	return errors.Join(s.cfg.Registry.Register(ready), s.cfg.Registry.Register(subscriptions),
+		s.cfg.Registry.Register(memberMetrics{s.members}))
 }
 
 // closed counts a close. A client may make its code up, and thousands of them would each

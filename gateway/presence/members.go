@@ -377,7 +377,7 @@ func (m *Members) Tick(now time.Time) (next time.Time) {
 		case p == nil || p.until == 0 || p.until > t.until:
 		case p.connections > 0:
 			p.until = 0
-		case p.reason == Left && m.current(now), m.certain(now, m.cfg.Rule(ch.key).Grace, p.until):
+		case m.certain(now, m.cfg.Rule(ch.key).Grace, p.until):
 			m.removeOwn(ch, mem, p.reason)
 		default:
 			waiting = append(waiting, t)

@@ -279,8 +279,8 @@ func (n *simNode) serveWatcher() {
 	s := n.sim
 	w := n.watch[room]
 	if w == nil {
-		if n.stale() > 6*time.Second {
-			return
+		if n.stale() > 6*time.Second || !n.members.Complete(s.now) {
+			return // what it knows may be old
 		}
 		n.members.Watch(room)
 		w = &watcher{}

@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 const parts = [
   ['@aptlyd/brook', ['client', 'channel', 'types', 'error']],
   ['@aptlyd/brook/react', ['react']],
+  ['@aptlyd/brook/presence', ['presence']],
   ['@aptlyd/brook/heal', ['heal']],
 ];
 const hidden = /^ *(#private;|private .*;|constructor\(name: string, owner: Owner\);|import .*;|export (type )?\* from .*;|export default .*;|export \{\};)$/;

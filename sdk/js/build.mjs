@@ -3,12 +3,12 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
 
-const entries = ['index', 'react', 'heal'];
+const entries = ['index', 'react', 'heal', 'presence'];
 rmSync('dist', { recursive: true, force: true });
 for (const [format, ending] of [['esm', 'js'], ['cjs', 'cjs']]) {
   await build({
     entryPoints: entries.map((e) => `src/${e}.ts`), outdir: 'dist', outExtension: { '.js': `.${ending}` },
-    format, bundle: true, target: 'es2022', external: ['react'], platform: 'neutral', logLevel: 'warning',
+    format, bundle: true, target: 'es2022', external: ['react', '@aptlyd/brook/presence'], platform: 'neutral', logLevel: 'warning',
   });
 }
 execFileSync('npx', ['tsc', '-p', '.', '--emitDeclarationOnly'], { stdio: 'inherit' });

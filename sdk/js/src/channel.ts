@@ -9,6 +9,8 @@ import type {
 export interface Owner {
   readonly link?: Link;
   readonly store?: Store;
+  /** held says whether somebody else needs the channel's subscription. */
+  held(name: string): boolean;
   publish(channel: string, message: unknown, id?: string): Promise<PublishResult>;
   status(): Status;
   report(err: unknown): void;
@@ -149,7 +151,7 @@ export class Channel {
     s.reject(new BrookError('closed', 'the stream has ended'));
     if (this.#streams.size) return;
     clearTimeout(this.#timer);
-    if (this.#asked?.up) this.#asked.send({ type: 'unsubscribe', channel: this.name });
+    if (this.#asked?.up && !this.#owner.held(this.name)) this.#asked.send({ type: 'unsubscribe', channel: this.name });
     this.#asked = this.#granted = this.#subscribed = undefined;
   }
 

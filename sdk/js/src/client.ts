@@ -30,6 +30,12 @@ export interface Wire {
   on(call: (f: Frame) => void): () => void;
   /** has says whether the server offers a feature. */
   has(feature: string): boolean;
+  /** up calls back for every new connection that is used; the returned function ends it. */
+  up(call: () => void): () => void;
+  /** held are channels that are not to be unsubscribed when their last stream ends. */
+  readonly held: Set<string>;
+  /** drop closes the connection as if it broke. */
+  drop(): void;
 }
 
 /**
@@ -48,6 +54,7 @@ export class Brook {
   readonly #owner: Owner;
   readonly #callbacks = new Set<ConnectivityCallback>();
   readonly #listeners = new Set<(f: Frame) => void>();
+  readonly #ups = new Set<() => void>();
   readonly #clientId = `client_${Date.now()}_${Math.random().toString(36).slice(2, 11)}`;
   #state: Status = 'disconnected';
   #link?: Link;
@@ -74,6 +81,7 @@ export class Brook {
     this.#owner = {
       get link() { return client.#link; },
       get store() { return config.store; },
+      held: (name) => client.wire.held.has(name),
       publish: (channel, message, id) => this.#publish(channel, message, id),
       status: () => this.#state,
       report: (err) => console.error(err),
@@ -84,6 +92,9 @@ export class Brook {
       send: (f) => !!this.#link && (this.#link.send(f), true),
       on: (call) => (this.#listeners.add(call), () => void this.#listeners.delete(call)),
       has: (feature) => !!this.#link?.has(feature),
+      up: (call) => (this.#ups.add(call), () => void this.#ups.delete(call)),
+      held: new Set(),
+      drop: () => this.#link?.drop(),
     };
   }
 
@@ -254,6 +265,7 @@ export class Brook {
   #use(link: Link): void {
     this.#link = link;
     for (const c of this.#channels.values()) c.subscribe(link);
+    for (const call of this.#ups) call();
     this.#outbox.open(link);
     clearTimeout(this.#timers.reset);
     this.#timers.reset = setTimeout(() => (this.#attempts = 0), settled);

@@ -3,7 +3,7 @@ import type { Frame, WebSocketLike } from './types.js';
 
 const dialTimeout = 10_000;
 const pingPatience = 3_000;
-const features = ['goaway', 'ping', 'strict'];
+const features = ['goaway', 'ping', 'strict', 'presence'];
 
 /** Hello is what a link is opened with. */
 export interface Hello {
@@ -80,6 +80,11 @@ export class Link {
   /** close ends the link from this side; down is not called. */
   close(): void {
     this.#end(new BrookError('closed', 'closed by the client'), true);
+  }
+
+  /** drop closes the socket as if it broke: a page that is loaded again is back within the grace. */
+  drop(): void {
+    this.#ws.close(4000);
   }
 
   #greet(): void {

@@ -2,6 +2,7 @@ import {
   createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useState, useSyncExternalStore,
   type ReactElement, type ReactNode,
 } from 'react';
+import { Presence, type Member } from '@aptlyd/brook/presence';
 import type { Brook } from './client.js';
 import type { MessageHandler, MessageMetadata, PublishOptions, PublishResult, Status, StreamOptions } from './types.js';
 
@@ -124,6 +125,28 @@ export function useHistory<T = any>(topic: string, { after = 0, limit = 100 } = 
       over = true;
     };
   }, [client, topic, after, limit]);
+  return state;
+}
+
+/** usePresence returns who is in a topic, and makes the client one of them while `data` is given. */
+export function usePresence<T = any>(topic: string | null | undefined, { data }: { data?: T } = {}) {
+  const { client } = useBrookContext();
+  const [state, setState] = useState<{ members: Member<T>[]; count: number }>({ members: [], count: 0 });
+  const room = useRef<Presence<T>>(undefined);
+  useEffect(() => {
+    if (!topic) return;
+    const p = (room.current = new Presence<T>(client, topic));
+    p.watch(({ members, count }) => setState({ members: [...members.values()], count }));
+    return () => {
+      room.current = undefined;
+      p.close();
+    };
+  }, [client, topic]);
+  const text = JSON.stringify(data);
+  useEffect(() => {
+    if (text !== undefined) room.current?.enter(data!).catch((err) => client.log.error(err));
+    else room.current?.leave().catch(() => {});
+  }, [client, topic, text]);
   return state;
 }
 

@@ -1,0 +1,150 @@
+package presence
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
+)
+
+var room = fsm.ChannelKey{Project: "p", Name: "room"}
+
+// The differences of a channel come at most four times a second, and leave out what is over.
+func TestDifferences(t *testing.T) {
+	m, now := newMembers("a", time.Second), time.UnixMilli(1_764_000_000_000)
+	m.Watch(room)
+	m.Enter(room, "anna", "1", now)
+	all, _, wait := m.Flush(now)
+	if len(all) != 1 || len(all[0].Entered) != 1 || all[0].Count != 1 || wait != 0 {
+		t.Fatalf("%+v, wait %v", all, wait)
+	}
+	m.Update(room, "anna", "2", now)
+	m.Enter(room, "bert", "1", now)
+	m.Enter(room, "carl", "1", now)
+	m.Leave(room, "carl", now)
+	if all, _, wait = m.Flush(now); len(all) != 0 || wait != differencePause {
+		t.Fatalf("%+v, wait %v", all, wait)
+	}
+	now = now.Add(differencePause)
+	all, _, _ = m.Flush(now)
+	if len(all) != 1 || len(all[0].Entered) != 1 || len(all[0].Updated) != 1 || len(all[0].Left) != 0 || all[0].Count != 2 {
+		t.Fatalf("%+v", all)
+	}
+	// What was taken back before anybody heard of it is nothing.
+	m.Update(room, "anna", "3", now)
+	m.Update(room, "anna", "2", now)
+	if all, _, _ = m.Flush(now.Add(differencePause)); len(all) != 0 {
+		t.Errorf("%+v", all)
+	}
+}
+
+// A watcher that begins in between sees what the others were told last.
+func TestSyncFitsTheDifferences(t *testing.T) {
+	m, now := newMembers("a", time.Second), time.UnixMilli(1_764_000_000_000)
+	m.Watch(room)
+	m.Enter(room, "anna", "1", now)
+	m.Enter(room, "bert", "1", now)
+	m.Flush(now)
+	m.Update(room, "anna", "2", now)
+	m.Leave(room, "bert", now)
+	m.Enter(room, "carl", "1", now)
+	members, version, _ := m.Sync(room)
+	if len(members) != 2 || members[0].Data != "1" || members[1].ID != "bert" {
+		t.Fatalf("%+v", members)
+	}
+	all, _, _ := m.Flush(now.Add(differencePause))
+	if len(all) != 1 || all[0].Version != version+1 || len(all[0].Entered) != 1 || len(all[0].Updated) != 1 || len(all[0].Left) != 1 {
+		t.Fatalf("%+v after version %d", all, version)
+	}
+}
+
+// A sync comes in pieces of a bounded size, and each text is JSON.
+func TestPiecesOfASync(t *testing.T) {
+	var members []Member
+	for i := range 3000 {
+		members = append(members, Member{ID: fmt.Sprintf("user %04d \"", i), Data: `{"x":"` + strings.Repeat("y", 50) + `"}`})
+	}
+	seen, pieces := 0, encodeSync(`a "room"`, members)
+	for i, text := range pieces {
+		var f struct {
+			Channel string
+			Sync    struct {
+				Part int
+				Last bool
+			}
+			Members []struct{ ID string }
+			Count   int
+		}
+		if err := json.Unmarshal(text, &f); err != nil {
+			t.Fatal(err)
+		}
+		if len(text) > 64<<10 || f.Sync.Part != i+1 || f.Sync.Last != (i == len(pieces)-1) || f.Count != 3000 || f.Channel != `a "room"` {
+			t.Errorf("piece %d of %d bytes: %+v", i, len(text), f.Sync)
+		}
+		for _, m := range f.Members {
+			if m.ID != members[seen].ID {
+				t.Fatalf("%d: %s", seen, m.ID)
+			}
+			seen++
+		}
+	}
+	if seen != 3000 || len(encodeSync("c", nil)) != 1 {
+		t.Errorf("%d members in %d pieces", seen, len(pieces))
+	}
+}
+
+// A cursor that is far behind is told everything anew.
+func TestFeedCatchesUp(t *testing.T) {
+	m, now := newMembers("a", time.Second), time.UnixMilli(1_764_000_000_000)
+	f := NewFeed(m)
+	f.Watch(room)
+	var c Cursor
+	next := func() string {
+		text := string(f.Next(room, &c))
+		return text[:min(len(text), 60)]
+	}
+	if text := next(); !strings.Contains(text, `"sync"`) {
+		t.Fatal(text)
+	}
+	for i := range maxKept + 10 {
+		m.Enter(room, fmt.Sprint(i), "1", now)
+		f.Flush(now)
+		now = now.Add(differencePause)
+	}
+	if text := next(); !strings.Contains(text, `"sync"`) {
+		t.Errorf("far behind: %s", text)
+	}
+	m.Leave(room, "3", now)
+	f.Flush(now)
+	if text := next(); !strings.Contains(text, `"entered"`) || next() != "" {
+		t.Errorf("one behind: %s", text)
+	}
+	f.Unwatch(room)
+	if text := next(); text != "" || len(m.channels) != 1 {
+		t.Errorf("not watched: %s", text)
+	}
+}
+
+// Without other nodes nothing holds a grace up, and a member that is back ends it.
+func TestGraceOfOneNode(t *testing.T) {
+	m, now := newMembers("a", time.Second), time.UnixMilli(1_764_000_000_000)
+	m.Enter(room, "anna", "1", now)
+	m.Break(room, "anna", now.Add(time.Second), now)
+	if next := m.Tick(now.Add(999 * time.Millisecond)); !m.Has(room, "anna") || !next.Equal(now.Add(time.Second)) {
+		t.Errorf("next at %v", next)
+	}
+	m.Enter(room, "anna", "1", now)
+	if m.Tick(now.Add(time.Minute)); !m.Has(room, "anna") {
+		t.Error("a member that is back has left")
+	}
+	m.Break(room, "anna", now.Add(time.Second), now)
+	if m.Tick(now.Add(time.Second)); m.Has(room, "anna") {
+		t.Error("the grace does not end")
+	}
+	if _, stats := m.Total(); stats.Entered != 1 || stats.Left[TimedOut] != 1 || len(m.channels) != 0 {
+		t.Errorf("%+v, %d channels are left", stats, len(m.channels))
+	}
+}

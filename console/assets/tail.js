@@ -7,8 +7,9 @@ const waits = [500, 1000, 2000, 5000];
 
 // tail subscribes to a channel from its last messages on until signal aborts.
 // tell gets every frame of the channel, state the state of the connection:
-// "connecting", "live", or "waiting" with a reason.
-export function tail(project, channel, last, { signal, tell, state }) {
+// "connecting", "live", or "waiting" with a reason. With members it is told who is in the
+// channel, and no message.
+export function tail(project, channel, last, { signal, tell, state, members = false }) {
   let socket;
   let renewal;
   let failures = 0;
@@ -25,6 +26,7 @@ export function tail(project, channel, last, { signal, tell, state }) {
   }
 
   function subscribe() {
+    if (members) return send({ type: 'subscribe', channel, from: 'live', presence: 'members' });
     send(offset > 0 ? { type: 'subscribe', channel, fromOffset: offset, epoch } : { type: 'subscribe', channel, from: { last } });
   }
 
@@ -38,7 +40,12 @@ export function tail(project, channel, last, { signal, tell, state }) {
         epoch = frame.epoch;
         state('live');
         break;
+      case 'presence':
+      case 'occupancy':
+        tell(frame);
+        break;
       case 'message':
+        if (members) break;
         if (frame.offset > 0) offset = frame.offset;
         tell(frame);
         break;

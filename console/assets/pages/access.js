@@ -47,17 +47,21 @@ export function accessCard(project, onsaved) {
   };
   (access.publish ?? []).forEach(add);
 
+  const list = (label, hint, value) => field(label, h('input', { class: 'mono', value: (value ?? []).join(', '), placeholder: 'room:*', autocomplete: 'off', spellcheck: false, oninput: changed }), { hint });
+  const enter = list('Be a member of', 'patterns separated by commas; only channels whose rule takes anonymous members', access.presence);
+  const see = list('See the members of', 'patterns separated by commas', access.members);
   const number = (label, hint, value) => field(label, h('input', { type: 'number', min: 0, value, oninput: changed }), { hint });
   const connections = number('Connections', 'open at a time', quotas.connections);
   const channels = number('Channels', 'that exist', quotas.channels);
   const subscriptions = number('Subscriptions', 'of all connections together', quotas.subscriptions);
+  const members = number('Members', 'of all channels together; 0 stands for 100,000', quotas.members ?? 0);
   const rate = number('Publishes', 'a second', quotas.publishRate);
   const first = field('First offset of new channels', h('input', { type: 'number', min: project.firstOffset, value: project.firstOffset, oninput: changed }),
     { hint: 'Raise it above what browsers have stored from elsewhere, before you move here. It can only grow.' });
 
   const value = () => ({
-    access: { subscribe: mode.value() === 'all' ? ['*'] : split(patterns.input.value), publish: [...rows.children].map((node) => grants.get(node).value()) },
-    quotas: { connections: Number(connections.input.value), channels: Number(channels.input.value), publishRate: Number(rate.input.value), subscriptions: Number(subscriptions.input.value) },
+    access: { subscribe: mode.value() === 'all' ? ['*'] : split(patterns.input.value), publish: [...rows.children].map((node) => grants.get(node).value()), presence: split(enter.input.value), members: split(see.input.value) },
+    quotas: { connections: Number(connections.input.value), channels: Number(channels.input.value), publishRate: Number(rate.input.value), subscriptions: Number(subscriptions.input.value), members: Number(members.input.value) },
     ...(Number(first.input.value) === project.firstOffset ? {} : { firstOffset: Number(first.input.value) }),
   });
   const before = JSON.stringify(value());
@@ -77,8 +81,9 @@ export function accessCard(project, onsaved) {
       h('p', { class: 'hint' }, rows.children.length ? 'Per connection.' : 'Not allowed. Grant it per pattern, for cursors or typing signs, at a bounded rate for each connection.'),
       rows,
       may('operator') && h('div', { class: 'row' }, button('Add a grant', () => { const node = add({ pattern: '', rate: 10, burst: 20 }); changed(); node.querySelector('input').focus(); }, { small: true, iconName: 'plus' }))),
+    h('div', { class: 'part' }, h('h3', {}, 'Members with a public key'), h('div', { class: 'columns' }, enter.node, see.node)),
     h('div', { class: 'part' }, h('h3', {}, 'Limits of the project'), h('p', { class: 'hint' }, 'Over the whole cluster. 0 means no limit.'),
-      h('div', { class: 'columns' }, connections.node, channels.node, subscriptions.node, rate.node)),
+      h('div', { class: 'columns' }, connections.node, channels.node, subscriptions.node, members.node, rate.node)),
     h('div', { class: 'part' }, h('h3', {}, 'Moving here'), first.node),
     problem, may('operator') && h('div', { class: 'row end' }, save));
   return { node, dirty: () => JSON.stringify(value()) !== before };

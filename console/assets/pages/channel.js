@@ -3,7 +3,7 @@ import { get, messages, path, post, purge, query } from '../api.js';
 import { clock, count, moment, plural, rate } from '../format.js';
 import { icon } from '../icons.js';
 import { poll } from '../live.js';
-import { badge, busy, button, card, confirm, empty, heading, toast } from '../parts.js';
+import { badge, busy, button, card, confirm, empty, heading, table, toast } from '../parts.js';
 import { may } from '../session.js';
 import { tail } from '../tail.js';
 import { projectLink, projectOf } from './projects.js';
@@ -103,6 +103,31 @@ function retained(project, channel, signal) {
   return h('div', { class: 'stack tight' }, h('div', { class: 'toolbar' }, label, h('span', { class: 'grow' }), newest, newer, older), list, none);
 }
 
+// membersView shows who is in the channel, live.
+function membersView(project, channel, signal) {
+  const status = h('span', { class: 'row', role: 'status' });
+  const known = new Map();
+  const list = table([
+    { label: 'Member', class: 'mono strong lead', text: (m) => m.id },
+    { label: 'Since', text: (m) => moment(m.since) },
+    { label: 'Connections', class: 'number', text: (m) => (m.connections ? count(m.connections) : 'may come back') },
+    { label: 'Data', class: 'mono quiet', text: (m) => JSON.stringify(m.data) },
+  ], { key: (m) => m.id, none: empty('Nobody here', 'Who enters this channel appears here at once.') });
+  tail(project, channel, 0, {
+    signal, members: true,
+    state: (name, reason) => fill(status, badge(name === 'live' ? 'live' : 'waiting'), reason ?? ''),
+    tell: (frame) => {
+      if (frame.type === 'occupancy' || frame.sync?.part === 1) known.clear();
+      for (const m of [...(Array.isArray(frame.members) ? frame.members : []), ...(frame.entered ?? []), ...(frame.updated ?? [])]) known.set(m.id, m);
+      for (const { id } of frame.left ?? []) known.delete(id);
+      list.show([...known.values()].slice(0, shownMost));
+      const many = frame.type === 'occupancy';
+      fill(status, badge('live'), many ? `${plural(frame.members, 'member')}: too many to name them` : plural(frame.count, 'member'));
+    },
+  });
+  return h('div', { class: 'stack tight' }, h('div', { class: 'toolbar' }, status), list.node);
+}
+
 // publishCard sends a message as the operator.
 function publishCard(project, channel) {
   const text = h('textarea', { class: 'mono', rows: 5, spellcheck: false, value: '{"text": "hello"}', 'aria-label': 'Message as JSON' });
@@ -134,18 +159,18 @@ function publishCard(project, channel) {
 
 // factsCard shows the figures of a channel as they are now.
 function factsCard(project, channel, signal) {
-  const facts = ['Subscribers', 'Messages/s', 'Head offset', 'Retained'].map((label) => {
+  const facts = ['Subscribers', 'Members', 'Messages/s', 'Head offset', 'Retained'].map((label) => {
     const value = h('dd', {}, '–');
     return { value, node: h('div', {}, h('dt', {}, label), value) };
   });
   let before = null;
   poll(signal, 2000, async () => {
     const { channels } = await get(query(path('projects', project, 'channels'), { prefix: channel, limit: 1 }), signal);
-    const found = channels[0]?.name === channel ? channels[0] : { offset: 0, earliest: 1, subscribers: 0 };
+    const found = channels[0]?.name === channel ? channels[0] : { offset: 0, earliest: 1, subscribers: 0, members: 0 };
     const now = performance.now();
     const perSecond = before ? (found.offset - before.offset) / ((now - before.at) / 1000) : null;
     before = { offset: found.offset, at: now };
-    [count(found.subscribers), rate(perSecond), count(found.offset), count(Math.max(0, found.offset + 1 - found.earliest))]
+    [count(found.subscribers), count(found.members ?? 0), rate(perSecond), count(found.offset), count(Math.max(0, found.offset + 1 - found.earliest))]
       .forEach((text, i) => setText(facts[i].value, text));
   });
   return h('dl', { class: 'facts' }, facts.map((f) => f.node));
@@ -165,13 +190,14 @@ async function askToPurge(project, channel, reload) {
 export default function channelPage({ project, channel, signal }) {
   const crumb = ['…', projectLink(project)];
   const view = h('div', {});
-  const names = ['Live', 'Retained'];
+  const views = { Live: liveTail, Retained: retained, Members: membersView };
+  const names = Object.keys(views);
   let life = new AbortController();
   signal.addEventListener('abort', () => life.abort());
   function show(name) {
     life.abort();
     life = new AbortController();
-    fill(view, name === 'Live' ? liveTail(project, channel, life.signal) : retained(project, channel, life.signal));
+    fill(view, views[name](project, channel, life.signal));
     for (const tab of choices.children) tab.setAttribute('aria-selected', String(tab.textContent === name));
   }
   const choices = h('div', { class: 'segments', role: 'tablist', 'aria-label': 'Messages' },

@@ -52,6 +52,7 @@ export default function channelsPage({ project: id, signal }) {
   const list = table([
     { label: 'Channel', class: 'mono strong lead', text: (c) => c.name, link: (c) => projectLink(id, 'channels', c.name) },
     { label: 'Subscribers', class: 'number', text: (c) => count(c.subscribers), node: (c) => c.subscribers ? h('span', { class: 'live-number' }, count(c.subscribers)) : '0' },
+    { label: 'Members', class: 'number', text: (c) => count(c.members ?? 0) },
     { label: 'Messages/s', class: 'number', text: (c) => rate(c.rate) },
     { label: 'Head offset', class: 'number', text: (c) => count(c.offset) },
     { label: 'Retained', class: 'number', text: (c) => count(Math.max(0, c.offset + 1 - c.earliest)) },
@@ -74,7 +75,7 @@ export default function channelsPage({ project: id, signal }) {
   prefix.addEventListener('input', restart);
   active.addEventListener('change', restart);
   return [head.node,
-    h('div', { class: 'toolbar' }, prefix, h('label', { class: 'check inline' }, active, h('span', {}, 'With subscribers only')),
+    h('div', { class: 'toolbar' }, prefix, h('label', { class: 'check inline' }, active, h('span', {}, 'With subscribers or members only')),
       h('span', { class: 'grow' }), button('Open a channel', open, { iconName: 'plus' })),
     h('section', { class: 'card flush' }, list.node), pages.node];
 }

@@ -6,6 +6,7 @@ import { icon } from '../icons.js';
 import { may } from '../session.js';
 
 const fresh = () => ({ pattern: '', keepMessages: 1000, keepFor: '24h', keepBytes: 0, initial: 'all', durability: 'quorum' });
+const freshPresence = { grace: '10s', maxMembers: 1000, dataBytes: 1024, anonymous: false };
 
 // ruleEditor is one rule as a row of inputs; value() is the rule as the API takes
 // it, and throws when it is not one.
@@ -20,16 +21,26 @@ function ruleEditor(rule, { onchange, onremove, onup }) {
     { 'aria-label': 'A new subscriber gets', onchange: () => { lastN.hidden = initial.value !== 'last'; onchange(); } });
   const lastN = input(last, 'Number of last messages', { type: 'number', min: 1, hidden: !rule.initial.last });
   const durability = select([['quorum', 'quorum'], ['memory', 'memory']], rule.durability, { 'aria-label': 'Durability', onchange });
+  const kept = rule.presence ?? freshPresence;
+  const members = select([['none', 'none'], ['users', 'users'], ['all', 'users and anonymous']], !rule.presence ? 'none' : kept.anonymous ? 'all' : 'users',
+    { 'aria-label': 'Members', onchange: () => { for (const each of [grace, most, data]) each.hidden = members.value === 'none'; onchange(); } });
+  const grace = input(kept.grace, 'Grace of members whose connection broke', { class: 'mono', placeholder: '10s', hidden: !rule.presence });
+  const most = input(kept.maxMembers, 'Members that are told by name at most', { type: 'number', min: 1, hidden: !rule.presence });
+  const data = input(kept.dataBytes, 'Bytes of data of a member', { type: 'number', min: 0, hidden: !rule.presence });
   const cell = (label, ...content) => h('div', { class: 'rule-cell' }, h('span', { class: 'label' }, label), ...content);
   const node = h('div', { class: 'rule' },
     cell('Channels', pattern), cell('Max messages', messages), cell('Max age', keepFor), cell('Max bytes', size),
     cell('New subscribers get', h('div', { class: 'row nowrap' }, initial, lastN)), cell('Durability', durability),
+    cell('Members', h('div', { class: 'row nowrap' }, members, grace, most, data)),
     h('div', { class: 'row nowrap rule-actions' }, iconButton('up', 'Move this rule up', () => onup(node)), iconButton('trash', 'Remove this rule', () => onremove(node))));
   return {
     node,
     value: () => ({
       pattern: pattern.value.trim(), keepMessages: Number(messages.value), keepFor: keepFor.value.trim(), keepBytes: Number(size.value),
       initial: initial.value === 'last' ? { last: Number(lastN.value) } : initial.value, durability: durability.value,
+      ...(members.value === 'none' ? {} : {
+        presence: { grace: grace.value.trim(), maxMembers: Number(most.value), dataBytes: Number(data.value), anonymous: members.value === 'all' },
+      }),
     }),
   };
 }

@@ -27,7 +27,8 @@ func TestOpenAPIIsTheSameInJSON(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Error("the JSON means something else")
 	}
-	first, second := bytes.Index(OpenAPIJSON(), []byte(`"/realtime"`)), bytes.Index(OpenAPIJSON(), []byte(`"/admin/v1/whoami"`))
+	first, second := bytes.Index(OpenAPIJSON(), []byte(`"/realtime"`)), bytes.Index(OpenAPIJSON(),
+		[]byte(`"/admin/v1/whoami"`))
 	if first < 0 || second < first {
 		t.Error("the calls are in another order")
 	}

@@ -85,7 +85,8 @@ func (a *Access) check() *refusal {
 func (q *Quotas) check() *refusal {
 	if q.Connections < 0 || q.Channels < 0 || !countable(q.PublishRate) || q.Subscriptions < 0 ||
 		q.Members < 0 {
-		return refuse(codeInvalid, "quotas of %d connections, %d channels, %v messages per second, %d subscriptions, %d members",
+		return refuse(codeInvalid, "quotas of %d connections, %d channels, %v messages per second, %d subscriptions, %d "+
+			"members",
 			q.Connections, q.Channels, q.PublishRate, q.Subscriptions, q.Members)
 	}
 	return nil

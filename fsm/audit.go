@@ -328,7 +328,10 @@ func showRules(rules []Rule) *[]shownRule {
 }
 
 func showAccess(a *Access) *shownAccess {
-	shown := &shownAccess{Subscribe: a.Subscribe, Publish: make([]shownGrant, len(a.Publish)), Presence: a.Presence, Members: a.Members}
+	shown := &shownAccess{
+		Subscribe: a.Subscribe, Publish: make([]shownGrant, len(a.Publish)), Presence: a.Presence,
+		Members: a.Members,
+	}
 	if a.Subscribe == nil {
 		shown.Subscribe = []string{"*"}
 	}

@@ -22,7 +22,8 @@ func TestAccessAndQuotasOverTheAdminAPI(t *testing.T) {
 		{
 			`{"access":{"subscribe":["public:*"],"publish":[{"pattern":"cursor:*","rate":0.5},{"pattern":"b","rate":10,` +
 				`"burst":20}]}}`,
-			`{"members":[],"presence":[],"publish":[{"burst":1,"pattern":"cursor:*","rate":0.5},{"burst":20,"pattern":"b","rate":10}],` +
+			`{"members":[],"presence":[],"publish":[{"burst":1,"pattern":"cursor:*","rate":0.5},{"burst":20,"pattern":"b",` +
+				`"rate":10}],` +
 				`"subscribe":["public:*"]},` + unlimited,
 		},
 		{`{"access":{"subscribe":[]}}`, `{"members":[],"presence":[],"publish":[],"subscribe":[]},` + unlimited},
@@ -31,7 +32,8 @@ func TestAccessAndQuotasOverTheAdminAPI(t *testing.T) {
 			`{"members":[],"presence":[],"publish":[],"subscribe":[]},` +
 				`{"channels":5,"connections":100,"members":9,"publishRate":2.5,"subscriptions":7}`,
 		},
-		{`{"quotas":{"connections":-0,"publishRate":-0}}`, `{"members":[],"presence":[],"publish":[],"subscribe":[]},` + unlimited},
+		{`{"quotas":{"connections":-0,"publishRate":-0}}`, `{"members":[],"presence":[],"publish":[],"subscribe":[]},` +
+			unlimited},
 		{`{"access":{},"quotas":{}}`, open + "," + unlimited},
 	} {
 		status, p := h.admin("PATCH", path, c.body)

@@ -25,7 +25,10 @@ const (
 	Own
 )
 
-var actionNames = [...]string{"", "connect", "subscribe", "publish", "history", "presence", "members", "view", "operate", "own"}
+var actionNames = [...]string{
+	"", "connect", "subscribe", "publish", "history", "presence", "members", "view",
+	"operate", "own",
+}
 
 // String implements fmt.Stringer.
 func (a Action) String() string { return actionNames[a] }
@@ -81,7 +84,8 @@ func Authorise(who Principal, do Action, project *fsm.Project, channel string) *
 			return nil
 		}
 		reason = "a public key may not " + do.verb() + " here"
-		detail = fmt.Sprintf("%s: none of the %d patterns of access.%s matches channel %s", reason, len(patterns), do, channel)
+		detail = fmt.Sprintf("%s: none of the %d patterns of access.%s matches channel %s", reason, len(patterns), do,
+			channel)
 	default:
 		if project.Access.MaySubscribe(channel) {
 			return nil

@@ -76,7 +76,10 @@ func decode(raw []byte) (presence.Message, error) {
 	m.Boot, m.From, m.To = r.Uvarint(), r.Uvarint(), r.Uvarint()
 	m.Piece, m.Last = int(r.Uvarint()&math.MaxInt32), r.Bool()
 	for len(r.Rest) > 0 {
-		c := presence.Change{Channel: fsm.ChannelKey{Project: string(r.Bytes()), Name: string(r.Bytes())}, ID: string(r.Bytes())}
+		c := presence.Change{
+			Channel: fsm.ChannelKey{Project: string(r.Bytes()), Name: string(r.Bytes())},
+			ID:      string(r.Bytes()),
+		}
 		switch {
 		case c.ID == "":
 			c.Subscribers = count(&r)

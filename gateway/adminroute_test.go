@@ -30,6 +30,7 @@ var neededRoles = map[string]fsm.Role{
 	"DELETE /projects/{id}":             fsm.Operator,
 	"POST /projects/{id}/console-token": fsm.Viewer,
 	"GET /projects/{id}/usage":          fsm.Viewer,
+	"GET /projects/{id}/presence":       fsm.Viewer,
 	"GET /usage":                        fsm.Viewer,
 	"GET /refusals/rules":               fsm.Viewer,
 	"POST /keys/{id}/token":             fsm.Operator,

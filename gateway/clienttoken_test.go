@@ -42,7 +42,9 @@ func TestOperatorsMakeAndCheckTokens(t *testing.T) {
 		verdict["kind"] != "token" || verdict["sub"] != "user-17" || verdict["keyId"] != ids["server"] ||
 		fmt.Sprint(verdict["actions"]) != "[map[action:subscribe allowed:true] "+
 			"map[action:publish allowed:false reason:the token does not allow to publish here] "+
-			"map[action:history allowed:false reason:the token does not allow to read here]]" {
+			"map[action:history allowed:false reason:the token does not allow to read here] "+
+			"map[action:presence allowed:false reason:the token does not allow to be a member here] "+
+			"map[action:members allowed:false reason:the token does not allow to see the members here]]" {
 		t.Errorf("the verdict is %v", verdict)
 	}
 	if verdict := check(token, `,"origin":"https://b.example"`); verdict["valid"] != false ||

@@ -28,6 +28,8 @@ var bodies = map[string]string{
 	"POST /projects/{id}/messages":      `{"message":"evil"}`,
 	"PATCH /settings":                   `{"maxBytes":0}`,
 	"POST /projects/{id}/console-token": "",
+	"POST /keys/{id}/token":             `{"channels":{"*":["publish"]}}`,
+	"POST /client-tokens/check":         `{"token":"x"}`,
 }
 
 // sendings is every route and frame, as somebody with a credential sends it.

@@ -28,7 +28,8 @@ func TestOneSyncOnTheWayToAnAcknowledgement(t *testing.T) {
 		var took []time.Duration
 		for i := range rounds(t, 15, 100) {
 			begun := time.Now()
-			if _, err := rest(c, through.node).Publish(within(t, deadline), client.Publication{Channel: "c", Data: i}); err != nil {
+			if _, err := rest(c, through.node).Publish(within(t, deadline),
+				client.Publication{Channel: "c", Data: i}); err != nil {
 				t.Fatal(err)
 			}
 			took = append(took, time.Since(begun))

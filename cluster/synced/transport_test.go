@@ -41,7 +41,9 @@ func newTestTransport(t *testing.T, log Log) *Transport {
 }
 
 // call sends a request and returns what is asked at the other end.
-func call(t *testing.T, from, to *Transport, request raft.AppendEntriesRequest) (asked raft.RPC, answered <-chan error) {
+func call(t *testing.T, from, to *Transport, request raft.AppendEntriesRequest) (asked raft.RPC,
+	answered <-chan error,
+) {
 	t.Helper()
 	answers := make(chan error, 1)
 	go func() {

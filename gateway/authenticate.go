@@ -143,7 +143,9 @@ func (c *conn) enterAs(who auth.Principal, f protocol.AuthFrame) {
 	if c.state == stateOpen {
 		c.become(who)
 		c.out.urgent = protocol.AppendAuthSuccess(c.out.urgent)
-		c.recheckAccess(project, make(originCache))
+		if c.recheckOrigin(project, make(originCache)) {
+			c.recheckSubscriptions(project)
+		}
 		return
 	}
 	if refused = c.mayStream(who); refused == nil {
@@ -193,26 +195,72 @@ func (c *conn) become(who auth.Principal) {
 	c.loop.touch(c)
 }
 
-// recheckAccess judges an open connection by the project as it is now. It closes a
-// client whose origin is no longer allowed, and ends the subscriptions that are not. A
-// subscribe that is still under way is judged when it is done.
-func (c *conn) recheckAccess(project *fsm.Project, known originCache) {
+// recheckOrigin judges an open connection by the project as it is now, and closes a client
+// whose origin is no longer allowed. It reports whether the client may stay.
+func (c *conn) recheckOrigin(project *fsm.Project, known originCache) (stays bool) {
 	who := c.who.Value()
 	if refused := known.checkOrigin(who, c.peer, project); refused != nil {
 		c.refuse(refused.Of(who.Attempt(auth.Connect, "")), "", "")
 		c.withhold()
-		return
+		return false
 	}
 	c.allowFrames()
+	return true
+}
+
+// recheckSubscriptions ends the subscriptions that are no longer allowed. A subscribe that
+// is still under way is judged when it is done.
+func (c *conn) recheckSubscriptions(project *fsm.Project) {
 	for _, sub := range slices.Backward(c.subs) { // leave takes them out
 		name := sub.channel.key.Name
 		if sub.joining {
 			continue
 		}
-		if refused := auth.Authorise(who, auth.Subscribe, project, name); refused != nil {
+		if refused := auth.Authorise(c.who.Value(), auth.Subscribe, project, name); refused != nil {
 			c.leave(name)
 			c.refuse(refused, name, "")
 		}
 	}
 	c.recheckMembers(project)
+}
+
+// recheck is a walk over a loop's connections, from the last to the first, that judges their
+// subscriptions anew. When a connection leaves, the last one takes its place, which was
+// judged before.
+type recheck struct {
+	project string // empty for all
+	at      int
+}
+
+// subscriptionsPerTurn bounds about how many subscriptions a loop judges anew before it
+// serves its clients again.
+const subscriptionsPerTurn = 4096
+
+// recheckSubscriptions has the subscriptions of a project judged anew, or all.
+func (l *loop) recheckSubscriptions(project string) {
+	l.rechecks = slices.DeleteFunc(l.rechecks, func(r recheck) bool { return r.project == project || project == "" })
+	l.rechecks = append(l.rechecks, recheck{project, len(l.conns)})
+}
+
+// continueRecheck goes on with the first walk. It reports whether more is left.
+func (l *loop) continueRecheck() (more bool) {
+	if len(l.rechecks) == 0 {
+		return false
+	}
+	r := &l.rechecks[0]
+	r.at = min(r.at, len(l.conns))
+	for judged := 0; r.at > 0 && judged < subscriptionsPerTurn; {
+		r.at--
+		c := l.conns[r.at]
+		if who := c.who.Value(); c.state == stateOpen && (r.project == "" || who.Project == r.project) {
+			judged += len(c.subs)
+			if project, found := l.server.cfg.Broker.Project(who.Project); found {
+				c.recheckSubscriptions(project)
+			}
+		}
+	}
+	if r.at == 0 {
+		l.rechecks = slices.Delete(l.rechecks, 0, 1)
+	}
+	return len(l.rechecks) > 0
 }

@@ -16,7 +16,7 @@ func turning(t *testing.T, after func(l *loop)) (s *Server, l *loop, begin func(
 	ctx, cancel := context.WithCancel(context.Background())
 	s = &Server{ctx: ctx}
 	s.cfg.Broker = newFakeBroker()
-	s.interest.channels = make(map[fsm.ChannelKey]interested)
+	s.interest = newInterest()
 	l = &loop{server: s, began: time.Now(), mail: newMailbox(1 << 20), channels: make(map[fsm.ChannelKey]*localChannel)}
 	s.loops = []*loop{l}
 	done, begun := make(chan struct{}), make(chan struct{})

@@ -11,7 +11,7 @@ import (
 // TestInterestKeepsANameOnce has several loops come and go with copies of a name of
 // their own, and sees that all keep the same bytes.
 func TestInterestKeepsANameOnce(t *testing.T) {
-	in := interest{channels: make(map[fsm.ChannelKey]interested)}
+	in := newInterest()
 	key := func() fsm.ChannelKey { return fsm.ChannelKey{Project: "p", Name: strings.Clone("a channel")} }
 	bytes := func(key fsm.ChannelKey) *byte { return unsafe.StringData(key.Name) }
 	first := in.add(key(), 0)

@@ -48,9 +48,7 @@ func (h *harness) holdings() (sum holdings) {
 			sum.handshakes += mine.handshakes
 		}
 	})
-	h.server.interest.mu.Lock()
-	defer h.server.interest.mu.Unlock()
-	sum.interest = len(h.server.interest.channels)
+	sum.interest = len(h.server.interest.list())
 	sum.pendingConns = int(h.server.pendingConns.Load())
 	return sum
 }

@@ -41,6 +41,7 @@ type loop struct {
 	commits   []commit
 	jobs      []job
 	waiting   []*conn // with more bytes than one turn handles
+	rechecks  []recheck
 	pageCache pageCache
 	traffic   traffic.Book
 	counting  string           // the project of counter
@@ -128,6 +129,7 @@ func (l *loop) turn() {
 	if !l.failClosed() && paused {
 		return
 	}
+	unjudged := l.continueRecheck()
 	l.expireHandshakes()
 	if l.acceptor != nil {
 		l.acceptor.resume()
@@ -141,7 +143,7 @@ func (l *loop) turn() {
 	l.sendPublishes() // publishes that waited for an answer to be written
 	l.dispatch()
 	l.pageCache.expire(l.now)
-	if more || len(l.waiting) > 0 {
+	if more || unjudged || len(l.waiting) > 0 {
 		l.mail.signal()
 	}
 }

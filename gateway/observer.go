@@ -89,7 +89,7 @@ func (s *Server) ProjectChanged(id string) {
 			if !found {
 				c.revoke()
 			} else {
-				c.recheckAccess(project, known)
+				c.recheckOrigin(project, known)
 			}
 		}
 		for key, ch := range l.channels {
@@ -97,6 +97,7 @@ func (s *Server) ProjectChanged(id string) {
 				l.countSubscribers(ch)
 			}
 		}
+		l.recheckSubscriptions(id)
 	})
 }
 
@@ -122,9 +123,10 @@ func (s *Server) Reset() {
 			if !found || !s.stillLives(who) {
 				c.revoke()
 			} else {
-				c.recheckAccess(project, known)
+				c.recheckOrigin(project, known)
 			}
 		}
+		l.recheckSubscriptions("")
 		l.resets++
 		l.pageCache.clear()
 		for _, t := range l.channels {

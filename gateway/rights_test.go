@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -333,5 +334,35 @@ func TestUseOfKeysIsNoted(t *testing.T) {
 		noted(h.secret)
 		h.tokenClient(someChannels)
 		noted(h.secret)
+	})
+}
+
+// However many subscriptions there are, a change of rights reaches each, a part of them in
+// a turn.
+func TestRightsOfManySubscriptions(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller, func(c *Config) { c.Loops = 1 })
+		const each = 900
+		var clients []*client
+		for range 2*subscriptionsPerTurn/each + 1 {
+			c := h.open(h.public)
+			for i := range each {
+				c.text(`{"type":"subscribe","channel":"%c:%d"}`, 'a'+i%2, i)
+			}
+			for range each {
+				c.want("subscribed")
+			}
+			clients = append(clients, c)
+		}
+		h.change(func(p *fsm.Project) { p.Access.Subscribe = []string{"b:*"} })
+		for _, c := range clients {
+			for range each / 2 {
+				if f := c.wantError(refusal.Forbidden); f.Channel == nil || !strings.HasPrefix(*f.Channel, "a:") {
+					t.Fatalf("got %s", f)
+				}
+			}
+			c.text(`{"type":"subscribe","channel":"b:1"}`) // is still there, and nothing comes before
+			c.want("subscribed")
+		}
 	})
 }

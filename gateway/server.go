@@ -18,7 +18,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
@@ -43,7 +42,7 @@ type Server struct {
 	http            *http.Server
 	adminHTTP       *http.Server // of the operators' own port; nil without
 	loops           []*loop
-	interest        interest
+	interest        *interest
 	workers         *workers
 	proxies         clientaddr.Proxies
 	failures        *auth.FailureLimiter
@@ -112,7 +111,7 @@ func New(cfg Config) (*Server, error) {
 		cancel:          cancel,
 		metrics:         m,
 		proxies:         clientaddr.Proxies{Trusted: cfg.TrustedProxies, PROXY: cfg.ProxyProtocol, Hosts: cfg.AllowedHosts},
-		interest:        interest{channels: make(map[fsm.ChannelKey]interested)},
+		interest:        newInterest(),
 		handshakes:      clientaddr.NewCounter(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
 		unauthenticated: newUnauthenticated(cfg.MaxAddressUnauthenticated, cfg.MaxConnections),
 		handshakeQueue:  newHandshakeQueue(),

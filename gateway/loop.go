@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"net"
+	"runtime"
 	"slices"
 	"time"
 
@@ -85,6 +86,9 @@ func (l *loop) run() {
 		case <-ticker.C:
 		}
 		l.turn()
+		// A loop that always has something to do would keep its processor for 10 ms at a time,
+		// and each goroutine on a message's way to the log and back would wait so long.
+		runtime.Gosched()
 	}
 	// The last tasks may bring sockets, which are closed with the others.
 	for _, task := range l.mail.close() {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/aptlyd/aptlyd/fsm"
@@ -42,7 +43,7 @@ func (c *conn) subscribe(req protocol.Request) {
 	c.ops = append(c.ops, op{channel: req.Channel, start: req.Start, watch: req.Watch})
 }
 
-const lookupsPerJob = 64
+const lookupsPerJob = 16
 
 // lookup asks for the bounds of a channel that a client subscribes to.
 type lookup struct {
@@ -83,6 +84,7 @@ func (c *conn) lookUp() {
 		run: func() {
 			for _, lookup := range asked {
 				lookup.run(l.server)
+				runtime.Gosched() // event loops that can run come first
 			}
 		},
 		then: func() {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"runtime"
 	"slices"
 	"sync"
 )
@@ -22,6 +23,7 @@ func (l *loop) dispatch() {
 		l.server.workers.do(func() {
 			for _, j := range jobs {
 				j.run()
+				runtime.Gosched() // event loops that can run come first
 			}
 			l.mail.post(func() {
 				for _, j := range jobs {

@@ -35,13 +35,16 @@ func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
 func (s *Server) routes() *httpio.Router {
 	rt := &httpio.Router{
 		Exact: map[string]http.Handler{
-			"/":                  http.HandlerFunc(s.root),
-			"/realtime":          http.HandlerFunc(s.realtime),
-			"/realtime/batch":    s.withCORS(s.only(http.MethodPost, s.publishBatch)),
-			"/realtime/history":  s.withCORS(s.only(http.MethodGet, s.history)),
-			sse.EventsPath:       s.withCORS(s.serveStream),
-			sse.PollPath:         s.withCORS(s.serveStream),
-			"/console/session":   http.HandlerFunc(s.admin.ServeSession),
+			"/":                 http.HandlerFunc(s.root),
+			"/realtime":         http.HandlerFunc(s.realtime),
+			"/realtime/batch":   s.withCORS(s.only(http.MethodPost, s.publishBatch)),
+			"/realtime/history": s.withCORS(s.only(http.MethodGet, s.history)),
+			sse.EventsPath:      s.withCORS(s.serveStream),
+			sse.PollPath:        s.withCORS(s.serveStream),
+			"/console/session": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				endRequestTurn(r.Context()) // it waits for the cluster
+				s.admin.ServeSession(w, r)
+			}),
 			"/openapi.yaml":      s.only(http.MethodGet, document("application/yaml", func() []byte { return docs.OpenAPI })),
 			"/openapi.json":      s.only(http.MethodGet, document("application/json", docs.OpenAPIJSON)),
 			"/realtime/presence": s.withCORS(s.only(http.MethodGet, s.presenceOf)),
@@ -81,6 +84,7 @@ func (s *Server) handler(open *httpio.Router) http.Handler {
 		if websocket.NamesWebSocket(strings.Join(r.Header.Values("Upgrade"), ",")) {
 			head.Set("Connection", "close") // what follows was not checked as a request
 		}
+		refused := s.beginRequestTurn(r)
 		if !s.requests.TryRLock() {
 			s.refuseHTTP(w, r, &refusal.Error{Code: refusal.Unavailable, Reason: "node is stopping", RetryAfter: time.Second})
 			return
@@ -88,6 +92,9 @@ func (s *Server) handler(open *httpio.Router) http.Handler {
 		defer s.requests.RUnlock()
 		httpio.PaceBody(w, r, s.cfg.BodyTimeout)
 		switch path := r.URL.EscapedPath(); {
+		case refused != nil:
+			head.Set("Connection", "close")
+			s.refuseHTTP(w, r, refused)
 		case headBytes(r) > s.cfg.MaxHandshakeBytes:
 			s.refuseHandshake(w, r, websocket.HeadTooLarge(s.cfg.MaxHandshakeBytes))
 		case path == "/healthz":

@@ -25,12 +25,12 @@ type httpConn struct {
 	trusted        bool          // it is a proxy's, whose idle connections are its own affair
 	remote         net.Addr      // of the client that a proxy speaks for, nil without one
 
-	server     *Server // set where proxied is
-	proxied    bool    // it begins with a header of the PROXY protocol
+	server     *Server
+	proxied    bool // it begins with a header of the PROXY protocol
 	headerRead sync.Once
 	headerErr  error // of that header
 
-	turn handshakeTurn
+	handshakeTurn, requestTurn turn
 
 	mu       sync.Mutex
 	proved   bool
@@ -90,12 +90,16 @@ func (g *httpConn) readProxyHeader() {
 }
 
 func (s *Server) newHTTPConn(socket net.Conn, early []byte, from netip.Addr) *httpConn {
-	return &httpConn{
-		Conn: socket, early: early,
+	g := &httpConn{
+		Conn: socket, early: early, server: s,
 		onProved: func() { s.unauthenticated.Leave(from) },
 		idle:     s.cfg.UnauthenticatedIdle,
 		trusted:  s.proxies.Trust(from.String()),
 	}
+	if g.requestTurn.queue = s.turnQueue; s.cfg.TLS != nil {
+		g.handshakeTurn.queue = s.turnQueue
+	}
+	return g
 }
 
 // prove notes that the client has authenticated. From now on net/http decides how long
@@ -129,6 +133,7 @@ func (g *httpConn) SetReadDeadline(t time.Time) error {
 
 // handedOn notes that the socket is closed or a WebSocket connection.
 func (g *httpConn) handedOn() {
+	g.requestTurn.finish()
 	g.closed.Do(g.onClose)
 	g.prove()
 }
@@ -136,12 +141,12 @@ func (g *httpConn) handedOn() {
 // Read implements net.Conn. During a TLS handshake it returns when what it has read may be
 // worked on.
 func (g *httpConn) Read(p []byte) (int, error) {
-	g.turn.end()
+	g.handshakeTurn.end()
 	n, err := g.read(p)
 	if n == 0 {
 		return 0, err
 	}
-	if refused := g.beginTurn(); refused != nil {
+	if refused := g.beginHandshakeTurn(); refused != nil {
 		return 0, refused
 	}
 	return n, err
@@ -149,7 +154,8 @@ func (g *httpConn) Read(p []byte) (int, error) {
 
 // Write implements net.Conn.
 func (g *httpConn) Write(p []byte) (int, error) {
-	g.turn.end()
+	g.handshakeTurn.end()
+	g.requestTurn.end()
 	return g.Conn.Write(p)
 }
 
@@ -176,7 +182,7 @@ func (g *httpConn) CloseWrite() error {
 // Close implements net.Conn.
 func (g *httpConn) Close() error {
 	g.firstRequest.Do(g.onFirstRequest)
-	g.turn.finish()
+	g.handshakeTurn.finish()
 	g.handedOn()
 	return g.Conn.Close()
 }

@@ -70,8 +70,7 @@ func (h *limitListener) admit(socket net.Conn) (*httpConn, *refusal.Error) {
 		_ = tcp.SetWriteBuffer(s.cfg.SendBufferBytes)
 	}
 	g := s.newHTTPConn(socket, nil, from)
-	g.server, g.proxied = s, s.proxies.Announce(from)
-	g.setTurns()
+	g.proxied = s.proxies.Announce(from)
 	g.onFirstRequest, g.onClose = func() { s.handshakes.Leave(from) }, func() { s.pendingConns.Add(-1) }
 	return g, nil
 }
@@ -109,7 +108,7 @@ func withHTTPConn(ctx context.Context, socket net.Conn) context.Context {
 func handshakeDone(r *http.Request) {
 	if g, ok := r.Context().Value(httpConnKey{}).(*httpConn); ok {
 		g.firstRequest.Do(g.onFirstRequest)
-		g.turn.finish()
+		g.handshakeTurn.finish()
 	}
 }
 

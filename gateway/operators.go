@@ -24,7 +24,7 @@ func (s *Server) newAdmin() *admin.Handler {
 		Broker: s.cfg.Broker, Proxies: &s.proxies, TLS: s.cfg.TLS != nil, Logger: s.cfg.Logger,
 		Refused:   func(r *http.Request, refused *refusal.Error) { s.refused(refused, "admin", s.requestPeer(r)) },
 		RefusalOf: s.refusalOf,
-		Proven:    proven,
+		Proven:    func(r *http.Request) { proven(r, auth.Admin) },
 		Stale: func() *refusal.Error {
 			switch {
 			case !s.open.Load():

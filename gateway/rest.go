@@ -67,7 +67,7 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (caller, *
 		}
 	}
 	s.cfg.Broker.KeyUsed(by.KeyID)
-	proven(r)
+	proven(r, by.Kind)
 	return by, nil
 }
 
@@ -105,6 +105,7 @@ func (s *Server) identifyNow(ctx context.Context, text, address string) (auth.Pr
 	if !failed.Unknown {
 		return who, failed.Refusal
 	}
+	endRequestTurn(ctx)
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 	defer cancel()
 	if err := s.cfg.Broker.CatchUp(ctx); err != nil {

@@ -62,7 +62,7 @@ type Server struct {
 	pauses          pauseDetector
 	handshakes      *clientaddr.Counter // clients whose first request has not come in full
 	unauthenticated *clientaddr.Counter // clients that have not authenticated
-	handshakeQueue  *handshakeQueue     // TLS handshakes that are computed or wait for it
+	turnQueue       *turnQueue          // of TLS handshakes and requests
 	tlsHandshakes   *ratelimit.Limiter  // by address
 	handoff         *handoffListener
 	instance        [4]byte // tells this process's connection ids from all others
@@ -114,7 +114,7 @@ func New(cfg Config) (*Server, error) {
 		interest:        newInterest(),
 		handshakes:      clientaddr.NewCounter(cfg.MaxHandshakes, cfg.MaxAddressHandshakes),
 		unauthenticated: newUnauthenticated(cfg.MaxAddressUnauthenticated, cfg.MaxConnections),
-		handshakeQueue:  newHandshakeQueue(),
+		turnQueue:       newTurnQueue(),
 		tlsHandshakes:   ratelimit.NewLimiter(),
 		handoff:         newHandoffListener(cfg.Listener.Addr()),
 		pauses:          pauseDetector{began: time.Now()},
@@ -220,6 +220,7 @@ const maxHeld = 1024
 // awaitOpen waits for the node to open, for as long as an upgrade is held. A client that
 // is refused then may not come back.
 func (s *Server) awaitOpen(ctx context.Context) bool {
+	endRequestTurn(ctx)
 	defer s.held.Add(-1)
 	if s.held.Add(1) > maxHeld {
 		return false

@@ -261,6 +261,7 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 func (s *Server) relayPoll(
 	w http.ResponseWriter, r *http.Request, wait time.Duration, attach func(net.Conn, []byte) bool, gone func(),
 ) {
+	endRequestTurn(r.Context())
 	mine, theirs := net.Pipe()
 	defer mine.Close()
 	if !attach(theirs, nil) {
@@ -278,7 +279,7 @@ func (s *Server) relayPoll(
 	res.Header.Del("Connection")
 	maps.Copy(w.Header(), res.Header)
 	if res.StatusCode == http.StatusOK {
-		proven(r)
+		proven(r, auth.Nobody)
 	}
 	w.WriteHeader(res.StatusCode)
 	if _, err := io.Copy(w, res.Body); err != nil {

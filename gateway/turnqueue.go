@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"context"
+	"io"
+	"net/http"
 	"net/netip"
 	"os"
 	"runtime"
@@ -13,27 +16,28 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// handshakeQueue bounds how many TLS handshakes are computed at a time. Event loops compete
-// for the processors with every goroutine that can run, so a thousand handshakes at once
-// would make all clients wait. Addresses that wait are served in turn: one of them with
-// many handshakes does not delay another one that has few.
-type handshakeQueue struct {
+// turnQueue bounds how many goroutines of net/http work at a time for clients that have not
+// authenticated: on TLS handshakes and on requests. Event loops compete for the processors
+// with every goroutine that can run, so a thousand at once would make all clients wait.
+// Addresses that wait are served in turn: one of them with many requests does not delay
+// another one that has few.
+type turnQueue struct {
 	mu      sync.Mutex
 	free    int
 	turns   []netip.Addr                   // addresses that wait, by clientaddr.Network
 	waiting map[netip.Addr][]chan struct{} // each is closed when its turn has come
 }
 
-// newHandshakeQueue leaves half of the processors to everything else.
-func newHandshakeQueue() *handshakeQueue {
-	return &handshakeQueue{
+// newTurnQueue leaves half of the processors to everything else.
+func newTurnQueue() *turnQueue {
+	return &turnQueue{
 		free:    max(runtime.GOMAXPROCS(0)/2, 1),
 		waiting: make(map[netip.Addr][]chan struct{}),
 	}
 }
 
 // enter waits for a turn, and returns an error when that takes too long.
-func (q *handshakeQueue) enter(from netip.Addr, patience time.Duration) error {
+func (q *turnQueue) enter(from netip.Addr, patience time.Duration) error {
 	from = clientaddr.Network(from)
 	q.mu.Lock()
 	if q.free > 0 {
@@ -70,7 +74,7 @@ func (q *handshakeQueue) enter(from netip.Addr, patience time.Duration) error {
 }
 
 // leave gives the turn to the next address.
-func (q *handshakeQueue) leave() {
+func (q *turnQueue) leave() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.turns) == 0 {
@@ -87,7 +91,7 @@ func (q *handshakeQueue) leave() {
 	close(next[0])
 }
 
-func (q *handshakeQueue) setWaiting(from netip.Addr, turns []chan struct{}) {
+func (q *turnQueue) setWaiting(from netip.Addr, turns []chan struct{}) {
 	if len(turns) == 0 {
 		delete(q.waiting, from)
 		return
@@ -95,29 +99,19 @@ func (q *handshakeQueue) setWaiting(from netip.Addr, turns []chan struct{}) {
 	q.waiting[from] = turns
 }
 
-// handshakeTurn is the turn of one connection. It begins when bytes of the client have been
-// read, and ends when more is read, the answer is written, or a request has come. So no
-// client can make it last.
-type handshakeTurn struct {
-	queue    *handshakeQueue // nil without TLS
-	patience time.Duration
-	over     atomic.Bool // the first request has come
-	holds    atomic.Bool
-}
-
-// setTurns has the connection wait for turns, if it encrypts.
-func (g *httpConn) setTurns() {
-	if g.server.cfg.TLS != nil {
-		g.turn.queue, g.turn.patience = g.server.handshakeQueue, g.server.cfg.HandshakeTimeout
-	}
+// turn is the turn of one connection. Whoever holds it must not wait for anything else.
+type turn struct {
+	queue *turnQueue
+	over  atomic.Bool // none is needed any more
+	holds atomic.Bool
 }
 
 // begin waits for the turn.
-func (t *handshakeTurn) begin(from netip.Addr) error {
+func (t *turn) begin(from netip.Addr, patience time.Duration) error {
 	if t.queue == nil || t.over.Load() {
 		return nil
 	}
-	if err := t.queue.enter(from, t.patience); err != nil {
+	if err := t.queue.enter(from, patience); err != nil {
 		return err
 	}
 	t.holds.Store(true)
@@ -128,25 +122,64 @@ func (t *handshakeTurn) begin(from netip.Addr) error {
 }
 
 // end gives the turn back, if there is one.
-func (t *handshakeTurn) end() {
+func (t *turn) end() {
 	if t.holds.Load() && t.holds.Swap(false) {
 		t.queue.leave()
 	}
 }
 
-// finish notes that the handshake is over.
-func (t *handshakeTurn) finish() {
+// finish notes that no turn is needed any more.
+func (t *turn) finish() {
 	t.over.Store(true)
 	t.end()
 }
 
-// beginTurn waits until a TLS handshake may be computed.
-func (g *httpConn) beginTurn() error {
-	err := g.turn.begin(clientaddr.Of(g))
+// beginHandshakeTurn waits until a TLS handshake may be computed. The turn begins when bytes
+// of the client have been read, and ends when more is read, the answer is written, or a
+// request has come. So no client can make it last.
+func (g *httpConn) beginHandshakeTurn() error {
+	err := g.handshakeTurn.begin(clientaddr.Of(g), g.server.cfg.HandshakeTimeout)
 	if err != nil {
 		g.server.metrics.handshakesExpired.Inc()
 	}
 	return err
+}
+
+// beginRequestTurn waits until a request may be worked on, and refuses it when that takes
+// too long. The turn ends when the client has authenticated, its body is read, the answer
+// is written, or something is waited for.
+func (s *Server) beginRequestTurn(r *http.Request) *refusal.Error {
+	g, ok := r.Context().Value(httpConnKey{}).(*httpConn)
+	if !ok {
+		return nil // on the operators' port
+	}
+	from, _ := netip.ParseAddr(s.proxies.RequestClient(r)) // the invalid one is as good as any
+	if g.requestTurn.begin(from, s.cfg.HandshakeTimeout) == nil {
+		r.Body = &turnBody{r.Body, &g.requestTurn}
+		return nil
+	}
+	return &refusal.Error{
+		Code: refusal.RateLimited, Reason: "too many requests at once from this address", RetryAfter: time.Second,
+	}
+}
+
+// endRequestTurn ends the turn of the request with a context.
+func endRequestTurn(ctx context.Context) {
+	if g, ok := ctx.Value(httpConnKey{}).(*httpConn); ok {
+		g.requestTurn.end()
+	}
+}
+
+// turnBody is the body of a request, whose turn ends when it is read.
+type turnBody struct {
+	io.ReadCloser
+	turn *turn
+}
+
+// Read implements io.Reader.
+func (b *turnBody) Read(p []byte) (int, error) {
+	b.turn.end()
+	return b.ReadCloser.Read(p)
 }
 
 // throttleHandshake refuses the TLS connections of an address that makes too many. A trusted

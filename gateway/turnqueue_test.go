@@ -17,12 +17,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/certificate"
 	"github.com/aptlyd/aptlyd/gateway/internal/testcert"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-func (q *handshakeQueue) count() (waiting int) {
+func (q *turnQueue) count() (waiting int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, turns := range q.waiting {
@@ -35,7 +37,7 @@ func (q *handshakeQueue) count() (waiting int) {
 // there is room for.
 func TestHandshakeQueueIsFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newHandshakeQueue()
+		q := newTurnQueue()
 		q.free = 1
 		var mu sync.Mutex
 		var served []string
@@ -85,7 +87,7 @@ func TestHandshakeQueueIsFair(t *testing.T) {
 // A handshake that waits for too long is given up, and leaves nothing behind.
 func TestHandshakeQueueTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newHandshakeQueue()
+		q := newTurnQueue()
 		q.free = 1
 		one, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 		if err := q.enter(one, time.Second); err != nil {
@@ -140,7 +142,7 @@ func TestHandshakesOfManyClients(t *testing.T) {
 				return show(hello)
 			}
 		})
-		q := h.server.handshakeQueue
+		q := h.server.turnQueue
 		q.mu.Lock()
 		q.free = 1
 		q.mu.Unlock()
@@ -200,7 +202,7 @@ func TestHandshakesOfManyClients(t *testing.T) {
 // A client that leaves while its handshake waits or is computed gives its turn back.
 func TestHandshakesThatAreBrokenOff(t *testing.T) {
 	h := newTLSHarness(t, "portable")
-	room := h.server.handshakeQueue.free
+	room := h.server.turnQueue.free
 	for range 20 {
 		for _, nonsense := range []string{"nonsense", "\x16\x03\x01\x00\x05nonsense"} { // the first is not answered
 			c := h.connect()
@@ -216,7 +218,7 @@ func TestHandshakesThatAreBrokenOff(t *testing.T) {
 		_ = c.socket.Close()
 	}
 	eventually(t, func() string {
-		q := h.server.handshakeQueue
+		q := h.server.turnQueue
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		if q.free != room || len(q.turns) != 0 {
@@ -304,4 +306,104 @@ func TestSessionIsResumed(t *testing.T) {
 		}
 		_ = c.socket.Close()
 	}
+}
+
+// take takes all turns that are free.
+func (q *turnQueue) take() (giveBack func()) {
+	q.mu.Lock()
+	n := q.free
+	q.free = 0
+	q.mu.Unlock()
+	return func() {
+		for range n {
+			q.leave()
+		}
+	}
+}
+
+// A request of a stranger waits for its turn, and is refused when that takes too long. A
+// backend that has authenticated on a connection needs no turn there.
+func TestRequestsTakeTurns(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller, func(c *Config) { c.HandshakeTimeout = 300 * time.Millisecond })
+		q := h.server.turnQueue
+		const publish = "POST /realtime HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\nContent-Type: application/json\r\n" +
+			"Content-Length: 27\r\n\r\n" + `{"channel":"c","message":1}`
+		backend := h.connect()
+		backend.send(fmt.Sprintf(publish, h.secret))
+		served(backend)
+
+		giveBack := q.take()
+		stranger := h.connect()
+		stranger.send(keptAlive)
+		eventually(t, func() string {
+			if q.count() != 1 {
+				return "the stranger does not wait"
+			}
+			return ""
+		})
+		backend.send(fmt.Sprintf(publish, h.secret))
+		served(backend)
+		giveBack()
+		served(stranger)
+
+		giveBack = q.take()
+		stranger.send(keptAlive)
+		if res := stranger.wantResponse(429); !res.Close || res.Header.Get("Retry-After") == "" {
+			t.Errorf("refused with %v", res)
+		}
+		giveBack()
+		if got := h.lastRefusal(refusal.Query{Code: refusal.RateLimited}); got.Via != "rest" {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func served(c *client) {
+	c.t.Helper()
+	_, _ = io.Copy(io.Discard, c.wantResponse(http.StatusOK).Body)
+}
+
+// Whatever a request waits for, it gives its turn back before.
+func TestNoRequestWaitsInItsTurn(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller)
+		room := h.server.turnQueue.free
+		asked, answer := make(chan struct{}), make(chan struct{})
+		goOn := sync.OnceFunc(func() { close(answer) })
+		t.Cleanup(goOn) // also if it fails
+		h.broker.onCatchUp(func() { close(asked); <-answer })
+		c := h.connect()
+		c.send("GET /realtime/history?channel=c HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + auth.NewKeyText(fsm.PublicKey) + "\r\n\r\n")
+		<-asked
+		slow := h.connect()
+		slow.send("POST /console/session HTTP/1.1\r\nHost: x\r\nX-Aptlyd-Console: 1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+		body := h.post(1000)
+		body.send("{")
+		for _, path := range []string{"poll?channel=c&wait=50", "sse?channel=c"} {
+			h.connect().send("GET /realtime/" + path + " HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + h.secret + "\r\n\r\n")
+		}
+		eventually(t, func() string {
+			if n := h.server.ConnectionCount(); n != 2 {
+				return fmt.Sprintf("%d connections", n)
+			}
+			return ""
+		})
+		free := func() string {
+			q := h.server.turnQueue
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			if q.free != room {
+				return fmt.Sprintf("%d of %d turns are free", q.free, room)
+			}
+			return ""
+		}
+		probe := h.connect()
+		probe.send(keptAlive)
+		served(probe)
+		eventually(t, free)
+		goOn()
+		c.wantResponse(401)
+		eventually(t, free)
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
@@ -48,10 +49,18 @@ func (c *conn) known() {
 }
 
 // proven notes that the client of a request has authenticated. The socket may now be
-// kept until the next request.
-func proven(r *http.Request) {
-	if g, ok := r.Context().Value(httpConnKey{}).(*httpConn); ok {
-		g.prove()
+// kept until the next request. A backend or an operator needs no more turns, unless a proxy
+// speaks for others on the same socket.
+func proven(r *http.Request, who auth.Kind) {
+	g, ok := r.Context().Value(httpConnKey{}).(*httpConn)
+	if !ok {
+		return
+	}
+	g.prove()
+	if (who == auth.ServerKey || who == auth.Admin) && !g.trusted {
+		g.requestTurn.finish()
+	} else {
+		g.requestTurn.end()
 	}
 }
 

@@ -50,7 +50,7 @@ func TestOneClientDoesNotCostTheOthers(t *testing.T) {
 	if long() {
 		settings = append(settings, setting{"portable", false}, setting{"epoll", true})
 	}
-	for _, s := range settings {
+	for i, s := range settings {
 		t.Run(fmt.Sprintf("%s,tls=%v", s.poller, s.tls), func(t *testing.T) {
 			v, other := startVictim(t, s.poller, s.tls), (*victim)(nil)
 			friendly := v.befriend(t, 100)
@@ -59,7 +59,10 @@ func TestOneClientDoesNotCostTheOthers(t *testing.T) {
 				other = startVictim(t, s.poller, s.tls)
 				other.fill(t, "big", 100, 60<<10)
 			}
-			for _, a := range attacks {
+			for j, a := range attacks {
+				if !long() && j%len(settings) != i {
+					continue // each on one of them
+				}
 				t.Run(a.name, func(t *testing.T) { v.suffer(t, a, friendly, other) })
 			}
 		})
@@ -71,7 +74,7 @@ type suffering struct{ without, control, with []latencies }
 
 // suffer attacks a node, and another one for comparison if there is one.
 func (v *victim) suffer(t *testing.T, a attack, friendly *friends, other *victim) {
-	span := time.Duration(rounds(t, 2, 4)) * time.Second
+	const span = 2 * time.Second
 	memory, peak, busy := rss(t, v.pid), int64(0), 0.0
 	var s suffering
 	heard := make(map[string]int)
@@ -108,6 +111,9 @@ func (v *victim) suffer(t *testing.T, a attack, friendly *friends, other *victim
 	if unready.Load() > 0 || ready.Load() == 0 {
 		t.Errorf("/readyz was bad %d times of %d", unready.Load(), ready.Load()+unready.Load())
 	}
+	if p50 := medianOf(s.with).p50; p50 > tooLate {
+		t.Errorf("half of the messages took %v", p50)
+	}
 	if grown := peak - memory; grown > 256<<20 {
 		t.Errorf("memory grew by %d MiB", grown>>20)
 	}
@@ -119,6 +125,9 @@ func (v *victim) suffer(t *testing.T, a attack, friendly *friends, other *victim
 		t.Errorf("the attacker heard %v, nothing of %v", heard, a.told)
 	}
 }
+
+// tooLate is far more than what an attack may cost, on however slow a machine.
+const tooLate = 250 * time.Millisecond
 
 // attackBegins is how long an attack has to be under way.
 const attackBegins = 500 * time.Millisecond

@@ -73,6 +73,29 @@ var attacks = []attack{
 	{"subscriptions", 60, []string{"too_many_channels", "rate_limited"}, func(ctx context.Context, a *attacker, n int) {
 		a.subscribe(ctx, n)
 	}, nil},
+	{"subscriptions again", 60, []string{"HTTP/1.1 101"}, func(ctx context.Context, a *attacker, n int) {
+		a.subscribeAgain(ctx, n)
+	}, nil},
+	{"replays", 100, []string{"HTTP/1.1 101"}, func(ctx context.Context, a *attacker, _ int) {
+		a.replay(ctx)
+	}, nil},
+	{"metrics", 200, []string{"HTTP/1.1 200", closed}, func(ctx context.Context, a *attacker, _ int) {
+		a.pump(ctx, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+	}, nil},
+	{"health checks", 200, []string{"HTTP/1.1 200", closed}, func(ctx context.Context, a *attacker, _ int) {
+		a.pump(ctx, healthRequest+"\r\n")
+	}, nil},
+	{"console", 200, []string{"HTTP/1.1 200", closed}, func(ctx context.Context, a *attacker, _ int) {
+		a.pump(ctx, "GET /console/parts.js HTTP/1.1\r\nHost: x\r\n\r\n")
+	}, nil},
+	{"upgrades", 64, []string{"HTTP/1.1 101", closed}, func(ctx context.Context, a *attacker, _ int) {
+		a.again(ctx, time.Millisecond, func(socket net.Conn) {
+			if _, err := io.WriteString(socket, upgradeRequest); err == nil {
+				_, _ = socket.Read(make([]byte, 1024))
+				a.tell("HTTP/1.1 101")
+			}
+		})
+	}, nil},
 	{"wrong keys", 64, []string{"HTTP/1.1 401", "HTTP/1.1 429"}, func(ctx context.Context, a *attacker, _ int) {
 		a.ask(ctx, true, historyRequest+"x-api-key: pk_wrong\r\n\r\n")
 	}, nil},
@@ -248,6 +271,53 @@ func (a *attacker) subscribe(ctx context.Context, n int) {
 		}
 		if _, err := socket.Write(all); err == nil {
 			<-ctx.Done()
+		}
+	})
+}
+
+// subscribeAgain subscribes to a thousand channels, leaves, and comes back.
+func (a *attacker) subscribeAgain(ctx context.Context, n int) {
+	var all []byte
+	for i := range 1000 {
+		all = append(all, clientFrame(`{"type":"subscribe","channel":"%d:%d"}`, n, i)...)
+	}
+	a.again(ctx, idlePause, func(socket net.Conn) {
+		if !a.enter(socket, a.PublicKey) {
+			return
+		}
+		if _, err := socket.Write(all); err == nil {
+			select {
+			case <-time.After(idlePause):
+			case <-ctx.Done():
+			}
+		}
+	})
+}
+
+// replay reads a channel that holds six megabytes, and again.
+func (a *attacker) replay(ctx context.Context) {
+	a.again(ctx, time.Millisecond, func(socket net.Conn) {
+		if !a.enter(socket, a.PublicKey) {
+			return
+		}
+		if _, err := socket.Write(clientFrame(`{"type":"subscribe","channel":"big"}`)); err == nil {
+			select {
+			case <-time.After(idlePause):
+			case <-ctx.Done():
+			}
+		}
+	})
+}
+
+// pump makes a request as often as the connection takes it.
+func (a *attacker) pump(ctx context.Context, request string) {
+	some := []byte(strings.Repeat(request, 100))
+	a.again(ctx, idlePause, func(socket net.Conn) {
+		go a.hear(socket)
+		for {
+			if _, err := socket.Write(some); err != nil {
+				return
+			}
 		}
 	})
 }

@@ -189,7 +189,7 @@ func (l *loop) failClosed() bool {
 	if len(l.conns) == 0 || l.server.staleness() <= CloseAfter {
 		return false
 	}
-	l.closeAll(closeTryLater, "node is cut off from its cluster")
+	l.closeAll(closeTryLater, clipReason(l.server.refuseStale().Reason))
 	return true
 }
 

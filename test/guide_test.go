@@ -79,7 +79,7 @@ func TestGuidesRunAsWritten(t *testing.T) {
 					"bin/aptly", "aptly",
 					"localhost:8080", c.Addr(0),
 					"APTLYD_ADMIN_TOKEN=adm_…", "APTLYD_ADMIN_TOKEN="+c.AdminToken,
-					"admin revoke adm_…", "admin revoke \"$(aptlyd admin list --json | grep -o 'adm_[A-Za-z0-9]*' | head -1)\"",
+					"admin revoke adm_first", "admin revoke \"$(aptlyd admin list --json | grep -o 'adm_[A-Za-z0-9]*' | head -1)\"",
 					"import default pk_…", "import default pk_"+foreignKey(),
 					"--duration 5s", "--duration 1s",
 					"key_…", server.ID, "sk_…", c.ServerKey, "pk_…", c.PublicKey,

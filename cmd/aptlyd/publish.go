@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -29,7 +30,12 @@ func newPublish() *cobra.Command {
 			defer c.Close()
 			ctx, cancel := context.WithTimeout(cmd.Context(), answerTimeout)
 			defer cancel()
+			ctx, stop := r.whileReady(ctx)
+			defer stop()
 			receipt, err := c.Publish(ctx, client.Publication{Channel: channel, Data: data, ID: id})
+			if said := refusesClients(ctx); err != nil && said != nil {
+				err = fmt.Errorf("the message may or may not have been published: %s", said.reason)
+			}
 			if err != nil {
 				return err
 			}

@@ -24,8 +24,8 @@ const (
 	callTimeout = 30 * time.Second
 	// connectTimeout bounds the attempts to reach a node at all.
 	connectTimeout = 5 * time.Second
-	// patience is how long an attempt to connect lasts before the node is asked whether it
-	// takes clients at all.
+	// patience is how long something may take before the node is asked whether it takes
+	// clients at all, and asked again.
 	patience = time.Second
 	// answerTimeout bounds a connected client's request. It is longer than the time after
 	// which a node gives up a publish.
@@ -135,28 +135,43 @@ func (r *remote) connect(ctx context.Context, cmd *cobra.Command, options client
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	unready := make(chan error, 1)
-	asking := time.AfterFunc(patience, func() { r.askReady(ctx, cancel, unready) })
-	defer asking.Stop()
+	ctx, stop := r.whileReady(ctx)
+	defer stop()
 	if err := c.Connect(ctx); err != nil {
 		c.Close()
-		select {
-		case err = <-unready:
-		default:
+		if said := refusesClients(ctx); said != nil {
+			err = fmt.Errorf("it takes no clients: %s", said.reason)
 		}
 		return nil, fmt.Errorf("connect to %s: %w", r.server, err)
 	}
 	return c, nil
 }
 
-// askReady ends an attempt to connect that takes long, if the node itself says why it takes no
-// clients, and not that this will pass.
-func (r *remote) askReady(ctx context.Context, give context.CancelFunc, unready chan<- error) {
-	err := ready(ctx, healthClient(nil), r.server)
-	if said, ok := errors.AsType[*notReady](err); ok && said.status == http.StatusServiceUnavailable && !said.passing {
-		unready <- fmt.Errorf("it takes no clients: %s", said.reason)
-		give()
-	}
+// whileReady returns a context that ends, with the reason as its cause, once the node says that it
+// takes no clients and not that this will pass. The node is asked now and then, in case that what
+// is waited for takes long.
+func (r *remote) whileReady(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancelCause(ctx)
+	go func() {
+		for {
+			select {
+			case <-time.After(patience):
+			case <-ctx.Done():
+				return
+			}
+			said, ok := errors.AsType[*notReady](ready(ctx, healthClient(nil), r.server))
+			if ok && said.status == http.StatusServiceUnavailable && !said.passing {
+				end(said)
+			}
+		}
+	}()
+	return ctx, func() { end(nil) }
+}
+
+// refusesClients returns what the node has said if it has ended a context of whileReady.
+func refusesClients(ctx context.Context) *notReady {
+	said, _ := errors.AsType[*notReady](context.Cause(ctx))
+	return said
 }
 
 // collect returns the elements of a list, at most limit of them unless that is 0.

@@ -23,11 +23,11 @@ export function bars(label, { tall = height, say = String } = {}) {
 
 // tile is a figure with a line below and bars of how it came to be.
 export function tile(label) {
-  const value = h('dd', {}, '–');
+  const value = h('strong', {}, '–');
   const hint = h('p', { class: 'hint' }, ' ');
   const picture = bars(label);
   return {
-    node: h('div', { class: 'tile' }, h('dt', {}, label), value, hint, picture.node),
+    node: h('div', { class: 'tile' }, h('span', { class: 'label' }, label), value, hint, picture.node),
     update(text, below, values) {
       setText(value, text);
       setText(hint, below);

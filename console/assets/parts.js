@@ -92,10 +92,10 @@ export function tabs(label, links, current) {
   const node = h('nav', { class: 'tabs', 'aria-label': label },
     links.map(([text, href]) => h('a', { href, 'aria-current': href === current ? 'page' : null }, text)));
   // On a phone they do not fit: the one that is open is brought into sight.
-  requestAnimationFrame(() => {
+  new ResizeObserver(() => {
     const here = node.querySelector('[aria-current]');
     if (here) node.scrollLeft = here.offsetLeft - node.offsetLeft - (node.clientWidth - here.clientWidth) / 2;
-  });
+  }).observe(node);
   return node;
 }
 

@@ -372,9 +372,20 @@ try {
     await photograph(browser, office, node(0), project, channelName.slice(0, 90));
   });
 
+  await step('sign out', page, async () => {
+    const cookies = await office.cookies();
+    await byRole('button', 'Sign out').click();
+    await page.getByLabel('Admin token').waitFor();
+    await office.addCookies(cookies);
+    await page.evaluate(() => localStorage.setItem('session', 'yes'));
+    await page.reload();
+    await page.getByLabel('Admin token').waitFor();
+  });
   const other = await browser.newContext();
   const elsewhere = await other.newPage();
   await step('a killed node shows within 5 s, and the console of another goes on', page, async () => {
+    await signIn(page, 0, env.ADMIN_TOKEN);
+    await sees(page, 'h1', 'Projects');
     await signIn(elsewhere, 2, env.ADMIN_TOKEN);
     await sees(elsewhere, 'h1', 'Projects');
     await go('#/cluster');
@@ -392,14 +403,15 @@ try {
     await sees(page, '.message', 'after the loss');
   });
 
-  await step('sign out', page, async () => {
-    const cookies = await office.cookies();
-    await byRole('button', 'Sign out').click();
-    await page.getByLabel('Admin token').waitFor();
-    await office.addCookies(cookies);
-    await page.evaluate(() => localStorage.setItem('session', 'yes'));
+  await step('without a majority the console stays signed in and says who is missing', page, async () => {
+    process.kill(Number(env.PID1), 'SIGKILL');
+    await sees(page, '.banner', env.NAME1, 30_000);
+    await sees(page, '.banner', 'You stay signed in');
+    await page.goto(`${node(0)}/console/#/cluster`);
     await page.reload();
-    await page.getByLabel('Admin token').waitFor();
+    await sees(page, '.banner', env.NAME1);
+    await page.locator('.map-name').first().waitFor();
+    await page.screenshot({ path: `${shots}no-majority.png`, fullPage: true });
   });
   must(problems.length === 0, `the page complained:\n${[...new Set(problems)].join('\n')}`);
 } catch (error) {

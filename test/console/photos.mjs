@@ -1,11 +1,13 @@
 // Every page, light and dark, on a desk and on a phone: a picture of each, and
-// what a checker of accessibility says of it.
+// what a checker of accessibility says of it. The short form has each device and each
+// scheme once.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { shots } from './browser.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const devices = { desk: { width: 1280, height: 900 }, phone: { width: 390, height: 844 } };
+const thorough = Boolean(process.env.APTLYD_LONG);
 const tallest = 4000; // pixels of a picture: lists go on for ever
 const rules = { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'] };
 
@@ -23,8 +25,8 @@ export async function photograph(browser, office, base, project, channel) {
     projects: ['#/projects', 'tbody tr'], project: [inside, '#danger'], channels: [`${inside}/channels`, 'tbody tr'],
     channel: [`${inside}/channels/${encodeURIComponent(channel)}`, '.message'], connections: ['#/connections', 'tbody tr'],
     refusals: ['#/refusals', 'tbody tr'], cluster: ['#/cluster', '.chart canvas'], audit: ['#/audit', 'tbody tr'], tokens: ['#/tokens', 'tbody tr'],
-    usage: [`${inside}/usage`, 'tbody tr'], 'client-tokens': [`${inside}/tokens`, '#make option'], members: ['#/cluster/members', 'tbody tr'],
-    settings: ['#/cluster/settings', 'main input'], doctor: ['#/cluster/doctor', 'tbody tr'], backup: ['#/cluster/backup', '#main .code, #main code'],
+    usage: [`${inside}/usage`, 'tbody tr'], 'client-tokens': [`${inside}/tokens`, '#make .scope'], members: ['#/cluster/members', 'tbody tr'],
+    settings: ['#/cluster/settings', 'main input'], doctor: ['#/cluster/doctor', 'tbody tr'], backup: ['#/cluster/backup', '#main code'],
     api: ['#/api', '.operations li'], 'api-call': ['#/api/updateProject', '.schema li'],
   };
   const wrong = [];
@@ -33,7 +35,7 @@ export async function photograph(browser, office, base, project, channel) {
   const take = async (name) => {
     for (const [device, viewport] of Object.entries(devices)) {
       await page.setViewportSize(viewport);
-      for (const colorScheme of ['light', 'dark']) {
+      for (const colorScheme of thorough ? ['light', 'dark'] : [device === 'desk' ? 'light' : 'dark']) {
         await page.emulateMedia({ colorScheme });
         const tall = await page.evaluate(() => document.documentElement.scrollHeight);
         const clip = { x: 0, y: 0, width: viewport.width, height: Math.min(tall, tallest) };
@@ -55,6 +57,7 @@ export async function photograph(browser, office, base, project, channel) {
   await page.reload();
   await page.evaluate(axe);
   for (const [name, [hash, there]] of Object.entries(places)) {
+    if (process.env.ONLY && !process.env.ONLY.split(',').includes(name)) continue;
     await page.goto(`${base}/console/${hash}`);
     await page.locator(there).first().waitFor();
     await take(name);
@@ -62,11 +65,16 @@ export async function photograph(browser, office, base, project, channel) {
   // The menu of a phone, and what the audit shows of a change.
   await page.setViewportSize(devices.phone);
   await page.getByRole('button', { name: 'Menu' }).click();
-  await page.getByRole('link', { name: 'Sign out' }).or(page.getByRole('button', { name: 'Sign out' })).waitFor();
+  await page.getByRole('button', { name: 'Sign out' }).waitFor();
   wrong.push(...(await examine(page)).map((what) => `menu: ${what}`));
   await page.screenshot({ path: `${shots}menu-phone.png` });
   await page.keyboard.press('Escape');
   await page.getByRole('button', { name: 'Sign out' }).waitFor({ state: 'hidden' });
+  await page.goto(`${base}/console/${inside}/tokens`);
+  await page.waitForFunction(() => {
+    const tab = document.querySelector('.tabs [aria-current]')?.getBoundingClientRect();
+    return tab?.left >= 0 && tab.right <= innerWidth;
+  });
   await page.goto(`${base}/console/#/audit`);
   await page.locator('tr', { hasText: 'project.create' }).getByRole('button', { name: 'Details' }).first().click();
   for (const [device, viewport] of Object.entries(devices)) {

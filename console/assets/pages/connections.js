@@ -38,6 +38,7 @@ export default function connectionsPage({ project, search, signal }) {
   const here = project ? projectLink(project, 'connections') : '#/connections';
   const head = project && projectHead(project, here);
   let keys = new Map();
+  let projects = new Map();
   const pages = pager(() => again());
   const filter = keyFilter(search.get('key') ?? '', () => { pages.reset(); again(); });
   const name = (id) => keys.get(id)?.name ?? id;
@@ -53,14 +54,13 @@ export default function connectionsPage({ project, search, signal }) {
   }
 
   const list = table([
-    { label: 'Address', class: 'mono strong lead', text: (c) => c.address, title: (c) => c.id },
-    ...(project ? [] : [{ label: 'Project', text: (c) => keys.get(c.keyId)?.project.name ?? c.project, link: (c) => projectLink(c.project) }]),
+    { label: 'Address', class: 'strong lead', text: (c) => [c.address, c.sdk].join(), node: (c) => h('span', { class: 'from' }, h('span', { class: 'mono' }, c.address), c.sdk && h('span', { class: 'hint' }, c.sdk)), title: (c) => c.id },
+    ...(project ? [] : [{ label: 'Project', class: 'wrap slim', text: (c) => projects.get(c.project) ?? c.project, link: (c) => projectLink(c.project) }]),
     {
-      label: 'Key', text: (c) => [name(c.keyId), c.kind, c.sub, keys.get(c.keyId)?.expiresAt].join(),
+      label: 'Key', class: 'wrap slim', text: (c) => [name(c.keyId), c.kind, c.sub, keys.get(c.keyId)?.expiresAt].join(),
       node: (c) => h('span', { class: 'row' }, c.kind === 'console' ? '' : name(c.keyId), kindBadge(c.kind), c.sub ? h('span', { class: 'hint' }, c.sub) : null, keys.get(c.keyId)?.expiresAt ? badge('ending', 'warn') : null),
     },
     { label: 'Origin', class: 'wrap wide', text: (c) => c.origin || 'none' },
-    { label: 'SDK', class: 'wrap wide', text: (c) => c.sdk || '–' },
     { label: 'Node', text: (c) => c.node },
     { label: 'Since', class: 'quiet', text: (c) => ago(c.since), title: (c) => moment(c.since) },
     {
@@ -74,12 +74,13 @@ export default function connectionsPage({ project, search, signal }) {
   const again = poll(signal, 2000, async () => {
     const answer = await get(query('/connections', { project, key: filter.value(), limit: pageSize, cursor: pages.cursor() }), signal);
     if (signal.aborted) return;
-    if (answer.connections.some((c) => c.kind !== 'console' && !keys.has(c.keyId))) await names();
+    if (answer.connections.some((c) => c.kind === 'console' ? !projects.has(c.project) : !keys.has(c.keyId))) await names();
     list.show(answer.connections);
     pages.show(answer.next, answer.connections.length ? `${plural(answer.connections.length, 'connection')} on this page` : '');
   });
   async function names() {
     keys = await keyNames(project, signal);
+    projects = new Map([...keys.values()].map((k) => [k.project.id, k.project.name]));
     filter.show(keys, !project);
     if (head && keys.size) head.update([...keys.values()][0].project);
   }

@@ -39,7 +39,7 @@ export function figuresCard(id, signal, open) {
       else tiles[i].update(compact(sum(lastHour, name)), `${compact(sum(lastDay, name))} in the last day`, values);
     });
   });
-  return h('section', { class: 'card', 'aria-label': 'Usage' }, h('dl', { class: 'tiles' }, tiles.map((t) => t.node)));
+  return h('section', { class: 'card', 'aria-label': 'Usage' }, h('div', { class: 'tiles' }, tiles.map((t) => t.node)));
 }
 
 const spans = [['Hour', 'minute', 60, minute], ['Two days', 'hour', 48, hour], ['92 days', 'day', 92, day]];

@@ -90,7 +90,7 @@ export function keysCard(refresh) {
       node: (k) => k.key ? h('span', { class: 'secret' }, h('code', { class: 'clip' }, k.key), copyButton(k.key, '', 'the public key')) : h('code', { class: 'quiet' }, k.prefix + '…'),
     },
     {
-      label: 'Id', class: 'mono wide', text: (k) => k.id, node: (k) => h('span', { class: 'secret' }, h('code', { class: 'clip quiet' }, k.id), copyButton(k.id, '', `the id of ${k.name}`)),
+      label: 'Id', class: 'mono wide', text: (k) => k.id, node: (k) => h('span', { class: 'secret' }, h('code', { class: 'clip short quiet' }, k.id), copyButton(k.id, '', `the id of ${k.name}`)),
     },
     {
       label: 'Connections', class: 'number', text: (k) => k.connections ?? '–',

@@ -30,10 +30,9 @@ export default function refusalsPage({ project, search, signal }) {
 
   const rules = table([
     { label: 'Times', class: 'number', text: (r) => count(r.count) },
-    { label: 'Code', text: (r) => r.code, node: (r) => badge(r.code, 'bad') },
     {
       label: 'Rule', class: 'why wrap lead', text: (r) => [r.reason, r.latest.detail, ...r.channels].join(),
-      node: (r) => h('span', { class: 'from' }, h('strong', {}, r.reason), r.latest.detail && r.latest.detail !== r.reason ? h('span', { class: 'hint' }, r.latest.detail) : null,
+      node: (r) => h('span', { class: 'from' }, h('strong', {}, r.reason), h('span', {}, badge(r.code, 'bad')), r.latest.detail && r.latest.detail !== r.reason ? h('span', { class: 'hint' }, r.latest.detail) : null,
         r.channels.length > 1 ? h('span', { class: 'hint' }, `channels ${r.channels.join(', ')}${r.channels.length === 5 ? ', …' : ''}`) : null),
     },
     ...ofProject,

@@ -42,6 +42,7 @@ type Client struct {
 	err           error         // why the client ended
 	failure       error         // why the last connection, or the last attempt at one, ended
 	subscriptions map[string]*cursor
+	presences     []*Presence
 	leaving       map[string]int // unsubscribes on conn without an answer, by channel
 	publishes     map[publishKey]*publish
 	turn          uint64 // numbers publishes
@@ -315,6 +316,9 @@ func (c *Client) attach(l *link) {
 	for _, s := range c.subscriptions {
 		s.askLocked()
 	}
+	for _, p := range c.presences {
+		p.takeUpLocked(l)
+	}
 	hopeless := c.resendLocked()
 	close(c.connected)
 	c.mu.Unlock()
@@ -365,6 +369,12 @@ func (c *Client) dispatch(ctx context.Context, l *link) error {
 			if s := c.subscription(f.Channel); s != nil {
 				s.missed(&f)
 			}
+		case "presence_ok":
+			c.presenceAnswered(&f)
+		case "presence", "occupancy":
+			if err := c.presenceTold(&f); err != nil {
+				return err
+			}
 		case "error":
 			c.refused(l.reader, &f)
 		case "goaway":
@@ -376,6 +386,9 @@ func (c *Client) dispatch(ctx context.Context, l *link) error {
 }
 
 func (c *Client) refused(r *reading, f *frame) {
+	if c.presenceRefused(r.conn, f) {
+		return
+	}
 	switch s := c.subscription(f.Channel); {
 	case f.ID != "":
 		c.publishRefused(f)

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,9 +40,11 @@ type frame struct {
 	Features  []string `json:"features"`
 	StartInMs int64    `json:"startInMs"`
 	Endpoints []string `json:"endpoints"`
+
+	text []byte // of a frame about members
 }
 
-// decodeFrame decodes a frame, which keeps nothing of text.
+// decodeFrame decodes a frame, which keeps a copy of text at most.
 func decodeFrame(text []byte) (frame, error) {
 	if f, ok := scanFrame(text); ok {
 		return f, nil
@@ -57,6 +60,9 @@ func unmarshalFrame(text []byte) (frame, error) {
 	if f.Type == "" {
 		return frame{}, errors.New("decode frame: it has no type")
 	}
+	if f.Type == "presence" || f.Type == "occupancy" {
+		f.text = bytes.Clone(text)
+	}
 	return f, nil
 }
 
@@ -65,7 +71,7 @@ func (f *frame) refusal() *Error {
 }
 
 // announced describes the client to the broker.
-const announced = `,"features":["goaway","strict"],"sdk":"aptlyd-go/` + version + `"`
+const announced = `,"features":["goaway","strict","presence"],"sdk":"aptlyd-go/` + version + `"`
 
 func encodeAuth(apiKey, replaces string, now time.Time) []byte {
 	b := append([]byte(`{"type":"auth","apiKey":`), quote(apiKey)...)

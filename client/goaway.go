@@ -105,6 +105,10 @@ func (c *Client) moveTo(ctx context.Context, old, next *link) (over bool) {
 			wanted[channel] = true
 		}
 	}
+	for _, p := range c.presences {
+		p.ahead = next
+		p.takeUpLocked(next)
+	}
 	c.mu.Unlock()
 	if err := next.reader.readAhead(wanted); err != nil {
 		c.mu.Lock()
@@ -148,6 +152,11 @@ func (c *Client) move() *link {
 			s.live = false // until what was read ahead says so
 		} else {
 			s.askLocked()
+		}
+	}
+	for _, p := range c.presences {
+		if p.ahead != next.link {
+			p.takeUpLocked(next.link)
 		}
 	}
 	hopeless := c.resendLocked()

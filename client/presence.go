@@ -1,91 +1,296 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"iter"
-	"net/http"
-	"net/url"
+	"maps"
+	"slices"
 	"strconv"
+	"time"
 )
 
-// ChannelMember is a user who is in a channel.
-type ChannelMember struct {
-	ID   string          `json:"id"`
-	Data json.RawMessage `json:"data"` // what its latest enter or update said
-	// Since is when it entered, Unix ms.
-	Since int64 `json:"since"`
-	// Connections is on how many connections it is there. It is 0 while it may come back
-	// after its connection broke.
-	Connections int `json:"connections"`
+// PresenceOptions say what a Presence is for.
+type PresenceOptions struct {
+	// ID names the member. It is for server keys; a token says itself who its bearer is.
+	ID string
+	// OnChange, if set, hears of the members of the channel. It is called by the client's one
+	// reading goroutine, as the functions of SubscribeOptions are.
+	OnChange func(PresenceChange)
 }
 
-// Occupancy says how many are in a channel.
-type Occupancy struct {
-	Channel     string `json:"channel"`
-	Count       int    `json:"count"` // members
-	Subscribers int    `json:"subscribers"`
-	// Complete is false while the part of a node is not known.
-	Complete bool `json:"complete"`
+// PresenceChange is what is new in a channel, and what there is now.
+type PresenceChange struct {
+	Channel string
+	Entered []ChannelMember
+	Updated []ChannelMember
+	Left    []MemberLeft
+	// Anew says that Members were told anew. The lists of changes are empty then.
+	Anew bool
+	// Members are all that are known, by id. In a channel with too many there are none.
+	Members []ChannelMember
+	Count   int
+	// Subscribers is how many follow the channel; it is told where Members are not.
+	Subscribers int
 }
 
-// memberPage is one answer with members.
-type memberPage struct {
-	Occupancy
-	Members []ChannelMember `json:"members"`
-	Next    string          `json:"next"`
+// MemberLeft is a member that is gone.
+type MemberLeft struct {
+	ID     string `json:"id"`
+	Reason string `json:"reason"` // "left", "timeout" or "node"
 }
 
-// Occupancy returns how many are in a channel. It takes a server key.
-func (r *REST) Occupancy(ctx context.Context, channel string) (Occupancy, error) {
-	page, err := r.members(ctx, channel, "", 1)
-	return page.Occupancy, err
+// Presence is a client's part among the members of a channel. What it has entered it enters
+// again on each new connection.
+type Presence struct {
+	client  *Client
+	channel string
+	options PresenceOptions
+
+	// Guarded by client.mu.
+	entered bool
+	data    json.RawMessage
+	asks    [][]chan error // each group waits for one answer
+	ahead   *link          // successor that it was taken up on
+	members map[string]ChannelMember
+	ended   bool
 }
 
-// Members lists the members of a channel by id. It takes a server key.
-func (r *REST) Members(ctx context.Context, channel string) iter.Seq2[ChannelMember, error] {
-	return eachMember(func(cursor string) (memberPage, error) { return r.members(ctx, channel, cursor, 0) })
+// presenceFrame has the fields of frames about members.
+type presenceFrame struct {
+	Sync *struct {
+		Part int  `json:"part"`
+		Last bool `json:"last"`
+	} `json:"sync"`
+	Members     json.RawMessage `json:"members"`
+	Entered     []ChannelMember `json:"entered"`
+	Updated     []ChannelMember `json:"updated"`
+	Left        []MemberLeft    `json:"left"`
+	Count       int             `json:"count"`
+	Subscribers int             `json:"subscribers"`
 }
 
-func (r *REST) members(ctx context.Context, channel, cursor string, limit int) (page memberPage, err error) {
-	query := url.Values{"channel": {channel}, "cursor": {cursor}}
-	if limit > 0 {
-		query.Set("limit", strconv.Itoa(limit))
+// Presence takes part in the members of a channel. It returns at once; Close ends it. A client
+// with a server key may have several in one channel, each with an ID of its own.
+func (c *Client) Presence(channel string, options PresenceOptions) *Presence {
+	p := &Presence{client: c, channel: channel, options: options, members: make(map[string]ChannelMember)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.presences = append(c.presences, p)
+	if c.link != nil {
+		p.takeUpLocked(c.link)
 	}
-	if err := r.do(ctx, call{method: http.MethodGet, path: "/realtime/presence", query: query}, &page); err != nil {
-		return memberPage{}, fmt.Errorf("list members of %q: %w", channel, err)
+	return p
+}
+
+// Enter makes the client a member and returns once every node that can be reached knows. The
+// data may be nil.
+func (p *Presence) Enter(ctx context.Context, data any) error {
+	text, err := json.Marshal(data)
+	if err != nil {
+		return fmt.Errorf("enter %q: encode data: %w", p.channel, err)
 	}
-	return page, nil
+	return p.do(ctx, "enter", func() { p.entered, p.data = true, text })
 }
 
-// Members lists the members of a channel by id.
-func (a *Admin) Members(ctx context.Context, project, channel string) iter.Seq2[ChannelMember, error] {
-	return eachMember(func(cursor string) (memberPage, error) {
-		return request[memberPage](ctx, a, call{
-			method: http.MethodGet, path: "/projects/{id}/presence", id: project,
-			query: url.Values{"channel": {channel}, "cursor": {cursor}},
-		})
-	})
+// Update changes the data of the member.
+func (p *Presence) Update(ctx context.Context, data any) error {
+	text, err := json.Marshal(data)
+	if err != nil {
+		return fmt.Errorf("update in %q: encode data: %w", p.channel, err)
+	}
+	return p.do(ctx, "update", func() { p.data = text })
 }
 
-// eachMember goes through pages.
-func eachMember(read func(cursor string) (memberPage, error)) iter.Seq2[ChannelMember, error] {
-	return func(yield func(ChannelMember, error) bool) {
-		for cursor := ""; ; {
-			page, err := read(cursor)
-			if err != nil {
-				yield(ChannelMember{}, err)
-				return
-			}
-			for _, m := range page.Members {
-				if !yield(m, nil) {
-					return
-				}
-			}
-			if cursor = page.Next; cursor == "" {
-				return
-			}
+// Leave ends the membership.
+func (p *Presence) Leave(ctx context.Context) error {
+	return p.do(ctx, "leave", func() { p.entered, p.data = false, nil })
+}
+
+// do sends a presence frame and waits for its answer.
+func (p *Presence) do(ctx context.Context, action string, note func()) error {
+	c, answer := p.client, make(chan error, 1)
+	c.mu.Lock()
+	if c.err != nil || p.ended {
+		c.mu.Unlock()
+		return fmt.Errorf("%s %q: %w", action, p.channel, ErrClosed)
+	}
+	note()
+	if c.link == nil && action == "leave" {
+		c.mu.Unlock()
+		return nil // what broke ends by itself
+	}
+	if p.asks = append(p.asks, []chan error{answer}); c.link != nil {
+		c.conn.send(p.encode(action))
+	}
+	c.mu.Unlock()
+	select {
+	case err := <-answer:
+		if err != nil {
+			return fmt.Errorf("%s %q: %w", action, p.channel, err)
+		}
+		return nil
+	case <-c.done:
+		return fmt.Errorf("%s %q: %w", action, p.channel, ErrClosed)
+	case <-ctx.Done():
+		return fmt.Errorf("%s %q: %w", action, p.channel, c.waited(ctx.Err(), nil))
+	}
+}
+
+// Members returns those that are known, by id.
+func (p *Presence) Members() []ChannelMember {
+	p.client.mu.Lock()
+	defer p.client.mu.Unlock()
+	return p.sortedLocked()
+}
+
+// Close leaves, and forgets the members. It does not wait for the answer.
+func (p *Presence) Close() {
+	c := p.client
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.ended {
+		return
+	}
+	p.ended = true
+	c.presences = slices.DeleteFunc(slices.Clone(c.presences), func(other *Presence) bool { return other == p })
+	if p.entered && c.link != nil {
+		c.conn.send(p.encode("leave"))
+	}
+	p.settleLocked(len(p.asks), ErrClosed)
+}
+
+func (p *Presence) encode(action string) []byte {
+	b := append([]byte(`{"type":"presence","channel":`), quote(p.channel)...)
+	b = append(b, `,"action":"`+action+`"`...)
+	if p.options.ID != "" {
+		b = append(append(b, `,"id":`...), quote(p.options.ID)...)
+	}
+	if action != "leave" && p.data != nil {
+		b = append(append(b, `,"data":`...), p.data...)
+	}
+	return append(b, '}')
+}
+
+// takeUpLocked begins anew on a connection. All that waits is answered with the enter.
+func (p *Presence) takeUpLocked(l *link) {
+	if p.options.OnChange != nil {
+		b := append([]byte(`{"type":"subscribe","channel":`), quote(p.channel)...)
+		l.conn.send(append(b, `,"from":"live","presence":"members"}`...))
+	}
+	waiting := slices.Concat(p.asks...)
+	if p.asks = nil; p.entered {
+		p.asks = [][]chan error{waiting}
+		l.conn.send(p.encode("enter"))
+		return
+	}
+	for _, answer := range waiting {
+		answer <- nil
+	}
+}
+
+// settleLocked answers the first n groups that wait.
+func (p *Presence) settleLocked(n int, err error) {
+	for _, group := range p.asks[:n] {
+		for _, answer := range group {
+			answer <- err
 		}
 	}
+	p.asks = p.asks[n:]
+}
+
+func (p *Presence) sortedLocked() []ChannelMember {
+	return slices.SortedFunc(maps.Values(p.members), func(a, b ChannelMember) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// presenceLocked returns the part that an answer is for, nil if there is none.
+func (c *Client) presenceLocked(f *frame) *Presence {
+	for _, p := range c.presences {
+		if p.channel == f.Channel && len(p.asks) > 0 && (p.options.ID == "" || f.ID == "" || p.options.ID == f.ID) {
+			return p
+		}
+	}
+	return nil
+}
+
+// presenceAnswered takes a "presence_ok" frame.
+func (c *Client) presenceAnswered(f *frame) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p := c.presenceLocked(f); p != nil {
+		p.settleLocked(1, nil)
+	}
+}
+
+// presenceRefused takes an error frame about a channel, and reports whether it answers a
+// presence frame. What was entered before is tried again.
+func (c *Client) presenceRefused(conn *conn, f *frame) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.presenceLocked(f)
+	if s := c.subscriptions[f.Channel]; p == nil || s != nil && !s.live && f.ID == "" {
+		return false
+	}
+	refusal := f.refusal()
+	if refusal.passing() && p.entered {
+		time.AfterFunc(max(refusal.RetryAfter, c.timing.backoff.delay(1)), func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if c.conn == conn && p.entered && !p.ended {
+				c.conn.send(p.encode("enter"))
+			}
+		})
+		return true
+	}
+	p.settleLocked(1, refusal)
+	return true
+}
+
+// presenceTold takes a "presence" or "occupancy" frame.
+func (c *Client) presenceTold(f *frame) error {
+	var told presenceFrame
+	if err := json.Unmarshal(f.text, &told); err != nil {
+		return fmt.Errorf("decode frame: %w", err)
+	}
+	var listed []ChannelMember
+	if told.Sync != nil {
+		if err := json.Unmarshal(told.Members, &listed); err != nil {
+			return fmt.Errorf("decode frame: %w", err)
+		}
+	}
+	change := PresenceChange{
+		Channel: f.Channel, Entered: told.Entered, Updated: told.Updated, Left: told.Left,
+		Anew: told.Sync != nil, Count: told.Count, Subscribers: told.Subscribers,
+	}
+	large := f.Type == "occupancy"
+	if large {
+		change.Count, _ = strconv.Atoi(string(told.Members))
+	}
+	c.mu.Lock()
+	var call []func(PresenceChange)
+	for _, p := range c.presences {
+		if p.channel != f.Channel || p.options.OnChange == nil {
+			continue
+		}
+		if large || told.Sync != nil && told.Sync.Part == 1 {
+			clear(p.members)
+		}
+		for _, m := range slices.Concat(listed, told.Entered, told.Updated) {
+			p.members[m.ID] = m
+		}
+		for _, m := range told.Left {
+			delete(p.members, m.ID)
+		}
+		change.Members = p.sortedLocked()
+		call = append(call, p.options.OnChange)
+	}
+	c.mu.Unlock()
+	if told.Sync != nil && !told.Sync.Last {
+		return nil // the rest follows
+	}
+	for _, on := range call {
+		on(change)
+	}
+	return nil
 }

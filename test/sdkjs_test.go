@@ -173,8 +173,9 @@ func startControl(t *testing.T) string {
 	// The suite runs in a page, too, from a port of its own.
 	origins := []string{"http://127.0.0.1:*"}
 	project := defaultProject(t, c).ID
+	rules := []client.Rule{{Pattern: "t*", Presence: &client.PresenceRule{}}} // the suite's own channels
 	if _, err := admin(c, 0).UpdateProject(within(t, deadline), project,
-		client.ProjectChange{AllowedOrigins: &origins}); err != nil {
+		client.ProjectChange{AllowedOrigins: &origins, Rules: &rules}); err != nil {
 		t.Fatal(err)
 	}
 	ctl := &controller{t: t, c: c, proxy: startFreezer(t, c.Addr(0))}

@@ -27,6 +27,11 @@ export interface Change<T = any> {
 
 export type Watcher<T = any> = (presence: Presence<T>, change?: Change<T>) => void;
 
+export interface PresenceOptions {
+  /** id names the member; it is for server keys, since a token says itself who its bearer is. */
+  id?: string;
+}
+
 type Waiter = [() => void, (err: Error) => void];
 
 /**
@@ -46,7 +51,10 @@ export class Presence<T = any> {
   #timer?: ReturnType<typeof setTimeout>;
   readonly #ends: (() => void)[];
 
-  constructor(client: Brook, readonly channel: string) {
+  readonly #id?: string;
+
+  constructor(client: Brook, readonly channel: string, { id }: PresenceOptions = {}) {
+    this.#id = id;
     const wire = (this.#wire = client.wire);
     wire.held.add(channel);
     const hide = () => wire.drop(); // a browser would close with 1001, which means to leave
@@ -96,7 +104,7 @@ export class Presence<T = any> {
 
   #send(action: string, data?: unknown): Promise<void> {
     return new Promise((resolve, reject) => {
-      const sent = this.#wire.send({ type: 'presence', channel: this.channel, action, data });
+      const sent = this.#wire.send({ type: 'presence', channel: this.channel, action, id: this.#id, data });
       if (sent || action === 'enter') this.#waiting.push([resolve, reject]);
       else if (action === 'leave') resolve(); // the grace ends it
       else reject(new Error('not connected'));
@@ -119,8 +127,9 @@ export class Presence<T = any> {
   }
 
   #take(f: Frame): void {
+    if ((f.type === 'presence_ok' || f.type === 'error') && this.#id && f.id !== this.#id) return;
     if (f.type === 'presence_ok') return this.#waiting.shift()?.[0]();
-    if (f.type === 'error' && !f.id) {
+    if (f.type === 'error' && f.id === this.#id) {
       const again = f.code === 'rate_limited' || f.code === 'unavailable';
       if (again) this.#timer = setTimeout(() => this.#resume(), f.retryAfter ?? 1_000);
       else this.#waiting.shift()?.[1](Object.assign(new Error(f.error), { code: f.code }));
@@ -141,8 +150,8 @@ export class Presence<T = any> {
 }
 
 /** presence returns who is in a channel of a client. */
-export function presence<T = any>(client: Brook, channel: string): Presence<T> {
-  return new Presence<T>(client, channel);
+export function presence<T = any>(client: Brook, channel: string, options?: PresenceOptions): Presence<T> {
+  return new Presence<T>(client, channel, options);
 }
 
 export default presence;

@@ -26,7 +26,8 @@ const server = createServer(async (request, response) => {
     const results = await page.evaluate(async ({ control, only }) => {
       const { run } = await import('/test/suite.mjs');
       const { Brook, BrookError } = await import('/dist/index.js');
-      return run({ Brook, BrookError, control, only });
+      const { presence } = await import('/dist/presence.js');
+      return run({ Brook, BrookError, presence, control, only });
     }, { control: process.env.CONTROL, only: process.env.ONLY });
     for (const r of results) console.log(JSON.stringify(r));
     ok = results.every((r) => r.ok);

@@ -2,9 +2,10 @@
 // where there is no global WebSocket, ONLY a part of a test's name. One JSON line a test.
 import { run } from './suite.mjs';
 import Brook, { BrookError } from '../dist/index.js';
+import { presence } from '../dist/presence.js';
 
 const env = globalThis.Deno ? Deno.env.toObject() : process.env;
 const WebSocket = env.WS === 'ws' ? (await import('ws')).WebSocket : undefined;
-const results = await run({ Brook, BrookError, WebSocket, control: env.CONTROL, only: env.ONLY });
+const results = await run({ Brook, BrookError, presence, WebSocket, control: env.CONTROL, only: env.ONLY });
 for (const r of results) console.log(JSON.stringify(r));
 (globalThis.Deno ?? process).exit(results.every((r) => r.ok) ? 0 : 1);

@@ -1,7 +1,7 @@
 // The one suite that every runtime runs: it imports nothing of a runtime and reaches the
 // cluster through the control server of the Go test (test/sdkjs_test.go).
 //
-//   run({ Brook, BrookError, WebSocket, control, only }) -> [{ name, ok, error, ms }]
+//   run({ Brook, BrookError, presence, WebSocket, control, only }) -> [{ name, ok, error, ms }]
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -33,7 +33,7 @@ async function rejected(promise, code) {
 
 const numbers = (n, first = 1) => Array.from({ length: n }, (_, i) => i + first);
 
-export async function run({ Brook, BrookError, WebSocket, control, only }) {
+export async function run({ Brook, BrookError, presence, WebSocket, control, only }) {
   let serial = 0;
   const prefix = `t${Date.now().toString(36)}${Math.random().toString(36).slice(2, 6)}`;
   const info = await (await fetch(`${control}/info`)).json();
@@ -345,6 +345,41 @@ export async function run({ Brook, BrookError, WebSocket, control, only }) {
       await command('proxy/thaw');
       await until('what was missed', () => got.length === 5);
       equal(got.offsets(), numbers(5), 'offsets');
+    },
+
+    async 'is a member, also after its connection broke, and sees who else is'({ client, channel }) {
+      const name = channel();
+      const [watching, entering] = [client({ endpoints: [info.endpoints[1]] }), client()];
+      await Promise.all([watching.connect(), entering.connect()]);
+      const seen = [];
+      const room = presence(watching, name, { id: 'watcher' });
+      let told = false;
+      room.watch((_, change) => {
+        told = true;
+        for (const m of change?.entered ?? []) seen.push(`+${m.id}`);
+        for (const m of change?.updated ?? []) seen.push(`=${m.id}:${m.data.mood}`);
+        for (const m of change?.left ?? []) seen.push(`-${m.id} ${m.reason}`);
+      });
+      await until('the first members', () => told);
+      const me = presence(entering, name, { id: 'anna' });
+      await me.enter({ mood: 1 });
+      await until('anna is there', () => room.members.has('anna'));
+      await me.update({ mood: 2 });
+      await until('the update', () => room.members.get('anna').data.mood === 2);
+      const { end } = { end: entering.realtime.channel(name).stream(() => {}) };
+      await end.ready;
+      end(); // the channel is still needed
+      entering.wire.drop(); // as a page that is loaded again
+      await until('it is connected again', () => entering.seen.filter((s) => s === 'connected').length === 2);
+      await me.update({ mood: 3 });
+      await until('the next update', () => room.members.get('anna').data.mood === 3);
+      me.close();
+      await until('anna is gone', () => !room.members.size);
+      equal(seen, ['+anna', '=anna:2', '=anna:3', '-anna left'], 'events');
+      equal(room.count, 0, 'count');
+      const nowhere = presence(entering, 'elsewhere', { id: 'anna' });
+      await rejected(nowhere.enter(), 'forbidden');
+      nowhere.close();
     },
 
     async 'leaves a draining node without a change of status, a loss or a repeat'({ client, channel, command, follow }) {

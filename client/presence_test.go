@@ -1,0 +1,58 @@
+package client
+
+import (
+	"errors"
+	"testing"
+)
+
+func TestPresenceIsTakenUpAgain(t *testing.T) {
+	f := startFake(t)
+	c := connectTo(t, quick, f.URL)
+	conn := f.welcome(t)
+	changes := make(chan PresenceChange, 10)
+	p := c.Presence("room", PresenceOptions{OnChange: func(change PresenceChange) { changes <- change }})
+	if got := conn.expect("subscribe"); got["presence"] != "members" || got["channel"] != "room" {
+		t.Errorf("got %v", got)
+	}
+	conn.send(`{"type":"subscribed","channel":"room","offset":0}`)
+	conn.send(`{"type":"presence","channel":"room","sync":{"part":1,"last":false},"members":[{"id":"b","data":1}],"count":2}`)
+	conn.send(`{"type":"presence","channel":"room","sync":{"part":2,"last":true},"members":[{"id":"a","data":null}],"count":2}`)
+	if got := <-changes; !got.Anew || got.Count != 2 || len(got.Members) != 2 || got.Members[0].ID != "a" {
+		t.Errorf("got %+v", got)
+	}
+	entered := make(chan error, 1)
+	go func() { entered <- p.Enter(t.Context(), map[string]int{"mood": 1}) }()
+	if got := conn.expect("presence"); got["action"] != "enter" || got["data"] == nil {
+		t.Errorf("got %v", got)
+	}
+	// The connection is lost before the answer: the next one has it all again.
+	conn.close(1012)
+	conn = f.welcome(t)
+	conn.expect("subscribe")
+	if got := conn.expect("presence"); got["action"] != "enter" {
+		t.Errorf("got %v", got)
+	}
+	conn.send(`{"type":"presence_ok","channel":"room","action":"enter","id":"me"}`)
+	if err := <-entered; err != nil {
+		t.Error(err)
+	}
+	conn.send(`{"type":"presence","channel":"room","entered":[{"id":"me"}],"updated":[],"left":[{"id":"b","reason":"timeout"}],"count":2}`)
+	if got := <-changes; got.Anew || len(got.Entered) != 1 || got.Left[0].Reason != "timeout" || len(p.Members()) != 2 {
+		t.Errorf("got %+v", got)
+	}
+	conn.send(`{"type":"occupancy","channel":"room","subscribers":7,"members":5000}`)
+	if got := <-changes; got.Count != 5000 || got.Subscribers != 7 || len(got.Members) != 0 {
+		t.Errorf("got %+v", got)
+	}
+	go func() { entered <- p.Update(t.Context(), 2) }()
+	conn.expect("presence")
+	conn.send(`{"type":"error","error":"no","code":"message_too_large","channel":"room"}`)
+	var refusal *Error
+	if err := <-entered; !errors.As(err, &refusal) || refusal.Code != "message_too_large" {
+		t.Errorf("got %v", err)
+	}
+	p.Close()
+	if got := conn.expect("presence"); got["action"] != "leave" {
+		t.Errorf("got %v", got)
+	}
+}

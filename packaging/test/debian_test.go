@@ -227,6 +227,11 @@ func TestDebianPackage(t *testing.T) {
 		nodes = append(nodes, readUnit(t, root).command(t, root, fmt.Sprint("node", i+1), h).run(t))
 	}
 	useCluster(t, nodes, awaitCluster(t, nodes))
+	// The offline commands run as the node's user.
+	reset := nodes[0].with("/usr/bin/aptlyd", "admin", "reset", "--data-dir", "/var/lib/aptlyd")
+	if out, err := reset.output(t); err != nil || !strings.Contains(out, "admin token") {
+		t.Errorf("aptlyd admin reset: %v: %s", err, out)
+	}
 }
 
 // useCluster publishes on one node with the installed command and reads on another.

@@ -57,7 +57,7 @@ func (p *pods) start(number int, host *lab.Host) *process {
 	for _, m := range container.VolumeMounts {
 		p.mount(number, m, c.root)
 	}
-	p.write(filepath.Join(c.root, "etc/resolv.conf"), "nameserver 127.0.0.1\n")
+	writeResolver(p.t, c.root)
 	return c.run(p.t)
 }
 
@@ -96,7 +96,7 @@ func (p *pods) mount(number int, m core.VolumeMount, root string) {
 	for _, v := range p.set.Spec.Template.Spec.Volumes {
 		if v.Name == m.Name {
 			for name, text := range get[*core.ConfigMap](p.t, p.manifests, "ConfigMap "+v.ConfigMap.Name).Data {
-				p.write(filepath.Join(at, name), text)
+				writeFile(p.t, filepath.Join(at, name), text)
 			}
 			return
 		}
@@ -135,16 +135,6 @@ func widen(t *testing.T, volume string, group int) {
 		return os.Chmod(path, mode)
 	}); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func (p *pods) write(path, text string) {
-	p.t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		p.t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		p.t.Fatal(err)
 	}
 }
 

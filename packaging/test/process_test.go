@@ -237,6 +237,22 @@ func eventually(t *testing.T, check func() error) {
 	}
 }
 
+// writeResolver has what runs in a root ask the DNS of its host.
+func writeResolver(t *testing.T, root string) {
+	t.Helper()
+	writeFile(t, filepath.Join(root, "etc/resolv.conf"), "nameserver 127.0.0.1\n")
+}
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // lines returns the lines of a text that are not empty.
 func lines(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == '\n' })

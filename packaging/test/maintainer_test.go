@@ -1,6 +1,8 @@
 package test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -79,22 +81,45 @@ func recordSystemctl(t *testing.T, root string) func(when string, want ...string
 	return func(when string, want ...string) {
 		t.Helper()
 		text, err := os.ReadFile(log)
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: %v", when, err)
 		}
 		if got := lines(string(text)); !slices.Equal(got, want) {
 			t.Errorf("%s calls systemctl %q, want %q", when, got, want)
 		}
-		if err := os.Remove(log); err != nil {
+		if err := os.RemoveAll(log); err != nil {
 			t.Error(err)
 		}
 	}
 }
 
-// The rpm has the files of the deb.
-func TestRPMIsBuilt(t *testing.T) {
+// The scripts of the rpm, called as rpm calls them, do what those of the deb do.
+func TestRPM(t *testing.T) {
 	t.Parallel()
 	if info, err := os.Stat(buildPackage(t, "rpm", version)); err != nil || info.Size() < 1<<20 {
 		t.Errorf("%v %v", info, err)
+	}
+	root := newDebian(t)
+	called := recordSystemctl(t, root)
+	const reload, first, last = "daemon-reload", "1", "0"
+	for _, c := range []struct {
+		script, arg string
+		want        []string
+	}{
+		{"preinstall", first, nil},
+		{"postinstall", first, []string{reload}},
+		{"preinstall", "2", nil}, // an upgrade: the new one's scripts, then those of the old one
+		{"postinstall", "2", []string{reload, "--no-block try-restart aptlyd.service"}},
+		{"preremove", "1", nil},
+		{"postremove", "1", nil},
+		{"preremove", last, []string{"disable --now aptlyd.service"}},
+		{"postremove", last, []string{reload}},
+	} {
+		copyTo(t, filepath.Join(repository, "packaging", "scripts", c.script+".sh"), filepath.Join(root, "script.sh"))
+		inDebian(t, root, "sh", "/script.sh", c.arg)
+		called(c.script+" "+c.arg, c.want...)
+	}
+	if info, err := os.Stat(filepath.Join(root, "var/lib/aptlyd")); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the data is gone, or open: %v %v", info, err)
 	}
 }

@@ -12,6 +12,8 @@ FROM scratch
 # A new volume takes its owner from /data. The node makes a folder of its own in it,
 # since a volume that is mounted may be open to others.
 COPY --from=build --chown=65532:65532 /image/ /
+ARG VERSION=unknown
+LABEL org.opencontainers.image.version=${VERSION}
 USER 65532:65532
 ENV APTLYD_DATA_DIR=/data/aptlyd
 VOLUME /data

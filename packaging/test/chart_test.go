@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -48,7 +49,7 @@ func render(given map[string]any) (manifests, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, err := engine.Engine{Strict: true}.Render(chart, top)
+	files, err := engine.Engine{Strict: true}.RenderWithContext(context.Background(), chart, top)
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +88,7 @@ func (m manifests) add(document string) error {
 		"v1/Service":                    &core.Service{},
 		"apps/v1/StatefulSet":           &apps.StatefulSet{},
 		"policy/v1/PodDisruptionBudget": &policy.PodDisruptionBudget{},
+
 		"monitoring.coreos.com/v1/ServiceMonitor": &monitoring.ServiceMonitor{},
 	}
 	object, ok := kinds[head.APIVersion+"/"+head.Kind]

@@ -15,8 +15,10 @@ func TestPresenceIsTakenUpAgain(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	conn.send(`{"type":"subscribed","channel":"room","offset":0}`)
-	conn.send(`{"type":"presence","channel":"room","sync":{"part":1,"last":false},"members":[{"id":"b","data":1}],"count":2}`)
-	conn.send(`{"type":"presence","channel":"room","sync":{"part":2,"last":true},"members":[{"id":"a","data":null}],"count":2}`)
+	conn.send(`{"type":"presence","channel":"room","sync":{"part":1,"last":false},"members":[{"id":"b","data":1}],` +
+		`"count":2}`)
+	conn.send(`{"type":"presence","channel":"room","sync":{"part":2,"last":true},"members":[{"id":"a","data":null}],` +
+		`"count":2}`)
 	if got := <-changes; !got.Anew || got.Count != 2 || len(got.Members) != 2 || got.Members[0].ID != "a" {
 		t.Errorf("got %+v", got)
 	}
@@ -36,7 +38,8 @@ func TestPresenceIsTakenUpAgain(t *testing.T) {
 	if err := <-entered; err != nil {
 		t.Error(err)
 	}
-	conn.send(`{"type":"presence","channel":"room","entered":[{"id":"me"}],"updated":[],"left":[{"id":"b","reason":"timeout"}],"count":2}`)
+	conn.send(`{"type":"presence","channel":"room","entered":[{"id":"me"}],"updated":[],"left":[{"id":"b",` +
+		`"reason":"timeout"}],"count":2}`)
 	if got := <-changes; got.Anew || len(got.Entered) != 1 || got.Left[0].Reason != "timeout" || len(p.Members()) != 2 {
 		t.Errorf("got %+v", got)
 	}

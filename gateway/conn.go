@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bytes"
-	"strings"
 	"time"
 	"unique"
 
@@ -15,19 +14,6 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/gateway/websocket"
 )
-
-// peer holds the facts about a client that its first request gave.
-type peer struct {
-	address string                // of the client, also behind a trusted proxy
-	origin  unique.Handle[string] // the Origin header, empty when there was none
-	host    unique.Handle[string] // the Host header
-}
-
-// newPeer returns a peer that keeps nothing of the request. Most clients share their
-// origin and host with many.
-func newPeer(address, origin, host string) peer {
-	return peer{address: strings.Clone(address), origin: unique.Make(origin), host: unique.Make(host)}
-}
 
 // connState tells how far a connection has come.
 type connState uint8

@@ -3,7 +3,9 @@ package gateway
 import (
 	"cmp"
 	"net/http"
+	"strings"
 	"time"
+	"unique"
 
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
@@ -29,6 +31,19 @@ func (s *Server) refused(r *refusal.Error, via string, from peer) {
 		Origin:  from.origin.Value(),
 		Attempt: r.Attempt,
 	})
+}
+
+// peer holds the facts about a client that its first request gave.
+type peer struct {
+	address string                // of the client, also behind a trusted proxy
+	origin  unique.Handle[string] // the Origin header, empty when there was none
+	host    unique.Handle[string] // the Host header
+}
+
+// newPeer returns a peer that keeps nothing of the request. Most clients share their
+// origin and host with many.
+func newPeer(address, origin, host string) peer {
+	return peer{address: strings.Clone(address), origin: unique.Make(origin), host: unique.Make(host)}
 }
 
 // requestPeer returns the client of an HTTP request.

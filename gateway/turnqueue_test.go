@@ -374,10 +374,12 @@ func TestNoRequestWaitsInItsTurn(t *testing.T) {
 		t.Cleanup(goOn) // also if it fails
 		h.broker.onCatchUp(func() { close(asked); <-answer })
 		c := h.connect()
-		c.send("GET /realtime/history?channel=c HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + auth.NewKeyText(fsm.PublicKey) + "\r\n\r\n")
+		c.send("GET /realtime/history?channel=c HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + auth.NewKeyText(fsm.PublicKey) +
+			"\r\n\r\n")
 		<-asked
 		slow := h.connect()
-		slow.send("POST /console/session HTTP/1.1\r\nHost: x\r\nX-Aptlyd-Console: 1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+		slow.send("POST /console/session HTTP/1.1\r\nHost: x\r\nX-Aptlyd-Console: 1\r\nContent-Type: application/json\r\n" +
+			"Content-Length: 9\r\n\r\n{")
 		body := h.post(1000)
 		body.send("{")
 		for _, path := range []string{"poll?channel=c&wait=50", "sse?channel=c"} {

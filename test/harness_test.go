@@ -4,6 +4,7 @@ package test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -25,6 +26,11 @@ var binary string
 
 func TestMain(m *testing.M) {
 	attackIfAsked()
+	// Tests that run in parallel mostly wait: for elections, deadlines and other processes.
+	// A flag of go test still wins.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
 	os.Exit(lab.Main(m, &binary, nil, buildFlags()...))
 }
 

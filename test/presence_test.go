@@ -140,7 +140,8 @@ func TestMembersLeaveWithTheirNode(t *testing.T) {
 	patience := client.Duration(2 * time.Second)
 	c := startCluster(t, 3)
 	rules := []client.Rule{{Pattern: "room", Presence: &client.PresenceRule{Grace: &patience}}}
-	if _, err := admin(c, 0).UpdateProject(within(t, deadline), defaultProject(t, c).ID, client.ProjectChange{Rules: &rules}); err != nil {
+	if _, err := admin(c, 0).UpdateProject(within(t, deadline), defaultProject(t, c).ID,
+		client.ProjectChange{Rules: &rules}); err != nil {
 		t.Fatal(err)
 	}
 	const doomed = 2

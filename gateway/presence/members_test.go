@@ -30,7 +30,8 @@ func TestDifferences(t *testing.T) {
 	}
 	now = now.Add(differencePause)
 	all, _, _ = m.Flush(now)
-	if len(all) != 1 || len(all[0].Entered) != 1 || len(all[0].Updated) != 1 || len(all[0].Left) != 0 || all[0].Count != 2 {
+	if len(all) != 1 || len(all[0].Entered) != 1 || len(all[0].Updated) != 1 || len(all[0].Left) != 0 ||
+		all[0].Count != 2 {
 		t.Fatalf("%+v", all)
 	}
 	// What was taken back before anybody heard of it is nothing.
@@ -56,7 +57,8 @@ func TestSyncFitsTheDifferences(t *testing.T) {
 		t.Fatalf("%+v", members)
 	}
 	all, _, _ := m.Flush(now.Add(differencePause))
-	if len(all) != 1 || all[0].Version != version+1 || len(all[0].Entered) != 1 || len(all[0].Updated) != 1 || len(all[0].Left) != 1 {
+	if len(all) != 1 || all[0].Version != version+1 || len(all[0].Entered) != 1 || len(all[0].Updated) != 1 ||
+		len(all[0].Left) != 1 {
 		t.Fatalf("%+v after version %d", all, version)
 	}
 }
@@ -81,7 +83,8 @@ func TestPiecesOfASync(t *testing.T) {
 		if err := json.Unmarshal(text, &f); err != nil {
 			t.Fatal(err)
 		}
-		if len(text) > 64<<10 || f.Sync.Part != i+1 || f.Sync.Last != (i == len(pieces)-1) || f.Count != 3000 || f.Channel != `a "room"` {
+		if len(text) > 64<<10 || f.Sync.Part != i+1 || f.Sync.Last != (i == len(pieces)-1) || f.Count != 3000 ||
+			f.Channel != `a "room"` {
 			t.Errorf("piece %d of %d bytes: %+v", i, len(text), f.Sync)
 		}
 		for _, m := range f.Members {

@@ -83,7 +83,7 @@ func BenchmarkEnterLeave(b *testing.B) {
 	}
 	m.Watch(key)
 	for i := 0; b.Loop(); i++ {
-		id := fmt.Sprint("guest", i)
+		id := fmt.Sprint("client", i)
 		m.Enter(key, id, "null", now)
 		m.Leave(key, id, now)
 		if i%256 == 0 {

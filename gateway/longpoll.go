@@ -39,6 +39,7 @@ const (
 	longPollMessages = 1000
 	longPollBytes    = 1 << 20
 	longPollSmall    = 64 << 10
+	longPollFree     = 8 << 10 // beyond, an answer counts as history that is read
 )
 
 // pollPart is what one channel has in the answer.
@@ -147,6 +148,9 @@ func (c *conn) answerPoll() {
 	p.keepAlive = p.keepAlive && bare && !c.draining && !c.loop.server.draining.Load()
 	head := sse.Answer{Status: http.StatusOK, Origin: s.request.origin, KeepAlive: p.keepAlive, Length: len(body)}
 	c.out.urgent = append(head.Append(c.out.urgent, time.Now()), body...)
+	if p.bytes > longPollFree {
+		c.loop.server.readings.charge(c.who.Value(), c.peer.address, p.bytes)
+	}
 	c.countDelivered(p.messages + p.gaps)
 	c.forget()
 	c.state, p.answered, p.parts = stateClosing, true, nil

@@ -3,12 +3,14 @@ package gateway
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aptlyd/aptlyd/gateway/poll"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
 const pollHead = "Host: broker.example.com\r\nOrigin: " + testOrigin + "\r\n\r\n"
@@ -224,4 +226,39 @@ func TestRequestsBehindALongPoll(t *testing.T) {
 		t.Error("a socket that brings nothing is kept")
 	}
 	h.noPendingConns()
+}
+
+// What polls are answered counts as history that is read: a client that polls for all of a
+// channel again and again is told to wait, and a backend is not.
+func TestLongPollsCountAsReading(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller, func(c *Config) { c.AddressHistory = 8 << 10 })
+		h.fill("c", 2000)
+		poll := func(key string) *http.Response {
+			c := h.connect()
+			c.send("GET /realtime/poll?channel=c&from=all HTTP/1.1\r\nHost: x\r\nOrigin: " + testOrigin +
+				"\r\nX-Api-Key: " + key + "\r\n\r\n")
+			res, err := http.ReadResponse(c.in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			return res
+		}
+		for range 20 {
+			if res := poll(h.secret); res.StatusCode != 200 {
+				t.Fatalf("a backend gets %s", res.Status)
+			}
+		}
+		last := poll(h.public)
+		for range 20 {
+			last = poll(h.public)
+		}
+		if last.StatusCode != 429 || last.Header.Get("Retry-After") == "" {
+			t.Errorf("got %s with %v", last.Status, last.Header)
+		}
+		if got := h.lastRefusal(refusal.Query{Code: refusal.RateLimited}); got.Reason != "too much history is read at once" {
+			t.Errorf("%+v", got)
+		}
+	})
 }

@@ -52,6 +52,28 @@ func newReadings(l *Limits) *readings {
 	}
 }
 
+// refuse refuses a reader who, or whose address, has read too much.
+func (g *readings) refuse(who auth.Principal, address string) *refusal.Error {
+	if !bound(who) {
+		return nil
+	}
+	wait := max(g.addresses.Wait(clientaddr.NetworkOf(address), g.address), g.spent.Wait("", g.node))
+	if wait == 0 {
+		return nil
+	}
+	return &refusal.Error{
+		Code: refusal.RateLimited, Reason: "too much history is read at once", RetryAfter: max(wait, time.Millisecond),
+	}
+}
+
+// charge counts bytes that a reader is given.
+func (g *readings) charge(who auth.Principal, address string, size int) {
+	if bound(who) {
+		g.addresses.Charge(clientaddr.NetworkOf(address), size>>10+1, g.address)
+		g.spent.Charge("", size>>10+1, g.node)
+	}
+}
+
 // reading is a page of history on its way to a client.
 type reading struct {
 	server  *Server
@@ -87,13 +109,9 @@ func (s *Server) beginReading(
 	}
 	if bound(r.who) {
 		r.most = publicHistoryBytes
-		network := clientaddr.NetworkOf(address)
-		wait := max(s.readings.addresses.Wait(network, s.readings.address), s.readings.spent.Wait("", s.readings.node))
-		if wait > 0 {
-			return nil, &refusal.Error{
-				Code: refusal.RateLimited, Reason: "too much history is read at once", RetryAfter: max(wait, time.Millisecond),
-			}
-		}
+	}
+	if refused := s.readings.refuse(who, address); refused != nil {
+		return nil, refused
 	}
 	leave, full := s.readings.inFlight.Enter(who.KeyID, clientaddr.NetworkOf(address), bound(r.who), 1)
 	if full != "" {
@@ -126,10 +144,7 @@ func (r *reading) next(ctx context.Context) error {
 		return err
 	}
 	r.page = page
-	if size := r.size(); bound(r.who) {
-		s.readings.addresses.Charge(clientaddr.NetworkOf(r.address), size>>10+1, s.readings.address)
-		s.readings.spent.Charge("", size>>10+1, s.readings.node)
-	}
+	s.readings.charge(r.who, r.address, r.size())
 	return nil
 }
 

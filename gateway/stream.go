@@ -72,12 +72,18 @@ func (c *conn) beginStream() {
 	c.loop.touch(c)
 }
 
-// mayStream refuses a principal that authenticates with what a URL may not have.
+// mayStream refuses a principal that authenticates with what a URL may not have, and a long
+// poll of one that has read too much.
 func (c *conn) mayStream(who auth.Principal) *refusal.Error {
+	s := c.loop.server
+	if c.stream != nil && c.stream.poll != nil {
+		if refused := s.readings.refuse(who, c.peer.address); refused != nil {
+			return refused
+		}
+	}
 	if c.stream == nil || !c.stream.request.inURL || who.Token == nil {
 		return nil
 	}
-	s := c.loop.server
 	left := time.Duration(who.Token.EndsAt-s.cfg.Broker.Stamp())*time.Millisecond - auth.Leeway
 	if left <= s.cfg.URLTokenMax {
 		return nil

@@ -219,11 +219,18 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 		s.refuseHTTP(w, r, refused)
 		return
 	}
+	p := s.requestPeer(r)
+	if h.Poll && !strings.HasPrefix(st.request.text, serverKeyPrefix) {
+		// A loop would say so, too, and has others to serve.
+		if refused := s.readings.refuse(auth.Principal{Kind: auth.PublicKey}, p.address); refused != nil {
+			s.refuseHTTP(w, r, refused)
+			return
+		}
+	}
 	if s.draining.Load() || !s.admitConnection() {
 		s.refuseHTTP(w, r, refusal.New(refusal.Unavailable, "no room for a connection"))
 		return
 	}
-	p := s.requestPeer(r)
 	p = newPeer(p.address, h.Origin, p.host.Value())
 	if !s.countUnauthenticated(p.address) {
 		s.connectionEnded()

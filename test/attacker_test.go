@@ -96,6 +96,22 @@ var attacks = []attack{
 			}
 		})
 	}, nil},
+	{"polls", 100, []string{"HTTP/1.1 200", "HTTP/1.1 429", closed}, func(ctx context.Context, a *attacker, _ int) {
+		a.pump(ctx, "GET /realtime/poll?channel=big&from=all HTTP/1.1\r\nHost: x\r\nx-api-key: "+a.PublicKey+"\r\n\r\n")
+	}, nil},
+	{"events", 100, []string{"HTTP/1.1 200", "HTTP/1.1 429", closed}, func(ctx context.Context, a *attacker, _ int) {
+		a.again(ctx, time.Millisecond, func(socket net.Conn) {
+			request := "GET /realtime/sse?channel=big&from=all HTTP/1.1\r\nHost: x\r\nx-api-key: " + a.PublicKey + "\r\n\r\n"
+			if _, err := io.WriteString(socket, request); err != nil {
+				return
+			}
+			_ = socket.SetReadDeadline(time.Now().Add(idlePause))
+			a.hear(socket)
+		})
+	}, nil},
+	{"empty polls", 100, []string{"HTTP/1.1 200", "HTTP/1.1 429", closed}, func(ctx context.Context, a *attacker, _ int) {
+		a.pump(ctx, "GET /realtime/poll?channel=none&wait=0 HTTP/1.1\r\nHost: x\r\nx-api-key: "+a.PublicKey+"\r\n\r\n")
+	}, nil},
 	{"wrong keys", 64, []string{"HTTP/1.1 401", "HTTP/1.1 429"}, func(ctx context.Context, a *attacker, _ int) {
 		a.ask(ctx, true, historyRequest+"x-api-key: pk_wrong\r\n\r\n")
 	}, nil},

@@ -85,7 +85,7 @@ func (v *victim) suffer(t *testing.T, a attack, friendly *friends, other *victim
 		}
 	}
 	for range rounds(t, 1, 3) {
-		s.without = append(s.without, friendly.measure(t, span))
+		s.without = append(s.without, friendly.measure(t, span/2))
 		if other != nil {
 			stop := other.assault(t, a.name)
 			time.Sleep(attackBegins)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -21,6 +22,8 @@ type applier struct {
 	configs   *configHistory
 	stalls    *StallWatch
 	fatal     func(error)
+	applied   func(commands int) // is told of each entry
+	busy      busyTime
 
 	stopped  atomic.Bool
 	mu       sync.Mutex
@@ -54,7 +57,7 @@ func newApplier(logs entries, machine Machine, snapshots *snapshotStore, configs
 ) *applier {
 	a := &applier{
 		logs: logs, machine: machine, snapshots: snapshots, configs: configs, fatal: fatal,
-		waiters: make(map[*waiter]struct{}),
+		applied: func(int) {}, waiters: make(map[*waiter]struct{}),
 	}
 	a.consumed, a.term = machine.Applied()
 	return a
@@ -71,6 +74,8 @@ func (a *applier) ApplyBatch(logs []*raft.Log) []any {
 	if a.stopped.Load() {
 		return answers
 	}
+	a.busy.begin(time.Now())
+	defer func() { a.busy.end(time.Now()) }()
 	last, term := a.progress()
 	settled := last
 	settle := func() {
@@ -91,11 +96,13 @@ func (a *applier) ApplyBatch(logs []*raft.Log) []any {
 		}
 		if a.logs.Bound(log.Index) < log.Index {
 			settle()
+			a.busy.end(time.Now())
 		}
 		if a.logs.AwaitSynced(log.Index) != nil {
 			a.stop() // the log has said why
 			break
 		}
+		a.busy.begin(time.Now())
 		if err := a.follows(last, log.Index); err != nil {
 			a.fatal(err)
 			break
@@ -140,11 +147,14 @@ func (a *applier) apply(log *raft.Log) *applied {
 		return answer
 	}
 	a.machine.BeginEntry(log.Index, log.Term, e.stamp)
+	commands := 0
 	answer.outcomes = make([]outcome, len(e.batches))
 	for i, b := range e.batches {
 		results, next := a.machine.ApplyBatch(b.session, b.seq, b.acked, b.commands)
 		answer.outcomes[i] = outcome{index: log.Index, next: next, results: results}
+		commands += len(b.commands)
 	}
+	a.applied(commands)
 	return answer
 }
 

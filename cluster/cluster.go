@@ -46,6 +46,7 @@ type Cluster struct {
 	health      peerHealth
 	probes      probes
 	panics      panics
+	egress      atomic.Uint64 // bytes of Raft's calls to others
 	readIndexes coalescer[uint64]
 	promise     promise
 
@@ -137,7 +138,7 @@ func (c *Cluster) open(machine Machine) error {
 		return err
 	}
 	c.applier = newApplier(logs, machine, snapshots, configs, cfg.Fatal)
-	c.applier.stalls = cfg.Stalls
+	c.applier.stalls, c.applier.applied = cfg.Stalls, cfg.Applied
 
 	port, err := c.openPort()
 	if err != nil {
@@ -169,7 +170,7 @@ func (c *Cluster) open(machine Machine) error {
 	port.Resolve, port.Name = c.directory.resolve, c.name
 	c.pool = peer.NewPool(port)
 
-	transport := newTransport(port, logs, cfg)
+	transport := newTransport(port, logs, &c.egress, cfg)
 	notify := make(chan bool, 16)
 	if c.raft, err = startRaft(cfg, c.id, logs, snapshots, c.applier, transport, notify); err != nil {
 		return errors.Join(err, transport.Close())

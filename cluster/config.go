@@ -61,6 +61,11 @@ type Config struct {
 	// Stalls watches applying, and what else the caller has it watch. It may be nil,
 	// and is not closed by Close.
 	Stalls *StallWatch
+	// Synced is told of each write to the log: its time, syncing included, and its entries.
+	// It may be nil.
+	Synced func(took time.Duration, entries int)
+	// Applied is told of each entry that was applied: its commands. It may be nil.
+	Applied func(commands int)
 
 	// Tunables
 
@@ -143,6 +148,9 @@ func (c Config) withDefaults() Config {
 		c.LookUp = func(ctx context.Context, host string) ([]net.IP, error) {
 			return net.DefaultResolver.LookupIP(ctx, "ip", host)
 		}
+	}
+	if c.Applied == nil {
+		c.Applied = func(int) {}
 	}
 	if c.Extra == nil {
 		c.Extra = func() []byte { return nil }
@@ -250,5 +258,6 @@ func (c Config) logOptions(dir string, checked bool) raftlog.Options {
 		Checked:      checked,
 		Fatal:        c.Fatal,
 		Logger:       c.Logger,
+		Synced:       c.Synced,
 	}
 }

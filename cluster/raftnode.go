@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -27,9 +28,9 @@ const (
 )
 
 // newTransport runs Raft's messages over the peer port.
-func newTransport(port *peer.Port, logs *raftlog.Store, cfg Config) *replication {
+func newTransport(port *peer.Port, logs *raftlog.Store, egress *atomic.Uint64, cfg Config) *replication {
 	return newReplication(synced.New(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:  &raftStream{port},
+		Stream:  &raftStream{port, egress},
 		MaxPool: transportPool,
 		// With more than one, two failed appends on a follower stop replication
 		// to it for good.

@@ -144,7 +144,10 @@ func (t *replication) Close() error {
 
 // raftStream is the peer port as Raft's transport sees it. A Raft address is a
 // node id. Every dial looks up the address of that node and checks which node answers.
-type raftStream struct{ port *peer.Port }
+type raftStream struct {
+	port   *peer.Port
+	egress *atomic.Uint64
+}
 
 var _ raft.StreamLayer = (*raftStream)(nil)
 
@@ -164,8 +167,24 @@ func (s *raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (ne
 	if err != nil {
 		return nil, err
 	}
-	return conn, nil
+	return countedConn{conn, s.egress}, nil
 }
+
+// countedConn counts what is written to it.
+type countedConn struct {
+	net.Conn
+	written *atomic.Uint64
+}
+
+func (c countedConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.written.Add(uint64(n))
+	return n, err
+}
+
+// Egress returns how many bytes this node has sent others to replicate to them, which is what
+// a leader does. Encryption adds a little.
+func (c *Cluster) Egress() uint64 { return c.egress.Load() }
 
 // Close leaves the port open: it belongs to the Cluster.
 func (s *raftStream) Close() error { return nil }

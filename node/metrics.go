@@ -70,7 +70,13 @@ func (n *Node) registerMetrics(registry *prometheus.Registry) {
 		Namespace: "aptlyd", Subsystem: "cluster", Name: "peer_panics_total",
 		Help: "Requests of other nodes on which a panic ended the work.",
 	}, func() float64 { return float64(n.cluster.PeerPanics()) }))
-	registry.MustRegister(n.latency.seconds)
+	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: "aptlyd", Subsystem: "leader", Name: "egress_bytes_total",
+		Help: "Bytes that this node has sent others to replicate to them.",
+	}, func() float64 { return float64(n.cluster.Egress()) }))
+	gauge("apply_busy_ratio", "Share of the last ten seconds in which entries were applied.",
+		func() float64 { return n.cluster.ApplyBusy() })
+	registry.MustRegister(n.latency.seconds, n.logs.synced, n.logs.entries, n.logs.commits, n.logs.commands)
 	if n.cfg.MetricsProjects > 0 {
 		registry.MustRegister(newProjectMetrics(n, n.cfg.MetricsProjects))
 	}
@@ -91,4 +97,41 @@ func droppedTransients(registry *prometheus.Registry) func(n int) {
 	})
 	registry.MustRegister(dropped)
 	return func(n int) { dropped.Add(float64(n)) }
+}
+
+// logMetrics measure the writes to the log and what is applied of it.
+type logMetrics struct {
+	synced, entries, commands prometheus.Histogram
+	commits                   prometheus.Counter
+}
+
+func newLogMetrics() logMetrics {
+	sizes := prometheus.ExponentialBuckets(1, 2, 13)
+	return logMetrics{
+		synced: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "aptlyd", Name: "log_sync_seconds", Buckets: latencyBuckets,
+			Help: "Time of a write to the log, syncing included.",
+		}),
+		entries: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "aptlyd", Name: "log_sync_entries", Buckets: sizes,
+			Help: "Entries that one write brought to the log.",
+		}),
+		commits: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "aptlyd", Name: "commits_total", Help: "Committed entries that this node has applied.",
+		}),
+		commands: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "aptlyd", Name: "commit_commands", Buckets: sizes,
+			Help: "Commands of a committed entry. An entry without any brings the time.",
+		}),
+	}
+}
+
+func (m logMetrics) logSynced(took time.Duration, entries int) {
+	m.synced.Observe(took.Seconds())
+	m.entries.Observe(float64(entries))
+}
+
+func (m logMetrics) applied(commands int) {
+	m.commits.Inc()
+	m.commands.Observe(float64(commands))
 }

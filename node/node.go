@@ -51,6 +51,7 @@ type Node struct {
 
 	backingUp atomic.Bool // a Backup is being read
 	latency   *publishTimer
+	logs      logMetrics
 	history   history
 
 	startedAt time.Time
@@ -131,6 +132,7 @@ func Start(cfg Config) (_ *Node, err error) {
 		keyUses:   newKeyUses(),
 		meter:     newUsageMeter(),
 		latency:   newPublishTimer(),
+		logs:      newLogMetrics(),
 		startedAt: time.Now(),
 
 		member: make(chan struct{}),
@@ -246,6 +248,8 @@ func Start(cfg Config) (_ *Node, err error) {
 		Extra:           n.stats,
 		Logger:          n.log.With("component", "cluster"),
 		Stalls:          n.stalls,
+		Synced:          n.logs.logSynced,
+		Applied:         n.logs.applied,
 	}, n.state)
 	if errors.Is(err, cluster.ErrGossipPort) {
 		return nil, &ConfigError{"gossip-listen", err.Error()}

@@ -43,3 +43,31 @@ func TestOneSyncOnTheWayToAnAcknowledgement(t *testing.T) {
 		}
 	}
 }
+
+// TestALeaderWithASlowDiskHandsOver, and is not taken for one whose disk hangs.
+func TestALeaderWithASlowDiskHandsOver(t *testing.T) {
+	lab.NeedTool(t, "strace")
+	c := startCluster(t, 3)
+	l := startLoad(t, c, 10, 200)
+	l.await(200)
+	lead := leader(t, c)
+	lab.Inject(t, c.PID(lead), "fsync,fdatasync", "delay_exit=200000")
+	eventually(t, deadline, func() error {
+		status, err := admin(c, (lead+1)%c.Len()).Status(within(t, time.Second))
+		if err == nil && (status.Leader == "" || status.Leader == c.Name(lead)) {
+			err = fmt.Errorf("%q leads", status.Leader)
+		}
+		return err
+	})
+	l.await(200)
+	if long() {
+		time.Sleep(time.Minute) // it is as slow as a follower
+	}
+	l.end()
+	l.check()
+	select {
+	case <-c.Exited(lead):
+		t.Errorf("the node with the slow disk has ended: %s", lastLine(c.readLog(t, lead)))
+	default:
+	}
+}

@@ -9,7 +9,7 @@ import (
 type TokenClaims struct {
 	Subject string `json:"sub,omitempty"` // who the client is, in the backend's words
 	// Channels maps patterns of channels to what is allowed there: "subscribe", "publish",
-	// "history".
+	// "history", "presence", "members".
 	Channels map[string][]string `json:"channels"`
 	Origins  []string            `json:"origins,omitempty"`  // rules for pages; nil means any client
 	Lifetime string              `json:"lifetime,omitempty"` // such as "1h"; "" is 15 minutes

@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	deadline = 5 * time.Minute // of the whole journey; no promise of aptlyd is measured with it
+	deadline = 7 * time.Minute // of the whole journey; no promise of aptlyd is measured with it
 	inside   = "APTLYD_TEST_NETWORK"
 )
 

@@ -1,6 +1,6 @@
 // Every page, light and dark, on a desk and on a phone: a picture of each, and
 // what a checker of accessibility says of it. The short form has each device and each
-// scheme once.
+// scheme once, and no pictures.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { shots } from './browser.mjs';
@@ -37,9 +37,11 @@ export async function photograph(browser, office, base, project, channel) {
       await page.setViewportSize(viewport);
       for (const colorScheme of thorough ? ['light', 'dark'] : [device === 'desk' ? 'light' : 'dark']) {
         await page.emulateMedia({ colorScheme });
-        const tall = await page.evaluate(() => document.documentElement.scrollHeight);
-        const clip = { x: 0, y: 0, width: viewport.width, height: Math.min(tall, tallest) };
-        await page.screenshot({ path: `${shots}${name}-${device}-${colorScheme}.png`, fullPage: true, clip });
+        if (thorough) {
+          const tall = await page.evaluate(() => document.documentElement.scrollHeight);
+          const clip = { x: 0, y: 0, width: viewport.width, height: Math.min(tall, tallest) };
+          await page.screenshot({ path: `${shots}${name}-${device}-${colorScheme}.png`, fullPage: true, clip });
+        }
         wrong.push(...(await examine(page)).map((what) => `${name}, ${device}, ${colorScheme}: ${what}`));
       }
       const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);

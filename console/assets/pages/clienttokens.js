@@ -9,7 +9,7 @@ import { may } from '../session.js';
 import { projectHead } from './project.js';
 import { projectLink, projectOf } from './projects.js';
 
-const actions = ['subscribe', 'publish', 'history'];
+const actions = ['subscribe', 'publish', 'history', 'presence', 'members'];
 const lifetimes = [['5m', '5 minutes'], ['15m', '15 minutes'], ['1h', '1 hour'], ['24h', '24 hours']];
 const text = (props) => h('input', { autocomplete: 'off', spellcheck: false, class: 'mono', ...props });
 

@@ -35,7 +35,7 @@ export function figuresCard(id, signal, open) {
     const lastDay = filled(hours, 24);
     kinds.forEach(([name], i) => {
       const values = lastHour.map((p) => p[name]);
-      if (name === 'connections') tiles[i].update(`${count(open())} now`, `most ${count(most(lastHour, name))} in the hour, ${count(most(lastDay, name))} in the day`, values);
+      if (name === 'connections') tiles[i].update(open() === null ? '–' : `${count(open())} now`, `most ${count(most(lastHour, name))} in the hour, ${count(most(lastDay, name))} in the day`, values);
       else tiles[i].update(compact(sum(lastHour, name)), `${compact(sum(lastDay, name))} in the last day`, values);
     });
   });

@@ -126,7 +126,7 @@ function section(name, part, make, signal) {
 }
 
 export default function projectPage({ project: id, signal }) {
-  let open = 0;
+  let open = null; // connections, once the project is known
   const head = projectHead(id, projectLink(id));
   const start = startCard(id);
   const figures = figuresCard(id, signal, () => open);

@@ -321,7 +321,7 @@ func (q *turnQueue) take() (giveBack func()) {
 	}
 }
 
-// A request of a stranger waits for its turn, and is refused when that takes too long. A
+// A request of an unknown client waits for its turn, and is refused when that takes too long. A
 // backend that has authenticated on a connection needs no turn there.
 func TestRequestsTakeTurns(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
@@ -334,22 +334,22 @@ func TestRequestsTakeTurns(t *testing.T) {
 		served(backend)
 
 		giveBack := q.take()
-		stranger := h.connect()
-		stranger.send(keptAlive)
+		unknown := h.connect()
+		unknown.send(keptAlive)
 		eventually(t, func() string {
 			if q.count() != 1 {
-				return "the stranger does not wait"
+				return "the unknown does not wait"
 			}
 			return ""
 		})
 		backend.send(fmt.Sprintf(publish, h.secret))
 		served(backend)
 		giveBack()
-		served(stranger)
+		served(unknown)
 
 		giveBack = q.take()
-		stranger.send(keptAlive)
-		if res := stranger.wantResponse(429); !res.Close || res.Header.Get("Retry-After") == "" {
+		unknown.send(keptAlive)
+		if res := unknown.wantResponse(429); !res.Close || res.Header.Get("Retry-After") == "" {
 			t.Errorf("refused with %v", res)
 		}
 		giveBack()

@@ -477,8 +477,8 @@ func (c *Cluster) Query(ctx context.Context, node string, request []byte) ([]byt
 	return c.pool.Call(ctx, node, peer.LaneControl, peer.MethodQuery, request)
 }
 
-// Send hands a message to another node's Config.Receive and returns the answer. Messages travel apart from all other traffic. One that fails may
-// have been taken.
+// Send hands a message to another node's Config.Receive and returns the answer. Messages
+// travel apart from all other traffic. One that fails may have been taken.
 func (c *Cluster) Send(ctx context.Context, node string, message []byte) ([]byte, error) {
 	return c.pool.Call(ctx, node, peer.LaneMessage, peer.MethodMessage, message)
 }

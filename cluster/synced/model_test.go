@@ -10,8 +10,8 @@ import (
 )
 
 // This is a model of Raft with logs that are written in the background, small enough that
-// every order of events is tried: a few terms, entries and crashes, on three nodes. An entry is the term in which it was appended, since a leader appends only one at
-// each index.
+// every order of events is tried: a few terms, entries and crashes, on three nodes. An entry
+// is the term in which it was appended, since a leader appends only one at each index.
 
 const (
 	modelNodes   = 3

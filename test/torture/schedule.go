@@ -71,7 +71,7 @@ const (
 	Flap       FaultKind = "flap"        // the link is down every other moment; network
 	Torn       FaultKind = "torn"        // power cut while sectors are being written; disk
 	TornAll    FaultKind = "torn-all"    // the same, of all nodes
-	TornPair   FaultKind = "torn-pair"   // of the leader with slow syncs, or of it and one more, while the third is cut off
+	TornPair   FaultKind = "torn-pair"   // the leader with slow syncs; or it and another one, the third cut off
 )
 
 // weights are how likely a fault is.

@@ -37,7 +37,7 @@ func (m *Members) current(now time.Time) bool {
 		if s == nil {
 			return false
 		}
-		if !s.dead() && (!s.complete || now.Sub(s.heard) > currentFor) {
+		if !s.dead() && (!s.complete || s.deaf || now.Sub(s.heard) > currentFor) {
 			return false
 		}
 	}

@@ -27,6 +27,7 @@ type slice struct {
 	boot     uint64
 	number   uint64 // of the last change
 	complete bool   // everything up to number is known
+	deaf     bool   // it does not hear this node's answers
 	heard    time.Time
 	silence  time.Duration // as the leader said last, 0 while it hears the node
 	leftAt   time.Time     // when it was seen to be no member of the cluster; zero: it is one
@@ -70,7 +71,10 @@ type Message struct {
 	From, To uint64
 	Piece    int // from 1 where everything is told; 0 for changes
 	Last     bool
-	Changes  []Change
+	// Unanswered says that the sender has heard no answer for a while. It is about to wait for
+	// this node no more, which must not take what it knows for all there is.
+	Unanswered bool
+	Changes    []Change
 }
 
 // Answer says whether a message was taken. If not, everything has to be told anew.
@@ -251,7 +255,7 @@ func (m *Members) Take(node string, msg Message, now time.Time) Answer {
 	case !s.complete || msg.From > s.number:
 		return Answer{Number: s.number}
 	}
-	s.heard, s.silence = now, 0
+	s.heard, s.silence, s.deaf = now, 0, msg.Unanswered
 	if msg.Piece == 0 {
 		s.number = max(s.number, msg.To) // own removals refer to it
 	}

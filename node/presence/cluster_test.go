@@ -222,7 +222,7 @@ func (n *simNode) run() {
 				break
 			}
 			l.due = s.now.Add(Beat)
-			m := l.next()
+			m := l.next(s.now)
 			var answer presence.Answer
 			err := errLost
 			if s.reaches(n.index, j) && s.chance.IntN(50) > 0 {
@@ -237,7 +237,11 @@ func (n *simNode) run() {
 			}
 			more := l.answered(m, answer, err, s.now)
 			l.release(l.lost(s.now))
-			if err != nil || !more {
+			if err != nil {
+				l.due = s.now.Add(retryPause)
+				break
+			}
+			if !more {
 				break
 			}
 		}
@@ -334,7 +338,7 @@ func (w *watcher) sync(s *simulation, n *simNode) {
 // checkLeft fails when somebody is said to have left who is there, or was within the grace.
 func (s *simulation) checkLeft(n *simNode, gone presence.Gone, shown time.Time) {
 	for _, u := range s.users {
-		if u.id != gone.ID || u.free.After(shown) {
+		if u.id != gone.ID || u.free.After(shown.Add(-time.Second/2)) {
 			continue
 		}
 		for _, c := range u.conns {
@@ -391,11 +395,18 @@ func (s *simulation) act(faults bool) {
 }
 
 func (s *simulation) kill(n *simNode) {
+	served := s.now
+	if n.stopped {
+		served = n.fresh.Add(9 * time.Second) // a stopped process serves nobody
+	}
 	n.up, n.stopped, n.links, n.watch = false, false, nil, nil
 	for _, u := range s.users {
 		for i := len(u.conns) - 1; i >= 0; i-- {
 			if u.conns[i].node == n {
 				s.drop(u, i)
+				if served.Before(u.seen) {
+					u.seen = served
+				}
 			}
 		}
 	}
@@ -478,8 +489,17 @@ func (s *simulation) heal() {
 	}
 }
 
+// complete reports whether every node knows every slice.
+func (s *simulation) complete() bool {
+	return !slices.ContainsFunc(s.nodes, func(n *simNode) bool { return !n.members.Complete(s.now) })
+}
+
 // checkAgreed compares each view with what clients say.
 func (s *simulation) checkAgreed() {
+	// Some messages are lost at any time.
+	for tries := 0; tries < 40 && !s.complete(); tries++ {
+		s.step(50 * time.Millisecond)
+	}
 	want := make(map[string]int)
 	for _, u := range s.users {
 		if len(u.conns) > 0 {

@@ -13,7 +13,7 @@ import (
 
 // A message travels as
 //
-//	| vers, 2 | boot | from | to | piece | last | changes: project, channel, id, content |
+//	| vers, 2 | boot | from | to | piece | last | unanswered | changes: project, channel, id, content |
 //
 // where the content of a change with an empty id is the number of subscribers, and that of
 // others begins with 0 for a member (connections, since, at, data) and with 1 for one that is
@@ -39,7 +39,7 @@ func encode(m presence.Message) []byte {
 	for _, n := range []uint64{m.Boot, m.From, m.To, uint64(m.Piece)} {
 		b = binary.AppendUvarint(b, n)
 	}
-	b = wire.AppendBool(b, m.Last)
+	b = wire.AppendBool(wire.AppendBool(b, m.Last), m.Unanswered)
 	for i := range m.Changes {
 		c := &m.Changes[i]
 		b = wire.AppendBytes(b, c.Channel.Project)
@@ -74,7 +74,7 @@ func decode(raw []byte) (presence.Message, error) {
 	}
 	r := wire.Reader{Rest: raw[1:]}
 	m.Boot, m.From, m.To = r.Uvarint(), r.Uvarint(), r.Uvarint()
-	m.Piece, m.Last = int(r.Uvarint()&math.MaxInt32), r.Bool()
+	m.Piece, m.Last, m.Unanswered = int(r.Uvarint()&math.MaxInt32), r.Bool(), r.Bool()
 	for len(r.Rest) > 0 {
 		c := presence.Change{
 			Channel: fsm.ChannelKey{Project: string(r.Bytes()), Name: string(r.Bytes())},

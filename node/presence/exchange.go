@@ -151,7 +151,7 @@ func (e *Exchange) sendNext(ctx context.Context, p *peer, wasHeld bool) (more, f
 	if wasHeld {
 		p.broken = time.Time{}
 	}
-	message := p.next()
+	message := p.next(time.Now())
 	e.mu.Unlock()
 
 	telling, cancel := context.WithTimeout(ctx, sendTimeout)

@@ -11,6 +11,9 @@ const (
 	Beat = 500 * time.Millisecond
 	// patience is how long a peer that does not answer is waited for.
 	patience = 2 * time.Second
+	// deafAfter is when a peer that does not answer is told so. It is long before the peer is
+	// waited for no more, so that the peer hears of it first.
+	deafAfter = 500 * time.Millisecond
 	// chunk bounds the changes of one message.
 	chunk = 256
 )
@@ -44,7 +47,14 @@ type barrier struct {
 }
 
 // next makes the next message.
-func (l *link) next() presence.Message {
+func (l *link) next(now time.Time) presence.Message {
+	m := l.content()
+	m.Unanswered = !l.broken.IsZero() && now.Sub(l.broken) > deafAfter
+	return m
+}
+
+// content returns the next changes, or the next piece of everything.
+func (l *link) content() presence.Message {
 	boot := l.members.Boot()
 	if l.known {
 		if changes, upTo, kept := l.members.Changes(l.number, chunk); kept {

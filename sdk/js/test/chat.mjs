@@ -14,7 +14,8 @@ await build({
   entryPoints: [join(chat, 'src/page.jsx')], outfile: join(chat, 'public/page.js'), bundle: true, minify: true, jsx: 'automatic',
   logLevel: 'error', define: { 'process.env.NODE_ENV': '"production"' },
   alias: {
-    '@aptlyd/brook/react': join(here, 'dist/react.js'), '@aptlyd/brook': join(here, 'dist/index.js'),
+    '@aptlyd/brook/react': join(here, 'dist/react.js'), '@aptlyd/brook/presence': join(here, 'dist/presence.js'),
+    '@aptlyd/brook': join(here, 'dist/index.js'),
     react: join(here, 'node_modules/react'), 'react-dom': join(here, 'node_modules/react-dom'),
   },
 });

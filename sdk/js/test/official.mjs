@@ -25,7 +25,7 @@ async function bundle(code, after = '') {
   const built = await build({
     stdin: { contents: imports + code + after, loader: 'jsx', resolveDir: join(import.meta.dirname, '..') },
     bundle: true, write: false, format: 'esm', jsx: 'automatic', logLevel: 'silent', define: { 'process.env.NODE_ENV': '"development"' },
-    alias: { '@aptlyd/brook/react': join(import.meta.dirname, '../dist/react.js'), '@aptlyd/brook': join(import.meta.dirname, '../dist/index.js') },
+    alias: { '@aptlyd/brook/react': join(import.meta.dirname, '../dist/react.js'), '@aptlyd/brook/presence': join(import.meta.dirname, '../dist/presence.js'), '@aptlyd/brook': join(import.meta.dirname, '../dist/index.js') },
   });
   return built.outputFiles[0].text;
 }

@@ -250,6 +250,7 @@ func (l *loop) adopt(c *conn, transport poll.Transport, early []byte) {
 	l.conns = append(l.conns, c)
 	l.wheel.schedule(c, c.nextCheck())
 	if c.stream != nil {
+		l.server.metrics.streams.WithLabelValues(c.via()).Inc()
 		c.beginStream()
 	}
 	if len(early) > 0 {
@@ -263,6 +264,9 @@ func (l *loop) detach(c *conn) {
 	l.conns[c.index].index = c.index
 	l.conns[last] = nil
 	l.conns = l.conns[:last]
+	if c.stream != nil {
+		l.server.metrics.streams.WithLabelValues(c.via()).Dec()
+	}
 	l.server.connectionEnded()
 }
 

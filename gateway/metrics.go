@@ -19,6 +19,7 @@ type metrics struct {
 	delivered, sent, published, allRefused atomic.Uint64
 
 	connections       prometheus.Gauge
+	streams           *prometheus.GaugeVec
 	publishFailures   *prometheus.CounterVec
 	gaps              prometheus.Counter
 	commitsDropped    prometheus.Counter
@@ -32,8 +33,12 @@ type metrics struct {
 func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 	m := &metrics{
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "aptlyd_connections", Help: "WebSocket connections open now.",
+			Name: "aptlyd_connections", Help: "Connections of clients open now, over every transport.",
 		}),
+		streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "aptlyd_streams",
+			Help: "Those of the connections that are Server-Sent Events (sse) or long polls (poll).",
+		}, []string{"transport"}),
 		publishFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "aptlyd_publish_failures_total",
 			Help: "Publishes of clients that were refused or failed, over WebSocket and HTTP, by code.",
@@ -47,7 +52,7 @@ func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 		}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "aptlyd_refusals_total",
-			Help: "Refusals by code: over ws, rest or admin, or at the handshake.",
+			Help: "Refusals by code: over ws, sse, poll, rest or admin, or at the handshake.",
 		}, []string{"code", "via"}),
 		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "aptlyd_closes_total", Help: "Connections closed, by WebSocket close code.",
@@ -74,6 +79,9 @@ func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 	for _, code := range closeCodes {
 		m.closes.WithLabelValues(strconv.Itoa(int(code)))
 	}
+	for _, transport := range []string{"sse", "poll"} {
+		m.streams.WithLabelValues(transport)
+	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "aptlyd_build_info", Help: "Always 1; the label says what is running.",
 		ConstLabels: prometheus.Labels{"version": version},
@@ -83,9 +91,9 @@ func newMetrics(r *prometheus.Registry, version string) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		build, m.connections, m.publishFailures, m.gaps,
+		build, m.connections, m.streams, m.publishFailures, m.gaps,
 		counter("aptlyd_delivered_frames_total", "Message and gap frames written to clients.", &m.delivered),
-		counter("aptlyd_sent_bytes_total", "Bytes written to WebSocket clients.", &m.sent),
+		counter("aptlyd_sent_bytes_total", "Bytes written to connections, over every transport.", &m.sent),
 		counter("aptlyd_publishes_total", "Publishes passed on, over WebSocket and HTTP.", &m.published),
 		m.commitsDropped, m.refusals, m.closes,
 		m.acceptPauses, m.handshakesExpired, m.handshakesRefused,

@@ -194,7 +194,11 @@ func newStreamConn(l *loop, p peer, id uint64, st *stream) *conn {
 // serveStream serves GET and POST /realtime/sse and GET /realtime/poll over net/http.
 func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Referrer-Policy", "no-referrer")
-	h := sse.HeadOf(r)
+	h, via := sse.HeadOf(r), "sse"
+	if h.Poll {
+		via = "poll"
+	}
+	refuse := func(refused *refusal.Error) { s.refuseVia(via, w, r, refused) }
 	var ops []op
 	switch {
 	case r.Method == http.MethodPost && !h.Poll:
@@ -204,7 +208,7 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 		}
 		if refused != nil {
 			w.Header().Set("Connection", "close")
-			s.refuseHTTP(w, r, refused)
+			refuse(refused)
 			return
 		}
 	case r.Method != http.MethodGet && h.Poll:
@@ -216,7 +220,7 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 	}
 	st, refused := s.newStream(&h, ops)
 	if refused != nil {
-		s.refuseHTTP(w, r, refused)
+		refuse(refused)
 		return
 	}
 	p := s.requestPeer(r)
@@ -228,13 +232,13 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if s.draining.Load() || !s.admitConnection() {
-		s.refuseHTTP(w, r, refusal.New(refusal.Unavailable, "no room for a connection"))
+		refuse(refusal.New(refusal.Unavailable, "no room for a connection"))
 		return
 	}
 	p = newPeer(p.address, h.Origin, p.host.Value())
 	if !s.countUnauthenticated(p.address) {
 		s.connectionEnded()
-		s.refuseHTTP(w, r, refuseUnauthenticated())
+		refuse(refuseUnauthenticated())
 		return
 	}
 	gone := func() {

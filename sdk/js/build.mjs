@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
 
-const entries = ['index', 'react', 'heal', 'presence'];
+const entries = ['index', 'react', 'heal', 'presence', 'sse'];
 rmSync('dist', { recursive: true, force: true });
 for (const [format, ending] of [['esm', 'js'], ['cjs', 'cjs']]) {
   await build({

@@ -228,7 +228,8 @@ export class Brook {
 
   /** dial opens a link to the next endpoint, with a fresh token. */
   async #dial(reason: TokenReason, replaces?: string, opened = () => {}, url?: string): Promise<Link> {
-    const WS = (this.config.WebSocket ?? globalThis.WebSocket) as WebSocketLike | undefined;
+    const { WebSocket = globalThis.WebSocket, transports } = this.config;
+    const WS = ((globalThis as any)[Symbol.for('@aptlyd/brook/sse')]?.(transports, WebSocket) || WebSocket) as WebSocketLike | undefined;
     if (!WS) throw new BrookError('misuse', 'there is no WebSocket here: give the option WebSocket (of package ws)');
     url ??= this.#nextURL();
     const life = this.#life;

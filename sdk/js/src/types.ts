@@ -37,6 +37,8 @@ export interface ClientConfig {
   store?: Store;
   /** WebSocket is used in place of the global one. */
   WebSocket?: unknown;
+  /** transports in the order to try. 'sse', Server-Sent Events, needs `import '@aptlyd/brook/sse'`. By default ['ws']. */
+  transports?: ('ws' | 'sse')[];
   /** verbose logs to the console. */
   verbose?: boolean;
 }

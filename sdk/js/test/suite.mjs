@@ -33,7 +33,7 @@ async function rejected(promise, code) {
 
 const numbers = (n, first = 1) => Array.from({ length: n }, (_, i) => i + first);
 
-export async function run({ Brook, BrookError, presence, WebSocket, control, only }) {
+export async function run({ Brook, BrookError, presence, WebSocket, control, only, transports }) {
   let serial = 0;
   const prefix = `t${Date.now().toString(36)}${Math.random().toString(36).slice(2, 6)}`;
   const info = await (await fetch(`${control}/info`)).json();
@@ -51,7 +51,7 @@ export async function run({ Brook, BrookError, presence, WebSocket, control, onl
       info, command,
       channel: () => `${prefix}:${++serial}`,
       client(options = {}) {
-        const client = new Brook({ apiKey: info.serverKey, endpoints: info.endpoints, WebSocket, ...options });
+        const client = new Brook({ apiKey: info.serverKey, endpoints: info.endpoints, WebSocket, transports, ...options });
         client.seen = [];
         client.onConnectivityChange((status) => client.seen.push(status));
         clients.push(client);
@@ -412,7 +412,7 @@ export async function run({ Brook, BrookError, presence, WebSocket, control, onl
 
   const results = [];
   for (const [name, test] of Object.entries(tests)) {
-    if (only && !name.includes(only)) continue;
+    if (only && !only.split('|').some((part) => name.includes(part))) continue;
     const began = Date.now();
     const f = fixture();
     try {

@@ -37,6 +37,7 @@ var planted = []plantedBug{
 		{Fault: Kill, At: 8 * time.Second, For: time.Second, Node: leaderNode, Other: 1},
 	}, []string{"no repeat"}},
 	{"replay-off-by-one", 6 * time.Second, Plan{}, []string{"a subscriber gets everything once and in order"}},
+	{"cursor-ahead", 6 * time.Second, Plan{}, []string{"a subscriber gets everything once and in order"}},
 	{"revocation-missed", revokedWithin + 10*time.Second, Plan{}, []string{"a revoked key is dead"}},
 	{"batch-lost-at-leader-change", 12 * time.Second, Plan{
 		{Fault: Kill, At: 3 * time.Second, For: time.Second, Node: leaderNode, Other: 1},

@@ -83,6 +83,12 @@ func (w *workload) start(seed uint64) {
 		w.subscribers.Go(s.run)
 	}
 	for n := range 2 {
+		s := &streamer{workload: w, name: fmt.Sprintf("streamer-%d", n), random: random()}
+		w.subscribers.Go(s.run)
+	}
+	p := &poller{workload: w, name: "poller-0", random: random()}
+	w.subscribers.Go(p.run)
+	for n := range 2 {
 		f := newFollower(w, followers+strconv.Itoa(n), random())
 		w.running.Go(f.publish)
 		w.subscribers.Go(f.run)

@@ -3,6 +3,7 @@ package test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,7 +52,7 @@ func TestOwnSDK(t *testing.T) {
 			cmd.Dir = sdkFolder
 			cmd.Env = append(os.Environ(), "CONTROL="+startControl(t), runtime.env)
 			if runtime.env == "TRANSPORTS=sse" {
-				cmd.Env = append(cmd.Env, "ONLY="+overSSE)
+				cmd.Env = append(cmd.Env, "ONLY="+cmp.Or(os.Getenv("ONLY"), overSSE))
 			}
 			cmd.Stderr = os.Stderr
 			out, err := cmd.Output()

@@ -95,8 +95,12 @@ class EventSocket {
   }
 
   async #publish(text: string, { channel, id }: { channel: string; id?: string }): Promise<void> {
-    const answer = await this.#ask('', text).then((a) => a.json()).catch(() => ({ code: 'outcome_unknown' }));
-    this.#emit({ ...answer, type: answer.success ? 'published' : 'error', channel, id });
+    try {
+      const answer = await (await this.#ask('', text)).json();
+      this.#emit({ ...answer, type: answer.success ? 'published' : 'error', channel, id });
+    } catch {
+      this.close(1006); // it may have happened, and is sent again
+    }
   }
 
   /** again makes the stream anew, with the channels that are wanted now, each from where it is. */

@@ -109,8 +109,8 @@ func (c *conn) opened() {
 	for _, o := range r.ops {
 		r.asked = append(r.asked, o.channel)
 	}
-	c.ops = r.ops
-	if len(r.ops) > 1 {
+	c.ops, r.ops, r.text = r.ops, nil, "" // a poll waits with its request
+	if len(r.asked) > 1 {
 		s.list = sse.ListOf(slices.Sorted(slices.Values(r.asked)))
 	}
 	if s.poll != nil {

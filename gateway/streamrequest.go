@@ -56,7 +56,7 @@ func (s *Server) newStream(h *sse.Head, ops []op) (*stream, *refusal.Error) {
 		}
 	}
 	st := &stream{
-		request:     &streamRequest{text: text, inURL: inURL, ops: ops, origin: h.Origin},
+		request:     &streamRequest{text: text, inURL: inURL, ops: ops, origin: strings.Clone(h.Origin)},
 		takesEvents: h.TakesEvents,
 	}
 	if h.Poll {

@@ -45,6 +45,8 @@ async function targetNames(signal) {
   return new Map(projects.flatMap((p) => [[p.id, p.name], ...p.keys.map((k) => [k.id, `${p.name}: ${k.name} (${k.kind} key)`])]));
 }
 
+const who = (r) => r.by.name || r.by.id || 'node';
+
 export default function auditPage({ signal }) {
   let names = new Map();
   poll(signal, 15_000, async () => { names = await targetNames(signal); });
@@ -52,11 +54,10 @@ export default function auditPage({ signal }) {
   const list = table([
     { label: '#', class: 'number quiet minor', text: (r) => r.seq },
     { label: 'Time', class: 'quiet', text: (r) => moment(r.at) },
-    { label: 'Who', class: 'strong', text: (r) => r.by.name || r.by.id || 'node' },
+    { label: 'Who', class: 'strong', text: (r) => [who(r), r.by.address].join(), node: (r) => h('span', { class: 'from' }, who(r), r.by.address && h('span', { class: 'hint mono' }, r.by.address)) },
     { label: 'Through', text: (r) => r.by.via, node: (r) => badge(r.by.via) },
     { label: 'Action', class: 'mono lead', text: (r) => r.action },
     { label: 'Target', class: 'wrap wide', text: (r) => [names.get(r.target), r.target].join(), node: (r) => names.has(r.target) ? h('span', { class: 'from' }, names.get(r.target), h('span', { class: 'hint mono' }, r.target)) : h('span', { class: 'mono' }, r.target) },
-    { label: 'Address', class: 'mono quiet', text: (r) => r.by.address || '–' },
     { label: '', class: 'actions', text: () => 'x', node: (r) => h('div', { class: 'row end' }, button('Details', () => showRecord(r, names.get(r.target)), { small: true })) },
   ], { key: (r) => r.seq, none: empty('No change yet', 'Every change of projects, keys, tokens and settings is recorded here, with who made it.') });
   const again = poll(signal, 3000, async () => {

@@ -24,7 +24,8 @@ func (s *site) stutter(step Step) func() {
 }
 
 // starve leaves a node hardly a descriptor more than it has open. Where it then has to
-// write a snapshot and cannot, it ends, as at every failure to store something.
+// write a snapshot or begin a segment of its log and cannot, it ends, as at every failure to
+// store something.
 func (s *site) starve(step Step) func() {
 	i := step.Node
 	pid := s.cluster.PID(i)
@@ -42,7 +43,7 @@ func (s *site) starve(step Step) func() {
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
 		s.t.Fatal(err)
 	}
-	return s.excuse(i, "write snapshot: open ", func() {
+	return s.excuse(i, "(write snapshot|log segment .*): open .*: too many open files", func() {
 		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &before, nil); err != nil && !errors.Is(err, unix.ESRCH) {
 			s.t.Fatal(err)
 		}

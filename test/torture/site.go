@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -57,8 +58,8 @@ type node struct {
 
 // excuse is what is done to a node that may end it, once.
 type excuse struct {
-	words string    // that its last line then has
-	until time.Time // the fault is undone, and a while has passed
+	words *regexp.Regexp // that its last line then matches
+	until time.Time      // the fault is undone, and a while has passed
 }
 
 // newSite starts a cluster of so many nodes, each with a network and a disk of its
@@ -234,11 +235,11 @@ func (s *site) tend() {
 	}
 }
 
-// excuse has an end of node i be no surprise that its last words explain, once,
-// until a while after the fault is undone.
+// excuse has an end of node i be no surprise that its last words explain, by a match of
+// the regular expression words, once, until a while after the fault is undone.
 func (s *site) excuse(i int, words string, undo func()) func() {
 	n := s.nodes[i]
-	n.excuse = excuse{words, time.Now().Add(time.Hour)}
+	n.excuse = excuse{regexp.MustCompile(words), time.Now().Add(time.Hour)}
 	return func() {
 		undo()
 		if n.excuse != (excuse{}) {
@@ -259,7 +260,7 @@ func (s *site) explain(i int) {
 		s.note("%s has found the damage and loses its data", s.cluster.Name(i))
 		n.damaged = false
 		s.wipe(i)
-	case s.lastWritten(i).Before(n.excuse.until) && says(n.excuse.words):
+	case s.lastWritten(i).Before(n.excuse.until) && n.excuse.words.MatchString(last):
 		n.excuse = excuse{}
 	default:
 		s.recorder.Add(Event{Kind: Died, Node: s.cluster.Name(i), Note: last})

@@ -15,16 +15,16 @@ type TokenClaims struct {
 	Lifetime string              `json:"lifetime,omitempty"` // such as "1h"; "" is 15 minutes
 }
 
-// ClientToken is a token for a client.
-type ClientToken struct {
+// SignedToken is a token for a client, as the node signed it.
+type SignedToken struct {
 	Token     string `json:"token"`
 	ExpiresAt int64  `json:"expiresAt"` // Unix ms
 }
 
 // MintToken has a node sign a token, as a backend with the signing secret of a server key
 // would. Backends use Token.Sign, which asks no node.
-func (a *Admin) MintToken(ctx context.Context, keyID string, claims TokenClaims) (ClientToken, error) {
-	return request[ClientToken](ctx, a,
+func (a *Admin) MintToken(ctx context.Context, keyID string, claims TokenClaims) (SignedToken, error) {
+	return request[SignedToken](ctx, a,
 		call{method: http.MethodPost, path: "/keys/{id}/token", id: keyID, body: claims, want: http.StatusCreated})
 }
 

@@ -109,7 +109,7 @@ func TestTroubleshootingHasTheWordsOfTheProgram(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rows := regexp.MustCompile("(?m)^\\| (.*?) \\|").FindAllStringSubmatch(string(text), -1)
+		rows := regexp.MustCompile(`(?m)^\| (.*?) \|`).FindAllStringSubmatch(string(text), -1)
 		checked := 0
 		for _, row := range rows {
 			if page == "operations" && !strings.Contains(row[1], "…") {

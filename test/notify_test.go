@@ -36,7 +36,7 @@ func TestSupervisorIsTold(t *testing.T) {
 			if err != nil {
 				t.Fatalf("waiting for %s: %v; so far: %q", want, err, said)
 			}
-			for _, state := range strings.Split(string(message[:n]), "\n") {
+			for state := range strings.SplitSeq(string(message[:n]), "\n") {
 				if said = append(said, state); state == want {
 					return said
 				}

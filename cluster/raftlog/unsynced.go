@@ -2,6 +2,7 @@ package raftlog
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -71,7 +72,7 @@ func (u *unsynced) next() []*raft.Log {
 	for len(u.logs) == 0 && !u.closing {
 		u.taken.Wait()
 	}
-	return u.logs[:len(u.logs):len(u.logs)]
+	return slices.Clip(u.logs)
 }
 
 // landed takes out what next returned: it is on the disk.

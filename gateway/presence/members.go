@@ -5,6 +5,7 @@ package presence
 
 import (
 	"container/heap"
+	"slices"
 	"sync"
 	"time"
 
@@ -346,9 +347,9 @@ func (m *Members) removePart(ch *channel, mem *member, owner *slice, reason Reas
 // dropReplaced ends the parts without connections that a member does not need any more,
 // because it has come back: orphans here, and the own one.
 func (m *Members) dropReplaced(ch *channel, mem *member) {
-	for i := len(mem.parts) - 1; i >= 0; i-- {
-		if i < len(mem.parts) && mem.parts[i].orphan && mem.connections() > 0 {
-			m.removePart(ch, mem, mem.parts[i].owner, NodeDied)
+	for i, part := range slices.Backward(mem.parts) {
+		if i < len(mem.parts) && part.orphan && mem.connections() > 0 {
+			m.removePart(ch, mem, part.owner, NodeDied)
 		}
 	}
 }

@@ -44,7 +44,6 @@ type simNode struct {
 	members *presence.Members
 	links   map[int]*simLink
 	fresh   time.Time // the last proof
-	served  bool      // has clients, or would take some
 	watch   map[fsm.ChannelKey]*watcher
 }
 
@@ -216,7 +215,7 @@ func (n *simNode) run() {
 		if l == nil || n.stale() > 6*time.Second {
 			continue
 		}
-		for burst := 0; burst < 20; burst++ {
+		for range 20 {
 			idle := l.known && l.number == n.members.Number()
 			if idle && s.now.Before(l.due) {
 				break
@@ -261,8 +260,8 @@ func (n *simNode) awaited(number uint64) bool {
 
 func (s *simulation) dropClients(n *simNode, why string) {
 	for _, u := range s.users {
-		for i := len(u.conns) - 1; i >= 0; i-- {
-			if u.conns[i].node == n {
+		for i, conn := range slices.Backward(u.conns) {
+			if conn.node == n {
 				s.log("%s is cut off at %s: %s", u.id, n.id, why)
 				n.members.Break(room, u.id, s.now.Add(grace), s.now)
 				s.drop(u, i)
@@ -401,8 +400,8 @@ func (s *simulation) kill(n *simNode) {
 	}
 	n.up, n.stopped, n.links, n.watch = false, false, nil, nil
 	for _, u := range s.users {
-		for i := len(u.conns) - 1; i >= 0; i-- {
-			if u.conns[i].node == n {
+		for i, conn := range slices.Backward(u.conns) {
+			if conn.node == n {
 				s.drop(u, i)
 				if served.Before(u.seen) {
 					u.seen = served

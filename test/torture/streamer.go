@@ -80,7 +80,11 @@ func (s *streamer) stream(l *listening, address string, until time.Time) (done b
 	}
 	in := bufio.NewReader(socket)
 	response, err := http.ReadResponse(in, nil)
-	if err != nil || response.StatusCode != http.StatusOK {
+	if err != nil {
+		return false
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
 		return false
 	}
 	body := bufio.NewReader(response.Body)

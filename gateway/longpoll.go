@@ -72,9 +72,9 @@ func (p *longPoll) part(name string) *pollPart {
 	return &p.parts[slices.IndexFunc(p.parts, func(part pollPart) bool { return part.name == name })]
 }
 
-// gathers reports whether the connection is a long poll that has no answer yet. It takes the
-// deliveries, and answers when it is time to.
-func (c *conn) gathers() bool {
+// gatherForPoll moves the deliveries of a long poll into its answer, and answers when it is
+// time to. It reports whether the connection is a long poll that still waits.
+func (c *conn) gatherForPoll() bool {
 	if c.stream == nil || c.stream.poll == nil || c.state != stateOpen {
 		return false
 	}

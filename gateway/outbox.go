@@ -61,7 +61,7 @@ func (o *outbox) empty() bool { return len(o.partial) == 0 && len(o.urgent) == 0
 // flush writes as much as the socket takes, joined into one write.
 func (c *conn) flush() {
 	o := &c.out
-	if o.blocked || c.state == stateEnded || c.gathers() {
+	if o.blocked || c.state == stateEnded || c.gatherForPoll() {
 		return
 	}
 	buf := c.joined()

@@ -108,7 +108,8 @@ func (n *Node) announce(ctx context.Context, peer string, change relay.Change) (
 // peersInterval is the pause in which a node looks for members that came or went.
 const peersInterval = 500 * time.Millisecond
 
-// followMembers keeps the relay's and the announcer's peers up to date until ctx ends.
+// followMembers tells the relay, the announcer and the presence of clients which nodes are
+// there, until ctx ends.
 func (n *Node) followMembers(ctx context.Context) {
 	n.updatePeers()
 	for range repeat.Every(ctx, peersInterval) {
@@ -116,8 +117,8 @@ func (n *Node) followMembers(ctx context.Context) {
 	}
 }
 
-// updatePeers makes the other members the peers of the relay and the announcer. The
-// announcer tells unreachable ones too, since they may still act on old news.
+// updatePeers makes the other nodes of the cluster the peers of the relay, the announcer and
+// presence. The announcer tells unreachable ones too, since they may still act on old news.
 func (n *Node) updatePeers() {
 	self, _ := n.cluster.ID()
 	var all, alive []string

@@ -19,7 +19,7 @@ type Reason uint8
 const (
 	Left     Reason = iota // it said so
 	TimedOut               // its connection broke and it did not come back within the grace
-	NodeDied               // so did its node, or it was taken out of the cluster
+	NodeDied               // its node died, or was taken out of the cluster
 )
 
 // String implements fmt.Stringer.

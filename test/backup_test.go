@@ -231,7 +231,7 @@ func TestRecoverFromALostQuorum(t *testing.T) {
 	survivor := leader(t, c) // it has everything that was acknowledged
 	before := aptlydJSON[client.Status](t, c, survivor, "cluster", "status")
 	l.end()
-	if out, code := offline(t, c, survivor, "", "recover"); code != 1 || !strings.Contains(out, "another process") {
+	if out, code := offline(t, c, survivor, "", "recover"); code != 2 || !strings.Contains(out, "another process") {
 		t.Errorf("recover a node that runs: exit code %d: %s", code, out)
 	}
 	for i := range c.Len() {
@@ -292,7 +292,7 @@ func TestDamagedNodeIsRebuiltFromTheOthers(t *testing.T) {
 	l := startLoad(t, c, 3, 50)
 	l.await(100)
 	damaged := (leader(t, c) + 1) % 3
-	if out, code := offline(t, c, damaged, "", "rebuild", "--yes"); code != 1 ||
+	if out, code := offline(t, c, damaged, "", "rebuild", "--yes"); code != 2 ||
 		!strings.Contains(out, "another process") {
 		t.Errorf("rebuild a node that runs: exit code %d: %s", code, out)
 	}

@@ -13,7 +13,8 @@ import (
 	"github.com/aptlyd/aptlyd/client"
 )
 
-// consoleSnippet returns the JavaScript that the console shows, for an endpoint and key.
+// consoleSnippet returns the lines for the official SDK that the console shows, for an
+// endpoint and key.
 func consoleSnippet(t *testing.T, endpoint, key string) string {
 	t.Helper()
 	page, err := os.ReadFile("../console/assets/pages/connect.js")
@@ -28,8 +29,9 @@ func consoleSnippet(t *testing.T, endpoint, key string) string {
 		}
 		return text
 	}
-	text := strings.ReplaceAll(part("JavaScript: (key) => `", "`,"), "${heal}", part("const heal = `", "`;"))
-	text = strings.ReplaceAll(text, "${endpoint()}", endpoint)
+	text := part("sdk: official, key: 'public',\n    text: (key, urls) => `", "`,")
+	text = strings.ReplaceAll(text, "${heal}", part("const heal = `", "`;"))
+	text = strings.ReplaceAll(text, "${urls[0]}", endpoint)
 	return strings.ReplaceAll(text, "${key}", key)
 }
 

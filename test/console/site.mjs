@@ -11,7 +11,10 @@ async function bundle(input) {
   const result = await build({
     ...input,
     // Our own SDK, as it was built, with the React of these pages.
-    alias: { '@aptlyd/brook/react': `${sdk}react.js`, '@aptlyd/brook': `${sdk}index.js`, react: `${here}node_modules/react` },
+    alias: {
+      '@aptlyd/brook/react': `${sdk}react.js`, '@aptlyd/brook/presence': `${sdk}presence.js`, '@aptlyd/brook': `${sdk}index.js`,
+      react: `${here}node_modules/react`,
+    },
     bundle: true, write: false, format: 'iife', jsx: 'automatic', define: { 'process.env.NODE_ENV': '"production"' },
   });
   return result.outputFiles[0].text;

@@ -2,12 +2,14 @@ package gateway
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/admin"
+	"github.com/aptlyd/aptlyd/gateway/sse"
 )
 
 // Of somebody who may publish nowhere not a byte of a body is waited for, and of
@@ -26,6 +28,20 @@ func TestNoBodyBeforeAuthority(t *testing.T) {
 			post(path, h.public).wantStatus(403)
 			post(path, h.token(h.secret, time.Hour, `,"channels":{"*":["subscribe"]}`)).wantStatus(403)
 			post(path, "").wantStatus(401)
+		}
+		post(sse.EventsPath, "").wantStatus(401)
+		post(sse.EventsPath, "pk_nobody").wantStatus(401)
+		chunked := func(key string) *client {
+			c := h.connect()
+			c.send(fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\nTransfer-Encoding: chunked\r\n"+
+				"Content-Type: application/json\r\n\r\n", sse.EventsPath, key))
+			return c
+		}
+		chunked("").wantStatus(401)
+		known := chunked(h.secret)
+		known.send("1e\r\n" + `{"channels":[{"name":"news"}]}` + "\r\n0\r\n\r\n")
+		if res, err := http.ReadResponse(known.in, nil); err != nil || res.StatusCode != 200 {
+			t.Fatalf("%v, %v", res, err)
 		}
 		signIn := h.connect()
 		signIn.send("POST /console/session HTTP/1.1\r\nHost: x\r\n" + admin.ConsoleHeader +

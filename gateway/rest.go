@@ -255,12 +255,20 @@ func (s *Server) beginBody(
 	if r.ContentLength >= 0 {
 		most = int(min(r.ContentLength, int64(most)))
 	}
-	leave, full := s.bodies.Enter(by.KeyID, clientaddr.NetworkOf(by.from.address), bound(by.Principal), most)
+	return s.admitBody(by.Principal, by.from.address, most, auth.Publish)
+}
+
+// admitBody counts in the bytes of a body, unless too many are under way. The caller calls
+// leave when the body has been read.
+func (s *Server) admitBody(
+	who auth.Principal, address string, most int, to auth.Action,
+) (leave func(), refused *refusal.Error) {
+	leave, full := s.bodies.Enter(who.KeyID, clientaddr.NetworkOf(address), bound(who), most)
 	if full != "" {
-		refused := &refusal.Error{
+		refused = &refusal.Error{
 			Code: refusal.RateLimited, Reason: "too many bytes of bodies are under way " + full, RetryAfter: time.Second,
 		}
-		return nil, refused.Of(by.Principal.Attempt(auth.Publish, ""))
+		return nil, refused.Of(who.Attempt(to, ""))
 	}
 	return leave, nil
 }

@@ -28,8 +28,11 @@ import (
 
 const serverKeyPrefix = "sk_"
 
-// newStream reads a request. ops are the channels of its body; nil where its query has them.
-func (s *Server) newStream(h *sse.Head, ops []op) (*stream, *refusal.Error) {
+// channelsOf returns the channels that a request names, for the credential that it shows.
+type channelsOf func(text string) ([]op, *refusal.Error)
+
+// newStream reads a request. inBody is nil where its query names the channels.
+func (s *Server) newStream(h *sse.Head, inBody channelsOf) (*stream, *refusal.Error) {
 	if err := h.Check(); err != nil {
 		return nil, refusal.New(refusal.InvalidMessage, err.Error())
 	}
@@ -44,8 +47,11 @@ func (s *Server) newStream(h *sse.Head, ops []op) (*stream, *refusal.Error) {
 	if refused != nil {
 		return nil, refused
 	}
-	if ops == nil {
+	var ops []op
+	if inBody == nil {
 		ops = s.opsOf(&q, h.LastEventID)
+	} else if ops, refused = inBody(text); refused != nil {
+		return nil, refused
 	}
 	if len(ops) == 0 {
 		return nil, refusal.New(refusal.InvalidChannel, "no channel is named: ?channel=NAME")
@@ -136,6 +142,35 @@ var (
 	channelShape = strictjson.Shape{Names: []string{"name", "fromOffset", "epoch", "from"}}
 )
 
+// readStreamBody reads the body of a request for events. Nothing is read of it before it is
+// known whose it is. A loop judges the caller again, with all that is left to judge.
+func (s *Server) readStreamBody(w http.ResponseWriter, r *http.Request, text string) ([]op, *refusal.Error) {
+	if text != "" {
+		if refused := s.available(); refused != nil {
+			return nil, refused.Of(auth.Unknown(text).Attempt(auth.Connect, ""))
+		}
+	}
+	address := s.requestPeer(r).address
+	who, refused := s.identifyNow(r.Context(), text, address)
+	if refused != nil {
+		return nil, refused.Of(who.Attempt(auth.Connect, ""))
+	}
+	most := maxStreamBody
+	if r.ContentLength >= 0 {
+		most = int(min(r.ContentLength, maxStreamBody))
+	}
+	leave, refused := s.admitBody(who, address, most, auth.Connect)
+	if refused != nil {
+		return nil, refused
+	}
+	defer leave()
+	body, refused := httpio.ReadBody(w, r, maxStreamBody)
+	if refused != nil {
+		return nil, refused.Of(who.Attempt(auth.Connect, ""))
+	}
+	return parseStreamBody(body, s.cfg.MaxDepth)
+}
+
 // parseStreamBody reads the channels of a body.
 func parseStreamBody(body []byte, depth int) ([]op, *refusal.Error) {
 	var values [1][]byte
@@ -199,18 +234,10 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 		via = "poll"
 	}
 	refuse := func(refused *refusal.Error) { s.refuseVia(via, w, r, refused) }
-	var ops []op
+	var inBody channelsOf
 	switch {
 	case r.Method == http.MethodPost && !h.Poll:
-		body, refused := httpio.ReadBody(w, r, maxStreamBody)
-		if refused == nil {
-			ops, refused = parseStreamBody(body, s.cfg.MaxDepth)
-		}
-		if refused != nil {
-			w.Header().Set("Connection", "close")
-			refuse(refused)
-			return
-		}
+		inBody = func(text string) ([]op, *refusal.Error) { return s.readStreamBody(w, r, text) }
 	case r.Method != http.MethodGet && h.Poll:
 		s.refuseMethod(w, r, "GET, OPTIONS")
 		return
@@ -218,8 +245,11 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 		s.refuseMethod(w, r, "GET, POST, OPTIONS")
 		return
 	}
-	st, refused := s.newStream(&h, ops)
+	st, refused := s.newStream(&h, inBody)
 	if refused != nil {
+		if inBody != nil {
+			w.Header().Set("Connection", "close") // or net/http would wait for the body
+		}
 		refuse(refused)
 		return
 	}

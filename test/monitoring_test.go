@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/aptlyd/aptlyd/client"
+	"github.com/aptlyd/aptlyd/test/lab"
 )
 
 const monitoring = "../packaging/monitoring"
@@ -168,13 +169,7 @@ func TestMonitoringNamesMetricsThatExist(t *testing.T) {
 // queries of the dashboard.
 func TestPrometheusTakesTheRules(t *testing.T) {
 	t.Parallel()
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("CI needs promtool: the alert rules must not go unchecked")
-		}
-		t.Skip("there is no promtool (Debian: prometheus): the alert rules are not checked")
-	}
+	lab.NeedTool(t, "promtool") // of Debian's package prometheus
 	rules, err := filepath.Abs(filepath.Join(monitoring, "aptlyd.rules.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -200,7 +195,7 @@ func TestPrometheusTakesTheRules(t *testing.T) {
 		{"test", "rules", strings.Replace(rules, ".yaml", ".test.yaml", 1)},
 		{"check", "config", filepath.Join(filepath.Dir(rules), "prometheus.yaml")},
 	} {
-		if out, err := exec.CommandContext(t.Context(), promtool, args...).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), "promtool", args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %v: %v\n%s", args, err, out)
 		}
 	}

@@ -43,7 +43,7 @@ type Actor struct {
 type Refusal struct {
 	At        int64  `json:"at"` // Unix ms
 	Node      string `json:"node"`
-	Via       string `json:"via"` // "ws", "rest", "admin" or "handshake"
+	Via       string `json:"via"` // "ws", "sse", "poll", "rest", "admin" or "handshake"
 	Code      string `json:"code"`
 	Reason    string `json:"reason"` // what the client was told
 	Detail    string `json:"detail"` // the rule that refused, in full

@@ -35,8 +35,8 @@ func newProjectMetrics(n *Node, most int) *projectMetrics {
 	return &projectMetrics{
 		node: n, most: most, own: make(map[string]bool),
 		info:        describe("info", "Always 1; tells the name of a project.", "name"),
-		connections: describe("connections", "WebSocket connections of a project open now on this node."),
-		opened:      describe("opened_total", "WebSocket connections of a project that were let in."),
+		connections: describe("connections", "Connections of a project open now on this node, over every transport."),
+		opened:      describe("opened_total", "Connections of a project that were let in, over every transport."),
 		publishes:   describe("publishes_total", "Publishes of a project passed on."),
 		deliveries:  describe("delivered_frames_total", "Message and gap frames written to clients of a project."),
 		refusals:    describe("refusals_total", "Refusals of a project's clients."),

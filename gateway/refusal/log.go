@@ -15,7 +15,7 @@ type Record struct {
 	At      int64  `json:"at"`  // Unix ms, by the node's own clock
 	Seq     uint64 `json:"seq"` // counts the refusals since the node started
 	Node    string `json:"node"`
-	Via     string `json:"via"` // "ws", "rest", "admin" or "handshake"
+	Via     string `json:"via"` // "ws", "sse", "poll", "rest", "admin" or "handshake"
 	Code    Code   `json:"code"`
 	Reason  string `json:"reason"` // what the client was told
 	Detail  string `json:"detail"` // the rule that refused, in full

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Prints the one version of everything that is built of this tree: that of the tag, without
-# its v. What is behind a release is before the next one: 1.0.1-0.5.gabc is five commits
-# behind 1.0.0.
+# its v. What follows a release sorts before the next one: 1.0.1-0.5.gabc is five commits
+# after 1.0.0.
 set -eu
 cd "$(dirname "$0")/.."
 described=$(git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null) || {

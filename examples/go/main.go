@@ -3,7 +3,8 @@
 //	go run ./examples/go -server ws://localhost:8080 -key sk_… -channel questions
 //
 // It keeps its position in a file, so that it goes on where it was when it is started
-// again, and its answers have ids, so that no question is answered twice.
+// again. Its answers have ids, so that no question is answered twice if that is within the
+// ten minutes for which a broker knows an id.
 package main
 
 import (

@@ -206,6 +206,10 @@ func TestChartValues(t *testing.T) {
 	if container.ReadinessProbe.HTTPGet.Scheme != core.URISchemeHTTPS {
 		t.Error("the probe speaks no TLS")
 	}
+	clients := get[*core.Service](t, m, "Service rt-aptlyd")
+	if spoken := clients.Spec.Ports[0].AppProtocol; spoken == nil || *spoken != "kubernetes.io/wss" {
+		t.Errorf("an ingress is told to speak %v to the nodes", spoken)
+	}
 	if !strings.HasSuffix(container.Image, "@sha256:"+strings.Repeat("0", 64)) {
 		t.Errorf("the image is %s", container.Image)
 	}

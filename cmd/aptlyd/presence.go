@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -17,14 +16,11 @@ func newPresence() *cobra.Command {
 		Short: "Show who is in a channel (takes a server key)",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := fillFlags(cmd.Flags(), ""); err != nil {
+			if err := r.complete(cmd); err != nil {
 				return err
 			}
 			if err := checkServer(r.server); err != nil {
 				return err
-			}
-			if r.key == "" {
-				return misuse{errors.New("--key (or APTLYD_KEY) is needed")}
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), callTimeout)
 			defer cancel()

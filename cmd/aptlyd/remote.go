@@ -152,14 +152,16 @@ func (r *remote) connect(ctx context.Context, cmd *cobra.Command, options client
 // is waited for takes long.
 func (r *remote) whileReady(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, end := context.WithCancelCause(ctx)
+	asking := healthClient(nil)
 	go func() {
+		defer asking.CloseIdleConnections()
 		for {
 			select {
 			case <-time.After(patience):
 			case <-ctx.Done():
 				return
 			}
-			said, ok := errors.AsType[*notReady](ready(ctx, healthClient(nil), r.server))
+			said, ok := errors.AsType[*notReady](ready(ctx, asking, r.server))
 			if ok && said.status == http.StatusServiceUnavailable && !said.passing {
 				end(said)
 			}

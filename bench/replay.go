@@ -23,16 +23,17 @@ type Replay struct {
 
 // Validate reports the first field that cannot be used.
 func (r Replay) Validate() error {
-	switch {
-	case r.Channels < 1 || r.Channels > r.Clients:
-		return errors.New("channels: at least one and no more than clients")
-	}
-	return cmp.Or(
+	err := cmp.Or(
 		atLeast("clients", r.Clients, 1),
+		atLeast("channels", r.Channels, 1),
 		atLeast("messages", r.Messages, 1),
 		atLeast("size", r.Size, MinSize),
 		atLeast("in-flight", r.InFlight, 1),
 	)
+	if err == nil && r.Channels > r.Clients {
+		err = errors.New("channels: no more than clients")
+	}
+	return err
 }
 
 // ReplayReport is the result of a Replay.

@@ -38,7 +38,7 @@ var eventBackoff = backoff{base: 200 * time.Millisecond, limit: 10 * time.Second
 
 // Follow calls the functions of options for what happens in the channels until ctx ends, which
 // is no error, or the broker refuses for good. With several channels options.From must not be
-// an offset.
+// an offset. It does not call options.LoadState.
 func (e Events) Follow(ctx context.Context, options SubscribeOptions, channels ...string) error {
 	if err := (Options{Endpoints: e.Endpoints, APIKey: e.APIKey}).Validate(); err != nil {
 		return err
@@ -95,39 +95,37 @@ type eventStream struct {
 
 // request returns the request for a stream: with the cursor, once there is one.
 func (s *eventStream) request(ctx context.Context) (*http.Request, error) {
-	at, err := parseEndpoint(s.Endpoints[s.node%len(s.Endpoints)])
+	c := call{method: http.MethodGet, path: "/realtime/sse", query: url.Values{"channel": s.channels}}
+	header, body := http.Header{"Last-Event-Id": {s.cursor}}, []byte(nil)
+	if s.cursor == "" {
+		c.method, c.query = http.MethodPost, nil
+		header, body = http.Header{"Content-Type": {"application/json"}}, s.beginning()
+	}
+	target, err := apiURL(s.Endpoints[s.node%len(s.Endpoints)], c)
 	if err != nil {
 		return nil, err
 	}
-	at.Scheme = map[string]string{"ws": "http", "wss": "https"}[at.Scheme]
-	target := at.String() + "/realtime/sse"
-	var request *http.Request
-	if s.cursor == "" {
-		body := []byte(`{"channels":[`)
-		for i, channel := range s.channels {
-			if i > 0 {
-				body = append(body, ',')
-			}
-			body = append(append(body, `{"name":`...), quote(channel)...)
-			body = append(s.options.From.appendFields(body, s.options.Epoch), '}')
-		}
-		body = append(body, "]}"...)
-		request, err = http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
-	} else {
-		query := url.Values{"channel": s.channels}
-		request, err = http.NewRequestWithContext(ctx, http.MethodGet, target+"?"+query.Encode(), nil)
-	}
+	request, err := http.NewRequestWithContext(ctx, c.method, target, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
-	if s.cursor == "" {
-		request.Header.Set("Content-Type", "application/json")
-	} else {
-		request.Header.Set("Last-Event-ID", s.cursor)
-	}
+	request.Header = header
 	request.Header.Set("Accept", "text/event-stream")
 	request.Header.Set("Authorization", "Bearer "+s.APIKey)
 	return request, nil
+}
+
+// beginning returns the body of a request without a cursor.
+func (s *eventStream) beginning() []byte {
+	body := []byte(`{"channels":[`)
+	for i, channel := range s.channels {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(append(body, `{"name":`...), quote(channel)...)
+		body = append(s.options.From.appendFields(body, s.options.Epoch), '}')
+	}
+	return append(body, "]}"...)
 }
 
 var errSilent = fmt.Errorf("nothing came for %v", eventSilence)
@@ -206,7 +204,7 @@ func (s *eventStream) take(data []byte, end context.CancelCauseFunc) error {
 		time.AfterFunc(time.Duration(f.StartInMs)*time.Millisecond, func() { end(errLeft) })
 		s.left = true
 	case "error":
-		return &Error{Code: f.Code, Reason: f.Reason, RetryAfter: time.Duration(f.RetryAfter) * time.Millisecond}
+		return f.refusal()
 	}
 	return nil
 }

@@ -113,6 +113,11 @@ func (c *Client) moveTo(ctx context.Context, old, next *link) (over bool) {
 	if err := next.reader.readAhead(wanted); err != nil {
 		c.mu.Lock()
 		c.next = nil
+		for _, p := range c.presences {
+			if c.link == old {
+				p.takeUpLocked(old) // nobody will answer what the next one was told
+			}
+		}
 		c.mu.Unlock()
 		next.end()
 		c.log.Warn("the next connection failed", "err", err)

@@ -121,9 +121,8 @@ func (p *Presence) do(ctx context.Context, action string, note func()) error {
 		c.mu.Unlock()
 		return nil // what broke ends by itself
 	}
-	if p.asks = append(p.asks, []chan error{answer}); c.link != nil {
-		c.conn.send(p.encode(action))
-	}
+	p.asks = append(p.asks, []chan error{answer})
+	p.sendLocked(action)
 	c.mu.Unlock()
 	select {
 	case err := <-answer:
@@ -155,10 +154,22 @@ func (p *Presence) Close() {
 	}
 	p.ended = true
 	c.presences = slices.DeleteFunc(slices.Clone(c.presences), func(other *Presence) bool { return other == p })
-	if p.entered && c.link != nil {
-		c.conn.send(p.encode("leave"))
+	if p.entered {
+		p.sendLocked("leave")
 	}
 	p.settleLocked(len(p.asks), ErrClosed)
+}
+
+// sendLocked sends a presence frame, also to the successor of a connection that is about to be
+// left: it was told already what came before.
+func (p *Presence) sendLocked(action string) {
+	c := p.client
+	if c.link != nil {
+		c.conn.send(p.encode(action))
+	}
+	if n := c.next; n != nil && p.ahead == n.link {
+		n.conn.send(p.encode(action))
+	}
 }
 
 func (p *Presence) encode(action string) []byte {

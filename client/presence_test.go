@@ -59,3 +59,74 @@ func TestPresenceIsTakenUpAgain(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// moving returns a client that is a member of a room and was told to go, and its connections
+// before and after.
+func moving(t *testing.T) (p *Presence, first, second *fakeConn) {
+	t.Helper()
+	old, next := startFake(t), startFake(t)
+	c := connectTo(t, quick, old.URL)
+	first = old.welcome(t)
+	f := follow(t, c, "c", All())
+	first.confirm("c", 0)
+	f.ready()
+	p = c.Presence("room", PresenceOptions{})
+	answered(t, func() error { return p.Enter(t.Context(), 1) }, func() {
+		first.expect("presence")
+		first.send(`{"type":"presence_ok","channel":"room","action":"enter","id":"me"}`)
+	})
+	first.goAway(`"` + next.URL + `"`)
+	second = next.welcome(t)
+	second.expect("subscribe") // it does not move before this is answered
+	if got := second.expect("presence"); got["action"] != "enter" {
+		t.Errorf("the next connection is told %v", got)
+	}
+	return p, first, second
+}
+
+// answered calls something that waits for what answer does.
+func answered(t *testing.T, call func() error, answer func()) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- call() }()
+	answer()
+	if err := receive(t, done); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPresenceChangesWhileTheClientMoves(t *testing.T) {
+	p, first, second := moving(t)
+	for _, change := range []struct {
+		action string
+		call   func() error
+	}{
+		{"update", func() error { return p.Update(t.Context(), 2) }},
+		{"leave", func() error { return p.Leave(t.Context()) }},
+	} {
+		answered(t, change.call, func() {
+			for _, conn := range []*fakeConn{first, second} {
+				if got := conn.expect("presence"); got["action"] != change.action {
+					t.Errorf("a connection is told %v, want %s", got, change.action)
+				}
+			}
+			for range 2 { // one may be taken for that of the next connection
+				first.send(`{"type":"presence_ok","channel":"room","action":%q,"id":"me"}`, change.action)
+			}
+		})
+	}
+}
+
+func TestPresenceStaysWhenTheNextConnectionFails(t *testing.T) {
+	p, first, second := moving(t)
+	second.socket.Close()
+	if got := first.expect("presence"); got["action"] != "enter" {
+		t.Errorf("the connection that stays is told %v", got)
+	}
+	answered(t, func() error { return p.Update(t.Context(), 2) }, func() {
+		first.expect("presence")
+		for range 2 {
+			first.send(`{"type":"presence_ok","channel":"room","action":"update","id":"me"}`)
+		}
+	})
+}

@@ -178,7 +178,7 @@ class EventSocket {
   }
 }
 
-/** blocked are the servers to which no WebSocket came through. */
+/** blocked are the servers to which no WebSocket came through, and Server-Sent Events did. */
 const blocked = new Set<string>();
 
 /** either returns a constructor of sockets that are WebSockets where one comes through. */
@@ -191,6 +191,7 @@ const either = (WS: any) =>
       inner.onopen = () => this.onopen?.();
       inner.onmessage = (e: any) => {
         settled = true;
+        if (Socket === EventSocket) blocked.add(url);
         this.onmessage?.(e);
       };
       inner.onerror = () => {}; // a close follows
@@ -201,7 +202,6 @@ const either = (WS: any) =>
       settled = true;
       inner.onopen = inner.onmessage = inner.onclose = null;
       inner.close();
-      blocked.add(url);
       use(EventSocket);
       return true;
     };

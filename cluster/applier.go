@@ -97,12 +97,13 @@ func (a *applier) ApplyBatch(logs []*raft.Log) []any {
 		if a.logs.Bound(log.Index) < log.Index {
 			settle()
 			a.busy.end(time.Now())
+			err := a.logs.AwaitSynced(log.Index)
+			a.busy.begin(time.Now())
+			if err != nil {
+				a.stop() // the log has said why
+				break
+			}
 		}
-		if a.logs.AwaitSynced(log.Index) != nil {
-			a.stop() // the log has said why
-			break
-		}
-		a.busy.begin(time.Now())
 		if err := a.follows(last, log.Index); err != nil {
 			a.fatal(err)
 			break

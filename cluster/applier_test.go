@@ -101,6 +101,30 @@ func TestApplierWaitsForItsOwnLog(t *testing.T) {
 	}
 }
 
+// slowMachine takes a while for each entry.
+type slowMachine struct{ *testMachine }
+
+const slowEntry = 5 * time.Millisecond
+
+func (m slowMachine) BeginEntry(index, term uint64, stamp int64) {
+	time.Sleep(slowEntry)
+	m.testMachine.BeginEntry(index, term, stamp)
+}
+
+// TestApplierIsBusyWithAllEntriesOfABatch, also when it does not wait between them.
+func TestApplierIsBusyWithAllEntriesOfABatch(t *testing.T) {
+	a, _ := testApplier(t, someEntries{})
+	a.machine = slowMachine{openTestMachine(t, t.TempDir())}
+	a.ApplyBatch([]*raft.Log{configured(1), configured(2), configured(3), configured(4)})
+	var spent time.Duration
+	for _, at := range a.busy.spent {
+		spent += at.time
+	}
+	if spent < 4*slowEntry {
+		t.Errorf("it was busy for %s with four entries of %s", spent, slowEntry)
+	}
+}
+
 func TestStoppedApplierAppliesNothing(t *testing.T) {
 	a, fatal := testApplier(t, someEntries{})
 	a.ApplyBatch([]*raft.Log{configured(1)})

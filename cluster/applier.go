@@ -214,8 +214,13 @@ func (a *applier) wait(ctx context.Context, index uint64) error {
 	}
 }
 
-// Snapshot only notes where the machine is: its state is the snapshot.
+// Snapshot only notes where the machine is: its state is the snapshot. There is none once
+// the applier has stopped: Raft counts ignored entries as applied, and the snapshot would
+// cover them.
 func (a *applier) Snapshot() (raft.FSMSnapshot, error) {
+	if a.stopped.Load() {
+		return nil, ErrClosed
+	}
 	index, _ := a.progress()
 	return &stateSnapshot{machine: a.machine, state: index}, nil
 }

@@ -128,10 +128,17 @@ func TestApplierIsBusyWithAllEntriesOfABatch(t *testing.T) {
 func TestStoppedApplierAppliesNothing(t *testing.T) {
 	a, fatal := testApplier(t, someEntries{})
 	a.ApplyBatch([]*raft.Log{configured(1)})
+	if _, err := a.Snapshot(); err != nil {
+		t.Error(err)
+	}
 	a.stop()
 	// Raft has dropped 2 and 3, and hands over 4 all the same.
 	a.ApplyBatch([]*raft.Log{configured(4)})
 	if index, _ := a.progress(); index != 1 || *fatal != nil {
 		t.Errorf("applied up to %d, %v", index, *fatal)
+	}
+	// Raft would say that it is of entry 4.
+	if _, err := a.Snapshot(); err == nil {
+		t.Error("it takes a snapshot")
 	}
 }

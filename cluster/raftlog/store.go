@@ -330,7 +330,7 @@ func (s *Store) awaitRotation() {
 // Set stores a value durably, after the whole log: a node neither votes nor enters a term
 // with entries of an earlier one that a crash could take from it.
 func (s *Store) Set(key, value []byte) error {
-	if err := s.AwaitSynced(everything); err != nil {
+	if err := s.unsynced.awaitTaken(); err != nil {
 		return err
 	}
 	return s.guard("store vote", func() error { return s.wal.Set(key, value) })
@@ -338,7 +338,7 @@ func (s *Store) Set(key, value []byte) error {
 
 // SetUint64 stores a number as Set does.
 func (s *Store) SetUint64(key []byte, value uint64) error {
-	if err := s.AwaitSynced(everything); err != nil {
+	if err := s.unsynced.awaitTaken(); err != nil {
 		return err
 	}
 	return s.guard("store term", func() error { return s.wal.SetUint64(key, value) })

@@ -26,10 +26,7 @@ type unsynced struct {
 	ended   error // nothing more reaches the disk
 }
 
-const (
-	none       = math.MaxUint64
-	everything = none - 1 // above every index
-)
+const none = math.MaxUint64 // above every index
 
 func newUnsynced(limit int) *unsynced {
 	u := &unsynced{limit: limit}
@@ -122,6 +119,12 @@ func (u *unsynced) await(index uint64) error {
 		u.synced.Wait()
 	}
 	return nil
+}
+
+// awaitTaken awaits all that were taken before.
+func (u *unsynced) awaitTaken() error {
+	_, last := u.bounds()
+	return u.await(last)
 }
 
 // get copies the entry at index, if it is one of them. Its data is shared.

@@ -200,6 +200,36 @@ func TestWhatMustWaitForTheLog(t *testing.T) {
 	}
 }
 
+// TestAVoteWaitsOnlyForWhatCameBefore: more may come all the while, since Raft learns of a
+// later term on another goroutine than the one that appends.
+func TestAVoteWaitsOnlyForWhatCameBefore(t *testing.T) {
+	store, disk := openSlowLog(t, failOn(t))
+	next := uint64(1)
+	take := func() {
+		t.Helper()
+		if err := store.StoreLog(entryAt(next, 1, "")); err != nil {
+			t.Fatal(err)
+		}
+		next++
+	}
+	take()
+	ends := <-disk.syncs
+	voted, vote := begin(func() error { return store.SetUint64(stableKey, 2) })
+	for deadline := time.Now().Add(patience); !soon(voted, time.Millisecond); {
+		if time.Now().After(deadline) {
+			t.Fatal("the vote waits until nothing is unsynced any more")
+		}
+		take() // so that there is always something
+		ends <- nil
+		ends = <-disk.syncs
+	}
+	disk.setSlow(false)
+	ends <- nil
+	if err := errors.Join(*vote, store.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestAFailedSyncEndsTheWaits, all of them, and nothing counts as stored.
 func TestAFailedSyncEndsTheWaits(t *testing.T) {
 	gaveUp := make(chan error, 9)

@@ -82,11 +82,6 @@ func (t *replication) InstallSnapshot(id raft.ServerID, target raft.ServerAddres
 	return err
 }
 
-// AppendEntriesPipeline is not offered; see newTransport.
-func (t *replication) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
-	return nil, raft.ErrPipelineReplicationNotSupported
-}
-
 // beat notes that a peer has answered a heartbeat.
 func (t *replication) beat(id raft.ServerID) {
 	t.mu.Lock()

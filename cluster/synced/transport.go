@@ -46,6 +46,11 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 	return t.NetworkTransport.AppendEntries(id, target, &bounded, resp)
 }
 
+// AppendEntriesPipeline is not offered: it would send commit indexes as they are.
+func (t *Transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
+	return nil, raft.ErrPipelineReplicationNotSupported
+}
+
 // Consumer returns the requests of the others.
 func (t *Transport) Consumer() <-chan raft.RPC { return t.requests }
 

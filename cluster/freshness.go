@@ -149,7 +149,7 @@ func (f *freshness) run(ctx context.Context, confirmRemoved, removed func(contex
 	}
 }
 
-// wallMillis is this machine's clock in Unix ms. Unlike bootTime it can be set.
+// wallMillis is this machine's clock in Unix ms. Unlike the time since its start it can be set.
 func wallMillis() int64 { return time.Now().UnixMilli() }
 
 func decodeJSON[T any](raw []byte) (T, error) {

@@ -229,7 +229,7 @@ func (n *testNode) stop(t testing.TB) {
 func (n *testNode) kill(t testing.TB) {
 	t.Helper()
 	n.leave = false
-	n.pool.Port.Cut()
+	n.port.Cut()
 	n.stop(t)
 }
 

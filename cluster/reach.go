@@ -21,12 +21,7 @@ type Reach struct {
 
 // Reach tries the ports of another member, over connections of its own.
 func (c *Cluster) Reach(ctx context.Context, member string) Reach {
-	var r Reach
-	conn, err := c.pool.Port.Dial(ctx, member, peer.PurposeRPC)
-	if err == nil {
-		err = conn.Close()
-	}
-	r.Peer = err
+	r := Reach{Peer: c.reachPeer(ctx, member)}
 	n, ok := c.gossip.Find(member)
 	if !ok {
 		r.GossipTCP = errors.New("gossip has not heard of it")
@@ -36,6 +31,15 @@ func (c *Cluster) Reach(ctx context.Context, member string) Reach {
 	r.GossipTCP = dialOnce(ctx, n.Addr)
 	r.GossipUDP = c.gossip.Ping(n)
 	return r
+}
+
+// reachPeer connects to the peer port of a member, up to the proof of identity.
+func (c *Cluster) reachPeer(ctx context.Context, member string) error {
+	conn, err := c.port.Dial(ctx, member, peer.PurposeRPC)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 func dialOnce(ctx context.Context, address string) error {
@@ -119,11 +123,7 @@ func (c *Cluster) probeMembers(ctx context.Context) {
 			probing.Go(func() {
 				ctx, cancel := context.WithTimeout(ctx, probeInterval)
 				defer cancel()
-				conn, err := c.pool.Port.Dial(ctx, string(s.ID), peer.PurposeRPC)
-				if err == nil {
-					err = conn.Close()
-				}
-				c.probes.note(string(s.ID), err)
+				c.probes.note(string(s.ID), c.reachPeer(ctx, string(s.ID)))
 			})
 		}
 		probing.Wait()

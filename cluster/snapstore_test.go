@@ -69,7 +69,7 @@ func TestRaftSurvivesThatItsConnectionsAreCut(t *testing.T) {
 		if r := tc.nodes[0].Apply(within(t), []byte("before")); r.Err != nil {
 			t.Fatal(r.Err)
 		}
-		node.pool.Port.CutRaft()
+		node.port.CutRaft()
 		if r := tc.nodes[0].Apply(within(t), []byte("after")); r.Err != nil {
 			t.Fatal(r.Err)
 		}

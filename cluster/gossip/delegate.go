@@ -19,7 +19,7 @@ func (d delegate) NodeMeta(limit int) []byte {
 	defer d.g.mu.Unlock()
 	meta, err := json.Marshal(d.g.self)
 	if err != nil || len(meta) > limit {
-		return nil // Config.Validate sees to it that this cannot be; memberlist would panic
+		return nil // CheckSize has seen to it that this cannot be; memberlist would panic
 	}
 	return meta
 }

@@ -25,7 +25,7 @@ type route struct {
 
 // Pool keeps one connection per peer and lane, dialled when first needed.
 type Pool struct {
-	Port    *Port
+	port    *Port
 	running sync.WaitGroup
 
 	mu     sync.Mutex
@@ -41,7 +41,7 @@ type dialled struct {
 
 // NewPool returns a pool that dials through port.
 func NewPool(port *Port) *Pool {
-	return &Pool{Port: port, routes: make(map[route]*dialled)}
+	return &Pool{port: port, routes: make(map[route]*dialled)}
 }
 
 // Client returns a live connection. Callers that ask for the same one wait for the
@@ -64,13 +64,13 @@ func (p *Pool) Client(ctx context.Context, node string, l Lane) (*Client, error)
 	case <-d.ready:
 		return d.client, d.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("dial %s: %w", p.Port.nameOf(node), ctx.Err())
+		return nil, fmt.Errorf("dial %s: %w", p.port.nameOf(node), ctx.Err())
 	}
 }
 
 // keep dials, serves the connection until it ends, and forgets it.
 func (p *Pool) keep(to route, d *dialled) {
-	conn, err := p.Port.Dial(context.Background(), to.node, PurposeRPC)
+	conn, err := p.port.Dial(context.Background(), to.node, PurposeRPC)
 	if err == nil {
 		d.client = NewClient(conn)
 	}

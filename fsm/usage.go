@@ -72,7 +72,7 @@ func (u Usage) Then(v Usage) Usage {
 // projectUsage is what the state keeps of a project. It never changes; a report makes
 // another one.
 type projectUsage struct {
-	minute      int64  // of the newest report, since 1970
+	minute      int64  // that begins nearest to the newest report, since 1970
 	connections uint64 // open in all reports of that minute
 	hours, days []UsagePeriod
 }
@@ -136,7 +136,10 @@ func (a *application) addUsage(c *AddUsage) {
 
 // with returns the usage with a report that came at a stamp.
 func (p projectUsage) with(report *Usage, stamp int64) *projectUsage {
-	if minute := stamp / time.Minute.Milliseconds(); minute != p.minute {
+	// Each node reports when a minute begins by its own clock: the reports of one minute have
+	// stamps on both sides of that.
+	const length = int64(time.Minute / time.Millisecond)
+	if minute := (stamp + length/2) / length; minute != p.minute {
 		p.minute, p.connections = minute, 0
 	}
 	p.connections = addCount(p.connections, report.Connections)

@@ -52,6 +52,21 @@ func TestUsageIsCountedByHourAndByDay(t *testing.T) {
 	}
 }
 
+// TestReportsOfOneMinuteAreAddedUp, whose stamps lie around its begin.
+func TestReportsOfOneMinuteAreAddedUp(t *testing.T) {
+	m := openMachine(t, t.TempDir(), lazy)
+	m.createProject()
+	day := (start/(24*hourMs) + 1) * 24 * hourMs
+	report(m, day+minuteMs-2, Usage{Connections: 3})
+	report(m, day+minuteMs+2, Usage{Connections: 4})
+	report(m, day+2*minuteMs-2, Usage{Connections: 4})
+	report(m, day+2*minuteMs+2, Usage{Connections: 3})
+	want := []UsagePeriod{{day, Usage{Connections: 7}}}
+	if got := m.UsageByHour(projectID); !slices.Equal(got, want) {
+		t.Errorf("by hour %+v, want %+v", got, want)
+	}
+}
+
 func TestUsageIsForgotten(t *testing.T) {
 	dir := t.TempDir()
 	m := openMachine(t, dir, lazy)

@@ -30,10 +30,18 @@ type PublishGrant struct {
 
 // MaySubscribe reports whether a public key may subscribe to a channel.
 func (a Access) MaySubscribe(channel string) bool {
-	if a.Subscribe == nil {
-		return true
-	}
-	for _, pattern := range a.Subscribe {
+	return a.Subscribe == nil || allows(a.Subscribe, channel)
+}
+
+// MayEnter reports whether a public key may be a member of a channel.
+func (a Access) MayEnter(channel string) bool { return allows(a.Presence, channel) }
+
+// MaySeeMembers reports whether a public key may see the members of a channel.
+func (a Access) MaySeeMembers(channel string) bool { return allows(a.Members, channel) }
+
+// allows reports whether one of the patterns matches a channel.
+func allows(patterns []string, channel string) bool {
+	for _, pattern := range patterns {
 		if MatchesPattern(pattern, channel) {
 			return true
 		}

@@ -51,22 +51,6 @@ func (p *Project) HasPresence() bool {
 	return false
 }
 
-// allows reports whether one of the patterns matches a channel.
-func allows(patterns []string, channel string) bool {
-	for _, pattern := range patterns {
-		if MatchesPattern(pattern, channel) {
-			return true
-		}
-	}
-	return false
-}
-
-// MayEnter reports whether a public key may be a member of a channel.
-func (a Access) MayEnter(channel string) bool { return allows(a.Presence, channel) }
-
-// MaySeeMembers reports whether a public key may see the members of a channel.
-func (a Access) MaySeeMembers(channel string) bool { return allows(a.Members, channel) }
-
 func (p Presence) check() *refusal {
 	switch {
 	case p == Presence{}:

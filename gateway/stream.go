@@ -231,10 +231,14 @@ func (c *conn) beat() {
 	c.out.urgent = append(c.out.urgent, protocol.Heartbeat...)
 }
 
-// keepStreamAlive writes a comment. A client that has acknowledged nothing since the comment
+// keepStreamAlive writes a comment, unless the head of the answer is still to come, as that of
+// a long poll is while it waits. A client that has acknowledged nothing since the comment
 // before is gone: no packet of its system has come since.
 func (c *conn) keepStreamAlive() {
 	s := c.stream
+	if !s.begun() {
+		return
+	}
 	n, known := c.transport.Acknowledged()
 	if known && s.acknowledged != 0 && n == s.acknowledged {
 		c.close(closeGoingAway, "no sign of life")

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
@@ -20,9 +21,10 @@ import (
 // bounded by node, key and address.
 type longPoll struct {
 	wait      time.Duration
-	keepAlive bool       // the client may send its next request on the connection
-	from      netip.Addr // of the socket
-	client    netip.Addr // that a proxy speaks for
+	keepAlive bool            // the client may send its next request on the connection
+	from      netip.Addr      // of the socket
+	client    netip.Addr      // that a proxy speaks for
+	proven    func(auth.Kind) // told when the client has authenticated, where net/http has its socket
 
 	until    time.Duration // it answers then, since the loop began
 	parts    []pollPart    // in the order of the request
@@ -54,6 +56,9 @@ type pollPart struct {
 
 // begin begins to wait.
 func (p *longPoll) begin(c *conn) {
+	if p.proven != nil {
+		p.proven(c.who.Value().Kind)
+	}
 	p.until = c.loop.now + p.wait
 	p.parts = make([]pollPart, len(c.stream.request.asked))
 	for i, name := range c.stream.request.asked {

@@ -136,10 +136,13 @@ func TestLongPoll(t *testing.T) {
 }
 
 // An answer is bounded, and the next one goes on where it has ended.
-// While a poll waits nothing is written in front of its answer.
+// While a poll waits nothing is written in front of its answer, and a socket whose client is
+// known is not idle.
 func TestLongPollWaitsLongerThanAHeartbeat(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
-		h := newHarness(t, poller, func(c *Config) { c.Heartbeat = 20 * time.Millisecond })
+		h := newHarness(t, poller, func(c *Config) {
+			c.Heartbeat, c.UnauthenticatedIdle = 20*time.Millisecond, 200*time.Millisecond
+		})
 		if p := h.poll(h.connect(), "wait=1&channel=c"); len(p.Channels) != 1 || len(p.Channels[0].Messages) != 0 {
 			t.Errorf("%+v", p)
 		}

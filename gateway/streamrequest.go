@@ -282,6 +282,7 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 		return l.mail.post(func() { l.attach(newStreamConn(l, p, id, st), socket, early) })
 	}
 	if h.Poll {
+		st.poll.proven = func(who auth.Kind) { proven(r, who) } // or its socket would be idle for too long
 		s.relayPoll(w, r, st.poll.wait, attach, gone)
 		return
 	}
@@ -319,9 +320,6 @@ func (s *Server) relayPoll(
 	defer res.Body.Close()
 	res.Header.Del("Connection")
 	maps.Copy(w.Header(), res.Header)
-	if res.StatusCode == http.StatusOK {
-		proven(r, auth.Nobody)
-	}
 	w.WriteHeader(res.StatusCode)
 	if _, err := io.Copy(w, res.Body); err != nil {
 		panic(http.ErrAbortHandler)

@@ -218,7 +218,9 @@ func (c *conn) recheckSubscriptions(project *fsm.Project) {
 		}
 		if refused := auth.Authorise(c.who.Value(), auth.Subscribe, project, name); refused != nil {
 			c.leave(name)
-			c.refuse(refused, name, "")
+			if c.refuse(refused, name, ""); c.state != stateOpen {
+				return // a stream, of which one refusal is the end
+			}
 		}
 	}
 	c.recheckMembers(project)

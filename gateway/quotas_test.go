@@ -6,6 +6,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/quota"
+	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/gateway/traffic"
 )
 
@@ -55,6 +56,27 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 		}
 		refused(third)
 		refused(first)
+	})
+}
+
+// A quota of subscriptions refuses the whole request of a stream.
+func TestStreamsBeyondAQuotaOfSubscriptions(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller)
+		h.change(func(p *fsm.Project) { p.Quotas = fsm.Quotas{Subscriptions: 1} })
+		for _, channels := range []string{"channel=a&channel=b", "channel=a&channel=b&channel=c"} {
+			e := h.events(channels, "")
+			if got := e.next(); got.kind != "error" || got.frame.Code != refusal.RateLimited || got.retry != "2000" {
+				t.Errorf("got %s", got)
+			}
+			e.wantEnd()
+		}
+		h.open(h.public).subscribe("taken", "")
+		h.events("channel=a", "").want("error")
+		res := h.request("/realtime/poll?channel=a&key="+h.public, "Origin: "+testOrigin+"\r\n")
+		if res.StatusCode != 429 {
+			t.Errorf("a poll gets %s", res.Status)
+		}
 	})
 }
 

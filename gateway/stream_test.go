@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -249,6 +250,25 @@ func TestEventsOfSeveralChannels(t *testing.T) {
 			if got := e.want("subscribed"); *got.frame.Recovered {
 				t.Errorf("%s", got)
 			}
+		}
+	})
+}
+
+// A stream that may not have one of its channels any more is refused once, whatever is still
+// to be found out about the others.
+func TestRightsThatEndWhileAStreamSubscribes(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller)
+		take := sync.OnceFunc(func() { h.change(func(p *fsm.Project) { p.Access.Subscribe = []string{"z"} }) })
+		h.broker.set(func() { h.broker.channelHook = take })
+		list := sse.AppendListCursor(nil, "epoch-1", sse.ListOf([]string{"a", "b", "z"}))
+		res := h.request("/realtime/sse?key="+h.public+"&channel=a&channel=b&channel=z&cursor="+string(list)+"0,0,5",
+			"Origin: "+testOrigin+"\r\n")
+		if res.StatusCode != 403 {
+			t.Errorf("got %s", res.Status)
+		}
+		if kept, err := h.server.Refusals(refusal.Query{Limit: 10}); err != nil || len(kept) != 1 {
+			t.Errorf("%d refusals are kept: %+v, %v", len(kept), kept, err)
 		}
 	})
 }

@@ -67,7 +67,9 @@ func (c *conn) lookUp() {
 		n++
 		sub, refused := c.enter(o.channel)
 		if refused != nil {
-			c.refuse(refused, o.channel, "")
+			if c.refuse(refused, o.channel, ""); c.state != stateOpen {
+				return // a refusal ends a stream, with all that it has asked for
+			}
 			continue
 		}
 		asked = append(asked, &lookup{op: o, sub: sub, key: sub.channel.key})
@@ -135,7 +137,9 @@ func (c *conn) subscribed(asked []*lookup) {
 			c.catchUp(asked[i:])
 			return
 		}
-		c.finish(l, epoch)
+		if c.finish(l, epoch); c.state != stateOpen {
+			return // a stream that was refused
+		}
 	}
 }
 

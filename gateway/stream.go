@@ -151,7 +151,7 @@ func (c *conn) answerSubscribe(sub *subscription, b refusal.Bounds, recovered bo
 // appendCursor appends the cursor of several channels, if it has moved and all of them have
 // begun. It belongs behind everything that waits to be written.
 func (c *conn) appendCursor(dst []byte) []byte {
-	if c.encoding != protocol.AsBlocks || !c.stream.moved || c.state != stateOpen {
+	if c.encoding != protocol.AsBlocks || !c.stream.moved || c.state != stateOpen || len(c.ops) > 0 {
 		return dst
 	}
 	mark := len(dst)

@@ -273,6 +273,30 @@ func TestRightsThatEndWhileAStreamSubscribes(t *testing.T) {
 	})
 }
 
+// A stream of many channels subscribes to them in parts. Each of its cursors is one of all.
+func TestCursorOfManyChannels(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller)
+		for i := range sse.MaxChannels {
+			h.fill(fmt.Sprintf("c%d", i), 1)
+		}
+		e := h.events(many(sse.MaxChannels, "channel=c%d", "&"), "")
+		for messages, cursors := 0, 0; messages < sse.MaxChannels || cursors == 0; {
+			switch got := e.next(); {
+			case got.eof:
+				t.Fatal("the stream ends")
+			case got.id != "":
+				cursors++
+				if n := strings.Count(got.id, ",") + 1; n != sse.MaxChannels {
+					t.Fatalf("the cursor %s has %d offsets", got.id, n)
+				}
+			case got.kind == "":
+				messages++
+			}
+		}
+	})
+}
+
 func TestPostForEvents(t *testing.T) {
 	h := newHarness(t, "")
 	h.fill("a", 3)

@@ -239,9 +239,7 @@ func (g *handshake) upgrade(u websocket.Upgrade, early []byte) {
 	}
 	response := websocket.AppendResponse(l.scratch[:0], u.Key)
 	if n, err := g.socket.Write(response); err != nil || n < len(response) {
-		if addr, err := netip.ParseAddr(address); err == nil {
-			l.server.unauthenticated.Leave(addr)
-		}
+		l.server.uncountUnauthenticated(address)
 		l.server.connectionEnded()
 		g.socket.Reset()
 		return

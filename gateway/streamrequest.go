@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -273,9 +272,7 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 	}
 	gone := func() {
 		s.connectionEnded()
-		if addr, err := netip.ParseAddr(p.address); err == nil {
-			s.unauthenticated.Leave(addr)
-		}
+		s.uncountUnauthenticated(p.address)
 	}
 	id, l := s.nextConnection()
 	attach := func(socket net.Conn, early []byte) bool {

@@ -30,21 +30,25 @@ func refuseUnauthenticated() *refusal.Error {
 	return refusal.New(refusal.RateLimited, "too many clients from this address have not authenticated")
 }
 
-// countUnauthenticated counts in a new WebSocket client that has not authenticated,
-// unless its address has too many.
+// countUnauthenticated counts in a new connection whose client has not authenticated, unless
+// its address has too many.
 func (s *Server) countUnauthenticated(address string) bool {
 	addr, err := netip.ParseAddr(address)
 	return err != nil || s.unauthenticated.Enter(addr, s.proxies.Trust(address))
 }
 
+// uncountUnauthenticated counts out a client that countUnauthenticated has counted in.
+func (s *Server) uncountUnauthenticated(address string) {
+	if addr, err := netip.ParseAddr(address); err == nil {
+		s.unauthenticated.Leave(addr)
+	}
+}
+
 // known counts the client out of those that have not authenticated.
 func (c *conn) known() {
-	if !c.unauthenticated {
-		return
-	}
-	c.unauthenticated = false
-	if addr, err := netip.ParseAddr(c.peer.address); err == nil {
-		c.loop.server.unauthenticated.Leave(addr)
+	if c.unauthenticated {
+		c.unauthenticated = false
+		c.loop.server.uncountUnauthenticated(c.peer.address)
 	}
 }
 

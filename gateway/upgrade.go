@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/aptlyd/aptlyd/gateway/httpio"
@@ -51,9 +50,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	}
 	gone := func() {
 		s.connectionEnded()
-		if addr, err := netip.ParseAddr(p.address); err == nil {
-			s.unauthenticated.Leave(addr)
-		}
+		s.uncountUnauthenticated(p.address)
 	}
 	socket, early, err := s.hijack(w, websocket.AppendResponse(nil, key))
 	if err != nil {

@@ -256,7 +256,7 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 	if h.Poll && !strings.HasPrefix(st.request.text, serverKeyPrefix) {
 		// A loop would say so, too, and has others to serve.
 		if refused := s.readings.refuse(auth.Principal{Kind: auth.PublicKey}, p.address); refused != nil {
-			s.refuseHTTP(w, r, refused)
+			refuse(refused)
 			return
 		}
 	}

@@ -177,7 +177,7 @@ func (q *Counter) Measure(now time.Time) {
 	q.counted = now
 	for id, u := range q.projects {
 		u.rate = float64(u.published) / passed
-		if u.published = 0; u.rate == 0 && u.connections == 0 {
+		if u.published = 0; u.rate == 0 && u.connections == 0 && u.subscriptions == 0 {
 			delete(q.projects, id)
 		}
 	}

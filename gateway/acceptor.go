@@ -13,9 +13,9 @@ const acceptBatch = 64
 
 // acceptor accepts clients where the poller can. The first loop watches the listener,
 // and each client is given to the next loop as a bare descriptor. Only a client that
-// does not want a WebSocket becomes a net.Conn. The acceptor pauses when there are too
-// many clients or no descriptor is left. Then clients wait in the kernel's backlog. All
-// of it belongs to the first loop.
+// wants neither a WebSocket, events nor a long poll becomes a net.Conn. The acceptor pauses
+// when there are too many clients or no descriptor is left. Then clients wait in the
+// kernel's backlog. All of it belongs to the first loop.
 type acceptor struct {
 	loop     *loop
 	listener poll.Listener

@@ -36,7 +36,7 @@ const (
 // readings bound the answers with history over HTTP.
 type readings struct {
 	inFlight  *ratelimit.InFlight
-	turn      chan struct{}      // held while a piece is read or encoded, so that event loops get their share of the CPU
+	turn      chan struct{}      // held while a piece is read, so that event loops get their share of the CPU
 	addresses *ratelimit.Limiter // KiB, by address
 	address   ratelimit.Rate
 	node      ratelimit.Rate // of all that is not a backend's

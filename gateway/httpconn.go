@@ -131,7 +131,7 @@ func (g *httpConn) SetReadDeadline(t time.Time) error {
 	return g.Conn.SetReadDeadline(t)
 }
 
-// handedOn notes that the socket is closed or a WebSocket connection.
+// handedOn notes that the socket is closed or a connection of a loop.
 func (g *httpConn) handedOn() {
 	g.requestTurn.finish()
 	g.closed.Do(g.onClose)

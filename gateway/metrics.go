@@ -154,7 +154,7 @@ func (m *metrics) handshakeRefused(status int) {
 type Totals struct {
 	Publishes  uint64 // passed on, over WebSocket and HTTP
 	Deliveries uint64 // message and gap frames written to clients
-	BytesOut   uint64 // written to WebSocket clients
+	BytesOut   uint64 // written to connections, over every transport
 	Refusals   uint64 // of every code
 }
 

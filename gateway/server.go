@@ -75,7 +75,7 @@ type Server struct {
 	lastReady    atomic.Uint64 // the newest connection when that began
 	draining     atomic.Bool   // no client is taken
 	connections  atomic.Int64
-	pendingConns atomic.Int64 // accepted sockets that are no WebSocket connection, or not yet
+	pendingConns atomic.Int64 // accepted sockets that are no connection of a loop, or not yet
 	lastConn     atomic.Uint64
 	running      sync.WaitGroup
 	requests     sync.RWMutex // read-held by each HTTP request
@@ -253,7 +253,7 @@ func (s *Server) Serving() bool { return s.open.Load() && !s.unready.Load() }
 // Addr returns the address that clients connect to.
 func (s *Server) Addr() net.Addr { return s.cfg.Listener.Addr() }
 
-// ConnectionCount returns how many WebSocket connections this node has.
+// ConnectionCount returns how many connections this node has, over every transport.
 func (s *Server) ConnectionCount() int { return int(s.connections.Load()) }
 
 // Abort closes the listener and resets every connection. It does not wait for requests

@@ -31,10 +31,7 @@ func (n *Node) meterUsage(ctx context.Context) {
 }
 
 // readUsage brings the meter up to date, as of a time.
-func (n *Node) readUsage(at time.Time) {
-	open, counts := n.gateway.Traffic()
-	n.meter.read(minuteAt(at), open, counts)
-}
+func (n *Node) readUsage(at time.Time) { n.meter.read(minuteAt(at), n.gateway.Traffic) }
 
 // reportUsage tells the state what clients did since the last report. A report that may
 // have arrived is not repeated: usage is rather too low, by one report, than too high.

@@ -33,10 +33,12 @@ func newUsageMeter() *usageMeter {
 
 func minuteAt(t time.Time) int64 { return t.UnixMilli() / meterStep.Milliseconds() }
 
-// read notes what was counted since it was last called, as of a minute.
-func (m *usageMeter) read(minute int64, open map[string]int, counts map[string]traffic.Counts) {
+// read notes what was counted since it was last called, as of a minute. It counts under its
+// lock: of two calls at once, the one with the older counts must not come second.
+func (m *usageMeter) read(minute int64, count func() (open map[string]int, counts map[string]traffic.Counts)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	open, counts := count()
 	at := &m.minutes[minute%meterSteps]
 	if at.minute != minute {
 		*at = meterMinute{minute, make(map[string]fsm.Usage)}

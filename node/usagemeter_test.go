@@ -1,19 +1,26 @@
 package node
 
 import (
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/traffic"
 )
 
+func counted(open map[string]int, counts map[string]traffic.Counts) func() (map[string]int, map[string]traffic.Counts) {
+	return func() (map[string]int, map[string]traffic.Counts) { return open, counts }
+}
+
 func TestMeterCountsByMinute(t *testing.T) {
 	m := newUsageMeter()
-	m.read(100, map[string]int{"p": 2}, map[string]traffic.Counts{"p": {Opened: 2, Publishes: 5}})
-	m.read(100, map[string]int{"p": 1}, map[string]traffic.Counts{"p": {Opened: 2, Publishes: 7, Deliveries: 3}})
-	m.read(101, map[string]int{"p": 1}, map[string]traffic.Counts{"p": {Opened: 2, Publishes: 7, Deliveries: 3}})
-	m.read(102, nil, map[string]traffic.Counts{"p": {Opened: 2, Publishes: 7, Deliveries: 3}, "q": {Refusals: 1}})
+	m.read(100, counted(map[string]int{"p": 2}, map[string]traffic.Counts{"p": {Opened: 2, Publishes: 5}}))
+	m.read(100, counted(map[string]int{"p": 1}, map[string]traffic.Counts{"p": {Opened: 2, Publishes: 7, Deliveries: 3}}))
+	m.read(101, counted(map[string]int{"p": 1}, map[string]traffic.Counts{"p": {Opened: 2, Publishes: 7, Deliveries: 3}}))
+	m.read(102, counted(nil, map[string]traffic.Counts{"p": {Opened: 2, Publishes: 7, Deliveries: 3}, "q": {Refusals: 1}}))
 	want := []fsm.UsagePeriod{
 		{At: 6_000_000, Usage: fsm.Usage{Connections: 2, Opened: 2, Publishes: 7, Deliveries: 3}},
 		{At: 6_060_000, Usage: fsm.Usage{Connections: 1}},
@@ -28,13 +35,36 @@ func TestMeterCountsByMinute(t *testing.T) {
 	if len(told) != 2 || told["q"].Refusals != 1 || m.of("p") != (fsm.Usage{}) {
 		t.Errorf("took %+v and left %+v", told, m.of("p"))
 	}
-	m.read(162, nil, map[string]traffic.Counts{"p": {Opened: 2, Publishes: 8, Deliveries: 3}})
+	m.read(162, counted(nil, map[string]traffic.Counts{"p": {Opened: 2, Publishes: 8, Deliveries: 3}}))
 	if got := m.list("p", 103); len(got) != 1 || got[0].Publishes != 1 {
 		t.Errorf("an hour later %+v", got)
 	}
 	m.putBack("p", told["p"])
 	if got := m.of("p"); got.Publishes != 8 || got.Connections != 1 {
 		t.Errorf("with a report that failed %+v are untold", got)
+	}
+}
+
+// Nothing is counted twice, or back, when several ask at once.
+func TestMeterIsReadByMany(t *testing.T) {
+	const reads = 200
+	m := newUsageMeter()
+	var publishes atomic.Uint64
+	var running sync.WaitGroup
+	for range 8 {
+		running.Go(func() {
+			for range reads {
+				m.read(100, func() (map[string]int, map[string]traffic.Counts) {
+					n := publishes.Add(1)
+					runtime.Gosched()
+					return nil, map[string]traffic.Counts{"p": {Publishes: n}}
+				})
+			}
+		})
+	}
+	running.Wait()
+	if got := m.of("p").Publishes; got != 8*reads {
+		t.Errorf("%d publishes are counted, want %d", got, 8*reads)
 	}
 }
 

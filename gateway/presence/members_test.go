@@ -151,3 +151,22 @@ func TestGraceOfOneNode(t *testing.T) {
 		t.Errorf("%+v, %d channels are left", stats, len(m.channels))
 	}
 }
+
+// A node that tells everything anew leaves nothing of its subscribers of before.
+func TestSubscribersAreToldAnew(t *testing.T) {
+	a, b, now := newMembers("a", time.Second), newMembers("b", time.Second), time.UnixMilli(1_764_000_000_000)
+	hall := fsm.ChannelKey{Project: "p", Name: "hall"}
+	a.AddSubscribers(room, 3)
+	a.AddSubscribers(hall, 2)
+	everything(a, b, "a", now)
+	a.AddSubscribers(room, -3)
+	everything(a, b, "a", now)
+	if n, m := b.Count(room).Subscribers, b.Count(hall).Subscribers; n != 0 || m != 2 || len(b.channels) != 1 {
+		t.Errorf("%d and %d subscribers, %d channels", n, m, len(b.channels))
+	}
+	again := newMembers("a", time.Second)
+	again.Begin("a", 2)
+	if everything(again, b, "a", now); len(b.channels) != 0 {
+		t.Errorf("%d channels after a restart", len(b.channels))
+	}
+}

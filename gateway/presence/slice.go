@@ -275,6 +275,7 @@ func (m *Members) Take(node string, msg Message, now time.Time) Answer {
 func (m *Members) begin(s *slice, msg Message, now time.Time) {
 	if s.boot != 0 {
 		m.stats.Resyncs++
+		m.forgetSubscribers(s) // only channels that have some are told
 	}
 	if msg.Boot != s.boot && s.boot != 0 {
 		s.began = now
@@ -418,12 +419,6 @@ func (m *Members) dropUntold(s *slice) {
 // orphan gives the parts of a process that is gone their grace.
 func (m *Members) orphan(s *slice, now time.Time) {
 	s.orphaned = true
-	for _, ch := range m.channels {
-		if _, counted := ch.elsewhere[s]; counted {
-			delete(ch.elsewhere, s)
-			m.numbersChanged(ch)
-		}
-	}
 	m.each(s, func(ch *channel, mem *member, p *part) {
 		if p.orphan {
 			return

@@ -74,12 +74,10 @@ func (e *Exchange) SetPeers(ids []string) {
 	}
 	forget := uint64(math.MaxUint64)
 	for _, p := range e.peers {
-		if p.known {
-			forget = min(forget, p.number)
-		}
+		forget = min(forget, p.covered())
 	}
-	e.mu.Unlock()
 	e.members.Forget(forget)
+	e.mu.Unlock()
 	for _, then := range passed {
 		then()
 	}

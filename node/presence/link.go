@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"math"
 	"time"
 
 	"github.com/aptlyd/aptlyd/gateway/presence"
@@ -101,6 +102,17 @@ func (l *link) answered(m presence.Message, a presence.Answer, err error, now ti
 	}
 	l.broken = time.Time{}
 	return !l.known || l.number < l.members.Number()
+}
+
+// covered returns the number up to which the peer is not told single changes any more.
+func (l *link) covered() uint64 {
+	switch {
+	case l.known:
+		return l.number
+	case l.piece > 0:
+		return l.filling
+	}
+	return math.MaxUint64
 }
 
 // lost reports whether the peer is not waited for any more.

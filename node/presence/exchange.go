@@ -83,7 +83,7 @@ func (e *Exchange) SetPeers(ids []string) {
 	}
 }
 
-// Changed has the peers told of changes. It does not block.
+// Changed has the peers told of changes, if there are any. It does not block.
 func (e *Exchange) Changed() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -121,6 +121,9 @@ func (e *Exchange) serve(ctx context.Context, p *peer) {
 		if !more {
 			select {
 			case <-p.wake:
+				if !e.due(p) {
+					continue
+				}
 			case <-ticker.C:
 			case <-ctx.Done():
 				return
@@ -140,6 +143,12 @@ func (e *Exchange) serve(ctx context.Context, p *peer) {
 		}
 		held = false
 	}
+}
+
+func (e *Exchange) due(p *peer) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return p.due()
 }
 
 // sendNext tells one message. It reports whether another is due, and whether the peer failed

@@ -101,8 +101,11 @@ func (l *link) answered(m presence.Message, a presence.Answer, err error, now ti
 		l.places, l.piece, l.told = nil, 0, 0
 	}
 	l.broken = time.Time{}
-	return !l.known || l.number < l.members.Number()
+	return l.due()
 }
+
+// due reports whether there is something that the peer was not told.
+func (l *link) due() bool { return !l.known || l.number < l.members.Number() }
 
 // covered returns the number up to which the peer is not told single changes any more.
 func (l *link) covered() uint64 {

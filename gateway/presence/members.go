@@ -57,6 +57,7 @@ type Members struct {
 	nodes    map[string]bool   // the other nodes of the cluster
 	log      []logEntry        // the last changes of the own slice
 	timers   timers
+	ended    time.Time // when endSlices last looked at the members
 	held     []heldRemoval
 	due      map[*channel]struct{} // has something for Flush
 	stats    Stats
@@ -355,7 +356,7 @@ func (m *Members) dropReplaced(ch *channel, mem *member) {
 }
 
 // retryPause is how long a grace that is over waits before it is looked at again, because
-// other nodes are not heard.
+// other nodes are not heard, and the least time between two looks at what nodes have left.
 const retryPause = 200 * time.Millisecond
 
 // Tick ends what is over: graces, and what other nodes that are gone have left. It returns

@@ -77,13 +77,18 @@ func (m *Members) SetNodes(silence map[string]time.Duration, now time.Time) {
 }
 
 // endSlices removes what nodes that are gone have left, each part when the grace of its
-// channel is over.
+// channel is over. For each such node it looks at all members, so it does not do that at once
+// again.
 func (m *Members) endSlices(now time.Time) {
+	if now.Sub(m.ended) < retryPause {
+		return
+	}
 	for node, s := range m.slices {
 		gone := s.gone(now)
 		if !s.orphaned && gone < deadAfter {
 			continue
 		}
+		m.ended = now
 		left, orphans := 0, 0
 		m.each(s, func(ch *channel, mem *member, p *part) {
 			grace := m.cfg.Rule(ch.key).Grace

@@ -345,8 +345,7 @@ func (m *Members) removePart(ch *channel, mem *member, owner *slice, reason Reas
 	m.settle(ch, mem, reason)
 }
 
-// dropReplaced ends the parts without connections that a member does not need any more,
-// because it has come back: orphans here, and the own one.
+// dropReplaced ends the orphans of a member that has come back.
 func (m *Members) dropReplaced(ch *channel, mem *member) {
 	for i, part := range slices.Backward(mem.parts) {
 		if i < len(mem.parts) && part.orphan && mem.connections() > 0 {

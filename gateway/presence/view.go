@@ -198,7 +198,9 @@ func (ch *channel) difference() (d Difference, is bool) {
 		mem := ch.members[id]
 		switch {
 		case mem != nil && mem.shown && !was.shown:
-			d.Entered = append(d.Entered, mem.show())
+			now := mem.show()
+			d.Entered = append(d.Entered, now)
+			size += len(now.Data)
 		case mem != nil && mem.shown:
 			now := mem.show()
 			if now.Data == was.member.Data {
@@ -212,9 +214,6 @@ func (ch *channel) difference() (d Difference, is bool) {
 			continue
 		}
 		size += memberOverhead + len(id)
-		if n := len(d.Entered); n > 0 {
-			size += len(d.Entered[n-1].Data)
-		}
 	}
 	if len(d.Entered)+len(d.Updated)+len(d.Left) == 0 {
 		return d, false

@@ -78,15 +78,15 @@ func (n *Node) lookAtRetained(ctx context.Context) (map[string]retention, error)
 					sum = sum.plus(retention{1, c.Head + 1 - c.Earliest, c.Bytes})
 				}
 				found[p.ID] = sum
-				if len(channels) < surveyPage {
-					break
-				}
-				after = channels[len(channels)-1].Name
 				select {
 				case <-time.After(surveyRest * time.Since(began)):
 				case <-ctx.Done():
 					return nil, ctx.Err()
 				}
+				if len(channels) < surveyPage {
+					break
+				}
+				after = channels[len(channels)-1].Name
 			}
 		}
 		if len(projects) < surveyPage {

@@ -2,8 +2,11 @@ package node
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
+
+	"github.com/aptlyd/aptlyd/fsm"
 )
 
 // retention is what channels retain.
@@ -70,6 +73,10 @@ func (n *Node) lookAtRetained(ctx context.Context) (map[string]retention, error)
 			for after := ""; ; {
 				began := time.Now()
 				channels, err := n.state.Channels(p.ID, after, surveyPage)
+				if errors.Is(err, fsm.ErrNotFound) {
+					delete(found, p.ID) // it was deleted meanwhile
+					break
+				}
 				if err != nil {
 					return nil, err
 				}

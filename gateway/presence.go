@@ -243,10 +243,11 @@ func (c *conn) uncountMembers() {
 		return
 	}
 	now := time.Now()
+	until := now.Add(replacementTime + time.Second) // countMembersAgain comes before
 	for place, counted := range c.extras.held {
 		if counted {
 			c.extras.held[place] = false
-			c.loop.server.members.Break(c.channelKey(place.channel), place.id, now.Add(replacementTime), now)
+			c.loop.server.members.Break(c.channelKey(place.channel), place.id, until, now)
 		}
 	}
 }
@@ -260,7 +261,7 @@ func (c *conn) countMembersAgain() {
 	for place, counted := range c.extras.held {
 		if !counted {
 			c.extras.held[place] = true
-			c.loop.server.members.Hold(c.channelKey(place.channel), place.id, time.Now())
+			c.loop.server.members.Hold(c.channelKey(place.channel), place.id)
 		}
 	}
 }

@@ -293,17 +293,25 @@ func (m *Members) release(key fsm.ChannelKey, id string, until, now time.Time, r
 	m.settle(ch, mem, reason)
 }
 
-// Hold takes back a Break of a connection that was not gone after all.
-func (m *Members) Hold(key fsm.ChannelKey, id string, now time.Time) {
+// Hold takes back a Break of a connection that was not gone after all. The member may have come
+// to another node meanwhile.
+func (m *Members) Hold(key fsm.ChannelKey, id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ch := m.channels[key]
-	if ch == nil || ch.members[id] == nil || ch.members[id].find(m.own) == nil {
+	if ch == nil || ch.members[id] == nil {
 		return
 	}
 	mem := ch.members[id]
 	m.touch(ch, mem)
-	mem.find(m.own).connections++
+	p := mem.find(m.own)
+	if p == nil {
+		mem.parts = append(mem.parts, part{
+			owner: m.own, since: mem.show().Since, at: mem.newest().at, data: mem.newest().data,
+		})
+		p = &mem.parts[len(mem.parts)-1]
+	}
+	p.connections++
 	m.record(key, id)
 	m.settle(ch, mem, Left)
 }

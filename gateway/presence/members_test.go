@@ -170,3 +170,18 @@ func TestSubscribersAreToldAnew(t *testing.T) {
 		t.Errorf("%d channels after a restart", len(b.channels))
 	}
 }
+
+// A connection whose place another one took on another node counts again when it is still there.
+func TestHoldAfterTheMemberMoved(t *testing.T) {
+	a, b, now := newMembers("a", time.Second), newMembers("b", time.Second), time.UnixMilli(1_764_000_000_000)
+	a.Enter(room, "anna", "1", now)
+	everything(a, b, "a", now)
+	a.Break(room, "anna", now.Add(time.Minute), now)
+	b.Enter(room, "anna", "2", now.Add(time.Second))
+	everything(b, a, "b", now.Add(time.Second))
+	a.Hold(room, "anna")
+	list, _ := a.List(room, "", 10)
+	if want := (Member{ID: "anna", Data: "2", Since: now.UnixMilli(), Connections: 2}); len(list) != 1 || list[0] != want {
+		t.Errorf("%+v, want %+v", list, want)
+	}
+}

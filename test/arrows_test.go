@@ -19,6 +19,7 @@ var arrows = map[string]struct {
 	"":                    {}, // texts that go with every copy
 	"docs":                {},
 	"hack/notice":         {},
+	"internal/barrier":    {},
 	"internal/boottime":   {},
 	"internal/durable":    {},
 	"internal/repeat":     {},
@@ -95,8 +96,8 @@ var arrows = map[string]struct {
 		"gateway/refusal", "gateway/traffic", "fsm", "cluster", "console", "node/presence", "node/relay",
 		"internal/durable", "internal/repeat", "internal/teardown",
 	}},
-	"node/presence":     {imports: []string{"fsm", "gateway/presence", "internal/wire"}},
-	"node/relay":        {imports: []string{"fsm", "internal/wire"}},
+	"node/presence":     {imports: []string{"fsm", "gateway/presence", "internal/barrier", "internal/wire"}},
+	"node/relay":        {imports: []string{"fsm", "internal/barrier", "internal/wire"}},
 	"client":            {imports: []string{"internal/strictjson"}, engines: []string{"github.com/gobwas/ws"}},
 	"console":           {},
 	"cmd/aptlyd":        {imports: []string{"node", "client", "internal/durable", "internal/sdnotify"}},

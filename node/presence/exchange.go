@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/gateway/presence"
+	"github.com/aptlyd/aptlyd/internal/barrier"
 )
 
 const (
@@ -100,16 +101,15 @@ func (e *Exchange) Changed() {
 func (e *Exchange) Await(number uint64, then func()) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	b := &barrier{then: then}
+	b := barrier.New(then)
 	now := time.Now()
 	for _, p := range e.peers {
 		if p.known && p.number >= number || p.lost(now) {
 			continue
 		}
-		p.waiters = append(p.waiters, waiter{number, b})
-		b.links++
+		p.waiters.Add(number, b)
 	}
-	return b.links > 0
+	return b.Held()
 }
 
 // serve tells one peer every change, and at intervals that nothing has changed.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/gateway/presence"
+	"github.com/aptlyd/aptlyd/internal/barrier"
 )
 
 const (
@@ -26,25 +27,13 @@ type link struct {
 	number  uint64    // that the peer has taken
 	known   bool      // the peer knows everything up to number
 	broken  time.Time // since when the peer has not answered; zero: it does
-	waiters []waiter
+	waiters barrier.Queue
 
 	// While everything is told.
 	places  []presence.Place
 	filling uint64
 	piece   int // of the last message
 	told    int // places before this one are told
-}
-
-// waiter is released once the peer has taken a change.
-type waiter struct {
-	number  uint64
-	barrier *barrier
-}
-
-// barrier calls then once no link holds it up any more.
-type barrier struct {
-	links int
-	then  func()
 }
 
 // next makes the next message.
@@ -121,20 +110,14 @@ func (l *link) covered() uint64 {
 // lost reports whether the peer is not waited for any more.
 func (l *link) lost(now time.Time) bool { return !l.broken.IsZero() && now.Sub(l.broken) > patience }
 
-// release removes the waiters that the link holds up no more and returns what is to be
-// called for them.
-func (l *link) release(all bool) (passed []func()) {
-	n := 0
-	for n < len(l.waiters) && (all || l.known && l.waiters[n].number <= l.number) {
-		if b := l.waiters[n].barrier; b.links == 1 {
-			passed = append(passed, b.then)
-		} else {
-			b.links--
-		}
-		n++
+// release lets go of the barriers that the link holds up no more, or of all, and returns what is
+// to be called for them.
+func (l *link) release(all bool) []func() {
+	switch {
+	case all:
+		return l.waiters.Release(math.MaxUint64)
+	case l.known:
+		return l.waiters.Release(l.number)
 	}
-	if l.waiters = l.waiters[n:]; len(l.waiters) == 0 {
-		l.waiters = nil
-	}
-	return passed
+	return nil
 }

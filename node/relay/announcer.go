@@ -3,11 +3,13 @@ package relay
 import (
 	"context"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/internal/barrier"
 )
 
 const (
@@ -52,19 +54,7 @@ type link struct {
 	queued    uint64    // channels that were ever pending
 	confirmed uint64    // channels of these that the peer has confirmed
 	broken    time.Time // since when the peer has not answered; zero: it does
-	waiters   []waiter
-}
-
-// waiter holds up a barrier until the link has confirmed upTo channels.
-type waiter struct {
-	upTo    uint64
-	barrier *barrier
-}
-
-// barrier calls then once no link holds it up any more.
-type barrier struct {
-	links int
-	then  func()
+	waiters   barrier.Queue
 }
 
 // NewAnnouncer returns an announcer without peers. isMemory reports whether a channel is a
@@ -96,17 +86,16 @@ func (a *Announcer) Add(channels []fsm.ChannelKey, then func()) (waits bool) {
 	if !concerned {
 		return false
 	}
-	b := &barrier{then: then}
+	b := barrier.New(then)
 	now := time.Now()
 	for _, l := range a.links {
 		if (l.known && l.confirmed == l.queued) || l.lost(now) {
 			continue
 		}
-		l.waiters = append(l.waiters, waiter{l.queued, b})
-		b.links++
+		l.waiters.Add(l.queued, b)
 		signal(l.wake)
 	}
-	return b.links > 0
+	return b.Held()
 }
 
 // want adds a channel to the wanted ones if it still has subscribers. a.mu is held.
@@ -181,7 +170,7 @@ func (a *Announcer) SetPeers(ids []string) {
 		if !slices.Contains(ids, id) {
 			l.cancel()
 			delete(a.links, id)
-			passed = l.release(passed, true)
+			passed = append(passed, l.release(true)...)
 		}
 	}
 	for _, id := range ids {
@@ -255,7 +244,7 @@ func (a *Announcer) sendNext(ctx context.Context, l *link) (more, failed bool) {
 		l.confirmed = upTo
 		more = len(l.pending) > 0
 	}
-	passed := l.release(nil, l.lost(now))
+	passed := l.release(l.lost(now))
 	a.mu.Unlock()
 	for _, then := range passed {
 		then()
@@ -293,22 +282,16 @@ func (l *link) lost(now time.Time) bool {
 	return !l.broken.IsZero() && now.Sub(l.broken) > interestAge
 }
 
-// release removes the waiters that this link holds up no more, or all of them. It appends
-// to passed the functions of barriers that no link holds up.
-func (l *link) release(passed []func(), all bool) []func() {
-	n := 0
-	for n < len(l.waiters) && (all || l.known && l.waiters[n].upTo <= l.confirmed) {
-		if b := l.waiters[n].barrier; b.links == 1 {
-			passed = append(passed, b.then)
-		} else {
-			b.links--
-		}
-		n++
+// release lets go of the barriers that this link holds up no more, or of all, and returns
+// what is to be called for them.
+func (l *link) release(all bool) []func() {
+	switch {
+	case all:
+		return l.waiters.Release(math.MaxUint64)
+	case l.known:
+		return l.waiters.Release(l.confirmed)
 	}
-	if l.waiters = l.waiters[n:]; len(l.waiters) == 0 {
-		l.waiters = nil
-	}
-	return passed
+	return nil
 }
 
 // Close stops announcing. Barriers that still wait are never passed.

@@ -208,7 +208,7 @@ func TestASilentPeerIsNotWaitedForLong(t *testing.T) {
 		!l.wants("a", channelNumber(3)) {
 		// Only a may be waited for, which answers in a moment.
 		a.mu.Lock()
-		if waiting := len(a.links["b"].waiters); waiting > 0 {
+		if waiting := a.links["b"].waiters.Len(); waiting > 0 {
 			t.Errorf("%d wait for a peer that is lost", waiting)
 		}
 		a.mu.Unlock()

@@ -55,8 +55,7 @@ func (f *Feed) Watch(key fsm.ChannelKey) {
 	defer f.mu.Unlock()
 	k := f.channels[key]
 	if k == nil {
-		f.members.Watch(key)
-		_, version, numbers := f.members.Sync(key)
+		version, numbers := f.members.Watch(key)
 		k = &kept{version: version, large: numbers.Large, numbers: encodeNumbers(numbers), round: 1}
 		f.channels[key] = k
 	}

@@ -113,8 +113,9 @@ func (m *Members) flushLater(ch *channel) {
 	}
 }
 
-// Watch makes Flush return the differences of a channel. Each Watch takes an Unwatch.
-func (m *Members) Watch(key fsm.ChannelKey) {
+// Watch makes Flush return the differences of a channel after a version. Each Watch takes an
+// Unwatch.
+func (m *Members) Watch(key fsm.ChannelKey) (version uint64, numbers Numbers) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ch := m.channel(key)
@@ -122,6 +123,7 @@ func (m *Members) Watch(key fsm.ChannelKey) {
 		ch.version++ // nobody knows what was told before
 		ch.large = ch.count > m.cfg.Rule(key).MaxMembers
 	}
+	return ch.version, ch.numbers()
 }
 
 // Unwatch takes back a Watch.

@@ -348,9 +348,14 @@ func (l *loop) countSubscribers(ch *localChannel) {
 // Members returns the members of channels, for the exchange with other nodes.
 func (s *Server) Members() *presence.Members { return s.members }
 
+// flushPause is the least time between two looks at what watchers have to be told. Each looks at
+// all channels where something waits.
+const flushPause = 20 * time.Millisecond
+
 // keepMembers ends graces that are over and tells watchers of changes, until the server
 // ends.
 func (s *Server) keepMembers() {
+	var flushed time.Time
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -370,6 +375,11 @@ func (s *Server) keepMembers() {
 			wait = min(wait, max(next.Sub(now), time.Millisecond))
 		}
 		s.cfg.Broker.MembersChanged()
+		if rest := flushPause - now.Sub(flushed); rest > 0 {
+			timer.Reset(min(wait, rest))
+			continue
+		}
+		flushed = now
 		moved, again := s.feed.Flush(now)
 		if again > 0 {
 			wait = min(wait, again)

@@ -65,9 +65,8 @@ type Members struct {
 
 // Stats counts what happened since the process began.
 type Stats struct {
-	Entered, Updated uint64
-	Left             [NodeDied + 1]uint64 // by reason
-	Resyncs          uint64               // slices of other nodes that were told anew
+	Entered uint64
+	Left    [NodeDied + 1]uint64 // by reason
 }
 
 // channel is a channel that has members, watchers or a known number of subscribers.
@@ -245,7 +244,6 @@ func (m *Members) Update(key fsm.ChannelKey, id, data string, now time.Time) uin
 	at := max(now.UnixMilli(), mem.newest().at+1)
 	p := mem.find(m.own)
 	p.at, p.data = at, data
-	m.stats.Updated++
 	m.record(key, id)
 	m.settle(ch, mem, Left)
 	return m.own.number

@@ -274,7 +274,6 @@ func (m *Members) Take(node string, msg Message, now time.Time) Answer {
 // get their grace: their clients have lost that process just now.
 func (m *Members) begin(s *slice, msg Message, now time.Time) {
 	if s.boot != 0 {
-		m.stats.Resyncs++
 		m.forgetSubscribers(s) // only channels that have some are told
 	}
 	if msg.Boot != s.boot && s.boot != 0 {

@@ -312,7 +312,10 @@ func (m *Members) Numbers(project string) map[string]Numbers {
 	defer m.mu.Unlock()
 	all := make(map[string]Numbers)
 	for key, ch := range m.channels {
-		if n := ch.numbers(); key.Project == project && n.Members+n.Subscribers > 0 {
+		if key.Project != project {
+			continue
+		}
+		if n := ch.numbers(); n.Members+n.Subscribers > 0 {
 			all[key.Name] = n
 		}
 	}

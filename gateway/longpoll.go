@@ -216,10 +216,10 @@ func (s *stream) until(latest time.Duration) time.Duration {
 // answering reports whether a long poll is being answered.
 func (s *stream) answering() bool { return s != nil && s.poll != nil && s.poll.answered }
 
-// answerNow answers a long poll before its time, if it can be. It reports false for everything
-// else.
+// answerNow answers a long poll before its time, once its channels are looked up. It reports
+// false for everything else.
 func (s *stream) answerNow(c *conn) bool {
-	if s == nil || s.poll == nil || c.state != stateOpen || c.working || len(c.ops) > 0 {
+	if s == nil || s.poll == nil || c.state != stateOpen {
 		return false
 	}
 	s.poll.until = c.loop.now

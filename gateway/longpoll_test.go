@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -213,6 +214,45 @@ func TestLongPollOfANodeThatDrains(t *testing.T) {
 	if err := <-drained; err != nil {
 		t.Error(err)
 	}
+}
+
+// So are those whose channels are still looked up.
+func TestLongPollOfANodeThatDrainsMeanwhile(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller, func(c *Config) { c.DrainSpread = time.Millisecond })
+		looks, answer := make(chan struct{}), make(chan struct{})
+		goOn := sync.OnceFunc(func() { close(answer) })
+		t.Cleanup(goOn) // also if it fails
+		h.broker.set(func() {
+			h.broker.channelHook = func() {
+				close(looks)
+				<-answer
+			}
+		})
+		c := h.connect()
+		c.send("GET /realtime/poll?key=" + h.public + "&channel=c HTTP/1.1\r\n" + pollHead)
+		<-looks
+		drained := h.drain()
+		eventually(t, func() string {
+			reason := ""
+			h.server.ask(func(l *loop) func() {
+				for _, c := range l.conns {
+					if !c.draining {
+						return func() { reason = "it is not drained" }
+					}
+				}
+				return func() {}
+			})
+			return reason
+		})
+		goOn()
+		if p := c.polled("looked up"); p.Cursor != "epoch-1.0" {
+			t.Errorf("%+v", p)
+		}
+		if err := <-drained; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Whatever follows an answer is read anew: requests at once, another kind of request, and

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -189,25 +188,9 @@ func TestCutOffNodeAnswersOperatorsOnlyOfItself(t *testing.T) {
 
 // A node that waits for its cluster lets operators in where it can judge their tokens.
 func TestStartingNodeAnswersOperators(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	h := newHarness(t, "portable")
-	cfg := h.server.cfg
-	cfg.Listener, cfg.Registry = listener, prometheus.NewRegistry()
-	waiting, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := waiting.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	early, waiting := h.unopened(prometheus.NewRegistry())
 	h.broker.set(func() { h.broker.obstacle = "no leader for 5s" })
-	early := *h
-	early.addr = listener.Addr().String()
 	want := func(path string, want int) {
 		t.Helper()
 		status, answer := early.admin("GET", path, "")

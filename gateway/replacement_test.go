@@ -26,10 +26,8 @@ func (h *harness) authenticate(key, fields string) (c *client, id string, refuse
 }
 
 func (h *harness) quota(connections, subscriptions int) {
-	h.broker.set(func() {
-		p := *h.broker.projects[testProject]
+	h.change(func(p *fsm.Project) {
 		p.Quotas = fsm.Quotas{Connections: connections, Subscriptions: subscriptions}
-		h.broker.projects[testProject] = &p
 	})
 }
 

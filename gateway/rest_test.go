@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/aptlyd/aptlyd/fsm"
 	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
@@ -245,25 +247,32 @@ func TestCORS(t *testing.T) {
 	}
 }
 
-func TestHealthAndReadiness(t *testing.T) {
+// unopened starts a second server with the same broker, whose Open the test has yet to call.
+func (h *harness) unopened(registry *prometheus.Registry) (early *harness, waiting *Server) {
+	h.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	h := newHarness(t, "portable")
 	cfg := h.server.cfg
-	cfg.Listener, cfg.Registry = listener, nil
-	waiting, err := New(cfg)
+	cfg.Listener, cfg.Registry = listener, registry
+	waiting, err = New(cfg)
 	if err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	defer func() {
+	h.t.Cleanup(func() {
 		if err := waiting.Close(); err != nil {
-			t.Error(err)
+			h.t.Error(err)
 		}
-	}()
-	early := *h
-	early.addr = listener.Addr().String()
+	})
+	other := *h
+	other.addr = listener.Addr().String()
+	return &other, waiting
+}
+
+func TestHealthAndReadiness(t *testing.T) {
+	h := newHarness(t, "portable")
+	early, waiting := h.unopened(nil)
 	for path, want := range map[string]int{
 		"/healthz": 200, "/readyz": 503, "/realtime": 503, "/admin/v1/status": 503,
 		"/": 503,

@@ -364,11 +364,7 @@ func many(n int, format, between string) string {
 func TestRefusalsOfEvents(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
 		h := newHarness(t, poller, func(c *Config) { c.FailedAuthBurst = 1000 })
-		h.broker.set(func() {
-			p := *h.broker.projects[testProject]
-			p.Access.Subscribe = []string{"open:*"}
-			h.broker.projects[testProject] = &p
-		})
+		h.change(func(p *fsm.Project) { p.Access.Subscribe = []string{"open:*"} })
 		const accept = "Accept: text/event-stream\r\n"
 		long := h.token(h.secret, 2*time.Hour, `,"channels":{"*":["subscribe"]}`)
 		short := h.token(h.secret, 30*time.Minute, `,"channels":{"*":["subscribe"]}`)

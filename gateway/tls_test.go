@@ -35,8 +35,7 @@ func TestTLS(t *testing.T) {
 		}
 		h := newHarness(t, poller, func(c *Config) { c.TLS = cert.TLS() })
 		h.fill("c", 2000)
-		insecure := &tls.Config{InsecureSkipVerify: true}
-		c := h.dialTLS(insecure)
+		c := h.dialTLS(unverified())
 		c.send(upgradeHead + "Origin: " + testOrigin + "\r\n\r\n")
 		res, err := http.ReadResponse(c.in, nil)
 		if err != nil || res.StatusCode != 101 {
@@ -53,7 +52,7 @@ func TestTLS(t *testing.T) {
 		// Plain HTTP over TLS, with the certificate that the files have now.
 		testcert.Write(t, dir, "renewed")
 		eventually(t, func() string {
-			probe := h.dialTLS(insecure)
+			probe := h.dialTLS(unverified())
 			probe.send("GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 			if res, err := http.ReadResponse(probe.in, nil); err != nil || res.StatusCode != 200 {
 				return "cannot read the answer"
@@ -79,20 +78,12 @@ func TestTLS(t *testing.T) {
 
 // A client that speaks no TLS is told so, and one that says nothing is closed.
 func TestNoTLSWhereItIsWanted(t *testing.T) {
-	certFile, keyFile := testcert.Write(t, t.TempDir(), "first")
-	cert, err := certificate.Load(certFile, keyFile, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := newHarness(t, poll.Default, func(c *Config) {
-		c.TLS, c.HandshakeTimeout = cert.TLS(), 100*time.Millisecond
-	})
-	plain := h.connect()
+	plain := newTLSHarness(t, poll.Default).connect()
 	plain.send(upgradeHead + "\r\n")
 	if res, err := http.ReadResponse(plain.in, nil); err != nil || res.StatusCode != 400 {
 		t.Errorf("got %v, %v", res, err)
 	}
-	silent := h.connect()
+	silent := newTLSHarness(t, poll.Default, func(c *Config) { c.HandshakeTimeout = 100 * time.Millisecond }).connect()
 	if _, err := silent.in.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a silent client: %v", err)
 	}

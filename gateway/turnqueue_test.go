@@ -325,7 +325,7 @@ func (q *turnQueue) take() (giveBack func()) {
 // backend that has authenticated on a connection needs no turn there.
 func TestRequestsTakeTurns(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
-		h := newHarness(t, poller, func(c *Config) { c.HandshakeTimeout = 300 * time.Millisecond })
+		h := newHarness(t, poller)
 		q := h.server.turnQueue
 		const publish = "POST /realtime HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\nContent-Type: application/json\r\n" +
 			"Content-Length: 27\r\n\r\n" + `{"channel":"c","message":1}`
@@ -347,7 +347,11 @@ func TestRequestsTakeTurns(t *testing.T) {
 		giveBack()
 		served(unknown)
 
-		giveBack = q.take()
+		h = newHarness(t, poller, func(c *Config) { c.HandshakeTimeout = 300 * time.Millisecond })
+		unknown = h.connect()
+		unknown.send(keptAlive)
+		served(unknown)
+		giveBack = h.server.turnQueue.take()
 		unknown.send(keptAlive)
 		if res := unknown.wantResponse(429); !res.Close || res.Header.Get("Retry-After") == "" {
 			t.Errorf("refused with %v", res)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/aptlyd/aptlyd/cluster/watchdog"
 )
 
 // stallIn blocks a node's machine at a command until free is called.
@@ -122,13 +124,20 @@ func TestStalledLeaderHandsOver(t *testing.T) {
 	}
 }
 
-// A cluster in which all are stalled keeps its leader.
+// A cluster in which all others are stalled keeps its leader.
 func TestStalledNodesAreNotMadeLeaders(t *testing.T) {
 	t.Parallel()
 	stalls := make(map[string]*StallWatch)
 	tc := newTestCluster(t, 3, func(c *Config) {
-		c.Stalls = NewStallWatch(300*time.Millisecond, func(error) {})
+		const tick = 30 * time.Millisecond
+		// A stall is borne for longer than the test takes: one that is over counts no more.
+		c.Stalls = &StallWatch{watchdog.NewWithTicks(time.Hour, int(time.Hour/tick), func(string, time.Duration) {})}
 		stalls[c.NodeName] = c.Stalls
+	})
+	t.Cleanup(func() {
+		for _, watch := range stalls {
+			_ = watch.Close()
+		}
 	})
 	leader := tc.leader()
 	for name, watch := range stalls {
@@ -144,6 +153,9 @@ func TestStalledNodesAreNotMadeLeaders(t *testing.T) {
 		}
 		return nil
 	})
+	if to := leader.successors(time.Now()); len(to) > 0 {
+		t.Errorf("stalled nodes may be made the leader: %v", to)
+	}
 	if err := leader.TransferLeadership(within(t)); err == nil || leader.raft.State() != raft.Leader {
 		t.Errorf("a stalled node was made the leader: %v", err)
 	}

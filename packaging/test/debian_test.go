@@ -248,15 +248,19 @@ func useCluster(t *testing.T, nodes []*process, key string) {
 		t.Errorf("healthcheck: %v: %s", err, out)
 	}
 	last := nodes[len(nodes)-1]
-	projects := last.admin().Projects(t.Context())
-	for project, err := range projects {
+	projects := 0
+	for project, err := range last.admin().Projects(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		projects++
 		history, err := last.admin().Messages(t.Context(), project.ID, "news", 0, 10)
 		if err != nil || len(history.Messages) != 1 || string(history.Messages[0].Data) != `"hello"` {
 			t.Errorf("the last node has %+v (%v)", history, err)
 		}
+	}
+	if projects != 1 {
+		t.Errorf("the last node has %d projects", projects)
 	}
 	for _, n := range nodes {
 		if err := n.terminate(); err != nil {

@@ -2,19 +2,12 @@ package test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +18,7 @@ import (
 
 	"github.com/aptlyd/aptlyd/bench"
 	"github.com/aptlyd/aptlyd/client"
+	"github.com/aptlyd/aptlyd/test/lab"
 )
 
 // victim is a node that is attacked.
@@ -370,7 +364,7 @@ func startVictim(t *testing.T, poller string, encrypted bool) *victim {
 	v := &victim{}
 	scheme := "http://"
 	if encrypted {
-		cert, key := selfSigned(t, dir)
+		cert, key := lab.SelfSigned(t, dir)
 		args = append(args, "--tls-cert", cert, "--tls-key", key)
 		v.tls = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the certificate is the test's own
 		scheme = "https://"
@@ -394,35 +388,4 @@ func (v *victim) change(t *testing.T, change client.ProjectChange) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// selfSigned writes a certificate for loopback and its key.
-func selfSigned(t *testing.T, dir string) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for file, block := range map[string]*pem.Block{
-		certFile: {Type: "CERTIFICATE", Bytes: der},
-		keyFile:  {Type: "PRIVATE KEY", Bytes: private},
-	} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return certFile, keyFile
 }

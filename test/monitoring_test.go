@@ -82,6 +82,7 @@ func TestMonitoringNamesMetricsThatExist(t *testing.T) {
 	c := startCluster(t, 1, "--metrics-projects", "1")
 	mustPublish(t, c, 0, "news", 1)
 	mustPublish(t, c, 0, "news", 2)
+	scrape(t, c, 0) // which gives this project the only label, whatever its id
 	project, err := admin(c, 0).CreateProject(within(t, deadline), client.ProjectSpec{Name: "second"})
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +170,7 @@ func TestMonitoringNamesMetricsThatExist(t *testing.T) {
 // queries of the dashboard.
 func TestPrometheusTakesTheRules(t *testing.T) {
 	t.Parallel()
-	lab.NeedTool(t, "promtool") // of Debian's package prometheus
+	lab.NeedTool(t, "promtool") // Debian: prometheus
 	rules, err := filepath.Abs(filepath.Join(monitoring, "aptlyd.rules.yaml"))
 	if err != nil {
 		t.Fatal(err)

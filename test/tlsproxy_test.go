@@ -46,7 +46,7 @@ func TestTLSAtTheProxy(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, "--trusted-proxies", "127.0.0.1/32")
 	dir := t.TempDir()
-	certFile, keyFile := selfSigned(t, dir)
+	certFile, keyFile := lab.SelfSigned(t, dir)
 	both := filepath.Join(dir, "both.pem")
 	if err := os.WriteFile(both, []byte(readFile(t, certFile)+readFile(t, keyFile)), 0o600); err != nil {
 		t.Fatal(err)

@@ -1,12 +1,15 @@
 package test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/aptlyd/aptlyd/test/lab"
 )
 
 // privateWords were once names in this code, and none is a term of the field. Each entry
@@ -49,7 +52,7 @@ var wordInName = regexp.MustCompile(`[A-Z]?[a-z]+|[A-Z]+`)
 func TestNamesAreTermsOfTheField(t *testing.T) {
 	list, err := exec.Command("git", "-C", "..", "ls-files", "*.go", "*.md").Output()
 	if err != nil {
-		t.Skipf("the files are listed by git: %v", err)
+		lab.Need(t, fmt.Sprintf("(git: %v) the list of files by git is missing", err))
 	}
 	for file := range strings.FieldsSeq(string(list)) {
 		if file == "test/words_test.go" {

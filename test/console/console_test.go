@@ -95,7 +95,7 @@ func startCluster(ctx context.Context, t *testing.T, nodes int, args ...string) 
 		lab.Need(t, "what drives the browser (make sdk) is missing")
 	}
 	if _, err := os.Stat("../../sdk/js/dist/react.js"); err != nil {
-		lab.Need(t, "our own SDK is not built (make sdk)")
+		lab.Need(t, "the build of sdk/js (make sdk) is missing")
 	}
 	chromium = browserPath(t)
 	binary := filepath.Join(t.TempDir(), "aptlyd")

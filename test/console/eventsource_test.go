@@ -3,18 +3,10 @@ package console
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +32,7 @@ func TestEventSourceGoesOn(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	c, chromium := startCluster(ctx, t, 3, "--heartbeat", "1s", "--trusted-proxies", "127.0.0.1/32")
-	certificate, key := selfSigned(t)
+	certificate, key := lab.SelfSigned(t, t.TempDir())
 	at := "https://" + lab.StartNginx(t, func(port string) string {
 		return fmt.Sprintf(`
 	upstream nodes { server %s; server %s; server %s; }
@@ -199,34 +191,4 @@ func eventSourceRecipe(t *testing.T) string {
 		t.Fatal("docs/sse.md has no EventSource")
 	}
 	return recipe
-}
-
-// selfSigned writes a certificate for 127.0.0.1 and its key, and returns their files.
-func selfSigned(t *testing.T) (certificate, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certificate, key = filepath.Join(dir, "site.pem"), filepath.Join(dir, "site.key")
-	for file, block := range map[string]*pem.Block{
-		certificate: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: secret},
-	} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return certificate, key
 }

@@ -151,9 +151,7 @@ func (s *site) resumeAll(w *workload, heads map[string]uint64, seed uint64) {
 			var err error
 			if l.socket, err = dial(s.cluster.Addr(i), w.serverKey); err != nil {
 				s.note("resume on %s: %v", l.node, err)
-				for channel, head := range heads {
-					s.recorder.Add(Event{Kind: CaughtUp, Session: l.session, Node: l.node, Channel: channel, Head: head})
-				}
+				w.caughtUp(l.session, l.node, heads)
 				continue
 			}
 			w.finish.Store(&finish{heads, time.Now().Add(20 * time.Second)})

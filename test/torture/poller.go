@@ -41,9 +41,7 @@ func (p *poller) run() {
 		answered := p.poll(l, to.address)
 		if end := p.finish.Load(); end != nil &&
 			(answered && reached(l.last, end.heads) || time.Now().After(end.deadline)) {
-			for channel, head := range end.heads {
-				p.recorder.Add(Event{Kind: CaughtUp, Session: l.session, Node: l.node, Channel: channel, Head: head})
-			}
+			p.caughtUp(l.session, l.node, end.heads)
 			return
 		}
 		if !answered {

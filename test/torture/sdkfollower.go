@@ -87,9 +87,7 @@ func (f *sdkFollower) run() {
 	reading.Go(f.read)
 	for {
 		if end := f.finish.Load(); end != nil && (f.reached(end.heads) || time.Now().After(end.deadline)) {
-			for channel, head := range end.heads {
-				f.recorder.Add(Event{Kind: CaughtUp, Session: f.name, Channel: channel, Head: head})
-			}
+			f.caughtUp(f.name, "", end.heads)
 			break
 		}
 		time.Sleep(50 * time.Millisecond)

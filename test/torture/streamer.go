@@ -39,9 +39,7 @@ func (s *streamer) run() {
 			return
 		}
 		if f := s.finish.Load(); f != nil && time.Now().After(f.deadline) {
-			for channel, head := range f.heads {
-				s.recorder.Add(Event{Kind: CaughtUp, Session: s.tag(s.name), Channel: channel, Head: head})
-			}
+			s.caughtUp(s.tag(s.name), "", f.heads)
 			return
 		}
 		time.Sleep(time.Duration(20+s.random.IntN(300)) * time.Millisecond)
@@ -131,9 +129,7 @@ func (s *streamer) stream(l *listening, address string, until time.Time) (done b
 			continue
 		}
 		if reached(l.last, end.heads) && joined == len(channels) || time.Now().After(end.deadline) {
-			for channel, head := range end.heads {
-				s.recorder.Add(Event{Kind: CaughtUp, Session: l.session, Node: l.node, Channel: channel, Head: head})
-			}
+			s.caughtUp(l.session, l.node, end.heads)
 			return true
 		}
 	}

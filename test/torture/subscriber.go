@@ -32,9 +32,7 @@ func (s *subscriber) run() {
 		}
 		if f := s.finish.Load(); f != nil && time.Now().After(f.deadline) {
 			// It could not even connect: the event says how far it got.
-			for channel, head := range f.heads {
-				s.recorder.Add(Event{Kind: CaughtUp, Session: s.tag(s.name), Channel: channel, Head: head})
-			}
+			s.caughtUp(s.tag(s.name), "", f.heads)
 			return
 		}
 		time.Sleep(time.Duration(20+s.random.IntN(300)) * time.Millisecond)
@@ -88,9 +86,7 @@ func (l *listening) run(until time.Time) (done bool) {
 			continue
 		}
 		if reached(l.last, end.heads) && joined == len(l.from) || time.Now().After(end.deadline) {
-			for channel, head := range end.heads {
-				l.recorder.Add(Event{Kind: CaughtUp, Session: l.session, Node: l.node, Channel: channel, Head: head})
-			}
+			l.caughtUp(l.session, l.node, end.heads)
 			return true
 		}
 	}

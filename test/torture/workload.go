@@ -48,6 +48,13 @@ type finish struct {
 	deadline time.Time
 }
 
+// caughtUp records that a session should have had all up to these heads.
+func (w *workload) caughtUp(session, node string, heads map[string]uint64) {
+	for channel, head := range heads {
+		w.recorder.Add(Event{Kind: CaughtUp, Session: session, Node: node, Channel: channel, Head: head})
+	}
+}
+
 func newWorkload(recorder *Recorder, serverKey, adminToken, project string, doors func() []door) *workload {
 	return &workload{
 		recorder: recorder, serverKey: serverKey, adminToken: adminToken, project: project, doors: doors,

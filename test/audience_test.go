@@ -23,7 +23,7 @@ type audience struct {
 	ended   sync.WaitGroup
 }
 
-// member is one connection of a audience. What its reader writes is to be read once
+// member is one connection of an audience. What its reader writes is to be read once
 // done is closed.
 type member struct {
 	node   int

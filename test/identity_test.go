@@ -84,6 +84,16 @@ func TestWipedNodeComesBackAsANewMember(t *testing.T) {
 	l.check()
 }
 
+// anotherProcess is one that is to run beside the nodes of a cluster, and ends with the test.
+func anotherProcess(t *testing.T, c spawned, name, dir, join string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(within(t, 3*deadline), binary, "serve", "--node-name", name, "--data-dir", dir,
+		"--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0",
+		"--advertise", "127.0.0.1", "--bootstrap-expect", "3", "--join", join)
+	cmd.Env = append(os.Environ(), "APTLYD_CLUSTER_SECRET="+c.ClusterSecret)
+	return cmd
+}
+
 func TestSecondProcessOfANode(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3)
@@ -93,10 +103,7 @@ func TestSecondProcessOfANode(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := func(name, dir string) (string, int) {
-		cmd := exec.CommandContext(within(t, deadline), binary, "serve", "--node-name", name, "--data-dir", dir,
-			"--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0",
-			"--advertise", "127.0.0.1", "--bootstrap-expect", "3", "--join", status.Members[0].GossipAddr)
-		cmd.Env = append(os.Environ(), "APTLYD_CLUSTER_SECRET="+c.ClusterSecret)
+		cmd := anotherProcess(t, c, name, dir, status.Members[0].GossipAddr)
 		out, err := cmd.CombinedOutput()
 		if err == nil {
 			t.Fatalf("a second process of %s ends as if all were well", name)
@@ -107,11 +114,7 @@ func TestSecondProcessOfANode(t *testing.T) {
 		t.Errorf("a second process with the same data folder ends with %d: %s", code, out)
 	}
 	// A second node with the same name waits, and says what for.
-	second := exec.CommandContext(within(t, deadline), binary, "serve", "--node-name", c.Name(1), "--data-dir",
-		filepath.Join(t.TempDir(), "copy"),
-		"--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0",
-		"--advertise", "127.0.0.1", "--bootstrap-expect", "3", "--join", status.Members[0].GossipAddr)
-	second.Env = append(os.Environ(), "APTLYD_CLUSTER_SECRET="+c.ClusterSecret)
+	second := anotherProcess(t, c, c.Name(1), filepath.Join(t.TempDir(), "copy"), status.Members[0].GossipAddr)
 	said, err := second.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -176,13 +179,7 @@ func TestCopyOfAStoppedNode(t *testing.T) {
 			if order == "copy first" {
 				slices.Reverse(folders)
 			}
-			start := func(dir string) *exec.Cmd {
-				cmd := exec.CommandContext(within(t, 3*deadline), binary, "serve", "--node-name", c.Name(1), "--data-dir", dir,
-					"--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0",
-					"--advertise", "127.0.0.1", "--bootstrap-expect", "3", "--join", status.Members[0].GossipAddr)
-				cmd.Env = append(os.Environ(), "APTLYD_CLUSTER_SECRET="+c.ClusterSecret)
-				return cmd
-			}
+			start := func(dir string) *exec.Cmd { return anotherProcess(t, c, c.Name(1), dir, status.Members[0].GossipAddr) }
 			first := start(folders[0])
 			said, err := first.StderrPipe()
 			if err != nil {

@@ -137,7 +137,7 @@ func wantEvents(t *testing.T, events <-chan string, patience time.Duration, want
 // Those who are back elsewhere in time do not leave at all.
 func TestMembersLeaveWithTheirNode(t *testing.T) {
 	t.Parallel()
-	patience := client.Duration(2 * time.Second)
+	patience := client.Duration(5 * time.Second)
 	c := startCluster(t, 3)
 	rules := []client.Rule{{Pattern: "room", Presence: &client.PresenceRule{Grace: &patience}}}
 	if _, err := admin(c, 0).UpdateProject(within(t, deadline), defaultProject(t, c).ID,

@@ -17,31 +17,43 @@ func TestOneSyncOnTheWayToAnAcknowledgement(t *testing.T) {
 	const sync = 100 * time.Millisecond
 	c := startCluster(t, 3)
 	lead := leader(t, c)
-	for i := range c.Len() {
-		lab.Inject(t, c.PID(i), "fsync,fdatasync", fmt.Sprintf("delay_exit=%d", sync.Microseconds()))
-	}
-	for _, through := range []struct {
+	paths := []struct {
 		name  string
 		node  int
 		syncs float64 // within which half of all publishes are acknowledged
-	}{{"the leader", lead, 1.5}, {"a follower", (lead + 1) % c.Len(), 2}} {
-		var took []time.Duration
-		for i := range rounds(t, 15, 100) {
-			begun := time.Now()
-			if _, err := rest(c, through.node).Publish(within(t, deadline),
-				client.Publication{Channel: "c", Data: i}); err != nil {
-				t.Fatal(err)
-			}
-			took = append(took, time.Since(begun))
-		}
-		slices.Sort(took)
-		median := took[len(took)/2]
-		t.Logf("through %s: acknowledged after %v at the median, %v to %v", through.name,
-			median.Round(time.Millisecond), took[0].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
-		if limit := time.Duration(through.syncs * float64(sync)); median > limit {
-			t.Errorf("through %s a publish is acknowledged after %v at the median, %v is allowed", through.name, median, limit)
+	}{{"the leader", lead, 1.5}, {"a follower", (lead + 1) % c.Len(), 2}}
+	besides := make(map[string]time.Duration) // on this machine, without the syncs
+	for _, through := range paths {
+		besides[through.name] = medianPublish(t, c, through.node)
+	}
+	for i := range c.Len() {
+		lab.Inject(t, c.PID(i), "fsync,fdatasync", fmt.Sprintf("delay_exit=%d", sync.Microseconds()))
+	}
+	for _, through := range paths {
+		median, limit := medianPublish(t, c, through.node), time.Duration(through.syncs*float64(sync))
+		t.Logf("through %s: acknowledged after %v, of which %v are not for the syncs", through.name,
+			median.Round(time.Millisecond), besides[through.name].Round(time.Millisecond))
+		if median > limit+besides[through.name] {
+			t.Errorf("through %s a publish is acknowledged after %v, %v and %v are allowed", through.name, median, limit,
+				besides[through.name])
 		}
 	}
+}
+
+// medianPublish publishes on a node, one message after the other, and returns how long half of
+// them take at most.
+func medianPublish(t *testing.T, c site, node int) time.Duration {
+	t.Helper()
+	var took []time.Duration
+	for i := range rounds(t, 15, 100) {
+		begun := time.Now()
+		if _, err := rest(c, node).Publish(within(t, deadline), client.Publication{Channel: "c", Data: i}); err != nil {
+			t.Fatal(err)
+		}
+		took = append(took, time.Since(begun))
+	}
+	slices.Sort(took)
+	return took[len(took)/2]
 }
 
 // TestALeaderWithASlowDiskHandsOver, and is not taken for one whose disk hangs.

@@ -27,7 +27,7 @@ export default function doctorPage({ signal }) {
     return [clusterHead('doctor'), h('section', { class: 'card' }, empty('Only for operators', 'The doctor has the nodes write to their disks, so it takes an operator or an owner.'))];
   }
   const again = button('Examine again', () => run(), { small: true });
-  const run = () => busy(again, examine).then((done) => done);
+  const run = () => busy(again, examine);
   run();
   return [clusterHead('doctor'), h('div', { class: 'stack wide' },
     card('Doctor', { hint: 'Quorum, versions, clocks, disks, descriptors, and the ports between the nodes. The same as "aptlyd doctor".', actions: again }, verdict),

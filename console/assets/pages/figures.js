@@ -13,7 +13,7 @@ const none = { connections: 0, opened: 0, publishes: 0, deliveries: 0, refusals:
 const usageOf = (project, by, signal) => get(query(path('projects', project, 'usage'), { by }), signal);
 
 // filled returns the last steps periods up to now, also those without any usage.
-export function filled({ stepSeconds, periods }, steps, now = Date.now()) {
+function filled({ stepSeconds, periods }, steps, now = Date.now()) {
   const step = stepSeconds * 1000;
   const last = Math.max(now - (now % step), periods.at(-1)?.at ?? 0);
   const known = new Map(periods.map((p) => [p.at, p]));

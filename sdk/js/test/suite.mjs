@@ -366,7 +366,7 @@ export async function run({ Brook, BrookError, presence, WebSocket, control, onl
       await until('anna is there', () => room.members.has('anna'));
       await me.update({ mood: 2 });
       await until('the update', () => room.members.get('anna').data.mood === 2);
-      const { end } = { end: entering.realtime.channel(name).stream(() => {}) };
+      const end = entering.realtime.channel(name).stream(() => {});
       await end.ready;
       end(); // the channel is still needed
       entering.wire.drop(); // as a page that is loaded again

@@ -155,13 +155,13 @@ func TestGraceOfOneNode(t *testing.T) {
 // A node that tells everything anew leaves nothing of its subscribers of before.
 func TestSubscribersAreToldAnew(t *testing.T) {
 	a, b, now := newMembers("a", time.Second), newMembers("b", time.Second), time.UnixMilli(1_764_000_000_000)
-	hall := fsm.ChannelKey{Project: "p", Name: "hall"}
+	stage := fsm.ChannelKey{Project: "p", Name: "stage"}
 	a.AddSubscribers(room, 3)
-	a.AddSubscribers(hall, 2)
+	a.AddSubscribers(stage, 2)
 	everything(a, b, "a", now)
 	a.AddSubscribers(room, -3)
 	everything(a, b, "a", now)
-	if n, m := b.Count(room).Subscribers, b.Count(hall).Subscribers; n != 0 || m != 2 || len(b.channels) != 1 {
+	if n, m := b.Count(room).Subscribers, b.Count(stage).Subscribers; n != 0 || m != 2 || len(b.channels) != 1 {
 		t.Errorf("%d and %d subscribers, %d channels", n, m, len(b.channels))
 	}
 	again := newMembers("a", time.Second)

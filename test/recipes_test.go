@@ -54,7 +54,7 @@ func startRecipe(t *testing.T, env []string, name string, args ...string) *recip
 	t.Helper()
 	lab.NeedTool(t, name)
 	cmd := exec.CommandContext(t.Context(), name, args...)
-	cmd.Env, cmd.Stderr = append(os.Environ(), env...), os.Stderr
+	cmd.Env, cmd.Stderr = append(os.Environ(), env...), t.Output()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a shell ends with what it runs
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	out, err := cmd.StdoutPipe()

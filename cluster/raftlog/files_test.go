@@ -253,7 +253,7 @@ func (l *logLife) take(count int) error {
 }
 
 func (l *logLife) newTerm() error {
-	if err := l.store.SetUint64(stableKey, l.term+1); err != nil {
+	if err := l.store.SetUint64(termKey, l.term+1); err != nil {
 		return err
 	}
 	l.term++
@@ -308,7 +308,7 @@ func (l *logLife) verify(t rapid.TB) {
 			t.Fatalf("entry %d is %q, want %q (%v)", index, log.Data, l.data[index], err)
 		}
 	}
-	if term, err := l.store.GetUint64(stableKey); err != nil || term < l.term {
+	if term, err := l.store.GetUint64(termKey); err != nil || term < l.term {
 		t.Fatalf("the term is %d, want %d (%v)", term, l.term, err)
 	}
 	if lost := l.disk.forgotten(); len(lost) > 0 {

@@ -2,6 +2,7 @@ package raftlog
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,8 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft-wal/metadb"
@@ -30,7 +33,8 @@ import (
 //     known. The log refuses every append from then on.
 //
 // It also tells a damaged log from a whole one. For that it keeps a checksum of the list of
-// segments, the newest segment whose file was made, and the end of the log at its close.
+// segments, the newest segment whose file was made, and the end of the log at its close. It
+// keeps which of Raft's values there are, too: one whose key is damaged would read as none.
 // Everything is written twice: bbolt goes back to the transaction before when the page that
 // leads to the last one is damaged.
 type metaStore struct {
@@ -42,12 +46,16 @@ type metaStore struct {
 	// be there.
 	checked bool
 	sum     []byte // of the segments, as they are stored
+
+	mu   sync.Mutex
+	keys []string // of Raft's values that are stored
 }
 
 // The keys of what it keeps beside Raft's values. They sort behind those, so that a
 // page that lost its last entries lost these.
 var (
 	closedKey = []byte("~closed")   // last index when the log was closed, 0 while it is open
+	keysKey   = []byte("~keys")     // the keys of Raft's values that are stored, one a line
 	madeKey   = []byte("~made")     // 1 + the id of the newest segment whose file was made
 	sumsKey   = []byte("~segments") // checksums of the segments before and after a change
 )
@@ -83,6 +91,24 @@ func (m *metaStore) CommitState(state types.PersistentState) error {
 // SetStable stores a value with its checksum. Raft keeps its term and its vote here:
 // a node that forgets a vote may elect two leaders.
 func (m *metaStore) SetStable(key, value []byte) error {
+	if err := m.setTwice(key, value); err != nil {
+		return err
+	}
+	if bytes.HasPrefix(key, []byte("~")) {
+		return nil // it is none of Raft's
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if slices.Contains(m.keys, string(key)) {
+		return nil
+	}
+	m.keys = append(m.keys, string(key)) // a write that fails is the last
+	return m.setTwice(keysKey, m.keyList())
+}
+
+func (m *metaStore) keyList() []byte { return []byte(strings.Join(m.keys, "\n")) }
+
+func (m *metaStore) setTwice(key, value []byte) error {
 	if err := m.setStable(key, value); err != nil {
 		return err
 	}
@@ -172,6 +198,9 @@ func (m *metaStore) Load(dir string) (types.PersistentState, error) {
 		return err
 	})
 	if err == nil {
+		err = m.checkKeys()
+	}
+	if err == nil {
 		err = m.checkSegments(dir, state)
 	}
 	if err != nil || len(state.Segments) == 0 {
@@ -208,6 +237,22 @@ func (m *metaStore) Load(dir string) (types.PersistentState, error) {
 		}
 	}
 	return state, m.renew(dir, state)
+}
+
+// checkKeys reads the keys of Raft's values, and refuses to go on without one of those.
+func (m *metaStore) checkKeys() error {
+	list, err := m.GetStable(keysKey)
+	if err != nil || list == nil {
+		return err // an older version has kept none
+	}
+	m.keys = strings.Split(string(list), "\n")
+	for _, key := range m.keys {
+		if value, err := m.GetStable([]byte(key)); err != nil || value == nil {
+			return cmp.Or(err, fmt.Errorf("read %s from %s: %w: it is not there any more", key, metadb.FileName,
+				durable.ErrDamaged))
+		}
+	}
+	return nil
 }
 
 // checkSegments compares the list of segments with its checksum, and their files with the
@@ -256,8 +301,8 @@ func (m *metaStore) checkSegments(dir string, state types.PersistentState) (err 
 	return nil
 }
 
-// stableKey is one of the keys that Raft stores.
-var stableKey = []byte("CurrentTerm")
+// raftKeys are the keys of what Raft stores, the term first.
+var raftKeys = append(numbers, "LastVoteCand")
 
 // renew stores again what was loaded. The kernel may show pages of a failed transaction that
 // are not on the disk, and later ones would build on them.
@@ -277,11 +322,24 @@ func (m *metaStore) renew(dir string, state types.PersistentState) error {
 	if err := m.setNumber(madeKey, made); err != nil {
 		return err
 	}
-	term, err := m.GetStable(stableKey)
+	for _, key := range raftKeys {
+		if value, err := m.GetStable([]byte(key)); err != nil {
+			return err
+		} else if value != nil && !slices.Contains(m.keys, key) {
+			m.keys = append(m.keys, key)
+		}
+	}
+	if len(m.keys) == 0 {
+		return nil
+	}
+	if err := m.setTwice(keysKey, m.keyList()); err != nil {
+		return err
+	}
+	term, err := m.GetStable([]byte(raftKeys[0]))
 	if err != nil || term == nil {
 		return err
 	}
-	return m.SetStable(stableKey, term)
+	return m.SetStable([]byte(raftKeys[0]), term)
 }
 
 // writeSegmentIndex appends the offsets of a segment's first count entries to its

@@ -15,6 +15,8 @@ import (
 
 	"github.com/hashicorp/raft"
 	"pgregory.net/rapid"
+
+	"github.com/aptlyd/aptlyd/internal/durable"
 )
 
 func testOptions(dir string, segmentBytes int, fatal func(error)) Options {
@@ -214,13 +216,60 @@ func TestADamagedVoteIsNeverCounted(t *testing.T) {
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var fatal atomic.Pointer[error]
-	if store, err = openTestLog(t, dir, func(err error) { fatal.Store(&err) }); err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	if got, err := store.Get([]byte("vote")); err == nil || fatal.Load() == nil {
+	var gaveUp error
+	if store, err = openTestLog(t, dir, func(err error) { gaveUp = err }); err == nil {
+		got, err := store.Get([]byte("vote"))
 		t.Errorf("read %q, %v", got, err)
+		store.Close()
+	}
+	if !errors.Is(gaveUp, durable.ErrDamaged) {
+		t.Errorf("it gave up with %v", gaveUp)
+	}
+}
+
+// termKey is one of the keys that Raft stores.
+var termKey = []byte(raftKeys[0])
+
+// TestAValueWithADamagedKeyIsMissed: a term that reads as none would let a node vote twice.
+func TestAValueWithADamagedKeyIsMissed(t *testing.T) {
+	for _, key := range raftKeys {
+		dir := t.TempDir()
+		store, err := openTestLog(t, dir, failOn(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range raftKeys {
+			if err := store.Set([]byte(k), []byte("\x00 of "+k)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, "wal-meta.db")
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Its value begins with a zero byte. The list of the keys is left alone.
+		is := []byte(key + "\x00")
+		other := bytes.Clone(is)
+		other[len(key)-1] ^= 1
+		changed := bytes.ReplaceAll(content, is, other)
+		if bytes.Equal(content, changed) {
+			t.Fatalf("%s is kept elsewhere", key)
+		}
+		if err := os.WriteFile(path, changed, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		store, err = openTestLog(t, dir, func(error) {})
+		if err == nil {
+			got, err := store.Get([]byte(key))
+			t.Errorf("%s reads as %q, %v", key, got, err)
+			store.Close()
+		} else if !errors.Is(err, durable.ErrDamaged) {
+			t.Error(err)
+		}
 	}
 }
 

@@ -173,7 +173,7 @@ func TestWhatMustWaitForTheLog(t *testing.T) {
 		"first entry of a term": func(s *Store) error {
 			return s.StoreLog(&raft.Log{Index: 2, Term: 1, Type: raft.LogNoop})
 		},
-		"term":       func(s *Store) error { return s.SetUint64(stableKey, 2) },
+		"term":       func(s *Store) error { return s.SetUint64(termKey, 2) },
 		"vote":       func(s *Store) error { return s.Set([]byte("LastVoteCand"), []byte("somebody")) },
 		"truncation": func(s *Store) error { return s.DeleteRange(1, 1) },
 		"too much":   func(s *Store) error { return s.StoreLog(entryAt(2, 1, string(make([]byte, unsyncedBytes)))) },
@@ -214,7 +214,7 @@ func TestAVoteWaitsOnlyForWhatCameBefore(t *testing.T) {
 	}
 	take()
 	ends := <-disk.syncs
-	voted, vote := begin(func() error { return store.SetUint64(stableKey, 2) })
+	voted, vote := begin(func() error { return store.SetUint64(termKey, 2) })
 	for deadline := time.Now().Add(patience); !soon(voted, time.Millisecond); {
 		if time.Now().After(deadline) {
 			t.Fatal("the vote waits until nothing is unsynced any more")
@@ -239,7 +239,7 @@ func TestAFailedSyncEndsTheWaits(t *testing.T) {
 	}
 	ends := <-disk.syncs
 	awaited, await := begin(func() error { return store.AwaitSynced(1) })
-	voted, vote := begin(func() error { return store.SetUint64(stableKey, 2) })
+	voted, vote := begin(func() error { return store.SetUint64(termKey, 2) })
 	ends <- syscall.EIO
 	if err := <-gaveUp; !errors.Is(err, syscall.EIO) {
 		t.Errorf("it gave up for %v", err)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -194,4 +195,16 @@ func TestEveryClientCommandSaysThatNobodyIsThere(t *testing.T) {
 		}
 	}
 	walk(newRoot())
+}
+
+// Where no node was named and none is here, the error says how to name one.
+func TestNoNodeHere(t *testing.T) {
+	refused := fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
+	here, there := remote{server: defaultServer}, remote{server: "http://node:8080"}
+	if err := here.named(refused); !strings.Contains(err.Error(), "--server") {
+		t.Error(err)
+	}
+	if err := there.named(refused); strings.Contains(err.Error(), "--server") {
+		t.Error(err)
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -32,6 +33,8 @@ const (
 	answerTimeout = 15 * time.Second
 )
 
+const defaultServer = "http://localhost:8080"
+
 // remote holds the common flags of commands that reach a cluster.
 type remote struct {
 	server     string
@@ -41,7 +44,7 @@ type remote struct {
 }
 
 func (r *remote) addServerFlags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&r.server, "server", "http://localhost:8080", "any node of the cluster; env APTLYD_SERVER")
+	cmd.Flags().StringVar(&r.server, "server", defaultServer, "any node of the cluster; env APTLYD_SERVER")
 	cmd.Flags().BoolVar(&r.json, "json", false, "print JSON")
 }
 
@@ -73,8 +76,16 @@ func (r *remote) withAdmin(
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
 			return fmt.Errorf("%s has not answered within %v: %w", r.server, callTimeout, err)
 		}
-		return err
+		return r.named(err)
 	}
+}
+
+// named says how to name a node, where none was named and none is here.
+func (r *remote) named(err error) error {
+	if r.server == defaultServer && errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%w; if the node is elsewhere, name it with --server or APTLYD_SERVER", err)
+	}
+	return err
 }
 
 // admin returns the client of the admin API that the flags describe.
@@ -142,7 +153,7 @@ func (r *remote) connect(ctx context.Context, cmd *cobra.Command, options client
 		if said := refusesClients(ctx); said != nil {
 			err = fmt.Errorf("it takes no clients: %s", said.reason)
 		}
-		return nil, fmt.Errorf("connect to %s: %w", r.server, err)
+		return nil, r.named(fmt.Errorf("connect to %s: %w", r.server, err))
 	}
 	return c, nil
 }

@@ -8,19 +8,20 @@ import (
 
 // Connection is a client that is connected to some node.
 type Connection struct {
-	ID       string   `json:"id"`
-	Node     string   `json:"node"`
-	Address  string   `json:"address"`
-	Origin   string   `json:"origin"`
-	Project  string   `json:"project"` // id
-	Kind     string   `json:"kind"`    // of credential: "public", "server", "token" or "console"
-	KeyID    string   `json:"keyId"`
-	Subject  string   `json:"sub"`   // of a token
-	SDK      string   `json:"sdk"`   // "name/version" as the client said; "" when it did not
-	Since    int64    `json:"since"` // Unix ms
-	Channels []string `json:"channels"`
-	State    string   `json:"state"`  // "live" or "catching_up"
-	Behind   uint64   `json:"behind"` // messages
+	ID        string   `json:"id"`
+	Node      string   `json:"node"`
+	Transport string   `json:"transport"` // "ws", "sse" or "poll"
+	Address   string   `json:"address"`
+	Origin    string   `json:"origin"`
+	Project   string   `json:"project"` // id
+	Kind      string   `json:"kind"`    // of credential: "public", "server", "token" or "console"
+	KeyID     string   `json:"keyId"`
+	Subject   string   `json:"sub"`   // of a token
+	SDK       string   `json:"sdk"`   // "name/version" as the client said; "" when it did not
+	Since     int64    `json:"since"` // Unix ms
+	Channels  []string `json:"channels"`
+	State     string   `json:"state"`  // "live" or "catching_up"
+	Behind    uint64   `json:"behind"` // messages
 }
 
 // Connections lists who uses a key, on all nodes.

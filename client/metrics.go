@@ -18,7 +18,7 @@ type MetricsHistory struct {
 		Deliveries  []*float64 `json:"deliveries"`  // per second
 		LatencyP50  []*float64 `json:"latencyP50"`  // ms from a publish to its acknowledgement
 		LatencyP99  []*float64 `json:"latencyP99"`  // ms
-		BytesOut    []*float64 `json:"bytesOut"`    // per second, to WebSocket clients
+		BytesOut    []*float64 `json:"bytesOut"`    // per second, to clients over every transport
 		Refusals    []*float64 `json:"refusals"`    // per second
 	} `json:"series"`
 }

@@ -190,17 +190,18 @@ func (s *Server) ask(question func(l *loop) func()) {
 func (c *conn) status() admin.ConnectionStatus {
 	s, who := c.loop.server, c.who.Value()
 	status := admin.ConnectionStatus{
-		ID:       s.connectionName(c.id),
-		Node:     s.cfg.Broker.NodeName(),
-		Address:  c.peer.address,
-		Origin:   c.peer.origin.Value(),
-		Project:  who.Project,
-		Kind:     who.Credential(),
-		KeyID:    who.KeyID,
-		SDK:      c.announced.Value().SDK,
-		Since:    c.since,
-		Channels: make([]string, 0, len(c.subs)),
-		State:    "live",
+		ID:        s.connectionName(c.id),
+		Node:      s.cfg.Broker.NodeName(),
+		Transport: c.via(),
+		Address:   c.peer.address,
+		Origin:    c.peer.origin.Value(),
+		Project:   who.Project,
+		Kind:      who.Credential(),
+		KeyID:     who.KeyID,
+		SDK:       c.announced.Value().SDK,
+		Since:     c.since,
+		Channels:  make([]string, 0, len(c.subs)),
+		State:     "live",
 	}
 	if status.Kind == "token" {
 		status.Subject = who.Token.Subject()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/admin"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 	"github.com/aptlyd/aptlyd/gateway/sse"
 )
@@ -653,4 +654,24 @@ func cursorEnd(want map[string]uint64) string {
 		return fmt.Sprintf(".%d", want["a"])
 	}
 	return fmt.Sprintf(".%d,%d", want["a"], want["b"])
+}
+
+// Operators see how each client is connected.
+func TestTransportIsShownAmongConnections(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller)
+		h.open(h.secret)
+		h.events("channel=c", "").want("subscribed")
+		h.connect().send("GET /realtime/poll?key=" + h.public + "&channel=c HTTP/1.1\r\n" + pollHead)
+		eventually(t, func() string {
+			var shown []string
+			for _, c := range h.server.Connections(admin.ConnectionQuery{Limit: 10}) {
+				shown = append(shown, c.Transport)
+			}
+			if got := strings.Join(shown, " "); got != "ws sse poll" {
+				return "the connections are " + got
+			}
+			return ""
+		})
+	})
 }

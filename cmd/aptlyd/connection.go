@@ -34,10 +34,10 @@ func newConnectionList() *cobra.Command {
 				return err
 			}
 			return show(cmd, r.json, connections, func(p *printer) {
-				p.line("ID\tNODE\tADDRESS\tORIGIN\tKEY\tSDK\tSINCE\tCHANNELS\tSTATE")
+				p.line("ID\tNODE\tTRANSPORT\tADDRESS\tORIGIN\tKEY\tSDK\tSINCE\tCHANNELS\tSTATE")
 				for _, c := range connections {
-					p.line("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s", c.ID, c.Node, c.Address, or(c.Origin, "-"), c.KeyID,
-						or(c.SDK, "-"), moment(c.Since), len(c.Channels), c.State)
+					p.line("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s", c.ID, c.Node, c.Transport, c.Address,
+						or(c.Origin, "-"), c.KeyID, or(c.SDK, "-"), moment(c.Since), len(c.Channels), c.State)
 				}
 			})
 		}),

@@ -25,7 +25,7 @@ type HistorySeries struct {
 	Deliveries  []Reading `json:"deliveries"`  // per second
 	LatencyP50  []Reading `json:"latencyP50"`  // ms from a publish to its acknowledgement
 	LatencyP99  []Reading `json:"latencyP99"`  // ms
-	BytesOut    []Reading `json:"bytesOut"`    // per second, to WebSocket clients
+	BytesOut    []Reading `json:"bytesOut"`    // per second, to clients over every transport
 	Refusals    []Reading `json:"refusals"`    // per second
 }
 

@@ -145,19 +145,20 @@ type ChannelStatus struct {
 
 // ConnectionStatus is one client connection as the admin API shows it.
 type ConnectionStatus struct {
-	ID       string   `json:"id"`
-	Node     string   `json:"node"`
-	Address  string   `json:"address"`
-	Origin   string   `json:"origin"`
-	Project  string   `json:"project"`
-	Kind     string   `json:"kind"` // of credential: "public", "server", "token" or "console"
-	KeyID    string   `json:"keyId"`
-	Subject  string   `json:"sub"`   // of a token
-	SDK      string   `json:"sdk"`   // "name/version" as the client said, "" when it did not
-	Since    int64    `json:"since"` // Unix ms
-	Channels []string `json:"channels"`
-	State    string   `json:"state"`  // "live" or "catching_up"
-	Behind   uint64   `json:"behind"` // messages between its cursors and the heads
+	ID        string   `json:"id"`
+	Node      string   `json:"node"`
+	Transport string   `json:"transport"` // "ws", "sse" or "poll"
+	Address   string   `json:"address"`
+	Origin    string   `json:"origin"`
+	Project   string   `json:"project"`
+	Kind      string   `json:"kind"` // of credential: "public", "server", "token" or "console"
+	KeyID     string   `json:"keyId"`
+	Subject   string   `json:"sub"`   // of a token
+	SDK       string   `json:"sdk"`   // "name/version" as the client said, "" when it did not
+	Since     int64    `json:"since"` // Unix ms
+	Channels  []string `json:"channels"`
+	State     string   `json:"state"`  // "live" or "catching_up"
+	Behind    uint64   `json:"behind"` // messages between its cursors and the heads
 }
 
 // Finding is the result of one check on one node.

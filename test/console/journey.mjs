@@ -112,7 +112,7 @@ try {
   await step('see who is connected, and disconnect one', page, async () => {
     await go(`#/projects/${project}/connections`);
     const rows = page.locator('tbody tr').filter({ hasText: site.origin });
-    await eventually('both pages are listed', async () => await rows.count() === 2);
+    await eventually('both pages are listed', async () => await rows.filter({ hasText: 'WebSocket' }).count() === 2);
     await rows.filter({ hasText: env.NAME0 }).getByRole('button', { name: 'Disconnect' }).click();
     await page.locator('dialog').getByRole('button', { name: 'Disconnect' }).click();
     await sees(plain, '#status', /connected[^]*connected/);

@@ -8,6 +8,7 @@ import { projectHead } from './project.js';
 import { projectLink, projectOf } from './projects.js';
 
 const pageSize = 100;
+const transports = { ws: 'WebSocket', sse: 'Server-Sent Events', poll: 'long poll' };
 
 // keyNames knows the names of all keys, to show instead of their ids.
 export async function keyNames(project, signal) {
@@ -42,6 +43,7 @@ export default function connectionsPage({ project, search, signal }) {
   const pages = pager(() => again());
   const filter = keyFilter(search.get('key') ?? '', () => { pages.reset(); again(); });
   const name = (id) => keys.get(id)?.name ?? id;
+  const how = (c) => [transports[c.transport], c.sdk].filter(Boolean).join(', ');
 
   async function disconnect(connection) {
     const done = await confirm('Disconnect a client', {
@@ -54,7 +56,7 @@ export default function connectionsPage({ project, search, signal }) {
   }
 
   const list = table([
-    { label: 'Address', class: 'strong lead', text: (c) => [c.address, c.sdk].join(), node: (c) => h('span', { class: 'from' }, h('span', { class: 'mono' }, c.address), c.sdk && h('span', { class: 'hint' }, c.sdk)), title: (c) => c.id },
+    { label: 'Address', class: 'strong lead', text: (c) => [c.address, how(c)].join(), node: (c) => h('span', { class: 'from' }, h('span', { class: 'mono' }, c.address), h('span', { class: 'hint' }, how(c))), title: (c) => c.id },
     ...(project ? [] : [{ label: 'Project', class: 'wrap slim', text: (c) => projects.get(c.project) ?? c.project, link: (c) => projectLink(c.project) }]),
     {
       label: 'Key', class: 'wrap slim', text: (c) => [name(c.keyId), c.kind, c.sub, keys.get(c.keyId)?.expiresAt].join(),

@@ -4,17 +4,23 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	neturl "net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -170,6 +176,7 @@ type controller struct {
 	t     *testing.T
 	c     spawned
 	proxy *freezer
+	gate  *gate
 
 	mu   sync.Mutex
 	load *steadyLoad
@@ -187,7 +194,7 @@ func startControl(t *testing.T) string {
 		client.ProjectChange{AllowedOrigins: &origins, Rules: &rules}); err != nil {
 		t.Fatal(err)
 	}
-	ctl := &controller{t: t, c: c, proxy: startFreezer(t, c.Addr(0))}
+	ctl := &controller{t: t, c: c, proxy: startFreezer(t, c.Addr(0)), gate: startGate(t, url(c, 0))}
 	server := httptest.NewServer(ctl)
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { _, _ = ctl.stopLoad() })
@@ -219,7 +226,12 @@ func (ctl *controller) call(r *http.Request) (any, error) {
 		return map[string]any{
 			"endpoints": ctl.c.Servers(), "proxy": "ws://" + ctl.proxy.addr(), "epoch": page.Epoch,
 			"publicKey": ctl.c.PublicKey, "serverKey": ctl.c.ServerKey,
+			"gate": "ws" + strings.TrimPrefix(ctl.gate.URL, "http"),
 		}, nil
+	case "/gate":
+		return map[string]any{"upgrades": ctl.gate.treat(q.Get("upgrades"))}, nil
+	case "/transports":
+		return ctl.transports(ctx, q.Get("channel"))
 	case "/kill":
 		return done, ctl.c.Kill(node)
 	case "/stop":
@@ -341,6 +353,75 @@ func (ctl *controller) stopLoad() (int, error) {
 	close(l.stop)
 	<-l.done
 	return l.n, nil
+}
+
+// transports returns how the subscribers of a channel are connected.
+func (ctl *controller) transports(ctx context.Context, channel string) ([]string, error) {
+	found := []string{}
+	for connection, err := range admin(ctl.c, 0).AllConnections(ctx, "", "") {
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(connection.Channels, channel) {
+			found = append(found, connection.Transport)
+		}
+	}
+	return found, nil
+}
+
+// gate is a proxy that may let no WebSocket pass, as those of companies do.
+type gate struct {
+	*httptest.Server
+
+	mu        sync.Mutex
+	treatment string // of upgrades: "pass", "refuse" or "swallow"
+	upgrades  int
+}
+
+func startGate(t *testing.T, node string) *gate {
+	t.Helper()
+	target, err := neturl.Parse(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{
+		Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	g := &gate{treatment: "pass"}
+	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch g.treatmentOf(r) {
+		case "refuse":
+			http.Error(w, "no WebSockets here", http.StatusForbidden)
+		case "swallow":
+			<-r.Context().Done() // until the client gives up
+		default:
+			proxy.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(func() {
+		g.CloseClientConnections()
+		g.Close()
+	})
+	return g
+}
+
+// treat says what is done with upgrades from now on, unless it is empty. It returns how many have come.
+func (g *gate) treat(upgrades string) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.treatment = cmp.Or(upgrades, g.treatment)
+	return g.upgrades
+}
+
+func (g *gate) treatmentOf(r *http.Request) string {
+	if r.Header.Get("Upgrade") == "" {
+		return "pass"
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.upgrades++
+	return g.treatment
 }
 
 // freezer is a TCP proxy that can stop passing anything on, without closing.

@@ -14,6 +14,7 @@ interface Want {
 }
 
 const patience = 5_000;
+const retry = 300_000;
 const restart = 10;
 /** final matches the codes of refused credentials, passing those after which the same may succeed. */
 const final = /key|token|origin|auth/;
@@ -178,20 +179,21 @@ class EventSocket {
   }
 }
 
-/** blocked are the servers to which no WebSocket came through, and Server-Sent Events did. */
-const blocked = new Set<string>();
+/** blocked says of servers when no WebSocket came through to them, and Server-Sent Events did. */
+const blocked = new Map<string, number>();
 
 /** either returns a constructor of sockets that are WebSockets where one comes through. */
 const either = (WS: any) =>
   function (this: any, url: string) {
     let inner: any;
-    let settled = !WS || blocked.has(url);
+    let failed = 0;
+    let settled = !WS || Date.now() - blocked.get(url)! < retry;
     const use = (Socket: any) => {
       inner = new Socket(url);
       inner.onopen = () => this.onopen?.();
       inner.onmessage = (e: any) => {
         settled = true;
-        if (Socket === EventSocket) blocked.add(url);
+        if (failed) blocked.set(url, failed);
         this.onmessage?.(e);
       };
       inner.onerror = () => {}; // a close follows
@@ -200,6 +202,7 @@ const either = (WS: any) =>
     const fall = () => {
       if (settled) return false;
       settled = true;
+      failed = Date.now();
       inner.onopen = inner.onmessage = inner.onclose = null;
       inner.close();
       use(EventSocket);

@@ -27,6 +27,7 @@ const server = createServer(async (request, response) => {
       const { run } = await import('/test/suite.mjs');
       const { Brook, BrookError } = await import('/dist/index.js');
       const { presence } = await import('/dist/presence.js');
+      await import('/dist/sse.js');
       return run({ Brook, BrookError, presence, control, only });
     }, { control: process.env.CONTROL, only: process.env.ONLY });
     for (const r of results) console.log(JSON.stringify(r));

@@ -347,6 +347,57 @@ export async function run({ Brook, BrookError, presence, WebSocket, control, onl
       equal(got.offsets(), numbers(5), 'offsets');
     },
 
+    async 'falls back to events where no WebSocket passes, and returns to one later'({ client, channel, command, follow }) {
+      const name = channel();
+      let last = 0;
+      const c = client({ transports: ['ws', 'sse'], endpoints: [info.gate] });
+      /** on expects the client to be connected in one way, and to get what comes. */
+      const on = async (transport, upgrades) => {
+        await command('publish', { channel: name, from: ++last, to: last });
+        await until(`message ${last}`, () => got.length >= last);
+        await until(`only ${transport}`, async () => String(await command('transports', { channel: name })) === transport, 10_000);
+        equal(await command('gate'), { upgrades }, 'WebSockets that were tried');
+      };
+      /** anew connects the client again. */
+      const anew = async () => {
+        const before = c.seen.length;
+        c.wire.drop();
+        await command('publish', { channel: name, from: ++last, to: last });
+        await until('it is connected again', () => c.seen.lastIndexOf('connected') >= before);
+      };
+      await command('gate', { upgrades: 'refuse' });
+      await c.connect();
+      const { got } = follow(c, name);
+      await on('sse', 1);
+      await command('gate', { upgrades: 'pass' });
+      await anew();
+      await on('sse', 1);
+      const now = Date.now;
+      try {
+        Date.now = () => now() + 301_000;
+        await anew();
+        await on('ws', 2);
+        await command('gate', { upgrades: 'refuse' });
+        await anew();
+        await on('sse', 3);
+      } finally {
+        Date.now = now;
+      }
+      equal(got.offsets(), numbers(last), 'offsets');
+    },
+
+    async 'falls back to events where a WebSocket is not answered'({ client, channel, command, follow }) {
+      const name = channel();
+      await command('gate', { upgrades: 'swallow' });
+      const c = client({ transports: ['ws', 'sse'], endpoints: [`${info.gate}/realtime`] });
+      await c.connect();
+      const { got, end } = follow(c, name);
+      await end.ready;
+      await c.realtime.channel(name).publish('over REST');
+      await until('the message', () => got.length === 1);
+      equal(await command('transports', { channel: name }), ['sse'], 'transports');
+    },
+
     async 'is a member, also after its connection broke, and sees who else is'({ client, channel }) {
       const name = channel();
       const [watching, entering] = [client({ endpoints: [info.endpoints[1]] }), client()];

@@ -41,43 +41,54 @@ func replaced(t *testing.T, text string, pairs ...string) string {
 	return text
 }
 
+// tlsProxy starts a proxy that ends TLS before a cluster, with changes of its configuration:
+// each old text, which must be there once, and its new one. It returns the address.
+type tlsProxy func(t *testing.T, changes ...string) string
+
+// tlsProxies returns the proxies as docs/proxies.md sets them up.
+func tlsProxies(t *testing.T, c site) map[string]tlsProxy {
+	t.Helper()
+	certFile, keyFile := lab.SelfSigned(t, t.TempDir())
+	both := filepath.Join(filepath.Dir(certFile), "both.pem")
+	if err := os.WriteFile(both, []byte(readFile(t, certFile)+readFile(t, keyFile)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	nodes := []string{"10.0.0.1:8080", c.Addr(0), "10.0.0.2:8080", c.Addr(1), "10.0.0.3:8080", c.Addr(2)}
+	return map[string]tlsProxy{
+		"caddy": func(t *testing.T, changes ...string) string {
+			return lab.StartCaddy(t, func(port string) string {
+				config := replaced(t, proxyBlock(t, "caddy"), append([]string{
+					"rt.example.com {", "https://127.0.0.1:" + port + " {\n\ttls " + certFile + " " + keyFile,
+				}, nodes...)...)
+				return "{\n\tadmin off\n\tauto_https disable_redirects\n}\n" + replaced(t, config, changes...)
+			})
+		},
+		"nginx": func(t *testing.T, changes ...string) string {
+			return lab.StartNginx(t, func(port string) string {
+				lines := replaced(t, proxyBlock(t, "nginx"), "listen 443 ", "listen 127.0.0.1:"+port+" ",
+					"/etc/ssl/rt.example.com.pem", certFile, "/etc/ssl/rt.example.com.key", keyFile)
+				config := readFile(t, "../packaging/nginx.conf")
+				config = replaced(t, config, append([]string{"    listen 80;\n", lines}, nodes...)...)
+				return replaced(t, config, changes...)
+			})
+		},
+		"haproxy": func(t *testing.T, changes ...string) string {
+			return lab.StartHAProxy(t, func(port string) string {
+				lines := replaced(t, proxyBlock(t, "haproxy"), "/etc/haproxy/rt.example.com.pem", both,
+					"bind :443", "bind 127.0.0.1:"+port)
+				config := readFile(t, "../packaging/haproxy.cfg")
+				config = replaced(t, config, append([]string{"    bind :80\n", lines}, nodes...)...)
+				return replaced(t, config, changes...)
+			})
+		},
+	}
+}
+
 // TestTLSAtTheProxy runs what docs/proxies.md says of TLS with the real proxies.
 func TestTLSAtTheProxy(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3, "--trusted-proxies", "127.0.0.1/32")
-	dir := t.TempDir()
-	certFile, keyFile := lab.SelfSigned(t, dir)
-	both := filepath.Join(dir, "both.pem")
-	if err := os.WriteFile(both, []byte(readFile(t, certFile)+readFile(t, keyFile)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for name, start := range map[string]func(t *testing.T) string{
-		"caddy": func(t *testing.T) string {
-			return lab.StartCaddy(t, func(port string) string {
-				return "{\n\tadmin off\n\tauto_https disable_redirects\n}\n" + replaced(t, proxyBlock(t, "caddy"),
-					"rt.example.com {", "https://127.0.0.1:"+port+" {\n\ttls "+certFile+" "+keyFile,
-					"10.0.0.1:8080", c.Addr(0), "10.0.0.2:8080", c.Addr(1), "10.0.0.3:8080", c.Addr(2))
-			})
-		},
-		"nginx": func(t *testing.T) string {
-			lines := replaced(t, proxyBlock(t, "nginx"), "listen 443 ssl", "listen 127.0.0.1:443 ssl",
-				"/etc/ssl/rt.example.com.pem", certFile, "/etc/ssl/rt.example.com.key", keyFile)
-			return lab.StartNginx(t, func(port string) string {
-				lines := replaced(t, lines, "127.0.0.1:443", "127.0.0.1:"+port)
-				config := replaced(t, readFile(t, "../packaging/nginx.conf"), "    listen 80;\n", lines,
-					"10.0.0.1:8080", c.Addr(0), "10.0.0.2:8080", c.Addr(1), "10.0.0.3:8080", c.Addr(2))
-				return config
-			})
-		},
-		"haproxy": func(t *testing.T) string {
-			lines := replaced(t, proxyBlock(t, "haproxy"), "/etc/haproxy/rt.example.com.pem", both)
-			return lab.StartHAProxy(t, func(port string) string {
-				lines := replaced(t, lines, "bind :443", "bind 127.0.0.1:"+port)
-				return replaced(t, readFile(t, "../packaging/haproxy.cfg"), "    bind :80\n", lines,
-					"10.0.0.1:8080", c.Addr(0), "10.0.0.2:8080", c.Addr(1), "10.0.0.3:8080", c.Addr(2))
-			})
-		},
-	} {
+	for name, start := range tlsProxies(t, c) {
 		t.Run(name, func(t *testing.T) {
 			at := start(t)
 			trusting := &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the certificate is the test's own
@@ -112,5 +123,69 @@ func TestTLSAtTheProxy(t *testing.T) {
 				t.Errorf("sign-in answers %s with the cookies %v", answer.Status, cookies)
 			}
 		})
+	}
+}
+
+// Events pass through the real proxies, to a client that speaks HTTP/2. A stream goes on for
+// longer than the time-outs while comments come more often. Where they do not, it is cut, and a
+// client that comes back with its cursor misses nothing.
+func TestEventsThroughProxies(t *testing.T) {
+	t.Parallel()
+	lab.NeedTool(t, "curl")
+	recipes := sseRecipes(t, "curl", "sh", 2)
+	c := startCluster(t, 3, "--heartbeat", "2s", "--trusted-proxies", "127.0.0.1/32")
+	curlrc := t.TempDir()
+	if err := os.WriteFile(filepath.Join(curlrc, ".curlrc"), []byte("insecure\nhttp2\nno-progress-meter\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := func(at, script, cursor string) *recipe {
+		env := []string{"CURL_HOME=" + curlrc, "BROKER=https://" + at, "KEY=" + c.ServerKey, "CURSOR=" + cursor}
+		return startRecipe(t, env, "sh", "-c", script)
+	}
+	published := 0
+	publish := func() {
+		published++
+		mustPublish(t, c, 0, "news", published)
+	}
+	proxies := tlsProxies(t, c)
+	// What makes a time too long for a proxy to hear nothing; Caddy waits for ever.
+	silence := map[string]func(most string) []string{
+		"nginx": func(most string) []string {
+			return []string{"proxy_read_timeout 75s", "proxy_read_timeout " + most}
+		},
+		"haproxy": func(most string) []string {
+			return []string{"timeout tunnel 1h", "timeout tunnel " + most}
+		},
+		"caddy": func(string) []string { return nil },
+	}
+	publish()
+	streams := make(map[string]*recipe)
+	for name, start := range proxies {
+		at := start(t, silence[name]("5s")...)
+		version, _ := run(at, `curl -s -o /dev/null -w '%{http_version}\n' "$BROKER/healthz"`, "").next()
+		if version != "2" {
+			t.Errorf("%s speaks HTTP/%s", name, version)
+		}
+		streams[name] = run(at, recipes[0], "")
+		streams[name].await("data: ", 1, 1)
+	}
+	time.Sleep(7 * time.Second) // longer than the time-outs: nothing must happen, which no condition tells
+	publish()
+	for _, stream := range streams {
+		stream.await("data: ", 2, 2)
+	}
+	for name, start := range proxies {
+		if silence[name]("") == nil {
+			continue
+		}
+		at := start(t, silence[name]("1s")...)
+		cut, cursor := run(at, recipes[0], ""), ""
+		for line, more := cut.next(); more; line, more = cut.next() {
+			if id, found := strings.CutPrefix(line, "id: "); found {
+				cursor = id
+			}
+		}
+		publish()
+		run(at, recipes[1], cursor).await("data: ", published, published)
 	}
 }

@@ -16,6 +16,7 @@ type row struct {
 	Title      string
 	contenders []contender
 	load       load
+	ratio      string // the metric of which each contender is told as a multiple of the first
 }
 
 // contender starts new servers for one load.
@@ -67,6 +68,14 @@ func rows(aptlyd, older string, duration time.Duration) []row {
 		return startCentrifuge(1000)
 	}}
 	single := []contender{contend(1, "aptlyd", "quorum"), contend(1, "aptlyd memory", "memory"), centrifuge, natsWS}
+	over := func(name, transport string) contender {
+		return contender{name, func(ctx context.Context) (bench.Target, func() error, error) {
+			target, stop, err := startAptlyd(ctx, aptlyd, 1, "quorum")
+			target.Transport = transport
+			return target, stop, err
+		}}
+	}
+	transports := []contender{over("WebSocket", "ws"), over("Server-Sent Events", "sse"), over("long polls", "poll")}
 
 	fanout := func(channels, subscribers, window int, rate float64) bench.Fanout {
 		return bench.Fanout{
@@ -78,41 +87,59 @@ func rows(aptlyd, older string, duration time.Duration) []row {
 	// is in flight on each stays below; the peers get as many.
 	publish := fanout(12, 0, 250, 0)
 	publish.Publishers = 4
+	back := bench.Replay{Clients: 1000, Channels: 100, Messages: 100, Size: 128, InFlight: 1000, Settle: settle}
+	quiet := idle(bench.Idle{
+		Clients: 15000, Channels: 100, InFlight: 200,
+		Rest: max(2*duration, time.Second), Leave: duration, Rounds: 1,
+	})
 	return []row{
 		{
 			"acked", "acknowledged messages/s, three nodes, four publishers on each with 250 in flight",
-			slices.Concat([]contender{durable}, unsynced, always), acknowledged(publish),
+			slices.Concat([]contender{durable}, unsynced, always), acknowledged(publish), "",
 		},
 		{
 			"latency-2000", "2,000 messages/s on node 1 of three, delivered on 2 and 3",
-			slices.Concat([]contender{durable, transient}, unsynced), timed(fanout(1, 2, 2000, 2000)),
+			slices.Concat([]contender{durable, transient}, unsynced), timed(fanout(1, 2, 2000, 2000)), "",
 		},
 		{
 			"latency-200", "200 messages/s on node 1 of three, delivered on 2 and 3",
-			slices.Concat([]contender{durable}, always), timed(fanout(1, 2, 200, 200)),
+			slices.Concat([]contender{durable}, always), timed(fanout(1, 2, 200, 200)), "",
 		},
-		{"fanout-1k-w32", "1,000 subscribers, 32 messages in flight", single, delivered(fanout(1, 1000, 32, 0))},
-		{"fanout-10k-w32", "10,000 subscribers, 32 messages in flight", single, delivered(fanout(1, 10000, 32, 0))},
-		{"fanout-10k-w4", "10,000 subscribers, 4 messages in flight", single, delivered(fanout(1, 10000, 4, 0))},
-		{"equal-work", "1,000 subscribers, 50 messages/s", single, delivered(fanout(1, 1000, 1000, 50))},
-		{"latency-1000", "1,000 messages/s over 100 channels of 10 subscribers", single, timed(fanout(100, 10, 1000, 1000))},
+		{"fanout-1k-w32", "1,000 subscribers, 32 messages in flight", single, delivered(fanout(1, 1000, 32, 0)), ""},
+		{"fanout-10k-w32", "10,000 subscribers, 32 messages in flight", single, delivered(fanout(1, 10000, 32, 0)), ""},
+		{"fanout-10k-w4", "10,000 subscribers, 4 messages in flight", single, delivered(fanout(1, 10000, 4, 0)), ""},
+		{"equal-work", "1,000 subscribers, 50 messages/s", single, delivered(fanout(1, 1000, 1000, 50)), ""},
+		{
+			"latency-1000", "1,000 messages/s over 100 channels of 10 subscribers",
+			single, timed(fanout(100, 10, 1000, 1000)), "",
+		},
 		{
 			"storm", "10,000 clients connect, authenticate and subscribe, 1,000 at a time",
 			[]contender{single[0], centrifuge, natsWS},
-			storm(bench.Storm{Clients: 10000, Channels: 100, InFlight: 1000}),
+			storm(bench.Storm{Clients: 10000, Channels: 100, InFlight: 1000}), "",
 		},
 		{
 			"replay", "1,000 clients come back that missed 100 messages each",
 			[]contender{single[0], centrifugeHistory},
-			replay(bench.Replay{Clients: 1000, Channels: 100, Messages: 100, Size: 128, InFlight: 1000, Settle: settle}),
+			replay(back), "",
 		},
 		{
 			"idle", "15,000 clients that only listen",
 			[]contender{single[0], centrifuge, natsWS},
-			idle(bench.Idle{
-				Clients: 15000, Channels: 100, InFlight: 200,
-				Rest: max(2*duration, time.Second), Leave: duration, Rounds: 1,
-			}),
+			quiet, "",
+		},
+		{"idle-http", "15,000 clients that only listen, by transport", transports, quiet, "RSS B/client"},
+		{
+			"fanout-http", "1,000 subscribers, 32 messages in flight, by transport",
+			transports, delivered(fanout(1, 1000, 32, 0)), "deliveries/CPU-s",
+		},
+		{
+			"equal-work-http", "1,000 subscribers, 50 messages/s, by transport",
+			transports, delivered(fanout(1, 1000, 1000, 50)), "deliveries/CPU-s",
+		},
+		{
+			"replay-http", "1,000 clients come back that missed 100 messages each, by transport",
+			transports, replay(back), "server CPU s",
 		},
 	}
 }

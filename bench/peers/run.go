@@ -15,6 +15,7 @@ type result struct {
 	Title   string   `json:"title"`
 	Metrics []string `json:"metrics"` // in the order of the table
 	Lines   []line   `json:"lines"`
+	Ratio   string   `json:"ratio,omitempty"` // the metric that Times is of
 }
 
 // line is one contender in a row.
@@ -24,7 +25,15 @@ type line struct {
 	Median    map[string]float64 `json:"median"`
 	Min       map[string]float64 `json:"min"`
 	Max       map[string]float64 `json:"max"`
-	Problems  []string           `json:"problems"` // of all rounds
+	Times     *spread            `json:"times,omitempty"` // as much as the first line, round by round
+	Problems  []string           `json:"problems"`        // of all rounds
+}
+
+// spread is what the rounds came to.
+type spread struct {
+	Median float64 `json:"median"`
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
 }
 
 // value is one measurement.
@@ -35,7 +44,7 @@ type value = float64
 func runRows(ctx context.Context, chosen []row, rounds int, progress io.Writer) ([]result, error) {
 	var results []result
 	for _, r := range chosen {
-		result := result{Row: r.Name, Title: r.Title, Lines: make([]line, len(r.contenders))}
+		result := result{Row: r.Name, Title: r.Title, Ratio: r.ratio, Lines: make([]line, len(r.contenders))}
 		for round := range rounds {
 			for i, c := range r.contenders {
 				if _, err := fmt.Fprintf(progress, "%s, round %d of %d: %s\n", r.Name, round+1, rounds, c.name); err != nil {
@@ -60,6 +69,9 @@ func runRows(ctx context.Context, chosen []row, rounds int, progress io.Writer) 
 		}
 		for i := range result.Lines {
 			result.Lines[i].summarise(result.Metrics)
+			if i > 0 && r.ratio != "" {
+				result.Lines[i].compare(result.Lines[0], r.ratio)
+			}
 		}
 		results = append(results, result)
 	}
@@ -92,11 +104,25 @@ func (l *line) summarise(metrics []string) {
 		for _, round := range l.Rounds {
 			values = append(values, round[name])
 		}
-		slices.Sort(values)
-		n := len(values)
-		l.Median[name] = (values[(n-1)/2] + values[n/2]) / 2
-		l.Min[name], l.Max[name] = values[0], values[n-1]
+		s := spreadOf(values)
+		l.Median[name], l.Min[name], l.Max[name] = s.Median, s.Min, s.Max
 	}
+}
+
+// compare computes how many times the metric of first the line has in each round.
+func (l *line) compare(first line, metric string) {
+	var times []float64
+	for n, round := range l.Rounds {
+		times = append(times, round[metric]/first.Rounds[n][metric])
+	}
+	s := spreadOf(times)
+	l.Times = &s
+}
+
+func spreadOf(values []float64) spread {
+	slices.Sort(values)
+	n := len(values)
+	return spread{(values[(n-1)/2] + values[n/2]) / 2, values[0], values[n-1]}
 }
 
 // writeTable writes results for people.
@@ -119,6 +145,12 @@ func writeTable(w io.Writer, results []result) error {
 				printf(" %28s", fmt.Sprintf("%s (%s–%s)", short(l.Median[name]), short(l.Min[name]), short(l.Max[name])))
 			}
 			printf("\n")
+		}
+		for _, l := range r.Lines {
+			if l.Times != nil {
+				printf("%s of %s: %.2f (%.2f–%.2f) times that of %s\n",
+					r.Ratio, l.Contender, l.Times.Median, l.Times.Min, l.Times.Max, r.Lines[0].Contender)
+			}
 		}
 		for _, l := range r.Lines {
 			for _, problem := range l.Problems {

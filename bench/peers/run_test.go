@@ -87,6 +87,7 @@ func TestContendersTakeTurns(t *testing.T) {
 			}
 			return []metric{{"m", next}}, nil, nil
 		},
+		ratio: "m",
 	}
 	results, err := runRows(t.Context(), []row{r}, 3, io.Discard)
 	if err != nil {
@@ -101,6 +102,7 @@ func TestContendersTakeTurns(t *testing.T) {
 	}
 	var table bytes.Buffer
 	if err := writeTable(&table, results); err != nil || !strings.Contains(table.String(), "5.00 (5.00–9.00)") ||
+		!strings.Contains(table.String(), "m of b: 4.50 (1.67–5.00) times that of a\n") ||
 		!strings.Contains(table.String(), "! b: lost one") {
 		t.Errorf("table %s, %v", table.String(), err)
 	}

@@ -175,6 +175,7 @@ func (s *swarm) readSome(m *member, limit int) {
 		s.lose(m, errors.New("closed by the server without a word"))
 		return
 	}
+	s.received += int64(n)
 	data := s.buffer[:kept+n]
 	used, err := s.take(m, data)
 	if err != nil {

@@ -10,11 +10,10 @@ import (
 	"github.com/aptlyd/aptlyd/client"
 )
 
-// MakeProject makes a project through the admin API whose channels all have the
-// given durability, "quorum" or "memory", and returns a target for it. remove
-// deletes the project and everything in it.
+// MakeProject makes a project through the admin API whose channels all follow one rule,
+// and returns a target for it. remove deletes the project and everything in it.
 func MakeProject(ctx context.Context, target Target,
-	durability string,
+	rule client.Rule,
 ) (made Target, remove func(context.Context) error, err error) {
 	if len(target.Servers) == 0 || target.AdminToken == "" {
 		return Target{}, nil, errors.New("make project: a server and the admin token are needed")
@@ -31,7 +30,8 @@ func MakeProject(ctx context.Context, target Target,
 		}
 		return nil
 	}
-	rules := []client.Rule{{Pattern: "*", Durability: durability}}
+	rule.Pattern = "*"
+	rules := []client.Rule{rule}
 	if _, err := admin.UpdateProject(ctx, project.ID, client.ProjectChange{Rules: &rules}); err != nil {
 		return Target{}, nil, errors.Join(fmt.Errorf("set rule: %w", err), remove(ctx))
 	}

@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/aptlyd/aptlyd/client"
 )
 
 // admin is the part of the admin API that is needed here.
@@ -41,8 +43,9 @@ func TestMakeProject(t *testing.T) {
 	a := &admin{}
 	server := httptest.NewServer(a)
 	defer server.Close()
+	rule := client.Rule{Durability: "memory"}
 	target := Target{Servers: []string{"ws" + strings.TrimPrefix(server.URL, "http")}, AdminToken: "secret"}
-	made, remove, err := MakeProject(t.Context(), target, "memory")
+	made, remove, err := MakeProject(t.Context(), target, rule)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,11 +63,11 @@ func TestMakeProject(t *testing.T) {
 	}
 
 	target.AdminToken = "wrong"
-	if _, _, err := MakeProject(t.Context(), target, "memory"); err == nil || !strings.Contains(err.Error(), "403") {
+	if _, _, err := MakeProject(t.Context(), target, rule); err == nil || !strings.Contains(err.Error(), "403") {
 		t.Errorf("with a wrong token: %v", err)
 	}
 	target.AdminToken, a.refuse, a.calls = "secret", http.MethodPatch, nil
-	if _, _, err := MakeProject(t.Context(), target, "memory"); err == nil || len(a.calls) != 3 {
+	if _, _, err := MakeProject(t.Context(), target, rule); err == nil || len(a.calls) != 3 {
 		t.Errorf("without a rule: %v, called %q", err, a.calls)
 	}
 }

@@ -51,6 +51,10 @@ const (
 	Ping
 	// Refused: the broker refuses something, in the words of Data.
 	Refused
+	// Changed: the members of the channel have changed, see Event.Change.
+	Changed
+	// Counted: the channel has Count members, which are too many to name.
+	Counted
 )
 
 // Event is something that a broker told a member.
@@ -63,4 +67,6 @@ type Event struct {
 	To       uint64
 	Earliest uint64 // of Ready: oldest message retained, where the broker tells
 	Epoch    string // of Ready, where the broker has one
+	Count    int    // of Counted
+	Change   *MemberChange
 }

@@ -26,7 +26,8 @@ type swarm struct {
 	transport Transport
 	servers   []endpoint
 	members   []*member
-	live      int // members that are logged in and subscribed
+	live      int   // members that are logged in and subscribed
+	received  int64 // bytes
 	failed    error
 	now       time.Time // when what is being parsed was read
 

@@ -57,6 +57,22 @@ func processUsage(pid int) (u usage, err error) {
 	return u, nil
 }
 
+// peakOf returns the most memory that each process had resident, summed.
+func peakOf(pids []int) (total int64, err error) {
+	for _, pid := range pids {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			return 0, fmt.Errorf("memory of process %d: %w", pid, err)
+		}
+		peak, err := statusBytes(status, "VmHWM:")
+		if err != nil {
+			return 0, err
+		}
+		total += peak
+	}
+	return total, nil
+}
+
 // descriptorsOf returns how many descriptors processes have open, summed.
 func descriptorsOf(pids []int) (total int, err error) {
 	for _, pid := range pids {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/aptlyd/aptlyd/bench"
+	"github.com/aptlyd/aptlyd/client"
 )
 
 // newFanout returns the command that loads few channels with many subscribers.
@@ -35,7 +36,15 @@ func newLatency(t *target) *cobra.Command {
 
 func newBroadcast(t *target, use, short string, defaults bench.Fanout) *cobra.Command {
 	load, rule := defaults, ""
-	cmd := newMode(use, short, func(cmd *cobra.Command) error { return runMode(cmd, t, load, rule) })
+	cmd := newMode(use, short, func(cmd *cobra.Command) error {
+		switch rule {
+		case "":
+			return runMode(cmd, t, load, nil)
+		case "quorum", "memory":
+			return runMode(cmd, t, load, &client.Rule{Durability: rule})
+		}
+		return misuse{fmt.Errorf(`--rule: %q is neither "quorum" nor "memory"`, rule)}
+	})
 	flags := cmd.Flags()
 	flags.IntVar(&load.Channels, "channels", defaults.Channels, "new channels to publish to")
 	flags.IntVar(&load.Subscribers, "subscribers", defaults.Subscribers, "subscribers of each channel; 0 only publishes")

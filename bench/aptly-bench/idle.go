@@ -12,7 +12,7 @@ import (
 func newIdle(t *target) *cobra.Command {
 	var load bench.Idle
 	cmd := newMode("idle", "Hold clients that only listen and show what they cost", func(cmd *cobra.Command) error {
-		return runMode(cmd, t, load, "")
+		return runMode(cmd, t, load, nil)
 	})
 	flags := cmd.Flags()
 	flags.IntVar(&load.Clients, "clients", 15000, "connections, spread over the nodes")

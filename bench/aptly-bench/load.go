@@ -35,5 +35,5 @@ func newLoad(t *target) *cobra.Command {
 
 func runLoad(cmd *cobra.Command, t *target, load bench.Load) error {
 	load.Progress = cmd.ErrOrStderr()
-	return runMode(cmd, t, load, "")
+	return runMode(cmd, t, load, nil)
 }

@@ -67,6 +67,7 @@ func newRoot() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{err} })
 	t.addFlags(root.PersistentFlags())
-	root.AddCommand(newFanout(t), newLatency(t), newIdle(t), newStorm(t), newReplay(t), newSlow(t))
+	root.AddCommand(newFanout(t), newLatency(t), newIdle(t), newStorm(t), newReplay(t), newSlow(t),
+		newPresence(t), newMembers(t), newChurn(t))
 	return root
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/aptlyd/aptlyd/bench"
+	"github.com/aptlyd/aptlyd/client"
 )
 
 // mode is one kind of load, with its report.
@@ -37,20 +38,17 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// runMode puts one kind of load on the target and writes its report. A rule,
-// "quorum" or "memory", makes a project of its own for the run.
-func runMode[R report](cmd *cobra.Command, t *target, m mode[R], rule string) (err error) {
+// runMode puts one kind of load on the target and writes its report. A rule makes a project
+// of its own for the run.
+func runMode[R report](cmd *cobra.Command, t *target, m mode[R], rule *client.Rule) (err error) {
 	if err := t.validate(); err != nil {
 		return misuse{err}
 	}
 	if err := m.Validate(); err != nil {
 		return misuse{fmt.Errorf("--%w", err)}
 	}
-	if rule != "" && rule != "quorum" && rule != "memory" {
-		return misuse{fmt.Errorf(`--rule: %q is neither "quorum" nor "memory"`, rule)}
-	}
-	if rule != "" && t.spawn == 0 && t.adminToken == "" {
-		return misuse{errors.New("--rule: needs --admin-token or --spawn")}
+	if rule != nil && t.spawn == 0 && t.adminToken == "" {
+		return misuse{errors.New("a project for the run needs --admin-token or --spawn")}
 	}
 	ctx := cmd.Context()
 	target, closeTarget, err := t.open(ctx)
@@ -58,8 +56,8 @@ func runMode[R report](cmd *cobra.Command, t *target, m mode[R], rule string) (e
 		return err
 	}
 	defer func() { err = errors.Join(err, closeTarget()) }()
-	if rule != "" {
-		made, remove, err := bench.MakeProject(ctx, target, rule)
+	if rule != nil {
+		made, remove, err := bench.MakeProject(ctx, target, *rule)
 		if err != nil {
 			return err
 		}

@@ -13,7 +13,7 @@ import (
 func newReplay(t *target) *cobra.Command {
 	var load bench.Replay
 	cmd := newMode("replay", "Bring clients back that have missed messages", func(cmd *cobra.Command) error {
-		return runMode(cmd, t, load, "")
+		return runMode(cmd, t, load, nil)
 	})
 	flags := cmd.Flags()
 	flags.IntVar(&load.Clients, "clients", 1000, "clients that come back, spread over the nodes")

@@ -13,7 +13,7 @@ import (
 func newSlow(t *target) *cobra.Command {
 	var load bench.Slow
 	cmd := newMode("slow", "Put clients that do not keep up beside good ones", func(cmd *cobra.Command) error {
-		return runMode(cmd, t, load, "")
+		return runMode(cmd, t, load, nil)
 	})
 	flags := cmd.Flags()
 	flags.IntVar(&load.Good, "good", 2000, "clients that read at once")

@@ -10,7 +10,7 @@ import (
 func newStorm(t *target) *cobra.Command {
 	var load bench.Storm
 	cmd := newMode("storm", "Connect, authenticate and subscribe many clients at once", func(cmd *cobra.Command) error {
-		return runMode(cmd, t, load, "")
+		return runMode(cmd, t, load, nil)
 	})
 	flags := cmd.Flags()
 	flags.IntVar(&load.Clients, "clients", 10000, "connections, spread over the nodes")

@@ -26,7 +26,7 @@ type target struct {
 func (t *target) addFlags(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&t.servers, "server", nil, "WebSocket addresses of the nodes, comma-separated")
 	flags.StringVar(&t.key, "key", "", `server key ("sk_…") of the project to use`)
-	flags.StringVar(&t.adminToken, "admin-token", "", "the cluster's admin token, for --rule")
+	flags.StringVar(&t.adminToken, "admin-token", "", "the cluster's admin token, for --rule, presence, members and churn")
 	flags.IntSliceVar(&t.pids, "pid", nil,
 		"process ids of the nodes, comma-separated: their CPU time and memory are reported")
 	flags.IntVar(&t.spawn, "spawn", 0, "start a cluster of so many nodes in a temporary folder instead of using --server")

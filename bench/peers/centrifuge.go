@@ -17,6 +17,10 @@ import (
 type centrifugeProtocol struct {
 	token   string
 	history bool
+	members bool // who subscribes is a member, and is told of others
+
+	change bench.MemberChange // that was told last
+	moved  [1]uint64          // in it
 
 	last    uint32            // id of a command; they have 32 bits
 	waiting map[uint32]uint64 // publications without an answer
@@ -29,15 +33,21 @@ const (
 	firstPublishID
 )
 
-func newCentrifugeProtocol(token string, history bool) *centrifugeProtocol {
-	return &centrifugeProtocol{token: token, history: history, last: firstPublishID, waiting: make(map[uint32]uint64)}
+func newCentrifugeProtocol(c centrifugeConfig) *centrifugeProtocol {
+	return &centrifugeProtocol{
+		token: c.Token, history: c.History > 0, members: c.Members, last: firstPublishID,
+		waiting: make(map[uint32]uint64),
+	}
 }
 
 func (*centrifugeProtocol) Transport() bench.Transport {
 	return bench.Transport{WebSocket: true, Path: centrifugePath}
 }
 
-func (p *centrifugeProtocol) AppendLogin(dst []byte, _ int) []byte {
+func (p *centrifugeProtocol) AppendLogin(dst []byte, member int) []byte {
+	if p.members {
+		return fmt.Appendf(dst, `{"id":%d,"connect":{"token":%q,"name":"%d"}}`, connectID, p.token, member)
+	}
 	return fmt.Appendf(dst, `{"id":%d,"connect":{"token":%q}}`, connectID, p.token)
 }
 
@@ -55,6 +65,24 @@ func (p *centrifugeProtocol) AppendPublish(dst []byte, _ int, channel string, id
 	dst = strconv.AppendUint(append(dst, `{"id":`...), uint64(p.last), 10)
 	dst = append(append(dst, `,"publish":{"channel":"`...), channel...)
 	return append(append(append(dst, `","data":`...), data...), "}}"...)
+}
+
+// AppendEnter implements bench.MemberProtocol: who subscribes is a member, and its id is its
+// number.
+func (p *centrifugeProtocol) AppendEnter(dst []byte, _ int, channel string, subscribed bool, _ uint64,
+	_ []byte,
+) []byte {
+	if subscribed {
+		return dst
+	}
+	p.last = max(p.last+1, firstPublishID)
+	return fmt.Appendf(dst, `{"id":%d,"subscribe":{"channel":%q}}`, p.last, channel)
+}
+
+// AppendLeave implements bench.MemberProtocol.
+func (p *centrifugeProtocol) AppendLeave(dst []byte, _ int, channel string, _ uint64) []byte {
+	p.last = max(p.last+1, firstPublishID)
+	return fmt.Appendf(dst, `{"id":%d,"unsubscribe":{"channel":%q}}`, p.last, channel)
 }
 
 func (p *centrifugeProtocol) Parse(data []byte, emit func(bench.Event)) (int, error) {
@@ -77,6 +105,9 @@ func (p *centrifugeProtocol) parseLine(line []byte, emit func(bench.Event)) erro
 		return nil
 	}
 	if bytes.HasPrefix(line, pushHead) {
+		if p.members {
+			return p.parseMove(line, emit)
+		}
 		return parsePublications(line, emit)
 	}
 	if e, ok := p.scanReply(line); ok {
@@ -97,6 +128,7 @@ func (p *centrifugeProtocol) parseLine(line []byte, emit func(bench.Event)) erro
 		ID        uint32
 		Error     *struct{ Message string }
 		Connect   *struct{}
+		Leave     *struct{} `json:"unsubscribe"`
 		Publish   *struct{}
 		Subscribe *struct {
 			Epoch     string
@@ -112,6 +144,7 @@ func (p *centrifugeProtocol) parseLine(line []byte, emit func(bench.Event)) erro
 		emit(bench.Event{Kind: bench.Refused, Data: []byte(r.Error.Message)})
 	case r.Connect != nil:
 		emit(bench.Event{Kind: bench.Ready})
+	case r.Leave != nil:
 	case r.Subscribe != nil:
 		emit(bench.Event{Kind: bench.Ready, Offset: r.Subscribe.Offset, Epoch: r.Subscribe.Epoch})
 	case r.Publish != nil:
@@ -169,10 +202,31 @@ func parsePublications(text []byte, emit func(bench.Event)) error {
 	}
 }
 
-// startCentrifuge starts one server. History is how many messages of a channel it
-// keeps.
-func startCentrifuge(history int) (bench.Target, func() error, error) {
-	config := centrifugeConfig{Token: newSecret(), History: history}
+var (
+	joinKey = []byte(`,"join":{`)
+	userKey = []byte(`"user":"`)
+)
+
+// parseMove reads a push about one member that has come or gone.
+func (p *centrifugeProtocol) parseMove(line []byte, emit func(bench.Event)) error {
+	_, user, found := bytes.Cut(line, userKey)
+	id, _, ended := bytes.Cut(user, []byte{'"'})
+	n, err := strconv.ParseUint(string(id), 10, 64)
+	if !found || !ended || err != nil {
+		return fmt.Errorf("parse push: no member in %.100q", line)
+	}
+	p.moved[0] = n
+	p.change = bench.MemberChange{Left: p.moved[:]}
+	if bytes.Contains(line, joinKey) {
+		p.change = bench.MemberChange{Entered: p.moved[:]}
+	}
+	emit(bench.Event{Kind: bench.Changed, Change: &p.change})
+	return nil
+}
+
+// startCentrifuge starts one server.
+func startCentrifuge(config centrifugeConfig) (bench.Target, func() error, error) {
+	config.Token = newSecret()
 	var ready centrifugeReady
 	c, err := startChild("", centrifugeRole, config, &ready)
 	if err != nil {
@@ -181,6 +235,6 @@ func startCentrifuge(history int) (bench.Target, func() error, error) {
 	return bench.Target{
 		Servers:  []string{"ws://" + ready.WebSocket},
 		PIDs:     []int{c.pid()},
-		Protocol: newCentrifugeProtocol(config.Token, history > 0),
+		Protocol: newCentrifugeProtocol(config),
 	}, c.stop, nil
 }

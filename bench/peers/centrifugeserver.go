@@ -18,10 +18,12 @@ const (
 )
 
 // centrifugeConfig is one server with the memory engine. With History it keeps as
-// many messages of a channel, and subscribers recover.
+// many messages of a channel, and subscribers recover. With Members subscribers are
+// members, who are told of each other.
 type centrifugeConfig struct {
 	Token   string
 	History int
+	Members bool
 }
 
 // centrifugeReady is where it serves, as host:port.
@@ -40,11 +42,18 @@ func serveCentrifuge(config []byte) error {
 		if subtle.ConstantTimeCompare([]byte(e.Token), []byte(c.Token)) == 0 {
 			return centrifuge.ConnectReply{}, centrifuge.DisconnectInvalidToken
 		}
-		return centrifuge.ConnectReply{Credentials: &centrifuge.Credentials{UserID: "bench"}}, nil
+		user := "bench"
+		if c.Members {
+			user = e.Name
+		}
+		return centrifuge.ConnectReply{Credentials: &centrifuge.Credentials{UserID: user}}, nil
 	})
 	node.OnConnect(func(client *centrifuge.Client) {
 		client.OnSubscribe(func(_ centrifuge.SubscribeEvent, done centrifuge.SubscribeCallback) {
-			done(centrifuge.SubscribeReply{Options: centrifuge.SubscribeOptions{EnableRecovery: c.History > 0}}, nil)
+			done(centrifuge.SubscribeReply{Options: centrifuge.SubscribeOptions{
+				EnableRecovery: c.History > 0,
+				EmitPresence:   c.Members, EmitJoinLeave: c.Members, PushJoinLeave: c.Members,
+			}}, nil)
 		})
 		client.OnPublish(func(_ centrifuge.PublishEvent, done centrifuge.PublishCallback) {
 			reply := centrifuge.PublishReply{}

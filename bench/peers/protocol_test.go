@@ -64,7 +64,7 @@ func TestNATSAppend(t *testing.T) {
 }
 
 func TestCentrifugeParse(t *testing.T) {
-	p := newCentrifugeProtocol("t", true)
+	p := newCentrifugeProtocol(centrifugeConfig{Token: "t", History: 1})
 	p.AppendPublish(nil, 0, "c", 1<<40|5, []byte(`"x"`))
 	p.AppendPublish(nil, 0, "c", 1<<40|6, []byte(`"x"`))
 	text := `{"id":1,"connect":{"client":"x","version":"v"}}` + "\n" +
@@ -88,5 +88,21 @@ func TestCentrifugeParse(t *testing.T) {
 		if _, _, err := told(p, bad); err == nil {
 			t.Errorf("%s was taken", bad)
 		}
+	}
+}
+
+func TestCentrifugeMembersParse(t *testing.T) {
+	p := newCentrifugeProtocol(centrifugeConfig{Token: "t", Members: true})
+	text := `{"push":{"channel":"c","join":{"info":{"user":"17","client":"x"}}}}` + "\n" +
+		`{"push":{"channel":"c","leave":{"info":{"user":"18","client":"y"}}}}` + "\n" + `{"id":9,"unsubscribe":{}}`
+	var moves []string
+	_, err := p.Parse([]byte(text), func(e bench.Event) {
+		moves = append(moves, fmt.Sprint(e.Change.Entered, e.Change.Left))
+	})
+	if got := strings.Join(moves, ", "); err != nil || got != "[17] [], [] [18]" {
+		t.Errorf("told %s, %v", got, err)
+	}
+	if _, err := p.Parse([]byte(`{"push":{"channel":"c","join":{}}}`), func(bench.Event) {}); err == nil {
+		t.Error("a push without a member was taken")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aptlyd/aptlyd/bench"
+	"github.com/aptlyd/aptlyd/client"
 )
 
 // row is one load, and who bears it.
@@ -40,10 +41,13 @@ const settle = 30 * time.Second
 // rows returns all rows. Each publishes for the given time. The older JetStream is
 // that of another build of this program, if there is one.
 func rows(aptlyd, older string, duration time.Duration) []row {
-	contend := func(nodes int, name, rule string) contender {
+	follow := func(nodes int, name string, rule client.Rule) contender {
 		return contender{name, func(ctx context.Context) (bench.Target, func() error, error) {
 			return startAptlyd(ctx, aptlyd, nodes, rule)
 		}}
+	}
+	contend := func(nodes int, name, durability string) contender {
+		return follow(nodes, name, client.Rule{Durability: durability})
 	}
 	durable := contend(3, "aptlyd", "quorum")
 	transient := contend(3, "aptlyd memory", "memory")
@@ -61,16 +65,14 @@ func rows(aptlyd, older string, duration time.Duration) []row {
 	}
 	unsynced, always := jetStream(false, "unsynced"), jetStream(true, "always")
 	natsWS := contender{"NATS WebSocket", startNATS}
-	centrifuge := contender{"Centrifuge", func(context.Context) (bench.Target, func() error, error) {
-		return startCentrifuge(0)
-	}}
-	centrifugeHistory := contender{"Centrifuge history", func(context.Context) (bench.Target, func() error, error) {
-		return startCentrifuge(1000)
-	}}
+	centrifugeOf := func(name string, config centrifugeConfig) contender {
+		return contender{name, func(context.Context) (bench.Target, func() error, error) { return startCentrifuge(config) }}
+	}
+	centrifuge := centrifugeOf("Centrifuge", centrifugeConfig{})
 	single := []contender{contend(1, "aptlyd", "quorum"), contend(1, "aptlyd memory", "memory"), centrifuge, natsWS}
 	over := func(name, transport string) contender {
 		return contender{name, func(ctx context.Context) (bench.Target, func() error, error) {
-			target, stop, err := startAptlyd(ctx, aptlyd, 1, "quorum")
+			target, stop, err := startAptlyd(ctx, aptlyd, 1, client.Rule{Durability: "quorum"})
 			target.Transport = transport
 			return target, stop, err
 		}}
@@ -82,6 +84,9 @@ func rows(aptlyd, older string, duration time.Duration) []row {
 			Channels: channels, Subscribers: subscribers, Publishers: 1, Window: window, Rate: rate,
 			Size: 128, Duration: duration, InFlight: 200, Settle: settle,
 		}
+	}
+	churn := bench.Churn{
+		Members: 1000, Rate: 100, Stay: 5 * time.Second, Data: 2, Duration: 2 * duration, InFlight: 200, Settle: settle,
 	}
 	// aptlyd leaves up to 2,048 publications of a connection unanswered, which what
 	// is in flight on each stays below; the peers get as many.
@@ -120,7 +125,7 @@ func rows(aptlyd, older string, duration time.Duration) []row {
 		},
 		{
 			"replay", "1,000 clients come back that missed 100 messages each",
-			[]contender{single[0], centrifugeHistory},
+			[]contender{single[0], centrifugeOf("Centrifuge history", centrifugeConfig{History: 1000})},
 			replay(back), "",
 		},
 		{
@@ -141,11 +146,19 @@ func rows(aptlyd, older string, duration time.Duration) []row {
 			"replay-http", "1,000 clients come back that missed 100 messages each, by transport",
 			transports, replay(back), "server CPU s",
 		},
+		{
+			"presence", "1,000 members are told of 100 others that enter, and 100 that leave, each second",
+			[]contender{
+				follow(1, "aptlyd", churn.Rule()), follow(3, "aptlyd three nodes", churn.Rule()),
+				centrifugeOf("Centrifuge", centrifugeConfig{Members: true}),
+			},
+			presence(churn), "µs CPU/event",
+		},
 	}
 }
 
-// startAptlyd starts a cluster with a project whose channels have one durability.
-func startAptlyd(ctx context.Context, binary string, nodes int, rule string) (bench.Target, func() error, error) {
+// startAptlyd starts a cluster with a project whose channels all follow one rule.
+func startAptlyd(ctx context.Context, binary string, nodes int, rule client.Rule) (bench.Target, func() error, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	cluster, err := bench.Spawn(ctx, bench.SpawnOptions{Nodes: nodes, Binary: binary})
@@ -232,6 +245,25 @@ func replay(l bench.Replay) load {
 		}
 		rss := float64(r.ServerRSS) / 1e6
 		return []metric{{"seconds", r.Seconds}, {"server CPU s", r.ServerCPU}, {"RSS MB", rss}}, problems, err
+	}
+}
+
+func presence(c bench.Churn) load {
+	return func(ctx context.Context, target bench.Target) ([]metric, []string, error) {
+		r, err := c.Run(ctx, target)
+		problems := r.Problems
+		if err == nil && r.Missing != 0 {
+			problems = append(problems, fmt.Sprintf("%d enters and leaves were not told, of %d turns", r.Missing, r.Turns))
+		}
+		return []metric{
+			{"events/s", float64(r.Events) / r.Seconds},
+			{"µs CPU/event", r.CPUPerEvent},
+			{"server CPU s/s", r.ServerCPU / r.Seconds},
+			{"B/s a member", r.BytesPerMember / r.Seconds},
+			{"told p50 ms", r.Told.P50},
+			{"told p99 ms", r.Told.P99},
+			{"client CPU s/s", r.ClientCPU / r.Seconds},
+		}, problems, err
 	}
 }
 

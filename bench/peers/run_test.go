@@ -31,12 +31,16 @@ func TestPeersBearEveryKindOfLoad(t *testing.T) {
 	}
 	publish := few
 	publish.Subscribers = 0
+	turns := bench.Churn{
+		Members: 10, Rate: 50, Stay: 100 * time.Millisecond, Data: 2, Duration: 300 * time.Millisecond,
+		InFlight: 10, Settle: 20 * time.Second,
+	}
 	missed := bench.Replay{Clients: 10, Channels: 3, Messages: 20, Size: 128, InFlight: 10, Settle: 20 * time.Second}
 	jetStream := func(always bool) func(context.Context) (bench.Target, func() error, error) {
 		return func(ctx context.Context) (bench.Target, func() error, error) { return startJetStream(ctx, "", always) }
 	}
-	centrifuge := func(history int) func(context.Context) (bench.Target, func() error, error) {
-		return func(context.Context) (bench.Target, func() error, error) { return startCentrifuge(history) }
+	centrifuge := func(c centrifugeConfig) func(context.Context) (bench.Target, func() error, error) {
+		return func(context.Context) (bench.Target, func() error, error) { return startCentrifuge(c) }
 	}
 	for name, c := range map[string]struct {
 		start func(context.Context) (bench.Target, func() error, error)
@@ -45,8 +49,9 @@ func TestPeersBearEveryKindOfLoad(t *testing.T) {
 		"NATS":               {startNATS, []load{delivered(few), storm(bench.Storm{Clients: 20, Channels: 3, InFlight: 10})}},
 		"JetStream":          {jetStream(false), []load{acknowledged(publish), timed(few)}},
 		"JetStream always":   {jetStream(true), []load{acknowledged(publish), timed(few)}},
-		"Centrifuge":         {centrifuge(0), []load{delivered(few), acknowledged(publish)}},
-		"Centrifuge history": {centrifuge(100), []load{delivered(few), replay(missed)}},
+		"Centrifuge":         {centrifuge(centrifugeConfig{}), []load{delivered(few), acknowledged(publish)}},
+		"Centrifuge history": {centrifuge(centrifugeConfig{History: 100}), []load{delivered(few), replay(missed)}},
+		"Centrifuge members": {centrifuge(centrifugeConfig{Members: true}), []load{presence(turns)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			target, stop, err := c.start(t.Context())

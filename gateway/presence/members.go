@@ -72,7 +72,7 @@ type Stats struct {
 // channel is a channel that has members, watchers or a known number of subscribers.
 type channel struct {
 	key         fsm.ChannelKey
-	members     map[string]*member
+	members     memberSet
 	count       int            // of the members that are shown
 	subscribers int            // on this node
 	elsewhere   map[*slice]int // subscribers on other nodes
@@ -146,21 +146,26 @@ func (m *Members) channel(key fsm.ChannelKey) *channel {
 
 // prune forgets a channel in which there is nothing.
 func (m *Members) prune(ch *channel) {
-	if len(ch.members) == 0 && ch.subscribers == 0 && len(ch.elsewhere) == 0 && ch.watchers == 0 {
+	if ch.members.len() == 0 && ch.subscribers == 0 && len(ch.elsewhere) == 0 && ch.watchers == 0 {
 		delete(m.channels, ch.key)
 		delete(m.due, ch)
 	}
 }
 
+// has returns a member of a channel, nil if there is none, or no such channel.
+func (ch *channel) has(id string) *member {
+	if ch == nil {
+		return nil
+	}
+	return ch.members.find(id)
+}
+
 // member returns a member of the channel, made when there is none.
 func (ch *channel) member(id string) *member {
-	mem := ch.members[id]
+	mem := ch.members.find(id)
 	if mem == nil {
 		mem = &member{id: id}
-		if ch.members == nil {
-			ch.members = make(map[string]*member, 1)
-		}
-		ch.members[id] = mem
+		ch.members.add(mem)
 	}
 	return mem
 }
@@ -236,10 +241,10 @@ func (m *Members) Update(key fsm.ChannelKey, id, data string, now time.Time) uin
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ch := m.channels[key]
-	if ch == nil || ch.members[id] == nil || ch.members[id].find(m.own) == nil {
+	mem := ch.has(id)
+	if mem == nil || mem.find(m.own) == nil {
 		return m.own.number
 	}
-	mem := ch.members[id]
 	m.touch(ch, mem)
 	at := max(now.UnixMilli(), mem.newest().at+1)
 	p := mem.find(m.own)
@@ -267,10 +272,10 @@ func (m *Members) release(key fsm.ChannelKey, id string, until, now time.Time, r
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ch := m.channels[key]
-	if ch == nil || ch.members[id] == nil {
+	mem := ch.has(id)
+	if mem == nil {
 		return
 	}
-	mem := ch.members[id]
 	p := mem.find(m.own)
 	if p == nil || p.connections == 0 {
 		return
@@ -297,10 +302,10 @@ func (m *Members) Hold(key fsm.ChannelKey, id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ch := m.channels[key]
-	if ch == nil || ch.members[id] == nil {
+	mem := ch.has(id)
+	if mem == nil {
 		return
 	}
-	mem := ch.members[id]
 	m.touch(ch, mem)
 	p := mem.find(m.own)
 	if p == nil {
@@ -375,10 +380,10 @@ func (m *Members) Tick(now time.Time) (next time.Time) {
 	for len(m.timers) > 0 && m.timers[0].until <= now.UnixMilli() {
 		t := heap.Pop(&m.timers).(timer) //nolint:forcetypeassert // there is nothing else in it
 		ch := m.channels[t.channel]
-		if ch == nil || ch.members[t.id] == nil {
+		mem := ch.has(t.id)
+		if mem == nil {
 			continue
 		}
-		mem := ch.members[t.id]
 		p := mem.find(m.own)
 		switch {
 		case p == nil || p.until == 0 || p.until > t.until:

@@ -168,8 +168,8 @@ func (m *Members) tell(e logEntry) (c Change, is bool) {
 		return c, true
 	}
 	var p *part
-	if ch != nil && ch.members[e.id] != nil {
-		p = ch.members[e.id].find(m.own)
+	if mem := ch.has(e.id); mem != nil {
+		p = mem.find(m.own)
 	}
 	if e.gone != nil {
 		return *e.gone, p == nil
@@ -204,9 +204,9 @@ func (m *Members) Everything() (places []Place, number uint64) {
 		if ch.subscribers > 0 {
 			places = append(places, Place{key, ""})
 		}
-		for id, mem := range ch.members {
+		for mem := range ch.members.all() {
 			if mem.find(m.own) != nil {
-				places = append(places, Place{key, id})
+				places = append(places, Place{key, mem.id})
 			}
 		}
 	}
@@ -331,10 +331,10 @@ func (m *Members) apply(s *slice, c *Change, now time.Time) {
 // knows enough of the others.
 func (m *Members) remove(s *slice, c *Change, now time.Time) {
 	ch := m.channels[c.Channel]
-	if ch == nil || ch.members[c.ID] == nil {
+	mem := ch.has(c.ID)
+	if mem == nil {
 		return
 	}
-	mem := ch.members[c.ID]
 	p := mem.find(s)
 	if p == nil || p.orphan {
 		return
@@ -378,10 +378,10 @@ func (m *Members) tryHeld(now time.Time) {
 	m.held = nil
 	for _, h := range waiting {
 		ch := m.channels[h.channel]
-		if ch == nil || ch.members[h.id] == nil {
+		mem := ch.has(h.id)
+		if mem == nil {
 			continue
 		}
-		mem := ch.members[h.id]
 		p := mem.find(h.owner)
 		switch {
 		case p == nil || !p.held: // told anew meanwhile
@@ -397,7 +397,7 @@ func (m *Members) tryHeld(now time.Time) {
 // each calls do for every part of an owner. do may remove it.
 func (m *Members) each(s *slice, do func(ch *channel, mem *member, p *part)) {
 	for _, ch := range m.channels {
-		for _, mem := range ch.members {
+		for mem := range ch.members.all() {
 			if p := mem.find(s); p != nil {
 				do(ch, mem, p)
 			}

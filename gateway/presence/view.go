@@ -70,7 +70,7 @@ func (m *Members) settle(ch *channel, mem *member, reason Reason) {
 	was := mem.shown
 	mem.shown = len(mem.parts) > 0 && (was || mem.connections() > 0)
 	if len(mem.parts) == 0 {
-		delete(ch.members, mem.id)
+		ch.members.remove(mem)
 	}
 	switch {
 	case mem.shown && !was:
@@ -197,7 +197,7 @@ func (ch *channel) difference() (d Difference, is bool) {
 			break
 		}
 		delete(ch.dirty, id)
-		mem := ch.members[id]
+		mem := ch.members.find(id)
 		switch {
 		case mem != nil && mem.shown && !was.shown:
 			now := mem.show()
@@ -229,7 +229,7 @@ func (ch *channel) difference() (d Difference, is bool) {
 func (ch *channel) told() int {
 	n := ch.count
 	for id, was := range ch.dirty {
-		mem := ch.members[id]
+		mem := ch.members.find(id)
 		switch shown := mem != nil && mem.shown; {
 		case shown && !was.shown:
 			n--
@@ -260,8 +260,8 @@ func (m *Members) Sync(key fsm.ChannelKey) (members []Member, version uint64, nu
 	if ch.large {
 		return nil, ch.version, ch.numbers()
 	}
-	for id, mem := range ch.members {
-		if _, changed := ch.dirty[id]; !changed && mem.shown {
+	for mem := range ch.members.all() {
+		if _, changed := ch.dirty[mem.id]; !changed && mem.shown {
 			members = append(members, mem.show())
 		}
 	}
@@ -282,15 +282,15 @@ func (m *Members) List(key fsm.ChannelKey, cursor string, limit int) (members []
 	if ch == nil {
 		return nil, Numbers{Channel: key}
 	}
-	ids := make([]string, 0, ch.count)
-	for id, mem := range ch.members {
-		if mem.shown && id > cursor {
-			ids = append(ids, id)
+	after := make([]*member, 0, ch.count)
+	for mem := range ch.members.all() {
+		if mem.shown && mem.id > cursor {
+			after = append(after, mem)
 		}
 	}
-	slices.Sort(ids)
-	for _, id := range ids[:min(limit, len(ids))] {
-		members = append(members, ch.members[id].show())
+	slices.SortFunc(after, func(a, b *member) int { return cmp.Compare(a.id, b.id) })
+	for _, mem := range after[:min(limit, len(after))] {
+		members = append(members, mem.show())
 	}
 	return members, ch.numbers()
 }
@@ -333,8 +333,8 @@ func (m *Members) InProject(project string) int {
 func (m *Members) Has(key fsm.ChannelKey, id string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	ch := m.channels[key]
-	return ch != nil && ch.members[id] != nil && ch.members[id].shown
+	mem := m.channels[key].has(id)
+	return mem != nil && mem.shown
 }
 
 // Total returns how many members there are, and what happened so far.

@@ -41,7 +41,8 @@ type loop struct {
 	tasks     []func()
 	commits   []commit
 	jobs      []job
-	waiting   []*conn // with more bytes than one turn handles
+	waiting   []*conn         // with more bytes than one turn handles
+	watchers  []*subscription // to be told of members
 	rechecks  []recheck
 	pageCache pageCache
 	traffic   traffic.Book
@@ -142,12 +143,13 @@ func (l *loop) turn() {
 	l.hearWaiting()
 	l.sendPublishes()
 	more := l.deliverCommits()
+	untold := l.tellWatchers()
 	l.wheel.advance(l.now, (*conn).check)
 	l.settle()
 	l.sendPublishes() // publishes that waited for an answer to be written
 	l.dispatch()
 	l.pageCache.expire(l.now)
-	if more || unjudged || len(l.waiting) > 0 {
+	if more || untold || unjudged || len(l.waiting) > 0 {
 		l.mail.signal()
 	}
 }

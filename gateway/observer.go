@@ -92,9 +92,11 @@ func (s *Server) ProjectChanged(id string) {
 				c.recheckOrigin(project, known)
 			}
 		}
-		for key, ch := range l.channels {
-			if key.Project == id {
-				l.countSubscribers(ch)
+		if len(l.counted) > 0 || found && project.HasPresence() {
+			for key, ch := range l.channels {
+				if key.Project == id {
+					l.countSubscribers(ch)
+				}
 			}
 		}
 		l.recheckSubscriptions(id)

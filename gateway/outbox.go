@@ -38,6 +38,7 @@ type delivery struct {
 	first    uint64 // 0 when the frames have no offset and cannot be had again
 	after    uint64 // the offset that is wanted next
 	backfill bool   // belongs to the subscription's backfill, not to its cursor
+	members  bool   // tells a watcher of members, in one frame
 }
 
 func (d *delivery) bytes() []byte {
@@ -130,10 +131,16 @@ func (c *conn) account(buf []byte, n int) {
 		size := len(d.bytes())
 		if n < size {
 			at = c.finishLater(d, n)
-			delivered += at - d.skip
+			if !d.members {
+				delivered += at - d.skip
+			}
 			break
 		}
 		n -= size
+		if d.members {
+			d.sub.toldMembers(d, true)
+			continue
+		}
 		delivered += len(d.frames.ends) - d.skip
 	}
 	if c.encoding == protocol.AsBlocks && unwritten == len(o.runs) && n > 0 {

@@ -17,7 +17,7 @@ import (
 type memberships struct {
 	presence ratelimit.Bucket
 	held     map[membership]bool // false: another connection takes this one's place, see uncount
-	unseen   []*subscription     // whose watcher was not told everything, since the socket was full
+	unseen   []*subscription     // whose watcher may have to be told more once the socket has taken the rest
 }
 
 // membership is a member of a channel.
@@ -266,10 +266,16 @@ func (c *conn) countMembersAgain() {
 	}
 }
 
+// watch is what a subscriber knows of the members of its channel.
+type watch struct {
+	cursor presence.Cursor
+	waits  bool // stands in loop.watchers
+}
+
 // startWatch tells a subscriber the members of its channel from now on.
 func (sub *subscription) startWatch(kind protocol.Watch) {
 	sub.unwatch()
-	sub.watch = &presence.Cursor{CountOnly: kind == protocol.WatchCount}
+	sub.watch = &watch{cursor: presence.Cursor{CountOnly: kind == protocol.WatchCount}}
 	sub.conn.loop.server.feed.Watch(sub.channel.key)
 	sub.tellMembers()
 }
@@ -281,22 +287,35 @@ func (sub *subscription) unwatch() {
 	}
 }
 
-// tellMembers tells a watcher as much as its socket takes. The rest waits for room.
-func (sub *subscription) tellMembers() {
+// tellMembers tells a watcher the next of what it has not been told, and returns how many bytes
+// that has. What follows waits until it is written, so that a connection holds nothing of it.
+func (sub *subscription) tellMembers() (bytes int) {
 	c := sub.conn
-	for sub.watch != nil && !sub.gone {
-		if c.out.blocked || len(c.out.urgent) >= maxUrgent {
-			if unseen := &c.more().unseen; !slices.Contains(*unseen, sub) {
-				*unseen = append(*unseen, sub)
-			}
-			return
-		}
-		text := c.loop.server.feed.Next(sub.channel.key, sub.watch)
+	if sub.watch == nil || sub.gone {
+		return 0
+	}
+	if !c.out.blocked {
+		text := c.loop.server.feed.Next(sub.channel.key, &sub.watch.cursor)
 		if text == nil {
-			return
+			return 0
 		}
-		c.out.urgent = protocol.AppendText(c.out.urgent, c.encoding, "presence", text)
-		c.loop.touch(c)
+		bytes = len(text)
+		c.queue(delivery{sub: sub, frames: frameRun{text, []int{len(text)}}, members: true})
+	}
+	if unseen := &c.more().unseen; !slices.Contains(*unseen, sub) {
+		*unseen = append(*unseen, sub)
+	}
+	return bytes
+}
+
+// toldMembers notes whether a watcher was told what tellMembers has queued.
+func (sub *subscription) toldMembers(d *delivery, told bool) {
+	switch {
+	case sub.watch == nil:
+	case told:
+		sub.watch.cursor.Taken(d.frames.bytes)
+	default:
+		sub.watch.cursor.Back(d.frames.bytes)
 	}
 }
 
@@ -312,7 +331,7 @@ func (c *conn) tellUnseen() {
 	}
 }
 
-// tellMoved tells the watchers of channels that something has changed.
+// tellMoved has the watchers of channels told that something has changed.
 func (l *loop) tellMoved(channels []fsm.ChannelKey) {
 	for _, key := range channels {
 		ch := l.channels[key]
@@ -320,11 +339,34 @@ func (l *loop) tellMoved(channels []fsm.ChannelKey) {
 			continue
 		}
 		for _, sub := range ch.subs {
-			if sub.watch != nil && !sub.conn.out.blocked {
-				sub.tellMembers()
+			if sub.watch != nil && !sub.watch.waits {
+				sub.watch.waits = true
+				l.watchers = append(l.watchers, sub)
 			}
 		}
 	}
+}
+
+// tellBytesPerTurn bounds how much a loop tells watchers before it looks at its sockets again.
+const tellBytesPerTurn = 1 << 20
+
+// tellWatchers tells those for whom tellMoved has found something. It reports whether some are
+// left for the next turn.
+func (l *loop) tellWatchers() (more bool) {
+	told, bytes := 0, 0
+	for told < len(l.watchers) && bytes < tellBytesPerTurn {
+		sub := l.watchers[told]
+		told++
+		if sub.watch != nil {
+			sub.watch.waits = false
+			bytes += sub.tellMembers()
+		}
+	}
+	clear(l.watchers[:told])
+	if l.watchers = l.watchers[told:]; len(l.watchers) == 0 {
+		l.watchers = nil
+	}
+	return len(l.watchers) > 0
 }
 
 // countSubscribers notes how many subscribers the loop has of a channel with members.

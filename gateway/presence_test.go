@@ -402,3 +402,29 @@ func TestSlowWatcherCatchesUp(t *testing.T) {
 		w.take(w.memberFrame("presence"))
 	}
 }
+
+// A watcher whose socket is full of messages while something changes is told once there is room,
+// even if nothing changes after that.
+func TestBlockedWatcherIsTold(t *testing.T) {
+	h := newHarness(t, "", func(c *Config) { c.SendBufferBytes, c.StallTimeout = 4<<10, time.Hour })
+	h.havePresence(nil)
+	w := h.watch(h.user("watcher"), "room")
+	other := h.watch(h.user("other"), "room")
+	for messages := 0; h.blockedConnections() == 0; messages++ {
+		h.broker.append(h.channel("room"), fmt.Sprintf("%q", strings.Repeat("x", 32<<10)))
+		other.want("message")
+	}
+	h.user("anna").enter("room", "1")
+	other.until("+anna")
+	for len(w.members) == 0 {
+		f := w.next()
+		if f.Type != "presence" {
+			continue
+		}
+		var m memberFrame
+		if err := json.Unmarshal([]byte(f.raw), &m); err != nil {
+			t.Fatal(err)
+		}
+		w.take(m)
+	}
+}

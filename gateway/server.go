@@ -23,6 +23,7 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/clientaddr"
 	"github.com/aptlyd/aptlyd/gateway/poll"
 	"github.com/aptlyd/aptlyd/gateway/presence"
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 	"github.com/aptlyd/aptlyd/gateway/quota"
 	"github.com/aptlyd/aptlyd/gateway/ratelimit"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
@@ -139,7 +140,7 @@ func New(cfg Config) (*Server, error) {
 		default:
 		}
 	}})
-	s.feed = presence.NewFeed(s.members)
+	s.feed = presence.NewFeed(s.members, protocol.FrameText)
 	if err := s.registerGauges(); err != nil {
 		return nil, fmt.Errorf("gateway: register metrics: %w", err)
 	}

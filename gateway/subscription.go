@@ -3,7 +3,6 @@ package gateway
 import (
 	"slices"
 
-	"github.com/aptlyd/aptlyd/gateway/presence"
 	"github.com/aptlyd/aptlyd/gateway/protocol"
 )
 
@@ -14,8 +13,8 @@ import (
 type subscription struct {
 	conn    *conn
 	channel *localChannel
-	watch   *presence.Cursor // of the channel's members; nil unless the client asked for them
-	index   int32            // in channel.subs
+	watch   *watch // of the channel's members; nil unless the client asked for them
+	index   int32  // in channel.subs
 
 	joining bool // how far the channel reaches is not known yet
 	live    bool
@@ -50,6 +49,10 @@ func (sub *subscription) enqueue() {
 
 // rewind moves the cursor back to frame at of a delivery that was not written.
 func (sub *subscription) rewind(d *delivery, at int) {
+	if d.members {
+		sub.toldMembers(d, at > 0)
+		return
+	}
 	if d.first == 0 || at >= len(d.frames.ends) || sub.gone {
 		return
 	}

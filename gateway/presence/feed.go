@@ -1,33 +1,39 @@
 package presence
 
 import (
+	"container/list"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
-// Bounds of the differences that are kept of one channel for watchers that are behind.
-// One that is further behind is told all members anew.
+// Bounds of the differences that are kept for watchers that are behind: of one channel, and of
+// all. A watcher that is further behind is told all members anew.
 const (
 	maxKept      = 64
 	maxKeptBytes = 256 << 10
+	maxFeedBytes = 16 << 20
 )
 
 // Feed keeps what watchers of channels are told, encoded once for all of them.
 type Feed struct {
 	members *Members
+	frame   func(text []byte) []byte
 
 	mu       sync.RWMutex
 	channels map[fsm.ChannelKey]*kept
+	order    list.List // of *difference: those of all channels, the oldest first
+	bytes    int       // of order
 }
 
 // kept is what watchers of one channel may need.
 type kept struct {
 	watchers int
-	version  uint64   // of the last difference
-	texts    [][]byte // the last differences
-	bytes    int      // of texts
+	version  uint64          // of the last difference
+	last     []*list.Element // the last differences, as in Feed.order
+	bytes    int             // of last
 	large    bool
 	numbers  []byte
 	round    uint64 // of numbers
@@ -35,18 +41,26 @@ type kept struct {
 	synced   uint64 // version of sync
 }
 
+// difference is a difference as watchers are told it.
+type difference struct {
+	of   *kept
+	text []byte
+}
+
 // Cursor is how far one watcher of a channel is. The zero value is a new one.
 type Cursor struct {
 	CountOnly bool
 	known     bool     // the watcher has the members as of version
 	version   uint64   // of the last difference that it was given
-	pieces    [][]byte // the rest of a sync
+	pieces    [][]byte // what comes first: the rest of a sync, or what was given back
+	given     []byte   // was neither taken nor given back yet
 	round     uint64   // of the last numbers that it was given
 }
 
-// NewFeed returns a feed of changes of members.
-func NewFeed(m *Members) *Feed {
-	return &Feed{members: m, channels: make(map[fsm.ChannelKey]*kept)}
+// NewFeed returns a feed of changes of members. Watchers are told what frame makes of a JSON
+// text.
+func NewFeed(m *Members, frame func(text []byte) []byte) *Feed {
+	return &Feed{members: m, frame: frame, channels: make(map[fsm.ChannelKey]*kept)}
 }
 
 // Watch prepares for a watcher of a channel. Each Watch takes an Unwatch.
@@ -56,7 +70,7 @@ func (f *Feed) Watch(key fsm.ChannelKey) {
 	k := f.channels[key]
 	if k == nil {
 		version, numbers := f.members.Watch(key)
-		k = &kept{version: version, large: numbers.Large, numbers: encodeNumbers(numbers), round: 1}
+		k = &kept{version: version, large: numbers.Large, numbers: f.frame(encodeNumbers(numbers)), round: 1}
 		f.channels[key] = k
 	}
 	k.watchers++
@@ -71,6 +85,7 @@ func (f *Feed) Unwatch(key fsm.ChannelKey) {
 		return
 	}
 	if k.watchers--; k.watchers == 0 {
+		f.dropAll(k)
 		delete(f.channels, key)
 		f.members.Unwatch(key)
 	}
@@ -97,31 +112,85 @@ func (f *Feed) Flush(now time.Time) (moved []fsm.ChannelKey, wait time.Duration)
 		if k == nil || d.Version <= k.version {
 			continue
 		}
-		if k.version = d.Version; d.Anew {
-			k.large, k.texts, k.bytes, k.sync = false, nil, 0, nil
+		k.version, k.sync = d.Version, nil
+		if d.Anew {
+			k.large = false
+			f.dropAll(k)
 			continue
 		}
-		text := encodeDifference(d)
-		k.texts, k.bytes = append(k.texts, text), k.bytes+len(text)
-		for len(k.texts) > maxKept || k.bytes > maxKeptBytes && len(k.texts) > 1 {
-			k.bytes -= len(k.texts[0])
-			k.texts = append([][]byte(nil), k.texts[1:]...)
-		}
+		f.keep(k, f.frame(encodeDifference(d)))
 	}
 	for _, n := range numbers {
 		if k := note(n.Channel); k != nil {
-			k.large, k.numbers = n.Large, encodeNumbers(n)
+			if k.large = n.Large; k.large {
+				f.dropAll(k)
+				k.sync = nil
+			}
+			k.numbers = f.frame(encodeNumbers(n))
 			k.round++
 		}
 	}
 	return moved, wait
 }
 
-// Next returns what a watcher is to be told next, nil when it knows everything.
+// keep keeps a difference for the watchers that have not been told it.
+func (f *Feed) keep(k *kept, text []byte) {
+	k.last = append(k.last, f.order.PushBack(&difference{k, text}))
+	k.bytes, f.bytes = k.bytes+len(text), f.bytes+len(text)
+	for len(k.last) > maxKept || k.bytes > maxKeptBytes && len(k.last) > 1 {
+		f.drop(k)
+	}
+	for f.bytes > maxFeedBytes {
+		f.drop(f.order.Front().Value.(*difference).of)
+	}
+}
+
+// drop drops the oldest difference of a channel.
+func (f *Feed) drop(k *kept) {
+	size := len(f.order.Remove(k.last[0]).(*difference).text)
+	k.bytes, f.bytes = k.bytes-size, f.bytes-size
+	k.last = slices.Delete(k.last, 0, 1)
+}
+
+func (f *Feed) dropAll(k *kept) {
+	for len(k.last) > 0 {
+		f.drop(k)
+	}
+}
+
+// Next returns what a watcher is to be told next, nil when it knows everything. The caller says
+// with Taken or Back what became of it before it asks again.
 func (f *Feed) Next(key fsm.ChannelKey, c *Cursor) []byte {
+	if c.given == nil {
+		c.given = f.next(key, c)
+		return c.given
+	}
+	return nil
+}
+
+// Taken notes that a watcher has been told what Next returned.
+func (c *Cursor) Taken(text []byte) {
+	if c.has(text) {
+		c.given = nil
+	}
+}
+
+// Back takes back what Next returned. Next returns it again.
+func (c *Cursor) Back(text []byte) {
+	if c.has(text) {
+		c.pieces, c.given = append([][]byte{text}, c.pieces...), nil
+	}
+}
+
+// has reports whether a text is what Next returned last. It may be of a watcher before this one.
+func (c *Cursor) has(text []byte) bool { return c.given != nil && &c.given[0] == &text[0] }
+
+func (f *Feed) next(key fsm.ChannelKey, c *Cursor) []byte {
 	if len(c.pieces) > 0 {
 		piece := c.pieces[0]
-		c.pieces = c.pieces[1:]
+		if c.pieces = c.pieces[1:]; len(c.pieces) == 0 {
+			c.pieces = nil
+		}
 		return piece
 	}
 	f.mu.RLock()
@@ -130,7 +199,7 @@ func (f *Feed) Next(key fsm.ChannelKey, c *Cursor) []byte {
 		f.mu.RUnlock()
 		return nil
 	}
-	first := k.version + 1 - uint64(len(k.texts)) // version of the first that is kept
+	first := k.version + 1 - uint64(len(k.last)) // version of the first that is kept
 	switch {
 	case c.CountOnly || k.large:
 		defer f.mu.RUnlock()
@@ -139,7 +208,7 @@ func (f *Feed) Next(key fsm.ChannelKey, c *Cursor) []byte {
 		}
 		isNew := c.round == 0
 		if c.round = k.round; isNew {
-			return encodeNumbers(f.members.Count(key)) // those that are kept may be a second old
+			return f.frame(encodeNumbers(f.members.Count(key))) // those that are kept may be a second old
 		}
 		return k.numbers
 	case c.known && c.version >= k.version:
@@ -148,7 +217,7 @@ func (f *Feed) Next(key fsm.ChannelKey, c *Cursor) []byte {
 	case c.known && c.version+1 >= first:
 		defer f.mu.RUnlock()
 		c.version++
-		return k.texts[c.version-first]
+		return k.last[c.version-first].Value.(*difference).text
 	case k.sync != nil && k.synced >= k.version:
 		c.known, c.version, c.pieces = true, k.synced, k.sync[1:]
 		defer f.mu.RUnlock()
@@ -158,7 +227,7 @@ func (f *Feed) Next(key fsm.ChannelKey, c *Cursor) []byte {
 	if !f.makeSync(key) {
 		return nil
 	}
-	return f.Next(key, c)
+	return f.next(key, c)
 }
 
 // makeSync encodes the members of a channel. It reports false if that is of no use: the
@@ -169,6 +238,9 @@ func (f *Feed) makeSync(key fsm.ChannelKey) bool {
 		return false // Flush is about to say so
 	}
 	pieces := encodeSync(key.Name, members)
+	for i := range pieces {
+		pieces[i] = f.frame(pieces[i])
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	k := f.channels[key]

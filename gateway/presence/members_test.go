@@ -99,15 +99,68 @@ func TestPiecesOfASync(t *testing.T) {
 	}
 }
 
+func asItIs(text []byte) []byte { return text }
+
+// What a socket did not take comes again, before what is newer.
+func TestFeedGivesAgain(t *testing.T) {
+	m, now := newMembers("a", time.Second), time.UnixMilli(1_764_000_000_000)
+	f := NewFeed(m, asItIs)
+	f.Watch(room)
+	var c Cursor
+	c.Taken(f.Next(room, &c))
+	m.Enter(room, "anna", "1", now)
+	f.Flush(now)
+	first := f.Next(room, &c)
+	if !strings.Contains(string(first), "anna") || f.Next(room, &c) != nil {
+		t.Fatalf("told %s, and something before it was taken", first)
+	}
+	now = now.Add(differencePause)
+	m.Enter(room, "bert", "1", now)
+	f.Flush(now)
+	c.Back(first)
+	if again := f.Next(room, &c); string(again) != string(first) {
+		t.Fatalf("told %s, not %s", again, first)
+	}
+	c.Taken(first)
+	if next := f.Next(room, &c); !strings.Contains(string(next), "bert") {
+		t.Errorf("told %s", next)
+	}
+}
+
+// Watchers that are behind take a bounded memory, however many channels there are.
+func TestFeedIsBounded(t *testing.T) {
+	m, now := newMembers("a", time.Second), time.UnixMilli(1_764_000_000_000)
+	f := NewFeed(m, asItIs)
+	key := func(i int) fsm.ChannelKey { return fsm.ChannelKey{Project: "p", Name: fmt.Sprint(i)} }
+	const channels, size = 600, 32 << 10
+	for i := range channels {
+		f.Watch(key(i))
+		m.Enter(key(i), "anna", strings.Repeat("x", size), now)
+	}
+	f.Flush(now)
+	if f.bytes > maxFeedBytes || f.bytes < maxFeedBytes-2*size {
+		t.Errorf("%d bytes are kept", f.bytes)
+	}
+	for i := range channels {
+		f.Unwatch(key(i))
+	}
+	if f.bytes != 0 || f.order.Len() != 0 {
+		t.Errorf("%d bytes of %d differences are left", f.bytes, f.order.Len())
+	}
+}
+
 // A cursor that is far behind is told everything anew.
 func TestFeedCatchesUp(t *testing.T) {
 	m, now := newMembers("a", time.Second), time.UnixMilli(1_764_000_000_000)
-	f := NewFeed(m)
+	f := NewFeed(m, asItIs)
 	f.Watch(room)
 	var c Cursor
 	next := func() string {
-		text := string(f.Next(room, &c))
-		return text[:min(len(text), 60)]
+		text := f.Next(room, &c)
+		if text != nil {
+			c.Taken(text)
+		}
+		return string(text[:min(len(text), 60)])
 	}
 	if text := next(); !strings.Contains(text, `"sync"`) {
 		t.Fatal(text)

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/aptlyd/aptlyd/gateway/refusal"
+	"github.com/aptlyd/aptlyd/gateway/websocket"
 	"github.com/aptlyd/aptlyd/internal/strictjson"
 )
 
@@ -74,8 +75,8 @@ func AppendPresenceOK(dst []byte, as Encoding, channel string, action Action, id
 	return as.end(append(strictjson.AppendQuoted(dst, id), '}'), mark)
 }
 
-// AppendText appends a frame of a kind with a JSON text that is encoded already.
-func AppendText(dst []byte, as Encoding, kind string, text []byte) []byte {
-	dst, mark := as.begin(dst, kind)
-	return as.end(append(dst, text...), mark)
+// FrameText returns a frame with a JSON text that is encoded already.
+func FrameText(text []byte) []byte {
+	dst, mark := websocket.BeginFrame(nil)
+	return websocket.EndFrame(append(dst, text...), mark)
 }

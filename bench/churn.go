@@ -26,9 +26,9 @@ type Churn struct {
 }
 
 // Rule returns the rule that the channel has to have.
-func (c Churn) Rule() client.Rule {
+func (c Churn) Rule() Rule {
 	most := c.Members + c.others() + 1
-	return client.Rule{Presence: &client.PresenceRule{MaxMembers: &most}}
+	return Rule{Presence: &client.PresenceRule{MaxMembers: &most}}
 }
 
 // others returns how many clients take turns: each has a second between its leave and its

@@ -25,7 +25,7 @@ type MemberMemory struct {
 }
 
 // Rule returns the rule that the channels have to have.
-func (MemberMemory) Rule() client.Rule { return client.Rule{Presence: &client.PresenceRule{}} }
+func (MemberMemory) Rule() Rule { return Rule{Presence: &client.PresenceRule{}} }
 
 // Validate reports the first field that cannot be used.
 func (l MemberMemory) Validate() error {

@@ -25,8 +25,8 @@ type Presence struct {
 }
 
 // Rule returns the rule that the channel has to have.
-func (p Presence) Rule() client.Rule {
-	return client.Rule{Presence: &client.PresenceRule{MaxMembers: &p.Named}}
+func (p Presence) Rule() Rule {
+	return Rule{Presence: &client.PresenceRule{MaxMembers: &p.Named}}
 }
 
 // Validate reports the first field that cannot be used.

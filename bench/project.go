@@ -10,10 +10,13 @@ import (
 	"github.com/aptlyd/aptlyd/client"
 )
 
+// Rule says how the channels of a project are kept.
+type Rule = client.Rule
+
 // MakeProject makes a project through the admin API whose channels all follow one rule,
 // and returns a target for it. remove deletes the project and everything in it.
 func MakeProject(ctx context.Context, target Target,
-	rule client.Rule,
+	rule Rule,
 ) (made Target, remove func(context.Context) error, err error) {
 	if len(target.Servers) == 0 || target.AdminToken == "" {
 		return Target{}, nil, errors.New("make project: a server and the admin token are needed")
@@ -31,7 +34,7 @@ func MakeProject(ctx context.Context, target Target,
 		return nil
 	}
 	rule.Pattern = "*"
-	rules := []client.Rule{rule}
+	rules := []Rule{rule}
 	if _, err := admin.UpdateProject(ctx, project.ID, client.ProjectChange{Rules: &rules}); err != nil {
 		return Target{}, nil, errors.Join(fmt.Errorf("set rule: %w", err), remove(ctx))
 	}

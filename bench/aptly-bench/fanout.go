@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/aptlyd/aptlyd/bench"
-	"github.com/aptlyd/aptlyd/client"
 )
 
 // newFanout returns the command that loads few channels with many subscribers.
@@ -41,7 +40,7 @@ func newBroadcast(t *target, use, short string, defaults bench.Fanout) *cobra.Co
 		case "":
 			return runMode(cmd, t, load, nil)
 		case "quorum", "memory":
-			return runMode(cmd, t, load, &client.Rule{Durability: rule})
+			return runMode(cmd, t, load, &bench.Rule{Durability: rule})
 		}
 		return misuse{fmt.Errorf(`--rule: %q is neither "quorum" nor "memory"`, rule)}
 	})

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/aptlyd/aptlyd/bench"
-	"github.com/aptlyd/aptlyd/client"
 )
 
 // mode is one kind of load, with its report.
@@ -40,7 +39,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 
 // runMode puts one kind of load on the target and writes its report. A rule makes a project
 // of its own for the run.
-func runMode[R report](cmd *cobra.Command, t *target, m mode[R], rule *client.Rule) (err error) {
+func runMode[R report](cmd *cobra.Command, t *target, m mode[R], rule *bench.Rule) (err error) {
 	if err := t.validate(); err != nil {
 		return misuse{err}
 	}

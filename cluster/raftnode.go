@@ -22,9 +22,11 @@ const (
 	transportPool = 5
 	// installStall bounds the wait for the next bytes of a snapshot.
 	installStall = 3 * time.Second
-	// maxAppendEntries bounds one AppendEntries. Raft counts entries only, and
-	// one may be as large as a full batch.
-	maxAppendEntries = 16
+	// maxAppendEntries and maxAppendBytes bound one AppendEntries. Raft counts entries only,
+	// and reads as many to send one. A follower answers when it has synced them, and only
+	// then is sent more: one with a slow disk takes that many entries with each sync.
+	maxAppendEntries = 64
+	maxAppendBytes   = 4 << 20
 )
 
 // newTransport runs Raft's messages over the peer port.

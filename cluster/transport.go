@@ -57,12 +57,23 @@ func (t *replication) AppendEntries(id raft.ServerID, target raft.ServerAddress,
 		}
 		return err
 	}
+	args.Entries = upTo(maxAppendBytes, args.Entries) // Raft goes on behind the last of args
 	answered := t.answered(id)
 	err := t.Transport.AppendEntries(id, target, args, resp)
 	if err != nil {
 		t.await(id, args.Term, answered)
 	}
 	return err
+}
+
+// upTo returns the first entries that have at most so many bytes, and one in any case.
+func upTo(bytes int, entries []*raft.Log) []*raft.Log {
+	for i, entry := range entries {
+		if bytes -= len(entry.Data); bytes < 0 {
+			return entries[:max(i, 1)]
+		}
+	}
+	return entries
 }
 
 // InstallSnapshot sends a peer the state. One that cannot be sent is closed at

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 // complaints counts what Raft logs of peers that it cannot reach.
@@ -88,4 +90,38 @@ func TestRemovedMemberThatIsAwayIsLeftAlone(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// One call carries what has room in it, and Raft goes on behind that.
+func TestEntriesOfOneCallAreBounded(t *testing.T) {
+	t.Parallel()
+	entries := make([]*raft.Log, 5)
+	for i := range entries {
+		entries[i] = &raft.Log{Data: make([]byte, 10)}
+	}
+	for bytes, want := range map[int]int{0: 1, 9: 1, 10: 1, 20: 2, 29: 2, 50: 5, 99: 5} {
+		if got := len(upTo(bytes, entries)); got != want {
+			t.Errorf("%d entries of 10 bytes have room in %d bytes, want %d", got, bytes, want)
+		}
+	}
+	if got := upTo(9, nil); len(got) != 0 {
+		t.Errorf("%d entries of none", len(got))
+	}
+
+	tc := newTestCluster(t, 3, func(*Config) {})
+	away := tc.follower()
+	away.kill(t)
+	const count = 3 * maxAppendEntries / 2
+	for i := range count {
+		if r := tc.leader().Apply(within(t), fmt.Appendf(nil, "%d %0*d", i, maxAppendBytes/20, 0)); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	restored := away.machine.restored
+	back := tc.start(away.cfg.NodeName, 3, away.cfg.NodeName)
+	tc.ready()
+	tc.agree(count)
+	if back.machine.restored != restored {
+		t.Error("it has caught up with a snapshot")
+	}
 }

@@ -17,6 +17,7 @@ import (
 
 // longPoll gathers what its connection is sent, and answers with all of it: as soon as there
 // is something and nothing more can be had at once, or when the client has waited enough.
+// What is there already is read first, so a client that does not wait at all gets it, too.
 // An answer larger than longPollSmall counts among the answers with history, which are
 // bounded by node, key and address.
 type longPoll struct {
@@ -96,7 +97,7 @@ func (c *conn) gatherForPoll() bool {
 	c.out.runs = nil
 	switch {
 	case c.working || len(c.ops) > 0:
-	case p.full, c.loop.now >= p.until, p.messages+p.gaps > 0 && len(c.behind) == 0:
+	case p.full, len(c.behind) == 0 && (p.messages+p.gaps > 0 || c.loop.now >= p.until):
 		c.answerPoll()
 		return false
 	}

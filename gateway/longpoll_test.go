@@ -103,6 +103,11 @@ func TestLongPoll(t *testing.T) {
 		if p = h.poll(c, "wait=0&channel=a&cursor=epoch-1.3"); p.Cursor != "epoch-1.3" {
 			t.Errorf("%+v", p)
 		}
+		// One that does not wait gets what is there.
+		p = h.poll(c, "wait=0&channel=a&channel=b")
+		if len(p.Channels[0].Messages) != 3 || len(p.Channels[1].Messages) != 1 {
+			t.Errorf("without waiting: %+v", p)
+		}
 		// What retention has overtaken is told exactly.
 		h.fill("a", 5)
 		h.broker.trim(h.channel("a"), 6)

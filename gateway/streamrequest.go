@@ -48,10 +48,11 @@ func (s *Server) newStream(h *sse.Head, inBody channelsOf) (*stream, *refusal.Er
 	}
 	var ops []op
 	if inBody == nil {
-		ops = s.opsOf(&q, h.LastEventID)
+		ops = opsOf(&q)
 	} else if ops, refused = inBody(text); refused != nil {
 		return nil, refused
 	}
+	s.resumeAt(cmp.Or(h.LastEventID, q.Cursor), ops)
 	if len(ops) == 0 {
 		return nil, refusal.New(refusal.InvalidChannel, "no channel is named: ?channel=NAME")
 	}
@@ -113,24 +114,36 @@ var startKinds = map[string]protocol.StartKind{
 	"last": protocol.StartLast, "time": protocol.StartTime,
 }
 
-// opsOf returns the subscribes of a query. A cursor of other channels or of another epoch
-// counts as none.
-func (s *Server) opsOf(q *sse.Query, lastEventID string) []op {
-	cursor, epoch := cmp.Or(lastEventID, q.Cursor), s.cfg.Broker.Epoch()
-	names := slices.Sorted(slices.Values(q.Channels))
-	offsets, usable := sse.ParseCursor(cursor, epoch, names)
+// opsOf returns the subscribes of a query.
+func opsOf(q *sse.Query) []op {
+	start := protocol.StartPoint{From: startKinds[q.From.Kind], Offset: q.From.N, Time: int64(q.From.N)}
 	ops := make([]op, len(q.Channels))
 	for i, name := range q.Channels {
-		start := protocol.StartPoint{
-			From: startKinds[q.From.Kind], Offset: q.From.N, Time: int64(q.From.N), Lost: cursor != "" && !usable,
-		}
-		if usable {
-			at, _ := slices.BinarySearch(names, name)
-			start = protocol.StartPoint{From: protocol.StartAfter, Offset: offsets[at], Epoch: epoch}
-		}
 		ops[i] = op{channel: strings.Clone(name), start: start} // or the whole request would be kept with it
 	}
 	return ops
+}
+
+// resumeAt has subscribes go on at a cursor, whatever else the request says. A cursor of
+// other channels or of another epoch counts as none.
+func (s *Server) resumeAt(cursor string, ops []op) {
+	if cursor == "" {
+		return
+	}
+	names := make([]string, len(ops))
+	for i, o := range ops {
+		names[i] = o.channel
+	}
+	slices.Sort(names)
+	epoch := s.cfg.Broker.Epoch()
+	offsets, usable := sse.ParseCursor(cursor, epoch, names)
+	for i := range ops {
+		start := &ops[i].start
+		if start.Lost = !usable; usable {
+			at, _ := slices.BinarySearch(names, ops[i].channel)
+			*start = protocol.StartPoint{From: protocol.StartAfter, Offset: offsets[at], Epoch: epoch}
+		}
+	}
 }
 
 // maxStreamBody bounds the body of a request for events.

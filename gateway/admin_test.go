@@ -90,6 +90,9 @@ func TestAdminKeys(t *testing.T) {
 			t.Errorf("one client uses %v, got %v", k["id"], shown)
 		}
 	}
+	if status, _ := h.admin("GET", "/keys/key_NONE/connections", ""); status != 404 {
+		t.Errorf("connections of no key: %d", status)
+	}
 	_, list := h.admin("GET", fmt.Sprintf("/keys/%v/connections", k["id"]), "")
 	conns, _ := list["connections"].([]any)
 	if len(conns) != 1 {
@@ -246,6 +249,11 @@ func TestAdminRefusals(t *testing.T) {
 		status, body := h.admin(c.method, c.path, c.body)
 		if status != c.status || body["code"] != string(c.code) || body["error"] == "" {
 			t.Errorf("%s %s %.60s: got %d %v, want %d %s", c.method, c.path, c.body, status, body, c.status, c.code)
+		}
+	}
+	for _, scheme := range []string{"Bearer ", "bearer ", "BEARER  "} { // RFC 9110, section 11.1
+		if res, _ := h.do("GET", "/admin/v1/whoami", "", "Authorization", scheme+adminToken); res.StatusCode != 200 {
+			t.Errorf("%q: got %s", scheme, res.Status)
 		}
 	}
 	for _, token := range []string{"", "Bearer", "Bearer wrong", "Basic " + adminToken, adminToken} {

@@ -60,8 +60,8 @@ func (h *Handler) authenticate(r *http.Request) (operator, *refusal.Error) {
 	if r.Header.Get("Authorization") == "" {
 		return h.sessionOperator(r)
 	}
-	text, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !found || text == "" {
+	scheme, text, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if text = strings.TrimLeft(text, " "); !strings.EqualFold(scheme, "Bearer") || text == "" {
 		return operator{}, refusal.New(refusal.AuthRequired, "an admin token is required")
 	}
 	op := operator{address: h.cfg.Proxies.RequestClient(r), via: "api"}

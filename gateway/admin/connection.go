@@ -1,6 +1,10 @@
 package admin
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/aptlyd/aptlyd/gateway/refusal"
+)
 
 // listConnections serves GET /connections: the connections of the whole cluster, by id.
 func (h *Handler) listConnections(r *http.Request) (int, any, error) {
@@ -19,7 +23,11 @@ func (h *Handler) keyConnections(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	return h.connectionPage(r, ConnectionQuery{KeyID: r.PathValue("id"), Cursor: cursor, Limit: limit})
+	id := r.PathValue("id")
+	if _, found := h.cfg.Broker.KeyByID(id); !found {
+		return 0, nil, refusal.New(refusal.NotFound, "no key has this id")
+	}
+	return h.connectionPage(r, ConnectionQuery{KeyID: id, Cursor: cursor, Limit: limit})
 }
 
 func (h *Handler) connectionPage(r *http.Request, q ConnectionQuery) (int, any, error) {

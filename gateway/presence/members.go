@@ -59,6 +59,7 @@ type Members struct {
 	timers   timers
 	ended    time.Time // when endSlices last looked at the members
 	held     []heldRemoval
+	last     map[*member]lastData
 	due      map[*channel]struct{} // has something for Flush
 	stats    Stats
 }
@@ -124,6 +125,7 @@ func New(cfg Config) *Members {
 		slices:   make(map[string]*slice),
 		nodes:    make(map[string]bool),
 		due:      make(map[*channel]struct{}),
+		last:     make(map[*member]lastData),
 	}
 }
 
@@ -201,9 +203,9 @@ func (mem *member) connections() (n int) {
 }
 
 // show returns the member as clients see it. It has a part.
-func (mem *member) show() Member {
-	p := mem.newest()
-	shown := Member{ID: mem.id, Data: p.data, Since: p.since, Connections: mem.connections()}
+func (m *Members) show(mem *member) Member {
+	shown := Member{ID: mem.id, Since: mem.parts[0].since, Connections: mem.connections()}
+	shown.Data, _ = m.data(mem)
 	for i := range mem.parts {
 		shown.Since = min(shown.Since, mem.parts[i].since)
 	}
@@ -219,8 +221,8 @@ func (m *Members) Enter(key fsm.ChannelKey, id, data string, now time.Time) uint
 	m.touch(ch, mem)
 	since, at := now.UnixMilli(), now.UnixMilli()
 	if len(mem.parts) > 0 {
-		shown := mem.show()
-		since, at = min(since, shown.Since), max(at, mem.newest().at+1)
+		_, last := m.data(mem)
+		since, at = min(since, m.show(mem).Since), max(at, last+1)
 	}
 	p := mem.find(m.own)
 	if p == nil {
@@ -246,9 +248,9 @@ func (m *Members) Update(key fsm.ChannelKey, id, data string, now time.Time) uin
 		return m.own.number
 	}
 	m.touch(ch, mem)
-	at := max(now.UnixMilli(), mem.newest().at+1)
+	_, last := m.data(mem)
 	p := mem.find(m.own)
-	p.at, p.data = at, data
+	p.at, p.data = max(now.UnixMilli(), last+1), data
 	m.record(key, id)
 	m.settle(ch, mem, Left)
 	return m.own.number
@@ -309,9 +311,8 @@ func (m *Members) Hold(key fsm.ChannelKey, id string) {
 	m.touch(ch, mem)
 	p := mem.find(m.own)
 	if p == nil {
-		mem.parts = append(mem.parts, part{
-			owner: m.own, since: mem.show().Since, at: mem.newest().at, data: mem.newest().data,
-		})
+		data, at := m.data(mem)
+		mem.parts = append(mem.parts, part{owner: m.own, since: m.show(mem).Since, at: at, data: data})
 		p = &mem.parts[len(mem.parts)-1]
 	}
 	p.connections++
@@ -322,7 +323,8 @@ func (m *Members) Hold(key fsm.ChannelKey, id string) {
 // removeOwn ends the own part of a member.
 func (m *Members) removeOwn(ch *channel, mem *member, reason Reason) {
 	m.touch(ch, mem)
-	gone := Change{Channel: ch.key, ID: mem.id, Gone: true, Reason: reason}
+	own := mem.find(m.own)
+	gone := Change{Channel: ch.key, ID: mem.id, Gone: true, Reason: reason, At: own.at, Data: own.data}
 	for i := range mem.parts {
 		if s := mem.parts[i].owner; s != m.own && !mem.parts[i].orphan {
 			gone.After = append(gone.After, Ref{s.node, s.boot, s.known()})
@@ -344,12 +346,15 @@ func (m *Members) removePart(ch *channel, mem *member, owner *slice, reason Reas
 		mem.parts[last] = part{}
 		mem.parts = mem.parts[:last]
 		// Others hear of it from this node, so that all show the same.
-		if p := mem.find(m.own); p != nil && (old.since < p.since || old.at > p.at) {
+		switch p := mem.find(m.own); {
+		case p != nil && (old.since < p.since || old.at > p.at):
 			p.since = min(p.since, old.since)
 			if old.at > p.at {
 				p.at, p.data = old.at, old.data
 			}
 			m.record(ch.key, mem.id)
+		case p == nil && len(mem.parts) > 0:
+			m.keepData(ch, mem, &old)
 		}
 		break
 	}
@@ -376,6 +381,7 @@ func (m *Members) Tick(now time.Time) (next time.Time) {
 	defer m.mu.Unlock()
 	m.endSlices(now)
 	m.tryHeld(now)
+	m.dropData(now)
 	var waiting []timer
 	for len(m.timers) > 0 && m.timers[0].until <= now.UnixMilli() {
 		t := heap.Pop(&m.timers).(timer) //nolint:forcetypeassert // there is nothing else in it

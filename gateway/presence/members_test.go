@@ -224,6 +224,48 @@ func TestSubscribersAreToldAnew(t *testing.T) {
 	}
 }
 
+// Data that a member said last on a node where it is no more stays, on every node, while another
+// node takes it over; without that it is gone in the end.
+func TestLatestDataStays(t *testing.T) {
+	now := time.UnixMilli(1_764_000_000_000)
+	a, b, c := newMembers("a", time.Second), newMembers("b", time.Second), newMembers("c", time.Second)
+	a.Enter(room, "anna", "1", now)
+	b.Enter(room, "anna", "2", now.Add(time.Millisecond))
+	everything(b, a, "b", now)
+	for _, m := range []*Members{b, c} {
+		everything(a, m, "a", now)
+	}
+	everything(b, c, "b", now)
+	b.Update(room, "anna", "3", now.Add(time.Second)) // is told with the removal alone
+	told := b.Number() - 1
+	b.Watch(room)
+	c.Watch(room)
+	b.Leave(room, "anna", now)
+	changes, upTo, _ := b.Changes(told, 10)
+	for _, m := range []*Members{a, c} {
+		m.Take("b", Message{Boot: 1, From: told, To: upTo, Changes: changes}, now)
+	}
+	if list, _ := a.List(room, "", 1); len(list) != 1 || list[0].Data != "3" {
+		t.Errorf("who takes over has %+v", list)
+	}
+	shows := func(m *Members, want string) {
+		t.Helper()
+		m.Tick(now)
+		if list, _ := m.List(room, "", 1); len(list) != 1 || list[0].Data != want {
+			t.Errorf("%s shows %+v, want %s", m.own.node, list, want)
+		}
+	}
+	shows(b, "3")
+	shows(c, "3")
+	everything(a, c, "a", now)
+	now = now.Add(takeOverWithin)
+	shows(b, "1") // nobody has told it
+	shows(c, "3")
+	if len(c.last) != 0 || len(b.last) != 0 {
+		t.Errorf("%d and %d are kept", len(c.last), len(b.last))
+	}
+}
+
 // A connection whose place another one took on another node counts again when it is still there.
 func TestHoldAfterTheMemberMoved(t *testing.T) {
 	a, b, now := newMembers("a", time.Second), newMembers("b", time.Second), time.UnixMilli(1_764_000_000_000)

@@ -54,8 +54,9 @@ type Change struct {
 	After []Ref
 
 	Connections int
-	Since, At   int64
-	Data        string
+	Since       int64
+	At          int64
+	Data        string // of one that is gone: what was last, for other nodes that have the member
 }
 
 // Ref is a place in the numbered changes of a slice.
@@ -338,6 +339,11 @@ func (m *Members) remove(s *slice, c *Change, now time.Time) {
 	p := mem.find(s)
 	if p == nil || p.orphan {
 		return
+	}
+	if c.At > p.at { // of a change that was left out, since this one followed
+		m.touch(ch, mem)
+		p.at, p.data = c.At, c.Data
+		m.settle(ch, mem, c.Reason)
 	}
 	if !m.knows(c.After, m.cfg.Rule(c.Channel).Grace, now) {
 		p.held = true

@@ -56,7 +56,7 @@ func (m *Members) touch(ch *channel, mem *member) {
 	}
 	was := before{shown: mem.shown}
 	if mem.shown {
-		was.member = mem.show()
+		was.member = m.show(mem)
 	}
 	if ch.dirty == nil {
 		ch.dirty = make(map[string]before)
@@ -71,6 +71,7 @@ func (m *Members) settle(ch *channel, mem *member, reason Reason) {
 	mem.shown = len(mem.parts) > 0 && (was || mem.connections() > 0)
 	if len(mem.parts) == 0 {
 		ch.members.remove(mem)
+		delete(m.last, mem)
 	}
 	switch {
 	case mem.shown && !was:
@@ -165,7 +166,7 @@ func (m *Members) Flush(now time.Time) (all []Difference, numbers []Numbers, wai
 		}
 		if len(ch.dirty) > 0 {
 			if now.UnixMilli()-ch.flushedAt >= differencePause.Milliseconds() {
-				if d, is := ch.difference(); is {
+				if d, is := m.difference(ch); is {
 					ch.flushedAt = now.UnixMilli()
 					all = append(all, d)
 				}
@@ -190,7 +191,7 @@ func (m *Members) Flush(now time.Time) (all []Difference, numbers []Numbers, wai
 }
 
 // difference makes the next difference of the channel, unless nothing of what changed shows.
-func (ch *channel) difference() (d Difference, is bool) {
+func (m *Members) difference(ch *channel) (d Difference, is bool) {
 	size := 0
 	for id, was := range ch.dirty {
 		if size > differenceBytes {
@@ -200,11 +201,11 @@ func (ch *channel) difference() (d Difference, is bool) {
 		mem := ch.members.find(id)
 		switch {
 		case mem != nil && mem.shown && !was.shown:
-			now := mem.show()
+			now := m.show(mem)
 			d.Entered = append(d.Entered, now)
 			size += len(now.Data)
 		case mem != nil && mem.shown:
-			now := mem.show()
+			now := m.show(mem)
 			if now.Data == was.member.Data {
 				continue
 			}
@@ -262,7 +263,7 @@ func (m *Members) Sync(key fsm.ChannelKey) (members []Member, version uint64, nu
 	}
 	for mem := range ch.members.all() {
 		if _, changed := ch.dirty[mem.id]; !changed && mem.shown {
-			members = append(members, mem.show())
+			members = append(members, m.show(mem))
 		}
 	}
 	for _, was := range ch.dirty {
@@ -290,7 +291,7 @@ func (m *Members) List(key fsm.ChannelKey, cursor string, limit int) (members []
 	}
 	slices.SortFunc(after, func(a, b *member) int { return cmp.Compare(a.id, b.id) })
 	for _, mem := range after[:min(limit, len(after))] {
-		members = append(members, mem.show())
+		members = append(members, m.show(mem))
 	}
 	return members, ch.numbers()
 }

@@ -17,7 +17,7 @@ import (
 //
 // where the content of a change with an empty id is the number of subscribers, and that of
 // others begins with 0 for a member (connections, since, at, data) and with 1 for one that is
-// gone (reason, and n × (node, boot, number) that have to be known before). An answer is
+// gone (reason, n × (node, boot, number) that have to be known before, at, data). An answer is
 //
 //	| taken | number |
 //
@@ -56,6 +56,7 @@ func encode(m presence.Message) []byte {
 				b = binary.AppendUvarint(b, r.Boot)
 				b = binary.AppendUvarint(b, r.Number)
 			}
+			b = wire.AppendBytes(binary.AppendVarint(b, c.At), c.Data)
 		default:
 			b = append(b, 0)
 			b = binary.AppendUvarint(b, uint64(c.Connections))
@@ -88,6 +89,7 @@ func decode(raw []byte) (presence.Message, error) {
 			for n := r.Count(); n > 0 && r.Err == nil; n-- {
 				c.After = append(c.After, presence.Ref{Node: string(r.Bytes()), Boot: r.Uvarint(), Number: r.Uvarint()})
 			}
+			c.At, c.Data = r.Varint(), string(r.Bytes())
 		default:
 			c.Connections, c.Since, c.At, c.Data = count(&r), r.Varint(), r.Varint(), string(r.Bytes())
 		}

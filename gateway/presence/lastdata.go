@@ -1,0 +1,49 @@
+package presence
+
+import "time"
+
+// lastData is what a member said last on a node where it is no more. The node that owns
+// another part of the member takes it over and tells so. Until then the view keeps it, or the
+// member would seem to go back to what it said before.
+type lastData struct {
+	ch    *channel
+	at    int64
+	data  string
+	until time.Time // zero until the next Tick
+}
+
+// takeOverWithin bounds how long that is waited for. The other node may be cut off.
+const takeOverWithin = 2 * time.Second
+
+// data returns the latest data of a member, which has a part, and of when it is.
+func (m *Members) data(mem *member) (data string, at int64) {
+	p := mem.newest()
+	if last, is := m.last[mem]; is && last.at > p.at {
+		return last.data, last.at
+	}
+	return p.data, p.at
+}
+
+// keepData has the view keep the data of a part that goes, where the others are older.
+func (m *Members) keepData(ch *channel, mem *member, gone *part) {
+	if _, at := m.data(mem); gone.at > at {
+		m.last[mem] = lastData{ch: ch, at: gone.at, data: gone.data}
+	}
+}
+
+// dropData forgets data that another node has taken over, or did not in time.
+func (m *Members) dropData(now time.Time) {
+	for mem, last := range m.last {
+		switch taken := mem.newest().at >= last.at; {
+		case taken:
+			delete(m.last, mem)
+		case last.until.IsZero():
+			last.until = now.Add(takeOverWithin)
+			m.last[mem] = last
+		case !now.Before(last.until):
+			m.touch(last.ch, mem)
+			delete(m.last, mem)
+			m.settle(last.ch, mem, Left)
+		}
+	}
+}

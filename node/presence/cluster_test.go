@@ -43,7 +43,8 @@ type simNode struct {
 	stopped bool // SIGSTOP
 	members *presence.Members
 	links   map[int]*simLink
-	fresh   time.Time // the last proof
+	fresh   time.Time            // the last proof
+	heard   map[uint64]time.Time // when it took something last from each process
 	watch   map[fsm.ChannelKey]*watcher
 }
 
@@ -67,6 +68,14 @@ type simUser struct {
 	left  bool      // it said so with its last connection
 	quit  time.Time // when it last said so of any
 	free  time.Time // when it was last no member for sure
+	last  simEnter  // the latest
+}
+
+// simEnter is where and when a user entered.
+type simEnter struct {
+	node *simNode
+	boot uint64
+	at   time.Time
 }
 
 type simConn struct {
@@ -127,7 +136,7 @@ func (s *simulation) boot(n *simNode) {
 			other.links[n.index] = &simLink{link: link{members: other.members}}
 		}
 	}
-	n.watch = map[fsm.ChannelKey]*watcher{}
+	n.watch, n.heard = map[fsm.ChannelKey]*watcher{}, make(map[uint64]time.Time)
 }
 
 func (s *simulation) reaches(from, to int) bool {
@@ -184,6 +193,15 @@ func (s *simulation) elect() {
 
 func (n *simNode) stale() time.Duration { return n.sim.now.Sub(n.fresh) }
 
+// servedUntil returns when the node served its clients last, now that they are cut off. One that
+// was stopped served them no longer than it would have served them cut off.
+func (n *simNode) servedUntil() time.Time {
+	if until := n.fresh.Add(9 * time.Second); n.stopped && until.Before(n.sim.now) {
+		return until
+	}
+	return n.sim.now
+}
+
 // run does what a node does in one step.
 func (n *simNode) run() {
 	s := n.sim
@@ -230,6 +248,7 @@ func (n *simNode) run() {
 					s.fail("decode: %v", decodeErr)
 				}
 				answer = s.nodes[j].members.Take(n.id, raw, s.now)
+				s.nodes[j].heard[m.Boot] = s.now
 				if s.reaches(j, n.index) && s.chance.IntN(50) > 0 {
 					err = nil
 				}
@@ -264,16 +283,19 @@ func (s *simulation) dropClients(n *simNode, why string) {
 			if conn.node == n {
 				s.log("%s is cut off at %s: %s", u.id, n.id, why)
 				n.members.Break(room, u.id, s.now.Add(grace), s.now)
-				s.drop(u, i)
+				s.drop(u, i, n.servedUntil())
 			}
 		}
 	}
 	n.watch = map[fsm.ChannelKey]*watcher{} // its watchers are clients, too
 }
 
-// drop forgets a connection that broke; the server may not know that yet.
-func (s *simulation) drop(u *simUser, i int) {
-	u.seen, u.left = s.now, false
+// drop forgets a connection that was served until then; the server may not know that yet.
+func (s *simulation) drop(u *simUser, i int, served time.Time) {
+	u.left = false
+	if served.After(u.seen) {
+		u.seen = served
+	}
 	u.conns = slices.Delete(u.conns, i, i+1)
 }
 
@@ -346,10 +368,20 @@ func (s *simulation) checkLeft(n *simNode, gone presence.Gone, shown time.Time) 
 			}
 		}
 		quit := gone.Reason == presence.Left && s.now.Sub(u.quit) < grace
+		if u.diedUnheard(n) {
+			continue // given up, see docs/design.md
+		}
 		if !u.left && !quit && len(u.conns) == 0 && s.now.Sub(u.seen) < grace-time.Second/2 {
 			s.fail("%s says that %s left (%s), which broke %s ago", n.id, u.id, gone.Reason, s.now.Sub(u.seen))
 		}
 	}
+}
+
+// diedUnheard reports whether the process where the user entered last is gone, and a node has not
+// heard of that.
+func (u *simUser) diedUnheard(n *simNode) bool {
+	at := u.last.node
+	return (!at.up || at.members.Boot() != u.last.boot) && !n.heard[u.last.boot].After(u.last.at)
 }
 
 // act does something by chance.
@@ -368,10 +400,11 @@ func (s *simulation) act(faults bool) {
 		}
 	case 2:
 		if faults && n.up {
-			n.stopped = !n.stopped
-			s.log("%s stopped: %v", n.id, n.stopped)
-			if !n.stopped && n.stale() > 9*time.Second {
-				s.dropClients(n, "was stopped")
+			s.log("%s stopped: %v", n.id, !n.stopped)
+			if n.stopped {
+				n.goOn()
+			} else {
+				n.stopped = true
 			}
 		}
 	case 3, 4:
@@ -394,21 +427,23 @@ func (s *simulation) act(faults bool) {
 }
 
 func (s *simulation) kill(n *simNode) {
-	served := s.now
-	if n.stopped {
-		served = n.fresh.Add(9 * time.Second) // a stopped process serves nobody
-	}
+	served := n.servedUntil()
 	n.up, n.stopped, n.links, n.watch = false, false, nil, nil
 	for _, u := range s.users {
 		for i, conn := range slices.Backward(u.conns) {
 			if conn.node == n {
-				s.drop(u, i)
-				if served.Before(u.seen) {
-					u.seen = served
-				}
+				s.drop(u, i, served)
 			}
 		}
 	}
+}
+
+// goOn ends a stop.
+func (n *simNode) goOn() {
+	if n.stale() > 9*time.Second {
+		n.sim.dropClients(n, "was stopped")
+	}
+	n.stopped = false
 }
 
 func (s *simulation) takes(n *simNode) bool {
@@ -426,7 +461,7 @@ func (s *simulation) actUser(u *simUser, n *simNode) {
 			c := u.conns[i]
 			s.log("%s breaks at %s", u.id, c.node.id)
 			c.node.members.Break(room, u.id, s.now.Add(grace), s.now)
-			s.drop(u, i)
+			s.drop(u, i, s.now)
 		}
 	case 3: // leaves
 		if i := len(u.conns) - 1; i >= 0 && s.takes(u.conns[i].node) {
@@ -463,7 +498,7 @@ func (s *simulation) actUser(u *simUser, n *simNode) {
 
 func (s *simulation) enter(u *simUser, n *simNode) uint64 {
 	s.log("%s enters at %s", u.id, n.id)
-	u.left = false
+	u.left, u.last = false, simEnter{n, n.members.Boot(), s.now}
 	u.conns = append(u.conns, &simConn{node: n, boot: n.members.Boot(), room: room})
 	return n.members.Enter(room, u.id, fmt.Sprintf(`"%d"`, s.chance.IntN(5)), s.now)
 }
@@ -477,10 +512,7 @@ func (s *simulation) heal() {
 		case !n.up:
 			s.boot(n)
 		case n.stopped:
-			n.stopped = false
-			if n.stale() > 9*time.Second {
-				s.dropClients(n, "was stopped")
-			}
+			n.goOn()
 		}
 	}
 	for end := s.now.Add(grace + 15*time.Second); s.now.Before(end); {

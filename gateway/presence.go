@@ -55,20 +55,22 @@ func (s *Server) presenceRule(key fsm.ChannelKey) fsm.Presence {
 func (c *conn) presence(req protocol.Request) {
 	id, refused := c.mayPresence(&req)
 	if refused != nil {
-		c.refuseFrame(refused.Of(c.who.Value().Attempt(auth.Enter, req.Channel)), req.Channel, req.ID)
+		refused = refused.Of(c.who.Value().Attempt(auth.Enter, req.Channel))
+		refused.PresenceAction = string(req.Action)
+		c.refuseFrame(refused, req.Channel, req.ID)
 		return
 	}
 	s, key, holds := c.loop.server, c.channelKey(req.Channel), c.more()
 	place, now := membership{req.Channel, id}, time.Now()
-	_, held := holds.held[place]
+	counted, held := holds.held[place]
 	var number uint64
 	switch {
 	case req.Action == protocol.Leave && !held:
 	case req.Action == protocol.Leave:
 		number = c.leaveChannel(place, true)
-	case held:
+	case counted, req.Action == protocol.Update:
 		number = s.members.Update(key, id, req.Data, now)
-	default:
+	default: // also a connection that goes on though another one was to take its place
 		if holds.held == nil {
 			holds.held = make(map[membership]bool, 1)
 		}
@@ -211,7 +213,9 @@ func (c *conn) recheckMembers(project *fsm.Project) {
 			}
 			if refused != nil {
 				c.leaveChannel(place, true)
-				c.refuse(refused.Of(who.Attempt(auth.Enter, place.channel)), place.channel, "")
+				refused = refused.Of(who.Attempt(auth.Enter, place.channel))
+				refused.PresenceAction = string(protocol.Enter)
+				c.refuse(refused, place.channel, "")
 			}
 		}
 	}
@@ -219,7 +223,11 @@ func (c *conn) recheckMembers(project *fsm.Project) {
 		if sub.watch == nil {
 			continue
 		}
-		if refused := mayWatch(who, project, sub.channel.key.Name); refused != nil {
+		kind := protocol.WatchMembers
+		if sub.watch.cursor.CountOnly {
+			kind = protocol.WatchCount
+		}
+		if refused := mayWatch(who, project, sub.channel.key.Name, kind); refused != nil {
 			sub.unwatch()
 			c.refuse(refused, sub.channel.key.Name, "")
 		}
@@ -227,14 +235,16 @@ func (c *conn) recheckMembers(project *fsm.Project) {
 }
 
 // mayWatch returns why somebody may not see the members of a channel.
-func mayWatch(who auth.Principal, project *fsm.Project, channel string) *refusal.Error {
-	if refused := auth.Authorise(who, auth.SeeMembers, project, channel); refused != nil {
-		return refused
+func mayWatch(who auth.Principal, project *fsm.Project, channel string, kind protocol.Watch) *refusal.Error {
+	refused := auth.Authorise(who, auth.SeeMembers, project, channel)
+	if refused == nil && !project.Rule(channel).Presence.On() {
+		refused = refusePresenceOff()
 	}
-	if !project.Rule(channel).Presence.On() {
-		return refusePresenceOff().Of(who.Attempt(auth.SeeMembers, channel))
+	if refused != nil {
+		refused = refused.Of(who.Attempt(auth.SeeMembers, channel))
+		refused.PresenceWatch = kind.String()
 	}
-	return nil
+	return refused
 }
 
 // uncountMembers hands the members of a connection to the one that takes its place.

@@ -301,7 +301,10 @@ func TestPresenceIsRefused(t *testing.T) {
 		{`"channel":"room","action":"enter","id":7`, refusal.InvalidMessage},
 	} {
 		anna.text(`{"type":"presence",%s}`, c.frame)
-		anna.wantError(c.code)
+		action, _, _ := strings.Cut(c.frame[strings.Index(c.frame, `"action"`):], ",")
+		if f := anna.wantError(c.code); f.Channel != nil && c.code != refusal.InvalidMessage && !strings.Contains(f.raw, action) {
+			t.Errorf("%s does not say %s", f.raw, action)
+		}
 	}
 	anna.text(`{"type":"subscribe","channel":"room","presence":"all"}`)
 	anna.wantError(refusal.InvalidMessage)
@@ -310,7 +313,9 @@ func TestPresenceIsRefused(t *testing.T) {
 	reader.presence("room", "enter", "")
 	reader.wantForbidden("room")
 	reader.text(`{"type":"subscribe","channel":"room","presence":"count"}`)
-	reader.wantForbidden("room")
+	if f := reader.wantError(refusal.Forbidden); !strings.Contains(f.raw, `"presence":"count"`) {
+		t.Errorf("%s does not say that it is about members", f.raw)
+	}
 	reader.subscribe("room", "")
 
 	public := h.open(h.public)
@@ -381,6 +386,30 @@ func TestMemberMoves(t *testing.T) {
 	fresh.want("presence_ok")
 	w.until("=anna")
 	_ = fresh.socket.Close()
+}
+
+// A connection whose place another one took, and which goes on after all, enters anew.
+func TestMemberStaysWithItsOldConnection(t *testing.T) {
+	h := newHarness(t, "")
+	h.havePresence(nil)
+	w := h.watch(h.user("watcher"), "room")
+	key := h.tokenOf("anna", `{"*":["subscribe","presence"]}`)
+	old, id, _ := h.authenticate(key, "")
+	old.enter("room", "1")
+	w.until("+anna")
+	fresh, _, _ := h.authenticate(key, fmt.Sprintf(`,"replaces":%q`, id))
+	fresh.enter("room", "1")
+	fresh.send(string(clientFrame(ws.OpClose, true, ws.NewCloseFrameBody(1000, ""))))
+	old.enter("room", "2")
+	old.presence("room", "update", `,"data":3`)
+	old.want("presence_ok")
+	eventually(t, func() string {
+		members, _ := h.server.members.List(h.channel("room"), "", 10)
+		if len(members) == 1 && members[0].Connections == 1 && members[0].Data == "3" {
+			return ""
+		}
+		return fmt.Sprintf("members %+v", members)
+	})
 }
 
 // A watcher whose socket is full is told everything that it missed.

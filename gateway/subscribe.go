@@ -35,7 +35,7 @@ func (c *conn) subscribe(req protocol.Request) {
 		if !found {
 			return // about to be closed
 		}
-		if refused := mayWatch(c.who.Value(), project, req.Channel); refused != nil {
+		if refused := mayWatch(c.who.Value(), project, req.Channel, req.Watch); refused != nil {
 			c.refuseFrame(refused, req.Channel, "")
 			return
 		}

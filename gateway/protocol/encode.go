@@ -181,6 +181,12 @@ func AppendRefusal(dst []byte, as Encoding, r *refusal.Error, channel, id string
 		dst = append(dst, `,"id":`...)
 		dst = strictjson.AppendQuoted(dst, id)
 	}
+	if r.PresenceAction != "" {
+		dst = strictjson.AppendQuoted(append(dst, `,"action":`...), r.PresenceAction)
+	}
+	if r.PresenceWatch != "" {
+		dst = strictjson.AppendQuoted(append(dst, `,"presence":`...), r.PresenceWatch)
+	}
 	if r.RetryAfter > 0 {
 		dst = append(dst, `,"retryAfter":`...)
 		dst = strconv.AppendInt(dst, r.RetryAfter.Milliseconds(), 10)

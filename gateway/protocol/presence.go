@@ -28,6 +28,9 @@ const (
 	Leave  Action = "leave"
 )
 
+// String returns what a subscribe asks for.
+func (w Watch) String() string { return [...]string{"", "members", "count"}[w] }
+
 // MaxMemberID bounds the id of a member, in bytes.
 const MaxMemberID = 255
 

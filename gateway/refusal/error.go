@@ -13,6 +13,11 @@ type Error struct {
 	Status     int           // HTTP status where it differs from that of the code
 	Bounds     *Bounds       // of the channel of a strict subscribe; nil for everything else
 
+	// What was asked of the members of a channel, so that a client can tell which of its frames
+	// is refused; empty for all else.
+	PresenceAction string // of a presence frame
+	PresenceWatch  string // of a subscribe
+
 	// For operators only.
 	Detail string // the rule that refused, in full; empty when Reason says all
 	Attempt

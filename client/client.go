@@ -43,7 +43,8 @@ type Client struct {
 	failure       error         // why the last connection, or the last attempt at one, ended
 	subscriptions map[string]*cursor
 	presences     []*Presence
-	leaving       map[string]int // unsubscribes on conn without an answer, by channel
+	leaving       map[string]int  // unsubscribes on conn without an answer, by channel
+	unheard       map[string]bool // channels of which conn brought something that nobody followed
 	publishes     map[publishKey]*publish
 	turn          uint64 // numbers publishes
 	idPrefix      string
@@ -312,7 +313,7 @@ func (c *Client) open(ctx context.Context, endpoint string, reason TokenReason, 
 func (c *Client) attach(l *link) {
 	c.mu.Lock()
 	c.link, c.conn, c.session = l, l.conn, l.session
-	c.leaving = make(map[string]int)
+	c.leaving, c.unheard = make(map[string]int), make(map[string]bool)
 	for _, s := range c.subscriptions {
 		s.askLocked()
 	}
@@ -352,10 +353,10 @@ func (c *Client) dispatch(ctx context.Context, l *link) error {
 		}
 		switch f.Type {
 		case "message":
-			if s := c.subscription(f.Channel); s != nil {
-				if err := s.received(&f); err != nil {
-					return err
-				}
+			if s := c.subscription(f.Channel); s == nil {
+				c.notHeard(f.Channel)
+			} else if err := s.received(&f); err != nil {
+				return err
 			}
 		case "published":
 			c.published(&f)
@@ -390,32 +391,14 @@ func (c *Client) refused(r *reading, f *frame) {
 		return
 	}
 	switch s := c.subscription(f.Channel); {
+	case f.Presence != "":
+		c.log.Warn("members are not shown", "code", f.Code, "reason", f.Reason, "channel", f.Channel)
 	case f.ID != "":
 		c.publishRefused(f)
 	case s != nil:
 		s.refused(r.conn, f.refusal())
 	default:
 		c.log.Warn("refused by server", "code", f.Code, "reason", f.Reason, "channel", f.Channel)
-	}
-}
-
-// subscription returns who follows a channel. While an unsubscribe of an
-// earlier subscription is unanswered, frames are still that one's.
-func (c *Client) subscription(channel string) *cursor {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.leaving[channel] > 0 {
-		return nil
-	}
-	return c.subscriptions[channel]
-}
-
-// left takes an "unsubscribed" frame.
-func (c *Client) left(channel string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.leaving[channel]--; c.leaving[channel] <= 0 {
-		delete(c.leaving, channel)
 	}
 }
 

@@ -43,6 +43,9 @@ func (e Events) Follow(ctx context.Context, options SubscribeOptions, channels .
 	if err := (Options{Endpoints: e.Endpoints, APIKey: e.APIKey}).Validate(); err != nil {
 		return err
 	}
+	if options.OnMessage == nil {
+		return errors.New("follow: OnMessage is missing")
+	}
 	if len(channels) == 0 || len(channels) > 1 && options.From.kind == fromOffset {
 		return errors.New("follow: no channel, or one offset for several")
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -67,17 +68,21 @@ func TestEventsAreRefused(t *testing.T) {
 	defer server.Close()
 	e := Events{Endpoints: []string{server.URL}, APIKey: "k"}
 	var refused *Error
-	err := e.Follow(t.Context(), SubscribeOptions{}, "c")
+	if err := e.Follow(t.Context(), SubscribeOptions{}, "c"); err == nil || !strings.Contains(err.Error(), "OnMessage") {
+		t.Errorf("without OnMessage: %v", err)
+	}
+	options := SubscribeOptions{OnMessage: func(Message) {}}
+	err := e.Follow(t.Context(), options, "c")
 	if !errors.As(err, &refused) || refused.Code != CodeForbidden {
 		t.Errorf("%v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := e.Follow(ctx, SubscribeOptions{}, "c"); err != nil {
+	if err := e.Follow(ctx, options, "c"); err != nil {
 		t.Errorf("after its context: %v", err)
 	}
 	e.FailFast, e.Endpoints = true, []string{"127.0.0.1:1"}
-	if err := e.Follow(t.Context(), SubscribeOptions{}, "c"); err == nil {
+	if err := e.Follow(t.Context(), options, "c"); err == nil {
 		t.Error("nobody listens, and it goes on")
 	}
 }

@@ -32,6 +32,8 @@ type frame struct {
 	Reason     string `json:"error"`
 	Code       Code   `json:"code"`
 	RetryAfter int64  `json:"retryAfter"` // ms
+	Action     string `json:"action"`     // of the presence frame that is refused
+	Presence   string `json:"presence"`   // that the subscribe asked for that is refused
 
 	ConnectionID    string `json:"connectionId"`
 	Node            string `json:"node"`

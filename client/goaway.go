@@ -150,6 +150,7 @@ func (c *Client) move() *link {
 	c.mu.Lock()
 	c.next, c.holding = nil, false
 	c.link, c.conn, c.session, c.leaving = next.link, next.conn, next.session, next.leaving
+	c.unheard = make(map[string]bool)
 	c.forgetSentLocked()
 	for _, s := range c.subscriptions {
 		s.had = s.last

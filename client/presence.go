@@ -103,8 +103,15 @@ func (p *Presence) Update(ctx context.Context, data any) error {
 	return p.do(ctx, "update", func() { p.data = text })
 }
 
-// Leave ends the membership.
+// Leave ends the membership, unless another Presence of the same member has entered, too.
 func (p *Presence) Leave(ctx context.Context) error {
+	p.client.mu.Lock()
+	if p.sharedLocked() {
+		p.entered, p.data = false, nil
+		p.client.mu.Unlock()
+		return nil
+	}
+	p.client.mu.Unlock()
 	return p.do(ctx, "leave", func() { p.entered, p.data = false, nil })
 }
 
@@ -144,7 +151,8 @@ func (p *Presence) Members() []ChannelMember {
 	return p.sortedLocked()
 }
 
-// Close leaves, and forgets the members. It does not wait for the answer.
+// Close leaves as Leave does, and forgets the members. It does not wait for the answer. Where
+// nothing else of the client needs the channel, it also unsubscribes.
 func (p *Presence) Close() {
 	c := p.client
 	c.mu.Lock()
@@ -154,10 +162,25 @@ func (p *Presence) Close() {
 	}
 	p.ended = true
 	c.presences = slices.DeleteFunc(slices.Clone(c.presences), func(other *Presence) bool { return other == p })
-	if p.entered {
+	if p.entered && !p.sharedLocked() {
 		p.sendLocked("leave")
 	}
 	p.settleLocked(len(p.asks), ErrClosed)
+	if c.subscriptions[p.channel] == nil && !c.takesPartLocked(p.channel) {
+		c.unsubscribeLocked(p.channel, p.ahead)
+	}
+}
+
+// sharedLocked reports whether another Presence has entered the same member.
+func (p *Presence) sharedLocked() bool {
+	return slices.ContainsFunc(p.client.presences, func(other *Presence) bool {
+		return other != p && other.entered && other.channel == p.channel && other.options.ID == p.options.ID
+	})
+}
+
+// takesPartLocked reports whether there is a Presence in a channel.
+func (c *Client) takesPartLocked(channel string) bool {
+	return slices.ContainsFunc(c.presences, func(p *Presence) bool { return p.channel == channel })
 }
 
 // sendLocked sends a presence frame, also to the successor of a connection that is about to be
@@ -237,11 +260,14 @@ func (c *Client) presenceAnswered(f *frame) {
 // presenceRefused takes an error frame about a channel, and reports whether it answers a
 // presence frame. What was entered before is tried again.
 func (c *Client) presenceRefused(conn *conn, f *frame) bool {
+	if f.Action == "" {
+		return false
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.presenceLocked(f)
-	if s := c.subscriptions[f.Channel]; p == nil || s != nil && !s.live && f.ID == "" {
-		return false
+	if p == nil {
+		return true // it waits no more, or a right has ended
 	}
 	refusal := f.refusal()
 	if refusal.passing() && p.entered {

@@ -49,7 +49,7 @@ func TestPresenceIsTakenUpAgain(t *testing.T) {
 	}
 	go func() { entered <- p.Update(t.Context(), 2) }()
 	conn.expect("presence")
-	conn.send(`{"type":"error","error":"no","code":"message_too_large","channel":"room"}`)
+	conn.send(`{"type":"error","error":"no","code":"message_too_large","channel":"room","action":"update"}`)
 	var refusal *Error
 	if err := <-entered; !errors.As(err, &refusal) || refusal.Code != "message_too_large" {
 		t.Errorf("got %v", err)
@@ -58,6 +58,56 @@ func TestPresenceIsTakenUpAgain(t *testing.T) {
 	if got := conn.expect("presence"); got["action"] != "leave" {
 		t.Errorf("got %v", got)
 	}
+	if got := conn.expect("unsubscribe"); got["channel"] != "room" {
+		t.Errorf("got %v", got)
+	}
+}
+
+// To unsubscribe would be to leave: it waits for the last Presence.
+func TestUnsubscribeDoesNotLeave(t *testing.T) {
+	f := startFake(t)
+	c := connectTo(t, quick, f.URL)
+	conn := f.welcome(t)
+	follows := follow(t, c, "room", All())
+	conn.confirm("room", 0)
+	subscription := follows.ready()
+	enter := func(p *Presence) {
+		t.Helper()
+		answered(t, func() error { return p.Enter(t.Context(), 1) }, func() {
+			if got := conn.expect("presence"); got["action"] != "enter" {
+				t.Errorf("got %v", got)
+			}
+			conn.send(`{"type":"presence_ok","channel":"room","action":"enter","id":"me"}`)
+		})
+	}
+	first, second := c.Presence("room", PresenceOptions{}), c.Presence("room", PresenceOptions{})
+	enter(first)
+	enter(second)
+	subscription.Unsubscribe()
+	// The server has sent what came meanwhile, and would not send it again.
+	conn.send(`{"type":"message","channel":"room","data":1,"offset":1,"timestamp":1,"replay":false}`)
+	answered(t, func() error { return first.Update(t.Context(), 1) }, func() {
+		conn.expect("presence")
+		conn.send(`{"type":"presence_ok","channel":"room","action":"update","id":"me"}`)
+	})
+	again := follow(t, c, "room", All())
+	conn.expect("unsubscribe")
+	conn.expect("subscribe")
+	conn.send(`{"type":"unsubscribed","channel":"room"}`)
+	for range 2 {
+		if got := conn.expect("presence"); got["action"] != "enter" {
+			t.Errorf("after unsubscribed: got %v", got)
+		}
+		conn.send(`{"type":"presence_ok","channel":"room","action":"enter","id":"me"}`)
+	}
+	conn.send(`{"type":"subscribed","channel":"room","offset":1}`)
+	again.ready().Unsubscribe()
+	first.Close()
+	second.Close()
+	if got := conn.expect("presence"); got["action"] != "leave" {
+		t.Errorf("the last one says %v", got)
+	}
+	conn.expect("unsubscribe")
 }
 
 // moving returns a client that is a member of a room and was told to go, and its connections

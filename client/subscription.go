@@ -156,6 +156,9 @@ func (c *Client) follow(ctx context.Context, channel string, options SubscribeOp
 		s.known, s.last = true, options.From.value
 	}
 	c.subscriptions[channel] = s
+	if c.link != nil && c.unheard[channel] {
+		c.unsubscribeLocked(channel, nil)
+	}
 	s.askLocked()
 	return h, nil
 }
@@ -168,7 +171,8 @@ func (s *cursor) waited(ended error) error {
 }
 
 // Unsubscribe ends the subscription. A call of OnMessage that is under way
-// finishes, no other follows.
+// finishes, no other follows. A Presence in the channel goes on; until it is closed the server
+// still sends the channel's messages.
 func (h *Subscription) Unsubscribe() {
 	s := h.cursor
 	c := s.client
@@ -183,14 +187,10 @@ func (h *Subscription) Unsubscribe() {
 		return
 	}
 	s.endLocked(ErrClosed)
-	if c.conn != nil {
-		c.leaving[s.channel]++
-		c.conn.send(encodeUnsubscribe(s.channel))
+	if c.takesPartLocked(s.channel) {
+		return // to unsubscribe would be to leave
 	}
-	if n := c.next; n != nil && s.ahead == n.link {
-		n.leaving[s.channel]++
-		n.conn.send(encodeUnsubscribe(s.channel))
-	}
+	c.unsubscribeLocked(s.channel, s.ahead)
 }
 
 // Done is closed when the subscription has ended; Err then says why.
@@ -425,5 +425,55 @@ func isClosed(c <-chan struct{}) bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// subscription returns who follows a channel. While an unsubscribe of an
+// earlier subscription is unanswered, frames are still that one's.
+func (c *Client) subscription(channel string) *cursor {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.leaving[channel] > 0 {
+		return nil
+	}
+	return c.subscriptions[channel]
+}
+
+// left takes an "unsubscribed" frame.
+func (c *Client) left(channel string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.leaving[channel]--; c.leaving[channel] > 0 {
+		return
+	}
+	delete(c.leaving, channel)
+	for _, p := range c.presences {
+		if p.channel == channel && c.link != nil {
+			p.takeUpLocked(c.link) // to unsubscribe was to leave
+		}
+	}
+}
+
+// notHeard notes that a message was for nobody. The server will not send it again on this
+// connection, unless the channel is unsubscribed.
+func (c *Client) notHeard(channel string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.leaving[channel] == 0 {
+		c.unheard[channel] = true
+	}
+}
+
+// unsubscribeLocked has the present connection bring nothing more of a channel, and its successor
+// if it was asked for the channel.
+func (c *Client) unsubscribeLocked(channel string, ahead *link) {
+	delete(c.unheard, channel)
+	if c.conn != nil {
+		c.leaving[channel]++
+		c.conn.send(encodeUnsubscribe(channel))
+	}
+	if n := c.next; n != nil && ahead == n.link {
+		n.leaving[channel]++
+		n.conn.send(encodeUnsubscribe(channel))
 	}
 }

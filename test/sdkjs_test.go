@@ -72,7 +72,7 @@ func TestOwnSDK(t *testing.T) {
 
 // overSSE are the tests that show a promise which another transport could break.
 const overSSE = "every kind of value|an id once|replays what|begins where|kill -9|with the reason|" +
-	"renews a token|loads state|tells of a gap|draining node"
+	"renews a token|loads state|tells of a gap|draining node|no presence"
 
 const officialReadme = "../../test/sdk/node_modules/@aptly-sdk/brook/README.md"
 

@@ -42,6 +42,8 @@ export class Channel {
   #granted?: Link;
   #subscribed?: Subscribed;
   #loading = false;
+  /** missed: messages came while nobody followed the channel. */
+  #missed = false;
   #timer?: ReturnType<typeof setTimeout>;
 
   readonly #owner: Owner;
@@ -117,19 +119,14 @@ export class Channel {
 
   /** @internal take takes a frame about this channel. */
   take(f: Frame, link: Link): void {
-    switch (f.type) {
-      case 'message':
-        return this.#message(f, link);
-      case 'gap':
-        if (f.to <= this.#offset) return;
-        this.#move(f.to);
-        return this.#each((s) => s.onGap?.(f.from, f.to));
-      case 'subscribed':
-        if (link === this.#asked) this.#grant(f, link);
-        return;
-      case 'error':
-        if (link === this.#asked) this.#refuse(f);
+    if (f.type === 'message') return this.#message(f, link);
+    if (f.type === 'gap' && f.to > this.#offset) {
+      this.#move(f.to);
+      this.#each((s) => s.onGap?.(f.from, f.to));
     }
+    if (link !== this.#asked) return;
+    if (f.type === 'subscribed') this.#grant(f, link);
+    if (f.type === 'error' && !f.action && !f.presence) this.#refuse(f);
   }
 
   /** @internal fail ends the hope of all streams that still wait. */
@@ -143,7 +140,18 @@ export class Channel {
       this.#epoch = s.epoch;
     }
     if (s.loadState) void this.#load(s.loadState);
-    else this.subscribe(this.#owner.link);
+    else this.#follow();
+  }
+
+  /** follow subscribes. What was missed the server has sent, and sends again only after an unsubscribe. */
+  #follow(): void {
+    if (this.#missed) this.#unsubscribe(this.#owner.link);
+    this.#missed = false;
+    this.subscribe(this.#owner.link);
+  }
+
+  #unsubscribe(link?: Link): void {
+    if (link?.up) link.send({ type: 'unsubscribe', channel: this.name });
   }
 
   #stop(s: Stream): void {
@@ -151,7 +159,7 @@ export class Channel {
     s.reject(new BrookError('closed', 'the stream has ended'));
     if (this.#streams.size) return;
     clearTimeout(this.#timer);
-    if (this.#asked?.up && !this.#owner.held(this.name)) this.#asked.send({ type: 'unsubscribe', channel: this.name });
+    if (!this.#owner.held(this.name)) this.#unsubscribe(this.#asked);
     this.#asked = this.#granted = this.#subscribed = undefined;
   }
 
@@ -171,15 +179,17 @@ export class Channel {
       this.#loading = false;
     }
     this.#asked = undefined;
-    this.subscribe(this.#owner.link);
+    this.#follow();
   }
 
   #message(f: Frame, link: Link): void {
+    if (!this.#granted) this.#missed = true; // it is for somebody else
+    if (!this.#granted) return;
     const offset = f.offset as number;
     if (offset > 0) {
       if (offset <= this.#offset) return; // had over another connection
       this.#move(offset);
-    } else if (link !== (this.#granted ?? link)) {
+    } else if (link !== this.#granted) {
       return; // a channel that keeps nothing, heard over two connections
     }
     const metadata = { channel: this.name, offset, timestamp: f.timestamp, replay: !!f.replay };

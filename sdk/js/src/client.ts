@@ -32,8 +32,8 @@ export interface Wire {
   has(feature: string): boolean;
   /** up calls back for every new connection that is used; the returned function ends it. */
   up(call: () => void): () => void;
-  /** held are channels that are not to be unsubscribed when their last stream ends. */
-  readonly held: Set<string>;
+  /** held are channels that are not to be unsubscribed when their last stream ends, and for whom. */
+  readonly held: Map<string, Set<any>>;
   /** drop closes the connection as if it broke. */
   drop(): void;
 }
@@ -93,7 +93,7 @@ export class Brook {
       on: (call) => (this.#listeners.add(call), () => void this.#listeners.delete(call)),
       has: (feature) => !!this.#link?.has(feature),
       up: (call) => (this.#ups.add(call), () => void this.#ups.delete(call)),
-      held: new Set(),
+      held: new Map(),
       drop: () => this.#link?.drop(),
     };
   }

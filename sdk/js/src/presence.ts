@@ -1,3 +1,4 @@
+import type { Channel } from './channel.js';
 import type { Brook } from './client.js';
 import type { Frame } from './types.js';
 
@@ -34,29 +35,20 @@ export interface PresenceOptions {
 
 type Waiter = [() => void, (err: Error) => void];
 
-/**
- * Presence is who is in a channel, and this client's own part in it, which is taken up again
- * on each new connection.
- */
-export class Presence<T = any> {
-  /** members are those that are known, by id. In a large channel there are none, only `count`. */
-  readonly members = new Map<string, Member<T>>();
-  /** count is how many members there are. */
+/** Room is what the Presence objects of one member share: the server sees one connection of it. */
+class Room {
+  readonly members = new Map<string, Member>();
   count = 0;
+  /** users are those that are open, and whether each has entered. */
+  readonly users = new Map<object, boolean>();
+  readonly #watchers = new Set<(change?: Change) => void>();
 
-  readonly #wire: Brook['wire'];
-  readonly #watchers = new Set<Watcher<T>>();
   #entered?: { data: unknown };
   #waiting: Waiter[] = [];
   #timer?: ReturnType<typeof setTimeout>;
   readonly #ends: (() => void)[];
 
-  readonly #id?: string;
-
-  constructor(client: Brook, readonly channel: string, { id }: PresenceOptions = {}) {
-    this.#id = id;
-    const wire = (this.#wire = client.wire);
-    wire.held.add(channel);
+  constructor(readonly wire: Brook['wire'], readonly channel: string, readonly id?: string) {
     const hide = () => wire.drop(); // a browser would close with 1001, which means to leave
     globalThis.addEventListener?.('pagehide', hide);
     this.#ends = [
@@ -66,53 +58,55 @@ export class Presence<T = any> {
     ];
   }
 
-  /** enter makes the client a member; it resolves when every node knows. */
-  enter(data?: T): Promise<void> {
+  enter(user: object, data: unknown): Promise<void> {
+    this.users.set(user, true);
     this.#entered = { data };
     return this.#send('enter', data);
   }
 
-  /** update changes the data of the client's member. */
-  update(data: T): Promise<void> {
+  update(data: unknown): Promise<void> {
     if (this.#entered) this.#entered = { data };
     return this.#send('update', data);
   }
 
-  /** leave ends the membership. */
-  leave(): Promise<void> {
-    if (!this.#entered) return Promise.resolve();
+  async leave(user: object): Promise<void> {
+    if (!this.users.get(user)) return;
+    this.users.set(user, false);
+    if ([...this.users.values()].includes(true)) return;
     this.#entered = undefined;
     return this.#send('leave');
   }
 
-  /** watch calls back when something changes, until the returned function is called. */
-  watch(call: Watcher<T>): () => void {
+  watch(call: (change?: Change) => void): () => void {
     this.#watchers.add(call);
     if (this.#watchers.size === 1) this.#subscribe();
+    else if (this.count) call();
     return () => void this.#watchers.delete(call);
   }
 
-  /** close leaves and forgets the members. */
-  close(): void {
-    this.leave().catch(() => {});
+  /** close reports whether that was the last user. */
+  close(user: object): boolean {
+    this.leave(user).catch(() => {});
+    if (!this.users.delete(user) || this.users.size) return false;
     clearTimeout(this.#timer);
-    this.#wire.held.delete(this.channel);
-    this.#watchers.clear();
     for (const end of this.#ends) end();
     for (const w of this.#waiting) w[0]();
+    return true;
   }
 
   #send(action: string, data?: unknown): Promise<void> {
     return new Promise((resolve, reject) => {
-      const sent = this.#wire.send({ type: 'presence', channel: this.channel, action, id: this.#id, data });
-      if (sent || action === 'enter') this.#waiting.push([resolve, reject]);
+      const { wire, channel, id } = this;
+      const sent = wire.send({ type: 'presence', channel, action, id, data });
+      if (sent && !wire.has('presence')) reject(new Error('no presence over this connection'));
+      else if (sent || action === 'enter') this.#waiting.push([resolve, reject]);
       else if (action === 'leave') resolve(); // the grace ends it
       else reject(new Error('not connected'));
     });
   }
 
   #subscribe(): void {
-    this.#wire.send({ type: 'subscribe', channel: this.channel, from: 'live', presence: 'members' });
+    this.wire.send({ type: 'subscribe', channel: this.channel, from: 'live', presence: 'members' });
   }
 
   /** resume takes up again what belongs to a connection. What waits for answers waits for the one to `enter`. */
@@ -127,9 +121,11 @@ export class Presence<T = any> {
   }
 
   #take(f: Frame): void {
-    if ((f.type === 'presence_ok' || f.type === 'error') && this.#id && f.id !== this.#id) return;
-    if (f.type === 'presence_ok') return this.#waiting.shift()?.[0]();
-    if (f.type === 'error' && f.id === this.#id) {
+    if (f.type === 'unsubscribed') return this.#resume(); // to unsubscribe was to leave
+    if (f.type === 'error' && f.presence) return console.error(f.error);
+    if (f.action) {
+      if (this.id && f.id !== this.id) return;
+      if (f.type === 'presence_ok') return this.#waiting.shift()?.[0]();
       const again = f.code === 'rate_limited' || f.code === 'unavailable';
       if (again) this.#timer = setTimeout(() => this.#resume(), f.retryAfter ?? 1_000);
       else this.#waiting.shift()?.[1](Object.assign(new Error(f.error), { code: f.code }));
@@ -145,7 +141,72 @@ export class Presence<T = any> {
       this.count = f.count;
       if (f.sync && !f.sync.last) return;
     } else return;
-    for (const call of [...this.#watchers]) call(this, f.entered && (f as unknown as Change<T>));
+    for (const call of [...this.#watchers]) call(f.entered && (f as unknown as Change));
+  }
+}
+
+/**
+ * Presence is who is in a channel, and this client's own part in it, which is taken up again
+ * on each new connection. Several of one channel and id are one member, until the last one leaves.
+ */
+export class Presence<T = any> {
+  readonly #room: Room;
+  readonly #ends: (() => void)[] = [];
+
+  readonly #channel: Channel;
+
+  constructor(client: Brook, readonly channel: string, { id }: PresenceOptions = {}) {
+    const { wire } = client;
+    this.#channel = client.createChannel(channel);
+    const rooms = wire.held.get(channel) ?? new Set<Room>();
+    wire.held.set(channel, rooms);
+    let room = [...rooms].find((r) => r.id === id);
+    if (!room) rooms.add((room = new Room(wire, channel, id)));
+    this.#room = room;
+    room.users.set(this, false);
+  }
+
+  /** members are those that are known, by id. In a large channel there are none, only `count`. */
+  get members(): ReadonlyMap<string, Member<T>> {
+    return this.#room.members;
+  }
+
+  /** count is how many members there are. */
+  get count(): number {
+    return this.#room.count;
+  }
+
+  /** enter makes the client a member; it resolves when every node knows. */
+  enter(data?: T): Promise<void> {
+    return this.#room.enter(this, data);
+  }
+
+  /** update changes the data of the client's member. */
+  update(data: T): Promise<void> {
+    return this.#room.update(data);
+  }
+
+  /** leave ends the membership, unless another Presence has entered, too. */
+  leave(): Promise<void> {
+    return this.#room.leave(this);
+  }
+
+  /** watch calls back when something changes, until the returned function is called. */
+  watch(call: Watcher<T>): () => void {
+    const end = this.#room.watch((change) => call(this, change));
+    this.#ends.push(end);
+    return end;
+  }
+
+  /** close leaves and forgets the members. */
+  close(): void {
+    for (const end of this.#ends) end();
+    const { channel } = this;
+    const { held, send } = this.#room.wire;
+    const rooms = held.get(channel);
+    if (!this.#room.close(this) || !rooms?.delete(this.#room) || rooms.size) return;
+    held.delete(channel);
+    if (!this.#channel.getStats().streamHandlers) send({ type: 'unsubscribe', channel });
   }
 }
 

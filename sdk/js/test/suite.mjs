@@ -398,7 +398,7 @@ export async function run({ Brook, BrookError, presence, WebSocket, control, onl
       equal(await command('transports', { channel: name }), ['sse'], 'transports');
     },
 
-    async 'is a member, also after its connection broke, and sees who else is'({ client, channel }) {
+    async 'is a member, also after its connection broke, and sees who else is'({ client, channel, command, follow }) {
       const name = channel();
       const [watching, entering] = [client({ endpoints: [info.endpoints[1]] }), client()];
       await Promise.all([watching.connect(), entering.connect()]);
@@ -420,6 +420,10 @@ export async function run({ Brook, BrookError, presence, WebSocket, control, onl
       const end = entering.realtime.channel(name).stream(() => {});
       await end.ready;
       end(); // the channel is still needed
+      const other = presence(entering, name, { id: 'anna' }); // as of another component
+      await other.enter({ mood: 2 });
+      equal(other.members.size, 0, 'what nobody watches');
+      other.close(); // anna is still there
       entering.wire.drop(); // as a page that is loaded again
       await until('it is connected again', () => entering.seen.filter((s) => s === 'connected').length === 2);
       await me.update({ mood: 3 });
@@ -428,9 +432,30 @@ export async function run({ Brook, BrookError, presence, WebSocket, control, onl
       await until('anna is gone', () => !room.members.size);
       equal(seen, ['+anna', '=anna:2', '=anna:3', '-anna left'], 'events');
       equal(room.count, 0, 'count');
+      // What came while nobody followed a channel that somebody is in is not lost.
+      const lounge = channel();
+      const bert = presence(entering, lounge, { id: 'bert' });
+      bert.watch(() => {});
+      await bert.enter(1);
+      await command('publish', { channel: lounge, from: 1, to: 2 });
+      await bert.update(2);
+      const late = follow(entering, lounge, { from: 'all' });
+      await until('what was published meanwhile', () => late.got.length === 2);
+      await bert.update(3);
+      bert.close();
       const nowhere = presence(entering, 'elsewhere', { id: 'anna' });
       await rejected(nowhere.enter(), 'forbidden');
       nowhere.close();
+    },
+
+    async 'says where there is no presence'({ client, channel }) {
+      if (!transports) return;
+      const c = client();
+      const me = presence(c, channel(), { id: 'anna' });
+      const entering = me.enter().then(() => 'it entered', (err) => err.message);
+      await c.connect();
+      equal(await entering, 'no presence over this connection', 'what it says');
+      me.close();
     },
 
     async 'leaves a draining node without a change of status, a loss or a repeat'({ client, channel, command, follow }) {

@@ -54,6 +54,11 @@ var rules = []struct {
 	{"a majority goes on", (*ledger).majorityGoesOn},
 	{"a slow leader hands over", (*ledger).slowLeaderHandsOver},
 	{"a healed cluster lives", (*ledger).healedIsLive},
+	{"a member is shown once", (*ledger).membersAreShownOnce},
+	{"nobody is said to have left who has not", (*ledger).nobodyLeavesWhoHasNot},
+	{"an update is one change", (*ledger).updatesAreOne},
+	{"members leave for the reason that is said", (*ledger).reasonsAreTrue},
+	{"every node shows the members", (*ledger).everyNodeShowsTheMembers},
 }
 
 // Check holds a history against what aptlyd promises and returns what is broken,

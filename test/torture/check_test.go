@@ -59,7 +59,61 @@ func soundHistory() []Event {
 		}
 		history = append(history, Event{At: 30 * second, Kind: Retained, Node: node, Channel: "t:0", Offset: 1, Head: 3})
 	}
+	return append(history, soundMembers()...)
+}
+
+// soundMembers is a short history of three users and of the watchers of two nodes. anna stays,
+// bert's node is killed, and carl leaves.
+func soundMembers() (history []Event) {
+	const room = "p:0"
+	add := func(at int64, e Event) {
+		e.At, e.Channel = at, room
+		history = append(history, e)
+	}
+	told := func(at int64, session string, e Event) {
+		for _, node := range []string{"n1", "n2"} {
+			e.Session, e.Node = session+node, node
+			add(at, e)
+		}
+	}
+	told(1*second, "early-", Event{Kind: Synced})
+	for i, id := range []string{"anna", "bert", "carl"} {
+		add(2*second, Event{
+			Kind: Enter, Began: 2*second - 10, Session: id + "-1", Node: []string{"n1", "n3", "n2"}[i], ID: id, Tag: id + ".0",
+			Outcome: OK,
+		})
+		told(3*second, "early-", Event{Kind: Entered, ID: id, Tag: id + ".0"})
+	}
+	add(4*second, Event{
+		Kind: Update, Began: 4*second - 10, Session: "anna-1", Node: "n1", ID: "anna", Tag: "anna.1", Outcome: OK,
+	})
+	told(5*second, "early-", Event{Kind: Updated, ID: "anna", Tag: "anna.1"})
+	told(5*second, "early-", Event{Kind: Counted, Head: 3})
+	add(15*second, Event{Kind: Killed, Node: "n3"})
+	add(15*second+10, Event{
+		Kind: Gone, Began: 15*second - second/4, Session: "bert-1", Node: "n3", ID: "bert", Code: "lost",
+	})
+	add(20*second, Event{
+		Kind: Quit, Began: 20*second - 10, Session: "carl-1", Node: "n2", ID: "carl", Outcome: OK,
+	})
+	told(21*second, "early-", Event{Kind: Left, ID: "carl", Code: "left"})
+	told(29*second, "early-", Event{Kind: Left, ID: "bert", Code: "node"})
+	told(30*second, "early-", Event{Kind: Unwatched})
+	told(31*second, "late-", Event{Kind: Listed, ID: "anna", Tag: "anna.1"})
+	told(31*second, "late-", Event{Kind: Synced, Head: 1})
+	add(40*second, Event{Kind: Still})
+	add(45*second, Event{Kind: Here, Began: 45 * second, Session: "anna-1", Node: "n1", ID: "anna"})
+	for _, node := range []string{"n1", "n2"} {
+		add(45*second, Event{Kind: View, Node: node, ID: "anna", Tag: "anna.1", Head: 1})
+		add(45*second, Event{Kind: Viewed, Began: 45 * second, Node: node, Head: 1})
+	}
 	return history
+}
+
+// toldLate appends what the later watcher of a node is told before the members come to rest.
+func toldLate(h []Event, e Event) []Event {
+	e.At, e.Session, e.Node, e.Channel = 39*second, "late-n1", "n1", "p:0"
+	return slices.Insert(h, slices.IndexFunc(h, func(e Event) bool { return e.Kind == Still }), e)
 }
 
 func TestSoundHistory(t *testing.T) {
@@ -267,6 +321,76 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		}},
 		{"a healed cluster lives", "n2 is back", func(h []Event) []Event {
 			where(h, func(e Event) bool { return e.Kind == Live && e.Node == "n2" }).At += 29 * second
+			return h
+		}},
+		{"a member is shown once", "that anna entered p:0, which is there", func(h []Event) []Event {
+			return toldLate(h, Event{Kind: Entered, ID: "anna", Tag: "anna.1"})
+		}},
+		{"a member is shown once", "lists anna twice in p:0 to late-n1", func(h []Event) []Event {
+			twice := where(h, func(e Event) bool { return e.Kind == Listed })
+			return slices.Insert(h, slices.IndexFunc(h, func(e Event) bool { return e.Kind == Listed }), *twice)
+		}},
+		{"a member is shown once", "n2 lists anna twice", func(h []Event) []Event {
+			return append(h, *where(h, func(e Event) bool { return e.Kind == View && e.Node == "n2" }))
+		}},
+		{"a member is shown once", "counts 2 in p:0 for late-n1, which is shown 1", func(h []Event) []Event {
+			return toldLate(h, Event{Kind: Counted, Head: 2})
+		}},
+		{"nobody is said to have left who has not", "anna left p:0 (timeout), which it has not since", func(h []Event) []Event {
+			return toldLate(h, Event{Kind: Left, ID: "anna", Code: "timeout"})
+		}},
+		{"nobody is said to have left who has not", "bert left p:0, which was not there", func(h []Event) []Event {
+			return toldLate(h, Event{Kind: Left, ID: "bert", Code: "node"})
+		}},
+		// back within the grace
+		{"nobody is said to have left who has not", "anna left p:0 (timeout)", func(h []Event) []Event {
+			gone := Event{
+				At: 33 * second, Kind: Gone, Began: 32 * second, Session: "anna-1", Node: "n1", Channel: "p:0", ID: "anna",
+				Code: "broken",
+			}
+			back := Event{
+				At: 35 * second, Kind: Enter, Began: 34 * second, Session: "anna-2", Node: "n2", Channel: "p:0", ID: "anna",
+				Tag: "anna.1", Outcome: OK,
+			}
+			where(h, func(e Event) bool { return e.Kind == Here }).Session = "anna-2"
+			return toldLate(append([]Event{gone, back}, h...), Event{Kind: Left, ID: "anna", Code: "timeout"})
+		}},
+		{"an update is one change", "was updated to anna.1, which has that already", func(h []Event) []Event {
+			return toldLate(h, Event{Kind: Updated, ID: "anna", Tag: "anna.1"})
+		}},
+		{"an update is one change", "was updated to anna.0, which had that before anna.1", func(h []Event) []Event {
+			return toldLate(h, Event{Kind: Updated, ID: "anna", Tag: "anna.0"})
+		}},
+		{"an update is one change", "was updated to carl.0, which is not there", func(h []Event) []Event {
+			return toldLate(h, Event{Kind: Updated, ID: "carl", Tag: "carl.0"})
+		}},
+		{"members leave for the reason that is said", "bert left p:0 by itself", func(h []Event) []Event {
+			where(h, func(e Event) bool { return e.Kind == Left && e.ID == "bert" }).Code = "left"
+			return h
+		}},
+		{"members leave for the reason that is said", "bert left p:0 (timeout), whose node was killed", func(h []Event) []Event {
+			where(h, func(e Event) bool { return e.Kind == Left && e.ID == "bert" }).Code = "timeout"
+			return h
+		}},
+		{"every node shows the members", "n2 does not list anna", func(h []Event) []Event {
+			return without(h, func(e Event) bool { return e.Kind == View && e.Node == "n2" })
+		}},
+		{"every node shows the members", "n2 lists carl in p:0 with 1 connections of 0", func(h []Event) []Event {
+			carl := Event{At: 45 * second, Kind: View, Node: "n2", Channel: "p:0", ID: "carl", Tag: "carl.0", Head: 1}
+			return slices.Insert(h, slices.IndexFunc(h, func(e Event) bool { return e.Kind == Viewed }), carl)
+		}},
+		{"every node shows the members", "n2 lists anna in p:0 with anna.0, others with anna.1", func(h []Event) []Event {
+			where(h, func(e Event) bool { return e.Kind == View && e.Node == "n2" }).Tag = "anna.0"
+			return h
+		}},
+		{"every node shows the members", "n1 lists in p:0 [anna.1] and has told its watcher []", func(h []Event) []Event {
+			return toldLate(h, Event{Kind: Left, ID: "anna", Code: "left"})
+		}},
+		{"every node shows the members", "n1 tells nobody the members", func(h []Event) []Event {
+			return toldLate(h, Event{Kind: Unwatched})
+		}},
+		{"every node shows the members", "n1 does not list p:0: no", func(h []Event) []Event {
+			where(h, func(e Event) bool { return e.Kind == Viewed }).Code = "no"
 			return h
 		}},
 		{"a healed cluster lives", "ends before", func(h []Event) []Event {

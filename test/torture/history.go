@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -34,6 +35,26 @@ const (
 	Read      Kind = "read"      // Node, Channel, Tag, Offset, Stamp: of the end
 	Retained  Kind = "retained"  // Node, Channel, Offset (earliest), Head: what Read covers
 	CaughtUp  Kind = "caught-up" // Session, Channel, Head: the session should have had all up to Head
+	Killed    Kind = "killed"    // Node: its process is ended by SIGKILL
+
+	// What members of channels do. Session is a connection, ID the member, Tag its data.
+	Enter  Kind = "enter"  // Began, Session, Node, Channel, ID, Tag, Outcome, Code, Note (the session that it replaces)
+	Update Kind = "update" // the same, without Note
+	Quit   Kind = "leave"  // the same, without Tag
+	Gone   Kind = "gone"   // Began (last sign of life), Session, Node, Channel, ID, Code ("closed": as one that leaves)
+	Still  Kind = "still"  // all members have done what they do before the end
+	Here   Kind = "here"   // Began (last sign of life), Session, Node, Channel, ID: a connection lives in the end
+
+	// What watchers are told, and what nodes say in the end.
+	Listed    Kind = "listed"    // Session, Node, Channel, ID, Tag: one member of a sync
+	Synced    Kind = "synced"    // Session, Node, Channel, Head (the count): the sync is complete
+	Entered   Kind = "entered"   // Session, Node, Channel, ID, Tag
+	Updated   Kind = "updated"   // the same
+	Left      Kind = "left"      // Session, Node, Channel, ID, Code (the reason)
+	Counted   Kind = "counted"   // Session, Node, Channel, Head (the count): a difference is complete
+	Unwatched Kind = "unwatched" // Session, Node: the watcher has lost its connection
+	View      Kind = "view"      // Node, Channel, ID, Tag, Head (connections): one member of a list
+	Viewed    Kind = "viewed"    // Began, Node, Channel, Head (the count), Code (why there is no list)
 )
 
 // Outcome is what became of an operation.
@@ -129,4 +150,16 @@ func ReadHistory(r io.Reader) (history []Event, err error) {
 		}
 		history = append(history, e)
 	}
+}
+
+// Of returns the events of some kinds so far.
+func (r *Recorder) Of(kinds []Kind) (events []Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.events {
+		if slices.Contains(kinds, e.Kind) {
+			events = append(events, e)
+		}
+	}
+	return events
 }

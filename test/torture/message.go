@@ -25,3 +25,12 @@ func tagOf(data []byte) string {
 	}
 	return fmt.Sprintf("damaged: %.120s", data)
 }
+
+// textOf returns the data of a member, or what it is instead of a string.
+func textOf(data []byte) string {
+	var text string
+	if err := json.Unmarshal(data, &text); err == nil {
+		return text
+	}
+	return fmt.Sprintf("damaged: %.120s", data)
+}

@@ -137,6 +137,7 @@ func (s *site) begin(step Step) (undo func()) {
 	case Join:
 		joiner := len(s.nodes) - 1
 		s.nodes[joiner].running = true
+		s.setJoined(true)
 	case Leave:
 		s.leave()
 	case Slow:
@@ -267,6 +268,7 @@ func (s *site) setClock(i int, offset time.Duration) (undo func()) {
 func (s *site) leave() {
 	joiner := len(s.nodes) - 1
 	name := s.cluster.Name(joiner)
+	s.setJoined(false)
 	s.hold(joiner)
 	s.kill(joiner)
 	s.await(joiner)

@@ -60,6 +60,14 @@ var planted = []plantedBug{
 		{Fault: TornPair, At: 3 * time.Second, For: 3500 * time.Millisecond, Node: leaderNode, Other: 1, Luck: 2},
 		{Fault: TornPair, At: 15 * time.Second, For: 3500 * time.Millisecond, Node: leaderNode, Other: 1, Luck: 3},
 	}, []string{"what is acknowledged is there"}},
+	{"grace-unheard", 26 * time.Second, Plan{
+		{Fault: Deaf, At: 3 * time.Second, For: 8 * time.Second, Node: 1, Other: 2},
+		{Fault: Deaf, At: 15 * time.Second, For: 8 * time.Second, Node: 2, Other: 0},
+	}, []string{"nobody is said to have left who has not"}},
+	{"change-lost", 12 * time.Second, Plan{
+		{Fault: Mute, At: 3 * time.Second, For: 8 * time.Second, Node: 1, Other: 2},
+		{Fault: Mute, At: 3 * time.Second, For: 8 * time.Second, Node: 2, Other: 0},
+	}, []string{"every node shows the members", "nobody is said to have left who has not"}},
 	{"restore-without-swap", 30 * time.Second, Plan{
 		{Fault: Kill, At: 2 * time.Second, For: 24 * time.Second, Node: 1, Other: 2},
 	}, []string{"what is acknowledged is there"}},
@@ -81,7 +89,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 					lab.NeedDisks(t)
 					lab.NeedNetworks(t)
 					lab.NeedTool(t, "strace")
-				case Cut, Isolate:
+				case Cut, Isolate, Deaf, Mute:
 					lab.NeedNetworks(t)
 				case StateHang, SlowLeader:
 					lab.NeedTool(t, "strace")

@@ -31,6 +31,7 @@ type Report struct {
 	Published  int64         // acknowledged
 	Refused    int64         // failed or unknown
 	Recovery   time.Duration // from the end of the faults until every node served
+	Agreement  time.Duration // from then until every node showed the same members, the right ones
 }
 
 // Run tortures a cluster. It fails the test only when it could not do so: what it
@@ -51,16 +52,17 @@ func Run(t testing.TB, o Options) Report {
 	})
 	s := newSite(t, recorder, o.Binary, o.Dir, o.Nodes)
 	w = newWorkload(recorder, s.cluster.ServerKey, s.cluster.AdminToken, s.prepareProject(), s.doors)
-	w.sdk = o.SDK
+	w.sdk, w.roomDoors = o.SDK, s.roomDoors
 	report := Report{Plan: o.Plan, Made: s.made}
 	if report.Plan == nil {
 		report.Plan = NewPlan(o.Seed, o.Length, o.Nodes, func(kind FaultKind) bool {
 			return s.able(kind) && (len(o.Faults) == 0 || slices.Contains(o.Faults, kind))
 		})
 	}
-	w.start(o.Seed)
+	w.start(o.Seed, s.allDoors())
 	s.suffer(time.Now(), report.Plan, o.Length)
 	report.Recovery = s.heal(w)
+	report.Agreement = s.agreeOnMembers(w)
 	w.end()
 	heads := s.settle(w)
 	s.readAll(w)
@@ -78,7 +80,9 @@ func Run(t testing.TB, o Options) Report {
 // which nothing expires during a run, and returns its id.
 func (s *site) prepareProject() string {
 	s.t.Helper()
+	grace := client.Duration(memberGrace)
 	rules := []client.Rule{
+		{Pattern: "p:*", Presence: &client.PresenceRule{Grace: &grace}},
 		{Pattern: "m:*", Durability: "memory"},
 		{
 			Pattern: "*", KeepMessages: 1_000_000, KeepFor: client.Duration(10 * 365 * 24 * time.Hour),

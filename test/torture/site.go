@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,8 +42,9 @@ type site struct {
 	made     map[FaultKind]int
 	nodes    []*node
 
-	mu   sync.Mutex
-	open []door
+	mu     sync.Mutex
+	open   []door
+	joined bool // the last node
 }
 
 // node is what the test has done to a node.
@@ -132,6 +134,31 @@ func (s *site) doors() []door {
 	return s.open
 }
 
+// roomDoors are the nodes that members know: also one that has joined, which they lose with
+// its removal.
+func (s *site) roomDoors() []door {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.joined {
+		return append(slices.Clone(s.open), s.door(len(s.nodes)-1))
+	}
+	return s.open
+}
+
+func (s *site) setJoined(joined bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.joined = joined
+}
+
+// allDoors are all nodes, also one that may join.
+func (s *site) allDoors() (doors []door) {
+	for i := range s.nodes {
+		doors = append(doors, s.door(i))
+	}
+	return doors
+}
+
 // members are the nodes that belong to the cluster, running or not.
 func (s *site) members() (members []int) {
 	for i := range s.nodes {
@@ -188,6 +215,7 @@ func (s *site) ended(i int) bool {
 func (s *site) kill(i int) {
 	s.t.Helper()
 	s.nodes[i].killed = true
+	s.recorder.Add(Event{Kind: Killed, Node: s.cluster.Name(i)})
 	s.signal(i, syscall.SIGKILL)
 }
 

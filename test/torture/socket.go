@@ -36,8 +36,10 @@ const (
 // socket is one WebSocket connection that never comes back: unlike package
 // client it tries nothing twice, and hides nothing.
 type socket struct {
-	conn net.Conn
-	in   *bufio.Reader
+	conn   net.Conn
+	in     *bufio.Reader
+	id     string // of the connection, as the node says
+	ponged func(payload []byte)
 
 	mu sync.Mutex // one frame at a time
 }
@@ -57,6 +59,22 @@ type frame struct {
 	Recovered bool            `json:"recovered"`
 	From      uint64          `json:"from"`
 	To        uint64          `json:"to"`
+
+	ConnectionID string `json:"connectionId"`
+
+	// Of frames about members.
+	Sync    *struct{ Last bool } `json:"sync"`
+	Members json.RawMessage      `json:"members"`
+	Entered []shownMember        `json:"entered"`
+	Updated []shownMember        `json:"updated"`
+	Left    []struct{ ID, Reason string }
+	Count   uint64 `json:"count"`
+}
+
+// shownMember is a member as watchers are told of it.
+type shownMember struct {
+	ID   string `json:"id"`
+	Data string `json:"data"`
 }
 
 // refused is an error frame in answer to auth, or a close before it.
@@ -65,19 +83,22 @@ type refused struct{ code string }
 func (r *refused) Error() string { return "refused: " + r.code }
 
 // dial connects to a node and authenticates.
-func dial(address, key string) (*socket, error) {
+func dial(address, key string) (*socket, error) { return dialInstead(address, key, "") }
+
+// dialInstead is dial for a connection that takes the place of another one.
+func dialInstead(address, key, replaces string) (*socket, error) {
 	conn, err := net.DialTimeout("tcp", address, dialTimeout)
 	if err != nil {
 		return nil, err
 	}
 	s := &socket{conn: conn, in: bufio.NewReaderSize(conn, 64<<10)}
-	if err := s.greet(address, key); err != nil {
+	if err := s.greet(address, key, replaces); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return s, nil
 }
 
-func (s *socket) greet(address, key string) error {
+func (s *socket) greet(address, key, replaces string) error {
 	if err := s.conn.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
 		return err
 	}
@@ -96,7 +117,11 @@ func (s *socket) greet(address, key string) error {
 	if answer.StatusCode != http.StatusSwitchingProtocols {
 		return fmt.Errorf("upgrade: %s", answer.Status)
 	}
-	if err := s.send(map[string]any{"type": "auth", "apiKey": key, "timestamp": time.Now().UnixMilli()}); err != nil {
+	auth := map[string]any{"type": "auth", "apiKey": key, "timestamp": time.Now().UnixMilli()}
+	if replaces != "" {
+		auth["replaces"] = replaces
+	}
+	if err := s.send(auth); err != nil {
 		return err
 	}
 	for {
@@ -107,6 +132,7 @@ func (s *socket) greet(address, key string) error {
 		case f.Type == "error":
 			return &refused{f.Code}
 		case f.Type == "connected":
+			s.id = f.ConnectionID
 			return nil
 		}
 	}
@@ -156,6 +182,8 @@ func (s *socket) next(patience time.Duration) (frame, error) {
 			if err := s.write(opPong, payload); err != nil {
 				return frame{}, err
 			}
+		case op == opPong && s.ponged != nil:
+			s.ponged(payload)
 		case op == opClose:
 			code := 0
 			if len(payload) >= 2 {

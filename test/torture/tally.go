@@ -15,6 +15,7 @@ type tally struct {
 	acknowledged int64
 	faults       map[string]int
 	recoveries   []time.Duration // of the runs that came to their end
+	agreement    time.Duration   // the longest
 }
 
 func (t *tally) add(r Report) {
@@ -22,7 +23,7 @@ func (t *tally) add(r Report) {
 	t.acknowledged += r.Published
 	for _, e := range r.History {
 		switch e.Kind {
-		case Publish, Subscribe, Opened, Created, Revoked:
+		case Publish, Subscribe, Opened, Created, Revoked, Enter, Update, Quit:
 			t.operations++
 		}
 	}
@@ -33,6 +34,7 @@ func (t *tally) add(r Report) {
 		t.faults[string(kind)] += n
 	}
 	t.recoveries = append(t.recoveries, r.Recovery)
+	t.agreement = max(t.agreement, r.Agreement)
 }
 
 func (t *tally) String() string {
@@ -47,8 +49,9 @@ func (t *tally) String() string {
 	live := func(i int) time.Duration { return t.recoveries[i].Round(10 * time.Millisecond) }
 	last := len(t.recoveries) - 1
 	text := fmt.Sprintf("%d seeds, %d violations, %d operations, %d publishes acknowledged; %s; "+
-		"live after min %v, p50 %v, max %v",
-		t.begun, t.violations, t.operations, t.acknowledged, strings.Join(faults, ", "), live(0), live(last/2), live(last))
+		"live after min %v, p50 %v, max %v, and members agreed on after max %v",
+		t.begun, t.violations, t.operations, t.acknowledged, strings.Join(faults, ", "), live(0), live(last/2), live(last),
+		t.agreement.Round(10*time.Millisecond))
 	if cut := t.begun - len(t.recoveries); cut > 0 {
 		text += fmt.Sprintf("; %d seeds did not come to their end", cut)
 	}

@@ -130,8 +130,9 @@ func torture(t *testing.T, o Options) Report {
 	for _, step := range report.Plan {
 		t.Log(step)
 	}
-	t.Logf("seed %d, %d nodes: %d events, %d publishes acknowledged, %d not; live %v after the faults",
-		o.Seed, o.Nodes, len(report.History), report.Published, report.Refused, report.Recovery.Round(10*time.Millisecond))
+	t.Logf("seed %d, %d nodes: %d events, %d publishes acknowledged, %d not; live %v after the faults, "+
+		"and %v later all showed the same members", o.Seed, o.Nodes, len(report.History), report.Published, report.Refused,
+		report.Recovery.Round(10*time.Millisecond), report.Agreement.Round(10*time.Millisecond))
 	if report.Published == 0 {
 		t.Error("nothing was acknowledged: the run shows nothing")
 	}

@@ -32,11 +32,17 @@ type workload struct {
 	project            string
 	sdk                string        // folder of the JavaScript SDK; empty for none
 	doors              func() []door // those that clients may try now
+	roomDoors          func() []door // the same for members, with a node that has joined
 	http               *http.Client
 	stop               chan struct{} // nothing new from here on
 	stopOnce           sync.Once
 	running            sync.WaitGroup // who publishes
 	subscribers        sync.WaitGroup
+	users              []*member
+	members            sync.WaitGroup // users and watchers
+	standing           sync.WaitGroup // users that still do something
+	still, leave       chan struct{}  // users do nothing more; and end
+	leaveOnce          sync.Once
 	finish             atomic.Pointer[finish]
 	tags               atomic.Int64
 	published, refused atomic.Int64
@@ -66,12 +72,12 @@ func newWorkload(recorder *Recorder, serverKey, adminToken, project string, door
 				IdleConnTimeout:     2 * time.Second,
 			},
 		},
-		stop: make(chan struct{}),
+		stop: make(chan struct{}), still: make(chan struct{}), leave: make(chan struct{}),
 	}
 }
 
-// start lets the clients loose.
-func (w *workload) start(seed uint64) {
+// start lets the clients loose; watchers are one on each of nodes.
+func (w *workload) start(seed uint64, nodes []door) {
 	workers := 0
 	random := func() *rand.Rand {
 		workers++
@@ -111,6 +117,7 @@ func (w *workload) start(seed uint64) {
 	}
 	k := &keyholder{workload: w, random: random()}
 	w.running.Go(k.run)
+	w.startMembers(random, nodes)
 }
 
 // end stops publishing and waits for every outcome.
@@ -124,6 +131,7 @@ func (w *workload) abandon() {
 	w.finish.Store(&finish{})
 	w.end()
 	w.subscribers.Wait()
+	w.endMembers()
 }
 
 // drain lets subscribers have what is there, up to heads, and waits for them.

@@ -122,6 +122,19 @@ func TestSoundHistory(t *testing.T) {
 	}
 }
 
+// A publish that the network held up may reach a node after it was read.
+func TestWhatCameAfterTheReadIsNoLoss(t *testing.T) {
+	late := func(at int64) bool {
+		h := append(soundHistory(), givenUp("late"), Event{
+			At: at, Kind: Deliver, Session: "sub", Node: "n2", Channel: "t:0", Tag: "late", Offset: 4, Stamp: 400,
+		})
+		return slices.ContainsFunc(Check(h), func(v Violation) bool { return v.Rule == "what is delivered stays" })
+	}
+	if !late(29*second) || late(31*second) {
+		t.Errorf("delivered before the read: %v, after it: %v", late(29*second), late(31*second))
+	}
+}
+
 // where returns the first event that is as wanted.
 func where(history []Event, wanted func(Event) bool) *Event {
 	return &history[slices.IndexFunc(history, wanted)]

@@ -101,7 +101,8 @@ func (l *ledger) deliveredToTheEnd() (broken []string) {
 	return broken
 }
 
-// deliveredStays: what anybody was sent is on every node in the end.
+// deliveredStays: what anybody was sent is on every node in the end. What came after a node was
+// read is not meant: the network may hold up a publish for that long.
 func (l *ledger) deliveredStays() (broken []string) {
 	told := make(map[place]bool)
 	for i := range l.history {
@@ -111,6 +112,9 @@ func (l *ledger) deliveredStays() (broken []string) {
 			continue
 		}
 		for node, messages := range sorted(l.finals) {
+			if end := l.retained[node][e.Channel]; end != nil && e.Offset > end.Head && e.At > end.At {
+				continue
+			}
 			if found := messages[p]; found == nil || found.Tag != e.Tag {
 				told[p] = true
 				broken = append(broken, fmt.Sprintf("%s was %s as %s and is not there on %s in the end", e.Tag, witness(e), p,

@@ -46,6 +46,10 @@ func TestWebSocketRefusals(t *testing.T) {
 			{`{"type":"publish","channel":"a\u0000","message":1}`, refusal.InvalidChannel, "", ""},
 			{`{"type":"publish","channel":"a\ud800","message":1}`, refusal.InvalidChannel, "", ""},
 			{`{"type":"publish","channel":7,"message":1}`, refusal.InvalidChannel, "", ""},
+			{`{"type":"publish","channel":"","message":1,"id":"i"}`, refusal.InvalidChannel, "", "i"},
+			{`{"type":"publish","id":"i","channel":"a\u0000","message":1}`, refusal.InvalidChannel, "", "i"},
+			{`{"type":"publish","channel":7,"message":1,"id":"i"}`, refusal.InvalidChannel, "", "i"},
+			{`{"type":"publish","channel":7,"message":1,"id":8}`, refusal.InvalidChannel, "", ""},
 			{
 				`{"type":"publish","channel":"` + strings.Repeat("x", 256) + `"}`, refusal.MessageTooLarge, "",
 				"",

@@ -76,8 +76,8 @@ const (
 )
 
 // ParseRequest reads a client frame. The type is set whenever the frame is an object
-// that has one, so that a refusal can be judged by it. The channel and the id are set
-// before anything after them is found wrong.
+// that has one, so that a refusal can be judged by it. A channel and an id that can be
+// read are set whatever else the object has wrong, so that the client knows what is refused.
 func ParseRequest(frame []byte, depth int) (Request, *refusal.Error) {
 	var req Request
 	var values [requestFields][]byte
@@ -106,17 +106,13 @@ func ParseRequest(frame []byte, depth int) (Request, *refusal.Error) {
 	if !slices.Contains(RequestKinds, kind) {
 		return req, refusal.New(refusal.UnknownType, "unknown type of frame")
 	}
-	if !strictjson.IsNull(values[fieldChannel]) {
-		if req.Channel, ok = strictjson.Unquote(values[fieldChannel]); !ok {
-			req.Channel = ""
-			return req, refusal.New(refusal.InvalidChannel, "channel is not a string of whole characters")
+	var refused *refusal.Error
+	if req.Channel, refused = parseChannel(values[fieldChannel]); refused != nil {
+		if id, _ := strictjson.Unquote(values[fieldID]); len(id) <= MaxMessageID {
+			req.ID = id // tells which publish is refused
 		}
-	}
-	if refused := auth.CheckChannel(req.Channel); refused != nil {
-		req.Channel = ""
 		return req, refused
 	}
-	var refused *refusal.Error
 	switch kind {
 	case "subscribe":
 		req.Start, refused = ParseStart(values[fieldFromOffset], values[fieldFrom], values[fieldEpoch], values[fieldStrict])
@@ -134,6 +130,21 @@ func ParseRequest(frame []byte, depth int) (Request, *refusal.Error) {
 		}
 	}
 	return req, refused
+}
+
+// parseChannel reads the name of a channel, empty where it is refused.
+func parseChannel(raw []byte) (string, *refusal.Error) {
+	var name string
+	if !strictjson.IsNull(raw) {
+		var ok bool
+		if name, ok = strictjson.Unquote(raw); !ok {
+			return "", refusal.New(refusal.InvalidChannel, "channel is not a string of whole characters")
+		}
+	}
+	if refused := auth.CheckChannel(name); refused != nil {
+		return "", refused
+	}
+	return name, nil
 }
 
 // MaxMessageID bounds the id of a message, in bytes.

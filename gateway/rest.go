@@ -162,17 +162,15 @@ func (s *Server) readPost(by caller, raw []byte, id string) *restPublish {
 		p.refusal = refusal.New(refusal.InvalidMessage, err.Error())
 		return p
 	}
-	channel, ok := strictjson.Unquote(values[0])
-	if !ok && !strictjson.IsNull(values[0]) {
-		p.refusal = refusal.New(refusal.InvalidChannel, "channel is not a string of whole characters")
-		return p
-	}
-	if p.refusal = auth.CheckChannel(channel); p.refusal != nil {
+	var badID *refusal.Error
+	p.publish.ID, badID = protocol.ParseID(values[2]) // whatever else is wrong, the result has the id
+	var channel string
+	if channel, p.refusal = protocol.ParseChannel(values[0]); p.refusal != nil {
 		return p
 	}
 	p.publish.Channel = fsm.ChannelKey{Project: by.project.ID, Name: channel}
 	p.publish.From = by.Sender()
-	if p.publish.ID, p.refusal = protocol.ParseID(values[2]); p.refusal != nil {
+	if p.refusal = badID; p.refusal != nil {
 		return p
 	}
 	switch {

@@ -107,7 +107,7 @@ func ParseRequest(frame []byte, depth int) (Request, *refusal.Error) {
 		return req, refusal.New(refusal.UnknownType, "unknown type of frame")
 	}
 	var refused *refusal.Error
-	if req.Channel, refused = parseChannel(values[fieldChannel]); refused != nil {
+	if req.Channel, refused = ParseChannel(values[fieldChannel]); refused != nil {
 		if id, _ := strictjson.Unquote(values[fieldID]); len(id) <= MaxMessageID {
 			req.ID = id // tells which publish is refused
 		}
@@ -132,8 +132,8 @@ func ParseRequest(frame []byte, depth int) (Request, *refusal.Error) {
 	return req, refused
 }
 
-// parseChannel reads the name of a channel, empty where it is refused.
-func parseChannel(raw []byte) (string, *refusal.Error) {
+// ParseChannel reads the name of a channel, empty where it is refused.
+func ParseChannel(raw []byte) (string, *refusal.Error) {
 	var name string
 	if !strictjson.IsNull(raw) {
 		var ok bool

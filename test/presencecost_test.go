@@ -12,7 +12,7 @@ import (
 // and what the nodes hold stays small. With APTLYD_LONG they are 10,000 within 10 s.
 func TestPresenceStorm(t *testing.T) {
 	storm := bench.Presence{
-		Clients: 600, Named: 100, Stay: 50, Within: 2 * time.Second, Data: 20, InFlight: 200, Settle: deadline,
+		Clients: 1500, Named: 100, Stay: 50, Within: 2 * time.Second, Data: 20, InFlight: 200, Settle: deadline,
 	}
 	if long() {
 		storm.Clients, storm.Named, storm.Stay, storm.Within = 10_000, 1000, 500, 10*time.Second

@@ -45,7 +45,7 @@ func newClusterStatus() *cobra.Command {
 							applied = "-"
 						}
 						if m.LastHeardAt != 0 {
-							state += " since " + moment(m.LastHeardAt)
+							state += " since " + moment(m.LastHeardAt) + " UTC"
 						}
 					}
 					p.line("%s\t%s\t%s\t%s\t%s\t%s\t%s", m.Name, state, role, applied, connections, m.Version, m.PeerAddr)

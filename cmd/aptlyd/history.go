@@ -26,7 +26,7 @@ func newClusterHistory() *cobra.Command {
 				p.line("TIME\tCONNECTIONS\tPUBLISHES/S\tDELIVERIES/S\tP50 MS\tP99 MS\tBYTES OUT/S\tREFUSALS/S")
 				series := history.Series
 				for i := range series.Connections {
-					at := time.UnixMilli(history.From).Add(time.Duration(i*history.StepSeconds) * time.Second)
+					at := time.UnixMilli(history.From).UTC().Add(time.Duration(i*history.StepSeconds) * time.Second)
 					p.line("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", at.Format(time.TimeOnly),
 						reading(series.Connections[i]), reading(series.Publishes[i]), reading(series.Deliveries[i]),
 						reading(series.LatencyP50[i]), reading(series.LatencyP99[i]),

@@ -230,10 +230,10 @@ func writeJSON(w io.Writer, value any) error {
 	return nil
 }
 
-// moment formats Unix milliseconds for people.
+// moment formats Unix milliseconds for people, in UTC as everywhere.
 func moment(ms int64) string {
 	if ms == 0 {
 		return "-"
 	}
-	return time.UnixMilli(ms).Format(time.DateTime)
+	return time.UnixMilli(ms).UTC().Format(time.DateTime)
 }

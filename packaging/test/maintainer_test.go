@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,7 +17,13 @@ func TestDebianPackageUpgradesAndGoes(t *testing.T) {
 	t.Parallel()
 	root := newDebian(t)
 	called := recordSystemctl(t, root)
-	install(t, root, buildPackage(t, "deb", "1.0.0-rc.1"))
+	first := buildPackage(t, "deb", "1.0.0-rc.1")
+	// dpkg runs the script that makes the user before it looks at ordinary dependencies.
+	before, err := exec.Command("dpkg-deb", "-f", first, "Pre-Depends").Output()
+	if err != nil || strings.TrimSpace(string(before)) != "passwd" {
+		t.Errorf("what has to be there before the package is unpacked: %q, %v", before, err)
+	}
+	install(t, root, first)
 	called("an installation", "daemon-reload")
 
 	const settings, data = "etc/aptlyd/aptlyd.yaml", "var/lib/aptlyd/node.json"

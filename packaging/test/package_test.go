@@ -38,6 +38,7 @@ func buildPackage(t *testing.T, format, version string) string {
 				PreRemove:   inRepository(described.Scripts.PreRemove),
 				PostRemove:  inRepository(described.Scripts.PostRemove),
 			},
+			Deb: nfpm.Deb{Predepends: described.Deb.Predepends},
 			Contents: files.Contents{{
 				Source: program, Destination: filepath.Join(described.Bindir, "aptlyd"),
 				FileInfo: &files.ContentFileInfo{Mode: 0o755},

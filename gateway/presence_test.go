@@ -12,7 +12,9 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/aptlyd/aptlyd/fsm"
+	"github.com/aptlyd/aptlyd/gateway/auth"
 	"github.com/aptlyd/aptlyd/gateway/internal/testtoken"
+	"github.com/aptlyd/aptlyd/gateway/protocol"
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
@@ -456,4 +458,29 @@ func TestBlockedWatcherIsTold(t *testing.T) {
 		}
 		w.take(m)
 	}
+}
+
+// What a socket did not take of members is told again, unless a part of it is on its way.
+func TestUnwrittenMembersAreToldAgain(t *testing.T) {
+	h := newHarness(t, "")
+	h.havePresence(nil)
+	key := h.channel("room")
+	h.server.ask(func(l *loop) func() {
+		c := &conn{loop: l, who: auth.Unauthenticated, state: stateEnded}
+		sub := &subscription{conn: c, channel: &localChannel{loop: l, key: key}}
+		sub.startWatch(protocol.WatchMembers)
+		c.out.urgent = []byte("answer")
+		first := c.out.runs[0].frames.bytes
+		c.account(c.joined(), 3)
+		sub.tellMembers()
+		if len(c.out.runs) != 1 || &c.out.runs[0].frames.bytes[0] != &first[0] {
+			t.Errorf("told %v", c.out.runs)
+		}
+		c.account(c.joined(), len("wer")+1)
+		sub.tellMembers()
+		if len(c.out.runs) > 0 || string(c.out.partial) != string(first[1:]) {
+			t.Errorf("told %v, and %q is left", c.out.runs, c.out.partial)
+		}
+		return func() {}
+	})
 }

@@ -13,7 +13,7 @@ import (
 type Request struct {
 	Kind    string // the frame's type, as text
 	Auth    AuthFrame
-	Channel string
+	Channel string // where the request is refused perhaps not one that a channel may have
 	ID      string // idempotency key of a publish, or the id that a pong repeats
 	Message []byte // raw payload of a publish; points into the frame
 	Start   StartPoint
@@ -108,9 +108,9 @@ func ParseRequest(frame []byte, depth int) (Request, *refusal.Error) {
 	}
 	var refused *refusal.Error
 	if req.Channel, refused = ParseChannel(values[fieldChannel]); refused != nil {
-		if id, _ := strictjson.Unquote(values[fieldID]); len(id) <= MaxMessageID {
-			req.ID = id // tells which publish is refused
-		}
+		// What the client called its request, which tells it which one is refused.
+		req.Channel = echo(values[fieldChannel], maxEchoed)
+		req.ID = echo(values[fieldID], MaxMessageID)
 		return req, refused
 	}
 	switch kind {
@@ -130,6 +130,18 @@ func ParseRequest(frame []byte, depth int) (Request, *refusal.Error) {
 		}
 	}
 	return req, refused
+}
+
+// maxEchoed bounds the refused name of a channel that is repeated to the client, in bytes.
+const maxEchoed = 1 << 10
+
+// echo returns a text that is repeated to the client, empty where it is none or too long.
+func echo(raw []byte, most int) string {
+	text, ok := strictjson.Unquote(raw)
+	if !ok || len(text) > most {
+		return ""
+	}
+	return text
 }
 
 // ParseChannel reads the name of a channel, empty where it is refused.

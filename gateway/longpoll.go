@@ -151,6 +151,9 @@ func (c *conn) answerPoll() {
 	s, p := c.stream, c.stream.poll
 	body := p.append(nil, c)
 	_, bare := c.transport.(poll.Socket)
+	if relay, relayed := c.transport.(*pollRelay); relayed {
+		relay.leave, p.leave = p.leave, nil // once it is written
+	}
 	p.keepAlive = p.keepAlive && bare && !c.draining && !c.loop.server.draining.Load()
 	head := sse.Answer{Status: http.StatusOK, Origin: s.request.origin, KeepAlive: p.keepAlive, Length: len(body)}
 	c.out.urgent = append(head.Append(c.out.urgent, time.Now()), body...)

@@ -80,12 +80,7 @@ func TestLongPoll(t *testing.T) {
 		// It waits for what comes, and answers at once with it.
 		c.send("GET /realtime/poll?key=" + h.public + "&channel=b&channel=a&cursor=" + p.Cursor +
 			" HTTP/1.1\r\n" + pollHead)
-		eventually(t, func() string {
-			if !h.server.HasSubscribers(h.channel("b")) {
-				return "nobody waits"
-			}
-			return ""
-		})
+		h.untilSubscribed("b")
 		h.broker.append(h.channel("b"), "{\n}")
 		p = c.polled("waiting")
 		if len(p.Channels[0].Messages) != 1 || string(p.Channels[0].Messages[0].Data) != "{\n}" ||
@@ -141,7 +136,6 @@ func TestLongPoll(t *testing.T) {
 	})
 }
 
-// An answer is bounded, and the next one goes on where it has ended.
 // While a poll waits nothing is written in front of its answer, and a socket whose client is
 // known is not idle.
 func TestLongPollWaitsLongerThanAHeartbeat(t *testing.T) {
@@ -155,6 +149,24 @@ func TestLongPollWaitsLongerThanAHeartbeat(t *testing.T) {
 	})
 }
 
+func TestLongPollOfAClientThatHangsUp(t *testing.T) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller)
+		c := h.connect()
+		c.send("GET /realtime/poll?key=" + h.public + "&channel=c HTTP/1.1\r\n" + pollHead)
+		h.untilSubscribed("c")
+		_ = c.socket.Close()
+		eventually(t, func() string {
+			if n := h.server.ConnectionCount(); n != 0 || h.server.HasSubscribers(h.channel("c")) {
+				return fmt.Sprintf("%d connections are left", n)
+			}
+			return ""
+		})
+		h.noPendingConns()
+	})
+}
+
+// An answer is bounded, and the next one goes on where it has ended.
 func TestLongPollIsBounded(t *testing.T) {
 	onEachPoller(t, func(t *testing.T, poller string) {
 		h := newHarness(t, poller)
@@ -197,27 +209,69 @@ func TestLongPollIsBounded(t *testing.T) {
 
 // A drained node answers those that wait.
 func TestLongPollOfANodeThatDrains(t *testing.T) {
-	h := newHarness(t, poll.Default, func(c *Config) { c.DrainSpread = 50 * time.Millisecond })
-	c := h.connect()
-	h.poll(c, "channel=c&wait=0")
-	c.send(
-		"GET /realtime/poll?key=" + h.public + "&channel=c HTTP/1.1\r\n" + pollHead,
-	)
-	eventually(t, func() string {
-		if !h.server.HasSubscribers(h.channel("c")) {
+	onEachPoller(t, func(t *testing.T, poller string) {
+		h := newHarness(t, poller, func(c *Config) { c.DrainSpread = 50 * time.Millisecond })
+		c := h.connect()
+		h.poll(c, "channel=c&wait=0")
+		c.send("GET /realtime/poll?key=" + h.public + "&channel=c HTTP/1.1\r\n" + pollHead)
+		h.untilSubscribed("c")
+		drained := h.drain()
+		res, err := http.ReadResponse(c.in, nil)
+		if err != nil || res.StatusCode != http.StatusOK || !res.Close {
+			t.Fatalf("waiting: %+v, %v", res, err)
+		}
+		if body, err := io.ReadAll(res.Body); err != nil || !strings.HasPrefix(string(body), `{"cursor":"epoch-1.0"`) {
+			t.Errorf("%s, %v", body, err)
+		}
+		if f, err := c.in.ReadByte(); err == nil {
+			t.Errorf("a byte %q behind the answer", f)
+		}
+		if err := <-drained; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// untilSubscribed waits until somebody follows a channel.
+func (h *harness) untilSubscribed(channel string) {
+	h.t.Helper()
+	eventually(h.t, func() string {
+		if !h.server.HasSubscribers(h.channel(channel)) {
 			return "nobody waits"
 		}
 		return ""
 	})
-	drained := h.drain()
-	if p := c.polled("waiting"); p.Cursor != "epoch-1.0" {
+}
+
+// Where net/http has the socket, the answer of an unknown client takes a turn, as its request
+// did. A thousand that are answered at once do not keep the loops from running.
+func TestAnswersOfLongPollsTakeTurns(t *testing.T) {
+	h := newHarness(t, "portable")
+	q := h.server.turnQueue
+	c := h.connect()
+	c.send("GET /realtime/poll?key=" + h.public + "&channel=c HTTP/1.1\r\n" + pollHead)
+	h.untilSubscribed("c")
+	giveBack := q.take()
+	h.fill("c", 1)
+	eventually(t, func() string {
+		if q.count() != 1 {
+			return "the answer does not wait for its turn"
+		}
+		return ""
+	})
+	giveBack()
+	if p := c.polled("waiting"); len(p.Channels[0].Messages) != 1 {
 		t.Errorf("%+v", p)
 	}
-	if f, err := c.in.ReadByte(); err == nil {
-		t.Errorf("a byte %q behind the answer", f)
-	}
-	if err := <-drained; err != nil {
-		t.Error(err)
+
+	h = newHarness(t, "portable", func(c *Config) { c.HandshakeTimeout = 300 * time.Millisecond })
+	c = h.connect()
+	c.send("GET /realtime/poll?key=" + h.public + "&channel=c HTTP/1.1\r\n" + pollHead)
+	h.untilSubscribed("c")
+	defer h.server.turnQueue.take()()
+	h.fill("c", 1)
+	if p := c.polled("without a turn"); len(p.Channels[0].Messages) != 1 {
+		t.Errorf("%+v", p)
 	}
 }
 

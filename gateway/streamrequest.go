@@ -1,13 +1,8 @@
 package gateway
 
 import (
-	"bufio"
 	"cmp"
-	"context"
 	"errors"
-	"io"
-	"maps"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -288,12 +283,20 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 		s.uncountUnauthenticated(p.address)
 	}
 	id, l := s.nextConnection()
-	attach := func(socket net.Conn, early []byte) bool {
-		return l.mail.post(func() { l.attach(newStreamConn(l, p, id, st), socket, early) })
-	}
 	if h.Poll {
 		st.poll.proven = func(who auth.Kind) { proven(r, who) } // or its socket would be idle for too long
-		s.relayPoll(w, r, st.poll.wait, attach, gone)
+		endRequestTurn(r.Context())
+		relay := newPollRelay(l)
+		attached := l.mail.post(func() {
+			relay.conn = newStreamConn(l, p, id, st)
+			l.adopt(relay.conn, relay, nil)
+		})
+		if !attached {
+			gone()
+			panic(http.ErrAbortHandler) // the node stops
+		}
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(st.poll.wait + httpio.WriteTimeout))
+		relay.serve(w, r)
 		return
 	}
 	socket, early, err := s.hijack(w, nil)
@@ -302,37 +305,9 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 		s.cfg.Logger.Debug("take over connection", "address", r.RemoteAddr, "err", err)
 		return
 	}
-	if !attach(socket, early) {
+	if !l.mail.post(func() { l.attach(newStreamConn(l, p, id, st), socket, early) }) {
 		gone()
 		_ = socket.Close()
-	}
-}
-
-// relayPoll has a loop answer a long poll through a pipe, so that net/http keeps the
-// connection: with TLS another one costs a handshake.
-func (s *Server) relayPoll(
-	w http.ResponseWriter, r *http.Request, wait time.Duration, attach func(net.Conn, []byte) bool, gone func(),
-) {
-	endRequestTurn(r.Context())
-	mine, theirs := net.Pipe()
-	defer mine.Close()
-	if !attach(theirs, nil) {
-		gone()
-		_ = theirs.Close()
-		return
-	}
-	defer context.AfterFunc(r.Context(), func() { _ = mine.Close() })()
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wait + httpio.WriteTimeout))
-	res, err := http.ReadResponse(bufio.NewReader(mine), r)
-	if err != nil {
-		panic(http.ErrAbortHandler) // the client has gone, or the node stops
-	}
-	defer res.Body.Close()
-	res.Header.Del("Connection")
-	maps.Copy(w.Header(), res.Header)
-	w.WriteHeader(res.StatusCode)
-	if _, err := io.Copy(w, res.Body); err != nil {
-		panic(http.ErrAbortHandler)
 	}
 }
 

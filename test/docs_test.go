@@ -75,23 +75,29 @@ func TestDocsLinksResolve(t *testing.T) {
 	}
 }
 
-// TestDocsWalksNameWhatExists checks the walks through the code in docs/design.md:
-// each function of a step is in one of the step's files, with the receiver that it names.
+// TestDocsWalksNameWhatExists checks the walks through the code: each function of a step is
+// in one of the step's files, with the receiver that it names.
 func TestDocsWalksNameWhatExists(t *testing.T) {
-	text, err := os.ReadFile("../docs/design.md")
+	checkWalks(t, "docs/design.md", "..", 25)
+	checkWalks(t, "gateway/DESIGN.md", "../gateway", 15)
+}
+
+// checkWalks checks the walks of a page, whose files are below a folder.
+func checkWalks(t *testing.T, page, folder string, atLeast int) {
+	text, err := os.ReadFile("../" + page)
 	if err != nil {
 		t.Fatal(err)
 	}
 	steps := walkStep.FindAllStringSubmatch(string(text), -1)
-	if len(steps) < 25 {
-		t.Fatalf("docs/design.md has %d steps of walks", len(steps))
+	if len(steps) < atLeast {
+		t.Fatalf("%s has %d steps of walks", page, len(steps))
 	}
 	for _, step := range steps {
 		var code strings.Builder
 		for _, file := range quoted.FindAllStringSubmatch(step[1], -1) {
-			source, err := os.ReadFile(filepath.Join("..", file[1]))
+			source, err := os.ReadFile(filepath.Join(folder, file[1]))
 			if err != nil {
-				t.Errorf("docs/design.md: %v", err)
+				t.Errorf("%s: %v", page, err)
 			}
 			code.Write(source)
 		}
@@ -101,7 +107,7 @@ func TestDocsWalksNameWhatExists(t *testing.T) {
 				receiver, function = `\(\w+ `+regexp.QuoteMeta(method[1])+`\) `, method[2]
 			}
 			if !regexp.MustCompile(`(?m)^func ` + receiver + function + `\(`).MatchString(code.String()) {
-				t.Errorf("docs/design.md says that %s is in %s, and it is not", name[1], step[1])
+				t.Errorf("%s says that %s is in %s, and it is not", page, name[1], step[1])
 			}
 		}
 	}

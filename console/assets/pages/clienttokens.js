@@ -39,7 +39,7 @@ function makeCard(use) {
   add('news', ['subscribe', 'history']);
   const problem = h('p', { class: 'problem', role: 'alert' });
   const made = h('div', { role: 'status' });
-  const make = h('button', { type: 'button', class: 'btn primary', onclick: () => busy(make, sign) }, 'Make a token');
+  const make = h('button', { type: 'button', class: 'btn primary', disabled: true, onclick: () => busy(make, sign) }, 'Make a token');
   async function sign() {
     setText(problem, '');
     fill(made);

@@ -189,9 +189,15 @@ func startControl(t *testing.T) string {
 	// The suite runs in a page, too, from a port of its own.
 	origins := []string{"http://127.0.0.1:*"}
 	project := defaultProject(t, c).ID
-	rules := []client.Rule{{Pattern: "t*", Presence: &client.PresenceRule{}}} // the suite's own channels
+	rules := []client.Rule{ // the suite's own channels, and those of its pages with React
+		{Pattern: "t*", Presence: &client.PresenceRule{}},
+		{Pattern: "react*", Presence: &client.PresenceRule{Anonymous: true}},
+	}
+	access := client.Access{
+		Subscribe: []string{"*"}, Publish: []client.PublishGrant{}, Presence: []string{"react*"}, Members: []string{"react*"},
+	}
 	if _, err := admin(c, 0).UpdateProject(within(t, deadline), project,
-		client.ProjectChange{AllowedOrigins: &origins, Rules: &rules}); err != nil {
+		client.ProjectChange{AllowedOrigins: &origins, Rules: &rules, Access: &access}); err != nil {
 		t.Fatal(err)
 	}
 	ctl := &controller{t: t, c: c, proxy: startFreezer(t, c.Addr(0)), gate: startGate(t, url(c, 0))}

@@ -18,6 +18,37 @@ const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
 });
+/** reload shows that a page that is loaded again within the grace is no event, and one that goes away leaves after it. */
+async function reload(content) {
+  const began = Date.now();
+  const { endpoints, serverKey: apiKey } = await (await fetch(`${process.env.CONTROL}/info`)).json();
+  const open = async (page) => {
+    await page.goto(`http://127.0.0.1:${server.address().port}/`);
+    await page.addScriptTag({ content });
+  };
+  const ask = { endpoints, apiKey, name: `react:reload:${began}` };
+  const [watching, member] = [await browser.newPage(), await browser.newPage()];
+  await open(watching);
+  await watching.evaluate((a) => window.app.watch(a), ask);
+  await open(member);
+  await member.evaluate((a) => window.app.join(a), { ...ask, data: 1 });
+  for (const data of [1, 1, 2]) {
+    await member.reload();
+    await member.addScriptTag({ content });
+    await member.evaluate((a) => window.app.join(a), { ...ask, data });
+  }
+  const heard = async (n) => {
+    for (const end = Date.now() + 30_000; Date.now() < end;) {
+      const told = await watching.evaluate(() => window.told);
+      if (told.length >= n) return told.join(' ');
+    }
+    return 'too little';
+  };
+  const told = await heard(3);
+  report({ name: 'a page that is loaded again is no event', ok: told === '0 are there +anna =anna:2', error: told, ms: Date.now() - began });
+  await Promise.all([watching.close(), member.close()]);
+}
+
 try {
   for (const [version, alias] of Object.entries(versions)) {
     const common = { bundle: true, alias, jsx: 'automatic', logLevel: 'error', define: { 'process.env.NODE_ENV': '"development"' } };
@@ -41,6 +72,7 @@ try {
     await page.addScriptTag({ content: bundle.outputFiles[0].text });
     for (const r of await page.evaluate((ask) => window.app.run(ask), { control: process.env.CONTROL, version })) report(r);
     await page.close();
+    if (version === '19') await reload(bundle.outputFiles[0].text);
   }
 } finally {
   await browser.close();

@@ -2,7 +2,10 @@
 import { StrictMode, useEffect, useState } from 'react';
 import { createRoot } from 'react-dom/client';
 import { Brook } from '../src/index.ts';
-import { BrookProvider, useConnection, useHistory, useLazyStream, usePublish, useStream } from '../src/react.ts';
+import { Presence } from '../src/presence.ts';
+import {
+  BrookProvider, useConnection, useHistory, useLazyStream, usePresence, usePublish, useStream,
+} from '../src/react.ts';
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 async function until(what, check, within = 30_000) {
@@ -16,6 +19,27 @@ function equal(got, want, what) {
   if (JSON.stringify(got) !== JSON.stringify(want)) throw new Error(`${what}: got ${JSON.stringify(got)}, want ${JSON.stringify(want)}`);
 }
 const numbers = (n, first = 1) => Array.from({ length: n }, (_, i) => i + first);
+
+/** join has the page be a member of a channel and resolves when every node knows. */
+export async function join({ endpoints, apiKey, name, data }) {
+  const client = new Brook({ apiKey, endpoints });
+  await client.connect();
+  await new Presence(client, name, { id: 'anna' }).enter(data);
+}
+
+/** watch has the page note what is told of the members of a channel, as window.told. */
+export async function watch({ endpoints, apiKey, name }) {
+  window.told = [];
+  const client = new Brook({ apiKey, endpoints });
+  await client.connect();
+  new Presence(client, name, { id: 'watcher' }).watch((room, change) => {
+    if (!change) window.told.push(`${room.count} are there`);
+    for (const m of change?.entered ?? []) window.told.push(`+${m.id}`);
+    for (const m of change?.updated ?? []) window.told.push(`=${m.id}:${m.data}`);
+    for (const m of change?.left ?? []) window.told.push(`-${m.id} ${m.reason}`);
+  });
+  await until('the first members', () => window.told.length);
+}
 
 export async function run({ control, version }) {
   const info = await (await fetch(`${control}/info`)).json();
@@ -97,6 +121,40 @@ export async function run({ control, version }) {
       equal(result.offset, 4, 'offset');
       await until('the message', () => document.getElementById('lazy')?.textContent === '4');
       app.end();
+    },
+
+    async 'usePresence tells who is there, and two components are one member'() {
+      const name = channel(), told = [];
+      let seen = { members: [] };
+      function Watching() {
+        seen = usePresence(name);
+        useEffect(() => { told.push(seen.members.map((m) => m.data).join()); }, [seen]);
+        return null;
+      }
+      let parts = 0;
+      function Part({ mood }) {
+        usePresence(name, { data: mood });
+        useEffect(() => { parts++; return () => void parts--; }, []);
+        return null;
+      }
+      const watching = mount(Watching, new Brook({ apiKey: info.publicKey, endpoints: info.endpoints }));
+      await until('connected', () => watching.client.isConnected());
+      const Page = ({ mood = 1, both = true }) => <><Part mood={mood} />{both && <Part mood={mood} />}</>;
+      const page = mount(Page, new Brook({ apiKey: info.publicKey, endpoints: info.endpoints }));
+      await until('the member', () => seen.count === 1 && seen.members[0].data === 1);
+      page.render({ both: false }); // one of two goes
+      await until('that', () => parts === 1);
+      const later = mount(() => <Part mood={3} />, new Brook({ apiKey: info.publicKey, endpoints: info.endpoints }));
+      await until('both', () => seen.count === 2);
+      later.end();
+      await until('one again', () => seen.count === 1);
+      page.render({ both: false, mood: 2 });
+      await until('the update', () => seen.members[0]?.data === 2);
+      equal(seen.members[0].connections, 1, 'connections');
+      page.end();
+      await until('that nobody is there', () => seen.count === 0);
+      equal(told.map((t) => t.split(',').sort().join()).filter((t, i, all) => t !== all[i - 1]), ['', '1', '1,3', '1', '2', ''], 'what was told');
+      watching.end();
     },
 
     async 'a refusal is a status, not an unhandled rejection'() {

@@ -1,6 +1,9 @@
 // One operator's way through the console of a fresh cluster of three nodes, with two
 // pages of visitors beside it. The Go test gives the addresses by environment.
 import { statSync } from 'node:fs';
+import WebSocket from '../../sdk/js/node_modules/ws/wrapper.mjs';
+import { Brook } from '../../sdk/js/dist/index.js';
+import { presence } from '../../sdk/js/dist/presence.js';
 import { eventually, launch, must, sees, shots, step } from './browser.mjs';
 import { photograph } from './photos.mjs';
 import { serve } from './site.mjs';
@@ -182,6 +185,33 @@ try {
     await old.waitFor({ state: 'detached' });
     await eventually('the plain page is closed', async () => !/connected\s*$/.test(await plain.locator('#status').innerText()) || /disconnected\s*$/.test(await plain.locator('#status').innerText()));
     await eventually('the page with hooks is closed', async () => await hooks.locator('#status').innerText() !== 'connected');
+  });
+
+  await step('members of a channel live, and how many in the list', page, async () => {
+    const rule = (rules) => page.evaluate(([id, given]) => fetch(`/admin/v1/projects/${id}`, { method: 'PATCH', headers: { 'Content-Type': 'application/json', 'X-Aptlyd-Console': '1' }, body: JSON.stringify({ rules: given }) }), [project, rules]);
+    await rule([{ pattern: 'lounge:*', presence: { grace: '10s' } }]);
+    const backend = new Brook({ apiKey: keys.server, endpoints: [socket(1)], WebSocket: class extends WebSocket { constructor(url) { super(url, { origin: site.origin }); } } });
+    await backend.connect();
+    const anna = presence(backend, 'lounge:1', { id: 'anna' });
+    await go(`#/projects/${project}/channels/lounge%3A1`);
+    await byRole('tab', 'Members').click();
+    await sees(page, 'main', 'Nobody here');
+    await anna.enter({ mood: 'curious' });
+    await sees(page, 'tbody tr', /anna.*curious/);
+    await anna.update({ mood: 'happy' });
+    await sees(page, 'tbody tr', /anna.*happy/);
+    await sees(page, '[role=status]', '1 member');
+    await go(`#/projects/${project}/channels`);
+    await page.getByLabel('Name begins with').fill('lounge');
+    const row = page.locator('tbody tr').filter({ hasText: 'lounge:1' });
+    const column = (await page.locator('thead th').allTextContents()).findIndex((text) => text.trim() === 'Members');
+    const shows = (...numbers) => eventually(`the list shows ${numbers} members`, async () => numbers.includes((await row.locator('td').nth(column).allTextContents())[0]));
+    await shows('1');
+    await anna.leave();
+    await shows('0', undefined); // a channel without anything in it goes
+    backend.cleanup();
+    await rule([]);
+    await go(`#/projects/${project}`);
   });
 
   await step('edit origins, be refused, find the refusal', page, async () => {

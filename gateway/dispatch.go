@@ -29,6 +29,9 @@ func (c *conn) request(frame []byte) {
 		c.refuse(refusal.New(refusal.AuthRequired, "authenticate first"), "", "")
 	case refused != nil && req.Kind == "publish":
 		c.refusePublish(refused, req)
+	case refused != nil && req.Kind == "presence":
+		refused.PresenceAction = string(req.Action)
+		c.refuseFrame(refused, req.Channel, req.ID)
 	case refused != nil:
 		c.refuseFrame(refused, req.Channel, req.ID)
 	case req.Kind == "publish":

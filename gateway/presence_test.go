@@ -304,7 +304,7 @@ func TestPresenceIsRefused(t *testing.T) {
 	} {
 		anna.text(`{"type":"presence",%s}`, c.frame)
 		action, _, _ := strings.Cut(c.frame[strings.Index(c.frame, `"action"`):], ",")
-		if f := anna.wantError(c.code); f.Channel != nil && c.code != refusal.InvalidMessage && !strings.Contains(f.raw, action) {
+		if f := anna.wantError(c.code); !strings.Contains(f.raw, action) {
 			t.Errorf("%s does not say %s", f.raw, action)
 		}
 	}

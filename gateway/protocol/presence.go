@@ -31,6 +31,9 @@ const (
 // String returns what a subscribe asks for.
 func (w Watch) String() string { return [...]string{"", "members", "count"}[w] }
 
+// maxAction bounds an action that is repeated to the client, in bytes.
+const maxAction = 16
+
 // MaxMemberID bounds the id of a member, in bytes.
 const MaxMemberID = 255
 
@@ -49,8 +52,7 @@ func parseWatch(raw []byte) (Watch, *refusal.Error) {
 
 // parsePresence reads what a presence frame asks for.
 func (r *Request) parsePresence(action, id, data []byte) *refusal.Error {
-	word, _ := strictjson.Unquote(action)
-	r.Action = Action(word)
+	r.Action = Action(echo(action, maxAction))
 	if !slices.Contains([]Action{Enter, Update, Leave}, r.Action) {
 		return refusal.New(refusal.InvalidMessage, "action is none of enter, update, leave")
 	}

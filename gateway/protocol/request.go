@@ -111,6 +111,7 @@ func ParseRequest(frame []byte, depth int) (Request, *refusal.Error) {
 		// What the client called its request, which tells it which one is refused.
 		req.Channel = echo(values[fieldChannel], maxEchoed)
 		req.ID = echo(values[fieldID], MaxMessageID)
+		req.Action = Action(echo(values[fieldAction], maxAction))
 		return req, refused
 	}
 	switch kind {

@@ -29,7 +29,7 @@ func TestWebSocketRefusals(t *testing.T) {
 		}{
 			{
 				`{"type":"publish","channel":"c","message":1,"id":"` + strings.Repeat("x", 129) + `"}`, refusal.InvalidMessage,
-				"c", "",
+				"c", strings.Repeat("x", 129),
 			},
 			{`{"type":"publish","channel":"c","message":1,"id":7}`, refusal.InvalidMessage, "c", ""},
 			{`{"type":"publish","channel":"c","id":"i"}`, refusal.InvalidMessage, "c", "i"},

@@ -110,7 +110,7 @@ func ParseRequest(frame []byte, depth int) (Request, *refusal.Error) {
 	if req.Channel, refused = ParseChannel(values[fieldChannel]); refused != nil {
 		// What the client called its request, which tells it which one is refused.
 		req.Channel = echo(values[fieldChannel], maxEchoed)
-		req.ID = echo(values[fieldID], MaxMessageID)
+		req.ID = echo(values[fieldID], maxEchoed)
 		req.Action = Action(echo(values[fieldAction], maxAction))
 		return req, refused
 	}
@@ -123,17 +123,18 @@ func ParseRequest(frame []byte, depth int) (Request, *refusal.Error) {
 	case "presence":
 		refused = req.parsePresence(values[fieldAction], values[fieldID], values[fieldData])
 	case "publish":
-		if req.ID, refused = ParseID(values[fieldID]); refused == nil {
-			req.Message = values[fieldMessage]
-			if req.Message == nil {
-				refused = refusal.New(refusal.InvalidMessage, "message is missing")
-			}
+		if req.ID, refused = ParseID(values[fieldID]); refused != nil {
+			req.ID = echo(values[fieldID], maxEchoed)
+			return req, refused
+		}
+		if req.Message = values[fieldMessage]; req.Message == nil {
+			refused = refusal.New(refusal.InvalidMessage, "message is missing")
 		}
 	}
 	return req, refused
 }
 
-// maxEchoed bounds the refused name of a channel that is repeated to the client, in bytes.
+// maxEchoed bounds a refused name or id that is repeated to the client, in bytes.
 const maxEchoed = 1 << 10
 
 // echo returns a text that is repeated to the client, empty where it is none or too long.

@@ -31,6 +31,18 @@ func (m *Members) keepData(ch *channel, mem *member, gone *part) {
 	}
 }
 
+// takeOver has the own part of a member say what was said last on a node where it is no more.
+func (m *Members) takeOver(ch *channel, mem *member, gone *Change) {
+	own := mem.find(m.own)
+	if own == nil || own.at >= gone.At {
+		return
+	}
+	m.touch(ch, mem)
+	own.at, own.data = gone.At, gone.Data
+	m.record(ch.key, mem.id)
+	m.settle(ch, mem, gone.Reason)
+}
+
 // dropData forgets data that another node has taken over, or did not in time.
 func (m *Members) dropData(now time.Time) {
 	for mem, last := range m.last {

@@ -338,6 +338,7 @@ func (m *Members) remove(s *slice, c *Change, now time.Time) {
 	}
 	p := mem.find(s)
 	if p == nil || p.orphan {
+		m.takeOver(ch, mem, c) // it came and went before that was told
 		return
 	}
 	if c.At > p.at { // of a change that was left out, since this one followed

@@ -28,7 +28,8 @@ type simulation struct {
 	cut    map[[2]int]bool // from, to
 	users  []*simUser
 	boots  uint64
-	leader int // -1: none
+	leader int  // -1: none
+	calm   bool // nothing was wrong since all nodes agreed
 	ledAt  time.Time
 	heard  map[int]time.Time // by the leader
 
@@ -69,6 +70,7 @@ type simUser struct {
 	quit  time.Time // when it last said so of any
 	free  time.Time // when it was last no member for sure
 	last  simEnter  // the latest
+	said  int       // its data: 1, 2, …
 }
 
 // simEnter is where and when a user entered.
@@ -326,8 +328,10 @@ func (n *simNode) serveWatcher() {
 			s.log("%s: %s entered", n.id, m.ID)
 		}
 		for _, m := range d.Updated {
-			if _, is := w.members[m.ID]; !is {
-				s.fail("%s: %s is updated and not there", n.id, m.ID)
+			was, is := w.members[m.ID]
+			back := s.calm && len(m.Data) <= len(was.Data) && m.Data < was.Data
+			if !is || was.Data == m.Data || back {
+				s.fail("%s: %s is updated from %+v to %+v", n.id, m.ID, was, m)
 			}
 			w.members[m.ID] = m
 		}
@@ -451,7 +455,7 @@ func (s *simulation) takes(n *simNode) bool {
 }
 
 func (s *simulation) actUser(u *simUser, n *simNode) {
-	switch s.chance.IntN(5) {
+	switch s.chance.IntN(6) {
 	case 0, 1: // enters with another connection
 		if len(u.conns) < 3 && s.takes(n) {
 			s.enter(u, n)
@@ -473,7 +477,11 @@ func (s *simulation) actUser(u *simUser, n *simNode) {
 				u.left, u.free = true, s.now
 			}
 		}
-	case 4: // moves: enters elsewhere and leaves here once that is known
+	case 4: // updates
+		if i := len(u.conns); i > 0 && s.takes(u.conns[s.chance.IntN(i)].node) {
+			s.update(u, u.conns[s.chance.IntN(i)].node)
+		}
+	case 5: // moves: enters elsewhere and leaves here once that is known
 		if len(u.conns) == 0 || !s.takes(n) || !s.takes(u.conns[0].node) {
 			return
 		}
@@ -500,7 +508,21 @@ func (s *simulation) enter(u *simUser, n *simNode) uint64 {
 	s.log("%s enters at %s", u.id, n.id)
 	u.left, u.last = false, simEnter{n, n.members.Boot(), s.now}
 	u.conns = append(u.conns, &simConn{node: n, boot: n.members.Boot(), room: room})
-	return n.members.Enter(room, u.id, fmt.Sprintf(`"%d"`, s.chance.IntN(5)), s.now)
+	if s.chance.IntN(3) == 0 {
+		u.said++
+	}
+	s.now = s.now.Add(time.Millisecond) // the latest data is that of the latest clock
+	return n.members.Enter(room, u.id, fmt.Sprint(u.said), s.now)
+}
+
+func (s *simulation) update(u *simUser, n *simNode) {
+	if !s.takes(n) {
+		return
+	}
+	u.said++
+	s.log("%s says %d at %s", u.id, u.said, n.id)
+	s.now = s.now.Add(time.Millisecond)
+	n.members.Update(room, u.id, fmt.Sprint(u.said), s.now)
 }
 
 // heal ends all faults and waits until every view must be right.
@@ -531,9 +553,9 @@ func (s *simulation) checkAgreed() {
 	for tries := 0; tries < 40 && !s.complete(); tries++ {
 		s.step(50 * time.Millisecond)
 	}
-	want := make(map[string]int)
+	want, said := make(map[string]int), make(map[string]string)
 	for _, u := range s.users {
-		if len(u.conns) > 0 {
+		if said[u.id] = fmt.Sprint(u.said); len(u.conns) > 0 {
 			want[u.id] = len(u.conns)
 		}
 	}
@@ -543,6 +565,9 @@ func (s *simulation) checkAgreed() {
 		for _, m := range list {
 			if want[m.ID] != m.Connections {
 				s.fail("%s: %s has %d connections, want %d", n.id, m.ID, m.Connections, want[m.ID])
+			}
+			if s.calm && m.Data != said[m.ID] {
+				s.fail("%s: %s has the data %s, want %s", n.id, m.ID, m.Data, said[m.ID])
 			}
 			if len(n.watch[room].members) != len(list) || n.watch[room].members[m.ID].Data != m.Data {
 				s.fail("%s: a watcher has %v, the node %v", n.id, n.watch[room].members, list)
@@ -574,6 +599,7 @@ func TestMembersThroughFaults(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			s := newSimulation(t, seed, 3+2*int(seed%2))
 			for round := range 3 {
+				s.calm = round == 2
 				for range 300 {
 					s.act(round < 2)
 					for range s.chance.IntN(12) {

@@ -23,6 +23,9 @@ func TestMisuseExitsWith2(t *testing.T) {
 		{"idle", "--spawn", "1", "--clients", "0"},
 		{"storm", "--spawn", "1", "argument"},
 		{"replay", "--spawn", "1", "--size", "1"},
+		{"presence", "--spawn", "1", "--named", "0"},
+		{"members", "--server", "ws://127.0.0.1:1", "--key", "sk_1"},
+		{"churn", "--spawn", "1", "--rate", "0"},
 		{"slow", "--spawn", "1", "--stalled", "0", "--crawling", "0"},
 	} {
 		if code := run(t.Context(), args); code != exitMisuse {

@@ -154,6 +154,11 @@ type application struct {
 	blocks    blockReader
 	key       []byte // scratch
 	lastCheck senderCheck
+
+	// Of the publish before, which the next one is most often like. They are nil once a
+	// command may have changed them.
+	lastProject *project
+	lastChannel *channel
 }
 
 func (a *application) end() {
@@ -186,7 +191,7 @@ func (a *application) apply(dst, command []byte) ([]byte, error) {
 		}
 		return a.publish(dst, command, p)
 	}
-	a.lastCheck = senderCheck{} // the command may end a sender
+	a.lastCheck, a.lastProject, a.lastChannel = senderCheck{}, nil, nil // the command may end them
 	from, c, err := decodeCommand(command)
 	if err != nil {
 		return nil, fmt.Errorf("decode op %d: %w", opOf(command), err)
@@ -216,7 +221,7 @@ func (a *application) publish(dst, command []byte, p publication) ([]byte, error
 	if r != nil {
 		return appendRefusal(dst, r), nil
 	}
-	project, ok := a.registry.project(asString(p.project))
+	project, ok := a.project(p.project)
 	if !ok {
 		return appendRefusal(dst, refuse(codeNotFound, "the project was deleted")), nil
 	}
@@ -262,6 +267,7 @@ func (a *application) publish(dst, command []byte, p publication) ([]byte, error
 	if ch.fresh.messages == nil {
 		ch.fresh.messages = a.arena.take()
 	}
+	a.lastChannel = ch
 	m := ch.append(a.stamp, p.data)
 	a.byteCap.total += int64(len(p.data))
 	a.gathering.setChannel(ch)
@@ -276,8 +282,21 @@ func (a *application) publish(dst, command []byte, p publication) ([]byte, error
 // asString returns b as a string that shares its bytes, which must not change.
 func asString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
+// project returns the project of a publish.
+func (a *application) project(id []byte) (*project, bool) {
+	if a.lastProject != nil && a.lastProject.ID == string(id) {
+		return a.lastProject, true
+	}
+	p, ok := a.registry.project(asString(id))
+	a.lastProject, a.lastChannel = p, nil
+	return p, ok
+}
+
 // find returns a channel ready for a message, or nil if it does not exist.
 func (a *application) find(p *project, name []byte) (*channel, error) {
+	if last := a.lastChannel; last != nil && last.key.Name == string(name) {
+		return last, nil
+	}
 	ch, ok := a.channels[ChannelKey{p.ID, asString(name)}]
 	if ok && ch.forgotten() {
 		return nil, nil

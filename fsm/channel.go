@@ -286,11 +286,18 @@ func (a *messageArena) take() []Message {
 	return one
 }
 
+// doublingFrom is the length from which append grows a slice by less than its length.
+const doublingFrom = 256
+
 // append adds a message after the newest one.
 func (c *channel) append(stamp int64, data []byte) Message {
 	m := Message{c.offset + 1, stamp, data}
 	if c.fresh.empty() {
 		c.fresh.before = c.total
+	}
+	if n := len(c.fresh.messages); n == cap(c.fresh.messages) && n >= doublingFrom {
+		// append would grow it by a quarter, and copy each message five times until it is flushed.
+		c.fresh.messages = append(make([]Message, 0, 2*n), c.fresh.messages...)
 	}
 	c.fresh.messages = append(c.fresh.messages, m)
 	c.fresh.bytes += int64(len(data))

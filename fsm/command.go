@@ -212,14 +212,16 @@ func appendImported(dst []byte, version byte, keys ...Key) []byte {
 	return dst
 }
 
+// MaxSize returns how many bytes the encoded command takes at most.
+func (c *Publish) MaxSize() int {
+	return 2 + c.From.size() + len(c.Channel.Project) + len(c.Channel.Name) + len(c.ID) + len(c.Data) +
+		4*binary.MaxVarintLen32 + 8
+}
+
 // Append appends the encoded command to dst.
-func (c Publish) Append(dst []byte) []byte {
+func (c *Publish) Append(dst []byte) []byte {
 	sent := c.From.Kind != NoSender
-	size := 2 + len(c.Channel.Project) + len(c.Channel.Name) + len(c.ID) + len(c.Data) + 4*binary.MaxVarintLen32
-	if sent {
-		size += c.From.size()
-	}
-	dst = slices.Grow(dst, size)
+	dst = slices.Grow(dst, c.MaxSize())
 	if sent {
 		dst = c.From.append(append(dst, byte(opPublish), sentPublishVersion))
 	} else {

@@ -49,10 +49,9 @@ type Broker interface {
 	// acknowledged. It seldom waits, and asks nobody.
 	ReadYourWrites(ctx context.Context) error
 
-	// Publish takes messages, in call order, without blocking, and does not keep
-	// batch. done is called exactly once for each place in it, from another
-	// goroutine, at the latest when the publish timeout has passed; until then
-	// the payloads must not change.
+	// Publish takes messages, in call order, without blocking, and keeps neither
+	// batch nor payloads. done is called exactly once for each place in it, from another
+	// goroutine, at the latest when the publish timeout has passed.
 	Publish(batch []fsm.Publish, done func(i int, r fsm.Receipt, err error))
 
 	// AddInterest asks the other nodes for the messages of memory channels. It calls then,

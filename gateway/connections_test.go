@@ -27,7 +27,7 @@ func turning(t *testing.T, after func(l *loop)) (s *Server, l *loop, begin func(
 			select {
 			case <-l.mail.wake:
 				for _, task := range l.mail.takeTasks(nil) {
-					task()
+					task.do()
 				}
 				after(l)
 			case <-ctx.Done():

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -301,6 +302,7 @@ func (b *fakeBroker) DropInterest(channel fsm.ChannelKey) {
 func (b *fakeBroker) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) {
 	b.set(func() { b.batches = append(b.batches, len(batch)) })
 	for i, p := range batch {
+		p.Data = bytes.Clone(p.Data)
 		b.publish(p, func(r fsm.Receipt, err error) { done(i, r, err) })
 	}
 }

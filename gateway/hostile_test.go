@@ -218,7 +218,8 @@ func TestAnswersKeepTheirOrder(t *testing.T) {
 	var ids []string
 	for _, i := range []int{2, 1, 4, 0, 3} {
 		c.out.urgent = nil
-		c.answer(asked[i], receiptOf(uint64(i)), nil)
+		asked[i].receipt = receiptOf(uint64(i))
+		c.answer(asked[i])
 		for part := range strings.SplitSeq(string(c.out.urgent), `"id":"`) {
 			if id, _, found := strings.Cut(part, `"}`); found {
 				ids = append(ids, id)

@@ -38,7 +38,7 @@ type loop struct {
 	resets    int                    // times that the state was replaced
 	dirty     []*conn                // to be settled at the end of this turn
 	scratch   []byte                 // where one write of a connection is joined
-	tasks     []func()
+	tasks     []task
 	commits   []commit
 	jobs      []job
 	waiting   []*conn         // with more bytes than one turn handles
@@ -58,6 +58,9 @@ type loop struct {
 
 	submitted []fsm.Publish // since sendPublishes was last called
 	asked     []*publish    // the publishes of submitted, in its order
+	payloads  []byte        // of submitted
+
+	answers spareBuffers // for the answers of a turn
 }
 
 func newLoop(s *Server, index int) (*loop, error) {
@@ -92,8 +95,8 @@ func (l *loop) run() {
 		runtime.Gosched()
 	}
 	// The last tasks may bring sockets, which are closed with the others.
-	for _, task := range l.mail.close() {
-		task()
+	for _, t := range l.mail.close() {
+		t.do()
 	}
 	for len(l.conns) > 0 {
 		l.conns[0].end(true)
@@ -127,9 +130,9 @@ func (l *loop) turn() {
 	l.server.pauses.turn()
 	paused := l.server.paused() // before tasks are taken: the proof speaks of those that are there now
 	l.tasks = l.mail.takeTasks(l.tasks)
-	for i, task := range l.tasks {
-		task()
-		l.tasks[i] = nil
+	for i, t := range l.tasks {
+		t.do()
+		l.tasks[i] = task{}
 	}
 	if !l.failClosed() && paused {
 		return
@@ -279,7 +282,7 @@ func (l *loop) trim() {
 	l.waiting = slices.Clone(l.waiting)
 	l.channels = maps.Clone(l.channels)
 	l.commits, l.scratch = nil, nil
-	l.submitted = slices.Clone(l.submitted)
+	l.submitted, l.payloads, l.answers = slices.Clone(l.submitted), slices.Clone(l.payloads), nil
 	l.wheel.trim()
 	l.poller.Trim()
 }

@@ -6,6 +6,21 @@ import (
 	"github.com/aptlyd/aptlyd/fsm"
 )
 
+// task is something that another goroutine has a loop do: run a function, or note that a
+// publish has its outcome.
+type task struct {
+	run      func()
+	answered *publish
+}
+
+func (t task) do() {
+	if t.answered != nil {
+		t.answered.conn.answer(t.answered)
+		return
+	}
+	t.run()
+}
+
 // mailbox takes messages of other goroutines to an event loop. Tasks are bounded by
 // their senders: a job, a request or a publish of a connection each bring one back.
 // Commits are bounded here.
@@ -15,7 +30,7 @@ type mailbox struct {
 
 	mu      sync.Mutex
 	closed  bool
-	tasks   []func()
+	tasks   []task
 	commits []commit
 	bytes   int
 	// raised holds how far channels reach whose commits did not fit.
@@ -34,15 +49,23 @@ func (m *mailbox) signal() {
 }
 
 // post has the loop run a task. It reports false when the loop has ended.
-func (m *mailbox) post(task func()) bool {
+func (m *mailbox) post(run func()) bool { return m.postTask(task{run: run}) }
+
+// postAnswer hands over a publish that has its outcome.
+func (m *mailbox) postAnswer(p *publish) { m.postTask(task{answered: p}) }
+
+func (m *mailbox) postTask(t task) bool {
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()
 		return false
 	}
-	m.tasks = append(m.tasks, task)
+	m.tasks = append(m.tasks, t)
+	first := len(m.tasks) == 1
 	m.mu.Unlock()
-	m.signal()
+	if first { // the loop takes all tasks at once, so it was told of the others with their first
+		m.signal()
+	}
 	return true
 }
 
@@ -72,7 +95,7 @@ func (m *mailbox) postCommits(batch []commit) (dropped int) {
 }
 
 // takeTasks returns all tasks. It uses buf for the next ones.
-func (m *mailbox) takeTasks(buf []func()) []func() {
+func (m *mailbox) takeTasks(buf []task) []task {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	tasks := m.tasks
@@ -107,7 +130,7 @@ func (m *mailbox) takeCommits(
 }
 
 // close refuses later posts and returns the tasks that are left.
-func (m *mailbox) close() (left []func()) {
+func (m *mailbox) close() (left []task) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true

@@ -1,6 +1,10 @@
 package gateway
 
-import "github.com/aptlyd/aptlyd/gateway/protocol"
+import (
+	"bytes"
+
+	"github.com/aptlyd/aptlyd/gateway/protocol"
+)
 
 // outbox holds everything that waits to be written to a connection, in three parts that
 // are written in this order:
@@ -124,7 +128,13 @@ func (c *conn) account(buf []byte, n int) {
 	o := &c.out
 	c.loop.server.metrics.sent.Add(uint64(n))
 	n -= cut(&o.partial, n)
+	urgent := o.urgent
 	n -= cut(&o.urgent, n)
+	if o.urgent == nil {
+		c.loop.answers.give(urgent)
+	} else {
+		o.urgent = bytes.Clone(o.urgent) // may wait for long, in a buffer of some other size
+	}
 	delivered, unwritten, at := 0, 0, 0 // at is the first frame of that run that was not begun
 	for ; unwritten < len(o.runs); unwritten++ {
 		d := &o.runs[unwritten]
@@ -207,4 +217,30 @@ func cut(p *[]byte, n int) int {
 		*p = nil
 	}
 	return n
+}
+
+// spareBuffers are buffers for the answers of connections, which most often take them no
+// longer than a turn.
+type spareBuffers [][]byte
+
+// Bounds of what is kept: so many buffers, none larger than what may wait of a connection.
+const (
+	maxSpareBuffers = 16
+	maxSpareBytes   = maxUrgent
+)
+
+// take returns an empty buffer, nil when there is none.
+func (s *spareBuffers) take() (buf []byte) {
+	if last := len(*s) - 1; last >= 0 {
+		buf, (*s)[last] = (*s)[last], nil
+		*s = (*s)[:last]
+	}
+	return buf
+}
+
+// give takes a buffer that is not used any more.
+func (s *spareBuffers) give(buf []byte) {
+	if len(*s) < maxSpareBuffers && cap(buf) > 0 && cap(buf) <= maxSpareBytes {
+		*s = append(*s, buf[:0])
+	}
 }

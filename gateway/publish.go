@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"slices"
 
 	"github.com/aptlyd/aptlyd/fsm"
@@ -10,7 +9,8 @@ import (
 	"github.com/aptlyd/aptlyd/gateway/refusal"
 )
 
-// publish is a client's publish that has no answer yet.
+// publish is a client's publish that has no answer yet. Until it is answered its outcome, which
+// is receipt or err, belongs to the Broker's goroutine.
 type publish struct {
 	conn    *conn
 	channel string
@@ -44,7 +44,7 @@ func (c *conn) publish(req protocol.Request) {
 	c.loop.submit(p, fsm.Publish{
 		Channel: fsm.ChannelKey{Project: c.who.Value().Project, Name: req.Channel},
 		ID:      req.ID,
-		Data:    bytes.Clone(req.Message),
+		Data:    c.loop.keep(req.Message),
 		From:    c.who.Value().Sender(),
 	})
 }
@@ -56,17 +56,17 @@ func (c *conn) refusePublish(r *refusal.Error, req protocol.Request) {
 		c.refuse(r, req.Channel, req.ID)
 		return
 	}
-	p := &publish{conn: c, channel: req.Channel, id: req.ID}
+	p := &publish{conn: c, channel: req.Channel, id: req.ID, err: r}
 	c.pending = append(c.pending, p)
-	c.answer(p, fsm.Receipt{}, r)
+	c.answer(p)
 	c.countRefusal(r)
 }
 
-// answer notes the outcome of p and sends the answers that are due. They go out in the
+// answer notes that p has its outcome and sends the answers that are due. They go out in the
 // order of the requests, which is nearly always how they come. One that comes early
 // overtakes only those of other channels.
-func (c *conn) answer(p *publish, r fsm.Receipt, err error) {
-	p.done, p.receipt, p.err = true, r, err
+func (c *conn) answer(p *publish) {
+	p.done = true
 	for len(c.pending) > 0 && c.pending[0].done {
 		c.settlePublish(0)
 	}
@@ -101,6 +101,9 @@ func (c *conn) sendAnswer(p *publish) {
 		c.sendRefusal(r, p.channel, p.id)
 		return
 	}
+	if c.out.urgent == nil && !c.out.blocked {
+		c.out.urgent = c.loop.answers.take()
+	}
 	c.out.urgent = protocol.AppendPublished(c.out.urgent, p.channel, p.id, p.receipt)
 }
 
@@ -111,6 +114,16 @@ func (l *loop) submit(p *publish, message fsm.Publish) {
 	l.asked = append(l.asked, p)
 }
 
+// maxKeptPayloads bounds the room for payloads that a loop keeps from turn to turn.
+const maxKeptPayloads = 256 << 10
+
+// keep copies a payload, for as long as it waits in submitted.
+func (l *loop) keep(payload []byte) []byte {
+	at := len(l.payloads)
+	l.payloads = append(l.payloads, payload...)
+	return l.payloads[at:len(l.payloads):len(l.payloads)]
+}
+
 // sendPublishes passes the messages of this turn to the node.
 func (l *loop) sendPublishes() {
 	if len(l.submitted) == 0 {
@@ -118,8 +131,13 @@ func (l *loop) sendPublishes() {
 	}
 	asked := l.asked
 	l.server.cfg.Broker.Publish(l.submitted, func(i int, r fsm.Receipt, err error) {
-		l.mail.post(func() { asked[i].conn.answer(asked[i], r, err) })
+		p := asked[i]
+		p.receipt, p.err = r, err
+		l.mail.postAnswer(p)
 	})
 	clear(l.submitted)
 	l.submitted, l.asked = l.submitted[:0], nil
+	if l.payloads = l.payloads[:0]; cap(l.payloads) > maxKeptPayloads {
+		l.payloads = nil
+	}
 }

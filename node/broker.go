@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"sync/atomic"
 	"time"
@@ -57,9 +58,8 @@ func (h *highestIndex) raise(index uint64) {
 func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) {
 	done = n.latency.time(done)
 	var transient []fsm.Publish
-	var commands [][]byte
-	var transients, logged []int // places in batch
-	var by []fsm.SenderKind      // of those logged
+	var transients []int // places in batch
+	logged := newLoggedPublishes(batch)
 	since, withSender := n.state.Stamp(), n.level.Load() >= fsm.SenderLevel
 	for i, p := range batch {
 		project, ok := n.state.Project(p.Channel.Project)
@@ -71,6 +71,7 @@ func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) 
 				go done(i, fsm.Receipt{}, err)
 				continue
 			}
+			p.Data = bytes.Clone(p.Data)
 			transient, transients = append(transient, p), append(transients, i)
 		case n.disk.low.Load():
 			go done(i, fsm.Receipt{}, errDiskFull)
@@ -78,24 +79,55 @@ func (n *Node) Publish(batch []fsm.Publish, done func(int, fsm.Receipt, error)) 
 			if p.From.Since = since; !withSender {
 				p.From = fsm.Sender{}
 			}
-			commands, logged = append(commands, p.Encode()), append(logged, i)
-			by = append(by, p.From.Kind)
+			logged.add(i, &p)
 		}
 	}
 	if len(transient) > 0 {
 		n.publishMemory(transient, func(i int, r fsm.Receipt, err error) { done(transients[i], r, err) })
 	}
-	if len(commands) > 0 {
-		n.cluster.Submit(commands, func(i int, r cluster.Result) {
+	if len(logged.commands) > 0 {
+		n.cluster.Submit(logged.commands, func(i int, r cluster.Result) {
+			from := logged.from[i]
 			if r.Err != nil {
-				done(logged[i], fsm.Receipt{}, n.asRefusal(r.Err))
+				done(from.place, fsm.Receipt{}, n.asRefusal(r.Err))
 				return
 			}
 			n.acknowledged.raise(r.Index)
 			receipt, err := fsm.DecodeReceipt(r.Data)
-			done(logged[i], receipt, refusalTo(by[i], err))
+			done(from.place, receipt, refusalTo(from.kind, err))
 		})
 	}
+}
+
+// loggedPublishes are the publishes of a batch that go to the log, as commands. They share one
+// buffer, as most of them end together.
+type loggedPublishes struct {
+	commands [][]byte
+	from     []publishedFrom
+	buffer   []byte
+}
+
+// publishedFrom says where a command came from.
+type publishedFrom struct {
+	place int // in the batch
+	kind  fsm.SenderKind
+}
+
+func newLoggedPublishes(batch []fsm.Publish) loggedPublishes {
+	size := 0
+	for i := range batch {
+		size += batch[i].MaxSize()
+	}
+	return loggedPublishes{
+		commands: make([][]byte, 0, len(batch)), from: make([]publishedFrom, 0, len(batch)), buffer: make([]byte, 0, size),
+	}
+}
+
+func (l *loggedPublishes) add(place int, p *fsm.Publish) {
+	begin := len(l.buffer)
+	l.buffer = p.Append(l.buffer)
+	l.commands = append(l.commands, l.buffer[begin:len(l.buffer):len(l.buffer)])
+	l.from = append(l.from, publishedFrom{place, p.From.Kind})
 }
 
 // Channel implements gateway.Broker.

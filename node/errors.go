@@ -49,6 +49,8 @@ func asRefusal(err error) error {
 // refusalTo is asRefusal in words for the sender of a command.
 func refusalTo(kind fsm.SenderKind, err error) error {
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, fsm.ErrEnded) && kind == fsm.AdminSender:
 		return refusal.New(refusal.InvalidKey, "the admin token is not valid any more")
 	case errors.Is(err, fsm.ErrEnded):

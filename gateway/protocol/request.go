@@ -84,7 +84,7 @@ func ParseRequest(frame []byte, depth int) (Request, *refusal.Error) {
 	if err := requestShape.Scan(frame, depth, values[:]); err != nil {
 		return req, refusal.New(refusal.InvalidMessage, err.Error())
 	}
-	kind, ok := strictjson.Unquote(values[fieldType])
+	kind, ok := unquoteKind(values[fieldType])
 	if !ok {
 		return req, refusal.New(refusal.InvalidMessage, "type is not a string")
 	}
@@ -159,6 +159,18 @@ func ParseChannel(raw []byte) (string, *refusal.Error) {
 		return "", refused
 	}
 	return name, nil
+}
+
+// unquoteKind is strictjson.Unquote that takes no memory for a known type.
+func unquoteKind(raw []byte) (kind string, ok bool) {
+	if len(raw) >= 2 {
+		for _, known := range RequestKinds {
+			if string(raw[1:len(raw)-1]) == known && raw[0] == '"' {
+				return known, true
+			}
+		}
+	}
+	return strictjson.Unquote(raw)
 }
 
 // MaxMessageID bounds the id of a message, in bytes.

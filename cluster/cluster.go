@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/hashicorp/raft"
 
+	"github.com/aptlyd/aptlyd/cluster/compress"
 	"github.com/aptlyd/aptlyd/cluster/gossip"
 	"github.com/aptlyd/aptlyd/cluster/logbridge"
 	"github.com/aptlyd/aptlyd/cluster/peer"
@@ -47,6 +48,7 @@ type Cluster struct {
 	probes      probes
 	panics      panics
 	egress      atomic.Uint64 // bytes of Raft's calls to others
+	compressed  compress.Counts
 	readIndexes coalescer[uint64]
 	promise     promise
 
@@ -222,7 +224,10 @@ func (c *Cluster) open(machine Machine) error {
 	c.running.Go(func() { c.probeMembers(c.ctx) })
 	c.running.Go(func() { keeper.run(c.ctx) })
 	c.running.Go(c.enter)
-	c.forwarder = newForwarder(cfg, c.leaderLink, c.proposer.checkForeign)
+	c.forwarder = newForwarder(cfg, c.leaderLink, c.proposer.checkForeign, &batchEncoder{
+		compressor: compress.New(&c.compressed),
+		understood: func() bool { return c.proposer.atLevel(compressionLevel) },
+	})
 	unfollow := c.followLeader()
 	c.opened.Push("forwarder", func() error {
 		unfollow()

@@ -2,11 +2,16 @@ package cluster
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"reflect"
 	"testing"
 
+	"github.com/klauspost/compress/s2"
 	"pgregory.net/rapid"
 
+	"github.com/aptlyd/aptlyd/cluster/compress"
 	"github.com/aptlyd/aptlyd/cluster/peer"
 	"github.com/aptlyd/aptlyd/internal/wire"
 )
@@ -20,6 +25,83 @@ func anyBatch(t *rapid.T) batch {
 	return b
 }
 
+// encodeAnyBatch encodes a batch in one of its two forms.
+func encodeAnyBatch(t *rapid.T, b batch) []byte {
+	if rapid.Bool().Draw(t, "compressed") {
+		return compressBatch(b)
+	}
+	return encodeBatch(b)
+}
+
+// compressBatch encodes a batch with its commands in a block, whether that makes it smaller or
+// not.
+func compressBatch(b batch) []byte {
+	raw := encodeBatch(b)
+	r := wire.Reader{Rest: raw}
+	r.Fixed(16)
+	r.Uvarint()
+	r.Uvarint()
+	head := raw[:len(raw)-len(r.Rest)]
+	return wire.AppendBytes(append(bytes.Clone(head), 0), s2.Encode(nil, r.Rest))
+}
+
+// A batch that is worth it is compressed where all members understand that, and is the same
+// batch to those who read it.
+func TestBatchesAreCompressed(t *testing.T) {
+	b := batch{session: Session{1}, seq: 3, acked: 1}
+	for i := range 100 {
+		b.commands = append(b.commands, fmt.Appendf(nil, `{"user":%d,"text":"hello, how are you?"}`, i))
+	}
+	var counts compress.Counts
+	understood := false
+	e := batchEncoder{compressor: compress.New(&counts), understood: func() bool { return understood }}
+	if !bytes.Equal(e.encode(b), encodeBatch(b)) {
+		t.Error("a batch is compressed that not all members would understand")
+	}
+	understood = true
+	once := counts.Given.Load()
+	small := e.encode(b)
+	given, left := counts.Given.Load()-once, counts.Left.Load()-once
+	if plain := len(encodeBatch(b)); len(small) > plain/3 || given != once || left == 0 || left > given/3 {
+		t.Errorf("%d bytes are %d, counted as %d and %d", plain, len(small), given, left)
+	}
+	if got, err := decodeBatch(small); err != nil || !reflect.DeepEqual(got, b) {
+		t.Errorf("it is read as %v (%v)", got, err)
+	}
+	b.commands = b.commands[:1]
+	if !bytes.Equal(e.encode(b), encodeBatch(b)) {
+		t.Error("a batch of one short command is compressed")
+	}
+}
+
+// A block that claims to hold more than a batch may, or holds no batch, is refused for that.
+func TestCompressedBatchesAreBounded(t *testing.T) {
+	head := encodeBatch(batch{seq: 1, commands: [][]byte{nil}})[:18] // up to the number of commands
+	with := func(block []byte) []byte { return wire.AppendBytes(append(bytes.Clone(head), 0), block) }
+	if _, _, err := checkBatch(with(s2.Encode(nil, []byte{1, 1, 'x'})), anyCommand); err != nil {
+		t.Fatal(err)
+	}
+	huge := s2.Encode(nil, append([]byte{1}, wire.AppendBytes(nil, make([]byte, maxBatchBytes))...))
+	for name, block := range map[string][]byte{
+		"too much":       huge,
+		"a claim":        binary.AppendUvarint(nil, maxBatchBytes+1),
+		"no block":       {},
+		"nothing":        s2.Encode(nil, nil),
+		"no command":     s2.Encode(nil, []byte{0}),
+		"a block within": s2.Encode(nil, append([]byte{0}, wire.AppendBytes(nil, s2.Encode(nil, []byte{1, 1, 'x'}))...)),
+		"a rest":         s2.Encode(nil, []byte{1, 1, 'x', 'y'}),
+		"half a command": s2.Encode(nil, []byte{1, 2, 'x'}),
+		"half a block":   s2.Encode(nil, []byte{1, 1, 'x'})[:2],
+	} {
+		if _, _, err := checkBatch(with(block), anyCommand); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := decodeEntry(encodeEntry(1, [][]byte{with(block)})); err == nil {
+			t.Errorf("%s is read from the log", name)
+		}
+	}
+}
+
 func TestEntryKeepsWhatItCarries(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := entry{stamp: rapid.Int64().Draw(t, "stamp")}
@@ -27,7 +109,7 @@ func TestEntryKeepsWhatItCarries(t *testing.T) {
 		for range rapid.IntRange(0, 4).Draw(t, "batches") {
 			b := anyBatch(t)
 			want.batches = append(want.batches, b)
-			raws = append(raws, encodeBatch(b))
+			raws = append(raws, encodeAnyBatch(t, b))
 		}
 		raw := encodeEntry(want.stamp, raws)
 		got, err := decodeEntry(raw)
@@ -83,7 +165,8 @@ func TestTruncatedBytesAreErrors(t *testing.T) {
 			"entry", encodeEntry(1764000000000, [][]byte{encodeBatch(b), encodeBatch(b)}),
 			func(raw []byte) error { _, err := decodeEntry(raw); return err },
 		},
-		{"batch", encodeBatch(b), func(raw []byte) error { return checkBatch(raw, anyCommand) }},
+		{"batch", encodeBatch(b), func(raw []byte) error { _, _, err := checkBatch(raw, anyCommand); return err }},
+		{"compressed batch", compressBatch(b), func(raw []byte) error { _, _, err := checkBatch(raw, anyCommand); return err }},
 		{
 			"outcome", encodeOutcome(outcome{index: 300, next: 2, results: [][]byte{[]byte("a"), nil}}),
 			func(raw []byte) error { _, err := decodeOutcome(raw); return err },
@@ -116,7 +199,7 @@ func TestTruncatedBytesAreErrors(t *testing.T) {
 func FuzzDecodeEntry(f *testing.F) {
 	b := batch{session: Session{1}, seq: 3, acked: 2, commands: [][]byte{[]byte("a"), nil}}
 	f.Add(encodeEntry(0, nil))
-	f.Add(encodeEntry(1764000000000, [][]byte{encodeBatch(b), encodeBatch(b)}))
+	f.Add(encodeEntry(1764000000000, [][]byte{encodeBatch(b), compressBatch(b)}))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		e, err := decodeEntry(raw)
 		if err != nil {
@@ -144,11 +227,13 @@ func decodeBatch(raw []byte) (batch, error) {
 
 // What the leader takes from a forwarder every node must be able to read.
 func FuzzCheckBatch(f *testing.F) {
-	f.Add(encodeBatch(batch{seq: 300, acked: 5, commands: [][]byte{make([]byte, 200), {}, []byte("x")}}))
+	b := batch{seq: 300, acked: 5, commands: [][]byte{make([]byte, 200), {}, []byte("x")}}
+	f.Add(encodeBatch(b))
+	f.Add(compressBatch(b))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		_, err := decodeBatch(raw)
 		_, entryErr := decodeEntry(encodeEntry(1, [][]byte{raw}))
-		if checked := checkBatch(raw, anyCommand); (checked == nil) != (err == nil) || (checked == nil) != (entryErr == nil) {
+		if _, _, checked := checkBatch(raw, anyCommand); (checked == nil) != (err == nil) || (checked == nil) != (entryErr == nil) {
 			t.Errorf("check: %v, batch: %v, entry: %v", checked, err, entryErr)
 		}
 	})

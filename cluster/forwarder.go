@@ -84,6 +84,7 @@ type forwarder struct {
 
 	mu       sync.Mutex
 	closed   bool
+	encoder  *batchEncoder
 	queue    []*submission
 	bytes    int // of submissions queued and on their way
 	session  Session
@@ -105,10 +106,12 @@ const reconnectPause = 20 * time.Millisecond
 
 func newForwarder(
 	cfg Config, connect func(context.Context) (leaderLink, error), check func(command []byte) error,
+	encoder *batchEncoder,
 ) *forwarder {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &forwarder{
-		cfg: cfg, connect: connect, check: check, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, round: 1,
+		cfg: cfg, connect: connect, check: check, encoder: encoder, wake: make(chan struct{}, 1),
+		ctx: ctx, cancel: cancel, round: 1,
 	}
 	f.renewSession()
 	f.running.Go(f.run)
@@ -240,7 +243,7 @@ func (f *forwarder) encode(p *inflightBatch) {
 	if !live {
 		commands = commands[:1] // no caller waits for a result
 	}
-	p.raw = encodeBatch(batch{session: f.session, seq: p.seq, acked: f.lowest() - 1, commands: commands})
+	p.raw = f.encoder.encode(batch{session: f.session, seq: p.seq, acked: f.lowest() - 1, commands: commands})
 }
 
 // lowest returns the first number without a result. f.mu is held.

@@ -92,7 +92,7 @@ func TestForwarderIsExactlyOnceInOrder(t *testing.T) {
 			t.Parallel()
 			leader := newFlakyLeader(t, seed)
 			leader.trouble = true
-			f := newForwarder(Config{BatchBytes: 30}.withDefaults(), leader.connect, anyCommand)
+			f := newForwarder(Config{BatchBytes: 30}.withDefaults(), leader.connect, anyCommand, new(batchEncoder))
 			defer f.close()
 			const count = 300
 			results := make([]Result, count)
@@ -124,28 +124,28 @@ func TestForwarderDeadlines(t *testing.T) {
 		return <-result
 	}
 	t.Run("nobody to send to", func(t *testing.T) {
-		f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return nil, ErrUnavailable }, anyCommand)
+		f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return nil, ErrUnavailable }, anyCommand, new(batchEncoder))
 		defer f.close()
 		if r := submit(f); !errors.Is(r.Err, ErrUnavailable) {
 			t.Errorf("got %v", r.Err)
 		}
 	})
 	t.Run("always refused", func(t *testing.T) {
-		f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return refusingLink{}, nil }, anyCommand)
+		f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return refusingLink{}, nil }, anyCommand, new(batchEncoder))
 		defer f.close()
 		if r := submit(f); !errors.Is(r.Err, ErrUnavailable) {
 			t.Errorf("got %v", r.Err)
 		}
 	})
 	t.Run("never answered", func(t *testing.T) {
-		f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return silentLink{}, nil }, anyCommand)
+		f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return silentLink{}, nil }, anyCommand, new(batchEncoder))
 		defer f.close()
 		if r := submit(f); !errors.Is(r.Err, ErrOutcomeUnknown) {
 			t.Errorf("got %v", r.Err)
 		}
 	})
 	t.Run("closed", func(t *testing.T) {
-		f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return silentLink{}, nil }, anyCommand)
+		f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return silentLink{}, nil }, anyCommand, new(batchEncoder))
 		result := make(chan Result, 2)
 		f.submit([][]byte{[]byte("x")}, func(_ int, r Result) { result <- r })
 		f.close()
@@ -195,7 +195,7 @@ func TestForwarderFollowsTheLeader(t *testing.T) {
 				}
 				began <- struct{}{}
 				return hanging(ctx)
-			}, anyCommand)
+			}, anyCommand, new(batchEncoder))
 			defer f.close()
 			f.follow("silent")
 			result := make(chan Result, 1)
@@ -218,7 +218,7 @@ func TestForwarderFollowsTheLeader(t *testing.T) {
 func TestForwarderBounds(t *testing.T) {
 	t.Parallel()
 	cfg := Config{QueueBytes: 2 * (50 + submissionOverhead), MaxCommandBytes: 60}.withDefaults()
-	f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return silentLink{}, nil }, anyCommand)
+	f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return silentLink{}, nil }, anyCommand, new(batchEncoder))
 	defer f.close()
 	refused := make(chan Result, 1)
 	f.submit([][]byte{make([]byte, 61)}, func(_ int, r Result) { refused <- r })
@@ -239,7 +239,7 @@ func TestForwarderBounds(t *testing.T) {
 func TestForwarderBeginsAnewWhenItsSessionIsForgotten(t *testing.T) {
 	t.Parallel()
 	leader := newFlakyLeader(t, 1)
-	f := newForwarder(Config{}.withDefaults(), leader.connect, anyCommand)
+	f := newForwarder(Config{}.withDefaults(), leader.connect, anyCommand, new(batchEncoder))
 	defer f.close()
 	submit := func(text string) Result {
 		result := make(chan Result, 1)

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,6 +20,23 @@ func (tc *testCluster) expectLevel(want uint32) {
 	})
 }
 
+// expectCompression says whether the batches of a node are to be compressed.
+func (tc *testCluster) expectCompression(node *testNode, want bool) {
+	tc.t.Helper()
+	given, left := node.Compression()
+	text := bytes.Repeat([]byte("the same text "), 1000)
+	told := make(chan Result, 1)
+	node.Submit([][]byte{text}, func(_ int, r Result) { told <- r })
+	if r := <-told; r.Err != nil {
+		tc.t.Fatal(r.Err)
+	}
+	givenThen, leftThen := node.Compression()
+	given, left = givenThen-given, leftThen-left
+	if got := left < given/2; got != want || given < uint64(len(text)) {
+		tc.t.Errorf("%d bytes became %d, want them compressed: %t", given, left, want)
+	}
+}
+
 func TestFeatureLevelIsThatOfTheOldestMember(t *testing.T) {
 	t.Parallel()
 	tc := &testCluster{t: t, root: t.TempDir()}
@@ -35,6 +53,7 @@ func TestFeatureLevelIsThatOfTheOldestMember(t *testing.T) {
 	old := tc.start("node3", 3, "node3")
 	tc.ready()
 	tc.expectLevel(1)
+	tc.expectCompression(tc.nodes[0], false)
 	// Away is not gone: it will come back and must know what it finds.
 	old.stop(t)
 	for _, node := range tc.running() {
@@ -60,6 +79,9 @@ func TestFeatureLevelIsThatOfTheOldestMember(t *testing.T) {
 		}
 		return nil
 	})
+	for _, node := range tc.running() {
+		tc.expectCompression(node, true)
+	}
 	upgraded.stop(t)
 	tc.expectLevel(2)
 

@@ -54,6 +54,7 @@ const (
 // queued is a batch that waits for its entry.
 type queued struct {
 	raw   []byte
+	size  int // bytes once it is not compressed any more
 	reply func(outcome, error)
 }
 
@@ -87,18 +88,20 @@ func (s *proposer) checkFrom(command []byte, foreign bool) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalidCommand, err)
 	}
-	if level > s.level.Load() && !s.learnLevel(level) {
+	if !s.atLevel(level) {
 		return fmt.Errorf("%w: %d", ErrFeatureLevel, level)
 	}
 	return nil
 }
 
-// learnLevel reads the present feature level, and reports whether it is at
-// least this one. It never falls.
-func (s *proposer) learnLevel(level uint32) bool {
+// atLevel reports whether the cluster surely has a feature level. It never falls.
+func (s *proposer) atLevel(level uint32) bool {
+	if level <= s.level.Load() {
+		return true
+	}
 	known := max(s.machine.Level(), s.featureLevel())
 	s.level.Store(known)
-	return known >= level
+	return level <= known
 }
 
 // submit takes an encoded batch. It never blocks; reply is called exactly once,
@@ -111,7 +114,11 @@ func (s *proposer) submitForeign(raw []byte, reply func(outcome, error)) {
 }
 
 func (s *proposer) take(raw []byte, check func([]byte) error, reply func(outcome, error)) {
-	if err := checkBatch(raw, check); err != nil {
+	size, compressed, err := checkBatch(raw, check)
+	if err == nil && compressed && !s.atLevel(compressionLevel) {
+		err = fmt.Errorf("%w: %d", ErrFeatureLevel, compressionLevel)
+	}
+	if err != nil {
 		go reply(outcome{}, err)
 		return
 	}
@@ -120,11 +127,11 @@ func (s *proposer) take(raw []byte, check func([]byte) error, reply func(outcome
 	switch {
 	case s.state == proposerClosed:
 		go reply(outcome{}, ErrNotLeader)
-	case s.bytes+len(raw) > proposerBytes:
+	case s.bytes+size > proposerBytes:
 		go reply(outcome{}, ErrOverloaded)
 	default:
-		s.queue = append(s.queue, queued{raw, reply})
-		s.bytes += len(raw)
+		s.queue = append(s.queue, queued{raw, size, reply})
+		s.bytes += size
 		select {
 		case s.wake <- struct{}{}:
 		default:
@@ -143,8 +150,8 @@ func (s *proposer) gather() []queued {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	size, n := 0, 0
-	for n < len(s.queue) && (n == 0 || size+len(s.queue[n].raw) <= s.cfg.BatchBytes) {
-		size += len(s.queue[n].raw)
+	for n < len(s.queue) && (n == 0 || size+s.queue[n].size <= s.cfg.BatchBytes) {
+		size += s.queue[n].size
 		n++
 	}
 	batches := s.queue[:n:n]

@@ -179,3 +179,33 @@ func TestStageTicksAtTheDeadlineAndNeverGoesBack(t *testing.T) {
 	}
 	tick.settle(nil)
 }
+
+// A compressed batch counts as what it holds: an entry is no larger than without compression, and
+// neither is what waits. A cluster with a member that would not understand it takes none.
+func TestCompressedBatchesCountAsWhatTheyHold(t *testing.T) {
+	t.Parallel()
+	s := newProposer(Config{BatchBytes: 10_000}.withDefaults(), make(scriptedRaft), openTestMachine(t, t.TempDir()),
+		func() int64 { return 1 }, func() uint32 { return 1 }, func(uint64, uint64, bool) {})
+	s.set(proposerOpen)
+	raw := compressBatch(batch{seq: 1, commands: [][]byte{make([]byte, 6000)}})
+	replied := make(chan error, 1)
+	s.submitForeign(raw, func(_ outcome, err error) { replied <- err })
+	select {
+	case err := <-replied:
+		if !errors.Is(err, ErrFeatureLevel) {
+			t.Errorf("below its feature level: %v", err)
+		}
+	case <-time.After(patience):
+		t.Fatal("it is taken below its feature level")
+	}
+	s.level.Store(compressionLevel)
+	for range 2 {
+		s.submitForeign(raw, func(_ outcome, err error) { t.Error(err) })
+	}
+	if s.bytes < 12_000 {
+		t.Errorf("what waits counts as %d bytes", s.bytes)
+	}
+	if first, second := len(s.gather()), len(s.gather()); first != 1 || second != 1 || s.bytes != 0 {
+		t.Errorf("entries of %d and %d batches, want one each; %d bytes are left", first, second, s.bytes)
+	}
+}

@@ -63,7 +63,7 @@ func TestForwarderWithdrawsWhatWasGivenUp(t *testing.T) {
 		t.Run(fmt.Sprint("sent before the cut ends: ", arrived), func(t *testing.T) {
 			t.Parallel()
 			leader := &partedLeader{flakyLeader: newFlakyLeader(t, 1), keep: arrived}
-			f := newForwarder(Config{Nothing: []byte("nothing")}.withDefaults(), leader.connect, anyCommand)
+			f := newForwarder(Config{Nothing: []byte("nothing")}.withDefaults(), leader.connect, anyCommand, new(batchEncoder))
 			defer f.close()
 			results := make(map[string]chan Result)
 			submit := func(commands ...string) {
@@ -143,7 +143,7 @@ func TestForwarderKnowsWhatHadNoEffect(t *testing.T) {
 	t.Parallel()
 	f := newForwarder(Config{Nothing: []byte("nothing")}.withDefaults(), func(context.Context) (leaderLink, error) {
 		return nil, ErrUnavailable
-	}, anyCommand)
+	}, anyCommand, new(batchEncoder))
 	defer f.close()
 	told := make(chan Result, 1)
 	f.mu.Lock()

@@ -66,14 +66,18 @@ func (n *Node) registerMetrics(registry *prometheus.Registry) {
 		func(r retention) float64 { return float64(r.messages) })
 	kept("retained_bytes", "Payload that channels retain, when it was last counted.",
 		func(r retention) float64 { return float64(r.bytes) })
-	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Namespace: "aptlyd", Subsystem: "cluster", Name: "peer_panics_total",
-		Help: "Requests of other nodes on which a panic ended the work.",
-	}, func() float64 { return float64(n.cluster.PeerPanics()) }))
-	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Namespace: "aptlyd", Subsystem: "leader", Name: "egress_bytes_total",
-		Help: "Bytes that this node has sent others to replicate to them.",
-	}, func() float64 { return float64(n.cluster.Egress()) }))
+	counter := func(name, help string, value func() float64) {
+		registry.MustRegister(prometheus.NewCounterFunc(
+			prometheus.CounterOpts{Namespace: "aptlyd", Name: name, Help: help}, value))
+	}
+	counter("cluster_peer_panics_total", "Requests of other nodes on which a panic ended the work.",
+		func() float64 { return float64(n.cluster.PeerPanics()) })
+	counter("leader_egress_bytes_total", "Bytes that this node has sent others to replicate to them.",
+		func() float64 { return float64(n.cluster.Egress()) })
+	counter("batch_bytes_total", "Bytes of the commands that this node has sent to leaders.",
+		func() float64 { given, _ := n.cluster.Compression(); return float64(given) })
+	counter("batch_compressed_bytes_total", "What these bytes were once compressed, where that was worth it.",
+		func() float64 { _, left := n.cluster.Compression(); return float64(left) })
 	gauge("apply_busy_ratio", "Share of the last ten seconds in which entries were applied.",
 		func() float64 { return n.cluster.ApplyBusy() })
 	registry.MustRegister(n.latency.seconds, n.logs.synced, n.logs.entries, n.logs.commits, n.logs.commands)

@@ -31,6 +31,7 @@ var arrows = map[string]struct {
 		imports: []string{"internal/durable", "internal/strictjson", "internal/wire"},
 		engines: []string{"go.etcd.io/bbolt"},
 	},
+	"cluster/compress":  {},
 	"cluster/watchdog":  {},
 	"cluster/logbridge": {},
 	"cluster/synced":    {engines: []string{"github.com/hashicorp/raft"}},
@@ -45,8 +46,8 @@ var arrows = map[string]struct {
 	},
 	"cluster": {
 		imports: []string{
-			"internal/boottime", "cluster/watchdog", "cluster/logbridge", "cluster/raftlog", "cluster/synced",
-			"cluster/peer", "cluster/gossip", "internal/durable", "internal/repeat", "internal/teardown", "internal/wire",
+			"internal/boottime", "cluster/compress", "cluster/watchdog", "cluster/logbridge", "cluster/raftlog",
+			"cluster/synced", "cluster/peer", "cluster/gossip", "internal/durable", "internal/repeat", "internal/teardown", "internal/wire",
 		},
 		engines: []string{"github.com/hashicorp/raft"},
 	},

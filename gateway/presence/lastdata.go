@@ -9,10 +9,11 @@ type lastData struct {
 	ch    *channel
 	at    int64
 	data  string
-	until time.Time // zero until the next Tick
+	until time.Time // zero while the other node is not heard
 }
 
-// takeOverWithin bounds how long that is waited for. The other node may be cut off.
+// takeOverWithin bounds how long a node that is heard is waited for. It may not have heard of
+// the data itself.
 const takeOverWithin = 2 * time.Second
 
 // data returns the latest data of a member, which has a part, and of when it is.
@@ -46,9 +47,13 @@ func (m *Members) takeOver(ch *channel, mem *member, gone *Change) {
 // dropData forgets data that another node has taken over, or did not in time.
 func (m *Members) dropData(now time.Time) {
 	for mem, last := range m.last {
-		switch taken := mem.newest().at >= last.at; {
-		case taken:
+		p := mem.newest()
+		switch {
+		case p.at >= last.at:
 			delete(m.last, mem)
+		case !p.owner.current(now):
+			last.until = time.Time{}
+			m.last[mem] = last
 		case last.until.IsZero():
 			last.until = now.Add(takeOverWithin)
 			m.last[mem] = last

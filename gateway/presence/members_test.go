@@ -232,6 +232,7 @@ func TestLatestDataStays(t *testing.T) {
 	a.Enter(room, "anna", "1", now)
 	b.Enter(room, "anna", "2", now.Add(time.Millisecond))
 	everything(b, a, "b", now)
+	heard := a.Number()
 	for _, m := range []*Members{b, c} {
 		everything(a, m, "a", now)
 	}
@@ -259,7 +260,12 @@ func TestLatestDataStays(t *testing.T) {
 	shows(c, "3")
 	everything(a, c, "a", now)
 	now = now.Add(takeOverWithin)
-	shows(b, "1") // nobody has told it
+	shows(b, "3") // a was not heard
+	for _, want := range []string{"3", "1"} {
+		b.Take("a", Message{Boot: 1, From: heard, To: heard}, now)
+		shows(b, want)
+		now = now.Add(takeOverWithin)
+	}
 	shows(c, "3")
 	if len(c.last) != 0 || len(b.last) != 0 {
 		t.Errorf("%d and %d are kept", len(c.last), len(b.last))

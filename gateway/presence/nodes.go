@@ -37,11 +37,16 @@ func (m *Members) current(now time.Time) bool {
 		if s == nil {
 			return false
 		}
-		if !s.dead() && (!s.complete || s.deaf || now.Sub(s.heard) > currentFor) {
+		if !s.dead() && !s.current(now) {
 			return false
 		}
 	}
 	return true
+}
+
+// current reports whether what the node had a moment ago is known.
+func (s *slice) current(now time.Time) bool {
+	return s.complete && !s.deaf && now.Sub(s.heard) <= currentFor
 }
 
 // Complete reports whether this node knows the slices of all nodes that are not gone.

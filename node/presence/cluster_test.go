@@ -289,7 +289,10 @@ func (s *simulation) dropClients(n *simNode, why string) {
 			}
 		}
 	}
-	n.watch = map[fsm.ChannelKey]*watcher{} // its watchers are clients, too
+	for key := range n.watch { // its watchers are clients, too
+		n.members.Unwatch(key)
+		delete(n.watch, key)
+	}
 }
 
 // drop forgets a connection that was served until then; the server may not know that yet.

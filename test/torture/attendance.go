@@ -35,6 +35,7 @@ type attendance struct {
 	said  []int64          // when it began to say good-bye with some connection
 	data  []*Event         // Enter, Update
 	last  int64            // when it did something last
+	loose bool             // it is not known when it has connections
 }
 
 // span is a time in which a user is a member for sure: from is included, to is not.
@@ -78,6 +79,9 @@ func (a *attendance) spans() (spans []span) {
 
 // mayBeAway reports whether the user may have been no member at some time from one to another.
 func (a *attendance) mayBeAway(from, to int64) bool {
+	if a.loose {
+		return true
+	}
 	at := from
 	for _, s := range a.spans() {
 		if s.from > at {
@@ -118,6 +122,7 @@ func (l *ledger) attendances() map[string]map[string]*attendance {
 		if e.Kind != Here {
 			a.last = max(a.last, e.At)
 		}
+		a.loose = a.loose || e.Note == byClient
 		end := func(how string) {
 			if s.ended == 0 || e.Began < s.ended {
 				s.ended, s.how = e.Began, how
@@ -203,6 +208,10 @@ func (a *attendance) diedWith(killed map[string][]int64, from, to int64) bool {
 func (a *attendance) inTheEnd(still, now int64) (connections int, sure bool) {
 	if a.last > still {
 		return 0, false
+	}
+	if a.loose {
+		last := a.data[len(a.data)-1]
+		return 1, last.Kind == Enter && last.Outcome == OK
 	}
 	for _, s := range a.stays {
 		switch {

@@ -20,17 +20,21 @@ type follower struct {
 
 func newFollower(w *workload, name string, random *rand.Rand) *follower {
 	f := &follower{workload: w, name: name, random: random}
-	var endpoints []string
-	for _, d := range f.doors() {
-		endpoints = append(endpoints, "ws://"+d.address)
-	}
-	f.random.Shuffle(len(endpoints), func(i, j int) { endpoints[i], endpoints[j] = endpoints[j], endpoints[i] })
 	var err error
-	f.client, err = client.New(client.Options{Endpoints: endpoints, APIKey: f.serverKey})
+	f.client, err = client.New(client.Options{Endpoints: f.endpoints(random), APIKey: f.serverKey})
 	if err != nil {
 		panic(err) // the options are constants
 	}
 	return f
+}
+
+// endpoints returns the addresses of the nodes in some order.
+func (w *workload) endpoints(random *rand.Rand) (endpoints []string) {
+	for _, d := range w.doors() {
+		endpoints = append(endpoints, "ws://"+d.address)
+	}
+	random.Shuffle(len(endpoints), func(i, j int) { endpoints[i], endpoints[j] = endpoints[j], endpoints[i] })
+	return endpoints
 }
 
 // run subscribes, and ends when there is an end and it has got that far.

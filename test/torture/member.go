@@ -347,6 +347,12 @@ func (w *workload) startMembers(random func() *rand.Rand, nodes []door) {
 		w.standing.Add(1)
 		w.members.Go(m.run)
 	}
+	for n := range 2 {
+		m := &clientMember{workload: w, id: fmt.Sprintf("client%d", n), channel: rooms[n], random: random()}
+		w.clientUsers = append(w.clientUsers, m)
+		w.standing.Add(1)
+		w.members.Go(m.run)
+	}
 	for _, to := range nodes {
 		watcher := &watcher{workload: w, to: to}
 		w.members.Go(watcher.run)

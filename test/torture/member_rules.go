@@ -131,7 +131,7 @@ func (l *ledger) reasonsAreTrue() (broken []string) {
 	}
 	l.watchers(func(e *Event, shown map[string]*Event) {
 		was, a := shown[e.ID], users[e.Channel][e.ID]
-		if e.Kind != Left || was == nil || a == nil {
+		if e.Kind != Left || was == nil || a == nil || a.loose {
 			return
 		}
 		since := was.At - behind

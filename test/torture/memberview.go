@@ -51,6 +51,11 @@ func (s *site) views(w *workload) (shown []Event) {
 			})
 		}
 	}
+	for _, m := range w.clientUsers {
+		shown = append(shown, Event{
+			Kind: Here, Began: s.recorder.Now(), Session: m.id, Channel: m.channel, ID: m.id, Note: byClient,
+		})
+	}
 	for _, i := range s.members() {
 		for _, room := range rooms {
 			e := Event{Kind: Viewed, Began: s.recorder.Now(), Node: s.cluster.Name(i), Channel: room}

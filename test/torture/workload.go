@@ -39,6 +39,7 @@ type workload struct {
 	running            sync.WaitGroup // who publishes
 	subscribers        sync.WaitGroup
 	users              []*member
+	clientUsers        []*clientMember
 	members            sync.WaitGroup // users and watchers
 	standing           sync.WaitGroup // users that still do something
 	still, leave       chan struct{}  // users do nothing more; and end

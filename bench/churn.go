@@ -31,9 +31,12 @@ func (c Churn) Rule() Rule {
 	return Rule{Presence: &client.PresenceRule{MaxMembers: &most}}
 }
 
-// others returns how many clients take turns: each has a second between its leave and its
-// next enter.
-func (c Churn) others() int { return int(c.Rate*(c.Stay+time.Second).Seconds()) + 1 }
+// others returns how many clients take turns. Each has some seconds between its leave and its
+// next enter, because a broker that is behind may take the two for one.
+func (c Churn) others() int {
+	const pause = 5 * time.Second
+	return int(c.Rate*(c.Stay+pause).Seconds()) + 1
+}
 
 // Validate reports the first field that cannot be used.
 func (c Churn) Validate() error {

@@ -362,12 +362,11 @@ func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var values [1][]byte
-	// A message is nested in an object in the list.
-	depth := min(s.cfg.MaxDepth+2, strictjson.MaxNesting)
-	err := batchShape.Scan(body, depth, values[:])
+	// Of one message that is nested too deeply the others are to know nothing.
+	err := batchShape.Scan(body, strictjson.MaxNesting, values[:])
 	var all []*restPublish
 	if err == nil {
-		err = strictjson.ScanArray(values[0], depth, func(raw []byte) error {
+		err = strictjson.ScanArray(values[0], strictjson.MaxNesting, func(raw []byte) error {
 			if len(all) == maxBatch {
 				return errBatchSize
 			}

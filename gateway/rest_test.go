@@ -175,8 +175,9 @@ func TestFailedAuthsOverHTTPAreLimited(t *testing.T) {
 }
 
 func TestBatch(t *testing.T) {
-	h := newHarness(t, "portable", func(c *Config) { c.MaxMessageBytes = 100 })
+	h := newHarness(t, "portable", func(c *Config) { c.MaxMessageBytes, c.MaxDepth = 100, 3 })
 	res, body := h.do("POST", "/realtime/batch", `{"messages":[
+		{"channel":"deep","message":[[[]]]}, {"channel":"deep","message":[[[[]]]]},
 		{"channel":"c","message":1,"id":"a"}, {"channel":"","message":2,"id":"b"}, {"channel":"c","message":3},
 		{"channel":"c","message":1,"id":"a"}, 7, {"channel":"c","message":"`+strings.Repeat("x", 100)+`"}]}`,
 		"X-Api-Key", h.secret, "Content-Type", "application/json")
@@ -189,6 +190,7 @@ func TestBatch(t *testing.T) {
 		got = append(got, fmt.Sprint(r["success"], " ", r["code"], " ", r["offset"], " ", r["id"], " ", r["duplicate"]))
 	}
 	want := []string{
+		"true <nil> 1 <nil> <nil>", "false invalid_message 0 <nil> <nil>",
 		"true <nil> 1 a <nil>", "false invalid_channel 0 b <nil>", "true <nil> 2 <nil> <nil>",
 		"true <nil> 1 a true", "false invalid_message 0 <nil> <nil>", "false message_too_large 0 <nil> <nil>",
 	}

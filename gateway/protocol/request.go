@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/aptlyd/aptlyd/fsm"
@@ -82,6 +83,11 @@ func ParseRequest(frame []byte, depth int) (Request, *refusal.Error) {
 	var req Request
 	var values [requestFields][]byte
 	if err := requestShape.Scan(frame, depth, values[:]); err != nil {
+		clear(values[:])
+		if errors.Is(err, strictjson.ErrDepth) && requestShape.Scan(frame, strictjson.MaxNesting, values[:]) == nil {
+			req.Kind, _ = strictjson.Unquote(values[fieldType])
+			req.echo(values[fieldChannel], values[fieldID], values[fieldAction])
+		}
 		return req, refusal.New(refusal.InvalidMessage, err.Error())
 	}
 	kind, ok := unquoteKind(values[fieldType])
@@ -108,10 +114,7 @@ func ParseRequest(frame []byte, depth int) (Request, *refusal.Error) {
 	}
 	var refused *refusal.Error
 	if req.Channel, refused = ParseChannel(values[fieldChannel]); refused != nil {
-		// What the client called its request, which tells it which one is refused.
-		req.Channel = echo(values[fieldChannel], maxEchoed)
-		req.ID = echo(values[fieldID], maxEchoed)
-		req.Action = Action(echo(values[fieldAction], maxAction))
+		req.echo(values[fieldChannel], values[fieldID], values[fieldAction])
 		return req, refused
 	}
 	switch kind {
@@ -136,6 +139,11 @@ func ParseRequest(frame []byte, depth int) (Request, *refusal.Error) {
 
 // maxEchoed bounds a refused name or id that is repeated to the client, in bytes.
 const maxEchoed = 1 << 10
+
+// echo keeps what the client called its request, which tells it which one is refused.
+func (r *Request) echo(channel, id, action []byte) {
+	r.Channel, r.ID, r.Action = echo(channel, maxEchoed), echo(id, maxEchoed), Action(echo(action, maxAction))
+}
 
 // echo returns a text that is repeated to the client, empty where it is none or too long.
 func echo(raw []byte, most int) string {

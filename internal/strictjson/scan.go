@@ -8,8 +8,9 @@ import (
 
 var (
 	// ErrSyntax says that a text is not JSON.
-	ErrSyntax    = errors.New("malformed JSON")
-	errDepth     = errors.New("JSON is nested too deeply")
+	ErrSyntax = errors.New("malformed JSON")
+	// ErrDepth says that a value has more levels than are allowed.
+	ErrDepth     = errors.New("JSON is nested too deeply")
 	errDuplicate = errors.New("a name occurs twice")
 	errCase      = errors.New("a name differs from a known one only in case")
 	errUnknown   = errors.New("unknown name")
@@ -257,7 +258,7 @@ func (s *scanner) value(depth int) ([]byte, error) {
 		case '{', '[':
 			s.pos++
 			if open.depth == depth || open.depth == MaxNesting {
-				return nil, errDepth
+				return nil, ErrDepth
 			}
 			s.space()
 			if s.take(counterpart(c)) {

@@ -24,9 +24,9 @@ func TestScanObject(t *testing.T) {
 		`{"` + "\u212a" + `ey":1}`:         errCase, // the Kelvin sign folds to k
 		`{"a":{"a":1,"a":2,"A":3}}`:        nil,     // inside a payload names are not ours
 		`{"a":[[[[]]]]}`:                   nil,
-		`{"a":[[[[[]]]]]}`:                 errDepth,
+		`{"a":[[[[[]]]]]}`:                 ErrDepth,
 		`{"a":{"b":{"c":{"d":{}}}}}`:       nil,
-		`{"a":{"b":{"c":{"d":{"e":{}}}}}}`: errDepth,
+		`{"a":{"b":{"c":{"d":{"e":{}}}}}}`: ErrDepth,
 		``:                                 ErrSyntax,
 		`[]`:                               ErrSyntax,
 		`{`:                                ErrSyntax,

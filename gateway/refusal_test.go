@@ -95,6 +95,16 @@ func TestWebSocketRefusals(t *testing.T) {
 		public.text(`{"type":"subscribe","channel":"one more"}`)
 		public.wantError(refusal.TooManyChannels)
 		public.subscribe("c0", "") // one that it has
+		// The answers come in the order of the requests.
+		all := h.open(h.secret)
+		for i := range 5 {
+			all.text(`{"type":"subscribe","channel":"all-%d"}`, i)
+		}
+		for range 3 {
+			all.want("subscribed")
+		}
+		all.wantError(refusal.TooManyChannels)
+		all.wantError(refusal.TooManyChannels)
 		public.text(`{"type":"unsubscribe","channel":"c0"}`)
 		public.want("unsubscribed")
 		public.subscribe("one more", "")

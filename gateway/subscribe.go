@@ -66,6 +66,10 @@ func (c *conn) lookUp() {
 		o := c.ops[n]
 		n++
 		sub, refused := c.enter(o.channel)
+		if refused != nil && len(asked) > 0 && c.stream == nil {
+			n-- // those before it are answered first; of a stream nothing is answered
+			break
+		}
 		if refused != nil {
 			if c.refuse(refused, o.channel, ""); c.state != stateOpen {
 				return // a refusal ends a stream, with all that it has asked for

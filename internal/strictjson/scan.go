@@ -2,6 +2,7 @@ package strictjson
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"unicode/utf8"
 )
@@ -383,13 +384,30 @@ func (s *scanner) number() error {
 	return nil
 }
 
+// plainWords returns how many bytes of data a string may have as they are, in steps of eight: no
+// quote, no backslash, no control character.
+func plainWords(data []byte) (n int) {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for ; len(data)-n >= 8; n += 8 {
+		word := binary.LittleEndian.Uint64(data[n:])
+		quote, backslash := word^'"'*ones, word^'\\'*ones
+		// The top bit of a byte is set where word has less than a space, and where the others
+		// have 0. A byte above such a one may be taken for another one of its kind.
+		found := (word-' '*ones)&^word | (quote-ones)&^quote | (backslash-ones)&^backslash
+		if found&tops != 0 {
+			break
+		}
+	}
+	return n
+}
+
 // string passes over a string and returns it with its quotes.
 func (s *scanner) string() ([]byte, error) {
 	start := s.pos
 	if !s.take('"') {
 		return nil, ErrSyntax
 	}
-	for s.pos < len(s.data) {
+	for s.pos += plainWords(s.data[s.pos:]); s.pos < len(s.data); {
 		c := s.data[s.pos]
 		s.pos++
 		switch {
@@ -401,6 +419,7 @@ func (s *scanner) string() ([]byte, error) {
 			if err := s.escape(); err != nil {
 				return nil, err
 			}
+			s.pos += plainWords(s.data[s.pos:])
 		}
 	}
 	return nil, ErrSyntax

@@ -71,6 +71,42 @@ func TestScanObject(t *testing.T) {
 	}
 }
 
+// Every byte at every place of a string is judged as encoding/json judges it.
+func TestStringsOfEveryByte(t *testing.T) {
+	for length := range 27 {
+		for at := range length {
+			for c := range 256 {
+				text := []byte(`"` + strings.Repeat("~", length) + `"`)
+				text[1+at] = byte(c)
+				if got, want := Valid(text), json.Valid(text) && utf8.Valid(text); got != want {
+					t.Fatalf("%q is valid: %t, want %t", text, got, want)
+				}
+				text = append(append(text[:1+length:1+length], `\n`...), text[1:]...)
+				if got, want := Valid(text), json.Valid(text) && utf8.Valid(text); got != want {
+					t.Fatalf("%q is valid: %t, want %t", text, got, want)
+				}
+			}
+		}
+	}
+}
+
+// BenchmarkValid checks the payload of aptly-bench, and JSON of a chat.
+func BenchmarkValid(b *testing.B) {
+	for _, text := range []string{
+		`"` + strings.Repeat("0123456789abcdef", 8) + `"`,
+		`{"type":"message","user":{"id":1234,"name":"user1234"},"room":"general","text":"how are you today?","at":1764133200}`,
+	} {
+		b.Run(text[:5], func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				if !Valid([]byte(text)) {
+					b.Fatal(text)
+				}
+			}
+		})
+	}
+}
+
 func TestWholeNumber(t *testing.T) {
 	for text, want := range map[string]uint64{
 		"0": 0, "7": 7, "1e3": 1000, "5.0": 5, "9007199254740991": MaxWhole,

@@ -265,7 +265,11 @@ func (a *application) publish(dst, command []byte, p publication) ([]byte, error
 		a.touched = append(a.touched, ch)
 	}
 	if ch.fresh.messages == nil {
-		ch.fresh.messages = a.arena.take()
+		if n := len(ch.flushing.messages); n >= doublingFrom {
+			ch.fresh.messages = make([]Message, 0, n) // a hot channel stays hot
+		} else {
+			ch.fresh.messages = a.arena.take()
+		}
 	}
 	a.lastChannel = ch
 	m := ch.append(a.stamp, p.data)

@@ -309,7 +309,8 @@ func (s *site) wipe(i int) {
 	}
 }
 
-// lastWords returns the last line that node i has logged.
+// lastWords returns the last line that node i has logged, or the one that says why it ends:
+// others may follow while it does.
 func (s *site) lastWords(i int) string {
 	log, err := os.ReadFile(s.cluster.Dir(i) + ".log")
 	if err != nil {
@@ -318,6 +319,11 @@ func (s *site) lastWords(i int) string {
 	text := strings.TrimSpace(string(log))
 	if at := strings.LastIndex(text, "\npanic: "); at >= 0 && len(text)-at < 20_000 {
 		line, _, _ := strings.Cut(text[at+1:], "\n")
+		return line
+	}
+	text = text[max(strings.LastIndex(text, "APTLYD_TORTURE_CLOCK"), 0):] // which is warned of at each start
+	if at := strings.LastIndex(text, `"msg":"stopping: `); at >= 0 {
+		line, _, _ := strings.Cut(text[strings.LastIndexByte(text[:at], '\n')+1:], "\n")
 		return line
 	}
 	return text[strings.LastIndexByte(text, '\n')+1:]

@@ -9,7 +9,7 @@ type lastData struct {
 	ch    *channel
 	at    int64
 	data  string
-	until time.Time // zero while the other node is not heard
+	until time.Time // zero while nobody could take it over
 }
 
 // takeOverWithin bounds how long a node that is heard is waited for. It may not have heard of
@@ -51,7 +51,7 @@ func (m *Members) dropData(now time.Time) {
 		switch {
 		case p.at >= last.at:
 			delete(m.last, mem)
-		case !p.owner.current(now):
+		case p.orphan, !p.owner.current(now): // nobody is there to take it over
 			last.until = time.Time{}
 			m.last[mem] = last
 		case last.until.IsZero():

@@ -20,12 +20,14 @@ type Project struct {
 	Keys               []Key    `json:"keys,omitempty"`
 }
 
-// Access says what a bare public key of a project may do.
+// Access says what a bare public key of a project may do. A list that is nil is sent as left
+// out, which means what a new project has: subscribing to everything, and nothing else. An
+// empty list allows nothing.
 type Access struct {
-	Subscribe []string       `json:"subscribe"` // patterns: names, or prefixes followed by "*"
-	Publish   []PublishGrant `json:"publish"`
-	Presence  []string       `json:"presence,omitempty"` // patterns of channels that it may be a member of
-	Members   []string       `json:"members,omitempty"`  // patterns of channels whose members it may see
+	Subscribe []string       `json:"subscribe,omitzero"` // patterns: names, or prefixes followed by "*"
+	Publish   []PublishGrant `json:"publish,omitzero"`
+	Presence  []string       `json:"presence,omitzero"` // patterns of channels that it may be a member of
+	Members   []string       `json:"members,omitzero"`  // patterns of channels whose members it may see
 }
 
 // PublishGrant lets public keys publish to the channels that match Pattern.

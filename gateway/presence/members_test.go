@@ -286,3 +286,53 @@ func TestHoldAfterTheMemberMoved(t *testing.T) {
 		t.Errorf("%+v, want %+v", list, want)
 	}
 }
+
+// A member that comes to a node which is just back has not left for a node that hears of its
+// removal elsewhere first, though that node was silent for long.
+func TestMoveToANodeThatIsBack(t *testing.T) {
+	now := time.UnixMilli(1_764_000_000_000)
+	a, b, c := newMembers("a", time.Second), newMembers("b", time.Second), newMembers("c", time.Second)
+	a.Enter(room, "anna", "1", now)
+	for _, m := range []*Members{b, c} {
+		everything(a, m, "a", now)
+	}
+	everything(b, c, "b", now)
+	told := a.Number()
+	a.Break(room, "anna", now.Add(time.Second), now)
+	c.Watch(room)
+	c.Flush(now)
+	c.SetNodes(map[string]time.Duration{"a": 0, "b": time.Minute}, now)
+	b.Enter(room, "anna", "1", now)
+	everything(b, a, "b", now)
+	changes, upTo, _ := a.Changes(told, 10)
+	remove := func(now time.Time) { c.Take("a", Message{Boot: 1, From: told, To: upTo, Changes: changes}, now) }
+	shown := func(want int) {
+		t.Helper()
+		if list, _ := c.List(room, "", 10); len(list) != want {
+			t.Errorf("%d are there, want %d", len(list), want)
+		}
+	}
+	remove(now)
+	shown(1)
+	everything(b, c, "b", now)
+	shown(1)
+	b.Leave(room, "anna", now)
+	everything(b, c, "b", now)
+	shown(0)
+
+	// If the node is gone again before it was heard, the member leaves all the same.
+	everything(a, c, "a", now)
+	b.Enter(room, "anna", "1", now)
+	everything(b, a, "b", now)
+	a.Enter(room, "anna", "1", now)
+	told = a.Number()
+	everything(a, c, "a", now)
+	a.Break(room, "anna", now, now)
+	a.Leave(room, "anna", now)
+	changes, upTo, _ = a.Changes(told, 10)
+	c.SetNodes(map[string]time.Duration{"a": 0, "b": time.Minute}, now)
+	remove(now)
+	shown(1)
+	c.Tick(now.Add(backAfter))
+	shown(0)
+}

@@ -14,6 +14,9 @@ const (
 	// deadAfter is the silence after which the leader's word ends a slice. A node that is
 	// cut off has closed its clients before.
 	deadAfter = 10 * time.Second
+	// backAfter is how much later this node hears of one that is back than another node at
+	// the latest, and that the leader hears it.
+	backAfter = 5 * time.Second
 	// closedAfter is the silence after which a node has closed its clients at the latest.
 	closedAfter = 9 * time.Second
 	// maxLog bounds the changes of the own slice that are kept. A node that missed more is
@@ -100,6 +103,7 @@ type heldRemoval struct {
 	owner   *slice
 	reason  Reason
 	after   []Ref
+	since   time.Time // when it was told
 }
 
 // known returns the number up to which the slice is known, or will be.
@@ -346,19 +350,23 @@ func (m *Members) remove(s *slice, c *Change, now time.Time) {
 		p.at, p.data = c.At, c.Data
 		m.settle(ch, mem, c.Reason)
 	}
-	if !m.knows(c.After, m.cfg.Rule(c.Channel).Grace, now) {
+	h := heldRemoval{c.Channel, c.ID, s, c.Reason, c.After, now}
+	if !m.knows(&h, now) {
 		p.held = true
-		m.held = append(m.held, heldRemoval{c.Channel, c.ID, s, c.Reason, c.After})
+		m.held = append(m.held, h)
 		return
 	}
 	m.touch(ch, mem)
 	m.removePart(ch, mem, s, c.Reason)
 }
 
-// knows reports whether this node has taken the changes that refs name. It need not know
-// those of nodes that have been gone for so long that their members have left.
-func (m *Members) knows(refs []Ref, grace time.Duration, now time.Time) bool {
-	for _, r := range refs {
+// knows reports whether this node has taken the changes that a removal names. It need not know
+// those of nodes that have been gone for so long that their members have left. But such a node
+// may just be back, and the one that tells of the removal has heard it first: so it is waited
+// for a while.
+func (m *Members) knows(h *heldRemoval, now time.Time) bool {
+	grace := m.cfg.Rule(h.channel).Grace
+	for _, r := range h.after {
 		if r.Node == m.own.node {
 			continue
 		}
@@ -369,7 +377,7 @@ func (m *Members) knows(refs []Ref, grace time.Duration, now time.Time) bool {
 			}
 			continue
 		}
-		over := s.boot == r.Boot && s.gone(now) >= max(deadAfter, closedAfter+grace)
+		over := s.boot == r.Boot && s.gone(now) >= max(deadAfter, closedAfter+grace) && now.Sub(h.since) >= backAfter
 		if s.boot < r.Boot || s.boot == r.Boot && (s.number < r.Number || !s.complete) && !over {
 			return false
 		}
@@ -392,7 +400,7 @@ func (m *Members) tryHeld(now time.Time) {
 		p := mem.find(h.owner)
 		switch {
 		case p == nil || !p.held: // told anew meanwhile
-		case m.knows(h.after, m.cfg.Rule(h.channel).Grace, now):
+		case m.knows(&h, now):
 			m.touch(ch, mem)
 			m.removePart(ch, mem, h.owner, h.reason)
 		default:

@@ -8,9 +8,11 @@ import (
 func TestAptlyMembersParse(t *testing.T) {
 	p := newAptlyMembers(Target{Key: "sk_test"})
 	frames := []string{
-		`{"type":"presence","channel":"c","sync":{"part":1,"last":false},"members":[{"id":"1","data":"x"},{"id":"2"}],"count":3}`,
+		`{"type":"presence","channel":"c","sync":{"part":1,"last":false},` +
+			`"members":[{"id":"1","data":"x"},{"id":"2"}],"count":3}`,
 		`{"type":"presence","channel":"c","sync":{"part":2,"last":true},"members":[{"id":"3"}],"count":3}`,
-		`{"type":"presence","channel":"c","entered":[{"id":"4"}],"updated":[{"id":"3"}],"left":[{"id":"1","reason":"left"}],"count":3}`,
+		`{"type":"presence","channel":"c","entered":[{"id":"4"}],"updated":[{"id":"3"}],` +
+			`"left":[{"id":"1","reason":"left"}],"count":3}`,
 		`{"type":"occupancy","channel":"c","subscribers":7,"members":5}`,
 		`{"type":"presence_ok","channel":"c","action":"enter","id":"18446744073709551615"}`,
 		`{"type":"error","error":"no","code":"forbidden"}`,

@@ -166,7 +166,10 @@ func TestTruncatedBytesAreErrors(t *testing.T) {
 			func(raw []byte) error { _, err := decodeEntry(raw); return err },
 		},
 		{"batch", encodeBatch(b), func(raw []byte) error { _, _, err := checkBatch(raw, anyCommand); return err }},
-		{"compressed batch", compressBatch(b), func(raw []byte) error { _, _, err := checkBatch(raw, anyCommand); return err }},
+		{"compressed batch", compressBatch(b), func(raw []byte) error {
+			_, _, err := checkBatch(raw, anyCommand)
+			return err
+		}},
 		{
 			"outcome", encodeOutcome(outcome{index: 300, next: 2, results: [][]byte{[]byte("a"), nil}}),
 			func(raw []byte) error { _, err := decodeOutcome(raw); return err },
@@ -233,7 +236,8 @@ func FuzzCheckBatch(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		_, err := decodeBatch(raw)
 		_, entryErr := decodeEntry(encodeEntry(1, [][]byte{raw}))
-		if _, _, checked := checkBatch(raw, anyCommand); (checked == nil) != (err == nil) || (checked == nil) != (entryErr == nil) {
+		if _, _, checked := checkBatch(raw, anyCommand); (checked == nil) != (err == nil) ||
+			(checked == nil) != (entryErr == nil) {
 			t.Errorf("check: %v, batch: %v, entry: %v", checked, err, entryErr)
 		}
 	})

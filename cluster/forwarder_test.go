@@ -124,28 +124,48 @@ func TestForwarderDeadlines(t *testing.T) {
 		return <-result
 	}
 	t.Run("nobody to send to", func(t *testing.T) {
-		f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return nil, ErrUnavailable }, anyCommand, new(batchEncoder))
+		f := newForwarder(
+			cfg,
+			func(context.Context) (leaderLink, error) { return nil, ErrUnavailable },
+			anyCommand,
+			new(batchEncoder),
+		)
 		defer f.close()
 		if r := submit(f); !errors.Is(r.Err, ErrUnavailable) {
 			t.Errorf("got %v", r.Err)
 		}
 	})
 	t.Run("always refused", func(t *testing.T) {
-		f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return refusingLink{}, nil }, anyCommand, new(batchEncoder))
+		f := newForwarder(
+			cfg,
+			func(context.Context) (leaderLink, error) { return refusingLink{}, nil },
+			anyCommand,
+			new(batchEncoder),
+		)
 		defer f.close()
 		if r := submit(f); !errors.Is(r.Err, ErrUnavailable) {
 			t.Errorf("got %v", r.Err)
 		}
 	})
 	t.Run("never answered", func(t *testing.T) {
-		f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return silentLink{}, nil }, anyCommand, new(batchEncoder))
+		f := newForwarder(
+			cfg,
+			func(context.Context) (leaderLink, error) { return silentLink{}, nil },
+			anyCommand,
+			new(batchEncoder),
+		)
 		defer f.close()
 		if r := submit(f); !errors.Is(r.Err, ErrOutcomeUnknown) {
 			t.Errorf("got %v", r.Err)
 		}
 	})
 	t.Run("closed", func(t *testing.T) {
-		f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return silentLink{}, nil }, anyCommand, new(batchEncoder))
+		f := newForwarder(
+			cfg,
+			func(context.Context) (leaderLink, error) { return silentLink{}, nil },
+			anyCommand,
+			new(batchEncoder),
+		)
 		result := make(chan Result, 2)
 		f.submit([][]byte{[]byte("x")}, func(_ int, r Result) { result <- r })
 		f.close()
@@ -218,7 +238,12 @@ func TestForwarderFollowsTheLeader(t *testing.T) {
 func TestForwarderBounds(t *testing.T) {
 	t.Parallel()
 	cfg := Config{QueueBytes: 2 * (50 + submissionOverhead), MaxCommandBytes: 60}.withDefaults()
-	f := newForwarder(cfg, func(context.Context) (leaderLink, error) { return silentLink{}, nil }, anyCommand, new(batchEncoder))
+	f := newForwarder(
+		cfg,
+		func(context.Context) (leaderLink, error) { return silentLink{}, nil },
+		anyCommand,
+		new(batchEncoder),
+	)
 	defer f.close()
 	refused := make(chan Result, 1)
 	f.submit([][]byte{make([]byte, 61)}, func(_ int, r Result) { refused <- r })

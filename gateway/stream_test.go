@@ -330,12 +330,15 @@ func TestPostForEvents(t *testing.T) {
 	}
 	// A client that comes back says its cursor beside the same body.
 	for _, back := range []struct{ query, header string }{
-		{"", "Last-Event-ID: epoch-1.1\r\n"}, {"?cursor=epoch-1.1", ""}, {"?cursor=epoch-1.2", "Last-Event-ID: epoch-1.1\r\n"},
+		{"", "Last-Event-ID: epoch-1.1\r\n"},
+		{"?cursor=epoch-1.1", ""},
+		{"?cursor=epoch-1.2", "Last-Event-ID: epoch-1.1\r\n"},
 	} {
 		again := `{"channels":[{"name":"a","from":"live"}]}`
 		c := h.connect()
 		c.send(fmt.Sprintf("POST /realtime/sse%s HTTP/1.1\r\nHost: b.example.com\r\nAuthorization: Bearer %s\r\n%s"+
-			"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", back.query, h.secret, back.header, len(again), again))
+			"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+			back.query, h.secret, back.header, len(again), again))
 		res, err := http.ReadResponse(c.in, nil)
 		if err != nil || res.StatusCode != 200 {
 			t.Fatalf("%v: %v %v", back, res, err)

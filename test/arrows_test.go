@@ -47,7 +47,8 @@ var arrows = map[string]struct {
 	"cluster": {
 		imports: []string{
 			"internal/boottime", "cluster/compress", "cluster/watchdog", "cluster/logbridge", "cluster/raftlog",
-			"cluster/synced", "cluster/peer", "cluster/gossip", "internal/durable", "internal/repeat", "internal/teardown", "internal/wire",
+			"cluster/synced", "cluster/peer", "cluster/gossip", "internal/durable", "internal/repeat",
+			"internal/teardown", "internal/wire",
 		},
 		engines: []string{"github.com/hashicorp/raft"},
 	},

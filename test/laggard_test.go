@@ -1,10 +1,11 @@
 package test
 
 import (
-	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,17 +18,20 @@ import (
 )
 
 // weigh publishes total bytes in large messages, outside of any ledger, all of
-// which are retained.
+// which are retained. They are random, so that none of it can be compressed.
 func weigh(t *testing.T, c site, node int, total int) {
 	t.Helper()
 	const size, perChannel = 60_000, 900
 	channels := total/size/perChannel + 1
-	data := bytes.Repeat([]byte("x"), size)
+	random, data := rand.NewChaCha8([32]byte{}), make([]byte, size*3/4)
 	publisher := connect(t, c, c.keys().server, node)
 	var wg sync.WaitGroup
 	for n := range total / size {
 		wg.Add(1)
-		p := client.Publication{Channel: fmt.Sprintf("weight:%d", n%channels), Data: string(data)}
+		_, _ = random.Read(data) // which never fails
+		p := client.Publication{
+			Channel: fmt.Sprintf("weight:%d", n%channels), Data: base64.StdEncoding.EncodeToString(data),
+		}
 		err := publisher.PublishAsync(within(t, deadline), p, func(_ client.Receipt, err error) {
 			defer wg.Done()
 			if err != nil {

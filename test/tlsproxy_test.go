@@ -135,7 +135,8 @@ func TestEventsThroughProxies(t *testing.T) {
 	recipes := sseRecipes(t, "curl", "sh", 2)
 	c := startCluster(t, 3, "--heartbeat", "2s", "--trusted-proxies", "127.0.0.1/32")
 	curlrc := t.TempDir()
-	if err := os.WriteFile(filepath.Join(curlrc, ".curlrc"), []byte("insecure\nhttp2\nno-progress-meter\n"), 0o600); err != nil {
+	settings := []byte("insecure\nhttp2\nno-progress-meter\n")
+	if err := os.WriteFile(filepath.Join(curlrc, ".curlrc"), settings, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	run := func(at, script, cursor string) *recipe {

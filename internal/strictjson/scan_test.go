@@ -94,7 +94,8 @@ func TestStringsOfEveryByte(t *testing.T) {
 func BenchmarkValid(b *testing.B) {
 	for _, text := range []string{
 		`"` + strings.Repeat("0123456789abcdef", 8) + `"`,
-		`{"type":"message","user":{"id":1234,"name":"user1234"},"room":"general","text":"how are you today?","at":1764133200}`,
+		`{"type":"message","user":{"id":1234,"name":"user1234"},"room":"general",` +
+			`"text":"how are you today?","at":1764133200}`,
 	} {
 		b.Run(text[:5], func(b *testing.B) {
 			b.SetBytes(int64(len(text)))

@@ -63,10 +63,18 @@ func TestEventSourceGoesOn(t *testing.T) {
 	const kept = 20
 	rules := []client.Rule{{Pattern: "*", KeepMessages: kept}}
 	project := defaultProject(ctx, t, c)
-	if _, err := admin.UpdateProject(ctx, project.ID, client.ProjectChange{AllowedOrigins: &origins, Rules: &rules}); err != nil {
+	change := client.ProjectChange{AllowedOrigins: &origins, Rules: &rules}
+	if _, err := admin.UpdateProject(ctx, project.ID, change); err != nil {
 		t.Fatal(err)
 	}
-	says, tell := startEventSource(ctx, t, "CHROMIUM="+chromium, "BASE="+at, "KEY="+c.PublicKey, "RECIPE="+eventSourceRecipe(t))
+	says, tell := startEventSource(
+		ctx,
+		t,
+		"CHROMIUM="+chromium,
+		"BASE="+at,
+		"KEY="+c.PublicKey,
+		"RECIPE="+eventSourceRecipe(t),
+	)
 
 	shown := make(map[string]uint64)
 	gaps := make(map[string]pageGap)
@@ -185,7 +193,12 @@ func TestBrowserSpeaksHTTP2ToProxies(t *testing.T) {
 	proxies := map[string]string{
 		"haproxy": lab.StartHAProxy(t, func(port string) string {
 			line := strings.NewReplacer("bind :443", "bind 127.0.0.1:"+port, "/etc/haproxy/rt.example.com.pem", both)
-			text := strings.Replace(readFile(t, "../../packaging/haproxy.cfg"), "    bind :80\n", line.Replace(block("haproxy")), 1)
+			text := strings.Replace(
+				readFile(t, "../../packaging/haproxy.cfg"),
+				"    bind :80\n",
+				line.Replace(block("haproxy")),
+				1,
+			)
 			return strings.NewReplacer(atNode...).Replace(text)
 		}),
 		"caddy": lab.StartCaddy(t, func(port string) string {

@@ -349,7 +349,7 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		{"a member is shown once", "counts 2 in p:0 for late-n1, which is shown 1", func(h []Event) []Event {
 			return toldLate(h, Event{Kind: Counted, Head: 2})
 		}},
-		{"nobody is said to have left who has not", "anna left p:0 (timeout), which it has not since", func(h []Event) []Event {
+		{"nobody is said to have left who has not", "anna left p:0 (timeout), which it has not", func(h []Event) []Event {
 			return toldLate(h, Event{Kind: Left, ID: "anna", Code: "timeout"})
 		}},
 		{"nobody is said to have left who has not", "bert left p:0, which was not there", func(h []Event) []Event {
@@ -381,7 +381,7 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			where(h, func(e Event) bool { return e.Kind == Left && e.ID == "bert" }).Code = "left"
 			return h
 		}},
-		{"members leave for the reason that is said", "bert left p:0 (timeout), whose node was killed", func(h []Event) []Event {
+		{"members leave for the reason that is said", "(timeout), whose node was killed", func(h []Event) []Event {
 			where(h, func(e Event) bool { return e.Kind == Left && e.ID == "bert" }).Code = "timeout"
 			return h
 		}},

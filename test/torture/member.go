@@ -119,7 +119,10 @@ func (m *member) waits() bool {
 // act does something by chance.
 func (m *member) act() {
 	conns := m.all()
-	free := slices.DeleteFunc(slices.Clone(conns), func(c *memberConn) bool { return c.asking.Load() || !c.entered.Load() })
+	free := slices.DeleteFunc(
+		slices.Clone(conns),
+		func(c *memberConn) bool { return c.asking.Load() || !c.entered.Load() },
+	)
 	if len(free) == 0 {
 		if len(conns) < mostConns {
 			m.come(nil)

@@ -113,8 +113,11 @@ func (l *ledger) updatesAreOne() (broken []string) {
 		default:
 			return
 		}
-		broken = append(broken, fmt.Sprintf("%s says to %s at %s that %s in %s was updated to %s, which %s", e.Node, e.Session,
-			seconds(e.At), e.ID, e.Channel, e.Tag, what))
+		broken = append(
+			broken,
+			fmt.Sprintf("%s says to %s at %s that %s in %s was updated to %s, which %s", e.Node, e.Session,
+				seconds(e.At), e.ID, e.Channel, e.Tag, what),
+		)
 	})
 	return broken
 }

@@ -7,7 +7,8 @@ const agreeWithin = 15 * time.Second
 
 // memberEvents are the kinds that say something of members.
 var memberEvents = []Kind{
-	Enter, Update, Quit, Gone, Still, Here, Listed, Synced, Entered, Updated, Left, Counted, Unwatched, View, Viewed, Healed,
+	Enter, Update, Quit, Gone, Still, Here, Listed, Synced, Entered, Updated, Left, Counted, Unwatched, View,
+	Viewed, Healed,
 }
 
 // agreeOnMembers has the members do nothing more. It waits until every node shows who they

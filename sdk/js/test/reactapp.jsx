@@ -110,9 +110,15 @@ export async function run({ control, version }) {
         return <p id="lazy">{String(lazy.message)}</p>;
       }
       await command('publish', { channel: name, from: 1, to: 3 });
+      for (const endpoint of info.endpoints) { // the hook reads once, on any node
+        const client = new Brook({ apiKey: info.serverKey, endpoints: [endpoint] });
+        await until('what was published', async () => (await client.history(name)).messages.length === 3);
+        client.cleanup();
+      }
       const app = mount(App);
       await until('connected', () => seen.status === 'connected');
       await until('history', () => !seen.history.loading);
+      equal(seen.history.error?.message, undefined, 'error');
       equal(seen.history.messages.map((m) => m.data), numbers(3), 'history');
       equal(seen.lazy.streaming, false, 'streaming before subscribe');
       seen.lazy.subscribe();

@@ -107,12 +107,7 @@ func (c Churn) Run(ctx context.Context, target Target) (report ChurnReport, err 
 	if err := errors.Join(c.Validate(), target.Validate()); err != nil {
 		return ChurnReport{}, err
 	}
-	protocol, err := memberProtocol(target)
-	if err != nil {
-		return ChurnReport{}, err
-	}
-	target.Protocol = protocol
-	s, err := newSwarm(ctx, target)
+	s, protocol, err := newMemberSwarm(ctx, target)
 	if err != nil {
 		return ChurnReport{}, err
 	}

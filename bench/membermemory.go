@@ -82,12 +82,7 @@ func (l MemberMemory) Run(ctx context.Context, target Target) (report MemberMemo
 	if len(target.PIDs) == 0 {
 		return MemberMemoryReport{}, errors.New("the servers' processes have to be known")
 	}
-	protocol, err := memberProtocol(target)
-	if err != nil {
-		return MemberMemoryReport{}, err
-	}
-	target.Protocol = protocol
-	s, err := newSwarm(ctx, target)
+	s, protocol, err := newMemberSwarm(ctx, target)
 	if err != nil {
 		return MemberMemoryReport{}, err
 	}

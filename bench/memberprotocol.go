@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -154,6 +155,17 @@ func decodeChange(frame []byte) (*MemberChange, error) {
 		c.Left = append(c.Left, uint64(m.ID))
 	}
 	return c, nil
+}
+
+// newMemberSwarm returns a swarm of clients that may be members, and how they are told to.
+func newMemberSwarm(ctx context.Context, target Target) (*swarm, MemberProtocol, error) {
+	protocol, err := memberProtocol(target)
+	if err != nil {
+		return nil, nil, err
+	}
+	target.Protocol = protocol
+	s, err := newSwarm(ctx, target)
+	return s, protocol, err
 }
 
 // memberProtocol returns the protocol of a target whose channels have members.

@@ -111,12 +111,7 @@ func (p Presence) Run(ctx context.Context, target Target) (report PresenceReport
 	if err := errors.Join(p.Validate(), target.Validate()); err != nil {
 		return PresenceReport{}, err
 	}
-	protocol, err := memberProtocol(target)
-	if err != nil {
-		return PresenceReport{}, err
-	}
-	target.Protocol = protocol
-	s, err := newSwarm(ctx, target)
+	s, protocol, err := newMemberSwarm(ctx, target)
 	if err != nil {
 		return PresenceReport{}, err
 	}
